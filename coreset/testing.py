@@ -1,15 +1,19 @@
-"""The contract that any strategy must pass, ours and yours."""
+"""The contracts that any strategy, scorer and operator must pass, ours and yours."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coreset.types import Pool, Selection, Signals, Strategy
+from coreset.types import Pool, Scorer, Selection, Signals, Strategy
+
+if TYPE_CHECKING:
+    from coreset.pipeline.operators import Operator
 
 
 def example_signals(size: int, names: frozenset[str], seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -127,3 +131,26 @@ def check_strategy(strategy: Strategy, columns: dict[str, NDArray[Any]] | None =
             holed = column.copy()
             holed[row] = np.nan
             refused(name, holed, ValueError, "NaN")
+
+
+def check_scorer(scorer: Scorer, columns: Mapping[str, Any], tolerance: float = 0.0) -> None:
+    """Raise AssertionError with a sentence when a scorer breaks the contract on these rows (at least 4, with the cases that matter among them).
+
+    It gives exactly `gives`, one entry per row; the same value for a row in any batching and order (numbers within `tolerance`, relative and absolute),
+    in a second call and after a trip through pickle; input and global random state untouched. A number may be NaN only where a column `*_status` of the
+    scorer is not "ok", infinity never, and a status says "ok" or one lower-case word. columns: `id` is added when it is missing.
+
+    >>> from coreset.scorers.length import Length
+    >>> check_scorer(Length(), {"text": ["a b", "", "c", "d e f"]})
+    """
+    check_operator(scorer, columns, tolerance)
+
+
+def check_operator(operator: Operator, columns: Mapping[str, Any], tolerance: float = 0.0) -> None:
+    """Raise AssertionError with a sentence when an operator of any of the five kinds breaks the contract on these rows: see `check_scorer`.
+
+    Decisions, reasons and twins must be the same for every batching, order of rows and order of merges; a twin is a row that is kept.
+    """
+    from coreset.pipeline.contract import check
+
+    check(operator, columns, tolerance)

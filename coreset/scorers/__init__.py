@@ -1,0 +1,1 @@
+"""Row-wise scorers: columns in, columns out; any batching gives the same values."""
