@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from coreset.api import select
+from coreset.api import certify, select
 from coreset.curve import Curve, Point
 from coreset.registry import names as strategies
 from coreset.types import Oracle, Pool, Scorer, Selection, Signals, Strategy
@@ -12,4 +12,16 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0"
 
-__all__ = ["Curve", "Oracle", "Point", "Pool", "Scorer", "Selection", "Signals", "Strategy", "select", "strategies"]
+__all__ = [
+    "Curve",
+    "Oracle",
+    "Point",
+    "Pool",
+    "Scorer",
+    "Selection",
+    "Signals",
+    "Strategy",
+    "certify",
+    "select",
+    "strategies",
+]

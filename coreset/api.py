@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from coreset import registry
 from coreset.budget import budget_size
+from coreset.certificates import certificates
 from coreset.record import versions
-from coreset.types import Pool, Selection, Signals, Strategy, listed
+from coreset.types import Pool, Selection, Signals, Strategy, as_indices, check_column, listed
 
 
 def select(
@@ -23,12 +24,14 @@ def select(
     ids: ArrayLike | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    certify: bool = False,
     **signals: Any,
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
 
     strategy: a name (`coreset.strategies()` lists them) or a Strategy. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the
     whole pool). selected: positions already taken. candidates: positions that may be chosen (default: all others). ids: outside names, unique.
+    certify: write what is known of the answer into `info["certificates"]` (cover radius, facility value and more: see `certify`).
     signals: columns with one row per example, such as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a budget or a column that is wrong.
@@ -38,6 +41,55 @@ def select(
     array([2, 1])
     """
     made = registry.strategy(strategy, options)
+    pool, columns = _question(
+        signals, selected, candidates, ids, f" (this strategy needs: {listed(made.needs) or 'none'})"
+    )
+    k = budget_size(budget, pool.size)
+    if k > len(pool.candidates):
+        raise ValueError(f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left")
+    answer = made(pool, columns, k, np.random.default_rng(seed))
+    info = {**answer.info, "seed": seed, "versions": versions("coreset-lightning", "torch", "numpy")}
+    if certify:
+        info["certificates"] = certificates(pool, columns, answer)
+    return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info)
+
+
+def certify(
+    chosen: Selection | ArrayLike,
+    *,
+    selected: ArrayLike = (),
+    candidates: ArrayLike | None = None,
+    **signals: Any,
+) -> dict[str, Any]:
+    """Return how well a choice, of a strategy or your own, stands for the pool: see `coreset.certificates.certificates` for the numbers and what each needs.
+
+    chosen: a Selection, or positions. selected, candidates and signals as in `select`. Raises ValueError or TypeError for a column that is wrong and for positions
+    that are no candidates.
+
+    >>> import numpy as np
+    >>> certify([1], features=np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 4.0]]))["cover_radius"]
+    3.0
+    """
+    pool, columns = _question(signals, selected, candidates)
+    picks = chosen if isinstance(chosen, Selection) else Selection(as_indices(chosen, pool.size, "chosen"))
+    strange = picks.indices[~np.isin(picks.indices, pool.candidates)]
+    if not len(picks) or len(strange):
+        said = f"{len(strange)} are none, first {int(strange[0])}" if len(strange) else "got none"
+        raise ValueError(f"chosen: expected candidates, {said}")
+    rows = np.sort(np.concatenate([pool.selected, pool.candidates]))
+    for name in sorted(columns.names & {"features", "probs", "labels"}):
+        check_column(name, columns.check(name, rows), rows)
+    return certificates(pool, columns, picks)
+
+
+def _question(
+    signals: Mapping[str, Any],
+    selected: ArrayLike,
+    candidates: ArrayLike | None,
+    ids: ArrayLike | None = None,
+    hint: str = "",
+) -> tuple[Pool, Signals]:
+    """Return pool and columns. Raises ValueError or TypeError when they do not fit each other."""
     columns = {name: values for name, values in signals.items() if values is not None}
     sizes = {}
     for name, values in columns.items():
@@ -49,16 +101,8 @@ def select(
     if ids is not None:
         sizes["ids"] = len(np.asarray(ids))
     if not sizes:
-        raise ValueError(
-            f"expected at least one column with a row per example (this strategy needs: {listed(made.needs) or 'none'}), or ids"
-        )
+        raise ValueError(f"expected at least one column with a row per example{hint}, or ids")
     if len(set(sizes.values())) > 1:
         raise ValueError(f"columns must have one row per example, got different lengths: {sizes}")
     size = next(iter(sizes.values()))
-    pool = Pool(size, selected, candidates, ids)  # type: ignore[arg-type]  # Pool turns lists into arrays
-    k = budget_size(budget, size)
-    if k > len(pool.candidates):
-        raise ValueError(f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left")
-    answer = made(pool, Signals(size, **columns), k, np.random.default_rng(seed))
-    info = {**answer.info, "seed": seed, "versions": versions("coreset-lightning", "torch", "numpy")}
-    return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info)
+    return Pool(size, selected, candidates, ids), Signals(size, **columns)  # type: ignore[arg-type]  # Pool turns lists into arrays

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from coreset.api import select
+from coreset.certificates import CHEAP, certificates, in_words
 from coreset.store import fingerprint, write_atomic
-from coreset.types import Selection
+from coreset.types import Pool, Selection, Signals
 
 
 def conf_dir() -> Path:
@@ -121,9 +122,13 @@ def select_main(cfg: DictConfig) -> None:
         rows = {name: read_column(plain[name], name) for name in ("selected", "candidates", "ids") if plain[name]}
         chosen = select(strategy, plain["budget"], seed=plain["seed"], **rows, **columns)
         made_of = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
-        write_picks(replace(chosen, info={**chosen.info, "signals": made_of}), out)
         size = len(next(iter(columns.values()), rows.get("ids", ())))
+        pool = Pool(size, **{name: rows[name] for name in ("selected", "candidates") if name in rows})
+        found = certificates(pool, Signals(size, **columns), chosen, CHEAP)
+        write_picks(replace(chosen, info={**chosen.info, "signals": made_of, "certificates": found}), out)
         console.print(f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False)
+        if said := in_words(found):
+            console.print(f"[dim]{said}[/]", soft_wrap=True, highlight=False)
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
         raise

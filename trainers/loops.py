@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from coreset.certificates import CHEAP, certificates
 from coreset.curve import Point
 from coreset.numerics.dynamics import DynamicsRecorder
 from coreset.numerics.keyed import keyed_order
@@ -96,8 +97,10 @@ def prune(job: Job) -> None:
             measured = time.perf_counter() - begin
         job.progress(number, "choosing")
         begin = time.perf_counter()
-        chosen = job.strategy(Pool(len(data.images), ids=data.ids), signals, job.plan.sizes[number], job.rng(STRATEGY))
+        pool = Pool(len(data.images), ids=data.ids)
+        chosen = job.strategy(pool, signals, job.plan.sizes[number], job.rng(STRATEGY))
         seconds = {"select": time.perf_counter() - begin, "measure": measured}
+        chosen = _certified(chosen, pool, signals)
         chosen.save(job.folder.round(number) / "selection.parquet")
         labels = _known(job, chosen.indices)
         job.progress(number, "training")
@@ -171,6 +174,7 @@ def active(job: Job) -> None:
             begin = time.perf_counter()
             chosen = job.strategy(pool, signals, job.plan.sizes[number] - len(taken), job.rng(STRATEGY, number))
             seconds["select"] = time.perf_counter() - begin
+            chosen = _certified(chosen, pool, signals)
         chosen.save(file)
         labels[chosen.indices] = job.oracle.label(chosen.indices)
         taken = np.concatenate([taken, chosen.indices])
@@ -179,6 +183,12 @@ def active(job: Job) -> None:
         fitted = _fit(job, number, labels, taken, None, start)
         model, device = fitted.model, fitted.device
         _commit(job, number, chosen, fitted, seconds)
+
+
+def _certified(chosen: Selection, pool: Pool, signals: Signals) -> Selection:
+    """Return the choice with its certificates in `info`: those whose columns the strategy had measured anyway, and that take about a second at most."""
+    found = certificates(pool, signals, chosen, CHEAP)
+    return replace(chosen, info={**chosen.info, "certificates": found}) if found else chosen
 
 
 def _known(job: Job, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -69,6 +69,12 @@ class Run:
         rows = [r["class_histogram"] for r in parts if r.get("class_histogram")]
         return np.sum(rows, axis=0).astype(np.int64) if rows else None
 
+    @property
+    def certificates(self) -> Mapping[str, Any]:
+        """What the ledger certifies of everything taken at the end; empty when it certifies nothing."""
+        info = self.rounds[-1].get("info") if self.rounds else None
+        return dict((info or {}).get("certificates") or {})
+
     def seconds(self, what: str) -> float | None:
         """Return the seconds spent on `what` (select, train, measure, test) over all rounds; None when the ledger does not say."""
         spent = [r["seconds"][what] for r in self.rounds if what in (r.get("seconds") or {})]

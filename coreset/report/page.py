@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from coreset.certificates import in_words
 from coreset.report.balance import imbalance, plot_balance
 from coreset.report.compare import Comparison, compare, flat
 from coreset.report.css import CSS
@@ -49,11 +50,13 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
     write_atomic(page.with_name("curve.png"), png(fig))
     write_atomic(page.with_name("curve.svg"), svg(fig, "curve", hover(seen.curves), alone=True))
     plots: dict[str, Figure] = {}
+    order = sorted((row.strategy for row in rows), key=lambda name: name == "random")
     parts = [
         _head(seen, rows),
         f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
         _numbers(seen, rows),
-        *_pictures(seen, sorted((row.strategy for row in rows), key=lambda name: name == "random"), plots),
+        *_pictures(seen, order, plots),
+        _standing(seen, order),
         _about(seen, read),
     ]
     for name, plot in plots.items():
@@ -265,6 +268,22 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
     return (
         '<h2>Which classes</h2><p class="note">Bar: share of the final set, mean over seeds; line: share of the pool. '
         "Off the pool: what part of the set would have to change class to match it.</p>" + _grid(cells, 270)
+    )
+
+
+def _standing(seen: Comparison, order: Sequence[str]) -> str:
+    """Return one line of certificates per strategy, the mean over the runs that have them; nothing when none has."""
+    lines = {}
+    for name in order:
+        found = [run.certificates for run in seen.runs[name]]
+        names = sorted({key for one in found for key, value in one.items() if isinstance(value, int | float)})
+        lines[name] = in_words({key: float(np.mean([one[key] for one in found if key in one])) for key in names})
+    if not any(lines.values()):
+        return ""
+    return (
+        '<h2>How well the final sets stand for the pool</h2><p class="note">From the columns each strategy read: largest distance to the nearest chosen example, mean largest '
+        "similarity to one, squared MMD, relative error of the weighted gradient, classes that would have to change; mean over seeds.</p>"
+        + _list(lines)
     )
 
 

@@ -32,11 +32,14 @@ def folder(tmp_path):
 def test_npy_in_parquet_out(folder):
     ran = run(folder, "features=x.npy", "selected=taken.npy", "budget=5", "seed=3")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.strip() == "5 of 30 chosen -> picked.parquet"
+    said, certified = ran.stderr.strip().splitlines()
+    assert said == "5 of 30 chosen -> picked.parquet"
     want = coreset.select("kcenter", 5, features=X, selected=[4, 9], seed=3)
     got = Selection.load(folder / "picked.parquet")
     assert got.indices.tolist() == want.indices.tolist()
     np.testing.assert_array_equal(got.scores, want.scores)
+    assert got.info["certificates"] == coreset.certify(want, selected=[4, 9], features=X)
+    assert certified.startswith(f"cover radius {got.info['cover_radius']:.3g}, facility value ")
     assert got.info["strategy"] == "KCenterGreedy"
     assert got.info["seed"] == 3
     assert set(got.info["signals"]) >= {"features"}  # fingerprints of what it was chosen from

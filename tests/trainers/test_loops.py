@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from coreset import Selection
 from coreset.plan import make_plan
 from coreset.record import RunFolder
 from coreset.registry import strategy as by_name
@@ -67,6 +68,28 @@ def test_the_start_set_is_the_same_for_every_strategy_at_a_seed(tmp_path):
     assert a["indices"] == b["indices"]
     assert a["accuracy"] == b["accuracy"]  # same set, same training stream
     assert c["indices"] != a["indices"]
+
+
+def test_certificates_of_columns_at_hand_stand_in_the_ledger_and_in_the_file(tmp_path):
+    runs = {}
+    for name, mode in (("kcenter", "active"), ("margin", "active"), ("craig", "prune")):
+        j = job(tmp_path, name, mode, folder=name)
+        run(j)
+        runs[name] = ledger(j)
+        saved = Selection.load(j.folder.round(1) / "selection.parquet").info
+        assert saved.get("certificates") == runs[name][1]["info"].get("certificates")
+    first, *later = runs["kcenter"]  # nothing is measured before the random start
+    assert "certificates" not in first["info"]
+    for entry in later:
+        found = entry["info"]["certificates"]
+        assert set(found) == {"cover_radius", "facility_value", "kernel_discrepancy"}
+        assert found["cover_radius"] == pytest.approx(entry["info"]["cover_radius"])
+    assert all("certificates" not in entry["info"] for entry in runs["margin"])
+    for entry in runs["craig"]:
+        found = entry["info"]["certificates"]
+        assert found["matching_error"] == pytest.approx(entry["info"]["matching_error"])
+        shares = np.bincount(DATA.labels[entry["indices"]], minlength=10) / entry["labels"]
+        assert found["class_shares"] == pytest.approx({str(c): s for c, s in enumerate(shares) if s})
 
 
 def test_prune_budgets_of_a_greedy_strategy_are_prefixes(tmp_path):

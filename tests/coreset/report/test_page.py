@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -100,6 +101,20 @@ def test_twelve_strategies_stay_below_2000_pictures(tmp_path, write_run):
         write_run(f"runs/{i}", f"strategy_{i}", 0, many, gallery="gray")
     html = check(write_report(tmp_path / "runs", tmp_path / "out"))
     assert 0 < html.count("<img") <= 2000
+
+
+def test_certificates_are_one_line_a_strategy_over_its_seeds(tmp_path, write_run):
+    for seed, radius in ((0, 2.0), (1, 3.0)):
+        path = write_run(f"kcenter{seed}", "kcenter", seed, VALUES)
+        rows = [json.loads(line) for line in (path / "ledger.jsonl").read_text().splitlines()]
+        rows[-1]["info"] = {"certificates": {"cover_radius": radius, "class_shares": {"0": 1.0}, "class_gap": 0.5}}
+        (path / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_run("margin", "margin", 0, VALUES)
+    html = check(write_report(tmp_path, tmp_path / "out"))
+    said = html.split("How well the final sets stand for the pool")[1].split("</dl>")[0]
+    assert "<dt>kcenter</dt><dd>cover radius 2.5, classes 50.0\u00a0% off the pool</dd>" in said
+    assert "margin" not in said
+    assert "class_shares" not in said
 
 
 def test_what_is_left_out_is_said_and_nothing_is_refused(tmp_path, write_run):
