@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class Batch(Mapping[str, NDArray[Any]]):
-    """Columns of one Arrow table or record batch, by name: texts as object arrays of str (None where missing), numbers as numpy, vectors as (n, d).
+    """Columns of one Arrow table or record batch, by name: texts as object arrays of str (None where missing), numbers as numpy, vectors as (n, d) (NaN where missing).
 
     Lists of unequal length are object arrays of Python lists. `arrow(name)` is the column without a copy. A column is converted when it is first read.
 
@@ -55,8 +55,13 @@ def to_numpy(column: pa.Array) -> NDArray[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return to_numpy(column.dictionary_decode())
-    if pa.types.is_fixed_size_list(kind) and column.null_count == 0:
-        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), kind.list_size)
+    if pa.types.is_fixed_size_list(kind):
+        there = np.asarray(column.drop_null().flatten().to_numpy(zero_copy_only=False)).reshape(-1, kind.list_size)
+        if column.null_count == 0:
+            return there
+        out = np.full((len(column), kind.list_size), np.nan, np.result_type(there, np.float32))
+        out[column.is_valid().to_numpy(zero_copy_only=False)] = there
+        return out
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind):
         out = np.empty(len(column), object)
         out[:] = column.to_pylist()

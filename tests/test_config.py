@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from coreset import Strategy
+from coreset.pipeline.operators import KINDS, flatten, kind
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 
@@ -145,7 +146,7 @@ def test_strategies_compose(name):
         )
 
 
-OPTIONS = [n for n in FILES if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe")]
+OPTIONS = [n for n in FILES if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine")]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -158,7 +159,40 @@ def test_groups_compose_in_train(name):
         assert set(cfg[group] or {}) == set(FILES[name])
 
 
-@pytest.mark.parametrize("app", ["train", "select"])
+TEXT = {"input": "in.jsonl", "out": "out", "model": "name", "budget": 0.1}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FILES if n.split("/")[0] in ("scorer", "recipe", "engine") and not n.endswith("by_name")]
+)
+def test_groups_compose_in_curate_and_score(name):
+    group, option = name.split("/")
+    for app in {"scorer": ["score"], "recipe": ["curate"], "engine": ["curate", "score"]}[group]:
+        settings = [f"{k}={v}" for k, v in TEXT.items() if k in FILES[app]]
+        cfg = OmegaConf.to_container(composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True)
+        parts = cfg[group]["operators"] if group == "recipe" else [cfg[group]]
+        made_of = [instantiate(part, _convert_="all") for part in parts]
+        assert all(made_of)
+        if group != "engine":
+            assert {kind(o) for o in flatten(made_of)} <= ({"score", "fit"} if group == "scorer" else set(KINDS))
+
+
+def test_scorers_and_entry_points_are_one_to_one():
+    entries = project()["project"]["entry-points"]["coreset.scorers"]
+    files = {
+        n.split("/")[1]: c["_target_"]
+        for n, c in FILES.items()
+        if n.startswith("scorer/") and not n.endswith("by_name")
+    }
+    assert files == {name: value.replace(":", ".") for name, value in entries.items()}
+    assert sorted(entries) == names("coreset.scorers"), "install the package again: pip install --no-deps -e ."
+    operators = project()["project"]["entry-points"]["coreset.operators"]
+    assert sorted(operators) == names("coreset.operators")
+    for name in operators:
+        load(name, "coreset.operators")
+
+
+@pytest.mark.parametrize("app", ["train", "select", "curate", "score"])
 def test_every_setting_has_a_meaning_beside_it(app):
     """Each top-level key of the two applications has a comment on its line, which is the help."""
     for line in (CONF / f"{app}.yaml").read_text().split("\nhydra:")[0].splitlines():

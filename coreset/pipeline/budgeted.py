@@ -16,7 +16,7 @@ from coreset.types import Pool, Signals, Strategy
 
 @dataclass(frozen=True)
 class Budgeted(Select):
-    """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer.
+    """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer or budget is None.
 
     columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
     Rows in which a column is undefined are no candidates and are dropped. Gives `rank` (0 = chosen first) and `gain` (what it was chosen by).
@@ -25,7 +25,7 @@ class Budgeted(Select):
     gives = frozenset({"rank", "gain"})
 
     strategy: Strategy
-    budget: int | float
+    budget: int | float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
@@ -52,7 +52,7 @@ class Budgeted(Select):
                 undefined = ~np.isfinite(values.reshape(n, -1)).all(axis=1)
                 reason[undefined & (reason == "")] = undefined_reasons(rows, column)[undefined & (reason == "")]
         candidates = np.flatnonzero(reason == "")
-        k = min(budget_size(self.budget, total), len(candidates))
+        k = len(candidates) if self.budget is None else min(budget_size(self.budget, total), len(candidates))
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k:
             signals = Signals(n, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})

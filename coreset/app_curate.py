@@ -1,0 +1,103 @@
+"""The command line of curation: `coreset-curate` runs a recipe over rows of text, `coreset-score` one scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+
+from coreset.app import conf_dir, fail
+from coreset.pipeline.operators import flatten, kind
+from coreset.pipeline.run import Curated, Settings, curate
+from coreset.pipeline.score import score
+from coreset.report.curation import write_curation_report
+
+
+def settings(plain: Mapping[str, Any]) -> Settings:
+    """Return how rows are read, from a configuration.
+
+    >>> settings({"kind": "text", "fields": None, "id": None, "max_characters": 9, "batch": 2, "piece_rows": 5}).batch
+    2
+    """
+    names = ("kind", "fields", "id", "max_characters", "batch", "piece_rows")
+    found: dict[str, Any] = {n: plain[n] for n in names}
+    return Settings(**{**found, "fields": found["fields"] or {}})
+
+
+def make_operators(plain: Mapping[str, Any]) -> list[Any]:
+    """Return the operators of a configured recipe. Raises ValueError when it has none, or a budget and nothing that takes it."""
+    recipe = plain["recipe"]
+    if not isinstance(recipe, Mapping) or not isinstance(recipe.get("operators"), list):
+        raise ValueError(f"recipe: expected a file with a list 'operators', got {recipe!r}")
+    operators = flatten([instantiate(one, _convert_="all") for one in recipe["operators"]])
+    if plain["budget"] is not None and not any(kind(o) == "select" for o in operators):
+        raise ValueError(
+            "budget: this recipe selects nothing, it keeps all that pass; leave the budget out or add a selection"
+        )
+    return operators
+
+
+def summary(done: Curated) -> list[str]:
+    """Return what a run came to, a line each."""
+    counts = done.manifest["counts"]
+    lines = [
+        f"{counts['kept']} of {counts['rows']} rows kept, {counts['dropped']} dropped, {counts['rejected']} rejected -> {done.out}"
+    ]
+    if done.manifest["rejects"]:
+        found = ", ".join(f"{reason} {n}" for reason, n in done.manifest["rejects"].items())
+        lines.append(f"rejected: {found}; see {done.out / 'rejects.jsonl'}")
+    return [*lines, f"report: {done.out / 'report.html'}"]
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="curate")  # type: ignore[untyped-decorator]
+def curate_main(cfg: DictConfig) -> None:
+    """Run a recipe over rows of text and write what is kept, and why."""
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(escape(text), soft_wrap=True, highlight=False)
+
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        operators, engine = make_operators(plain), instantiate(plain["engine"], _convert_="all")
+        done = curate(
+            operators,
+            plain["input"],
+            plain["out"],
+            engine=engine,
+            settings=settings(plain),
+            state=plain["state"],
+            log=say,
+        )
+        write_curation_report(done.out, done.manifest, done.samples)
+        for line in summary(done):
+            say(line)
+    except Exception as error:
+        fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
+        raise
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
+def score_main(cfg: DictConfig) -> None:
+    """Score rows of text and write the columns."""
+    console = Console(stderr=True)
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        scorer, engine = (instantiate(plain[n], _convert_="all") for n in ("scorer", "engine"))
+        out = Path(plain["out"])
+        found = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
+        text = f"{found['scored']} of {found['rows']} rows scored -> {out}"
+        if found["rejected"]:
+            text += f"; {found['rejected']} rejected, see {out.with_suffix('.rejects.jsonl')}"
+        console.print(escape(text), soft_wrap=True, highlight=False)
+    except Exception as error:
+        fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
+        raise

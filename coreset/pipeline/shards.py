@@ -1,0 +1,116 @@
+"""Which files an input is: globs, folders, lists, saved Hugging Face datasets; every file becomes one shard, in the order of names."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the input. name: its path below the folder all files share, '/' between parts; kind: jsonl, json, parquet or arrow; codec: gzip, zstd or None."""
+
+    path: Path
+    name: str
+    kind: str
+    codec: str | None = None
+
+
+def shard_kind(path: Path) -> tuple[str, str | None] | None:
+    """Return kind and codec by the ending of a file's name, or None.
+
+    >>> shard_kind(Path("a.jsonl.gz")), shard_kind(Path("a.csv"))
+    (('jsonl', 'gzip'), None)
+    """
+    codec = CODECS.get(path.suffix)
+    kind = SUFFIXES.get(path.with_suffix("").suffix if codec else path.suffix)
+    return None if kind is None or (codec and kind not in ("jsonl", "json")) else (kind, codec)
+
+
+def discover(source: str | Path | Sequence[str | Path]) -> list[Shard]:
+    """Return the shards of a path, a glob (`**` goes into folders), a folder, or a list of them.
+
+    Raises FileNotFoundError when nothing matches, and ValueError for a file whose ending says nothing or that is given twice.
+    """
+    given = [source] if isinstance(source, str | Path) else list(source)
+    files: list[Path] = []
+    for item in given:
+        files += _files(Path(item) if isinstance(item, Path) else item)
+    if not files:
+        raise FileNotFoundError(2, "expected at least one input file", ", ".join(map(str, given)))
+    seen: dict[Path, Path] = {}
+    for path in files:
+        real = path.resolve()
+        if real in seen:
+            raise ValueError(f"input: {path} is given twice; to weigh rows up give them a column 'repeat'")
+        seen[real] = path
+    base = Path(os.path.commonpath([p.resolve().parent for p in files]))
+    out = []
+    for path in files:
+        kind = shard_kind(path)
+        if kind is None:
+            raise ValueError(f"input: expected .jsonl or .json (plain, .gz, .zst), .parquet or .arrow, got {path}")
+        out.append(Shard(path, path.resolve().relative_to(base).as_posix(), *kind))
+    return sorted(out, key=lambda s: s.name)
+
+
+def _files(item: str | Path) -> list[Path]:
+    path = Path(item)
+    if path.is_dir():
+        if (path / "dataset_dict.json").exists():
+            splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+            raise ValueError(
+                f"input: {path} holds several splits, name one: {', '.join(str(path / s) for s in splits)}"
+            )
+        if is_saved_dataset(path):
+            return [path / f["filename"] for f in json.loads((path / "state.json").read_text())["_data_files"]]
+        return [p for p in sorted(path.rglob("*")) if p.is_file() and shard_kind(p)]
+    if path.exists():
+        return [path]
+    found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207  # absolute patterns too
+    if not found:
+        raise FileNotFoundError(2, "No such file or directory", str(item))
+    return found
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Return whether a folder is what `datasets.Dataset.save_to_disk` writes."""
+    return (path / "state.json").exists() and (path / "dataset_info.json").exists()
+
+
+def save_dataset(dataset: Any, folder: Path) -> Path:
+    """Return the folder of a Hugging Face dataset on disk, named by its fingerprint; written there unless it is there already.
+
+    dataset: a `datasets.Dataset`, or "hf:NAME", "hf:NAME:SPLIT" to load (split: train). Raises ImportError with the install line without `datasets`.
+    """
+    if isinstance(dataset, str):
+        try:
+            from datasets import load_dataset
+        except ImportError as error:
+            raise ImportError(
+                "reading from the Hugging Face hub needs datasets: pip install 'coreset-lightning[hf]'"
+            ) from error
+        name, _, split = dataset.removeprefix(HUB).partition(":")
+        dataset = load_dataset(name, split=split or "train")
+    place = folder / f"hf-{dataset._fingerprint}"
+    if not is_saved_dataset(place):
+        part = place.with_name(f"{place.name}.{os.getpid()}.part")
+        dataset.save_to_disk(part)
+        part.replace(place)
+    return place

@@ -1,0 +1,206 @@
+"""What is done to one piece: a step is a small picklable object called with a piece; it reads and writes state and returns little.
+
+That is all an engine has to know: it calls steps on pieces, anywhere, in any order, twice if a worker was lost.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from coreset.batch import Batch, objects, to_arrow
+from coreset.pipeline.contract import checked, row_keys
+from coreset.pipeline.operators import Fit, Group, Operator, Verdict
+from coreset.pipeline.state import Link, Piece, View, Work, whole, write_table
+from coreset.store import write_atomic
+
+FAILED = "operator_failed"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The operators decided so far, in order: what a view of a piece has to follow."""
+
+    work: Work
+    links: tuple[Link, ...] = ()
+    batch: int = 1024
+
+    def with_link(self, link: Link) -> Chain:
+        """Return the chain with one more link."""
+        return Chain(self.work, (*self.links, link), self.batch)
+
+    def view(self, piece: Piece) -> View:
+        """Return the piece as the chain leaves it; what is missing on disk is computed and written."""
+        view = View(self.work, piece)
+        for link in self.links:
+            path = self.work.side(link, piece)
+            if not view.follow(path):
+                if link.operator is None:
+                    raise FileNotFoundError(2, f"the state of '{link.name}' is gone", str(path))
+                write_table(path, said_by(link, view, self.batch))
+                view.follow(path)
+        return view
+
+    def __call__(self, piece: Piece) -> int:
+        """Return how many rows of the piece are left at the end of the chain."""
+        return len(self.view(piece).alive)
+
+
+def side_table(
+    rows: NDArray[np.int64], columns: dict[str, Any], verdict: Verdict | None, failed: NDArray[np.object_] | None = None
+) -> pa.Table:
+    """Return what an operator said about rows as the table that is kept of it."""
+    out: dict[str, Any] = {"row": pa.array(rows, pa.uint32())}
+    if verdict is not None or failed is not None:
+        keep = np.ones(len(rows), bool) if verdict is None else verdict.keep
+        if failed is not None:
+            out["failed"] = pa.array(failed, pa.string())
+            keep = keep & np.array([f is None for f in failed], bool)
+        out["keep"] = pa.array(keep)
+    if verdict is not None:
+        out["reason"] = pa.array(verdict.reason, pa.string()).dictionary_encode()
+        out["twin"] = pa.array(objects([None] * len(rows)) if verdict.twin is None else verdict.twin, pa.string())
+    return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
+
+
+def said_by(link: Link, view: View, size: int) -> pa.Table:
+    """Run a score or a rule over the alive rows of a piece, batch by batch. A row it fails on is set apart; failing on all rows of a batch stops the run."""
+    parts = []
+    for rows, batch in view.batches(link.operator.needs, size):  # type: ignore[union-attr]
+        parts += list(_guarded(link, rows, batch, view))
+    if not parts:
+        return pa.table({"row": pa.array([], pa.uint32())})
+    if any("failed" in p.schema.names for p in parts):
+        parts = [p if "failed" in p.schema.names else _nothing_failed(p) for p in parts]
+    table = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries()
+    return table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
+
+
+def _nothing_failed(table: pa.Table) -> pa.Table:
+    table = table.append_column("failed", pa.nulls(table.num_rows, pa.string()))
+    return (
+        table if "keep" in table.schema.names else table.append_column("keep", pa.array(np.ones(table.num_rows, bool)))
+    )
+
+
+def _guarded(link: Link, rows: NDArray[np.int64], batch: Batch, view: View) -> Iterator[pa.Table]:
+    operator = link.operator
+    assert operator is not None
+    try:
+        yield side_table(rows, *checked(operator, batch))
+        return
+    except (ImportError, OSError, MemoryError, AssertionError):
+        raise
+    except Exception as error:
+        first = error
+    wrong = {i: e for i in range(batch.rows) if (e := _error_on(operator, Batch(batch.table.slice(i, 1)))) is not None}
+    if not wrong or (len(wrong) == batch.rows and batch.rows > 1):
+        line = view.column("line")[int(rows[0])].as_py()
+        where = f"{view.work.shards[view.piece.shard]}, from line {line} on ({batch.rows} rows)"
+        raise ValueError(f"operator '{link.name}' fails in {where}: {type(first).__name__}: {first}") from first
+    good = np.array([i for i in range(batch.rows) if i not in wrong], np.int64)
+    if len(good):
+        yield _nothing_failed(side_table(rows[good], *checked(operator, Batch(batch.table.take(pa.array(good))))))
+    bad = np.array(sorted(wrong), np.int64)
+    words = objects([f"{type(wrong[i]).__name__}: {wrong[i]}" for i in bad.tolist()])
+    yield side_table(rows[bad], {}, None, words)
+
+
+def _error_on(operator: Operator, batch: Batch) -> Exception | None:
+    try:
+        checked(operator, batch)
+    except Exception as error:
+        return error
+    return None
+
+
+@dataclass(frozen=True)
+class FitPiece:
+    """Fit one piece: the merged state of its batches, on disk."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path | None:
+        """Return where the state is, or None when no row is left in the piece."""
+        path = self.chain.work.side(self.link, piece, ".state")
+        operator = self.link.operator
+        assert isinstance(operator, Fit)
+        if path.exists():
+            return path if path.stat().st_size else None
+        state, seen = None, False
+        for _, batch in self.chain.view(piece).batches(operator.needs, self.chain.batch):
+            one = operator.fit(batch)
+            state, seen = (operator.merge(state, one) if seen else one), True
+        write_atomic(path, pickle.dumps(state, protocol=5) if seen else b"")
+        return path if seen else None
+
+
+@dataclass(frozen=True)
+class KeyPiece:
+    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none)."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path:
+        """Return where the keys are."""
+        path = self.chain.work.side(self.link, piece, ".keys.parquet")
+        operator = self.link.operator
+        assert isinstance(operator, Group)
+        file = whole(path)
+        if file is None:
+            view = self.chain.view(piece)
+            found = [row_keys(operator, batch) for _, batch in view.batches(operator.key_needs, self.chain.batch)]
+            keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
+            table = {
+                "row": pa.array(view.alive, pa.uint32()),
+                **{f"k{i}": pa.array(keys[:, i]) for i in range(keys.shape[1])},
+            }
+            write_table(path, pa.table(table))
+        else:
+            file.close()
+        return path
+
+
+@dataclass(frozen=True)
+class ColumnsPiece:
+    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered over all pieces."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path:
+        """Return where they are."""
+        path = self.chain.work.side(self.link, piece, ".columns.parquet")
+        file = whole(path)
+        if file is None:
+            view = self.chain.view(piece)
+            assert self.link.operator is not None
+            table = view.table(self.link.operator.needs, view.alive)
+            write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
+        else:
+            file.close()
+        return path
+
+
+def read_state(path: Path) -> Any:
+    """Return a state that `FitPiece` wrote."""
+    return pickle.loads(path.read_bytes())
+
+
+def read_columns(path: Path, names: list[str] | None = None) -> pa.Table:
+    """Return a table of the state."""
+    with pq.ParquetFile(path) as file:
+        return file.read(names)
+
+
+Step = Callable[[Any], Any]

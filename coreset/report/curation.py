@@ -1,0 +1,220 @@
+"""The page of a curation: the funnel, the scores of what was kept and what was not, and rows of every outcome to read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib.figure import Figure
+
+from coreset.report.css import CSS
+from coreset.report.funnel import funnel_figure, stages
+from coreset.report.histogram import plot_histogram
+from coreset.report.page import text
+from coreset.report.theme import figure, png, svg
+from coreset.report.words import count, counted, share
+from coreset.store import write_atomic
+
+_SHOWN = 6  # rows of an outcome
+_REJECTS = 4  # rows of a reason
+_HIDDEN = ("id", "file", "line", "state", "operator", "reason", "twin", "preview", "rank", "gain")
+_STYLE = """
+.cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));margin:6px 0 18px}
+.cards article{background:var(--sunk);border-radius:8px;padding:12px 14px;font-size:13px;line-height:1.45;min-width:0;overflow-wrap:anywhere}
+.cards p{margin:0;white-space:pre-wrap;display:-webkit-box;-webkit-line-clamp:9;-webkit-box-orient:vertical;overflow:hidden}
+.cards p.asked{color:var(--muted);-webkit-line-clamp:5;margin-bottom:6px}
+.cards footer{margin-top:8px;color:var(--muted);font-size:11.5px;font-variant-numeric:tabular-nums}
+.cards footer b{font-weight:600;color:var(--ink)}
+.funnel{margin-top:26px;overflow-x:auto}.funnel svg{min-width:680px}
+.numbers td.left,.numbers th.left{text-align:left;white-space:normal}
+code{font-size:12px;overflow-wrap:anywhere}
+"""
+
+
+def write_curation_report(
+    out: Path, manifest: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Path:
+    """Write `report.html` into the folder of a run, and its plots into `plots/` as PNG and SVG; return the page's path.
+
+    manifest: what `manifest.json` holds; samples: rows by outcome ("kept", "dropped by <operator>", "rejected by <operator>"), each with its decision and a
+    `preview`. Scores are read from `decisions.parquet`, a column at a time. The same run gives the same bytes.
+    """
+    plots: dict[str, Figure] = {"funnel": funnel_figure(stages(manifest))}
+    parts = [
+        _head(manifest),
+        f'<div class="funnel">{svg(plots["funnel"], "funnel")}</div>',
+        _scores(out / "decisions.parquet", plots),
+        _samples(samples, manifest),
+        _rejects(out / "rejects.jsonl", manifest["rejects"]),
+        _recipe(manifest),
+        _about(manifest),
+    ]
+    for name, plot in plots.items():
+        write_atomic(out / "plots" / f"{name}.png", png(plot))
+        write_atomic(out / "plots" / f"{name}.svg", svg(plot, name, alone=True))
+    title = text(f"{_input(manifest)}: curation report")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>'
+    body = "\n".join(p for p in parts if p)
+    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{_STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n'
+    return write_atomic(out / "report.html", page)
+
+
+def _input(manifest: Mapping[str, Any]) -> str:
+    files = manifest["input"]
+    return str(files[0]["file"]) if len(files) == 1 else counted(len(files), "file")
+
+
+def _head(manifest: Mapping[str, Any]) -> str:
+    counts = manifest["counts"]
+    kicker = f"{_input(manifest)}, {manifest['schema']['kind']} rows, {counted(len(manifest['operators']), 'operator')}"
+    kept = f"{count(counts['kept'])} of {counted(counts['rows'], 'row')} kept, {share(counts['kept'] / max(counts['rows'], 1))}"
+    under = f"{count(counts['dropped'])} dropped, each with its reason; {count(counts['rejected'])} rejected as unusable; together all that were read."
+    broken = [f["file"] for f in manifest["input"] if f.get("broken")]
+    if broken:
+        under += f" {counted(len(broken), 'file')} could not be read to the end: {', '.join(broken[:3])}{', …' if len(broken) > 3 else ''}."
+    return f'<header><p class="kicker">{text(kicker)}</p><h1>{text(kept)}</h1><p>{text(under)}</p></header>'
+
+
+def _scores(path: Path, plots: dict[str, Figure]) -> str:
+    """Return a histogram of every column of numbers."""
+    cells = []
+    with pq.ParquetFile(path) as file:
+        kept = np.array([s == "kept" for s in file.read(["state"])["state"].to_pylist()], bool)
+        names = [
+            f.name
+            for f in file.schema_arrow
+            if f.name not in _HIDDEN and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
+        ]
+        for i, name in enumerate(names):
+            column = file.read([name])[name]
+            values = column.to_numpy().astype(np.float64)
+            finite = np.isfinite(values)
+            if not finite.any():
+                continue
+            fig, ax = figure(3.4, 1.7)
+            ax.set_position((0.02, 0.2, 0.96, 0.68))
+            plot_histogram(values[finite], kept[finite], ax)
+            plots[f"score-{name}"] = fig
+            status = f"{name}_status"
+            words = (
+                Counter(file.read([status])[status].to_pylist())
+                if status in file.schema_arrow.names
+                else Counter[Any]()
+            )
+            undefined = {w: n for w, n in words.items() if w not in (None, "ok")}
+            note = (
+                ", ".join(f"{count(n)} {w}" for w, n in sorted(undefined.items())) or f"{count(int(finite.sum()))} rows"
+            )
+            cells.append(f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>")
+    if not cells:
+        return ""
+    note = "Grey: every row that has the score; blue: the rows kept. The ends hold what lies beyond."
+    return f'<h2>What was scored</h2><p class="note">{text(note)}</p><div class="grid" style="--least:270px">{"".join(cells)}</div>'
+
+
+def _samples(samples: Mapping[str, Sequence[Mapping[str, Any]]], manifest: Mapping[str, Any]) -> str:
+    sizes = {"kept": manifest["counts"]["kept"]}
+    for one in [{"name": "input", "counts": {"dropped": 0, "rejected": 0}}, *manifest["operators"]]:
+        for end in ("dropped", "rejected"):
+            sizes[f"{end} by {one['name']}"] = one.get("counts", {}).get(end, 0)
+    blocks = []
+    for i, outcome in enumerate(sorted(samples, key=list(sizes).index)):
+        cards = "".join(_card(row) for row in samples[outcome][:_SHOWN])
+        size = f"<small>{counted(sizes[outcome], 'row')}</small>" if sizes[outcome] else ""
+        blocks.append(
+            f'<details{" open" if i < 2 else ""}><summary>{text(outcome)}{size}</summary><div class="cards">{cards}</div></details>'
+        )
+    note = "Some rows of every outcome, chosen by a hash of their ids."
+    return (
+        f'<h2>What was kept, what was dropped</h2><p class="note">{text(note)}</p>{"".join(blocks)}' if blocks else ""
+    )
+
+
+def _card(row: Mapping[str, Any]) -> str:
+    asked, separator, answer = str(row["preview"]).partition("\x1e")
+    body = f'<p class="asked">{text(asked)}</p><p>{text(answer)}</p>' if separator else f"<p>{text(asked)}</p>"
+    facts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
+    facts += [f"twin {text(row['twin'])}"] if row.get("twin") else []
+    numbers = {
+        k: v for k, v in row.items() if k not in _HIDDEN and isinstance(v, int | float) and not isinstance(v, bool)
+    }
+    facts += [f"{text(k)}\u00a0{v:.4g}" for k, v in list(numbers.items())[:4] if v == v]
+    facts.append(text(f"{row['file']}, line {row['line']}"))
+    return f"<article>{body}<footer>{' · '.join(facts)}</footer></article>"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _rejects(path: Path, reasons: Mapping[str, int]) -> str:
+    if not reasons:
+        return ""
+    shown: dict[str, list[dict[str, Any]]] = {reason: [] for reason in reasons}
+    for one in _lines(path):
+        if len(shown[one["reason"]]) < _REJECTS:
+            shown[one["reason"]].append(one)
+    rows = []
+    for reason, found in sorted(shown.items(), key=lambda r: (-reasons[r[0]], r[0])):
+        for i, one in enumerate(found):
+            name = f"{text(reason)} <small>{count(reasons[reason])}</small>" if i == 0 else ""
+            place = text(one["file"] + (f", line {one['line']}" if one["line"] else ""))
+            rows.append(
+                f'<tr><td>{name}</td><td class="left">{place}</td><td class="left">{text(one["why"])}</td>'
+                f'<td class="left"><code>{text(str(one.get("row", ""))[:120])}</code></td></tr>'
+            )
+    heads = '<th>reason</th><th class="left">where</th><th class="left">what is wrong</th><th class="left">the row</th>'
+    return (
+        f'<h2>What could not be used</h2><p class="note">The first {_REJECTS} of every reason; all of them are in rejects.jsonl.</p>'
+        f'<div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _recipe(manifest: Mapping[str, Any]) -> str:
+    rows = []
+    for one in manifest["operators"]:
+        options = {
+            k: v for k, v in one.items() if k not in ("name", "_target_", "hash", "counts", "version", "resources")
+        }
+        said = ", ".join(f"{k} {_plain(v)}" for k, v in options.items() if v not in (None, {}, []))
+        counts = one.get("counts")
+        numbers = [count(counts[k]) for k in ("in", "kept", "dropped")] if counts else ["–"] * 3
+        cells = "".join(f"<td>{n}</td>" for n in numbers)
+        rows.append(f'<tr><td>{text(one["name"])}</td><td class="left">{text(said)}</td>{cells}</tr>')
+    heads = '<th>operator</th><th class="left">settings</th><th>in</th><th>kept</th><th>dropped</th>'
+    return f'<h2>The recipe</h2><div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        name = str(value.get("_target_", "")).rpartition(".")[2]
+        inside = ", ".join(f"{k} {_plain(v)}" for k, v in value.items() if k != "_target_" and v is not None)
+        return f"{name}({inside})" if name else f"{{{inside}}}"
+    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
+
+
+def _about(manifest: Mapping[str, Any]) -> str:
+    files = [f"{f['file']}: {counted(f['rows'], 'row')}, sha256 {f['sha256'][:16]}" for f in manifest["input"][:8]]
+    written = [
+        f"{f['file']}: {counted(f['rows'], 'row')}, sha256 {f['sha256'][:16]}" for f in manifest["output"]["data"][:8]
+    ]
+    schema = manifest["schema"]
+    facts = {
+        "input": "; ".join(files) + ("; …" if len(manifest["input"]) > 8 else ""),
+        "output": "; ".join(written) + ("; …" if len(manifest["output"]["data"]) > 8 else ""),
+        "rows are named by": f"their field {schema['id']}" if schema["id"] else "a hash of their content",
+        "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()),
+    }
+    return (
+        "<h2>How it was run</h2><dl>"
+        + "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in facts.items())
+        + "</dl>"
+    )

@@ -1,0 +1,93 @@
+"""The funnel of a curation: how many rows are left after every operator, and why the others went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet
+from coreset.report.words import count, share
+
+_LONGEST = 52
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One bar: rows that are left after it, rows that came to it, and why rows went, most first."""
+
+    name: str
+    came: int
+    left: int
+    reasons: Mapping[str, int]
+
+
+def stages(manifest: Mapping[str, Any]) -> list[Stage]:
+    """Return the stages of a run: the rows read, every operator that decides, in order. Scores, which drop nothing, are left out.
+
+    >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
+    >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "counts": counts}]}
+    >>> [(s.name, s.came, s.left) for s in stages(made)]
+    [('read', 6, 5), ('words', 6, 3)]
+    """
+    total = manifest["counts"]["rows"]
+    decided = [(o["name"], o["counts"]) for o in manifest["operators"] if "counts" in o]
+    left = decided[0][1]["in"] if decided else manifest["counts"]["kept"]
+    out = [Stage("read", total, left, _most(manifest["rejects"]))]
+    for name, counts in decided:
+        if counts["kept"] < counts["in"]:
+            out.append(Stage(name, out[-1].left, counts["kept"], _most(counts["reasons"])))
+    return out
+
+
+def _most(reasons: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
+
+
+def funnel_figure(found: Sequence[Stage]) -> Figure:
+    """Draw one bar a stage: what is left in colour, what went at this stage in grey; beside it the counts and the reasons."""
+    height = 0.5 + 0.5 * len(found)
+    fig, ax = figure(10.0, height)
+    ax.set_position((0.13, 0.02, 0.50, 1 - 0.1 / height))
+    total = max(found[0].came, 1)
+    for y, stage in enumerate(found):
+        ax.barh(y, stage.came / total, height=0.56, color=RANDOM, alpha=0.28, linewidth=0)
+        bar = ax.barh(y, stage.left / total, height=0.56, color=STRATEGIES[0], alpha=0.9, linewidth=0)
+        bar[0].set_gid(f"stage{y}")
+        said = f"{count(stage.left)}"
+        ax.text(stage.came / total + 0.012, y - 0.14, said, fontsize=10, color=INK, va="center_baseline", weight="bold")
+        ax.text(
+            stage.came / total + 0.012,
+            y + 0.22,
+            _went(stage, total),
+            fontsize=8.5,
+            color=MUTED,
+            va="center_baseline",
+            parse_math=False,
+        )
+    ax.set_ylim(len(found) - 0.45, -0.55)
+    ax.set_xlim(0, 1)
+    quiet(ax, ())
+    ax.set_xticks([])
+    ax.set_yticks(range(len(found)))
+    ax.set_yticklabels(
+        [s.name if len(s.name) <= 18 else s.name[:17] + "…" for s in found], fontsize=9.5, color=INK, parse_math=False
+    )
+    ax.tick_params(axis="y", length=0)
+    return fig
+
+
+def _went(stage: Stage, total: int) -> str:
+    """Return the share that is left and the reasons, as many as have room."""
+    text = f"{share(stage.left / total)} of all"
+    gone = [f"{count(n)} {reason}" for reason, n in stage.reasons.items()]
+    out = text
+    for i, one in enumerate(gone):
+        more = f" and {len(gone) - i} more reasons" if i else ""
+        longer = f"{out}; {one}"
+        if len(longer) > _LONGEST and i:
+            return out + more
+        out = longer if len(longer) <= _LONGEST + 12 else longer[: _LONGEST + 11] + "…"
+    return out
