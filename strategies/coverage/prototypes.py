@@ -23,7 +23,7 @@ KEEPS = ("hardest", "easiest")
 def prototype_distance(x: Tensor, clusters: int, rng: np.random.Generator, ids: NDArray[Any]) -> NDArray[np.float64]:
     """Return 1 - cosine of each row of `x` (n, D) with the center of its k-means cluster, (n,) in [0, 2]; rows are scaled to unit length before clustering.
 
-    A row or a center of length zero has cosine 0.
+    A row or a center of length zero has cosine 0. Rounded to multiples of 1e-12, so that rows which are centers of their own tie at 0.
 
     >>> prototype_distance(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)).tolist()
     [0.0, 0.0]
@@ -33,10 +33,10 @@ def prototype_distance(x: Tensor, clusters: int, rng: np.random.Generator, ids: 
     centers = torch.nn.functional.normalize(torch.from_numpy(found.centers), dim=1).to(x.device)
     labels = torch.from_numpy(found.labels).to(x.device)
     cosines = [
-        (unit[i].double() * centers[labels[i]]).sum(dim=1)
+        (torch.nn.functional.normalize(x[i].double(), dim=1) * centers[labels[i]]).sum(dim=1)
         for i in torch.split(torch.arange(len(x), device=x.device), 8192)
     ]
-    return 1 - torch.cat(cosines).cpu().numpy()
+    return np.asarray((1 - torch.cat(cosines).cpu().numpy()).round(12) + 0.0)
 
 
 @dataclass(frozen=True)
