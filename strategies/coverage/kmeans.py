@@ -16,6 +16,21 @@ from coreset.numerics.kmeans import Clusters, kmeans
 from coreset.numerics.tensors import as_float, rows
 
 
+def nearest_rows(clusters: Clusters, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the row nearest to each center that has rows, by center; of rows equally near (to 1e-9 of the distance) the first in `order` (n,).
+
+    The two rows of a cluster of two are equally near: rounding does not choose between them.
+
+    >>> c = Clusters(np.zeros((2, 1)), np.array([0, 1, 1]), np.array([0.0, 1.0, 1.0]))
+    >>> nearest_rows(c, np.array([2, 1, 0])).tolist()
+    [0, 2]
+    """
+    least = np.full(len(clusters.centers), np.inf)
+    np.minimum.at(least, clusters.labels, clusters.distances)
+    near = order[clusters.distances[order] <= (1 + 1e-9) * least[clusters.labels[order]]]
+    return near[np.unique(clusters.labels[near], return_index=True)[1]]
+
+
 def nearest_to_centers(clusters: Clusters, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the row nearest to each center, largest cluster first (ties to the lowest row), and the sizes of their clusters.
 
@@ -26,8 +41,7 @@ def nearest_to_centers(clusters: Clusters, k: int) -> tuple[NDArray[np.int64], N
     [2, 0]
     """
     sizes = clusters.sizes()
-    order = np.lexsort((np.arange(len(clusters.labels)), clusters.distances, clusters.labels))
-    first = order[np.unique(clusters.labels[order], return_index=True)[1]]
+    first = nearest_rows(clusters, np.arange(len(clusters.labels)))
     first = first[np.lexsort((first, -sizes[clusters.labels[first]]))]
     rest = np.setdiff1d(np.arange(len(clusters.labels)), first)
     rest = rest[np.argsort(-clusters.distances[rest], kind="stable")][: k - len(first)]

@@ -12,6 +12,7 @@ from torch import Tensor
 from coreset.numerics.keyed import keyed_order
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.tensors import as_float
+from strategies.coverage.kmeans import nearest_rows
 
 
 def representatives(
@@ -32,8 +33,7 @@ def representatives(
     if len(rows) > k:
         sphere = torch.nn.functional.normalize(as_float(x[torch.from_numpy(rows).to(x.device)]), dim=1)
         clusters = kmeans(sphere, k, rng, ids[rows])
-        near = np.lexsort((np.arange(len(rows)), clusters.distances, clusters.labels))
-        picks = rows[near[np.unique(clusters.labels[near], return_index=True)[1]]]
+        picks = rows[nearest_rows(clusters, np.arange(len(rows)))]
     rest = order[~np.isin(order, picks)]
     rest = rest[np.argsort(~eligible[rest], kind="stable")]
     return np.concatenate([picks, rest[: k - len(picks)]]).astype(np.int64)

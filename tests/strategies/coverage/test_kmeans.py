@@ -40,6 +40,14 @@ def test_empty_clusters_are_filled_with_the_farthest():
     assert sizes.tolist() == [3, 2, 0, 0]
 
 
+def test_the_two_rows_of_a_cluster_are_equally_near_and_the_lowest_is_taken():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x = np.repeat(1000 * np.eye(6), 2, axis=0) + rng.normal(size=(12, 6))
+        got = select("kmeans", 6, features=x, options={"normalize": True})
+        assert sorted(got.indices.tolist()) == [0, 2, 4, 6, 8, 10]
+
+
 def test_duplicates_only():
     got = select("kmeans", 6, features=np.repeat(np.eye(2), 5, axis=0).astype(np.float16))
     assert len(set(got.indices.tolist())) == 6

@@ -72,6 +72,17 @@ def test_too_few_flips_are_topped_up_at_random():
     assert len(seen) > 6
 
 
+def test_either_of_two_rows_that_are_equally_near_is_drawn_by_id():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(np.repeat(1000 * np.eye(6), 2, axis=0) + rng.normal(size=(12, 6)))
+    seen = np.zeros(12, int)
+    for seed in range(60):
+        got = representatives(x, np.ones(12, bool), 6, np.random.default_rng(seed), np.arange(12))
+        assert sorted(got // 2) == [0, 1, 2, 3, 4, 5]
+        seen[got] += 1
+    assert seen.min() > 10
+
+
 def test_coinciding_rows_still_give_distinct_choices():
     x = torch.ones(12, 3)
     got = representatives(x, np.arange(12) < 8, 6, np.random.default_rng(0), np.arange(12))
