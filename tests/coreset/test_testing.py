@@ -89,6 +89,8 @@ class ByThreads(Good):
 
 
 class ByPosition(Good):
+    random = True
+
     def select(self, pool, signals, k, rng):
         return Selection(rng.permutation(pool.candidates)[:k])
 
@@ -128,8 +130,9 @@ class TakesNaNOfTaken(TakesNaN):
 
     def check(self, pool, signals, k):
         super().check(pool, signals, k)
-        if np.isnan(np.asarray(signals.column("loss"))[pool.candidates]).any():
-            raise ValueError("loss: NaN")
+        loss = np.asarray(signals.column("loss"))[pool.candidates]
+        if not np.isfinite(loss).all():
+            raise ValueError(f"loss: {int((~np.isfinite(loss)).sum())} NaN")
 
 
 class TakesAnyShape(Good):
@@ -161,6 +164,101 @@ class ShakyWeights(Good):
         return Selection(picks, 1.0 + picks)  # weights by position
 
 
+class SaysNotRandom(Good):
+    def select(self, pool, signals, k, rng):
+        return Selection(pool.candidates[keyed_order(rng, pool.ids[pool.candidates])[:k]])
+
+
+class CountsNothing(Good):
+    def check(self, pool, signals, k):
+        try:
+            super().check(pool, signals, k)
+        except ValueError:
+            raise ValueError("loss: NaN somewhere") from None
+
+
+class TakesInfinity(Good):
+    def check(self, pool, signals, k):
+        signals.check("loss", pool.candidates)
+        loss = np.asarray(signals.column("loss"))
+        if loss.ndim != 1 or np.isnan(loss[pool.candidates]).any():
+            raise ValueError(f"loss: {int(np.isnan(loss[pool.candidates]).sum())} NaN")
+
+
+class IndexErrorOnTies(Good):
+    def select(self, pool, signals, k, rng):
+        s = self.score(pool, signals)
+        order = [int(np.flatnonzero(s == v)[0]) for v in np.unique(s)[::-1]]
+        return Selection(pool.candidates[[order[i] for i in range(k)]])
+
+
+class ShortOnNegative(Good):
+    def select(self, pool, signals, k, rng):
+        return Selection([i for i in self.order(pool, signals) if signals.column("loss")[i] >= 0][:k])
+
+
+class NegativeInNoWords(Good):
+    def select(self, pool, signals, k, rng):
+        if (signals.column("loss") < 0).any():
+            raise ValueError("bad input")
+        return super().select(pool, signals, k, rng)
+
+
+@dataclass(frozen=True)
+class OfProbs(Scored):
+    """Highest first probability; the base of what is broken about probabilities and classes."""
+
+    needs = frozenset({"probs"})
+
+    def score(self, pool, signals):
+        return np.asarray(signals.column("probs"), np.float64)[pool.candidates, 0]
+
+
+class SoftmaxAgain(OfProbs):
+    def score(self, pool, signals):
+        p = signals.column("probs")
+        if p.dtype == np.float16:  # "they do not sum to one"
+            p = np.exp(p.astype(np.float64) * np.linspace(0, 9, len(p))[:, None])
+            p /= p.sum(axis=1, keepdims=True)
+        return np.asarray(p, np.float64)[pool.candidates, 0]
+
+
+class TakesHalves(OfProbs):
+    def check(self, pool, signals, k):
+        p = np.asarray(signals.check("probs", pool.candidates))
+        if p.ndim != 2 or not np.isfinite(p[pool.candidates]).all():
+            raise ValueError(f"probs: {int((~np.isfinite(p).all(axis=1)).sum()) if p.ndim == 2 else p.shape}")
+        if (p[pool.candidates] < 0).any():
+            raise ValueError(f"probs: {int((p < 0).any(axis=1).sum())} negative")
+
+
+class TakesNegative(OfProbs):
+    def check(self, pool, signals, k):
+        p = np.asarray(signals.check("probs", pool.candidates))
+        if p.ndim != 2 or (np.abs(np.abs(p.sum(axis=1)) - 1) > 1e-2).any() or np.isnan(p).any():
+            wrong = int((~(np.abs(np.abs(p.sum(axis=1)) - 1) < 1e-2)).sum()) if p.ndim == 2 else p.shape
+            raise ValueError(f"probs: {wrong} wrong")
+
+
+class DividesByDoubt(OfProbs):
+    def score(self, pool, signals):
+        s = 1 / float(1 - np.asarray(signals.column("probs"))[pool.candidates[0]].max())
+        return super().score(pool, signals) * s
+
+
+@dataclass(frozen=True)
+class TwoPerClass(Good):
+    needs = frozenset({"loss", "labels"})
+    greedy = False
+
+    def select(self, pool, signals, k, rng):
+        if k == len(pool.candidates):
+            return Selection(pool.candidates)
+        y = signals.column("labels")[pool.candidates]
+        rows = [pool.candidates[y == c][np.argsort(-self.score(pool, signals)[y == c])] for c in range(4)]
+        return Selection(np.array([r[i] for i in range(k // 4 + 1) for r in rows])[:k])
+
+
 @pytest.mark.parametrize(
     ("broken", "error", "words"),
     [
@@ -184,6 +282,21 @@ class ShakyWeights(Good):
         (NamesNothing, AssertionError, "the message does not name it: bad input"),
         (NotAll, ValueError, "k too large"),
         (ShakyWeights, AssertionError, "the weights changed"),
+        (SaysNotRandom, AssertionError, "another seed, although `random` is False"),
+        (
+            CountsNothing,
+            AssertionError,
+            "NaN in 2 rows of 'loss': the message does not count them: loss: NaN somewhere",
+        ),
+        (TakesInfinity, AssertionError, "NaN in 2 rows of 'loss': the message does not count them: loss: 1 NaN"),
+        (IndexErrorOnTies, AssertionError, "a pool of duplicates: IndexError"),
+        (ShortOnNegative, AssertionError, "negative scores: AssertionError: ShortOnNegative returned 0 examples"),
+        (NegativeInNoWords, AssertionError, r"negative scores: the message names no column: ValueError\('bad input'\)"),
+        (SoftmaxAgain, AssertionError, "half precision against the same numbers in single"),
+        (TakesHalves, AssertionError, "no probabilities in 'probs' was not refused"),
+        (TakesNegative, AssertionError, "no probabilities in 'probs' was not refused"),
+        (DividesByDoubt, AssertionError, "saturated probabilities: ZeroDivisionError"),
+        (TwoPerClass, AssertionError, "a class of one: IndexError"),
     ],
 )
 def test_a_broken_strategy_is_found(broken, error, words):
