@@ -57,7 +57,7 @@ def summary(done: Curated) -> list[str]:
     return [*lines, f"report: {done.out / 'report.html'}"]
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="curate")  # type: ignore[untyped-decorator]
+@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="curate")  # type: ignore[untyped-decorator]
 def curate_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
     console = Console(stderr=True)
@@ -85,7 +85,7 @@ def curate_main(cfg: DictConfig) -> None:
         raise
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
+@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="score")  # type: ignore[untyped-decorator]
 def score_main(cfg: DictConfig) -> None:
     """Score rows of text and write the columns."""
     console = Console(stderr=True)
