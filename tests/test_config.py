@@ -5,7 +5,6 @@ import tomllib
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -15,7 +14,6 @@ from omegaconf import OmegaConf
 from coreset import Strategy
 from coreset.pipeline.operators import KINDS, flatten, kind
 from coreset.registry import load, names, strategy
-from coreset.testing import check_strategy, example_signals
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -234,41 +232,3 @@ def test_a_mistyped_key_is_refused():
     for app, wrong in [("train", "bugdet=3"), ("select", "strategy.normalise=true"), ("train", "fit.stps=3")]:
         with pytest.raises(ConfigCompositionException, match=wrong.split("=")[0]):
             composed(app, wrong)
-
-
-# Draws and options without ties of their own making: of two mutual nearest neighbours either may stand for the other, and a saturated sum gains nothing more.
-TIES = {
-    "facility_location": ({}, 3),
-    "flcg": ({}, 3),
-    "flvmi": ({"eta": 1.2}, 3),
-    "maxherding": ({}, 3),
-    "saturated_coverage": ({"alpha": 0.5}, 0),
-}
-
-
-def fitting(name: str, seed: int) -> dict:
-    """Return columns that replace the made-up ones where those do not fit what a strategy asks of a signal."""
-    made_up = example_signals(48, frozenset({"features"}), seed)["features"]
-    rng = np.random.default_rng(2)
-    if name in ("alfamix", "deepfool"):  # logits are a linear layer on the features
-        return {"logits": made_up @ rng.normal(size=(6, 4)) + rng.normal(size=4)}
-    if name == "feature_based":
-        return {"features": np.abs(made_up)}
-    if name in ("flqmi", "flvmi", "gcmi"):
-        return {"query": np.arange(48) % 7 == 3}
-    if name in ("flcg", "gccg"):
-        return {"private": np.arange(48) % 7 == 3}
-    if name == "less":  # the last four of the layout are no candidates
-        tasks = np.full(48, -1)
-        tasks[np.random.default_rng(1).permutation(48)[-4:]] = [0, 0, 1, 1]
-        return {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
-    return {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", names())
-def test_every_registered_strategy_keeps_the_contract(name):
-    options, seed = TIES.get(name, ({}, 0))
-    made = strategy(name, options)
-    wanted = made.needs | made.needs_selected
-    check_strategy(made, {**example_signals(48, wanted, seed), **fitting(name, seed)})

@@ -1,0 +1,175 @@
+"""Every registered strategy keeps the contract, by default and with every option that names another way of doing it."""
+
+import importlib
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from coreset.registry import load, names, strategy
+from coreset.testing import check_strategy, example_signals
+
+# Draws and options without ties of their own making: of two mutual nearest neighbours either may stand for the other, and a saturated sum gains nothing more.
+SEED = {"facility_location": 3, "flcg": 3, "flvmi": 3, "maxherding": 3, "uherding": 3}
+SEED_OF = {
+    ("facility_location", "per_class"): 1,
+    ("facility_location", "dot"): 0,
+    ("flcg", "dot"): 0,
+    ("flcg", "euclidean"): 7,
+    ("flvmi", "dot"): 4,
+}
+ALWAYS = {
+    "flvmi": {"eta": 1.2},
+    "saturated_coverage": {"alpha": 0.5},
+    "coregcn": {"epochs": 10},
+    "zcore": {"samples": 300},
+}
+# Numbers that lead another way through the code than their defaults.
+NUMBERS = {
+    "maxherding": [{"width": 0.4}, {"width": 3.0, "normalize": False}],
+    "uherding": [{"temperature": 2.5}, {"width": 0.6}, {"width": 2.0, "normalize": False}],
+    "probcover": [{"delta": 0.6}, {"delta": 2.0, "normalize": False}, {"purity": 0.7, "clusters": 3}],
+    "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbours": 1}],
+    "cluster_margin": [{"clusters": 3}, {"factor": 1.5}],
+    "kcenter_robust": [{"outliers": 0.0}, {"outliers": 0.3, "slack": 0.0}],
+    "facility_location": [
+        {"neighbors": 8},
+        {"neighbors": 0},
+        {"neighbors": 8, "similarity": "euclidean"},
+        {"similarity": "rbf", "gamma": 0.05},
+        {"optimizer": "stochastic", "epsilon": 0.3},
+        {"optimizer": "greedi", "parts": 2},
+    ],
+    "graph_cut": [{"neighbors": 0}, {"neighbors": 6}, {"lam": 3.0}],
+    "gccg": [{"neighbors": 0}, {"nu": 0.0}, {"lam": 2.0}],
+    "flcg": [{"neighbors": 8}, {"nu": 0.5}],
+    "flvmi": [{"neighbors": 8}],
+    "saturated_coverage": [{"neighbors": 8, "alpha": 0.9}],
+    "flqmi": [{"eta": 0.3}],
+    "log_det": [{"reg": 0.05}, {"per_class": True, "similarity": "dot"}],
+    "cal": [{"neighbours": 1}],
+    "dropquery": [{"per_choice": 0}],
+    "alfamix": [{"step": 1.0}],
+    "batchbald": [{"configurations": 20}],
+    "epig": [{"targets": 5}, {"column": "target"}],
+    "discriminative": [{"rounds": 1}, {"ratio": 1}],
+    "gradmatch": [{"ridge": 0.0}],
+    "glister": [{"eta": 1.0}, {"refresh": 5}],
+    "bait": [{"ridge": 0.01}],
+    "ccs": [{"beta": 0.4, "bins": 3}],
+    "d2": [{"neighbours": 1}, {"gamma": 1.0}, {"drop": 0.3}],
+    "dual_beta": [{"c_d": 1.0}],
+    "class_quota": [{"cap": 30}, {"balance": "equal"}],
+    "stratified": [{"balance": "equal"}],
+    "deepfool": [{"source": "column"}],
+    "aum": [{"signal": "aum_probs"}],
+    "auto": [{"switch": 0.0}, {"classes": 2}],
+    "mixture": [{"shares": [3, 1]}],
+    "exclude": [{"ids": [4]}],
+    "two_stage": [{"expand": 1.0}],
+    "stochastic_batch": [{"beta": 4.0}],
+    "zcore": [{"dims": 1}, {"neighbours": 3, "power": 1.0}],
+    "coregcn": [{"subset": 5}, {"subset": None}],
+    "learning_loss": [{"subset": 5}, {"subset": None}],
+    "prototypes": [{"clusters": 4}],
+    "kmeans": [{"iterations": 1}],
+    "top_k": [{"signal": "blur"}, {"highest": False}],
+}
+ELSEWHERE = {  # tested with each strategy
+    ("similarity", "precomputed"),  # a square column, which no permutation of rows alone fits
+    ("partial", True),  # answers also without one of its columns
+}
+
+
+def words(cls: type, name: str) -> list[str]:
+    """Return the other values of an option that is a word: those of the tuples in its modules that hold its default."""
+    default = getattr(cls(), name)
+    modules = {importlib.import_module(c.__module__) for c in cls.__mro__ if c.__module__.startswith("strategies.")}
+    known = [
+        v
+        for m in modules
+        for v in vars(m).values()
+        if isinstance(v, tuple) and default in v and all(isinstance(w, str) for w in v)
+    ]
+    return sorted({w for v in known for w in v} - {default})
+
+
+def variants(name: str) -> list[dict]:
+    """Return options that each name one other way of doing it: every word, every switch, and the numbers above."""
+    cls, found = load(name), []
+    for field in fields(cls):
+        default = getattr(cls(), field.name)
+        if isinstance(default, bool):
+            found += [{field.name: not default}] * ((field.name, not default) not in ELSEWHERE)
+        elif isinstance(default, str):
+            found += [{field.name: w} for w in words(cls, field.name) if (field.name, w) not in ELSEWHERE]
+    if name == "log_det":  # of a unit diagonal all first gains are equal: classes are tried with the dot product
+        found.remove({"per_class": True})
+    return found + NUMBERS.get(name, [])
+
+
+def fitting(name: str, seed: int, options: dict) -> dict:
+    """Return columns that replace the made-up ones where those do not fit what a strategy asks of a signal."""
+    made_up = example_signals(48, frozenset({"features"}), seed)["features"]
+    rng = np.random.default_rng(2)
+    last_four = np.random.default_rng(1).permutation(48)[-4:]  # of the layout, which are no candidates
+    found = {}
+    if name == "alfamix" or (
+        name == "deepfool" and options.get("source") != "column"
+    ):  # logits are a linear layer on the features
+        found["logits"] = made_up @ rng.normal(size=(6, 4)) + rng.normal(size=4)
+    if name == "feature_based" or (
+        options.get("similarity") == "dot" and name in ("graph_cut", "gccg", "saturated_coverage")
+    ):
+        found["features"] = np.abs(made_up)
+    if name in ("flqmi", "flvmi", "gcmi"):
+        found["query"] = np.arange(48) % 7 == 3
+    if name in ("flcg", "gccg"):
+        found["private"] = np.arange(48) % 7 == 3
+    if name == "epig" and "column" in options:
+        found["target"] = np.arange(48) % 3 == 0
+    if name == "glister" and options.get("validation") == "column":
+        found["validation"] = np.isin(np.arange(48), last_four)
+    if name == "less":
+        tasks = np.full(48, -1)
+        tasks[last_four] = [0, 0, 1, 1]
+        found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
+    return found
+
+
+CASES = [pytest.param(n, o, id=f"{n}-{o}" if o else n) for n in names() for o in ({}, *variants(n))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_registered_strategy_keeps_the_contract(name, options):
+    seed = next(
+        (SEED_OF[name, v] for v in (*options, *map(str, options.values())) if (name, v) in SEED_OF), SEED.get(name, 0)
+    )
+    made = strategy(name, {**ALWAYS.get(name, {}), **options})
+    wanted = made.needs | made.needs_selected
+    check_strategy(made, {**example_signals(48, wanted, seed), **fitting(name, seed, options)})
+
+
+# What is a number of degree, tried with one function for all that share it; and strategies made of strategies, tried with other parts in their own tests.
+DEGREE = {
+    "partial",
+    "epsilon",
+    "parts",
+    "gamma",
+    "seed",
+    "beta",
+    "hidden",
+    "dropout",
+    "lr",
+    "weight_decay",
+    "unlabelled_weight",
+}
+PARTS = {"base", "strategies", "first", "second", "cold", "warm", "column", "positions"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_option_has_another_value_above(name):
+    tried = {key for options in (ALWAYS.get(name, {}), *variants(name)) for key in options}
+    left = [f.name for f in fields(load(name)) if f.name not in tried | DEGREE | PARTS]
+    assert not left, f"{name}: no case has another value of {left}; add one"
