@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from coreset.coco import CocoPool
 
 Indices = NDArray[np.int64]
 Array = Any  # a numpy array or a torch tensor; its first axis is the dataset
@@ -98,6 +101,26 @@ class Pool:
             )
         for name, value in (("size", int(self.size)), ("selected", selected), ("candidates", candidates), ("ids", ids)):
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_coco(
+        cls,
+        instances: str | Path,
+        *,
+        labeled: str | Path | Sequence[Any] = (),
+        features: str | Path | Array = None,
+        groups: str | None = None,
+    ) -> CocoPool:
+        """Return the images of a COCO instances file, with their names, sizes and categories; annotations it has are checked and left where they are.
+
+        labeled: what is labelled already, a COCO file that lists these images (with or without boxes in them) or their ids. features: one row per image in the
+        order of the file, an array or .npy (memory-mapped); a .npz with `ids` and `features` is put in order by id. groups: a key of the image entries, such
+        as `video_id`. Raises ValueError or KeyError naming file and id for duplicate or unknown ids, categories that do not match, boxes outside their image,
+        masks of another size, and features that do not fit.
+        """
+        from coreset.coco import read_pool
+
+        return read_pool(instances, labeled=labeled, features=features, groups=groups)
 
 
 def _keep(values: Any) -> Array:
@@ -225,10 +248,11 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def prefix(self, k: int) -> Selection:
+    def prefix(self, k: int) -> Self:
         """Return the first `k` choices."""
-        cut = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Selection(**{n: v if v is None or n == "info" else v[:k] for n, v in cut.items()})
+        rows = ("indices", "weights", "scores", "reasons", "ids")
+        cut: dict[str, Any] = {n: None if (values := getattr(self, n)) is None else values[:k] for n in rows}
+        return replace(self, **cut)
 
     def of(self, dataset: Any) -> Any:
         """Return the chosen part of a map-style dataset, in order (a `torch.utils.data.Subset`)."""
@@ -321,10 +345,9 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
         block = block if isinstance(block, np.ndarray) else block.detach().double().cpu().numpy()
         flat = block.reshape(len(block), -1)
         with np.errstate(invalid="ignore", over="ignore"):
-            finite = np.isfinite(flat.sum(axis=1, dtype=np.float64))
-        if not finite.all():
-            finite = np.isfinite(flat).all(axis=1)
-        if not finite.all():
+            # a sum of squares is finite only if every value is: one product at the speed of memory, and row by row where it is not
+            finite = np.isfinite(np.vdot(flat, flat)) or np.isfinite(flat).all(axis=1)
+        if not np.all(finite):
             bad = int((~finite).sum())
             raise ValueError(
                 f"{name}: {bad} examples have NaN or infinite values, first position {int(rows[~finite][0])}"

@@ -1,8 +1,12 @@
-"""Detection and segmentation without our trainer: score, aggregate, select, over image ids."""
+"""Detection and segmentation without our trainer: score, aggregate, select, over image ids.
 
+A pool comes from `coreset.Pool.from_coco`, boxes from `Detections.from_...`; `select` returns an `ImageSelection`, which writes itself for tools and trainers.
+"""
+
+from coreset.coco import CocoPool
 from coreset.tasks.aggregate import ImageScores, aggregate
 from coreset.tasks.boxes import Detections
-from coreset.tasks.coco import CocoPool, pool_from_coco
+from coreset.tasks.chosen import ImageSelection
 from coreset.tasks.cost import box_cost, expected_boxes, pixel_cost, recalibrate, seconds
 from coreset.tasks.distance import BoxSets
 from coreset.tasks.images import crop_features, foreground, predicted_class
@@ -15,13 +19,13 @@ from coreset.tasks.score import box_scores
 from coreset.tasks.segmentation import SegmentationScorer
 from coreset.tasks.select import select
 from coreset.tasks.simulate import simulate
-from coreset.tasks.write import to_coco, to_cvat, to_label_studio, to_yolo
 
 __all__ = [
     "BoxSets",
     "CocoPool",
     "Detections",
     "ImageScores",
+    "ImageSelection",
     "Ledger",
     "OverCrops",
     "RandomForeground",
@@ -38,14 +42,9 @@ __all__ = [
     "foreground",
     "landmark_features",
     "pixel_cost",
-    "pool_from_coco",
     "predicted_class",
     "recalibrate",
     "seconds",
     "select",
     "simulate",
-    "to_coco",
-    "to_cvat",
-    "to_label_studio",
-    "to_yolo",
 ]

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.tasks.coco import OUTSIDE, CocoPool, check_annotations, positions, read_json
-from coreset.types import Indices, Pool
+from coreset.coco import OUTSIDE, CocoPool, check_annotations, positions, read_json
+from coreset.types import Array, Indices, Pool
 
 Float = NDArray[np.float64]
 Outside = Literal["error", "clip"]
@@ -168,12 +168,15 @@ class Detections:
         *,
         images: Iterable[Any] | None = None,
         columns: Sequence[str] = (),
+        probs: str | Path | Array = None,
+        features: str | Path | Array = None,
         outside: Outside = "error",
     ) -> Detections:
         """Return a COCO results file: a list of {image_id, category_id, bbox [x, y, width, height], score}.
 
         Such a file does not say which images were looked at: `images` does; with a pool, all of its images were. Entries with a `file_name` are matched by
-        it, since some exporters write a number made of the file's name as `image_id`. columns: further keys to read. Raises ValueError for an empty file.
+        it, since some exporters write a number made of the file's name as `image_id`. columns: further keys to read. probs, features: one row per entry of
+        the file, arrays or .npy files. Raises ValueError for an empty file.
         """
         source = str(results) if isinstance(results, str | Path) else "results"
         rows = read_json(results) if isinstance(results, str | Path) else list(results)
@@ -206,10 +209,23 @@ class Detections:
         if strange := [k for k in names if k not in place]:
             raise KeyError(f"{source}: image {strange[0]!r} has detections but is not among the images looked at")
         more = {key: _numbers(rows, key, source) for key in columns}
+        wide = {
+            "probs": _rows(probs, "probs", len(rows), source),
+            "features": _rows(features, "features", len(rows), source),
+        }
         image = np.array([place[k] for k in names])
         scores, labels = _numbers(rows, "score", source), _numbers(rows, "category_id", source)
         return _finish(
-            pool, outside, ids=ids, image=image, boxes=boxes, scores=scores, labels=labels, columns=more, source=source
+            pool,
+            outside,
+            ids=ids,
+            image=image,
+            boxes=boxes,
+            scores=scores,
+            labels=labels,
+            columns=more,
+            source=source,
+            **wide,
         )
 
     @classmethod
@@ -294,6 +310,19 @@ def _numbers(rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tu
             break
     wanted = f"{shape[0]} numbers" if shape else "a whole number" if key == "category_id" else "a number"
     raise ValueError(f"{source}: image {row['image_id']!r}: {key}: expected {wanted}, got {row[key]!r}")
+
+
+def _rows(given: str | Path | Array, what: str, count: int, source: str) -> Array:
+    """Return an array with one row per entry of the results, read where it is a file's name."""
+    if given is None:
+        return None
+    rows = np.load(given, allow_pickle=False) if isinstance(given, str | Path) else _array(given)
+    if rows.ndim != 2 or len(rows) != count:
+        name = str(given) if isinstance(given, str | Path) else what
+        raise ValueError(
+            f"{name}: expected one row for each of the {count} entries of {source}, got shape {rows.shape}"
+        )
+    return rows
 
 
 def _array(values: Any) -> NDArray[Any]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.coco import CocoPool
 from coreset.tasks.aggregate import reduce_boxes
 from coreset.tasks.boxes import Detections, Float
-from coreset.tasks.coco import CocoPool
 
 FIT = ("prefix", "fill")
 

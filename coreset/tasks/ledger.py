@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from coreset.tasks.coco import positions, read_json
+from coreset.coco import positions, read_json
 from coreset.tasks.methods import narrow
 from coreset.types import Pool, Selection
 

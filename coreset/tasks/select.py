@@ -13,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.budget import budget_size
+from coreset.coco import CocoPool, positions
 from coreset.numerics.classes import interleave
 from coreset.numerics.quota import largest_remainder
 from coreset.scored import Scored
+from coreset.tasks.afford import afford
 from coreset.tasks.aggregate import ImageScores, empty_policy
-from coreset.tasks.coco import positions
-from coreset.tasks.cost import check_costs, most_images, within
+from coreset.tasks.chosen import ImageSelection
+from coreset.tasks.cost import FIT, check_costs, most_images
 from coreset.tasks.distance import BoxSets
 from coreset.tasks.medoids import SetKCenter, SetKMedoids
 from coreset.tasks.methods import RandomForeground, narrow
@@ -46,14 +48,16 @@ def select(
     fit: Literal["prefix", "fill"] = "prefix",
     allow_short: bool = False,
     seed: int = 0,
-) -> Selection:
+) -> ImageSelection:
     """Choose images of the pool, in order of priority; `ids`, `reasons` and `info` (slack, shortfall, parameters) come along.
 
     budget: new images as a count or a share of the pool, or limits in any units of `costs` (N,), such as {"boxes": 3000, "images": 500}: all of them hold.
     strategy: `uncertainty` (highest `scores`), `random`, `random_stratified` (over `classes`), `random_foreground` (reads the column `foreground`), any registered
-    name or Strategy; with `distance`, `kcenter` and `kmedoids` on it. columns: signals (N, ...), beside `score` and `labels`, which `scores` and `classes` give.
+    name or Strategy; with `distance`, `kcenter` and `kmedoids` on it. columns: signals (N, ...), beside `score`, `labels` and `features`, which `scores`, `classes` and
+    the pool give.
     expand: shortlist that many times the budget by `scores` first. balance: share per predicted class in `classes` (N,), whole numbers. groups (N,): at most
-    `max_per_group` of each, selected ones included. fit: what to do with an image that costs too much, see `cost.within`.
+    `max_per_group` of each, selected ones included. fit: what to do with an image that costs too much, see `cost.within`; `fill` passes over it where the order
+    does not depend on the budget (a greedy strategy without balance or quota), others are asked for as many images as fit.
 
     Raises ValueError when fewer images can be had than the budget pays for; `allow_short` returns them instead, with info["short"].
 
@@ -66,7 +70,11 @@ def select(
         dict(budget) if isinstance(budget, Mapping) else {"images": budget_size(budget, pool.size)}
     )
     prices = check_costs(limits, costs or {}, pool.ids)
+    if fit not in FIT:
+        raise ValueError(f"fit: expected {' or '.join(FIT)}, got {fit!r}")
     signals = Signals(pool.size, **{name: v for name, v in (columns or {}).items() if v is not None})
+    if isinstance(pool, CocoPool) and pool.features is not None and "features" not in signals.names:
+        signals.put("features", None, pool.features)
     kinds = _per_image(classes, pool, "classes")
     if kinds is not None:
         signals.put("labels", None, kinds.astype(np.int64))
@@ -95,16 +103,18 @@ def select(
     open_pool = narrow(pool, pool.candidates[~empty[pool.candidates]]) if policy[0] == "exclude" else pool
     free = open_pool.candidates
     k = most_images({u: p[free] for u, p in prices.items()}, limits) if len(free) else 0
-    if k and fit == "fill" and base.greedy:
-        k = len(free)  # what fits may stand anywhere in the order
-    order = draw(open_pool, k, np.random.default_rng(seed)) if k else Selection(np.empty(0, np.int64), reasons=())
-    keep, slack = within({u: p[order.indices] for u, p in prices.items()}, limits, fit)
-    uncut, ran_out = len(keep) == len(order), len(order) < k or len(order) == len(free)
-    short = uncut and ran_out and all(s > 0 for s in slack.values())
-    if 0 < len(keep) < len(order) and not (base.greedy and balance is None):
-        # a prefix of that answer is no answer: ask again for what fits
-        order = draw(open_pool, len(keep), np.random.default_rng(seed))
-        keep, slack = within({u: p[order.indices] for u, p in prices.items()}, limits, fit)
+    order, keep, slack, ran_out = (
+        Selection(np.empty(0, np.int64), reasons=()),
+        np.empty(0, np.int64),
+        dict(limits),
+        True,
+    )
+    if k:
+        order, keep, slack, ran_out = afford(
+            lambda n: draw(open_pool, n, np.random.default_rng(seed)),
+            free, k, prices, limits, fit, steady=base.greedy and balance is None and policy[0] != "quota",
+        )  # fmt: skip
+    short = ran_out and len(keep) == len(order) and all(s > 0 for s in slack.values())
     if (short and not allow_short) or not len(keep):
         raise ValueError(
             f"budget: {limits} asked for, but only {len(keep)} of {len(pool.candidates)} candidates can be had, leaving {slack}"
@@ -124,9 +134,8 @@ def select(
     }
     given = None if order.scores is None else order.scores[keep]
     assert order.reasons is not None
-    return Selection(
-        picks, scores=given, reasons=[order.reasons[i] for i in keep.tolist()], ids=pool.ids[picks], info=info
-    )
+    reasons = [order.reasons[i] for i in keep.tolist()]
+    return ImageSelection(picks, scores=given, reasons=reasons, ids=pool.ids[picks], info=info, pool=pool)
 
 
 def _described(base: Strategy) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write a selection for those who label and train: COCO, YOLO, Label Studio, CVAT; in order of priority, with pre-labels.
+"""The files behind `ImageSelection`: COCO, YOLO, Label Studio, CVAT; in order of priority, with pre-labels.
 
 Pre-labels are detections of at least `score_threshold`, which is asked for: a box too many costs the annotator more than one too few. Files are whole or not
 there. Formats: the COCO data format; YOLO label files (class x y w h, relative); Label Studio's JSON tasks with predictions; CVAT for images 1.1.
@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from coreset.coco import CocoPool
 from coreset.store import write_atomic
 from coreset.tasks.boxes import Detections
-from coreset.tasks.coco import CocoPool
 from coreset.types import Indices, Selection
 
 
@@ -24,10 +24,6 @@ def _prelabels(
     chosen: Selection, pool: CocoPool, predictions: Detections | None, score_threshold: float | None
 ) -> list[tuple[Any, int, Indices, Detections | None]]:
     """Return (id, position, pre-labels, their table) per chosen image, in order."""
-    if chosen.ids is not None and pool.ids[chosen.indices].tolist() != np.asarray(chosen.ids).tolist():
-        raise ValueError(
-            f"the selection's ids are not those of {pool.source} at its positions: it was made from another pool"
-        )
     if (predictions is None) != (score_threshold is None):
         raise ValueError("predictions and score_threshold go together: which boxes become pre-labels?")
     ids = pool.ids[chosen.indices].tolist()
@@ -47,14 +43,11 @@ def to_coco(
     chosen: Selection,
     pool: CocoPool,
     path: str | Path,
-    predictions: Detections | None = None,
-    score_threshold: float | None = None,
-    annotations: Sequence[dict[str, Any]] | None = None,
+    predictions: Detections | None,
+    score_threshold: float | None,
+    annotations: Sequence[dict[str, Any]] | None,
 ) -> Path:
-    """Write an instances file: the chosen images in order, `priority` from 0, pre-labels with `score` as annotations.
-
-    annotations: known ones instead (entries of an instances file), of which those of the chosen images are written: the training file of a simulation.
-    """
+    """Do what `ImageSelection.to_coco` says."""
     if annotations is not None and predictions is not None:
         raise ValueError("annotations are known or predicted: give one of them")
     images, rows = [], []
@@ -80,14 +73,11 @@ def to_yolo(
     chosen: Selection,
     pool: CocoPool,
     folder: str | Path,
-    predictions: Detections | None = None,
-    score_threshold: float | None = None,
-    images: str = "images",
+    predictions: Detections | None,
+    score_threshold: float | None,
+    images: str,
 ) -> Path:
-    """Write `folder/train.txt` (image paths in order, `images` before each name), `data.yaml` (class names) and, with predictions, `labels/NAME.txt`.
-
-    Classes are numbered by ascending category id. Returns the path of data.yaml.
-    """
+    """Do what `ImageSelection.to_yolo` says."""
     folder, order = Path(folder), sorted(pool.categories)
     lines: list[str] = []
     written: set[Path] = set()
@@ -119,17 +109,13 @@ def to_label_studio(
     chosen: Selection,
     pool: CocoPool,
     path: str | Path,
-    predictions: Detections | None = None,
-    score_threshold: float | None = None,
-    prefix: str = "",
-    from_name: str = "label",
-    to_name: str = "image",
+    predictions: Detections | None,
+    score_threshold: float | None,
+    prefix: str,
+    from_name: str,
+    to_name: str,
 ) -> Path:
-    """Write JSON tasks in order. prefix goes before each file name; from_name and to_name are the names of RectangleLabels and Image in the project.
-
-    Every task has a prediction, if without boxes, whose `score` grows from 0 with the rank: Label Studio's uncertainty sampling shows the lowest first, and
-    nothing without one. `data` holds the id, the priority and the score it was chosen by.
-    """
+    """Do what `ImageSelection.to_label_studio` says."""
     tasks = []
     for rank, (k, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
         width, height = pool.sizes[at].tolist()
@@ -163,13 +149,10 @@ def to_cvat(
     chosen: Selection,
     pool: CocoPool,
     path: str | Path,
-    predictions: Detections | None = None,
-    score_threshold: float | None = None,
+    predictions: Detections | None,
+    score_threshold: float | None,
 ) -> Path:
-    """Write annotations for upload (CVAT for images 1.1, image ids = priority) and beside them `NAME.txt`, the file names in order.
-
-    A CVAT task keeps that order with sorting method `predefined`.
-    """
+    """Do what `ImageSelection.to_cvat` says."""
     path = Path(path)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.tasks import Detections, pool_from_coco
+from coreset import Pool
+from coreset.tasks import Detections
 
 
 def instances(tmp_path, **change):
@@ -22,7 +23,7 @@ def instances(tmp_path, **change):
 
 @pytest.fixture
 def pool(tmp_path):
-    return pool_from_coco(instances(tmp_path))
+    return Pool.from_coco(instances(tmp_path))
 
 
 def entry(image_id=20, category_id=3, bbox=(10, 5, 20, 30), score=0.5, **more):
@@ -66,6 +67,21 @@ def test_columns_of_the_user(pool):
     assert found.columns["u"].tolist() == [2.5, 1.5]
     with pytest.raises(ValueError, match=r"entry 1 \(image 10\) has no 'u'"):
         Detections.from_coco_results([entry(20, u=1.5), entry(10)], pool, columns=["u"])
+
+
+def test_distributions_and_features_beside_the_file(pool, tmp_path):
+    np.save(tmp_path / "f.npy", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+    rows, probs = [entry(20), entry(10)], torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    found = Detections.from_coco_results(rows, pool, features=tmp_path / "f.npy", probs=probs)
+    assert found.image.tolist() == [0, 1]  # rows follow their boxes
+    assert found.features.tolist() == [[3, 4], [1, 2]]
+    assert found.probs.tolist() == [[1, 0], [0.25, 0.75]]
+    with pytest.raises(
+        ValueError, match=r"f.npy: expected one row for each of the 1 entries of results, got shape \(2, 2\)"
+    ):
+        Detections.from_coco_results(rows[:1], pool, features=tmp_path / "f.npy")
+    with pytest.raises(ValueError, match="image 20: probs must be non-negative and sum to 1"):
+        Detections.from_coco_results(rows, pool, probs=np.array([[3.0, 1.0], [0.5, 0.5]]))
 
 
 @pytest.mark.parametrize(

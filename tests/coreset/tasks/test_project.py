@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models import detection
 
-from coreset import tasks
+from coreset import Pool, tasks
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def project(tmp_path_factory):
 
 def test_score_aggregate_select_write_and_go_on(project):
     folder, outputs = project
-    pool = tasks.pool_from_coco(folder / "instances.json", labeled=folder / "labeled.json", groups="video_id")
+    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json", groups="video_id")
     found = tasks.Detections.from_torchvision(outputs, pool.ids[pool.candidates], pool).align(pool)
     uncertain = tasks.aggregate(
         found, tasks.box_scores(found, "entropy"), "topk_mean", score_threshold=0.3, min_size=1, empty="quota:0.25"
@@ -45,7 +45,7 @@ def test_score_aggregate_select_write_and_go_on(project):
     assert np.bincount(pool.groups[chosen.indices].astype(int)).max() <= 2
     ledger = tasks.Ledger(folder / "al.jsonl")
     ledger.commit(chosen)
-    written = tasks.to_coco(chosen, pool, folder / "round1.json", found, 0.3)
+    written = chosen.to_coco(folder / "round1.json", found, 0.3)
     assert [image["id"] for image in json.loads(written.read_text())["images"]] == chosen.ids.tolist()
     assert ledger.ingest(written, pool) == {"labeled": len(chosen), "pending": 0}
     later = ledger.pool(pool)
@@ -60,7 +60,7 @@ def test_score_aggregate_select_write_and_go_on(project):
 
 def test_the_same_from_a_results_file(project):
     folder, outputs = project
-    pool = tasks.pool_from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     rows = []
     for k, out in zip(pool.ids[pool.candidates].tolist(), outputs, strict=True):
         for (x, y, x2, y2), c, s in zip(

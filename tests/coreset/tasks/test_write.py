@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from coreset.tasks import CocoPool, Detections, to_coco, to_cvat, to_label_studio, to_yolo
-from coreset.types import Selection
+from coreset.tasks import CocoPool, Detections, ImageSelection
+from coreset.types import Pool, Selection
 
 POOL = CocoPool(
     3,
@@ -25,11 +25,11 @@ FOUND = Detections(
     [0.6, 0.9, 0.1, 0.5],
     [7, 2, 7, 2],
 )
-CHOSEN = Selection([2, 0], scores=[0.5, 0.25], ids=np.array([13, 11]))
+CHOSEN = ImageSelection.over(POOL, Selection([2, 0], scores=[0.5, 0.25], ids=np.array([13, 11])))
 
 
 def test_coco_in_order_with_prelabels(tmp_path):
-    data = json.loads(to_coco(CHOSEN, POOL, tmp_path / "out.json", FOUND, 0.3).read_text())
+    data = json.loads(CHOSEN.to_coco(tmp_path / "out.json", FOUND, 0.3).read_text())
     assert data["images"] == [
         {"id": 13, "file_name": "z & w.jpg", "width": 10, "height": 10, "priority": 0},
         {"id": 11, "file_name": "a/x.jpg", "width": 100, "height": 50, "priority": 1},
@@ -46,7 +46,7 @@ def test_coco_in_order_with_prelabels(tmp_path):
         {"id": 5, "image_id": 11, "category_id": 7, "bbox": [0, 0, 1, 1]},
         {"id": 6, "image_id": 12, "category_id": 7, "bbox": [0, 0, 1, 1]},
     ]
-    data = json.loads(to_coco(CHOSEN, POOL, tmp_path / "train.json", annotations=known).read_text())
+    data = json.loads(CHOSEN.to_coco(tmp_path / "train.json", annotations=known).read_text())
     assert data["annotations"] == [{"id": 1, "image_id": 11, "category_id": 7, "bbox": [0, 0, 1, 1]}]
 
 
@@ -55,7 +55,7 @@ def test_pycocotools_reads_it(tmp_path):
     evaluation = pytest.importorskip(
         "pycocotools.cocoeval", reason="pycocotools is not installed: pip install pycocotools"
     )
-    path = to_coco(CHOSEN, POOL, tmp_path / "out.json", FOUND, 0.3)
+    path = CHOSEN.to_coco(tmp_path / "out.json", FOUND, 0.3)
     with contextlib.redirect_stdout(io.StringIO()):
         read = coco.COCO(str(path))
         assert sorted(read.getImgIds()) == [11, 13]
@@ -72,7 +72,7 @@ def test_pycocotools_reads_it(tmp_path):
 
 
 def test_yolo(tmp_path):
-    path = to_yolo(CHOSEN, POOL, tmp_path / "yolo", FOUND, 0.3)
+    path = CHOSEN.to_yolo(tmp_path / "yolo", FOUND, 0.3)
     assert (tmp_path / "yolo/train.txt").read_text() == "./images/z & w.jpg\n./images/a/x.jpg\n"
     assert yaml.safe_load(path.read_text()) == {
         "path": ".",
@@ -82,13 +82,13 @@ def test_yolo(tmp_path):
     }
     rows = [[float(v) for v in line.split()] for line in (tmp_path / "yolo/labels/a/x.txt").read_text().splitlines()]
     assert rows == [[0, 0.5, 0.5, 1, 1], [1, 0.2, 0.3, 0.2, 0.4]]
-    to_yolo(CHOSEN, POOL, tmp_path / "bare")
+    CHOSEN.to_yolo(tmp_path / "bare")
     assert not (tmp_path / "bare/labels").exists()
 
 
 def test_label_studio(tmp_path):
     # No package that carries Label Studio's schema is installed: the structure is that of its documented JSON task format.
-    tasks = json.loads(to_label_studio(CHOSEN, POOL, tmp_path / "t.json", FOUND, 0.3, prefix="/data/?d=").read_text())
+    tasks = json.loads(CHOSEN.to_label_studio(tmp_path / "t.json", FOUND, 0.3, prefix="/data/?d=").read_text())
     assert [t["data"] for t in tasks] == [
         {"image": "/data/?d=z & w.jpg", "image_id": 13, "priority": 0, "acquisition_score": 0.5},
         {"image": "/data/?d=a/x.jpg", "image_id": 11, "priority": 1, "acquisition_score": 0.25},
@@ -113,13 +113,13 @@ def test_label_studio(tmp_path):
             "rectanglelabels": ["cat"],
         },
     }
-    bare = json.loads(to_label_studio(CHOSEN, POOL, tmp_path / "b.json").read_text())
+    bare = json.loads(CHOSEN.to_label_studio(tmp_path / "b.json").read_text())
     assert [t["predictions"][0]["result"] for t in bare] == [[], []]
 
 
 def test_cvat(tmp_path):
     # No package that carries CVAT's schema is installed: the structure is that of its documented XML format 1.1.
-    root = ElementTree.parse(to_cvat(CHOSEN, POOL, tmp_path / "annotations.xml", FOUND, 0.3)).getroot()
+    root = ElementTree.parse(CHOSEN.to_cvat(tmp_path / "annotations.xml", FOUND, 0.3)).getroot()
     assert root.findtext("version") == "1.1"
     assert [e.text for e in root.findall("meta/task/labels/label/name")] == ['the "dog"', "cat"]
     assert [(e.get("id"), e.get("name"), e.get("width"), e.get("height")) for e in root.findall("image")] == [
@@ -140,14 +140,18 @@ def test_cvat(tmp_path):
 
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match=r"not those of all.json at its positions"):
-        to_coco(Selection([0], ids=np.array([13])), POOL, tmp_path / "x.json")
+        ImageSelection.over(POOL, Selection([0], ids=np.array([13])))
+    with pytest.raises(ValueError, match=r"holds position 3, but the pool has 3 images"):
+        ImageSelection.over(POOL, Selection([3]))
+    with pytest.raises(TypeError, match=r"expected a pool of Pool.from_coco, got Pool"):
+        ImageSelection.over(Pool(2), Selection([1])).to_coco(tmp_path / "x.json")
     with pytest.raises(ValueError, match="predictions and score_threshold go together"):
-        to_cvat(CHOSEN, POOL, tmp_path / "x.xml", FOUND)
+        CHOSEN.to_cvat(tmp_path / "x.xml", FOUND)
     with pytest.raises(ValueError, match="known or predicted"):
-        to_coco(CHOSEN, POOL, tmp_path / "x.json", FOUND, 0.3, annotations=[])
+        CHOSEN.to_coco(tmp_path / "x.json", FOUND, 0.3, annotations=[])
     with pytest.raises(ValueError, match="image 13: category 9 is not one of"):
-        to_yolo(CHOSEN, POOL, tmp_path, Detections([13], [0], [[0, 0, 1, 1]], [0.5], [9]), 0.1)
+        CHOSEN.to_yolo(tmp_path, Detections([13], [0], [[0, 0, 1, 1]], [0.5], [9]), 0.1)
     assert not list(tmp_path.iterdir())
     twins = CocoPool(2, names=np.array(["a.jpg", "a.png"]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
     with pytest.raises(ValueError, match="image 1: another chosen image has the label file"):
-        to_yolo(Selection([0, 1]), twins, tmp_path, Detections.nothing([0, 1]), 0.1)
+        ImageSelection.over(twins, Selection([0, 1])).to_yolo(tmp_path, Detections.nothing([0, 1]), 0.1)

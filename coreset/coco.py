@@ -75,22 +75,19 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
-def pool_from_coco(
+def read_pool(
     instances: str | Path,
     *,
     labeled: str | Path | Sequence[Any] = (),
     features: str | Path | Array = None,
     groups: str | None = None,
 ) -> CocoPool:
-    """Return the images of an instances file as a pool; its annotations, where it has some, are checked and left where they are.
-
-    labeled: what is labelled already, a COCO file that lists these images (with or without boxes in them) or their ids. features: one row per image in the
-    order of the file, an array or .npy (memory-mapped); a .npz with `ids` and `features` is put in order by id. groups: a key of the image entries, such
-    as `video_id`. Raises ValueError or KeyError naming file and id for duplicate or unknown ids, categories that do not match, boxes outside their image,
-    masks of another size, and features that do not fit.
-    """
+    """Return the images of an instances file as a pool: what `Pool.from_coco` does."""
     data, source = read_json(instances), str(instances)
     images, categories, annotations = _parts(data, source)
+    nameless = next((i for i, image in enumerate(images) if "id" not in image), None)
+    if nameless is not None:
+        raise ValueError(f"{source}: entry {nameless} of 'images' has no 'id'")
     ids = np.array([image["id"] for image in images])
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) != len(ids):
@@ -117,6 +114,11 @@ def _parts(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[Any]
         raise ValueError(f"{source}: no COCO instances file, it needs the lists 'images' and 'categories'")
     if not data["images"]:
         raise ValueError(f"{source}: holds no images")
+    for i, c in enumerate(data["categories"]):
+        if not isinstance(c, Mapping) or not isinstance(c.get("id"), int) or "name" not in c:
+            raise ValueError(
+                f"{source}: entry {i} of 'categories': expected a whole number 'id' and a 'name', got {c!r}"
+            )
     categories = {int(c["id"]): str(c["name"]) for c in data["categories"]}
     if len(categories) != len(data["categories"]):
         raise ValueError(
@@ -127,6 +129,9 @@ def _parts(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[Any]
 
 def check_annotations(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source: str) -> Indices:
     """Return the position of each annotation's image after checking image, category, box and mask size."""
+    nowhere = next((i for i, row in enumerate(rows) if "image_id" not in row), None)
+    if nowhere is not None:
+        raise ValueError(f"{source}: annotation {nowhere} has no 'image_id'")
     places = positions(pool, [row["image_id"] for row in rows], source)
     for row, at in zip(rows, places.tolist(), strict=True):
         who = f"{source}: image {row['image_id']!r}"
@@ -136,7 +141,8 @@ def check_annotations(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source:
             )
         width, height = pool.sizes[at].tolist()
         if "bbox" in row:
-            x, y, w, h = row["bbox"] if len(row["bbox"]) == 4 else [np.nan] * 4
+            box = row["bbox"] if isinstance(row["bbox"], Sequence) and len(row["bbox"]) == 4 else [np.nan] * 4
+            x, y, w, h = (v if isinstance(v, int | float) else np.nan for v in box)
             if not (
                 w >= 0 and h >= 0 and min(x, y) >= -OUTSIDE and x + w <= width + OUTSIDE and y + h <= height + OUTSIDE
             ):
@@ -144,8 +150,8 @@ def check_annotations(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source:
                     f"{who}: box {row['bbox']} (x, y, width, height) does not lie inside {width} x {height} pixels"
                 )
         mask = row.get("segmentation")
-        if isinstance(mask, Mapping) and list(mask["size"]) != [height, width]:
-            raise ValueError(f"{who}: a mask of {mask['size']} (height, width) in an image of {[height, width]}")
+        if isinstance(mask, Mapping) and list(mask.get("size") or ()) != [height, width]:
+            raise ValueError(f"{who}: a mask of {mask.get('size')} (height, width) in an image of {[height, width]}")
     return places
 
 
