@@ -22,6 +22,7 @@ ALWAYS = {
     "flvmi": {"eta": 1.2},
     "saturated_coverage": {"alpha": 0.5},
     "coregcn": {"epochs": 10},
+    "discriminative": {"epochs": 5},
     "zcore": {"samples": 300},
 }
 # Numbers that lead another way through the code than their defaults.
