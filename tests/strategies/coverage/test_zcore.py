@@ -2,53 +2,98 @@ import numpy as np
 import pytest
 
 from coreset import select
+from coreset.numerics.keyed import keyed_uniform, salt
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.zcore import _triangular, zcore_scores
+from strategies.coverage.zcore import zcore_scores
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"samples": 200, "neighbours": 5}, {"samples": 20}, {"samples": 100, "dims": 9, "neighbours": 1, "power": 1.0}],
+    [
+        {"samples": 200, "neighbours": 5},
+        {"samples": 20},
+        {"samples": 20, "random_start": False},
+        {"samples": 100, "dims": 9, "neighbours": 1, "power": 1.0},
+    ],
 )
 def test_contract(options):
     check_strategy(strategy("zcore", options))
 
 
-def test_the_plain_loop():
-    x = np.random.default_rng(0).normal(size=(60, 5))
-    x[10] = x[11]
-    got = zcore_scores(x, 300, np.random.default_rng(3), dims=2, neighbours=7, power=4.0)
-    rng, want = np.random.default_rng(3), np.zeros(60)
-    for _ in range(300):
-        dims = rng.choice(5, 2, replace=False)
-        spot = []
-        for d, u in zip(dims, rng.random(2), strict=True):
-            low, mode, high = x[:, d].min(), np.median(x[:, d]), x[:, d].max()
-            split = (mode - low) / (high - low)
-            spot.append(
-                low + np.sqrt(u * (high - low) * (mode - low))
-                if u < split
-                else high - np.sqrt((1 - u) * (high - low) * (high - mode))
-            )
-        row = np.abs(x[:, dims] - spot).sum(axis=1).argmin()
-        want[row] += 1
-        away = np.abs(x[:, dims] - x[row, dims]).sum(axis=1)
-        away[row] = np.inf
-        near = np.argsort(away)[:7]
-        share = (away[near] == 0).astype(float) if away[near[0]] == 0 else away[near] ** -4.0
-        want[near] -= share / share.sum()
-    assert np.allclose(got, want)
+def quantile(u, low, mode, high):
+    """The triangular law's, by its two branches."""
+    split = (mode - low) / (high - low) if high > low else 0.0
+    return (
+        low + np.sqrt(u * (high - low) * (mode - low))
+        if u < split
+        else high - np.sqrt((1 - u) * (high - low) * (high - mode))
+    )
+
+
+def loop(x, samples, rng, dims, neighbours, power):
+    """The published loop in float64; where several rows lie on the covered one they share the redundancy."""
+    x, scores = x.astype(np.float64), np.zeros(len(x))
+    count = min(dims, x.shape[1])
+    for draw in rng.random((samples, 2 * count)):
+        chosen = []
+        for j in range(count):  # a uniform subset, by Floyd's algorithm
+            top = x.shape[1] - count + j
+            pick = int(draw[j] * (top + 1))
+            chosen.append(top if pick in chosen else pick)
+        part = x[:, chosen]
+        spot = [quantile(u, c.min(), np.median(c), c.max()) for u, c in zip(draw[count:], part.T, strict=True)]
+        row = np.abs(part - spot).sum(axis=1).argmin()
+        scores[row] += 1
+        away = np.abs(part - part[row]).sum(axis=1)
+        near = [i for i in np.argsort(away, kind="stable") if i != row][:neighbours]
+        share = np.array([float(away[i] == 0) if away[near[0]] == 0 else away[i] ** -power for i in near])
+        scores[near] -= share / share.sum()
+    return scores
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("n", "dims", "neighbours", "power"),
+    [(60, 2, 7, 4.0), (60, 2, 1000, 4.0), (60, 1, 1, 4.0), (60, 9, 20, 1.0), (700, 2, 40, 2.0)],
+)
+def test_the_published_loop(n, dims, neighbours, power, dtype):
+    x = np.random.default_rng(0).normal(size=(n, 5)).astype(dtype)
+    x[10] = x[11] = x[12]
+    x[:, 3] = np.round(x[:, 3])  # many rows at the same distance
+    got = zcore_scores(x, 300, np.random.default_rng(3), dims, neighbours, power)
+    np.testing.assert_allclose(
+        got, loop(x, 300, np.random.default_rng(3), dims, neighbours, power), rtol=1e-9, atol=1e-9
+    )
     assert np.isclose(got.sum(), 0)
 
 
-def test_the_triangular_law():
-    u = (np.arange(20000) + 0.5) / 20000
-    drawn = _triangular(u, np.full(20000, -1.0), np.full(20000, 0.5), np.full(20000, 3.0))
-    assert np.isclose(drawn.mean(), 2.5 / 3, atol=1e-3)
-    assert drawn.min() > -1
-    assert drawn.max() < 3
-    assert _triangular(np.array([0.3]), np.array([2.0]), np.array([2.0]), np.array([2.0])).tolist() == [2.0]
+def test_places_follow_the_triangular_law_in_every_pair_of_coordinates_alike():
+    """With each row alone on a grid and a neighbour that pays for it, coverage counts places per cell."""
+    grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2)
+    x = np.c_[grid[:, 0], np.zeros(25), grid[:, 1]]  # the middle coordinate is constant: a third of the pairs is (0, 2)
+    rng, cells = np.random.default_rng(0), np.zeros(25)
+    cells += zcore_scores(
+        x[:, [0, 2]], 20000, rng, neighbours=24, power=1e-9
+    )  # redundancy spread evenly over the others
+    share = (cells * 24 / 25 + 20000 / 25) / 20000  # covered c times: c - (20000 - c) / 24
+    edges = np.array([0, 0.5, 1.5, 2.5, 3.5, 4.0])
+    cdf = np.where(edges < 2, edges**2 / 8, 1 - (4 - edges) ** 2 / 8)  # low 0, mode 2, high 4
+    want = np.outer(np.diff(cdf), np.diff(cdf)).ravel()
+    np.testing.assert_allclose(share, want, atol=0.01)
+
+
+def test_the_strategy_takes_the_highest_and_starts_at_random():
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    for start in (True, False):
+        options = {"samples": 100, "neighbours": 5, "random_start": start}
+        got = select("zcore", 20, features=x, selected=[4], seed=6, options=options)
+        rest, rng = np.setdiff1d(np.arange(50), [4]), np.random.default_rng(6)
+        first = keyed_uniform(salt(rng), rest) if start else np.zeros(49)
+        want = first + loop(x[rest], 100, rng, 2, 5, 4.0)
+        order = sorted(range(49), key=lambda i: (-np.round(want[i], 9), i))[:20]
+        assert got.indices.tolist() == rest[order].tolist()
+        np.testing.assert_allclose(got.scores, want[order], atol=1e-9)
 
 
 def test_lone_rows_beat_crowded_ones():
@@ -58,11 +103,11 @@ def test_lone_rows_beat_crowded_ones():
     assert scores[50:].mean() > scores[:50].mean()
 
 
-def test_untouched_rows_are_ordered_by_id_and_one_row_works():
-    x = np.random.default_rng(0).normal(size=(50, 3))
-    a, b = (select("zcore", 50, features=x, seed=s, options={"samples": 1, "neighbours": 1}).indices for s in (1, 2))
-    assert a.tolist() != b.tolist()
-    assert select("zcore", 1, features=np.ones((1, 2))).indices.tolist() == [0]
+def test_one_row_and_only_duplicates():
+    assert select("zcore", 1, features=np.ones((1, 2)), options={"samples": 5}).indices.tolist() == [0]
+    same = select("zcore", 4, features=np.ones((6, 2)), options={"samples": 50, "random_start": False})
+    assert np.isfinite(same.scores).all()
+    assert len(set(same.indices.tolist())) == 4
 
 
 @pytest.mark.parametrize("name", ["samples", "dims", "neighbours"])
