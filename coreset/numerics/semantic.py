@@ -1,0 +1,116 @@
+"""Semantic duplicates inside one cluster of embeddings: which rows lie within an angle of a row before them.
+
+Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023 (arXiv:2303.09540). The released code walks a cluster in an order
+(far from the centroid first) and removes a row when any row before it, kept or not, has a cosine above 1 - eps; the paper says one row per group is kept. Both are here by name.
+
+Products are float32; where their error (`slack`) leaves a comparison open the cosine is taken again in float64, so that the answer does not depend on the matrix library.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.numerics.compiled import compiled
+from coreset.numerics.near_duplicates import join, root, roots
+from coreset.numerics.words import Whole
+
+Float32 = NDArray[np.float32]
+_BLOCK = 128  # columns of a product: it stays in the second cache
+
+
+def unit_rows(x: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the rows of `x` (N, D) scaled to length 1, float32, lengths taken in float64; a row of zeros or with an undefined number becomes NaN.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).astype(float).round(3).tolist()
+    [[0.6, 0.8], [nan, nan]]
+    """
+    wide = np.asarray(x, np.float64)
+    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.where((length > 0) & np.isfinite(length), 1 / length, np.nan)
+    return np.asarray(wide * scale[:, None], np.float32)
+
+
+@compiled
+def _cosine(a: Float32, b: Float32) -> float:
+    total, one, two = 0.0, 0.0, 0.0
+    for d in range(len(a)):
+        x, y = np.float64(a[d]), np.float64(b[d])
+        total += x * y
+        one += x * x
+        two += y * y
+    return float(total / np.sqrt(one * two))
+
+
+@compiled
+def _nearest(
+    p: Float32, x: Float32, first: int, cut: float, slack: float, best: NDArray[np.float64], twin: Whole
+) -> None:
+    """Look through products p (rows 0 .. first + columns, columns from `first`) for each column's nearest row before it, above the cut."""
+    low = np.float32(cut - slack)
+    for i in range(len(p)):
+        row = p[i]
+        any_above = 0
+        for c in range(len(row)):
+            any_above += row[c] > low
+        if any_above:
+            for c in range(max(0, i - first + 1), len(row)):
+                j = first + c
+                if row[c] > low and row[c] > best[j] - slack:
+                    exact = _cosine(x[i], x[j])
+                    if exact > cut and exact > best[j]:
+                        best[j], twin[j] = exact, i  # fmt: skip
+
+
+@compiled
+def _link(p: Float32, x: Float32, first: int, cut: float, slack: float, parent: Whole) -> None:
+    low, sure = np.float32(cut - slack), np.float32(cut + slack)
+    for i in range(len(p)):
+        row = p[i]
+        any_above = 0
+        for c in range(len(row)):
+            any_above += row[c] > low
+        if any_above:
+            for c in range(max(0, i - first + 1), len(row)):
+                if (
+                    row[c] > low
+                    and root(parent, i) != root(parent, first + c)
+                    and (row[c] > sure or _cosine(x[i], x[first + c]) > cut)
+                ):
+                    join(parent, i, first + c)  # fmt: skip
+
+
+@compiled
+def _ends(twin: Whole) -> Whole:
+    """Follow every row to the row that is kept at the end of its chain."""
+    out = np.empty(len(twin), np.int64)
+    for j in range(len(twin)):
+        out[j] = j if twin[j] < 0 else out[twin[j]]
+    return out
+
+
+def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
+    """Return for each row of a cluster (N,), given in the order in which rows are preferred, the row kept in its place; its own where it is kept.
+
+    x (N, D): rows of length 1. A row goes when a row before it has a cosine above 1 - eps, be that row kept or not (the released rule); its twin is the end of the chain
+    of nearest rows before it. components: the first row of every connected component is kept instead. Raises ValueError for eps outside [0, 2].
+
+    >>> angles = np.radians([0, 20, 10])
+    >>> x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    >>> semantic_twins(x, 0.02).tolist(), semantic_twins(x, 0.02, components=True).tolist()
+    ([0, 1, 0], [0, 0, 0])
+    """
+    if not 0 <= eps <= 2:
+        raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {eps}")
+    n, dim = x.shape
+    cut, slack = 1.0 - eps, (dim + 8) * 2.0**-23
+    best, twin, parent = np.full(n, -2.0), np.full(n, -1, np.int64), np.arange(n)
+    for first in range(0, n, _BLOCK):
+        end = min(first + _BLOCK, n)
+        product = x[:end] @ x[first:end].T
+        if components:
+            _link(product, x, first, cut, slack, parent)
+        else:
+            _nearest(product, x, first, cut, slack, best, twin)
+    return roots(parent) if components else _ends(twin)

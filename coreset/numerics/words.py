@@ -1,0 +1,240 @@
+"""Words of many texts at once, as 64-bit hashes and lengths.
+
+    standard    runs of letters, digits and marks are words; an apostrophe or full stop between two of them stays inside ("don't", "U.S"), a comma only between
+                digits ("1,000"); every character of a script without spaces is a word of its own; any other character is a token, a run of the same one a single token
+    folded      what near duplicates are compared by: lower case, no accents, punctuation is a space, every number is "0" (as FineWeb's MinHash does)
+
+The first is close to word boundaries of Unicode Standard Annex 29.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from coreset.numerics.characters import ALONE, ALPHA, DIGIT, DROP, SPACE, WORD, characters, tables, utf8
+from coreset.numerics.compiled import compiled
+from coreset.types import Array
+
+Flags = NDArray[np.uint8]
+Points = NDArray[np.uint32]
+Hashes = NDArray[np.uint64]
+Whole = NDArray[np.int64]
+
+HAS_ALPHA, HAS_WORD = 1, 2
+
+
+class Words(NamedTuple):
+    """hash (w,) uint64; begin, length (w,) characters from the start of all texts; kind (w,): HAS_ALPHA, HAS_WORD (a symbol has neither); start (n + 1,): first word of
+    each text.
+    """
+
+    hash: Hashes
+    begin: Whole
+    length: Whole
+    kind: NDArray[np.uint8]
+    start: Whole
+
+
+@compiled
+def mix(h: Any) -> Any:
+    """Scramble 64 bits (the finaliser of SplitMix64)."""
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@compiled
+def _standard(
+    p: Points, begin: Whole, flags: Flags, h: Hashes, at: Whole, length: Whole, kind: NDArray[np.uint8], start: Whole
+) -> int:
+    count = 0
+    for row in range(len(begin) - 1):
+        start[row] = count
+        i, end = begin[row], begin[row + 1]
+        while i < end:
+            f = flags[p[i]]
+            if f & SPACE:
+                i += 1
+                continue
+            j = i + 1
+            value = np.uint64(p[i]) + np.uint64(0x9E3779B97F4A7C15)
+            k = np.uint8(HAS_ALPHA * ((f & ALPHA) > 0)) | np.uint8(HAS_WORD * ((f & WORD) > 0))
+            if f & WORD and not f & ALONE:
+                while j < end:
+                    c = p[j]
+                    g = flags[c]
+                    inside = g & WORD and not g & ALONE
+                    if not inside and j + 1 < end and (c == 39 or c == 0x2019 or c == 46 or c == 44):
+                        after = flags[p[j + 1]]
+                        both = flags[p[j - 1]] & DIGIT and after & DIGIT
+                        inside = both if c == 44 else after & WORD and not after & ALONE
+                    if not inside:
+                        break
+                    value = (value ^ np.uint64(c)) * np.uint64(0xFF51AFD7ED558CCD)
+                    value ^= value >> np.uint64(32)
+                    k |= np.uint8(HAS_ALPHA * ((g & ALPHA) > 0))
+                    j += 1
+            elif not f & WORD:
+                while j < end and p[j] == p[i]:
+                    j += 1
+                value += np.uint64(j - i) << np.uint64(32)
+            h[count] = mix(value)
+            at[count], length[count], kind[count] = i, j - i, k
+            count += 1
+            i = j
+    start[len(begin) - 1] = count
+    return count
+
+
+def words(texts: Array | pa.Array) -> Words:
+    """Return the words of all texts by the standard rule; a missing text has none.
+
+    >>> w = words(["I don't know... 1,000!", None])
+    >>> w.start.tolist(), w.length.tolist(), w.kind.tolist()
+    ([0, 6, 6], [1, 5, 4, 3, 5, 1], [3, 3, 3, 0, 2, 0])
+    """
+    points, begin, _ = characters(texts)
+    return split(points, begin)
+
+
+def split(points: Points, begin: Whole) -> Words:
+    """Return the words of texts given as code points."""
+    size = len(points)
+    h, at, length, kind = (
+        np.empty(size, np.uint64),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.uint8),
+    )
+    start = np.empty(len(begin), np.int64)
+    n = _standard(points, begin, tables()[0], h, at, length, kind, start)
+    return Words(h[:n].copy(), at[:n].copy(), length[:n].copy(), kind[:n].copy(), start)  # fmt: skip
+
+
+@lru_cache(1)
+def ascii_fold() -> NDArray[np.uint8]:
+    """Return what each byte is to `folded_row` (256,): 0 a separator, 1 a digit, 2 the start of a longer character, else the letter it folds to."""
+    flags, fold = tables()
+    out = np.full(256, 2, np.uint8)
+    out[:128] = np.where(flags[:128] & DIGIT, 1, np.where(flags[:128] & WORD, fold[:128], 0))
+    return out
+
+
+@compiled
+def folded_row(
+    data: NDArray[np.uint8], i: int, end: int, ascii: NDArray[np.uint8], flags: Flags, fold: Points, out: Hashes
+) -> int:
+    """Write the hashes of the folded words of the UTF-8 bytes [i, end) to `out` (at least end - i long); return how many there are."""
+    count = 0
+    value, packed = np.uint64(0), np.uint64(0)  # eight letters are packed before they are scrambled in
+    letters = 0
+    number = False
+    while i < end:
+        b = data[i]
+        c = np.uint32(ascii[b])
+        if c > 2:  # a letter below 128, most often
+            packed = packed << np.uint64(8) | np.uint64(c)
+            letters += 1
+            i += 1
+            if letters & 7 == 0:
+                value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
+                value ^= value >> np.uint64(32)
+                packed = np.uint64(0)
+            number = False
+            continue
+        if c == 2:
+            if b < 0xE0:
+                point = np.uint32(b & 0x1F) << np.uint32(6) | np.uint32(data[i + 1] & 0x3F)
+                i += 2
+            elif b < 0xF0:
+                point = (
+                    np.uint32(b & 0x0F) << np.uint32(12)
+                    | np.uint32(data[i + 1] & 0x3F) << np.uint32(6)
+                    | np.uint32(data[i + 2] & 0x3F)
+                )
+                i += 3
+            else:
+                point = np.uint32(b & 0x07) << np.uint32(18) | np.uint32(data[i + 1] & 0x3F) << np.uint32(12)
+                point = point | np.uint32(data[i + 2] & 0x3F) << np.uint32(6) | np.uint32(data[i + 3] & 0x3F)
+                i += 4
+            f = flags[point]
+            if f & WORD and not f & ALONE:
+                digit = f & DIGIT > 0
+                point = np.uint32(48) if digit else fold[point]
+                if point != DROP and not (number and digit):
+                    if point < 128:
+                        packed = packed << np.uint64(8) | np.uint64(point)
+                        letters += 1
+                    else:
+                        value = ((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)) ^ np.uint64(point)
+                        packed = np.uint64(0)
+                        letters = (letters | 7) + 1
+                    if letters & 7 == 0:
+                        value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
+                        value ^= value >> np.uint64(32)
+                        packed = np.uint64(0)
+                    number = digit
+                continue
+        else:
+            i += 1
+            if c == 1:
+                if not number:  # a run of digits is one "0" of its word
+                    packed = packed << np.uint64(8) | np.uint64(48)
+                    letters += 1
+                    number = True
+                    if letters & 7 == 0:
+                        value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
+                        value ^= value >> np.uint64(32)
+                        packed = np.uint64(0)
+                continue
+            f = np.uint8(0)
+            if number and (b == 44 or b == 46) and i < end and 48 <= data[i] < 58:  # "1,000" and "3.14" are one number
+                continue
+        if letters:
+            out[count] = mix((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD) + np.uint64(0x9E3779B97F4A7C15))
+            count += 1
+            value, packed = np.uint64(0), np.uint64(0)
+            letters = 0
+            number = False
+        if f & ALONE:
+            out[count] = mix(np.uint64(fold[point]) + np.uint64(0x632BE59BD9B4E019))
+            count += 1
+    if letters:
+        out[count] = mix((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD) + np.uint64(0x9E3779B97F4A7C15))
+        count += 1
+    return count  # fmt: skip
+
+
+def folded(texts: Array | pa.Array) -> tuple[Hashes, Whole]:
+    """Return the hashes of the folded words of all texts, and where each text starts in them (n + 1,).
+
+    >>> h, start = folded(["The Café: 1,000", "the cafe 7"])
+    >>> bool((h[:3] == h[3:]).all()), start.tolist()
+    (True, [0, 3, 6])
+    """
+    data, start, _ = utf8(texts)
+    out, first = np.empty(int(start[-1] - start[0]) + 1, np.uint64), np.empty(len(start), np.int64)
+    _folded(data, start, ascii_fold(), *tables(), out, first)
+    return out[: first[-1]].copy(), first
+
+
+@compiled
+def _folded(
+    data: NDArray[np.uint8],
+    start: Whole,
+    ascii: NDArray[np.uint8],
+    flags: Flags,
+    fold: Points,
+    out: Hashes,
+    first: Whole,
+) -> None:
+    at = 0
+    for row in range(len(start) - 1):
+        first[row] = at
+        at += folded_row(data, start[row], start[row + 1], ascii, flags, fold, out[at:])
+    first[len(start) - 1] = at  # fmt: skip

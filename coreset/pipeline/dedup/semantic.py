@@ -1,0 +1,143 @@
+"""SemDeDup: k-means on embeddings, then near neighbours inside each cluster are dropped.
+
+Abbas et al., 2023 (arXiv:2303.09540); what is removed inside a cluster stands in `coreset.numerics.semantic`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.batch import Batch
+from coreset.numerics.keyed import keyed_uniform
+from coreset.numerics.semantic import semantic_twins, unit_rows
+from coreset.numerics.spherical import nearest_centroid, spherical_kmeans
+from coreset.pipeline.dedup.exact import twin_verdict
+from coreset.pipeline.operators import Fit, Group, Verdict
+from coreset.pipeline.threshold import undefined_reasons
+
+ORDERS = ("hard", "easy", "random")
+MODES = ("released", "components")
+_NO_VECTOR = np.uint64(2**64 - 1)
+
+
+class Sample(NamedTuple):
+    """Rows seen, and the rows of the smallest keyed numbers: number (m,), id (m,), vector (m, D)."""
+
+    rows: int
+    number: NDArray[np.float64]
+    id: NDArray[Any]
+    vector: NDArray[np.float32]
+
+    def least(self, k: int) -> Sample:
+        """Return the sample cut to its k smallest numbers, in the order of ids."""
+        first = np.lexsort((self.id.astype(str), self.number))[:k]
+        order = first[np.argsort(self.id[first].astype(str), kind="stable")]
+        return Sample(self.rows, self.number[order], self.id[order], self.vector[order])
+
+
+@dataclass(frozen=True)
+class SemanticDuplicates(Fit):
+    """Drop rows whose embedding has a cosine above 1 - eps with a row before it in its cluster.
+
+    column: an embedding (n, D). clusters: how many; None: one per 1,000 rows. keep: who comes first in a cluster, `hard` far from the centroid (the released code), `easy` near
+    it, `random` by id. mode: `released`, or `components`, one row per group. The centroids come from `sample` rows drawn by id, `iterations` of spherical k-means (faiss).
+    A row without an embedding is dropped with its status.
+    """
+
+    gives = frozenset()
+
+    column: str = "embedding"
+    eps: float = 0.05
+    clusters: int | None = None
+    keep: str = "hard"
+    mode: str = "released"
+    iterations: int = 100
+    sample: int = 200_000
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        if self.keep not in ORDERS or self.mode not in MODES:
+            raise ValueError(
+                f"keep: expected one of {', '.join(ORDERS)}, got {self.keep!r}; mode: one of {', '.join(MODES)}, got {self.mode!r}"
+            )
+        if not 0 <= self.eps <= 2:
+            raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {self.eps}")
+        if self.clusters is not None and not 1 <= self.clusters <= self.sample:
+            raise ValueError(f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got {self.clusters}")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the id and the embedding."""
+        return frozenset({"id", self.column})
+
+    def fit(self, batch: Batch) -> Sample:
+        """Return the sample of one batch."""
+        vectors = unit_rows(batch[self.column])
+        there = ~np.isnan(vectors[:, 0]) if vectors.size else np.zeros(batch.rows, bool)
+        ids = batch["id"][there]
+        return Sample(int(there.sum()), keyed_uniform(self.seed, ids), ids, vectors[there]).least(self.sample)
+
+    def merge(self, a: Sample, b: Sample) -> Sample:
+        """Return the sample of both."""
+        parts = [s for s in (a, b) if len(s.id)] or [a]
+        both = (np.concatenate([s[i] for s in parts]) for i in (1, 2, 3))
+        return Sample(a.rows + b.rows, *both).least(self.sample)
+
+    def finish(self, state: Sample) -> SemanticClusters:
+        """Return the group operator with the centroids."""
+        wanted = self.clusters if self.clusters is not None else -(-state.rows // 1000)
+        k = min(max(1, wanted), len(state.id))
+        centroids = spherical_kmeans(state.vector, k, self.iterations, self.seed) if k else np.zeros((0, 0), np.float32)
+        return SemanticClusters(self.column, self.eps, self.keep, self.mode, self.seed, centroids)
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticClusters(Group):
+    """The second half of `SemanticDuplicates`: rows of one cluster are compared. centroids (K, D) float32, of length 1."""
+
+    smallest = 1  # a row without an embedding is dropped alone
+
+    column: str
+    eps: float
+    keep: str
+    mode: str
+    seed: int
+    centroids: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the id and the embedding."""
+        return frozenset({"id", self.column})
+
+    @property
+    def key_needs(self) -> frozenset[str]:
+        """Return the embedding."""
+        return frozenset({self.column})
+
+    def key(self, batch: Batch) -> NDArray[np.uint64]:
+        """Return 1 + the nearest centroid."""
+        out = np.full(batch.rows, _NO_VECTOR)
+        vectors = unit_rows(batch[self.column])
+        there = np.flatnonzero(~np.isnan(vectors).any(axis=1)) if vectors.size else np.zeros(0, np.int64)
+        out[there] = nearest_centroid(vectors[there], self.centroids)[0] + 1
+        return out
+
+    def decide(self, rows: Batch) -> Verdict:
+        """Return the verdict about one cluster."""
+        vectors = unit_rows(rows[self.column])
+        if vectors.size == 0 or np.isnan(vectors).any():  # all of them: they have a key of their own
+            return Verdict(np.zeros(rows.rows, bool), undefined_reasons(rows, self.column))
+        order = np.arange(rows.rows)
+        if self.keep == "random":
+            order = np.argsort(keyed_uniform(self.seed + 1, rows["id"]), kind="stable")
+        else:
+            cosine = nearest_centroid(vectors, self.centroids)[1]
+            order = np.argsort(cosine if self.keep == "hard" else -cosine, kind="stable")
+        twins = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
+        kept = np.empty(rows.rows, np.int64)
+        kept[order] = order[twins]
+        return twin_verdict(rows["id"], kept, "semantic duplicate")

@@ -1,0 +1,42 @@
+"""How many sentences a line has, by its punctuation."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from coreset.numerics.characters import sentence_ends
+
+_ABBREVIATIONS = (
+    "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "etc", "inc", "ltd", "co", "corp", "no", "fig", "al", "jan", "feb", "mar", "apr", "jun", "jul", "aug",
+    "sep", "sept", "oct", "nov", "dec",
+)  # fmt: skip
+
+
+@lru_cache(1)
+def _boundary() -> re.Pattern[str]:
+    ends = "".join(re.escape(c) for c in sentence_ends())
+    return re.compile(rf"[{ends}]+[\"'”’»)\]]*(?=\s|$)|[。！？｡]+[”’」』）]*")
+
+
+def count_sentences(line: str) -> int:
+    """Return the number of sentences of one line: it is cut after . ? ! and their like where white space or the end follows, not after an abbreviation or a single letter.
+
+    >>> count_sentences('Mr. Smith paid $3.50. "Really?" he said. And so on')
+    4
+    >>> count_sentences("我来了。你好！"), count_sentences("no end"), count_sentences("")
+    (2, 1, 0)
+    """
+    count, last = 0, 0
+    for found in _boundary().finditer(line):
+        before = line[last : found.start()].rsplit(None, 1)
+        word = before[-1].lstrip("(\"'“‘").lower() if before else ""
+        if (
+            found.group() == "."
+            and found.end() < len(line)
+            and (word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()))
+        ):
+            continue
+        count += 1
+        last = found.end()
+    return count + bool(line[last:].strip())  # fmt: skip

@@ -1,0 +1,168 @@
+import re
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from coreset.numerics.characters import ALONE, BREAK, DIGIT, SPACE, WORD, characters, sentence_ends, tables, utf8
+from coreset.numerics.words import HAS_ALPHA, HAS_WORD, folded, words
+
+SAMPLES = [
+    "I don't know... 1,000!", "U.S. e-mail a.b., it's", "x,y 1,2 1,x", "", "   ", "###a", "你好世界 abc", "กขค", "naïve café", "e\u0301té", "ﬁ Ⅷ ½", "“quoted” — dash", "a_b __", "हिन्दी भाषा",
+    "😀😀 ok", "a'b'c 'q'", "3.14.15 3.", "\u2028line\u0085x", "ＡＢ１２",
+]  # fmt: skip
+TEXT = st.one_of(
+    st.sampled_from(SAMPLES), st.text(st.sampled_from("aB1é'’.,-_ \n你ก!#😀\u0301"), max_size=40), st.text(max_size=30)
+)
+
+
+def alone(c):
+    return c.isalnum() and any(s in unicodedata.name(c, "") for s in ("CJK UNIFIED", "THAI ", "HIRAGANA"))
+
+
+def is_word(c):
+    return c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M"
+
+
+def plain_words(text):
+    out, i = [], 0
+    while i < len(text):
+        c, j = text[i], i + 1
+        if c.isspace():
+            i += 1
+            continue
+        if is_word(c) and not ALONE & tables()[0][ord(c)]:
+            while j < len(text):
+                d = text[j]
+                if is_word(d) and not ALONE & tables()[0][ord(d)]:
+                    j += 1
+                elif (
+                    d in "'’."
+                    and j + 1 < len(text)
+                    and is_word(text[j + 1])
+                    and not ALONE & tables()[0][ord(text[j + 1])]
+                ) or (d == "," and text[j - 1].isdecimal() and j + 1 < len(text) and text[j + 1].isdecimal()):
+                    j += 2
+                else:
+                    break
+        elif not is_word(c):
+            while j < len(text) and text[j] == c:
+                j += 1
+        out.append(text[i:j])
+        i = j
+    return out
+
+
+def plain_folded(text):
+    """Lower case, numbers are 0, no marks, everything else a space."""
+    text = re.sub(r"(?<=\d)[.,](?=[0-9])", "", text)
+    out, number = [], False
+    for c in text:
+        if is_word(c) and ALONE & tables()[0][ord(c)]:
+            out.append(f" {c} ")
+            number = False
+        elif unicodedata.category(c) == "Nd":
+            out.append("" if number else "0")
+            number = True
+        elif is_word(c):
+            base = [x for x in unicodedata.normalize("NFD", c.lower()) if unicodedata.category(x) != "Mn"][:1]
+            out.append("".join(base))
+            number = number and not base
+        else:
+            out.append(" ")
+            number = False
+    return "".join(out).split()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXT, max_size=5))
+@example(SAMPLES)
+def test_words_are_the_plain_scan(texts):
+    w = words(pa.array(texts, pa.large_string()))
+    points, _begin, _ = characters(pa.array(texts, pa.large_string()))
+    joined = "".join(texts)
+    assert "".join(map(chr, points.tolist())) == joined
+    for i, text in enumerate(texts):
+        span = slice(w.start[i], w.start[i + 1])
+        got = [joined[b : b + n] for b, n in zip(w.begin[span], w.length[span], strict=True)]
+        assert got == plain_words(text)
+        assert [bool(k & HAS_ALPHA) for k in w.kind[span]] == [any(c.isalpha() for c in g) for g in got]
+        assert [bool(k & HAS_WORD) for k in w.kind[span]] == [any(map(is_word, g)) for g in got]
+    by_word = {}
+    for b, n, h in zip(w.begin, w.length, w.hash, strict=True):
+        assert by_word.setdefault(joined[b : b + n], h) == h
+    assert len(set(by_word.values())) == len(by_word)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXT, max_size=4))
+@example(SAMPLES)
+@example(["a\u0301b 1\u03012", "1,000.5 a1,2b", "É E\u0301 e"])
+def test_folded_words_are_the_plain_fold(texts):
+    h, start = folded(texts)
+    seen = {}
+    for i, text in enumerate(texts):
+        want = plain_folded(text)
+        got = h[start[i] : start[i + 1]].tolist()
+        assert len(got) == len(want), (text, want)
+        for word, value in zip(want, got, strict=True):
+            assert seen.setdefault(word, value) == value
+    assert len(set(seen.values())) == len(seen)
+
+
+def test_the_same_word_by_any_route_has_one_hash():
+    for a, b in [
+        ("CAFÉ", "cafe"),
+        ("internationalisation", "INTERNATIONALISATION"),
+        ("abcdefgh", "ABCDEFGÈ".replace("È", "h")),
+        ("x1y22", "X9Y3"),
+        ("12,345", "7"),
+        ("٣", "8"),
+        ("e\u0301", "é"),
+    ]:
+        h, _ = folded([a, b])
+        assert h[0] == h[1], (a, b)
+    h, _ = folded(["abcdefgh ij", "abcdefghij"])
+    assert len(set(h.tolist())) == 3
+
+
+def test_tables_are_pythons_own():
+    flags, _ = tables()
+    rng = np.random.default_rng(0)
+    points = np.unique(np.concatenate([np.arange(0x3100), rng.integers(0, 0x30000, 4000)]))
+    for p in points.tolist():
+        c = chr(p)
+        if unicodedata.category(c) in ("Cn", "Co", "Cs"):
+            continue
+        assert bool(flags[p] & SPACE) == c.isspace()
+        assert bool(flags[p] & WORD) == is_word(c), hex(p)
+        assert bool(flags[p] & DIGIT) == c.isdecimal()
+        assert bool(flags[p] & BREAK) == (len(f"a{c}b".splitlines()) == 2)
+        assert not (flags[p] & ALONE and alone(c) is False and not flags[p] & WORD)
+    assert all(flags[ord(c)] & ALONE for c in "字かカก")
+    assert not any(flags[ord(c)] & ALONE for c in "a1한。、")
+    assert "." in sentence_ends()
+    assert '"' not in sentence_ends()
+
+
+def test_utf8_takes_every_kind_of_column():
+    want = ["ab", "", None, "é"]
+    for column in (
+        want,
+        np.array(want, object),
+        pa.array(want),
+        pa.array(want, pa.large_string()),
+        pa.array(["x", *want])[1:],
+    ):
+        data, start, missing = utf8(column)
+        assert [bytes(data[a:b]).decode() for a, b in zip(start[:-1], start[1:], strict=True)] == ["ab", "", "", "é"]
+        assert missing.tolist() == [False, False, True, False]
+    assert len(utf8([])[1]) == 1
+    assert utf8(pa.nulls(2))[2].all()
+    with pytest.raises(TypeError, match="expected str or None"):
+        utf8([1, 2])
+    with pytest.raises(TypeError, match="expected a column of strings, got int64"):
+        utf8(pa.array([1, 2]))
