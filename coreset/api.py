@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from coreset import registry
 from coreset.budget import budget_size
-from coreset.certificates import certificates
 from coreset.record import versions
 from coreset.types import Pool, Selection, Signals, Strategy, as_indices, check_column, listed
 
@@ -50,6 +49,8 @@ def select(
     answer = made(pool, columns, k, np.random.default_rng(seed))
     info = {**answer.info, "seed": seed, "versions": versions("coreset-lightning", "torch", "numpy")}
     if certify:
+        from coreset.certificates import certificates  # brings torch
+
         info["certificates"] = certificates(pool, columns, answer)
     return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info)
 
@@ -79,6 +80,8 @@ def certify(
     rows = np.sort(np.concatenate([pool.selected, pool.candidates]))
     for name in sorted(columns.names & {"features", "probs", "labels"}):
         check_column(name, columns.check(name, rows), rows)
+    from coreset.certificates import certificates
+
     return certificates(pool, columns, picks)
 
 

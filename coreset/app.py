@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from coreset.api import select
-from coreset.certificates import CHEAP, certificates, in_words
 from coreset.store import fingerprint, write_atomic
 from coreset.types import Pool, Selection, Signals
 
@@ -109,6 +108,8 @@ def write_picks(chosen: Selection, out: Path) -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="select")  # type: ignore[untyped-decorator]
 def select_main(cfg: DictConfig) -> None:
     """Choose examples from columns on disk and write the picks in order."""
+    from coreset.certificates import CHEAP, certificates, in_words  # brings torch
+
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

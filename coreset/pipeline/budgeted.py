@@ -42,6 +42,11 @@ class Budgeted(Select):
         """Return the columns that stand for the strategy's signals."""
         return frozenset(self.columns.get(s, s) for s in self.strategy.needs)
 
+    def check(self, total: int) -> None:
+        """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
+        if self.budget is not None:
+            budget_size(self.budget, total)
+
     def decide(self, rows: Batch, total: int) -> Verdict:
         """Return the verdict about all rows left."""
         n = rows.rows

@@ -18,7 +18,7 @@ from coreset.batch import Batch, objects, to_arrow
 from coreset.pipeline.contract import checked
 from coreset.pipeline.engine import Engine
 from coreset.pipeline.operators import Group, Verdict
-from coreset.pipeline.state import Link, Piece, write_table
+from coreset.pipeline.state import Link, Piece, is_whole, write_table
 from coreset.pipeline.steps import Chain, KeyPiece, read_columns, side_table
 from coreset.pipeline.write import whole_file
 
@@ -84,7 +84,7 @@ def decide_groups(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Pie
     """Run a group operator over all pieces: afterwards its answers lie beside every piece."""
     operator = link.operator
     assert isinstance(operator, Group)
-    if all(chain.work.side(link, p).exists() for p in pieces):
+    if all(is_whole(chain.work.side(link, p)) for p in pieces):
         return
     offsets = np.cumsum([0, *(p.rows for p in pieces)])[:-1]
     row, group = members(list(engine.map(KeyPiece(chain, link), pieces)), offsets, operator.smallest)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pandas.util import hash_array
 
 from coreset.batch import to_numpy
 from coreset.pipeline.engine import Engine
 from coreset.pipeline.groups import members
-from coreset.pipeline.state import Link, Piece, Work, whole, write_table
+from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import read_columns
 
 DUPLICATE = "duplicate_id"
@@ -30,13 +29,12 @@ class HashIds:
     def __call__(self, piece: Piece) -> Path:
         """Return where they are."""
         path = self.work.side(self.link, piece, ".keys.parquet")
-        file = whole(path)
-        if file is None:
+        if not is_whole(path):
+            from pandas.util import hash_array
+
             ids = to_numpy(read_columns(self.work.piece(piece), ["id"])["id"])
             hashed = np.maximum(hash_array(ids, hash_key="coreset-row-keys", categorize=False), np.uint64(1))
             write_table(path, pa.table({"row": pa.array(np.arange(len(ids)), pa.uint32()), "k0": hashed}))
-        else:
-            file.close()
         return path
 
 
@@ -45,7 +43,7 @@ def check_ids(engine: Engine, work: Work, link: Link, pieces: Sequence[Piece], b
 
     by_content: ids are hashes of the content, and the second of equal rows gets `-2`; else it is dropped with the place of the first.
     """
-    if all(work.side(link, p).exists() for p in pieces):
+    if all(is_whole(work.side(link, p)) for p in pieces):
         return
     paths = list(engine.map(HashIds(work, link), pieces))
     offsets = np.cumsum([0, *(p.rows for p in pieces)])

@@ -13,7 +13,7 @@ import pyarrow as pa
 from coreset.pipeline.formats import COLUMNS, BadRow, Schema, normal
 from coreset.pipeline.read import Line, read_rows
 from coreset.pipeline.shards import Shard
-from coreset.pipeline.state import Piece, Work, about, whole, write_table
+from coreset.pipeline.state import Piece, Work, about, is_whole, whole, write_table
 from coreset.pipeline.write import file_hash
 from coreset.store import write_atomic
 
@@ -51,7 +51,9 @@ class Ingest:
         done = folder / f"{number:05d}.json"
         if done.exists():
             found = json.loads(done.read_text())
-            return Ingested(**{**found, "pieces": [Piece(**p) for p in found["pieces"]]})
+            there = [Piece(**p) for p in found["pieces"]]
+            if all(is_whole(self.work.piece(p)) for p in there):
+                return Ingested(**{**found, "pieces": there})
         pieces, said = self._there(number)
         last, rows, rejected, broken, ended = (
             said["last"],
@@ -82,7 +84,9 @@ class Ingest:
                     self.work.piece(piece).with_suffix(".rejects.jsonl"), text.encode("utf-8", "backslashreplace")
                 )
                 write_table(
-                    self.work.piece(piece), self._table(held), {"last": last, "rows": rows, "rejected": rejected}
+                    self.work.piece(piece),
+                    self._table(held),
+                    {"last": last, "rows": rows, "rejected": rejected, "broken": broken, "ended": ended},
                 )
                 pieces.append(piece)
             if lines.ended:

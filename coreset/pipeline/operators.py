@@ -133,6 +133,9 @@ class Group(_Operator):
 class Select(_Operator):
     """Choose among all rows at once, under a budget."""
 
+    def check(self, total: int) -> None:  # most have nothing to check
+        """Raise ValueError for a budget that cannot be met with `total` rows read: called before anything is computed."""
+
     @abstractmethod
     def decide(self, rows: Batch, total: int) -> Verdict:
         """Return the verdict about all rows that are left, in the order of their ids. total: how many rows were read, the base of shares."""

@@ -152,7 +152,8 @@ def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a Parquet or Arrow file (IPC file or stream), at most 1,024 rows each."""
     if shard.kind == "parquet":
         with pq.ParquetFile(shard.path, memory_map=True) as file:
-            yield from file.iter_batches(_ROWS)
+            for group in range(file.num_row_groups):  # one by one: those before a broken one are read to their end
+                yield from file.iter_batches(_ROWS, row_groups=[group])
         return
     with pa.memory_map(str(shard.path)) as source:
         for batch in arrow_reader(source):

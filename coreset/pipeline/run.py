@@ -26,7 +26,7 @@ from coreset.pipeline.operators import Fit, Group, Operator, Select, describe, f
 from coreset.pipeline.output import WriteShard, write_decisions, write_rejects
 from coreset.pipeline.plan import check_recipe, links, needed
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
-from coreset.pipeline.state import Link, Piece, Work, write_table
+from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, read_columns, read_state, side_table
 from coreset.pipeline.write import write_dataset_info
 from coreset.record import versions
@@ -78,13 +78,15 @@ class Rows:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process. Raises ValueError when another one works in it."""
+    """Hold a folder for this process, and clear it of what a killed one left half written. Raises ValueError when another one works in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another process works in {folder}; wait for it or use another folder") from error
+        for left in folder.rglob("*.part"):
+            left.unlink()
         yield
 
 
@@ -111,6 +113,9 @@ def take_in(operators: Sequence[Any], source: Any, state: Path, engine: Engine, 
     ingest = Ingest(work, schema, needs, settings.piece_rows)
     ingested = list(engine.map(ingest, list(enumerate(shards))))
     _check_any(work, ingested)
+    for operator in flat:
+        if isinstance(operator, Select):
+            operator.check(sum(one.rows for one in ingested))
     pieces = [p for one in ingested for p in one.pieces]
     link = Link(f"00-{INPUT}-{key}", INPUT, key, frozenset())
     check_ids(engine, work, link, pieces, by_content=schema.id is None)
@@ -169,7 +174,7 @@ def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -
 
 def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int) -> None:
     sides = [chain.work.side(link, p) for p in pieces]
-    if all(side.exists() for side in sides):
+    if all(is_whole(side) for side in sides):
         return
     operator = link.operator
     assert isinstance(operator, Select)
@@ -229,6 +234,8 @@ def curate(
     state = out / "state" if state is None else Path(state)
     _check_out(out)
     with locked(state):
+        for left in out.rglob("*.part"):
+            left.unlink()
         rows = take_in(operators, source, state, engine, settings)
         chain = decide(engine, rows, log)
         step = DecidePiece(chain, f"decisions-{chain.links[-1].key}")

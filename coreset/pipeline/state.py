@@ -91,6 +91,15 @@ def whole(path: Path) -> pq.ParquetFile | None:
         return None
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a table is there and not damaged."""
+    file = whole(path)
+    if file is None:
+        return False
+    file.close()
+    return True
+
+
 def about(file: pq.ParquetFile) -> dict[str, Any]:
     """Return what `write_table` wrote about a table."""
     found: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(b"coreset", b"{}"))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from coreset.batch import Batch, objects, to_arrow
 from coreset.pipeline.contract import checked, row_keys
 from coreset.pipeline.operators import Fit, Group, Operator, Verdict
-from coreset.pipeline.state import Link, Piece, View, Work, whole, write_table
+from coreset.pipeline.state import Link, Piece, View, Work, is_whole, write_table
 from coreset.store import write_atomic
 
 FAILED = "operator_failed"
@@ -156,8 +156,7 @@ class KeyPiece:
         path = self.chain.work.side(self.link, piece, ".keys.parquet")
         operator = self.link.operator
         assert isinstance(operator, Group)
-        file = whole(path)
-        if file is None:
+        if not is_whole(path):
             view = self.chain.view(piece)
             found = [row_keys(operator, batch) for _, batch in view.batches(operator.key_needs, self.chain.batch)]
             keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
@@ -166,8 +165,6 @@ class KeyPiece:
                 **{f"k{i}": pa.array(keys[:, i]) for i in range(keys.shape[1])},
             }
             write_table(path, pa.table(table))
-        else:
-            file.close()
         return path
 
 
@@ -181,14 +178,11 @@ class ColumnsPiece:
     def __call__(self, piece: Piece) -> Path:
         """Return where they are."""
         path = self.chain.work.side(self.link, piece, ".columns.parquet")
-        file = whole(path)
-        if file is None:
+        if not is_whole(path):
             view = self.chain.view(piece)
             assert self.link.operator is not None
             table = view.table(self.link.operator.needs, view.alive)
             write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
-        else:
-            file.close()
         return path
 
 

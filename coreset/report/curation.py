@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from coreset.report.css import CSS
 from coreset.report.funnel import funnel_figure, stages
 from coreset.report.histogram import plot_histogram
-from coreset.report.page import text
 from coreset.report.theme import figure, png, svg
-from coreset.report.words import count, counted, share
+from coreset.report.words import count, counted, share, text
 from coreset.store import write_atomic
 
 _SHOWN = 6  # rows of an outcome

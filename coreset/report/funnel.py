@@ -30,7 +30,7 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
     >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "counts": counts}]}
     >>> [(s.name, s.came, s.left) for s in stages(made)]
-    [('read', 6, 5), ('words', 6, 3)]
+    [('read', 6, 5), ('words', 5, 3)]
     """
     total = manifest["counts"]["rows"]
     decided = [(o["name"], o["counts"]) for o in manifest["operators"] if "counts" in o]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from coreset.report.sentence import seeds_of
 from coreset.report.sheet import class_key, sheet_figure, sheet_html
 from coreset.report.table import TARGET, Row, table
 from coreset.report.theme import figure, png, strategy_styles, svg, var
-from coreset.report.words import count, counted, duration, p_value, percent, points, share
+from coreset.report.words import count, counted, duration, p_value, percent, points, share, text
 from coreset.store import write_atomic
 
 _MOST_THUMBS = 2000
@@ -70,18 +69,6 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
         + "\n</main></body></html>\n"
     )
     return write_atomic(page, html)
-
-
-def text(words: object) -> str:
-    r"""Return any text safe for HTML; numbers stay on one line with their signs.
-
-    >>> text("<cat> & 7 %") == "&lt;cat&gt; &amp; 7\u00a0%"
-    True
-    """
-    safe = escape(str(words))
-    for mark in (" %", " ± ", " = ", " &lt; "):
-        safe = safe.replace(mark, mark.replace(" ", "\u00a0"))
-    return safe
 
 
 def _any(seen: Comparison) -> Run:

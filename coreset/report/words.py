@@ -1,8 +1,21 @@
-"""Numbers as the report writes them: per cent, shares, counts, seconds."""
+"""Words and numbers as the report writes them: safe text, per cent, shares, counts, seconds."""
 
 from __future__ import annotations
 
 import math
+from html import escape
+
+
+def text(words: object) -> str:
+    r"""Return any text safe for HTML; numbers stay on one line with their signs.
+
+    >>> text("<cat> & 7 %") == "&lt;cat&gt; &amp; 7\u00a0%"
+    True
+    """
+    safe = escape(str(words))
+    for mark in (" %", " ± ", " = ", " &lt; "):
+        safe = safe.replace(mark, mark.replace(" ", "\u00a0"))
+    return safe
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -107,6 +109,7 @@ def test_without_ids_content_names_the_rows(tmp_path):
     assert len(names[0]) == 34
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_bytes(tmp_path, rows):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     for n in (1, 2):
@@ -233,3 +236,10 @@ def test_extra_columns_of_the_rows_can_be_read(tmp_path):
     assert [got[str(i)][0] for i in range(10)].count("kept") == 3
     assert got["2"] == ("dropped", "threshold", "score below 0.25", None)
     assert np.isfinite([decisions(tmp_path / "out")[str(i)]["line"] for i in range(10)]).all()
+
+
+def test_a_worker_does_not_load_what_it_does_not_need():
+    """Every process of every engine imports this: torch alone takes seconds."""
+    code = "import sys, coreset.app_curate; print([m for m in ('torch', 'scipy', 'pandas', 'numba', 'sklearn') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -1,0 +1,112 @@
+"""The page of a curation: its numbers are those of the manifest, it is whole in itself, and the same run gives the same bytes."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from coreset.pipeline.budgeted import Budgeted
+from coreset.pipeline.run import Settings, curate
+from coreset.pipeline.threshold import Threshold
+from coreset.registry import strategy
+from coreset.report.curation import write_curation_report
+from coreset.report.funnel import Stage, funnel_figure, stages
+from coreset.report.histogram import bins, plot_histogram
+from coreset.report.theme import figure
+from coreset.scorers.length import Length
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    rows = [{"instruction": f"Say <b>{n}</b> & more", "output": " ".join(["word"] * n)} for n in range(1, 80)]
+    rows += [{"instruction": "no answer", "output": ""}, {"instruction": 7, "output": "x"}]
+    (folder / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    recipe = [
+        Length("response"),
+        Threshold("response_words", low=20),
+        Budgeted(strategy("top_k", {"signal": "response_words"}), 10),
+    ]
+    return curate(recipe, folder / "in.jsonl", folder / "out", settings=Settings(piece_rows=30))
+
+
+class Checker(HTMLParser):
+    """Every tag that is opened is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "br", "path", "use", "rect", "link", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def test_the_page(done, tmp_path):
+    page = write_curation_report(done.out, done.manifest, done.samples)
+    html = page.read_text()
+    checker = Checker()
+    checker.feed(html)
+    assert not checker.open
+    assert not re.search(r'(?:src|href)="(?!#|data:)', html)  # nothing from elsewhere
+    assert "<script" not in html
+    assert "10 of 81\u00a0rows kept" in html or "10 of 81 rows kept" in html
+    for words in (
+        "What was scored",
+        "response_words",
+        "dropped by threshold",
+        "What could not be used",
+        "empty_answer",
+        "wrong_type",
+        "Say &lt;b&gt;79",
+        "not among the 10 chosen",
+        "in.jsonl, line 80",
+    ):
+        assert words in html, words
+    assert "<b>79</b>" not in html
+    assert sorted(p.name for p in (done.out / "plots").iterdir()) == [
+        "funnel.png",
+        "funnel.svg",
+        "score-response_words.png",
+        "score-response_words.svg",
+    ]
+    assert write_curation_report(done.out, done.manifest, done.samples).read_text() == html
+
+
+def test_stages_are_the_counts(done):
+    assert stages(done.manifest) == [
+        Stage("read", 81, 79, {"empty_answer": 1, "wrong_type": 1}),
+        Stage("threshold", 79, 60, {"response_words below 20": 19}),
+        Stage("budgeted", 60, 10, {"not among the 10 chosen": 50}),
+    ]
+    fig = funnel_figure([Stage("read", 5, 0, {f"reason {i} that is long": 1 for i in range(5)})])
+    texts = [t.get_text() for t in fig.axes[0].texts]
+    assert texts[0] == "0"
+    assert "and 4 more reasons" in texts[1]
+
+
+def test_a_run_with_nothing_kept_and_no_scores(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b", "n": 2}\n')
+    done = curate([Threshold("n", low=5)], tmp_path / "in.jsonl", tmp_path / "out")
+    html = write_curation_report(done.out, done.manifest, done.samples).read_text()
+    assert "0 of 2\u00a0rows kept" in html or "0 of 2 rows kept" in html
+    assert "What was scored" not in html
+    assert "What could not be used" not in html
+
+
+def test_bins():
+    assert len(bins(np.random.default_rng(0).normal(size=500))[0]) == 41
+    edges, by_ratio = bins(np.random.default_rng(0).lognormal(0, 2, size=500))
+    assert by_ratio
+    assert (np.diff(edges) > 0).all()
+    assert bins(np.array([2.5, 2.5]))[0][[0, -1]].tolist() == [2.0, 3.0]
+    _, ax = figure(3, 2)
+    plot_histogram(np.array([1.5, 1.5, 1.5, 9.5, 30.0]), np.array([True, False, True, True, True]), ax)
+    assert ax.get_title(loc="left") == "rows, tallest bar 3"
