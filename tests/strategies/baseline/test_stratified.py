@@ -46,6 +46,11 @@ def test_classes_take_turns_and_early_choices_cover_them():
         assert sorted(got[start : start + 4]) == [0, 1, 2, 3]
 
 
+def test_shares_of_different_size_are_spread_evenly():
+    y = np.array([0] * 30 + [1] * 10)
+    assert y[select("stratified", 8, labels=y).indices].tolist() == [0, 0, 1, 0, 0, 0, 1, 0]  # at (i + 1/2) / share
+
+
 def test_only_candidates_count():
     y = np.array([0] * 10 + [1] * 10)
     got = select("stratified", 4, labels=y, candidates=[0, 1, 10, 11, 12, 13, 14, 15]).indices

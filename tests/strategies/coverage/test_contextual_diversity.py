@@ -45,6 +45,26 @@ def test_saturated_probabilities_are_finite(dtype):
     assert np.isclose(got.scores[0], np.log(1e12), rtol=1e-6)
 
 
+def test_half_precision_rows_are_made_to_sum_to_one():
+    p = np.random.default_rng(0).dirichlet(np.full(40, 0.3), size=30).astype(np.float16)
+    exact = np.maximum(p.astype(np.float64), 1e-12)
+    assert np.abs(exact.sum(axis=1) - 1).max() > 1e-4
+    exact /= exact.sum(axis=1, keepdims=True)
+    got = select("contextual_diversity", 1, probs=p, selected=[3])
+    want = divergence(exact, exact[3])
+    assert got.indices[0] == want.argmax()
+    assert got.scores[0] == pytest.approx(want.max(), rel=1e-12)
+
+
+@pytest.mark.parametrize("selected", [[0], [5], [9, 2]])
+def test_ties_go_to_the_lowest(selected):
+    same = select("contextual_diversity", 7, probs=np.full((10, 4), 0.25), selected=selected)
+    assert same.indices.tolist() == [i for i in range(10) if i not in selected][:7]
+    two = np.array([[0.9, 0.1], [0.1, 0.9]])[np.arange(10) % 2]
+    got = select("contextual_diversity", 8, probs=two, selected=[4])
+    assert got.indices.tolist() == [1, 0, 2, 3, 5, 6, 7, 8]
+
+
 def test_all_picked_and_the_random_first():
     p = softmax(np.random.default_rng(1).normal(size=(20, 3)))
     assert len({int(select("contextual_diversity", 1, probs=p, seed=s).indices[0]) for s in range(20)}) > 5

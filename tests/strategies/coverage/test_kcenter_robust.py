@@ -62,6 +62,22 @@ def test_odd_examples_draw_fewer_picks_and_the_rest_is_covered_better():
     assert np.median(radius) < d.max()
 
 
+def test_how_many_are_spared_and_drawn_from():
+    x = odd_ones()[:101]
+    rest = np.setdiff1d(np.arange(101), [7])
+    for outliers, slack, spared, pool in ((0.29, 0.5, 29, 43), (0.07, 1.0, 7, 14), (0.0, 1.0, 0, 1), (0.01, 0.0, 1, 1)):
+        got = select(
+            "kcenter_robust", 9, features=x, selected=[7], seed=3, options={"outliers": outliers, "slack": slack}
+        )
+        picks, distances, left = robust_k_center(
+            torch.from_numpy(x), 9, np.array([7]), rest, pool, rest, np.random.default_rng(3)
+        )
+        assert got.indices.tolist() == picks.tolist()
+        assert np.allclose(got.scores, distances)
+        assert got.info["cover_radius"] == np.sort(left)[99 - spared]
+        assert got.info["full_radius"] == left.max()
+
+
 @pytest.mark.parametrize("options", [{"outliers": 1.0}, {"slack": -0.1}])
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):

@@ -82,6 +82,22 @@ def test_one_pick_per_blob_and_the_labelled_blob_is_left_out():
     assert got.info["variant"] == "paper"
 
 
+@pytest.mark.parametrize("variant", ["paper", "released_code"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_one_cluster_is_its_most_typical_row(variant, normalize):
+    found = set()
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(30, 3)) + 1
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
+        d = np.sqrt(((unit[:, None] - unit) ** 2).sum(axis=-1)) ** (2 if variant == "released_code" else 1)
+        typical = 1 / np.sort(d, axis=1)[:, 1:16].mean(axis=1)  # half of 30 are fewer than 20
+        got = select("typiclust", 1, features=x, options={"variant": variant, "normalize": normalize})
+        assert got.indices[0] == typical.argmax()
+        assert got.scores[0] == pytest.approx(typical.max())
+        found.add(int(got.indices[0]))
+    assert len(found) > 1
+
+
 def test_only_duplicates():
     got = select("typiclust", 12, features=np.ones((12, 3), np.float32))
     assert sorted(got.indices.tolist()) == list(range(12))

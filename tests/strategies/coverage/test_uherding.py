@@ -62,6 +62,13 @@ def test_all_certain_still_returns_k():
     assert len(got) == 5
 
 
+def test_two_selected_are_enough_for_a_width():
+    x, _, probs = case()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    got = select("uherding", 2, features=x, probs=probs, selected=[3, 50])
+    assert got.info["width"] == pytest.approx(np.linalg.norm(unit[3] - unit[50]))
+
+
 @pytest.mark.parametrize("name", ["temperature", "width"])
 def test_wrong_options(name):
     with pytest.raises(ValueError, match=f"{name}: expected a positive number, got -1"):

@@ -130,6 +130,18 @@ def test_zero_gradients_one_example_classes_and_duplicates():
     assert same.indices.tolist() == [0, 1, 2]
 
 
+def test_what_is_read_of_what_is_taken():
+    assert Glister("selected").needs_selected == {"features", "labels", "probs"}
+    assert Glister().needs_selected == Glister("column").needs_selected == frozenset()
+    x, _, _, p, y = case(10)
+    x[3, 0] = np.nan
+    with pytest.raises(ValueError, match="features: 1 examples have NaN or infinite values, first position 3"):
+        coreset.select(
+            "glister", 2, features=x, probs=p, labels=y, validation=np.arange(10) == 3, candidates=[0, 1, 2],
+            options={"validation": "column"},
+        )  # fmt: skip
+
+
 def test_refused():
     x, _, _, p, y = case(10)
     column = {"validation": "column"}

@@ -6,7 +6,7 @@ import torch
 
 import coreset
 from coreset.testing import check_strategy
-from strategies.gradient.el2n import El2n
+from strategies.gradient.el2n import El2n, el2n
 from strategies.gradient.grand import Grand
 
 
@@ -49,6 +49,20 @@ def test_el2n_is_the_length_of_the_error(dtype):
     got = coreset.select("el2n", 30, probs=probs, labels=y.numpy())
     assert got.scores == pytest.approx(np.sort(want)[::-1], rel=1e-12)
     assert (probs == kept).all()
+
+
+def test_the_column_is_not_written_to():
+    probs = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
+    el2n(probs, torch.tensor([0]))
+    assert probs.tolist() == [[0.25, 0.75]]
+
+
+def test_no_size_of_a_scoring_batch_enters():
+    """A loss averaged over a batch divides gradients by its size, and the last, smaller batch stands out (here 4 of 1,000 after batches of 166)."""
+    x, p, y = np.ones((1000, 3)), np.tile([0.7, 0.2, 0.1], (1000, 1)), np.ones(1000, int)
+    got = coreset.select("grand", 1000, features=x, probs=p, labels=y)
+    assert len(set(got.scores.tolist())) == 1
+    assert got.indices.tolist() == list(range(1000))
 
 
 def test_ties_and_extremes():

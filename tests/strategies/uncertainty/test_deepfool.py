@@ -83,6 +83,12 @@ def test_features_of_low_rank_give_the_distance_within_their_span():
     assert torch.isfinite(same).all()
 
 
+def test_a_column_of_distances_smallest_first():
+    chosen = select("deepfool", 3, deepfool=[0.3, 0.1, 0.2], options={"source": "column"})
+    assert chosen.indices.tolist() == [1, 2, 0]
+    assert chosen.scores.tolist() == [-0.1, -0.2, -0.3]
+
+
 def test_contract_and_refusals():
     check_strategy(strategy("deepfool", {"source": "column"}))
     x, w, b = linear()

@@ -54,6 +54,11 @@ def test_a_sample_of_targets_is_keyed_by_id():
     np.testing.assert_allclose(got.scores, np.sort(epig(p, p[a]))[::-1], atol=1e-12)
 
 
+def test_what_is_taken_is_read_only_where_it_is_a_target():
+    assert Epig().needs_selected == {"member_probs"}
+    assert Epig("target").needs_selected == frozenset()
+
+
 def test_contract_and_refusals():
     check_strategy(strategy("epig"))
     check_strategy(Epig(targets=5))
