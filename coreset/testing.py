@@ -47,10 +47,11 @@ def check_strategy(strategy: Strategy, columns: dict[str, NDArray[Any]] | None =
     """Raise AssertionError with a sentence when `strategy` breaks the contract.
 
     k distinct candidates in order, nothing outside; deterministic under a seed (and, unless it says it is random, under all) and across 1 or 2 threads; global random
-    state untouched; input left as it was; equivariant under permutation of the pool (ids travel along); the prefix of a greedy answer is the answer for a smaller
-    budget; k = 1 and k = all work; a missing column and a wrong shape are refused with the name, NaN, infinite values and rows that are no probabilities with name
-    and number. Half precision is read as it is: the answer is that of the same numbers in single precision. Pools of duplicates, equal or negative scores, saturated
-    probabilities, zero features, a class of one and a class of none give k distinct candidates, or a ValueError that names a column.
+    state and switches (numpy's error handling, torch's dtype, threads, gradients) untouched; input left as it was; equivariant under permutation of the pool (ids travel
+    along); the prefix of a greedy answer is the answer for a smaller budget; k = 1 and k = all work; a missing column and a wrong shape are refused with the name, NaN,
+    infinite values and rows that are no probabilities with name and number. Half precision is read as it is: the answer is that of the same numbers in single
+    precision. Pools of duplicates, equal or negative scores, saturated probabilities, zero features, a class of one and a class of none give k distinct candidates, or
+    a ValueError that names a column.
     columns: your own, when the made-up ones do not fit (no ties).
 
     >>> from coreset.registry import strategy
@@ -121,7 +122,7 @@ class _Trial:
             return
         raise AssertionError(f"{self.who}: {what} in '{name}' was not refused with {kind.__name__}")
 
-    def survives(self, what: str, **change: NDArray[Any]) -> None:
+    def survives(self, what: str, **change: Any) -> None:
         """Raise AssertionError when the answer is neither k distinct candidates, for few, many and all, nor an error in words."""
         for k in (self.k, len(self.candidates)):
             try:
@@ -139,7 +140,10 @@ def _check_answers(trial: _Trial) -> None:
     who, run, same, k = trial.who, trial.run, trial.same, trial.k
     np.random.seed(5)  # noqa: NPY002  # the global state is what is watched
     before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
+    switches = np.geterr(), torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
     answer = run(k)
+    now = np.geterr(), torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
+    assert now == switches, f"{who} changed a global switch of numpy or torch: {switches} became {now}"
     assert (np.random.get_state()[1] == before).all(), f"{who} used numpy's global random state"  # type: ignore[index]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before), f"{who} used torch's global random state"
     python_before = random.getstate()  # from the second call on: libraries that load in the first may draw from it
@@ -162,9 +166,9 @@ def _check_answers(trial: _Trial) -> None:
             same(answer.prefix(few), Selection(short.indices, None, None, None, short.ids), f"a budget of {few}")
     everything = run(len(trial.candidates))
     assert np.array_equal(np.sort(everything.indices), trial.candidates), f"{who}: k = all must return every candidate"
-    half = {n: v.astype(np.float16) for n, v in trial.columns.items() if v.dtype.kind == "f"}
+    half: dict[str, Any] = {n: v.astype(np.float16) for n, v in trial.columns.items() if v.dtype.kind == "f"}
     if half:
-        single = {n: v.astype(np.float32) for n, v in half.items()}
+        single: dict[str, Any] = {n: v.astype(np.float32) for n, v in half.items()}
         same(run(k, **single), run(k, **half), "half precision against the same numbers in single")
 
 

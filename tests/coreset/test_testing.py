@@ -78,6 +78,12 @@ class PythonGlobal(Good):
         return super().select(pool, signals, k, rng)
 
 
+class LeavesErrorsRaised(Good):
+    def select(self, pool, signals, k, rng):
+        np.seterr(all="raise")
+        return super().select(pool, signals, k, rng)
+
+
 class NewDraw(Good):
     def select(self, pool, signals, k, rng):
         return Selection(np.random.default_rng().permutation(pool.candidates)[:k])
@@ -269,6 +275,7 @@ class TwoPerClass(Good):
         (NumpyGlobal, AssertionError, "numpy's global random state"),
         (TorchGlobal, AssertionError, "torch's global random state"),
         (PythonGlobal, AssertionError, "Python's global random state"),
+        (LeavesErrorsRaised, AssertionError, "changed a global switch of numpy or torch"),
         (NewDraw, AssertionError, "a second call with the same seed"),
         (ByThreads, AssertionError, "on . threads"),
         (ByPosition, AssertionError, "under a permutation of the pool"),
@@ -300,7 +307,7 @@ class TwoPerClass(Good):
     ],
 )
 def test_a_broken_strategy_is_found(broken, error, words):
-    with pytest.raises(error, match=words):
+    with np.errstate(), pytest.raises(error, match=words):
         check_strategy(broken())
 
 
