@@ -217,6 +217,14 @@ def _check_degenerate(trial: _Trial) -> None:
         alone[trial.candidates[7]] = 2  # of classes 1 and 3 there is none
         trial.survives("a class of one", labels=alone)
         trial.survives("one class", labels=np.zeros_like(alone))
+        trial.survives("unknown labels", labels=np.where(np.arange(trial.size) % 5, trial.columns["labels"], -1))
+    if sure:
+        narrow = {n: np.ones((*v.shape[:-1], 1)) for n, v in sure.items()}
+        if "labels" in trial.columns:
+            narrow["labels"] = np.zeros_like(trial.columns["labels"])
+        trial.survives("one class in all", **narrow)
+    if "features" in numbers:
+        trial.survives("one feature", features=numbers["features"][:, :1])
 
 
 def check_scorer(scorer: Scorer, columns: Mapping[str, Any], tolerance: float = 0.0) -> None:

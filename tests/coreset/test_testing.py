@@ -252,6 +252,30 @@ class DividesByDoubt(OfProbs):
         return super().score(pool, signals) * s
 
 
+class SecondClass(OfProbs):
+    def score(self, pool, signals):
+        return np.asarray(signals.column("probs"), np.float64)[pool.candidates, 1]
+
+
+@dataclass(frozen=True)
+class SecondFeature(Scored):
+    needs = frozenset({"features"})
+
+    def score(self, pool, signals):
+        return np.asarray(signals.column("features"), np.float64)[pool.candidates, 1]
+
+
+@dataclass(frozen=True)
+class CountsLabels(Good):
+    needs = frozenset({"loss", "labels"})
+
+    def score(self, pool, signals):
+        y = np.asarray(signals.column("labels"))
+        if len(y.shape) != 1:
+            raise ValueError("labels: expected shape (N,)")
+        return super().score(pool, signals) / np.bincount(y)[y[pool.candidates]]
+
+
 @dataclass(frozen=True)
 class TwoPerClass(Good):
     needs = frozenset({"loss", "labels"})
@@ -304,6 +328,9 @@ class TwoPerClass(Good):
         (TakesNegative, AssertionError, "no probabilities in 'probs' was not refused"),
         (DividesByDoubt, AssertionError, "saturated probabilities: ZeroDivisionError"),
         (TwoPerClass, AssertionError, "a class of one: IndexError"),
+        (SecondClass, AssertionError, "one class in all: IndexError"),
+        (SecondFeature, AssertionError, "one feature: IndexError"),
+        (CountsLabels, AssertionError, "unknown labels: the message names no column"),
     ],
 )
 def test_a_broken_strategy_is_found(broken, error, words):

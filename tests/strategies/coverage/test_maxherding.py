@@ -76,6 +76,15 @@ def test_strategy_on_unit_length():
     assert (np.diff(got.scores) <= 1e-12).all()  # gains of a greedy cover never grow
 
 
+def test_the_default_width_is_one_in_any_dimension():
+    """Not gamma = 1 / dimension, under which all of a wide pool looks alike."""
+    x = np.random.default_rng(0).normal(size=(60, 8))
+    wide = np.c_[x, np.zeros((60, 760))]
+    one, other = (select("maxherding", 12, features=v) for v in (x, wide))
+    assert one.indices.tolist() == other.indices.tolist()
+    assert np.allclose(one.scores, other.scores)
+
+
 def test_duplicates_go_to_the_lowest():
     x = np.repeat(mixture(6), 5, axis=0)
     got = select("maxherding", 30, features=x, options={"normalize": False})
