@@ -1,10 +1,11 @@
 """Words of many texts at once, as 64-bit hashes and lengths.
 
-    standard    runs of letters, digits and marks are words; an apostrophe or full stop between two of them stays inside ("don't", "U.S"), a comma only between
-                digits ("1,000"); every character of a script without spaces is a word of its own; any other character is a token, a run of the same one a single token
+    standard    runs of letters, digits and marks are words. Inside stay a full stop between two of them ("U.S"), a comma between digits ("1,000"), - / : before a digit ("IL-2", "10:30")
+                and a hyphen after one ("3-day"); an apostrophe begins a word of its own ("it" "'s"). Every character of a script without spaces is a word; any other character is a token,
+                a run of the same one a single token
     folded      what near duplicates are compared by: lower case, no accents, punctuation is a space, every number is "0" (as FineWeb's MinHash does)
 
-The first is close to word boundaries of Unicode Standard Annex 29.
+The first is close to what spaCy's English tokenizer does, at the speed of a scan.
 """
 
 from __future__ import annotations
@@ -64,15 +65,24 @@ def _standard(
             j = i + 1
             value = np.uint64(p[i]) + np.uint64(0x9E3779B97F4A7C15)
             k = np.uint8(HAS_ALPHA * ((f & ALPHA) > 0)) | np.uint8(HAS_WORD * ((f & WORD) > 0))
-            if f & WORD and not f & ALONE:
+            short = False  # "'s" and "'t" are words of their own
+            if (p[i] == 39 or p[i] == 0x2019) and i > begin[row] and j < end:
+                before, after = flags[p[i - 1]], flags[p[j]]
+                short = before & WORD and not before & ALONE and after & WORD and not after & ALONE
+                k |= np.uint8(HAS_WORD * short)
+            if short or (f & WORD and not f & ALONE):
                 while j < end:
                     c = p[j]
                     g = flags[c]
                     inside = g & WORD and not g & ALONE
-                    if not inside and j + 1 < end and (c == 39 or c == 0x2019 or c == 46 or c == 44):
-                        after = flags[p[j + 1]]
-                        both = flags[p[j - 1]] & DIGIT and after & DIGIT
-                        inside = both if c == 44 else after & WORD and not after & ALONE
+                    if not inside and 44 <= c <= 58 and j + 1 < end:
+                        last, after = flags[p[j - 1]], flags[p[j + 1]]
+                        if c == 46:
+                            inside = after & WORD and not after & ALONE
+                        elif c == 44:
+                            inside = last & DIGIT and after & DIGIT
+                        elif c == 45 or c == 47 or c == 58:
+                            inside = after & DIGIT or (c == 45 and last & DIGIT and after & ALPHA and not after & ALONE)
                     if not inside:
                         break
                     value = (value ^ np.uint64(c)) * np.uint64(0xFF51AFD7ED558CCD)
@@ -96,7 +106,7 @@ def words(texts: Array | pa.Array) -> Words:
 
     >>> w = words(["I don't know... 1,000!", None])
     >>> w.start.tolist(), w.length.tolist(), w.kind.tolist()
-    ([0, 6, 6], [1, 5, 4, 3, 5, 1], [3, 3, 3, 0, 2, 0])
+    ([0, 7, 7], [1, 3, 2, 4, 3, 5, 1], [3, 3, 3, 3, 0, 2, 0])
     """
     points, begin, _ = characters(texts)
     return split(points, begin)

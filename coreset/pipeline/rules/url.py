@@ -24,7 +24,7 @@ def host(url: str) -> str:
     ('news.example.org', 'example.org', '')
     """
     try:
-        found = urlsplit(url if "://" in url else f"//{url}").hostname or ""
+        found = urlsplit(url if "//" in url.partition("?")[0] else f"//{url}").hostname or ""
     except ValueError:
         return ""
     return "" if any(c.isspace() for c in found) else found.rstrip(".")

@@ -20,7 +20,8 @@ def _boundary() -> re.Pattern[str]:
 
 
 def count_sentences(line: str) -> int:
-    """Return the number of sentences of one line: it is cut after . ? ! and their like where white space or the end follows, not after an abbreviation or a single letter.
+    """Return the number of sentences of one line: it is cut after . ? ! and their like where white space or the end follows, not after an abbreviation or a single
+    letter.
 
     >>> count_sentences('Mr. Smith paid $3.50. "Really?" he said. And so on')
     4
@@ -31,12 +32,11 @@ def count_sentences(line: str) -> int:
     for found in _boundary().finditer(line):
         before = line[last : found.start()].rsplit(None, 1)
         word = before[-1].lstrip("(\"'“‘").lower() if before else ""
-        if (
-            found.group() == "."
-            and found.end() < len(line)
-            and (word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()))
-        ):
-            continue
+        if found.group() == "." and found.end() < len(line):
+            following = line[found.end() :].lstrip()[:1]
+            dotted = "." in word and all(len(part) == 1 for part in word.split("."))  # "p.m."
+            if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (dotted and not following.isupper()):
+                continue
         count += 1
         last = found.end()
     return count + bool(line[last:].strip())  # fmt: skip

@@ -12,10 +12,12 @@ from coreset.numerics.words import HAS_ALPHA, HAS_WORD, folded, words
 
 SAMPLES = [
     "I don't know... 1,000!", "U.S. e-mail a.b., it's", "x,y 1,2 1,x", "", "   ", "###a", "你好世界 abc", "กขค", "naïve café", "e\u0301té", "ﬁ Ⅷ ½", "“quoted” — dash", "a_b __", "हिन्दी भाषा",
-    "😀😀 ok", "a'b'c 'q'", "3.14.15 3.", "\u2028line\u0085x", "ＡＢ１２",
+    "😀😀 ok", "a'b'c 'q'", "3.14.15 3.", "\u2028line\u0085x", "ＡＢ１２", "IL-2 10:30 3-day a-b a/b 1/2 x:3 -5 2-字",
 ]  # fmt: skip
 TEXT = st.one_of(
-    st.sampled_from(SAMPLES), st.text(st.sampled_from("aB1é'’.,-_ \n你ก!#😀\u0301"), max_size=40), st.text(max_size=30)
+    st.sampled_from(SAMPLES),
+    st.text(st.sampled_from("aB1é'’.,-/:_ \n你ก!#😀\u0301"), max_size=40),
+    st.text(st.characters(exclude_categories=("Cs", "Cn", "Co")), max_size=30),
 )
 
 
@@ -27,6 +29,11 @@ def is_word(c):
     return c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M"
 
 
+def plain(c):
+    """A word character of a script with spaces."""
+    return is_word(c) and not ALONE & tables()[0][ord(c)]
+
+
 def plain_words(text):
     out, i = [], 0
     while i < len(text):
@@ -34,17 +41,17 @@ def plain_words(text):
         if c.isspace():
             i += 1
             continue
-        if is_word(c) and not ALONE & tables()[0][ord(c)]:
+        if plain(c) or (c in "'’" and 0 < i < len(text) - 1 and plain(text[i - 1]) and plain(text[i + 1])):
             while j < len(text):
-                d = text[j]
-                if is_word(d) and not ALONE & tables()[0][ord(d)]:
+                d, after = text[j], text[j + 1 : j + 2]
+                if plain(d):
                     j += 1
-                elif (
-                    d in "'’."
-                    and j + 1 < len(text)
-                    and is_word(text[j + 1])
-                    and not ALONE & tables()[0][ord(text[j + 1])]
-                ) or (d == "," and text[j - 1].isdecimal() and j + 1 < len(text) and text[j + 1].isdecimal()):
+                elif after and (
+                    (d == "." and plain(after))
+                    or (d == "," and text[j - 1].isdecimal() and after.isdecimal())
+                    or (d in "-/:" and after.isdecimal())
+                    or (d == "-" and text[j - 1].isdecimal() and after.isalpha() and plain(after))
+                ):
                     j += 2
                 else:
                     break
