@@ -5,7 +5,9 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 
+from coreset import Pool, Signals
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 
@@ -82,6 +84,9 @@ ELSEWHERE = {  # tested with each strategy
 }
 
 
+LAST_FOUR = np.random.default_rng(1).permutation(48)[-4:]  # of the contract's layout, which are no candidates
+
+
 def words(cls: type, name: str) -> list[str]:
     """Return the other values of an option that is a word: those of the tuples in its modules that hold its default."""
     default = getattr(cls(), name)
@@ -113,7 +118,6 @@ def fitting(name: str, seed: int, options: dict) -> dict:
     """Return columns that replace the made-up ones where those do not fit what a strategy asks of a signal."""
     made_up = example_signals(48, frozenset({"features"}), seed)["features"]
     rng = np.random.default_rng(2)
-    last_four = np.random.default_rng(1).permutation(48)[-4:]  # of the layout, which are no candidates
     found = {}
     if name == "alfamix" or (
         name == "deepfool" and options.get("source") != "column"
@@ -130,10 +134,10 @@ def fitting(name: str, seed: int, options: dict) -> dict:
     if name == "epig" and "column" in options:
         found["target"] = np.arange(48) % 3 == 0
     if name == "glister" and options.get("validation") == "column":
-        found["validation"] = np.isin(np.arange(48), last_four)
+        found["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if name == "less":
         tasks = np.full(48, -1)
-        tasks[last_four] = [0, 0, 1, 1]
+        tasks[LAST_FOUR] = [0, 0, 1, 1]
         found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
     return found
 
@@ -141,15 +145,33 @@ def fitting(name: str, seed: int, options: dict) -> dict:
 CASES = [pytest.param(n, o, id=f"{n}-{o}" if o else n) for n in names() for o in ({}, *variants(n))]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), CASES)
-def test_every_registered_strategy_keeps_the_contract(name, options):
+def case(name: str, options: dict) -> tuple:
+    """Return the strategy and its columns."""
     seed = next(
         (SEED_OF[name, v] for v in (*options, *map(str, options.values())) if (name, v) in SEED_OF), SEED.get(name, 0)
     )
     made = strategy(name, {**ALWAYS.get(name, {}), **options})
-    wanted = made.needs | made.needs_selected
-    check_strategy(made, {**example_signals(48, wanted, seed), **fitting(name, seed, options)})
+    return made, {**example_signals(48, made.needs | made.needs_selected, seed), **fitting(name, seed, options)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_registered_strategy_keeps_the_contract(name, options):
+    check_strategy(*case(name, options))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_on_a_gpu_the_same_examples_are_chosen(name, options):
+    made, columns = case(name, options)
+    check_strategy(made, columns, device="cuda")
+    pool = Pool(48, [3, 11], np.setdiff1d(np.arange(48), [3, 11, *LAST_FOUR]))
+    one, other = (
+        made(pool, Signals(48, **cols), 12, np.random.default_rng(0))
+        for cols in (columns, {n: torch.as_tensor(v).cuda() for n, v in columns.items()})
+    )
+    assert one.indices.tolist() == other.indices.tolist()
 
 
 # What is a number of degree, tried with one function for all that share it; and strategies made of strategies, tried with other parts in their own tests.

@@ -46,6 +46,12 @@ def test_caps_count_what_is_taken():
         ClassQuota(TopK("s"), "g", cap=3)(Pool(10, [9]), signals, 2, np.random.default_rng(0))
 
 
+def test_the_groups_of_what_is_taken_are_read_for_a_cap_only():
+    base = KCenterGreedy()
+    assert ClassQuota(base).needs_selected == base.needs_selected == {"features"}
+    assert ClassQuota(base, column="g", cap=2).needs_selected == {"features", "g"}
+
+
 def test_one_example_groups_and_all_candidates():
     assert ask(10).info["quota"] == {"a": 3, "b": 6, "c": 1}
     alone = ClassQuota(TopK("s"), "g")(Pool(10), Signals(10, s=S, g=np.arange(10)), 4, np.random.default_rng(0))
