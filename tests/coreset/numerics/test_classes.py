@@ -27,3 +27,8 @@ def test_every_prefix_holds_about_the_same_share(sizes):
         assert (np.diff(order[part == g]) > 0).all()  # within a part the order stays
         have = np.cumsum(part == g) / n
         assert (np.abs(have - np.arange(1, len(order) + 1) / len(order)) <= 0.5 / n + 0.5).all()
+
+
+def test_the_only_one_stands_in_the_middle():
+    assert interleave([1, 3]).tolist() == [1, 0, 2, 3]
+    assert interleave([3, 1]).tolist() == [0, 1, 3, 2]  # a tie goes to the earlier part

@@ -70,6 +70,11 @@ def test_negative_scores_are_shifted_and_the_hardest_dropped():
     assert cut.indices.tolist() == stay[reference(x[stay], hard[stay] - hard[stay].min(), 5, 0.1, 8)[0]].tolist()
 
 
+def test_prefixes_hold_unless_what_is_dropped_depends_on_the_budget():
+    assert D2().greedy
+    assert not D2(drop=0.3).greedy
+
+
 def test_contract_and_refusals():
     check_strategy(strategy("d2"))
     check_strategy(D2(Aum(), neighbours=2, drop=0.3))

@@ -1,12 +1,16 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from coreset import Pool, Selection, Signals
+from coreset.scored import Scored
 from strategies.baseline.random import Random
 from strategies.combine.ccs import Ccs
 from strategies.combine.parts import base_scores, column_at, interleave, narrow
 from strategies.combine.two_stage import TwoStage
 from strategies.coverage.kcenter import KCenterGreedy
+from strategies.dynamics.aum import Aum
 from strategies.uncertainty.margin import Margin
 
 
@@ -35,6 +39,29 @@ def test_interleave_joins_only_what_all_have():
     assert joined.indices.tolist() == [3, 1, 4, 5, 2, 6]
     assert joined.scores.tolist() == [5, 9, 4, 3, 8, 2]
     assert joined.weights is None
+
+
+def test_interleave_puts_the_only_one_in_the_middle():
+    assert interleave([Selection([9]), Selection([1, 2, 3])]).indices.tolist() == [1, 9, 2, 3]
+
+
+@dataclass(frozen=True)
+class Endless(Scored):
+    needs = frozenset({"aum"})
+
+    def score(self, pool, signals):
+        return np.where(pool.candidates == 1, np.inf, 0.0)
+
+
+def test_base_scores_checks_columns_and_scores():
+    pool = Pool(3)
+    with pytest.raises(ValueError, match="Endless: 1 scores are not finite"):
+        base_scores(Endless(), pool, Signals(3, aum=np.zeros(3)))
+    with pytest.raises(ValueError, match="aum: 1 examples have NaN"):
+        base_scores(Aum(), pool, Signals(3, aum=np.array([0.0, np.nan, 1.0])))
+    with pytest.raises(KeyError, match="signal 'aum' is missing"):
+        base_scores(Aum(), pool, Signals(3, loss=np.zeros(3)))
+    assert base_scores(Aum(), Pool(3, [0]), Signals(3, aum=[9.0, 1.0, 2.0])).tolist() == [-1.0, -2.0]
 
 
 def test_base_scores_refuses():
