@@ -1,0 +1,55 @@
+"""The default of every constant that a paper or its authors' code states is that one."""
+
+import inspect
+
+import pytest
+
+from coreset.numerics.dynamics import DynamicsRecorder
+from coreset.registry import strategy
+from trainers.sampling import InfoBatch
+
+PUBLISHED = {
+    "typiclust": {"variant": "paper", "normalize": True, "neighbours": 20, "clusters": 500, "smallest": 5},
+    "probcover": {"purity": 0.95, "normalize": True},
+    "maxherding": {"width": 1.0, "normalize": True},
+    "uherding": {"width": None, "normalize": True},
+    "herding": {"variant": "icarl"},
+    "cluster_margin": {"factor": 10.0, "scope": "pool"},
+    "moderate": {"variant": "global"},
+    "prototypes": {"keep": "hardest"},
+    "d2_sampling": {"variant": "lightweight"},
+    "zcore": {"samples": 1_000_000, "dims": 2, "neighbours": 1000, "power": 4.0, "random_start": True},
+    "cal": {"neighbours": 10},
+    "discriminative": {"classifier": "mlp", "rounds": 10, "ratio": 10, "epochs": 500},
+    "stochastic_batch": {"kind": "power", "beta": 1.0},
+    "badge": {"first": "largest", "bias": False},
+    "bait": {"fisher": "exact", "ridge": 1.0},
+    "craig": {"per_class": True, "distance": "euclidean"},
+    "gradmatch": {"per_class": True},
+    "glister": {"step": "sum", "refresh": 1},
+    "alfamix": {"step": 0.2},
+    "dropquery": {"per_choice": 25},
+    "less": {"target": "mean_gradient"},
+    "aum": {"signal": "aum"},
+    "ccs": {"bins": 50},
+    "d2": {"neighbours": 5, "gamma": 0.1},
+    "dual_beta": {"c_d": 4.0},
+    "two_stage": {"expand": 4.0},
+    "learning_loss": {"subset": 10_000},
+    "coregcn": {
+        "subset": 10_000, "hidden": 128, "dropout": 0.3, "epochs": 200, "lr": 0.001, "weight_decay": 0.0005, "unlabelled_weight": 1.2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_strategies(name):
+    made = strategy(name)
+    assert {key: getattr(made, key) for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_training_dynamics_and_infobatch():
+    defaults = {n: p.default for n, p in inspect.signature(DynamicsRecorder).parameters.items()}
+    want = {"window": 10, "el2n_epochs": 10, "dual_epochs": 30, "tdds_window": 10, "tdds_decay": 0.9}
+    assert {n: defaults[n] for n in want} == want
+    assert (InfoBatch().ratio, InfoBatch().delta) == (0.5, 0.875)
