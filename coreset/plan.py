@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coreset.budget import budget_size, budget_sizes
 from coreset.types import Strategy, listed
+
+if TYPE_CHECKING:
+    from coreset.synthetic.distiller import Distiller
 
 Mode = Literal["prune", "active"]
 
@@ -30,18 +33,19 @@ class Plan:
 
 
 def make_plan(
-    strategy: Strategy,
+    strategy: Strategy | Distiller,
     budget: Any,
     pool_size: int,
     mode: str = "prune",
     start: Any = 0.01,
     columns: Iterable[str] = (),
     dynamics: Iterable[str] = (),
+    model: Iterable[str] = MODEL_SIGNALS,
 ) -> Plan:
     """Return the plan, or raise ValueError in words when the strategy needs what the mode cannot give.
 
-    columns: signals the user brings (known for every example). dynamics: signals that the training of a proxy on labelled data records. In prune mode
-    labels are known everywhere; in active mode only the labels of what was taken are.
+    columns: signals the user brings (known for every example). dynamics: signals that the training of a proxy on labelled data records. model: signals that
+    a model of this run gives. In prune mode labels are known everywhere; in active mode only the labels of what was taken are.
 
     >>> from coreset.registry import strategy
     >>> make_plan(strategy("margin"), [0.1, 0.2], 100, "active", start=5).sizes
@@ -49,7 +53,7 @@ def make_plan(
     """
     name = type(strategy).__name__
     sizes = budget_sizes(budget, pool_size)
-    have = MODEL_SIGNALS | set(columns)
+    have = set(model) | set(columns)
     if mode == "prune":
         have = have | set(dynamics) | {"labels"}
     elif mode == "active":

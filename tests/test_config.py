@@ -21,6 +21,8 @@ FILES = {  # conf/curation is a root of its own: a model there is a name, not on
     str(p.relative_to(CONF).with_suffix("")).removeprefix("curation/"): OmegaConf.load(p)
     for p in sorted(CONF.rglob("*.yaml"))
 }
+for _name in ("task/detection", "task/segmentation"):  # they bring defaults of other groups along
+    FILES[_name] = FILES[_name]["task"]
 TARGETS = {name: cfg for name, cfg in FILES.items() if "_target_" in cfg}
 STRATEGIES = {
     name.split("/")[1]: cfg
@@ -35,7 +37,8 @@ PASSED = {
     "oracle": {"ids", "classes"},
     "sampling/adaptive": {"strategy"},
 }
-NOT_THE_DEFAULTS = {"fit/proxy"}  # the same keys as fit/default, other values
+NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}  # the same keys as fit/default, other values
+DENSE = {"model/detector", "model/segmenter"}  # tests/trainers/test_detection.py, test_segmentation.py
 
 
 def project() -> dict:
@@ -101,7 +104,7 @@ def test_it_instantiates(name):
         assert thing == get_object(cfg["_target_"])()
 
 
-@pytest.mark.parametrize("name", [n for n in TARGETS if n.startswith("model/")])
+@pytest.mark.parametrize("name", [n for n in TARGETS if n.startswith("model/") and n not in DENSE])
 def test_a_model_is_made_as_the_loops_make_it(name):
     import torch
 
@@ -155,6 +158,7 @@ OPTIONS = [n for n in FILES if "/" in n and n.split("/")[0] not in ("strategy", 
 def test_groups_compose_in_train(name):
     group, option = name.split("/")
     missing = {f"data.{k}=x" for k, v in OmegaConf.to_container(FILES[name]).items() if group == "data" and v == "???"}
+    missing |= {"data.root=x"} if name in ("task/detection", "task/segmentation") else set()
     cfg = composed("train", f"{group}={option}", *missing)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     if group != "experiment":

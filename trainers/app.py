@@ -47,6 +47,7 @@ RESULT_KEYS = (
     "members",
     "columns",
     "sampling",
+    "task",
 )
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
@@ -121,9 +122,11 @@ def resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
 def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None) -> loops.Job:
     """Return the job of one run after checking everything that can be known before training."""
     data = make(cfg["data"]) if data is None else data
-    strategy = make(cfg["strategy"])
+    strategy, task = make(cfg["strategy"]), make(cfg["task"])
     if not isinstance(strategy, Strategy):
         raise TypeError(f"strategy: expected a coreset.Strategy, got {type(strategy).__name__}")
+    task.check(data)
+    strategy = task.wrap(strategy)
     columns = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in (cfg["columns"] or {}).items()}
     for name, column in columns.items():
         if len(column) != len(data.images):
@@ -132,21 +135,27 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
             )
     fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
-    dynamics = () if sampling else (*STATISTICS, *TRACES)  # those need a proxy trained before
-    plan = make_plan(strategy, cfg["budget"], len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics)
+    dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES)  # those need a proxy trained before
+    plan = make_plan(
+        strategy, cfg["budget"], len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
+    )
+    if (sampling or cfg["oracle"]) and not task.dynamics:
+        raise ValueError(
+            f"task={type(task).__name__.lower()}: sampling while training and label files are for classification; boxes and masks are handed over by coreset-select coco=..."
+        )
     proxy, least = make(cfg["proxy"]), least_epochs(plan.needs - set(columns))
     if proxy.total_epochs(len(data.images)) < least:
         raise ValueError(
             f"{type(strategy).__name__} reads dynamics of at least {least} epochs: add proxy.epochs={least} or more"
         )
     config = {key: cfg[key] for key in RESULT_KEYS} | {"data_fingerprint": data.fingerprint}
-    run = RunFolder(folder, config, plan.rounds, cfg["strategy_name"], cfg["seed"])
+    run = RunFolder(folder, config, plan.rounds, cfg["strategy_name"], cfg["seed"], task.metric)
     oracle = HiddenLabels(data.labels) if not cfg["oracle"] else None
     if oracle is None:
         path = Path(cfg["oracle"]["path"] or folder / "labels.csv")
         oracle = make(cfg["oracle"])(path=path, ids=data.ids, classes=data.classes)
     predicts = "predicted_loss" in plan.needs - set(columns)
-    fitter = Fitter(data, make(cfg["model"]), cfg["trainer"], logger or False, predicts)
+    fitter = Fitter(data, make(cfg["model"]), cfg["trainer"], logger or False, predicts, task)
     if "member_probs" in (plan.needs | plan.needs_selected) - set(columns) and not dropouts(fitter.new_model()):
         raise ValueError(
             f"{type(strategy).__name__} needs member_probs, but this model has no dropout to draw members with; use another model"
@@ -154,7 +163,7 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     store = Store(cfg["store"])
     return loops.Job(
         plan, strategy, fitter, make(cfg["fit"]), proxy, make(cfg["embedding"]), oracle, store, run,
-        int(cfg["seed"]), int(cfg["members"]), columns, fingerprint(cfg["model"], *[predicts] * predicts),
+        int(cfg["seed"]), int(cfg["members"]), columns, fingerprint(cfg["model"], *[predicts] * predicts, *[cfg["task"]] * (not task.dynamics)),
         sampling=sampling,
     )  # fmt: skip
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from coreset.numerics.keyed import keyed_order
 from coreset.types import Signals
-from trainers.batches import EvalBatches, TrainStream
 from trainers.data import ImageData
 from trainers.features import computes_bf16
 from trainers.learning_loss import PredictsLoss
-from trainers.module import LitClassifier
+from trainers.module import Scheduled
 from trainers.planned import PlannedStream, RecordLosses
 from trainers.sampling import EpochPlan
+from trainers.task import Classification, Task
 
 for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -90,7 +90,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained model with its test accuracy in [0, 1] (NaN without a test set) and seconds of training and testing.
+    """A trained model with its accuracy (what its task's metric is) on the test set, in [0, 1], NaN without a test, and seconds of training and testing.
 
     counts (N,): how often each example was trained on, `epochs` in how many epochs; only where a plan chose anew each epoch.
     """
@@ -106,9 +106,9 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Fitter:
-    """What stays the same over the trainings of a run: data, model factory, Lightning's own arguments, logger.
+    """What stays the same over the trainings of a run: data, model factory, Lightning's own arguments, logger, task.
 
-    predict_loss: every model also learns to predict its loss, and `measure` gives `predicted_loss`.
+    predict_loss: every model also learns to predict its loss, and `measure` gives `predicted_loss`; task: what is learned (classification by default).
     """
 
     data: ImageData
@@ -116,11 +116,12 @@ class Fitter:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     logger: Any = False
     predict_loss: bool = False
+    task: Task = field(default_factory=Classification)
 
     def new_model(self) -> nn.Module:
         """Return a fresh model for the data's classes, channels and size; weights come from torch's global state, seeded by `fit`."""
+        model = self.task.new_model(self.model, self.data)
         _, h, _, c = self.data.images.shape
-        model = self.model(num_classes=len(self.data.classes), in_channels=c, image_size=h)
         return PredictsLoss(model, torch.zeros(1, c, h, h)) if self.predict_loss else model
 
     def fit(
@@ -155,20 +156,15 @@ class Fitter:
         indices, weights, held = _hold_out(recipe, indices, weights, int(child[1]), budget)
         budget -= len(held)
         steps = recipe.total_steps(budget)
-        lit = LitClassifier(
-            model, self.data.mean, self.data.std, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer,
-            warmup=recipe.warmup, label_smoothing=recipe.label_smoothing,
+        lit = self.task.module(
+            model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
+            label_smoothing=recipe.label_smoothing,
         )  # fmt: skip
-        augment = self.data.augment if recipe.augment else "none"
-        shape: dict[str, Any] = {
-            "steps": steps,
-            "batch_size": recipe.batch_size,
-            "seed": int(child[2]),
-            "augment": augment,
-        }
+        shape: dict[str, Any] = {"steps": steps, "batch_size": recipe.batch_size, "seed": int(child[2])}
         if plan is None:
-            stream = TrainStream(self.data.images, labels, indices, weights=weights, **shape)
+            stream = self.task.train(self.data, labels, indices, weights, augment=recipe.augment, **shape)
         else:
+            shape["augment"] = self.data.augment if recipe.augment else "none"
             plan = plan.over(indices, k=budget, ids=self.data.ids, seed=int(child[2]))
             ask = None if signals is None else partial(_current, lit, signals)
             stream = PlannedStream(plan, ask, self.data.images, labels, indices, **shape)
@@ -176,7 +172,7 @@ class Fitter:
         best = None
         if len(held):
             best = ModelCheckpoint(
-                dirpath=scratch, filename="best", monitor="val/accuracy", mode="max", save_weights_only=True
+                dirpath=scratch, filename="best", monitor=f"val/{self.task.metric}", mode="max", save_weights_only=True
             )
         made = pl.Trainer(
             max_steps=steps,
@@ -197,7 +193,7 @@ class Fitter:
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
-            made.fit(lit, stream, EvalBatches(self.data.images, labels, held) if len(held) else None)
+            made.fit(lit, stream, self.task.held(self.data, labels, held) if len(held) else None)
             val = None
             if best is not None and best.best_model_path:
                 lit.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
@@ -206,15 +202,15 @@ class Fitter:
             trained = time.perf_counter()
             accuracy = float("nan")
             if test:
-                found = made.test(lit, EvalBatches(self.data.test_images, self.data.test_labels), verbose=False)
-                accuracy = float(found[0]["test/accuracy"])
+                found = made.test(lit, self.task.test(self.data), verbose=False)
+                accuracy = float(found[0][f"test/{self.task.metric}"])
         device = made.strategy.root_device
         seconds = {"train": trained - begin, "test": time.perf_counter() - trained}
         seen = (stream.counts, stream.epochs) if isinstance(stream, PlannedStream) else (None, None)
         return Fitted(lit.model.to(device), accuracy, seconds, device, val, *seen)
 
 
-def _current(lit: LitClassifier, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:
+def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:
     """Return what the model in training says; it goes on training afterwards."""
     found = signals(lit.model, lit.device)
     lit.model.train()

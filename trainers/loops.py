@@ -22,14 +22,13 @@ from coreset.certificates import CHEAP, certificates
 from coreset.curve import Point
 from coreset.numerics.dynamics import DynamicsRecorder
 from coreset.numerics.keyed import keyed_order
-from coreset.plan import MODEL_SIGNALS, Plan
+from coreset.plan import Plan
 from coreset.record import RunFolder
 from coreset.store import Store, fingerprint, write_atomic
 from coreset.types import Oracle, Pool, Selection, Signals, Strategy
 from trainers.dynamics import RecordDynamics
 from trainers.features import ModelFeatures
 from trainers.fit import Fitted, Fitter, Recipe, peak_mb
-from trainers.measure import measure
 from trainers.sampling import EpochPlan
 
 START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run, one each
@@ -270,12 +269,12 @@ def _active_signals(
     signals = job.signals()
     if "labels" in job.wanted:
         signals.put("labels", None, labels)
-    names = (job.wanted & MODEL_SIGNALS) - signals.names
+    names = (job.wanted & job.fitter.task.signals) - signals.names
     if names:
         extra = bool(names & job.plan.needs_selected)
         rows = np.sort(np.concatenate([pool.candidates, pool.selected])) if extra else pool.candidates
         seed = int(job.rng(MEMBERS, number).integers(2**31))
-        found = measure(
+        found = job.fitter.task.measure(
             model, job.fitter.data, rows, names, device=device, members=job.members, seed=seed, bf16=job.recipe.bf16
         )
         for name, values in found.items():
@@ -297,7 +296,7 @@ def _prune_signals(job: Job) -> Signals:
     key = fingerprint(data.fingerprint, job.model_key, vars(job.proxy), job.members, job.seed)
     if any(job.store.get(name, key) is None for name in names):
         labels = job.oracle.label(everything)
-        dynamics = [n for n in names if n not in MODEL_SIGNALS]
+        dynamics = [n for n in names if n not in job.fitter.task.signals]
         recorder = DynamicsRecorder(size, statistics=dynamics) if dynamics else None
         callbacks = [RecordDynamics(recorder)] if recorder else []
         fitted = job.fitter.fit(
@@ -310,10 +309,10 @@ def _prune_signals(job: Job) -> Signals:
             scratch=job.store.root,
         )
         found: dict[str, NDArray[Any]] = dict(recorder.finish()) if recorder else {}
-        wanted = frozenset(names) & MODEL_SIGNALS
+        wanted = frozenset(names) & job.fitter.task.signals
         if wanted:
             seed = int(job.rng(MEMBERS).integers(2**31))
-            found |= measure(
+            found |= job.fitter.task.measure(
                 fitted.model,
                 data,
                 everything,
@@ -358,7 +357,8 @@ def write_gallery(job: Job, thumbs: int = 256, points: int = 3000) -> None:
             when[np.isin(index, e["indices"])] = e["round"]
     sample = keyed_order(np.random.default_rng(0), data.ids)[:points]
     rows = np.unique(np.concatenate([sample, index[: points // 3]]))
-    x = measure(model, data, rows, ["features"], device=device, bf16=False)["features"].astype(np.float64)
+    found = job.fitter.task.measure(model, data, rows, ["features"], device=device, members=0, seed=0, bf16=False)
+    x = found["features"].astype(np.float64)
     x -= x.mean(axis=0)
     _, _, axes = np.linalg.svd(x[:: max(1, len(x) // 2000)], full_matrices=False)
     axes = axes[:2] * np.sign(axes[:2][np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]

@@ -1,4 +1,4 @@
-"""Any nn.Module as a Lightning classifier with weighted loss."""
+"""What all Lightning modules here share, the optimizer and its schedule, and any nn.Module as a classifier with weighted loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,53 @@ from trainers.batches import Batch, as_channels, prepare
 from trainers.learning_loss import PredictsLoss
 
 
-class LitClassifier(pl.LightningModule):
-    """Train `model` (B, C, H, W) -> logits (B, classes) by cross-entropy, weighted per example, over a fixed number of steps.
+class Scheduled(pl.LightningModule):
+    """A module that keeps `model` and trains it over a fixed number of steps.
 
     optimizer: adamw or sgd (Nesterov, momentum 0.9). The learning rate rises over the first `warmup` share of the steps and falls to zero along a cosine.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        steps: int,
+        lr: float,
+        weight_decay: float,
+        optimizer: str = "adamw",
+        warmup: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer: expected adamw or sgd, got {optimizer!r}")
+        self.model = model.to(memory_format=torch.channels_last)
+        self.steps, self.lr, self.weight_decay = steps, lr, weight_decay
+        self.optimizer, self.warmup = optimizer, warmup
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer with its schedule by step; norms and biases are not decayed."""
+        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        if self.optimizer == "adamw":
+            made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+        else:
+            made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
+        rise = max(1, round(self.warmup * self.steps))
+
+        def scale(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(made, scale)
+        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class LitClassifier(Scheduled):
+    """Train `model` (B, C, H, W) -> logits (B, classes) by cross-entropy, weighted per example.
+
+    Labels may be probabilities (B, classes), taken at `temperature`: logits are divided by it.
     """
 
     def __init__(
@@ -25,19 +68,12 @@ class LitClassifier(pl.LightningModule):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
-        steps: int,
-        lr: float,
-        weight_decay: float,
-        optimizer: str = "adamw",
-        warmup: float = 0.1,
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
+        **recipe: Any,
     ) -> None:
-        super().__init__()
-        if optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer: expected adamw or sgd, got {optimizer!r}")
-        self.model = model.to(memory_format=torch.channels_last)
-        self.steps, self.lr, self.weight_decay = steps, lr, weight_decay
-        self.optimizer, self.warmup, self.label_smoothing = optimizer, warmup, label_smoothing
+        super().__init__(model, **recipe)
+        self.label_smoothing, self.temperature = label_smoothing, temperature
         self.right = self.seen = 0
         centre, scale = as_channels(mean, std)
         self.register_buffer("mean", centre, persistent=False)
@@ -51,7 +87,7 @@ class LitClassifier(pl.LightningModule):
         """Return the mean of weight x cross-entropy, with logits and the losses before weighting for callbacks that record them."""
         logits = self(batch).float()
         loss = nn.functional.cross_entropy(
-            logits, batch["label"], reduction="none", label_smoothing=self.label_smoothing
+            logits / self.temperature, batch["label"], reduction="none", label_smoothing=self.label_smoothing
         )
         each = loss.detach()
         loss = (loss * batch["weight"]).mean()
@@ -83,22 +119,3 @@ class LitClassifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the accuracy on it, an exact fraction."""
         self._accuracy("test/accuracy")
-
-    def configure_optimizers(self) -> Any:
-        """Return the optimizer with its schedule by step; norms and biases are not decayed."""
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        if self.optimizer == "adamw":
-            made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
-        else:
-            made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
-        rise = max(1, round(self.warmup * self.steps))
-
-        def scale(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, scale)
-        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -12,7 +12,7 @@ from coreset.tasks.distance import BoxSets
 from coreset.tasks.images import crop_features, foreground, predicted_class
 from coreset.tasks.ledger import Ledger
 from coreset.tasks.medoids import landmark_features
-from coreset.tasks.methods import OverCrops, RandomForeground
+from coreset.tasks.methods import OverCrops, RandomForeground, WithEmpty
 from coreset.tasks.ppal import class_quality, dcus, difficulty_weights
 from coreset.tasks.roi import detect
 from coreset.tasks.score import box_scores
@@ -30,6 +30,7 @@ __all__ = [
     "OverCrops",
     "RandomForeground",
     "SegmentationScorer",
+    "WithEmpty",
     "aggregate",
     "box_cost",
     "box_scores",

@@ -1,4 +1,4 @@
-"""Strategies that only make sense for images with objects in them: random among the foreground, and any strategy over crops.
+"""Strategies that only make sense for images with objects in them: random among the foreground, any strategy over crops, and a policy for images without.
 
 Random with a share of foreground is the baseline that dense active learning has to beat: Lueth et al., "nnActive", TMLR 2025; the share is a parameter.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from coreset import registry
 from coreset.numerics.classes import interleave
 from coreset.numerics.keyed import keyed_order
+from coreset.tasks.aggregate import empty_policy
 from coreset.tasks.boxes import Detections
 from coreset.types import Indices, Pool, Selection, Signals, Strategy
 
@@ -111,3 +112,55 @@ class OverCrops(Strategy):
             scores=None if len(filler) else scores,
             info={"crops": ask, "without_crops": len(filler)},
         )
+
+
+@dataclass(frozen=True, eq=False)
+class WithEmpty(Strategy):
+    """Run `base`, and deal with images in which nothing was found (column `empty` (N,) above 0) by a policy of `ImageScores`.
+
+    exclude: they are no candidates; quota:0.05: that share of the choice is drawn at random among them, more where there are too few others; last and first
+    leave it to the scores.
+
+    >>> from coreset import registry, select
+    >>> top = registry.strategy("top_k", {"signal": "u"})
+    >>> select(WithEmpty(top, "exclude"), 2, u=[9.0, 1.0, 3.0], empty=[1.0, 0.0, 0.0]).indices
+    array([2, 1])
+    """
+
+    base: Strategy
+    policy: str
+
+    greedy = False
+    random = True
+
+    def __post_init__(self) -> None:
+        empty_policy(self.policy)
+        object.__setattr__(self, "needs_selected", self.base.needs_selected)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return what the base needs, and `empty`."""
+        return self.base.needs | {"empty"}
+
+    def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
+        """Return both parts, mixed. Raises ValueError when `exclude` leaves too few."""
+        name, share = empty_policy(self.policy)
+        if name in ("last", "first"):
+            return self.base.select(pool, signals, k, rng)
+        empty = np.asarray(signals.at("empty", pool.candidates)) > 0
+        bare, rest = pool.candidates[empty], pool.candidates[~empty]
+        if name == "exclude" and len(rest) < k:
+            raise ValueError(
+                f"{k} images asked for, but something was found in only {len(rest)} of {len(empty)}: policy exclude leaves no more"
+            )
+        n = 0 if name == "exclude" else max(min(len(bare), int(share * k + 0.5)), k - len(rest))
+        parts = [
+            made(narrow(pool, members), signals, count, rng)
+            for made, members, count in ((self.base, rest, k - n), (registry.strategy("random"), bare, n))
+            if count
+        ]
+        order = interleave([len(a) for a in parts])
+        scores = None
+        if parts[0].scores is not None and n < k:
+            scores = np.concatenate([parts[0].scores, np.full(n, np.nan)])[order]
+        return Selection(np.concatenate([a.indices for a in parts])[order], scores=scores, info={"empty": n})

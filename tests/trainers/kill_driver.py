@@ -5,7 +5,7 @@ import signal
 import sys
 
 PHASES = {
-    "measure": ("trainers.loops", "measure"),
+    "measure": ("trainers.task", "measure"),
     "train": ("trainers.module", "LitClassifier.training_step"),
     "test": ("trainers.module", "LitClassifier.test_step"),
     "select": ("coreset.types", "Strategy.__call__"),

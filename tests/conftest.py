@@ -1,0 +1,50 @@
+"""Fixtures of several folders of tests."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def script(path: str):
+    """Return a script as a module, with sys.path as it was."""
+    spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", SCRIPTS / path)
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+@pytest.fixture(scope="session")
+def asset():
+    """A function: the folder of a fetched asset by its name; the test is skipped, with the line that fetches it, where it is not there."""
+    from coreset import assets
+
+    def find(name: str) -> Path:
+        try:
+            return assets.path(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def stamps():
+    """The module scripts/stamps.py, which makes detection and segmentation data."""
+    module = script("stamps.py")
+    if not module.STAMPS.is_dir():
+        pytest.skip(
+            "the Debian package tuxpaint-stamps-default is not installed: apt-get install tuxpaint-stamps-default"
+        )
+    return module
+
+
+@pytest.fixture(scope="session")
+def stamps_folder(stamps, tmp_path_factory):
+    """30 + 10 images of 96 x 72 pixels with objects of three classes."""
+    return stamps.build(tmp_path_factory.mktemp("stamps"), 30, 10, size=(96, 72), classes=3, most=2)
