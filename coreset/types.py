@@ -421,8 +421,15 @@ class Strategy(ABC):
 class Scorer(Protocol):
     """Write columns, row by row: any batching of the same rows gives the same values."""
 
-    needs: frozenset[str]
-    gives: frozenset[str]
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the columns that are read."""
+        ...
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """Names of the columns that are written."""
+        ...
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return one column per name in `gives`; first axis as in `batch`."""

@@ -20,6 +20,7 @@ from coreset.pipeline.ids import DUPLICATE, INPUT
 from coreset.pipeline.state import Link, Piece, Work, spread, write_table
 from coreset.pipeline.steps import FAILED, Chain, read_columns
 
+WORKING = "_text"  # a column of this ending is made for later operators, too long to decide by: it stays in the state
 _SAMPLES = 12  # shown per outcome
 _NONE = {"in": 0, "kept": 0, "dropped": 0, "rejected": 0, "reasons": {}, "undefined": {}}
 
@@ -78,7 +79,7 @@ class DecidePiece:
             row = said["row"].to_numpy().astype(np.int64)
             counts.operators[link.name] = ends.take(link, row, said)
             for name in sorted(link.gives & set(said.schema.names)):
-                if not _is_vector(said[name].type):
+                if not _is_vector(said[name].type) and not name.endswith(WORKING):
                     columns[name] = spread(row, said[name], piece.rows)
         file = work.shards[piece.shard]
         about = {

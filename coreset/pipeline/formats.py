@@ -136,10 +136,18 @@ def content_id(row: Mapping[str, Any]) -> str:
     >>> content_id({"a": 1, "b": None}) == content_id({"a": 1})
     True
     """
-    text = _dump(row)
-    if "null" in text:
-        text = _dump(_without_null(row))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(row):
+        value = row[name]
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            text = _dump(value)
+            value = "\0" + (_dump(_without_null(value)) if "null" in text else text)
+        raw = value.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(name)} {len(raw)} {name}".encode("utf-8", "surrogatepass"))
+        digest.update(raw)
+    return digest.hexdigest()
 
 
 _dump: Callable[[Any], str] = json.JSONEncoder(

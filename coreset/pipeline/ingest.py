@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from coreset.pipeline.formats import COLUMNS, BadRow, Schema, normal
@@ -138,7 +139,7 @@ class Ingest:
         types = column_types(self.schema)
         always = ("id", "line", "preview")
         names = [*always, *sorted(n for n in self.needs if n in types and n not in always)]
-        return pa.table({n: pa.array([row[n] for row in held], types[n]) for n in names})
+        return pa.table({n: column([row[n] for row in held], types[n]) for n in names})
 
 
 class _Guarded:
@@ -197,6 +198,29 @@ def preview(columns: dict[str, Any]) -> str:
 
 def _cut(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size] + "…"
+
+
+def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as an Arrow array of a type; texts by one copy of their bytes, which is several times faster than value by value.
+
+    >>> column(["a", None, "bc"], pa.string()).to_pylist()
+    ['a', None, 'bc']
+    """
+    if kind != pa.string():
+        return pa.array(values, kind)
+    raw = [b"" if v is None else v.encode() for v in values]
+    ends = np.cumsum([0, *map(len, raw)])
+    if ends[-1] >= 2**31:
+        raise ValueError(
+            f"a piece has {ends[-1]} bytes of text in one column, more than 2 GiB: use a smaller piece_rows or max_characters"
+        )
+    missing = np.packbits([v is not None for v in values], bitorder="little").tobytes() if None in values else None
+    buffers = [
+        None if missing is None else pa.py_buffer(missing),
+        pa.py_buffer(ends.astype(np.int32).tobytes()),
+        pa.py_buffer(b"".join(raw)),
+    ]
+    return pa.StringArray.from_buffers(len(raw), buffers[1], buffers[2], buffers[0])
 
 
 def _check_unicode(columns: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece
     operator = link.operator
     if not isinstance(operator, Fit | Group | Select):
         return chain.with_link(link)  # row by row: computed when the next operator, or the end, asks for it
-    log(f"{link.name}: {sum(engine.map(chain, pieces))} of {total} rows")
+    log(f"{link.name} ...")
     if isinstance(operator, Fit):
         fitted = _fitted(engine, chain, link, pieces)
         if fitted is None:  # no row is left to fit

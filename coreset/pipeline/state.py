@@ -68,14 +68,14 @@ class Work:
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = None) -> None:
-    """Write a table so that it is either there whole or not there. It is not synced: a file lost with the power is computed again."""
+    """Write a table so that it is either there whole or not there. It is not synced: a file lost with the power is computed again. Not packed: state is read often."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     if about is not None:
         table = table.replace_schema_metadata({"coreset": json.dumps(about)})
     named = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
     try:
-        pq.write_table(table, part, compression="lz4", use_dictionary=named, write_statistics=False)
+        pq.write_table(table, part, compression="none", use_dictionary=named, write_statistics=False)
         part.replace(path)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error

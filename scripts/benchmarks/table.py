@@ -1,4 +1,4 @@
-"""results/strategies/table.md from the result files."""
+"""table.md from the result files of a benchmark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from scripts.benchmarks.harness import RESULTS
 
 
 def seconds(value: float) -> str:
@@ -30,6 +28,8 @@ def agreement(entry: dict[str, Any]) -> str:
     for name in ("matching_error", "gap_to_mean", "covered", "coverage", "mean_squared_distance_to_picks"):
         if name in found:
             words.append(f"{name.replace('_', ' ')} {found[name]:.4g}, ours {found['ours']:.4g}")
+    if "same_rows" in found:
+        words.append(f"{found['same_rows']:,} of {found['of']:,} rows decided alike")
     if "random" in found:
         words.append("in distribution")
     if "in_fifths_of_the_range" in found:
@@ -72,12 +72,14 @@ def section(result: dict[str, Any], first: float | None) -> list[str]:
             f"| {entry['name']} | {seconds(entry['cpu_s'])}{mark} | {ratio} | {_memory(entry, result['k'])} | {'' if ours else agreement(entry)} |"
         )
     lines.append("")
-    text = f"Floor {seconds(floor['cpu_s'])} s ({floor['of']}); ours is {floor['ours_over_floor']:.2g} times that."
+    text = ""
+    if floor:
+        text = f"Floor {seconds(floor['cpu_s'])} s ({floor['of']}); ours is {floor['ours_over_floor']:.2g} times that."
     if first is not None and first > 0.01:
         text += f" First call ever (compiling): {seconds(max(first, 0))} CPU s more."
     if result["goal"]:
         text += f" Goal: {result['goal']}."
-    lines.append(text)
+    lines += [text.strip()] if text else []
     facts = result["methods"][0].get("facts")
     if facts:
         lines.append("Checked: " + ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in facts.items()) + ".")
@@ -97,8 +99,8 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def write_table(names: Sequence[str], folder: Path = RESULTS) -> None:
-    """Write table.md from the files that are there, in the order of `names`."""
+def write_table(names: Sequence[str], folder: Path, title: str, command: str) -> None:
+    """Write table.md from the files that are there, in the order of `names`, under `title`; command: what makes them again."""
     found = [json.loads(p.read_text()) for name in names if (p := folder / f"{name}.json").exists()]
     if not found:
         return
@@ -107,13 +109,13 @@ def write_table(names: Sequence[str], folder: Path = RESULTS) -> None:
     first = json.loads(calls.read_text()) if calls.exists() else {}
     versions = ", ".join(f"{k} {v}" for k, v in last["versions"].items())
     text = [
-        "# Strategies against peers",
+        f"# {title}",
         "",
         "CPU seconds of the process on one thread; each table is one process, its methods in turns. `slope`: the cost of a pick, from two small budgets, times the budget, "
         "so set-up and imports are left out in the peer's favour. Extra MB: rise of the resident set over the inputs, in a process of its own; "
         "what it had freed before and takes again is not seen, so tens of MB may be missing.",
         "",
         *[line for result in found for line in section(result, first.get(result["name"], {}).get("cpu_s"))],
-        f"Made by `python scripts/benchmarks/strategies.py --all` on {last['hardware']}; {versions}.",
+        f"Made by `{command}` on {last['hardware']}; {versions}.",
     ]
     (folder / "table.md").write_text("\n".join(text) + "\n")
