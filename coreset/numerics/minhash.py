@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from coreset.numerics.characters import tables, utf8
 from coreset.numerics.compiled import compiled
-from coreset.numerics.words import Flags, Hashes, Points, Whole, ascii_fold, folded_row, mix
+from coreset.numerics.words import Flags, Hashes, Points, Whole, byte_terms, folded_row, mix
 from coreset.types import Array
 
 Bytes = NDArray[np.uint8]
@@ -46,27 +46,33 @@ def roll(h: Hashes, count: int, n: int, out: Hashes) -> int:
 
 
 @compiled
-def _fill(shingles: Hashes, count: int, seed: np.uint64, out: Hashes) -> None:
-    """Fill the signature `out` (t,) of shingles[:count]."""
-    size = len(out)
+def _fill(shingles: Hashes, count: int, seed: np.uint64, place: Hashes, entry: Hashes, out: Hashes) -> None:
+    """Fill the signature `out` (t,) of shingles[:count]. place, entry: room for as many numbers.
+
+    Two loops a round: one that vector registers take, one without a branch. Indices are unsigned, since a signed one is checked.
+    """
+    size, one, end = np.uint64(len(out)), np.uint64(1), np.uint64(count)
     out[:] = EMPTY
-    empty = size
-    for turn in range(2 * size):
-        salt = mix(seed + np.uint64(turn + 1) * np.uint64(0x9E3779B97F4A7C15))
-        head = np.uint64(turn) << np.uint64(32)
+    empty, turn = size, np.uint64(0)
+    while turn < size + size:
+        salt = mix(seed + (turn + one) * np.uint64(0x9E3779B97F4A7C15))
         for i in range(count):
             value = (shingles[i] ^ salt) * np.uint64(0xFF51AFD7ED558CCD)
             value = (value ^ (value >> np.uint64(32))) * np.uint64(0xC4CEB9FE1A85EC53)
-            at = (
-                turn - size if turn >= size else np.int64(((value >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
-            )
-            entry = head | ((value ^ (value >> np.uint64(32))) & np.uint64(0xFFFFFFFF))
-            if entry < out[at]:
-                if out[at] == EMPTY:
-                    empty -= 1
-                out[at] = entry
+            place[i] = ((value >> np.uint64(32)) * size) >> np.uint64(32)
+            entry[i] = turn << np.uint64(32) | ((value ^ (value >> np.uint64(32))) & np.uint64(0xFFFFFFFF))
+        if turn >= size:
+            place[:count] = turn - size
+        k = np.uint64(0)
+        while k < end:
+            at = place[k]
+            before = out[at]
+            empty -= np.uint64(before == EMPTY)
+            out[at] = min(entry[k], before)
+            k += one
         if empty == 0:
-            break  # fmt: skip
+            break
+        turn += one
 
 
 @compiled
@@ -75,7 +81,7 @@ def _signatures(
     start: Whole,
     n: int,
     seed: np.uint64,
-    ascii: Bytes,
+    terms: Hashes,
     flags: Flags,
     fold: Points,
     out: Hashes,
@@ -85,10 +91,11 @@ def _signatures(
     for row in range(len(start) - 1):
         longest = max(longest, start[row + 1] - start[row])
     h, shingles = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
+    place, entry = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
     for row in range(len(start) - 1):
-        count = roll(h, folded_row(data, start[row], start[row + 1], ascii, flags, fold, h), n, shingles)
+        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
         counts[row] = count
-        _fill(shingles, count, seed, out[row])  # fmt: skip
+        _fill(shingles, count, seed, place, entry, out[row])  # fmt: skip
 
 
 @compiled
@@ -99,7 +106,7 @@ def _bands(
     bands: int,
     rows: int,
     seed: np.uint64,
-    ascii: Bytes,
+    terms: Hashes,
     flags: Flags,
     fold: Points,
     keys: Hashes,
@@ -108,26 +115,26 @@ def _bands(
     longest = 0
     for row in range(len(start) - 1):
         longest = max(longest, start[row + 1] - start[row])
-    h, shingles, signature = (
-        np.empty(longest + 1, np.uint64),
-        np.empty(longest + 1, np.uint64),
-        np.empty(bands * rows, np.uint64),
-    )
+    h, shingles = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
+    place, entry = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
+    signature = np.empty(bands * rows, np.uint64)
     for row in range(len(start) - 1):
-        count = roll(h, folded_row(data, start[row], start[row + 1], ascii, flags, fold, h), n, shingles)
+        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
         keys[row] = 0
         whole[row] = 0
         if count == 0:
             continue
-        _fill(shingles, count, seed, signature)
+        _fill(shingles, count, seed, place, entry, signature)
+        total = np.uint64(0)
         for i in range(count):
-            whole[row] += shingles[i] * np.uint64(2 * i + 1)
-        whole[row] = max(mix(whole[row]), np.uint64(1))
+            total += shingles[i] * np.uint64(2 * i + 1)
+        whole[row] = max(mix(total), np.uint64(1))
         for b in range(bands):
             key = np.uint64(b + 1) * np.uint64(0x9E3779B97F4A7C15)
             for i in range(b * rows, (b + 1) * rows):
-                key = mix(key ^ signature[i]) + np.uint64(0x632BE59BD9B4E019)
-            keys[row, b] = max(key, np.uint64(1))  # fmt: skip
+                key = (key ^ signature[np.uint64(i)]) * np.uint64(0xFF51AFD7ED558CCD)
+                key ^= key >> np.uint64(32)
+            keys[row, b] = max(mix(key), np.uint64(1))  # fmt: skip
 
 
 def signatures(texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int = 1) -> tuple[Hashes, Whole]:
@@ -142,7 +149,7 @@ def signatures(texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int =
     """
     data, start, _ = utf8(texts)
     out, counts = np.empty((len(start) - 1, size), np.uint64), np.zeros(len(start) - 1, np.int64)
-    _signatures(data, start, n, np.uint64(seed), ascii_fold(), *tables(), out, counts)
+    _signatures(data, start, n, np.uint64(seed), byte_terms(), *tables(), out, counts)
     return out, counts
 
 
@@ -168,5 +175,5 @@ def band_keys(texts: Array | pa.Array, n: int = 5, bands: int = 14, rows: int = 
         )
     data, start, _ = utf8(texts)
     keys, whole = np.empty((len(start) - 1, bands), np.uint64), np.empty(len(start) - 1, np.uint64)
-    _bands(data, start, n, bands, rows, np.uint64(seed), ascii_fold(), *tables(), keys, whole)
+    _bands(data, start, n, bands, rows, np.uint64(seed), byte_terms(), *tables(), keys, whole)
     return Bands(keys, whole)  # fmt: skip

@@ -8,7 +8,7 @@ import pyarrow as pa
 from coreset.numerics.characters import tables, utf8
 from coreset.numerics.compiled import compiled
 from coreset.numerics.minhash import Bytes, band_keys, roll
-from coreset.numerics.words import Flags, Hashes, Points, Whole, ascii_fold, folded_row
+from coreset.numerics.words import Flags, Hashes, Points, Whole, byte_terms, folded_row
 from coreset.types import Array
 
 
@@ -62,7 +62,7 @@ def _sets(
     start: Whole,
     wanted: Whole,
     n: int,
-    ascii: Bytes,
+    terms: Hashes,
     flags: Flags,
     fold: Points,
     out: Hashes,
@@ -76,7 +76,7 @@ def _sets(
     for k in range(len(wanted)):
         row = wanted[k]
         begin[k] = at
-        count = roll(h, folded_row(data, start[row], start[row + 1], ascii, flags, fold, h), n, shingles)
+        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
         ordered = np.sort(shingles[:count])
         for i in range(count):
             if i == 0 or ordered[i] != ordered[i - 1]:
@@ -134,7 +134,7 @@ def jaccard(texts: Array | pa.Array, pairs: Whole, n: int = 5) -> np.ndarray:
 def _shingle_sets(data: Bytes, start: Whole, rows: Whole, n: int) -> tuple[Hashes, Whole]:
     rows = rows.astype(np.int64)
     out, begin = np.empty(int((start[rows + 1] - start[rows]).sum()) + 1, np.uint64), np.zeros(len(rows) + 1, np.int64)
-    _sets(data, start, rows, n, ascii_fold(), *tables(), out, begin)
+    _sets(data, start, rows, n, byte_terms(), *tables(), out, begin)
     return out, begin  # fmt: skip
 
 

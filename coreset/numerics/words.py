@@ -1,8 +1,8 @@
 """Words of many texts at once, as 64-bit hashes and lengths.
 
-    standard    runs of letters, digits and marks are words. Inside stay a full stop between two of them ("U.S"), a comma between digits ("1,000"), - / : before a digit ("IL-2", "10:30")
-                and a hyphen after one ("3-day"); an apostrophe begins a word of its own ("it" "'s"). Every character of a script without spaces is a word; any other character is a token,
-                a run of the same one a single token
+    standard    runs of letters, digits and marks are words. Inside stay a full stop between two of them ("U.S"), a comma between digits ("1,000"), - / : before
+                a digit ("IL-2", "10:30") and a hyphen after one ("3-day"); an apostrophe begins a word of its own ("it" "'s"). Every character of a script without
+                spaces is a word; any other character is a token, a run of the same one a single token
     folded      what near duplicates are compared by: lower case, no accents, punctuation is a space, every number is "0" (as FineWeb's MinHash does)
 
 The first is close to what spaCy's English tokenizer does, at the speed of a scan.
@@ -127,97 +127,90 @@ def split(points: Points, begin: Whole) -> Words:
 
 
 @lru_cache(1)
-def ascii_fold() -> NDArray[np.uint8]:
-    """Return what each byte is to `folded_row` (256,): 0 a separator, 1 a digit, 2 the start of a longer character, else the letter it folds to."""
+def byte_terms() -> Hashes:
+    """Return what each byte adds to the hash of a folded word (256,): 0 a separator, 1 whatever takes a second look, else the term of the letter it folds to."""
     flags, fold = tables()
-    out = np.full(256, 2, np.uint8)
-    out[:128] = np.where(flags[:128] & DIGIT, 1, np.where(flags[:128] & WORD, fold[:128], 0))
+    out = np.ones(256, np.uint64)
+    for b in range(128):
+        if not flags[b] & DIGIT and chr(b) not in ".,":
+            out[b] = term(fold[b]) if flags[b] & WORD else 0
     return out
 
 
 @compiled
+def term(point: Any) -> Any:
+    """Return what a folded character adds to the hash of its word, never 0 or 1."""
+    return mix(np.uint64(point) + np.uint64(0x9E3779B97F4A7C15)) | np.uint64(2)
+
+
+@compiled
 def folded_row(
-    data: NDArray[np.uint8], i: int, end: int, ascii: NDArray[np.uint8], flags: Flags, fold: Points, out: Hashes
+    data: NDArray[np.uint8], first: int, last: int, terms: Hashes, flags: Flags, fold: Points, out: Hashes
 ) -> int:
-    """Write the hashes of the folded words of the UTF-8 bytes [i, end) to `out` (at least end - i long); return how many there are."""
-    count = 0
-    value, packed = np.uint64(0), np.uint64(0)  # eight letters are packed before they are scrambled in
-    letters = 0
-    number = False
+    """Write the hashes of the folded words of the UTF-8 bytes [first, last) to `out` (one longer than that at least); return how many there are.
+
+    Without a branch a byte: letters are rotated in, and the hash so far is written at every byte, to be written over until a word ends. Indices are unsigned, since a
+    signed one is checked.
+    """
+    one, i, end = np.uint64(1), np.uint64(first), np.uint64(last)
+    count, value, number = np.uint64(0), np.uint64(0), end + np.uint64(1)  # number: where the last digit ended
     while i < end:
-        b = data[i]
-        c = np.uint32(ascii[b])
-        if c > 2:  # a letter below 128, most often
-            packed = packed << np.uint64(8) | np.uint64(c)
-            letters += 1
-            i += 1
-            if letters & 7 == 0:
-                value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
-                value ^= value >> np.uint64(32)
-                packed = np.uint64(0)
-            number = False
+        t = terms[data[i]]
+        if t != one:
+            i += one
+            out[count] = value
+            is_end = np.uint64(t == 0)
+            count += is_end & np.uint64(value != 0)
+            value = ((value << np.uint64(11) | value >> np.uint64(53)) + t) & (is_end - one)
             continue
-        if c == 2:
-            if b < 0xE0:
-                point = np.uint32(b & 0x1F) << np.uint32(6) | np.uint32(data[i + 1] & 0x3F)
-                i += 2
-            elif b < 0xF0:
-                point = (
-                    np.uint32(b & 0x0F) << np.uint32(12)
-                    | np.uint32(data[i + 1] & 0x3F) << np.uint32(6)
-                    | np.uint32(data[i + 2] & 0x3F)
-                )
-                i += 3
-            else:
-                point = np.uint32(b & 0x07) << np.uint32(18) | np.uint32(data[i + 1] & 0x3F) << np.uint32(12)
-                point = point | np.uint32(data[i + 2] & 0x3F) << np.uint32(6) | np.uint32(data[i + 3] & 0x3F)
-                i += 4
-            f = flags[point]
-            if f & WORD and not f & ALONE:
-                digit = f & DIGIT > 0
-                point = np.uint32(48) if digit else fold[point]
-                if point != DROP and not (number and digit):
-                    if point < 128:
-                        packed = packed << np.uint64(8) | np.uint64(point)
-                        letters += 1
-                    else:
-                        value = ((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)) ^ np.uint64(point)
-                        packed = np.uint64(0)
-                        letters = (letters | 7) + 1
-                    if letters & 7 == 0:
-                        value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
-                        value ^= value >> np.uint64(32)
-                        packed = np.uint64(0)
-                    number = digit
-                continue
+        b, at = data[i], i
+        if b < 0x80:
+            point = np.uint32(b)
+            i += one
+        elif b < 0xE0:
+            point = np.uint32(b & 0x1F) << np.uint32(6) | np.uint32(data[i + one] & 0x3F)
+            i += np.uint64(2)
+        elif b < 0xF0:
+            point = (
+                np.uint32(b & 0x0F) << np.uint32(12)
+                | np.uint32(data[i + one] & 0x3F) << np.uint32(6)
+                | np.uint32(data[i + np.uint64(2)] & 0x3F)
+            )
+            i += np.uint64(3)
         else:
-            i += 1
-            if c == 1:
-                if not number:  # a run of digits is one "0" of its word
-                    packed = packed << np.uint64(8) | np.uint64(48)
-                    letters += 1
-                    number = True
-                    if letters & 7 == 0:
-                        value = (value ^ packed) * np.uint64(0xFF51AFD7ED558CCD)
-                        value ^= value >> np.uint64(32)
-                        packed = np.uint64(0)
-                continue
-            f = np.uint8(0)
-            if number and (b == 44 or b == 46) and i < end and 48 <= data[i] < 58:  # "1,000" and "3.14" are one number
-                continue
-        if letters:
-            out[count] = mix((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD) + np.uint64(0x9E3779B97F4A7C15))
-            count += 1
-            value, packed = np.uint64(0), np.uint64(0)
-            letters = 0
-            number = False
-        if f & ALONE:
-            out[count] = mix(np.uint64(fold[point]) + np.uint64(0x632BE59BD9B4E019))
-            count += 1
-    if letters:
-        out[count] = mix((value ^ packed) * np.uint64(0xFF51AFD7ED558CCD) + np.uint64(0x9E3779B97F4A7C15))
-        count += 1
-    return count  # fmt: skip
+            point = np.uint32(b & 0x07) << np.uint32(18) | np.uint32(data[i + one] & 0x3F) << np.uint32(12)
+            point = (
+                point
+                | np.uint32(data[i + np.uint64(2)] & 0x3F) << np.uint32(6)
+                | np.uint32(data[i + np.uint64(3)] & 0x3F)
+            )
+            i += np.uint64(4)
+        f = flags[point]
+        if f & WORD and not f & ALONE:
+            if f & DIGIT:
+                if number != at:  # a run of digits is one "0" of its word
+                    value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(48))
+                number = i
+            elif fold[point] != DROP:
+                value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(fold[point]))
+            elif number == at:
+                number = i
+        elif number == at and (b == 44 or b == 46) and i < end and 48 <= data[i] < 58:
+            number = i  # "1,000" and "3.14" are one number
+        else:
+            if value != 0:
+                out[count] = value
+                count += one
+                value = np.uint64(0)
+            if f & ALONE:
+                out[count] = term(np.uint64(fold[point]))
+                count += one
+    if value != 0:
+        out[count] = value
+        count += one
+    for k in range(count):
+        out[k] = mix(out[k])
+    return int(count)  # fmt: skip
 
 
 def folded(texts: Array | pa.Array) -> tuple[Hashes, Whole]:
@@ -229,7 +222,7 @@ def folded(texts: Array | pa.Array) -> tuple[Hashes, Whole]:
     """
     data, start, _ = utf8(texts)
     out, first = np.empty(int(start[-1] - start[0]) + 1, np.uint64), np.empty(len(start), np.int64)
-    _folded(data, start, ascii_fold(), *tables(), out, first)
+    _folded(data, start, byte_terms(), *tables(), out, first)
     return out[: first[-1]].copy(), first
 
 
@@ -237,7 +230,7 @@ def folded(texts: Array | pa.Array) -> tuple[Hashes, Whole]:
 def _folded(
     data: NDArray[np.uint8],
     start: Whole,
-    ascii: NDArray[np.uint8],
+    terms: Hashes,
     flags: Flags,
     fold: Points,
     out: Hashes,
@@ -246,5 +239,5 @@ def _folded(
     at = 0
     for row in range(len(start) - 1):
         first[row] = at
-        at += folded_row(data, start[row], start[row + 1], ascii, flags, fold, out[at:])
+        at += folded_row(data, start[row], start[row + 1], terms, flags, fold, out[at:])
     first[len(start) - 1] = at  # fmt: skip
