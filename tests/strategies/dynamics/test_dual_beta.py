@@ -45,5 +45,6 @@ def test_contract_and_refusals():
     check_strategy(strategy("dual_beta", {"c_d": 11.0}))
     with pytest.raises(ValueError, match="c_d"):
         DualBeta(c_d=0)
-    with pytest.raises(ValueError, match="mean_prob"):
-        DualBeta()(Pool(2), Signals(2, dual=[1.0, 1.0], mean_prob=[1.5, 0.5]), 1, np.random.default_rng(0))
+    for dual, mean_prob in (([1.0, 1.0], [1.5, 0.5]), ([1.0, 1.0], [0.5, -0.5]), ([-1.0, 1.0], [0.5, 0.5])):
+        with pytest.raises(ValueError, match="dual and mean_prob: expected scores of at least 0"):
+            DualBeta()(Pool(2), Signals(2, dual=dual, mean_prob=mean_prob), 1, np.random.default_rng(0))
