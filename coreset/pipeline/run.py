@@ -22,7 +22,7 @@ from coreset.pipeline.formats import Schema, learn_schema
 from coreset.pipeline.groups import decide_groups
 from coreset.pipeline.ids import INPUT, check_ids
 from coreset.pipeline.ingest import Ingest, Ingested, first_rows, longest_line
-from coreset.pipeline.operators import Fit, Group, Operator, Select, describe, flatten
+from coreset.pipeline.operators import Fit, Group, Operator, Select, describe, flatten, kind
 from coreset.pipeline.output import WriteShard, write_decisions, write_rejects
 from coreset.pipeline.plan import check_recipe, links, needed
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
@@ -297,15 +297,10 @@ def _manifest(rows: Rows, counts: Counts, rejects: Mapping[str, int], data: list
     """Return what was done to what: nothing in it depends on when, where or how fast."""
     operators = []
     for link in links(rows.operators, rows.key, rows.total):
+        about = describe(link.operator)
+        one = {"name": link.name, "kind": kind(link.operator), **about, "hash": fingerprint(about)}
         said = counts.operators.get(link.name)
-        operators.append(
-            {
-                "name": link.name,
-                **describe(link.operator),
-                "hash": fingerprint(describe(link.operator)),
-                **({} if said is None else {"counts": said}),
-            }
-        )
+        operators.append(one if said is None else {**one, "counts": said})
     inputs = [
         {
             "file": s.name,

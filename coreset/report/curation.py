@@ -22,6 +22,7 @@ from coreset.store import write_atomic
 
 _SHOWN = 6  # rows of an outcome
 _REJECTS = 4  # rows of a reason
+_PLOTS = 9  # shown at once
 _HIDDEN = ("id", "file", "line", "state", "operator", "reason", "twin", "preview", "rank", "gain")
 _STYLE = """
 .cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));margin:6px 0 18px}
@@ -81,8 +82,8 @@ def _head(manifest: Mapping[str, Any]) -> str:
 
 
 def _scores(path: Path, plots: dict[str, Figure]) -> str:
-    """Return a histogram of every column of numbers."""
-    cells = []
+    """Return a histogram of every column of numbers that differ."""
+    cells, same = [], []
     with pq.ParquetFile(path) as file:
         kept = np.array([s == "kept" for s in file.read(["state"])["state"].to_pylist()], bool)
         names = [
@@ -91,30 +92,43 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
             if f.name not in _HIDDEN and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
         ]
         for i, name in enumerate(names):
-            column = file.read([name])[name]
-            values = column.to_numpy().astype(np.float64)
+            values = file.read([name])[name].to_numpy().astype(np.float64)
             finite = np.isfinite(values)
-            if not finite.any():
+            if not finite.any() or values[finite].min() == values[finite].max():
+                same.append(f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined")
                 continue
             fig, ax = figure(3.4, 1.7)
             ax.set_position((0.02, 0.2, 0.96, 0.68))
             plot_histogram(values[finite], kept[finite], ax)
             plots[f"score-{name}"] = fig
-            status = f"{name}_status"
-            words = (
-                Counter(file.read([status])[status].to_pylist())
-                if status in file.schema_arrow.names
-                else Counter[Any]()
-            )
-            undefined = {w: n for w, n in words.items() if w not in (None, "ok")}
-            note = (
-                ", ".join(f"{count(n)} {w}" for w, n in sorted(undefined.items())) or f"{count(int(finite.sum()))} rows"
-            )
+            note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
             cells.append(f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>")
-    if not cells:
+    if not cells and not same:
         return ""
     note = "Grey: every row that has the score; blue: the rows kept. The ends hold what lies beyond."
-    return f'<h2>What was scored</h2><p class="note">{text(note)}</p><div class="grid" style="--least:270px">{"".join(cells)}</div>'
+    note += f" The same for all rows: {', '.join(same)}." if same else ""
+    head = f'<h2>What was scored</h2><p class="note">{text(note)}</p>'
+    first, more = (
+        f'<div class="grid" style="--least:270px">{"".join(c)}</div>' for c in (cells[:_PLOTS], cells[_PLOTS:])
+    )
+    return (
+        head
+        + first
+        + (
+            f"<details><summary>more scores<small>{len(cells) - _PLOTS}</small></summary>{more}</details>"
+            if cells[_PLOTS:]
+            else ""
+        )
+    )
+
+
+def _undefined(file: pq.ParquetFile, name: str) -> str:
+    """Return in words how many rows have no value, and why."""
+    status = f"{name}_status"
+    if status not in file.schema_arrow.names:
+        return ""
+    words = Counter(w for w in file.read([status])[status].to_pylist() if w not in (None, "ok"))
+    return ", ".join(f"{count(n)} {w}" for w, n in sorted(words.items()))
 
 
 def _samples(samples: Mapping[str, Sequence[Mapping[str, Any]]], manifest: Mapping[str, Any]) -> str:
@@ -140,10 +154,8 @@ def _card(row: Mapping[str, Any]) -> str:
     body = f'<p class="asked">{text(asked)}</p><p>{text(answer)}</p>' if separator else f"<p>{text(asked)}</p>"
     facts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
     facts += [f"twin {text(row['twin'])}"] if row.get("twin") else []
-    numbers = {
-        k: v for k, v in row.items() if k not in _HIDDEN and isinstance(v, int | float) and not isinstance(v, bool)
-    }
-    facts += [f"{text(k)}\u00a0{v:.4g}" for k, v in list(numbers.items())[:4] if v == v]
+    numbers = {k: v for k, v in row.items() if k not in _HIDDEN and type(v) in (int, float) and v and v == v}
+    facts += [f"{text(k)}\u00a0{v:.4g}" for k, v in list(numbers.items())[:4]]
     facts.append(text(f"{row['file']}, line {row['line']}"))
     return f"<article>{body}<footer>{' · '.join(facts)}</footer></article>"
 
@@ -181,7 +193,9 @@ def _recipe(manifest: Mapping[str, Any]) -> str:
     rows = []
     for one in manifest["operators"]:
         options = {
-            k: v for k, v in one.items() if k not in ("name", "_target_", "hash", "counts", "version", "resources")
+            k: v
+            for k, v in one.items()
+            if k not in ("name", "kind", "_target_", "hash", "counts", "version", "resources")
         }
         said = ", ".join(f"{k} {_plain(v)}" for k, v in options.items() if v not in (None, {}, []))
         counts = one.get("counts")

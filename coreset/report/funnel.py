@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet
 from coreset.report.words import count, share
 
-_LONGEST = 52
+_LONGEST = 58
 
 
 @dataclass(frozen=True)
@@ -25,32 +25,37 @@ class Stage:
 
 
 def stages(manifest: Mapping[str, Any]) -> list[Stage]:
-    """Return the stages of a run: the rows read, every operator that decides, in order. Scores, which drop nothing, are left out.
+    """Return the stages of a run: the rows read, every operator that decides, in order. Scores and fits that drop nothing are left out.
 
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
-    >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "counts": counts}]}
+    >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "kind": "rule", "counts": counts}]}
     >>> [(s.name, s.came, s.left) for s in stages(made)]
     [('read', 6, 5), ('words', 5, 3)]
     """
     total = manifest["counts"]["rows"]
-    decided = [(o["name"], o["counts"]) for o in manifest["operators"] if "counts" in o]
-    left = decided[0][1]["in"] if decided else manifest["counts"]["kept"]
+    decided = [(o["name"], o["kind"], o["counts"]) for o in manifest["operators"] if "counts" in o]
+    left = decided[0][2]["in"] if decided else manifest["counts"]["kept"]
     out = [Stage("read", total, left, _most(manifest["rejects"]))]
-    for name, counts in decided:
-        if counts["kept"] < counts["in"]:
+    for name, kind, counts in decided:
+        if counts["kept"] < counts["in"] or kind not in ("score", "fit"):
             out.append(Stage(name, out[-1].left, counts["kept"], _most(counts["reasons"])))
     return out
 
 
 def _most(reasons: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
+    """Return the phrases by how many rows each applies to, most first; a row that fails several rules counts for each."""
+    found: dict[str, int] = {}
+    for reason, rows in reasons.items():
+        for phrase in reason.split("; "):
+            found[phrase] = found.get(phrase, 0) + rows
+    return dict(sorted(found.items(), key=lambda r: (-r[1], r[0])))
 
 
 def funnel_figure(found: Sequence[Stage]) -> Figure:
     """Draw one bar a stage: what is left in colour, what went at this stage in grey; beside it the counts and the reasons."""
     height = 0.5 + 0.5 * len(found)
     fig, ax = figure(10.0, height)
-    ax.set_position((0.13, 0.02, 0.50, 1 - 0.1 / height))
+    ax.set_position((0.185, 0.02, 0.465, 1 - 0.1 / height))
     total = max(found[0].came, 1)
     for y, stage in enumerate(found):
         ax.barh(y, stage.came / total, height=0.56, color=RANDOM, alpha=0.28, linewidth=0)
@@ -73,7 +78,7 @@ def funnel_figure(found: Sequence[Stage]) -> Figure:
     ax.set_xticks([])
     ax.set_yticks(range(len(found)))
     ax.set_yticklabels(
-        [s.name if len(s.name) <= 18 else s.name[:17] + "…" for s in found], fontsize=9.5, color=INK, parse_math=False
+        [s.name if len(s.name) <= 24 else s.name[:23] + "…" for s in found], fontsize=9.5, color=INK, parse_math=False
     )
     ax.tick_params(axis="y", length=0)
     return fig
@@ -83,11 +88,11 @@ def _went(stage: Stage, total: int) -> str:
     """Return the share that is left and the reasons, as many as have room."""
     text = f"{share(stage.left / total)} of all"
     gone = [f"{count(n)} {reason}" for reason, n in stage.reasons.items()]
-    out = text
-    for i, one in enumerate(gone):
-        more = f" and {len(gone) - i} more reasons" if i else ""
-        longer = f"{out}; {one}"
-        if len(longer) > _LONGEST and i:
-            return out + more
-        out = longer if len(longer) <= _LONGEST + 12 else longer[: _LONGEST + 11] + "…"
-    return out
+    if not gone:
+        return text if stage.came == stage.left == total else f"{text}; none went"
+    for shown in range(len(gone), 0, -1):
+        left = len(gone) - shown
+        said = "; ".join([text, *gone[:shown]]) + (f" and {left} more" if left else "")
+        if len(said) <= _LONGEST:
+            return said
+    return said if len(said) <= _LONGEST + 8 else said[: _LONGEST + 7] + "…"

@@ -158,7 +158,8 @@ def memory(scale: float = 1) -> Row:
 
     def peak(source: Path) -> float:
         code = (
-            "import sys; sys.path.insert(0, '.'); from pathlib import Path; from scripts.benchmarks.harness import resident; from scripts.benchmarks.rows_curate.engine import curated, web_rules; "
+            "import sys; sys.path.insert(0, '.'); from pathlib import Path; from scripts.benchmarks.harness import resident; "
+            "from scripts.benchmarks.rows_curate.engine import curated, web_rules; "
             f"kept = curated(Path({str(source)!r}), web_rules()[:-1]); print(resident()[1] / 1e6)"
         )
         return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
