@@ -106,7 +106,7 @@ def write_picks(chosen: Selection, out: Path) -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="select")  # type: ignore[untyped-decorator]
-def select_main(cfg: DictConfig) -> None:
+def columns_main(cfg: DictConfig) -> None:
     """Choose examples from columns on disk and write the picks in order."""
     from coreset.certificates import CHEAP, certificates, in_words  # brings torch
 
@@ -133,6 +133,16 @@ def select_main(cfg: DictConfig) -> None:
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
         raise
+
+
+def select_main() -> None:
+    """Run `coreset-select`: on columns, or with coco=... on the files of a detection project, which have settings of their own."""
+    if any(argument.startswith("coco=") for argument in sys.argv[1:]):
+        from coreset.app_coco import coco_main
+
+        coco_main()
+    else:
+        columns_main()
 
 
 if __name__ == "__main__":

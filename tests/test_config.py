@@ -18,7 +18,7 @@ from coreset.registry import load, names, strategy
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 FILES = {  # conf/curation is a root of its own: a model there is a name, not one of conf/model
-    str(p.relative_to(CONF).with_suffix("")).removeprefix("curation/"): OmegaConf.load(p)
+    str(p.relative_to(CONF).with_suffix("")).removeprefix("curation/").removeprefix("coco/"): OmegaConf.load(p)
     for p in sorted(CONF.rglob("*.yaml"))
 }
 for _name in ("task/detection", "task/segmentation"):  # they bring defaults of other groups along
@@ -198,7 +198,7 @@ def test_scorers_and_entry_points_are_one_to_one():
         load(name, "coreset.operators")
 
 
-@pytest.mark.parametrize("app", ["train", "select", "curate", "score"])
+@pytest.mark.parametrize("app", ["train", "select", "select_coco", "curate", "score"])
 def test_every_setting_has_a_meaning_beside_it(app):
     """Each top-level key of the two applications has a comment on its line, which is the help."""
     file = next(CONF.rglob(f"{app}.yaml"))

@@ -1,0 +1,131 @@
+"""`coreset-select coco=...` without its command line: one mapping of settings in, the choice and its files out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coreset.budget import budget_size
+from coreset.coco import CocoPool, read_json
+from coreset.tasks.aggregate import ImageScores, aggregate
+from coreset.tasks.boxes import Detections, Float
+from coreset.tasks.chosen import ImageSelection
+from coreset.tasks.cost import box_cost, expected_boxes, pixel_cost, seconds
+from coreset.tasks.distance import BoxSets
+from coreset.tasks.images import foreground, predicted_class
+from coreset.tasks.ledger import Ledger
+from coreset.tasks.ppal import dcus
+from coreset.tasks.score import KINDS, box_scores
+from coreset.tasks.select import select
+from coreset.types import Pool
+
+
+def choose(cfg: Mapping[str, Any]) -> ImageSelection:
+    """Return the choice that the settings of conf/select_coco.yaml describe, after writing its files and committing it to the ledger.
+
+    Raises ValueError, KeyError or FileNotFoundError naming the setting or the file that is wrong.
+    """
+    every = Pool.from_coco(cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"])
+    ledger = None if cfg["ledger"] is None else Ledger(cfg["ledger"])
+    pool = every if ledger is None else ledger.pool(every)
+    if (cfg["to"]["yolo"] or cfg["to"]["coco"] or cfg["to"]["label_studio"] or cfg["to"]["cvat"]) is None and cfg[
+        "prelabels"
+    ] is not None:
+        raise ValueError(
+            "prelabels: nothing is written that could hold them; set to.coco, to.yolo, to.label_studio or to.cvat"
+        )
+    found = _detections(cfg, every)
+    budget = {unit: limit for unit, limit in cfg["budget"].items() if limit is not None}
+    if not budget:
+        raise ValueError(f"budget: expected at least one of {', '.join(f'budget.{u}' for u in cfg['budget'])}")
+    if "images" in budget:
+        budget["images"] = budget_size(budget["images"], pool.size, "budget.images")
+    scores = None if found is None else _scores(cfg, found)
+    if scores is None and (cfg["strategy"] == "uncertainty" or cfg["expand"] is not None):
+        raise ValueError("results: strategy=uncertainty and expand need the detections of a model")
+    threshold = float(cfg["score_threshold"])
+    chosen = select(
+        pool, budget, cfg["strategy"], scores=scores, options=cfg["options"], expand=cfg["expand"], balance=cfg["balance"], max_per_group=cfg["max_per_group"],
+        columns=None if found is None else {"foreground": foreground(found, threshold)},
+        classes=None if found is None else predicted_class(found, threshold),
+        distance=None if cfg["distance"] is None else BoxSets.of(_needed(found, "distance"), cfg["distance"], threshold),
+        costs=_costs(cfg, budget, every, found), fit=cfg["fit"], allow_short=cfg["allow_short"], seed=cfg["seed"],
+    )  # fmt: skip
+    _write(cfg, chosen, found)
+    if ledger is not None:
+        ledger.commit(chosen)
+    return chosen
+
+
+def summary(chosen: ImageSelection, out: str | Path) -> str:
+    """Return what was chosen and what is left of the budget, in one line."""
+    assert chosen.pool is not None
+    spent = [
+        f"{chosen.info['cost'][u]:,.6g} of {limit:,.6g} {u} (slack {chosen.info['slack'][u]:,.6g})"
+        for u, limit in chosen.info["budget"].items()
+    ]
+    short = ", fewer than asked for" if chosen.info["short"] else ""
+    return f"{len(chosen)} of {len(chosen.pool.candidates)} candidates chosen{short}: {'; '.join(spent)} -> {out}"
+
+
+def _detections(cfg: Mapping[str, Any], pool: CocoPool) -> Detections | None:
+    if cfg["results"] is None:
+        if cfg["prelabels"] is not None:
+            raise ValueError("prelabels: results holds the boxes, set it too")
+        return None
+    own = () if cfg["score"] in (*KINDS[:-1], "dcus") else (cfg["score"],)
+    return Detections.from_coco_results(
+        cfg["results"], pool, columns=own, probs=cfg["probs"], features=cfg["box_features"], outside="clip"
+    ).align(pool)
+
+
+def _needed(found: Detections | None, what: str) -> Detections:
+    if found is None:
+        raise ValueError(f"{what}: needs the detections of a model, set results")
+    return found
+
+
+def _scores(cfg: Mapping[str, Any], found: Detections) -> ImageScores:
+    rules: dict[str, Any] = {
+        "score_threshold": float(cfg["score_threshold"]),
+        "min_size": float(cfg["min_size"]),
+        "empty": cfg["empty"],
+    }
+    if (cfg["score"] == "dcus") != (cfg["quality"] is not None):
+        raise ValueError("quality goes with score=dcus, and score=dcus needs it")
+    if cfg["quality"] is not None:
+        try:
+            quality = {int(k): float(v) for k, v in read_json(cfg["quality"]).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{cfg['quality']}: expected {{category id: quality}}, got {error}") from error
+        return dcus(found, quality, **rules)
+    return aggregate(found, box_scores(found, cfg["score"]), cfg["aggregate"], k=cfg["k"], **rules)
+
+
+def _costs(
+    cfg: Mapping[str, Any], budget: Mapping[str, float], pool: CocoPool, found: Detections | None
+) -> dict[str, Float]:
+    costs: dict[str, Float] = {"pixels": pixel_cost(pool)}
+    if {"boxes", "seconds"} & set(budget):
+        threshold = cfg["cost"]["score_threshold"]
+        table = _needed(found, "budget.boxes" if "boxes" in budget else "budget.seconds")
+        costs["boxes"] = expected_boxes(table) if threshold is None else box_cost(table, float(threshold))
+    if "seconds" in budget:
+        each = [cfg["cost"][name] for name in ("seconds_per_image", "seconds_per_box")]
+        if None in each:
+            raise ValueError("budget.seconds: set cost.seconds_per_image and cost.seconds_per_box")
+        costs["seconds"] = seconds(costs["boxes"], *map(float, each))
+    return costs
+
+
+def _write(cfg: Mapping[str, Any], chosen: ImageSelection, found: Detections | None) -> None:
+    boxes: tuple[Any, ...] = () if cfg["prelabels"] is None else (found, float(cfg["prelabels"]))
+    for name, write in (
+        ("coco", chosen.to_coco),
+        ("yolo", chosen.to_yolo),
+        ("label_studio", chosen.to_label_studio),
+        ("cvat", chosen.to_cvat),
+    ):
+        if cfg["to"][name] is not None:
+            write(cfg["to"][name], *boxes)
