@@ -17,7 +17,7 @@ from rich.markup import escape
 from coreset.app import conf_dir, fail
 from coreset.pipeline.operators import flatten, kind
 from coreset.pipeline.run import Curated, Settings, curate
-from coreset.pipeline.score import score
+from coreset.pipeline.scoring import score
 from coreset.report.curation import write_curation_report
 
 

@@ -2,5 +2,7 @@
 
 from coreset.batch import Batch
 from coreset.pipeline.operators import Fit, Group, Operator, Rule, Select, Verdict
+from coreset.pipeline.run import Curated, Settings, curate
+from coreset.pipeline.scoring import score
 
-__all__ = ["Batch", "Fit", "Group", "Operator", "Rule", "Select", "Verdict"]
+__all__ = ["Batch", "Curated", "Fit", "Group", "Operator", "Rule", "Select", "Settings", "Verdict", "curate", "score"]
