@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,11 +78,15 @@ class Rows:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and clear it of what a killed one left half written. Raises ValueError when another one works in it."""
+    """Hold a folder for this process (not on Windows), and clear it of what a killed one left half written. Raises ValueError when another works in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
         except BlockingIOError as error:
             raise ValueError(f"another process works in {folder}; wait for it or use another folder") from error
         for left in folder.rglob("*.part"):
@@ -139,7 +143,12 @@ def decide(engine: Engine, rows: Rows, log: Log) -> Chain:
     chain, pieces = rows.chain, rows.pieces
     for link in links(rows.operators, rows.key, rows.total):
         chain = _decide_one(engine, chain, link, pieces, rows.total, log)
-    left = sum(engine.map(chain, pieces))
+    left, last = 0, time.monotonic()
+    for i, alive in enumerate(engine.map(chain, pieces), 1):
+        left += alive
+        if time.monotonic() - last > 10 and i < len(pieces):
+            log(f"{i} of {len(pieces)} pieces done")
+            last = time.monotonic()
     log(f"{left} of {rows.total} rows left")
     return chain
 

@@ -5,7 +5,9 @@ That is all an engine has to know: it calls steps on pieces, anywhere, in any or
 
 from __future__ import annotations
 
+import logging
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,12 @@ from numpy.typing import NDArray
 from coreset.batch import Batch, objects, to_arrow
 from coreset.pipeline.contract import checked, row_keys
 from coreset.pipeline.operators import Fit, Group, Operator, Verdict
-from coreset.pipeline.state import Link, Piece, View, Work, is_whole, write_table
+from coreset.pipeline.state import Link, Piece, View, Work, about, is_whole, whole, write_table
 from coreset.store import write_atomic
 
 FAILED = "operator_failed"
+SAVE_EVERY = 30.0  # seconds
+LOG = logging.getLogger("coreset")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Chain:
             if not view.follow(path):
                 if link.operator is None:
                     raise FileNotFoundError(2, f"the state of '{link.name}' is gone", str(path))
-                write_table(path, said_by(link, view, self.batch))
+                write_table(path, said_by(link, view, self.batch, path))
+                path.with_suffix(".begun.parquet").unlink(missing_ok=True)
                 view.follow(path)
         return view
 
@@ -71,17 +76,46 @@ def side_table(
     return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
 
 
-def said_by(link: Link, view: View, size: int) -> pa.Table:
-    """Run a score or a rule over the alive rows of a piece, batch by batch. A row it fails on is set apart; failing on all rows of a batch stops the run."""
-    parts = []
-    for rows, batch in view.batches(link.operator.needs, size):  # type: ignore[union-attr]
+def said_by(link: Link, view: View, size: int, path: Path) -> pa.Table:
+    """Run a score or a rule over the alive rows of a piece, batch by batch; return what goes into `path`.
+
+    A row it fails on is set apart; failing on all rows of a batch stops the run. What a slow operator has said is kept every `SAVE_EVERY` seconds, so that a
+    run that was killed goes on inside the piece.
+    """
+    assert link.operator is not None
+    part = path.with_suffix(".begun.parquet")
+    table, begun, saved = _begun(part, size), 0, time.monotonic()
+    parts = [] if table is None else [table]
+    done = 0 if table is None else table.num_rows
+    for rows, batch in view.batches(link.operator.needs, size):
+        begun += len(rows)
+        if begun <= done:
+            continue
         parts += list(_guarded(link, rows, batch, view))
+        if time.monotonic() - saved > SAVE_EVERY:
+            parts = [_joined(parts)]
+            write_table(part, parts[0], {"batch": size})
+            LOG.info("%s: %s, %d of %d rows", link.name, view.work.shards[view.piece.shard], begun, len(view.alive))
+            saved = time.monotonic()
     if not parts:
         return pa.table({"row": pa.array([], pa.uint32())})
+    table = _joined(parts)
+    return table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
+
+
+def _begun(path: Path, size: int) -> pa.Table | None:
+    """Return what an earlier run has said about the first batches of a piece, if its batches had this size."""
+    file = whole(path)
+    if file is None:
+        return None
+    with file:
+        return file.read().replace_schema_metadata(None) if about(file)["batch"] == size else None
+
+
+def _joined(parts: list[pa.Table]) -> pa.Table:
     if any("failed" in p.schema.names for p in parts):
         parts = [p if "failed" in p.schema.names else _nothing_failed(p) for p in parts]
-    table = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries()
-    return table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
+    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries()
 
 
 def _nothing_failed(table: pa.Table) -> pa.Table:

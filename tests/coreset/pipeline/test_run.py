@@ -243,3 +243,48 @@ def test_a_worker_does_not_load_what_it_does_not_need():
     code = "import sys, coreset.app_curate; print([m for m in ('torch', 'scipy', 'pandas', 'numba', 'sklearn') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_slow_operator_goes_on_inside_a_piece(tmp_path, rows, monkeypatch):
+    import coreset.pipeline.steps as steps
+
+    monkeypatch.setattr(steps, "SAVE_EVERY", 0.0)
+    source = write_jsonl(tmp_path / "in.jsonl", [*rows[:50], {"id": "bad", "text": "boom"}, *rows[50:]])
+    operators = [Fails(), Length("text"), Threshold("text_words", low=3)]
+    settings = Settings(batch=10)
+    whole = curate(operators, source, tmp_path / "whole", settings=settings)
+    seen = []
+    for stop in (4, 5, 100):  # batches until it breaks off
+        calls = [0]
+
+        def breaking(self, batch, calls=calls, stop=stop, original=Length.__call__):
+            calls[0] += 1
+            if calls[0] > stop:
+                raise KeyboardInterrupt
+            seen.append(batch["text"].tolist())
+            return original(self, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Length, "__call__", breaking)
+            if stop < 100:
+                with pytest.raises(KeyboardInterrupt):
+                    curate(operators, source, tmp_path / "out", settings=settings)
+            else:
+                curate(operators, source, tmp_path / "out", settings=settings)
+    assert len(seen) == 12  # no batch twice
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert whole.manifest["rejects"] == {"operator_failed": 1}
+    assert not list((tmp_path / "out").rglob("*.begun.parquet"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced(tmp_path):
+    from toys import DiesOnce
+
+    engine = Local(workers=2)
+    assert list(engine.map(DiesOnce(tmp_path / "flag"), range(6))) == [0, 1, 4, 9, 16, 25]
+    assert (tmp_path / "flag").exists()
+    with pytest.raises(RuntimeError, match="a worker process died 1 times"):
+        list(Local(workers=2, retries=0).map(DiesOnce(tmp_path / "other"), range(6)))
+    with pytest.raises(ValueError, match="workers: expected a number of processes, at least 1, got 0"):
+        Local(workers=0)

@@ -1,7 +1,10 @@
 """Small operators of every kind for the tests of the engine, and the plain reference: a recipe run in memory, operator by operator, from the definitions."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -137,6 +140,19 @@ class Vectors:
 
     def __call__(self, batch):
         return {"vector": np.array([[len(t), sum(map(ord, t)) % 97] for t in batch["text"]], np.float64).reshape(-1, 2)}
+
+
+@dataclass(frozen=True)
+class DiesOnce:
+    """A step that kills its process at one item, the first time."""
+
+    flag: Path
+
+    def __call__(self, item):
+        if item == 3 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
 
 
 def recipe(budget=0.3):
