@@ -34,9 +34,9 @@ def record(recorder, logits, labels, epochs, seed=1, batch=7):
     return recorder
 
 
-def reference(logits, labels):
+def reference(logits, labels, decay=0.9, probs=None):
     """Plain loops over the full traces, from the papers' formulas."""
-    probs = softmax(logits)
+    probs = softmax(logits) if probs is None else probs
     out = {n: np.zeros(N) for n in STATISTICS}
     for i in range(N):
         y = labels[i]
@@ -55,7 +55,7 @@ def reference(logits, labels):
         early = [py[:9][t : t + 4] for t in range(9 - 4 + 1)]
         out["dual"][i] = np.mean([10 * np.std(w, ddof=1) * (1 - w.mean()) for w in early])
         out["mean_prob"][i] = py[:9].mean()
-        T, J, beta = 13, 5, 0.9
+        T, J, beta = 13, 5, decay
         for k in range(T - J + 1):
             d = np.array(
                 [
@@ -80,6 +80,51 @@ def test_every_statistic_is_its_definition():
     for name in want:
         tolerance = 1e-5 if name in (*TRACES, "tdds") else 1e-12
         np.testing.assert_allclose(got[name], want[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("decay", [0.05, 0.5, 1.0])
+def test_every_window_of_tdds_counts_by_its_decay(decay):
+    """With 0.9 the first windows are lost in the last digits; a slow decay shows each of them."""
+    logits, labels = trajectory(2)
+    recorder = DynamicsRecorder(N, ["tdds"], **{**OPTIONS, "tdds_decay": decay})
+    got = record(recorder, logits, labels, range(E)).finish()["tdds"]
+    np.testing.assert_allclose(got, reference(logits, labels, decay)["tdds"], rtol=1e-5, atol=1e-6)
+    one = DynamicsRecorder(N, ["tdds"], tdds_window=5, tdds_decay=decay)  # a single window
+    d = np.array(
+        [
+            np.abs(b * (np.log(b + 1e-8) - np.log(a + 1e-8))).sum(axis=1)
+            for a, b in zip(softmax(logits)[:4], softmax(logits)[1:5], strict=True)
+        ]
+    )
+    np.testing.assert_allclose(
+        record(one, logits, labels, range(5)).finish()["tdds"],
+        decay * np.linalg.norm(d - d.mean(axis=0), axis=0),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_saturated_probabilities():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, C, N)
+    p = np.eye(C)[rng.integers(0, C, (E, N))]
+    recorder = DynamicsRecorder(N, ["tdds", "memorization", "dyn_unc"], kind="probs", **OPTIONS)
+    for e in range(E):
+        recorder.update(range(N), p[e], labels, e)
+    got = recorder.finish()
+    with np.errstate(divide="ignore"):
+        want = reference(np.log(p + 1e-300), labels, probs=p)
+    np.testing.assert_allclose(got["tdds"], want["tdds"], rtol=1e-5)
+    np.testing.assert_allclose(got["dyn_unc"], want["dyn_unc"], rtol=1e-12)
+    true = np.take_along_axis(p, np.tile(labels[None, :, None], (E, 1, 1)), axis=2)[..., 0]
+    np.testing.assert_allclose(got["memorization"], (-np.log(true.clip(1e-12))).mean(axis=0))
+
+
+def test_dual_comes_with_the_mean_that_its_sampling_reads():
+    logits, labels = trajectory()
+    got = record(DynamicsRecorder(N, ["dual"], window=4, dual_epochs=9), logits, labels, range(E)).finish()
+    assert set(got) == {"dual", "mean_prob"}
+    np.testing.assert_allclose(got["mean_prob"], reference(logits, labels)["mean_prob"])
 
 
 def test_never_learned_stands_above_every_count():
@@ -182,6 +227,8 @@ def test_refusals():
         r.update([3], [[0.0, 1.0]], [0], 0)
     with pytest.raises(ValueError, match="labels: expected classes"):
         r.update([0], [[0.0, 1.0]], [-1], 0)
+    with pytest.raises(ValueError, match=r"labels: expected classes in 0\.\.1 of at least 2, got -1\.\.1"):
+        r.update([0, 1], [[0.0, 1.0]] * 2, [1, -1], 0)
     with pytest.raises(ValueError, match="NaN or infinite values in epoch 2"):
         r.update([0], [[0.0, np.nan]], [0], 2)
     with pytest.raises(ValueError, match=r"got \(1, 2\) and \(2,\)"):

@@ -58,6 +58,15 @@ def test_beyond_the_limit_it_is_sampled_and_stays_near():
         assert information(p[s.indices]) > 0.97 * information(p[exact.indices])
 
 
+def test_as_many_configurations_as_there_are_are_enough():
+    p = members(12, 4, 3)
+    exact = select("batchbald", 4, member_probs=p, options={"configurations": 3**6})
+    just, one_less = (select("batchbald", 4, member_probs=p, options={"configurations": m}) for m in (27, 26))
+    assert (just.info["exact"], one_less.info["exact"]) == (4, 3)
+    assert just.indices.tolist() == exact.indices.tolist()
+    np.testing.assert_allclose(just.scores, exact.scores)
+
+
 def test_a_twin_is_not_taken_twice():
     p = members(10, 8, 3, seed=1)
     q = members(10, 8, 3, seed=1, sharp=4.0)
