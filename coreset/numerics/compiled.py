@@ -19,6 +19,6 @@ def compiled(function: Function) -> Function:
     >>> compiled(lambda a, b: a + b)(1, 2)
     3
     """
-    make = numba.njit(cache="<lambda>" not in function.__name__, fastmath={"reassoc", "contract", "nsz"})
+    make = numba.njit(nogil=True, cache="<lambda>" not in function.__name__, fastmath={"reassoc", "contract", "nsz"})
     result: Function = make(function)
     return result

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from coreset.numerics.tensors import as_float
+from coreset.tasks import fused
 
 SCORES = ("entropy", "margin", "least_confidence", "bald")
 _UNIT = 2.0**32
@@ -26,6 +27,18 @@ def entropy(probs: Tensor) -> Tensor:
     """Return -sum p ln p over the classes (n, H, W) from (n, C, H, W), in nats."""
     found: Tensor = torch.special.entr(probs).sum(dim=1)
     return found
+
+
+def scored(maps: Tensor, kind: str, given: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the uncertainty of each pixel (n, H, W), and its class or the probabilities, whichever was made on the way; given: maps are probabilities.
+
+    Logits in float32 or less on a CPU go through one fused pass.
+    """
+    if not given and fused.fits(maps):
+        score, predicted = fused.score(maps, kind)
+        return score, predicted, None
+    probs = as_probs(maps, given)
+    return pixel_scores(probs, kind), None, probs
 
 
 def pixel_scores(probs: Tensor, kind: str) -> Tensor:
@@ -65,6 +78,9 @@ def bald_scores(members: Iterable[Tensor], given: bool) -> tuple[Tensor, Tensor]
 
 def grouped(scores: Tensor, valid: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Return the mean score (n, G) float64, NaN where a group is absent, and the number of valid pixels (n, G) in each group; group (n, P), -1 = none."""
+    if scores.device.type == "cpu":
+        total, counts = fused.grouped(scores, valid, group.expand(valid.shape), groups)
+        return total.double() / _UNIT / counts, counts
     use = valid & (group >= 0)
     at = torch.where(use, group, groups).long()
     fixed = torch.where(use, scores.double() * _UNIT, 0).round().long()
@@ -90,6 +106,8 @@ def max_of_known(values: Tensor) -> Tensor:
 
 def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
     """Return the q-quantile of each row's valid scores (n,) float64, linear between the two values next to it; NaN where there is none."""
+    if scores.device.type == "cpu":
+        return fused.quantile(scores, valid, q)
     ordered = torch.where(valid, scores, torch.inf).sort(dim=1).values
     count = valid.sum(dim=1)
     at = q * (count - 1).clamp_min(0).double()
@@ -100,6 +118,8 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
 
 def boundary(predicted: Tensor, valid: Tensor, width: int) -> Tensor:
     """Return which valid pixels (n, H, W) have a valid pixel of another predicted class at most `width` rows and columns away."""
+    if predicted.device.type == "cpu":
+        return fused.boundary(predicted, valid, width)
     classes = predicted.float()
 
     def pool(x: Tensor) -> Tensor:

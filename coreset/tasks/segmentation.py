@@ -106,19 +106,16 @@ class SegmentationScorer:
         if self.score == "bald":
             score, probs = pixels.bald_scores(maps, self.probabilities)
             self._check_shape(names, probs)
-            self._add(names, score, probs, *self._masks(names, probs, ignore, regions))
+            self._add(names, score, None, probs, *self._masks(names, probs, ignore, regions))
         else:
             self._check_shape(names, maps)
             hide, region = self._masks(names, maps, ignore, regions)
             step = max(1, 2**25 // max(1, maps[0].numel()))
             for i in range(0, len(names), step):
                 part = slice(i, i + step)
-                probs = pixels.as_probs(maps[part], self.probabilities)
-                score = pixels.pixel_scores(probs, self.score)
                 self._add(
                     names[part],
-                    score,
-                    probs,
+                    *pixels.scored(maps[part], self.score, self.probabilities),
                     None if hide is None else hide[part],
                     None if region is None else region[part],
                 )
@@ -149,25 +146,33 @@ class SegmentationScorer:
         return out[0], out[1]
 
     def _add(
-        self, names: list[Any], score: Tensor, probs: Tensor, ignore: Tensor | None, regions: Tensor | None
+        self,
+        names: list[Any],
+        score: Tensor,
+        predicted: Tensor | None,
+        probs: Tensor | None,
+        ignore: Tensor | None,
+        regions: Tensor | None,
     ) -> None:
-        n, classes, height, width = probs.shape
+        n, height, width = score.shape
         valid2d = torch.ones_like(score, dtype=torch.bool) if ignore is None else ~ignore.bool()
         by_predicted = {"class_mean", "foreground", "predicted_class"} & set(self.reduce)
-        predicted = probs.argmax(dim=1) if by_predicted or "boundary_mean" in self.reduce else None
+        if probs is not None and (by_predicted or "boundary_mean" in self.reduce):
+            predicted = probs.argmax(dim=1)
         flat, valid = score.reshape(n, -1), valid2d.reshape(n, -1)
         count = valid.sum(dim=1)
         wrong = ~flat.isfinite()
-        if self.probabilities:
+        if self.probabilities and probs is not None:
             wrong |= (((probs.sum(dim=1) - 1).abs() > 1e-2) | (probs < 0).any(dim=1)).reshape(n, -1)
         bad = (wrong & valid).sum(dim=1)
         flat = torch.where(valid & ~wrong, flat, 0)
         groups: dict[str, tuple[Tensor, Tensor]] = {}
         if by_predicted and predicted is not None:
+            classes = int(predicted.max()) + 1 if probs is None else probs.shape[1]
             groups["class"] = pixels.grouped(flat, valid, predicted.reshape(n, -1), classes)
         if {"region_mean", "region_max"} & set(self.reduce) or self.keep_regions:
             if regions is None:
-                regions = pixels.tiles(height, width, self.tile, probs.device).expand(n, height, width)
+                regions = pixels.tiles(height, width, self.tile, score.device).expand(n, height, width)
                 number = -(-height // self.tile) * -(-width // self.tile)
             else:
                 number = max(1, int(regions.max()) + 1)
@@ -176,8 +181,9 @@ class SegmentationScorer:
         for name in self.reduce:
             if name == "boundary_mean" and predicted is not None:
                 edge = pixels.boundary(predicted, valid2d, self.boundary_width).reshape(valid.shape)
-                weight = torch.where(edge, self.boundary_weight, 1.0).double() * valid
-                out.append((weight * flat).sum(dim=1) / weight.sum(dim=1))
+                inner, outer = (torch.where(w, flat, 0).sum(dim=1, dtype=torch.float64) for w in (edge, valid & ~edge))
+                weight = self.boundary_weight * edge.sum(dim=1) + (valid & ~edge).sum(dim=1)
+                out.append((self.boundary_weight * inner + outer) / weight)
             else:
                 out.append(_reduce(name, flat, valid, count, groups))
         if self.keep_regions:
