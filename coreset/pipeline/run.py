@@ -44,7 +44,7 @@ class Settings:
     fields: Mapping[str, str] = field(default_factory=dict)
     id: str | None = None
     max_characters: int = 1_000_000
-    batch: int = 1024
+    batch: int = 512
     piece_rows: int = 20_000
 
     def __post_init__(self) -> None:

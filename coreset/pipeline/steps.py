@@ -35,7 +35,7 @@ class Chain:
 
     work: Work
     links: tuple[Link, ...] = ()
-    batch: int = 1024
+    batch: int = 512
 
     def with_link(self, link: Link) -> Chain:
         """Return the chain with one more link."""
@@ -92,7 +92,7 @@ def said_by(link: Link, view: View, size: int, path: Path) -> pa.Table:
         if begun <= done:
             continue
         parts += list(_guarded(link, rows, batch, view))
-        if time.monotonic() - saved > SAVE_EVERY:
+        if time.monotonic() - saved > SAVE_EVERY and begun < len(view.alive):
             parts = [_joined(parts)]
             write_table(part, parts[0], {"batch": size})
             LOG.info("%s: %s, %d of %d rows", link.name, view.work.shards[view.piece.shard], begun, len(view.alive))

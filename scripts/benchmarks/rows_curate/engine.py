@@ -62,7 +62,7 @@ def pages(count: int) -> Path:
     return path
 
 
-def alone(operators: list[Operator], table: pa.Table, batch: int = 1024) -> dict[str, bool]:
+def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[str, bool]:
     """Return {id: kept}: the operators one after the other over a table in memory, nothing read, written or remembered. Groups by sorted keys."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
