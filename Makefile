@@ -9,7 +9,7 @@ unexport UV_DEFAULT_INDEX
 endif
 export UV_LINK_MODE ?= copy
 
-.PHONY: env demo test check lint lock methods results clean
+.PHONY: env demo test check lint lock methods results label-studio clean
 
 env: .venv/ready
 
@@ -43,6 +43,11 @@ lock:
 
 results: env
 	$(BIN)/python scripts/results.py
+
+# Label Studio's SDK, which the tests check the written tasks with, in an environment of its own: its pins contradict ours
+label-studio: env
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/label-studio
+	$(BIN)/uv pip install --quiet --python .cache/label-studio/bin/python label-studio-sdk==2.1.2
 
 methods: env
 	$(BIN)/python scripts/methods.py

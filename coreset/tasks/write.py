@@ -102,7 +102,7 @@ def to_yolo(
         write_atomic(target, "".join(rows))
     write_atomic(folder / "train.txt", "".join(lines))
     names = "".join(f"  {i}: {json.dumps(pool.categories[c])}\n" for i, c in enumerate(order))
-    return write_atomic(folder / "data.yaml", f"path: .\ntrain: train.txt\nval:\nnames:\n{names}")
+    return write_atomic(folder / "data.yaml", f"train: train.txt\nval:\nnames:\n{names}")
 
 
 def to_label_studio(
