@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coreset.batch import Batch
 from coreset.budget import budget_size
@@ -19,17 +20,24 @@ class Budgeted(Select):
     """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer or budget is None.
 
     columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
-    Rows in which a column is undefined are no candidates and are dropped. Gives `rank` (0 = chosen first) and `gain` (what it was chosen by).
+    cost: a column, such as tokens; the budget is then a sum of it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
+    order of the strategy, which must be greedy, up to the first that does not fit. Rows in which a column is undefined are no candidates and are dropped.
+    Gives `rank` (0 = chosen first, -1 = not chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
-    gives = frozenset({"rank", "gain"})
+    gives = frozenset({"rank", "gain", "gain_status"})
 
     strategy: Strategy
     budget: int | float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    cost: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.cost is not None and not self.strategy.greedy:
+            raise ValueError(
+                f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller budget is not the beginning of a larger one's"
+            )
         unknown = set(self.columns) - self.strategy.needs - self.strategy.needs_selected
         if unknown:
             wanted = ", ".join(sorted(self.strategy.needs)) or "none"
@@ -39,12 +47,12 @@ class Budgeted(Select):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the columns that stand for the strategy's signals."""
-        return frozenset(self.columns.get(s, s) for s in self.strategy.needs)
+        """Return the columns that stand for the strategy's signals, and the cost."""
+        return frozenset(self.columns.get(s, s) for s in self.strategy.needs) | ({self.cost} if self.cost else set())
 
     def check(self, total: int) -> None:
         """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
-        if self.budget is not None:
+        if self.budget is not None and self.cost is None:
             budget_size(self.budget, total)
 
     def decide(self, rows: Batch, total: int) -> Verdict:
@@ -57,14 +65,32 @@ class Budgeted(Select):
                 undefined = ~np.isfinite(values.reshape(n, -1)).all(axis=1)
                 reason[undefined & (reason == "")] = undefined_reasons(rows, column)[undefined & (reason == "")]
         candidates = np.flatnonzero(reason == "")
-        k = len(candidates) if self.budget is None else min(budget_size(self.budget, total), len(candidates))
+        k, limit = self._count(rows, candidates, total)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k:
             signals = Signals(n, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
             pool = Pool(n, candidates=candidates, ids=rows["id"])
             chosen = self.strategy(pool, signals, k, np.random.default_rng(self.seed))
+            if self.cost is not None:
+                k = int(np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right"))
+                chosen = chosen.prefix(k)
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
                 gain[chosen.indices] = chosen.scores
         reason[(reason == "") & (rank < 0)] = f"not among the {k} chosen"
-        return Verdict(rank >= 0, reason, columns={"rank": rank, "gain": gain})
+        gain[~np.isfinite(gain)] = np.nan  # the first of k-center lies infinitely far from nothing
+        status = np.where(np.isnan(gain), "undefined", "ok").astype(object)
+        return Verdict(rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status})
+
+    def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
+        """Return how many rows to ask the strategy for, and the cost they may have together."""
+        if self.budget is None:
+            return len(candidates), np.inf
+        if self.cost is None:
+            return min(budget_size(self.budget, total), len(candidates)), np.inf
+        costs = rows[self.cost][candidates].astype(np.float64)
+        if (costs < 0).any():
+            raise ValueError(f"{self.cost}: expected costs of at least 0, got {costs.min():g}")
+        limit = self.budget * costs.sum() if isinstance(self.budget, float) else self.budget
+        budget_size(self.budget, max(int(costs.sum()), int(limit)), f"budget in {self.cost}")
+        return int(np.searchsorted(np.cumsum(np.sort(costs)), limit, side="right")), float(limit)

@@ -23,7 +23,7 @@ from coreset.store import write_atomic
 _SHOWN = 6  # rows of an outcome
 _REJECTS = 4  # rows of a reason
 _PLOTS = 9  # shown at once
-_HIDDEN = ("id", "file", "line", "state", "operator", "reason", "twin", "preview", "rank", "gain")
+_HIDDEN = ("id", "file", "line", "state", "operator", "reason", "twin", "preview", "rank", "gain", "gain_status")
 _STYLE = """
 .cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));margin:6px 0 18px}
 .cards article{background:var(--sunk);border-radius:8px;padding:12px 14px;font-size:13px;line-height:1.45;min-width:0;overflow-wrap:anywhere}
