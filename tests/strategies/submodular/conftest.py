@@ -59,6 +59,19 @@ def same(answer, expected, tolerance=2e-5):
     np.testing.assert_allclose(answer.scores, gains, rtol=tolerance, atol=tolerance)
 
 
+def neighbours(x, k):
+    """Return the cosines (n, n), which of them are kept (each row's k nearest and itself), and the floor of the others."""
+    s = similarity(x)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    kept, floor = np.zeros(s.shape, bool), np.empty(len(x))
+    for i in range(len(x)):
+        order = [j for j in np.argsort(-s[i], kind="stable") if j != i][:k]
+        kept[i, [*order, i]] = True
+        rms = np.mean([((unit[i] - unit[j]) ** 2).sum() for j in range(len(x))])
+        floor[i] = (s[i, order[-1]] + 1 - rms / 4) / 2
+    return s, kept, floor
+
+
 @pytest.fixture
 def reference():
-    return SimpleNamespace(similarity=similarity, greedy=greedy, data=data, same=same)
+    return SimpleNamespace(similarity=similarity, greedy=greedy, data=data, same=same, neighbours=neighbours)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from coreset import select
 from coreset.numerics.similarity import Linear, Similarity
+from coreset.registry import strategy
 from strategies.submodular.facility_location import FacilityLocationFunction
 from strategies.submodular.feature_based import FeatureFunction
 from strategies.submodular.graph_cut import GraphCutFunction, GraphCutSums
@@ -64,6 +65,29 @@ def test_sums_need_no_matrix(name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20000 * 500  # bytes: O(n), where the matrix has 1.6 GB
+
+
+SHARED = [
+    "facility_location",
+    "feature_based",
+    "flcg",
+    "flqmi",
+    "flvmi",
+    "gccg",
+    "graph_cut",
+    "log_det",
+    "saturated_coverage",
+]
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("options", [{"optimizer": "eager"}, {"epsilon": 0.0}, {"parts": 0}, {"similarity": "cos"}])
+def test_every_function_refuses_wrong_shared_options(name, options):
+    option = next(iter(options))
+    if option == "similarity" and name == "feature_based":
+        return
+    with pytest.raises(ValueError, match=option):
+        strategy(name, options)
 
 
 def test_quotas_are_exact_and_unknown_labels_are_a_class():

@@ -29,6 +29,23 @@ def test_values_and_order(reference, kind, nu):
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-4)
 
 
+def test_nearest_neighbours_against_their_definition(reference):
+    d = reference.data(36)
+    s, kept, floor = reference.neighbours(d.x[d.ground], 6)
+    private = reference.similarity(d.x)[np.ix_(d.ground, np.flatnonzero(d.private))].max(axis=1)
+    for nu in (0.5, 1.0):
+        start = np.maximum(nu * private, floor)
+
+        def f(chosen, start=start):
+            return sum(max([start[i], *(s[i, j] for j in chosen if kept[i, j])]) for i in d.ground) - start.sum()
+
+        options = {"neighbors": 6, "nu": nu}
+        answer = select("flcg", 6, features=d.x, private=d.private, candidates=d.ground, options=options)
+        reference.same(answer, reference.greedy(f, d.ground, 6), 5e-5)
+    assert (private > floor).any()
+    assert (private < floor).any()
+
+
 def test_neighbours_leave_out_what_is_private(reference):
     d = reference.data()
     private = d.labels == 1

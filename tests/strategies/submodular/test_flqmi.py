@@ -44,6 +44,15 @@ def test_the_query_column():
         FLQMI(eta=-1.0)
 
 
+def test_a_bound_needs_relevances_of_at_least_zero(reference):
+    x = np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.2], [0.0, 1.0]])
+    options = {"similarity": "dot"}
+    mixed = select("flqmi", 2, features=x, query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options)
+    assert "bound" not in mixed.info
+    good = select("flqmi", 2, features=np.abs(x), query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options)
+    assert good.info["ratio"] > 0.6
+
+
 def test_precomputed(reference):
     d = reference.data()
     s = reference.similarity(d.x)

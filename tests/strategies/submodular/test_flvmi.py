@@ -46,6 +46,33 @@ def test_neighbours_and_precomputed(reference):
     assert (s == kept).all()
 
 
+@pytest.mark.parametrize("eta", [0.9, 1.0])
+def test_nearest_neighbours_against_their_definition(reference, eta):
+    d = reference.data(36)
+    s, kept, floor = reference.neighbours(d.x[d.ground], 6)
+    cap = eta * reference.similarity(d.x)[np.ix_(d.ground, np.flatnonzero(d.query))].max(axis=1)
+    start = np.minimum(floor, cap)
+
+    def f(chosen):
+        best = [max([start[i], *(min(s[i, j], cap[i]) for j in chosen if kept[i, j])]) for i in d.ground]
+        return sum(best) - start.sum()
+
+    assert (start < floor).any()
+    options = {"neighbors": 6, "eta": eta}
+    answer = select("flvmi", 6, features=d.x, query=d.query, candidates=d.ground, options=options)
+    reference.same(answer, reference.greedy(f, d.ground, 6), 5e-5)
+    assert answer.info["variant"] == "nearest neighbours"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_matrix_handed_in_whole_is_not_written_to(reference, dtype):
+    d = reference.data(20)
+    s = reference.similarity(d.x).astype(dtype)
+    kept = s.copy()
+    select("flvmi", 5, similarity=s, query=d.query, options={"similarity": "precomputed", "eta": 0.5})
+    assert (s == kept).all()
+
+
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="eta"):
         FLVMI(eta=-1.0)
