@@ -19,7 +19,7 @@ from coreset.pipeline.contract import checked
 from coreset.pipeline.engine import Engine
 from coreset.pipeline.operators import Group, Verdict
 from coreset.pipeline.state import Link, Piece, is_whole, write_table
-from coreset.pipeline.steps import Chain, KeyPiece, read_columns, side_table
+from coreset.pipeline.steps import Chain, KeyPiece, named, read_columns, side_table
 from coreset.pipeline.write import whole_file
 
 Int = NDArray[np.int64]
@@ -167,7 +167,8 @@ class DecidePart:
         group, piece, row = (table[n].to_numpy() for n in ("_group", "_piece", "_row"))
         rows = table.drop_columns(["_group", "_piece", "_row"]).combine_chunks()
         cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
-        said = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in zip(cuts, cuts[1:], strict=False)]
+        with named(self.link):
+            said = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in zip(cuts, cuts[1:], strict=False)]
         answers = decoded(side_table(row, *_together(said)))
         write_batches(path, [answers.filter(pa.array(piece == i)) for i in range(len(self.pieces))])
 

@@ -27,7 +27,7 @@ from coreset.pipeline.output import WriteShard, write_decisions, write_rejects
 from coreset.pipeline.plan import check_recipe, links, needed
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
-from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, read_columns, read_state, side_table
+from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, read_state, side_table
 from coreset.pipeline.write import write_dataset_info
 from coreset.record import versions
 from coreset.store import fingerprint, write_atomic
@@ -94,11 +94,10 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def take_in(operators: Sequence[Any], source: Any, state: Path, engine: Engine, settings: Settings) -> Rows:
-    """Read the input into pieces, learn its schema, check the recipe against it and name every row."""
-    if (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk"):
-        source = save_dataset(source, state)
-    shards = discover(source)
+def take_in(operators: Sequence[Any], source: Any, state: Path, out: Path, engine: Engine, settings: Settings) -> Rows:
+    """Read the input into pieces, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
+    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk")
+    shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
     flat = flatten(operators)
     needs = needed(flat)
     first = first_rows(shards)
@@ -112,7 +111,8 @@ def take_in(operators: Sequence[Any], source: Any, state: Path, engine: Engine, 
     )
     flat = check_recipe(flat, schema)
     files = [(s.name, s.path.stat().st_size, s.path.stat().st_mtime_ns) for s in shards]
-    key = fingerprint(FORMAT, files, asdict(schema), settings.piece_rows)
+    version = versions("coreset-lightning").get("coreset-lightning", "")
+    key = fingerprint(FORMAT, version, files, asdict(schema), settings.piece_rows)
     work = Work(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
     ingest = Ingest(work, schema, needs, settings.piece_rows)
     ingested = list(engine.map(ingest, list(enumerate(shards))))
@@ -177,8 +177,10 @@ def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -
     for path in engine.map(FitPiece(chain, link), pieces):
         if path is not None:
             one = read_state(path)
-            state, seen = (operator.merge(state, one) if seen else one), True
-    return finished(operator, state) if seen else None
+            with named(link):
+                state, seen = (operator.merge(state, one) if seen else one), True
+    with named(link):
+        return finished(operator, state) if seen else None
 
 
 def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int) -> None:
@@ -195,7 +197,8 @@ def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], t
     row, piece = table["row"].to_numpy().astype(np.int64), table["_piece"].to_numpy()
     said = None
     if table.num_rows:
-        columns, verdict = checked(operator, Batch(table.drop_columns(["row", "_piece"])), total)
+        with named(link):
+            columns, verdict = checked(operator, Batch(table.drop_columns(["row", "_piece"])), total)
         said = side_table(row, columns, verdict)
     for i, side in enumerate(sides):
         here = np.flatnonzero(piece == i)
@@ -245,7 +248,7 @@ def curate(
     with locked(state):
         for left in out.rglob("*.part"):
             left.unlink()
-        rows = take_in(operators, source, state, engine, settings)
+        rows = take_in(operators, source, state, out, engine, settings)
         chain = decide(engine, rows, log)
         step = DecidePiece(chain, f"decisions-{chain.links[-1].key}")
         counts = Counts()

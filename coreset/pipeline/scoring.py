@@ -62,7 +62,7 @@ def score(
         )
     state = out.with_name(f"{out.name}.state")
     with locked(state):
-        rows = take_in([scorer], source, state, engine, settings or Settings())
+        rows = take_in([scorer], source, state, out, engine, settings or Settings())
         chain = decide(engine, rows, log)
         paths = list(engine.map(ScorePiece(chain, "scores"), rows.pieces))
         about = {

@@ -43,15 +43,16 @@ def shard_kind(path: Path) -> tuple[str, str | None] | None:
     return None if kind is None or (codec and kind not in ("jsonl", "json")) else (kind, codec)
 
 
-def discover(source: str | Path | Sequence[str | Path]) -> list[Shard]:
-    """Return the shards of a path, a glob (`**` goes into folders), a folder, or a list of them.
+def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()) -> list[Shard]:
+    """Return the shards of a path, a glob (`**` goes into folders), a folder, or a list of them. but: files and folders that are output, never input.
 
     Raises FileNotFoundError when nothing matches, and ValueError for a file whose ending says nothing or that is given twice.
     """
     given = [source] if isinstance(source, str | Path) else list(source)
     files: list[Path] = []
     for item in given:
-        files += _files(Path(item) if isinstance(item, Path) else item)
+        files += _files(item)
+    files = [f for f in files if not any(f.resolve().is_relative_to(b.resolve()) for b in but)]
     if not files:
         raise FileNotFoundError(2, "expected at least one input file", ", ".join(map(str, given)))
     seen: dict[Path, Path] = {}

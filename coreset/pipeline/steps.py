@@ -5,6 +5,7 @@ That is all an engine has to know: it calls steps on pieces, anywhere, in any or
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import time
@@ -156,6 +157,19 @@ def _error_on(operator: Operator, batch: Batch) -> Exception | None:
     return None
 
 
+@contextlib.contextmanager
+def named(link: Link) -> Iterator[None]:
+    """Say which operator an error comes from."""
+    try:
+        yield
+    except (ImportError, OSError, MemoryError, AssertionError):
+        raise
+    except Exception as error:
+        what = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"operator '{link.name}': {kind}{what}") from error
+
+
 @dataclass(frozen=True)
 class FitPiece:
     """Fit one piece: the merged state of its batches, on disk."""
@@ -172,8 +186,9 @@ class FitPiece:
             return path if path.stat().st_size else None
         state, seen = None, False
         for _, batch in self.chain.view(piece).batches(operator.needs, self.chain.batch):
-            one = operator.fit(batch)
-            state, seen = (operator.merge(state, one) if seen else one), True
+            with named(self.link):
+                one = operator.fit(batch)
+                state, seen = (operator.merge(state, one) if seen else one), True
         write_atomic(path, pickle.dumps(state, protocol=5) if seen else b"")
         return path if seen else None
 
@@ -192,7 +207,9 @@ class KeyPiece:
         assert isinstance(operator, Group)
         if not is_whole(path):
             view = self.chain.view(piece)
-            found = [row_keys(operator, batch) for _, batch in view.batches(operator.key_needs, self.chain.batch)]
+            batches = view.batches(operator.key_needs, self.chain.batch)
+            with named(self.link):
+                found = [row_keys(operator, batch) for _, batch in batches]
             keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
             table = {
                 "row": pa.array(view.alive, pa.uint32()),

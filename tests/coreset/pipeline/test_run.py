@@ -16,6 +16,7 @@ from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.engine import Local
 from coreset.pipeline.operators import unique_names
 from coreset.pipeline.run import Settings, curate
+from coreset.pipeline.scoring import score
 from coreset.pipeline.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length
@@ -288,3 +289,27 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
         list(Local(workers=2, retries=0).map(DiesOnce(tmp_path / "other"), range(6)))
     with pytest.raises(ValueError, match="workers: expected a number of processes, at least 1, got 0"):
         Local(workers=0)
+
+
+def test_output_is_never_input(tmp_path, rows):
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    for _ in range(2):
+        done = curate([Coin(0.5)], tmp_path, tmp_path / "curated")
+        assert [f["file"] for f in done.manifest["input"]] == ["in.jsonl"]
+    for _ in range(2):
+        assert score(Length("text"), str(tmp_path / "*.*"), tmp_path / "s.parquet")["rows"] == 120
+
+
+def raising(self, *arguments):
+    raise ValueError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(Common, "fit"), (Common, "merge"), (Common, "finish"), (Near, "key"), (Near, "decide"), (Budgeted, "decide")],
+)
+def test_an_error_names_its_operator(tmp_path, rows, monkeypatch, owner, method):
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    monkeypatch.setattr(owner, method, raising)
+    with pytest.raises(ValueError, match=f"^operator '{owner.__name__.lower()}': no such thing$"):
+        curate(recipe(), source, tmp_path / "out", settings=Settings(piece_rows=50, batch=20))
