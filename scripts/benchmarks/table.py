@@ -28,6 +28,8 @@ def agreement(entry: dict[str, Any]) -> str:
     for name in ("matching_error", "gap_to_mean", "covered", "coverage", "mean_squared_distance_to_picks"):
         if name in found:
             words.append(f"{name.replace('_', ' ')} {found[name]:.4g}, ours {found['ours']:.4g}")
+    if "recall" in found:
+        words.append(f"{100 * found['recall']:.2f} % of the true pairs, ours {100 * found['ours']:.2f} %")
     if "same_rows" in found:
         words.append(f"{found['same_rows']:,} of {found['of']:,} rows decided alike")
     if "random" in found:

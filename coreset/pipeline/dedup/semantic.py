@@ -135,7 +135,8 @@ class SemanticClusters(Group):
         if self.keep == "random":
             order = np.argsort(keyed_uniform(self.seed + 1, rows["id"]), kind="stable")
         else:
-            cosine = nearest_centroid(vectors, self.centroids)[1]
+            own = int(nearest_centroid(vectors[:1], self.centroids)[0][0])  # one for all of them
+            cosine = nearest_centroid(vectors, self.centroids[own : own + 1])[1]
             order = np.argsort(cosine if self.keep == "hard" else -cosine, kind="stable")
         twins = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
         kept = np.empty(rows.rows, np.int64)
