@@ -44,3 +44,44 @@ def budget_sizes(budget: Any, size: int, what: str = "budget") -> list[int]:
             f"{what}: totals must grow from one budget to the next, got {list(several)} = {sizes} of {size} examples"
         )
     return sizes
+
+
+def budget_counts(budget: Any, unit: str, classes: int, image_bytes: int, what: str = "budget") -> Any:
+    """Return a budget in images. unit: `images` = the budget as it is; `ipc` = images per class; `bytes` of pixels and labels.
+
+    image_bytes: what one image with its label costs. Bytes are never overrun: as many whole images of every class as they pay for.
+    Raises ValueError for another unit, for anything but whole numbers per class or of bytes, and for bytes that do not pay for one image of every class.
+
+    >>> budget_counts([1, 10], "ipc", 10, 785), budget_counts(20000, "bytes", 10, 785), budget_counts(0.3, "images", 10, 785)
+    ([10, 100], [20], 0.3)
+    """
+    if unit not in ("images", "ipc", "bytes"):
+        raise ValueError(f"unit: expected images, ipc or bytes, got {unit!r}")
+    if unit == "images":
+        return budget
+    several = list(budget) if isinstance(budget, Sequence) and not isinstance(budget, str) else [budget]
+    for value in several:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{what}: in {unit} expected whole numbers of at least 1, got {value!r}")
+    if unit == "ipc":
+        return [value * classes for value in several]
+    short = [value for value in several if value < classes * image_bytes]
+    if short:
+        raise ValueError(
+            f"{what}: {short[0]} bytes do not pay for one image of each of {classes} classes at {image_bytes} bytes: {classes * image_bytes}"
+        )
+    return [value // (classes * image_bytes) * classes for value in several]
+
+
+def per_class(sizes: Sequence[int], classes: int, what: str = "budget") -> list[int]:
+    """Return numbers of images as images per class; ValueError when one is no whole number of them.
+
+    >>> per_class([10, 100], 10)
+    [1, 10]
+    """
+    odd = [size for size in sizes if size % classes]
+    if odd:
+        raise ValueError(
+            f"{what}: {odd[0]} images are no whole number for each of {classes} classes; say it per class: 'budget=[1,10]' unit=ipc"
+        )
+    return [size // classes for size in sizes]

@@ -1,4 +1,4 @@
-"""Strategies and scorers by name, through the entry-point groups `coreset.strategies` and `coreset.scorers`.
+"""Strategies, scorers and distillers by name, through the entry-point groups `coreset.strategies`, `coreset.scorers` and `coreset.distillers`.
 
 Another package adds its own with one line in its pyproject: `[project.entry-points."coreset.strategies"] mine = "package.module:Class"`.
 """
@@ -11,9 +11,12 @@ import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coreset.types import Strategy
+
+if TYPE_CHECKING:
+    from coreset.synthetic.distiller import Distiller
 
 
 @cache
@@ -67,19 +70,36 @@ def strategy(name: str | Strategy, options: Mapping[str, Any] | None = None) -> 
     >>> strategy("margin").needs
     frozenset({'probs'})
     """
+    made: Strategy = _made(name, options, "strategy", "coreset.strategies", Strategy)
+    return made
+
+
+def distiller(name: str | Distiller, options: Mapping[str, Any] | None = None) -> Distiller:
+    """Return a distillation method by name with `options` as its parameters, as `strategy` does for selection.
+
+    >>> distiller("dm", {"steps": 10}).parameters()["steps"]
+    10
+    """
+    from coreset.synthetic.distiller import Distiller
+
+    made: Distiller = _made(name, options, "distiller", "coreset.distillers", Distiller)
+    return made
+
+
+def _made(name: Any, options: Mapping[str, Any] | None, what: str, group: str, kind: type) -> Any:
     options = dict(options or {})
-    if isinstance(name, Strategy):
+    if isinstance(name, kind):
         if options:
-            raise TypeError(f"options {sorted(options)} go with a strategy's name; this one is already made: {name}")
+            raise TypeError(f"options {sorted(options)} go with a {what}'s name; this one is already made: {name}")
         return name
-    made = load(name)
+    made = load(str(name), group)
     known = list(inspect.signature(made).parameters)
     unknown = [o for o in options if o not in known]
     if unknown:
         raise TypeError(
-            f"strategy '{name}' has no option {', '.join(map(repr, unknown))}; its options: {', '.join(known) or 'none'}"
+            f"{what} '{name}' has no option {', '.join(map(repr, unknown))}; its options: {', '.join(known) or 'none'}"
         )
     result = made(**options)
-    if not isinstance(result, Strategy):
-        raise TypeError(f"'{name}' ({made}) is no coreset.Strategy")
+    if not isinstance(result, kind):
+        raise TypeError(f"'{name}' ({made}) is no coreset.{kind.__name__}")
     return result

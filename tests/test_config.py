@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from coreset import Strategy
 from coreset.pipeline.operators import KINDS, flatten, kind
-from coreset.registry import load, names, strategy
+from coreset.registry import distiller, load, names, strategy
+from coreset.synthetic import Distiller
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -27,8 +28,9 @@ TARGETS = {name: cfg for name, cfg in FILES.items() if "_target_" in cfg}
 STRATEGIES = {
     name.split("/")[1]: cfg
     for name, cfg in TARGETS.items()
-    if name.startswith("strategy/") and cfg["_target_"].startswith("strategies.")
+    if name.startswith("strategy/") and name.count("/") == 1 and cfg["_target_"].startswith("strategies.")
 }  # by_name asks the registry, for strategies of other packages
+DISTILLERS = {name.split("/")[2]: cfg for name, cfg in TARGETS.items() if name.startswith("strategy/distill/")}
 
 # What the loops hand to a target besides what its file holds.
 PASSED = {
@@ -123,13 +125,29 @@ def test_strategies_and_entry_points_are_one_to_one():
         assert type(strategy(name)) is load(name)
 
 
+def test_distillers_and_entry_points_are_one_to_one():
+    entries = project()["project"]["entry-points"]["coreset.distillers"]
+    assert {n: cfg["_target_"] for n, cfg in DISTILLERS.items()} == {n: v.replace(":", ".") for n, v in entries.items()}
+    assert sorted(entries) == names("coreset.distillers"), "install the package again: pip install --no-deps -e ."
+    for name, cfg in DISTILLERS.items():
+        assert isinstance(instantiate(OmegaConf.to_container(cfg), _convert_="all"), Distiller)
+        assert distiller(name) == instantiate(OmegaConf.to_container(cfg), _convert_="all")
+        assert OmegaConf.to_container(composed("train", f"strategy=distill/{name}").strategy) == OmegaConf.to_container(
+            cfg
+        )
+
+
 def test_every_strategy_file_is_registered_or_holds_none():
-    registered = {load(name) for name in names()}
+    registered = {load(name) for name in names()} | {load(n, "coreset.distillers") for n in names("coreset.distillers")}
     for path in sorted((ROOT / "strategies").rglob("*.py")):
         assert path.name != "__init__.py", f"{path}: strategies is a namespace and has no __init__.py"
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         loaded = vars(__import__(module, fromlist=["*"]))
-        own = [v for v in loaded.values() if inspect.isclass(v) and issubclass(v, Strategy) and v.__module__ == module]
+        own = [
+            v
+            for v in loaded.values()
+            if inspect.isclass(v) and issubclass(v, Strategy | Distiller) and v.__module__ == module
+        ]
         left = [c.__name__ for c in own if not inspect.isabstract(c) and c not in registered and not c.__subclasses__()]
         assert not left, f"{path}: {left} have no name in pyproject.toml and conf/strategy"
 

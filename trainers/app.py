@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,29 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from coreset.app import conf_dir, fail
+from coreset.budget import budget_counts, per_class
 from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
 from coreset.plan import make_plan
 from coreset.record import RunFolder, difference, versions
 from coreset.store import Store, fingerprint, write_atomic
+from coreset.synthetic import Distiller
+from coreset.synthetic.dataset import smallest_labels
 from coreset.types import Strategy
 from trainers import loops
+from trainers.distilled import source_of
 from trainers.fit import Fitter
 from trainers.loggers import close, log_point
 from trainers.measure import dropouts
 from trainers.oracles import AwaitingLabels, HiddenLabels
 from trainers.sampling import Adaptive, EpochPlan
+from trainers.task import Classification
 
 RESULT_KEYS = (
     "mode",
     "strategy",
     "strategy_name",
     "budget",
+    "unit",
     "start",
     "seed",
     "data",
@@ -53,6 +59,20 @@ BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
 
 RANDOM = "strategies.baseline.random.Random"
+PER_CLASS: dict[str, Any] = {
+    name: {
+        "_target_": "strategies.combine.class_quota.ClassQuota",
+        "base": {"_target_": target},
+        "column": "labels",
+        "balance": "equal",
+        "cap": None,
+    }
+    for name, target in (
+        ("random", RANDOM),
+        ("herding", "strategies.coverage.herding.Herding"),
+        ("kcenter", "strategies.coverage.kcenter.KCenterGreedy"),
+    )
+}
 
 
 def run_dir(resume: str | None, pattern: str) -> str:
@@ -74,7 +94,7 @@ def make(config: Any) -> Any:
     return instantiate(config, _convert_="all")
 
 
-def label_of(choice: str, strategy: Strategy | EpochPlan) -> str:
+def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
     """Return a curve's name: the choice on the command line, with the parameters that are not the defaults.
 
     A sweep over a parameter then gives curves with names of their own.
@@ -83,14 +103,17 @@ def label_of(choice: str, strategy: Strategy | EpochPlan) -> str:
     for f in fields(strategy):  # type: ignore[arg-type]
         value = getattr(strategy, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if value != default and not isinstance(value, Strategy):
+        if value != default and not isinstance(value, Strategy | Distiller):
             changed.append(f"{f.name}={value}")
     return f"{choice}({', '.join(changed)})" if changed else choice
 
 
 def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """Return the name of a run's curve; of one whose examples change while training it says that it has all labels, whatever the budget."""
-    name = label_of(cfg["strategy"].get("name") or choices["strategy"], make(cfg["strategy"]))
+    """Return the name of a run's curve; of a distilled set, and where the examples change while training, it says that all labels are used, whatever the budget."""
+    strategy = make(cfg["strategy"])
+    name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
+    if isinstance(strategy, Distiller):
+        return f"{name}, all labels"
     if not cfg["sampling"]:
         return name
     plan = make(cfg["sampling"])
@@ -123,10 +146,10 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     """Return the job of one run after checking everything that can be known before training."""
     data = make(cfg["data"]) if data is None else data
     strategy, task = make(cfg["strategy"]), make(cfg["task"])
-    if not isinstance(strategy, Strategy):
+    if not isinstance(strategy, Strategy | Distiller):
         raise TypeError(f"strategy: expected a coreset.Strategy, got {type(strategy).__name__}")
     task.check(data)
-    strategy = task.wrap(strategy)
+    strategy = task.wrap(strategy) if isinstance(strategy, Strategy) else strategy
     columns = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in (cfg["columns"] or {}).items()}
     for name, column in columns.items():
         if len(column) != len(data.images):
@@ -136,9 +159,12 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
     dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES)  # those need a proxy trained before
+    budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), _image_bytes(strategy, data))
     plan = make_plan(
-        strategy, cfg["budget"], len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
+        strategy, budget, len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
     )
+    if isinstance(strategy, Distiller):
+        _check_distiller(cfg, strategy, data, plan.sizes)
     if (sampling or cfg["oracle"]) and not task.dynamics:
         raise ValueError(
             f"task={type(task).__name__.lower()}: sampling while training and label files are for classification; boxes and masks are handed over by coreset-select coco=..."
@@ -168,7 +194,31 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     )  # fmt: skip
 
 
-def _sampling(cfg: Mapping[str, Any], strategy: Strategy) -> EpochPlan | None:
+def _image_bytes(strategy: Strategy | Distiller, data: Any) -> int:
+    """Return what one image of the answer costs with its label: of the pool uint8 pixels, of a distilled set what its method stores."""
+    _, h, w, c = data.images.shape
+    if isinstance(strategy, Distiller):
+        return strategy.image_bytes((c, h, w), len(data.classes))
+    return int(h * w * c + smallest_labels(len(data.classes)).itemsize)
+
+
+def _check_distiller(cfg: Mapping[str, Any], method: Distiller, data: Any, sizes: Sequence[int]) -> None:
+    """Raise ValueError when a distillation cannot work with the rest of the configuration; warn when a budget is not worth it."""
+    name = type(method).__name__
+    if cfg["oracle"] or (data.labels < 0).any():
+        raise ValueError(
+            f"{name} reads the label of every example of the pool: label them all, or use a strategy that selects"
+        )
+    if not isinstance(make(cfg["task"]), Classification):
+        raise ValueError(f"{name} makes images with one label each: expected task=classification")
+    if make(cfg["fit"]).val_share:
+        raise ValueError("fit.val_share: a distilled set has no real example to hold out; set it to 0")
+    source = source_of(data, data.labels, teacher=lambda **_: None)
+    for ipc in per_class(sizes, len(data.classes)):
+        method.check(source, ipc)
+
+
+def _sampling(cfg: Mapping[str, Any], strategy: Strategy | Distiller) -> EpochPlan | None:
     """Return what chooses while training, or None; ValueError where it contradicts the mode or the strategy."""
     if not cfg["sampling"]:
         return None
@@ -179,6 +229,10 @@ def _sampling(cfg: Mapping[str, Any], strategy: Strategy) -> EpochPlan | None:
     if cfg["mode"] != "prune":
         raise ValueError(
             f"sampling: {name} changes the examples while training and needs the labels of the whole pool: use mode=prune"
+        )
+    if isinstance(strategy, Distiller):
+        raise ValueError(
+            f"sampling: {name} chooses among the pool's examples, {type(strategy).__name__} makes its own: use sampling=none"
         )
     if isinstance(plan, Adaptive):
         return replace(plan, strategy=strategy)
@@ -194,7 +248,8 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     from coreset.report.console import print_run
     from coreset.report.page import write_report
 
-    wrong = set(cfg["baseline"]) - {"random", "full"}
+    names = list(cfg["baseline"])
+    wrong = set(names) - {"random", "full"}
     if wrong:
         raise ValueError(f"baseline: expected random or full, got {', '.join(map(str, wrong))}")
     torch.set_num_threads(cfg["threads"] or torch.get_num_threads())
@@ -204,8 +259,11 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     job = build(cfg, folder, logger, data)
     _follow(job, console, str(cfg["strategy_name"]), logger)
     loops.write_gallery(job)
-    for name in cfg["baseline"]:
-        _baseline(cfg, name, folder, data, console)
+    made = isinstance(job.strategy, Distiller)
+    if made and "random" in names:
+        names += [name for name in PER_CLASS if name not in names]
+    for name in names:
+        _baseline(cfg, name, folder, data, console, made)
     _publish(cfg, folder)
     close(logger, job.folder.curve)
     print_run(folder, console)
@@ -235,8 +293,9 @@ def _follow(job: loops.Job, console: Console, name: str, logger: Any = None) -> 
             for point in job.folder.points[logged:]:
                 log_point(logger, point.labels, job.folder.metric, point.value)
             logged = job.folder.done
-            labels = job.plan.sizes[min(number, job.plan.rounds - 1)]
-            bar.update(task, completed=job.folder.done, what=f"{what}, {labels:,} labels" if what else "")
+            size = job.plan.sizes[min(number, job.plan.rounds - 1)]
+            unit = "images" if isinstance(job.strategy, Distiller) else "labels"
+            bar.update(task, completed=job.folder.done, what=f"{what}, {size:,} {unit}" if what else "")
 
         object.__setattr__(job, "progress", show)
         loops.run(job)
@@ -265,17 +324,23 @@ def _publish(cfg: Mapping[str, Any], folder: Path) -> None:
         write_atomic(target / name, (folder / name).read_bytes())
 
 
-def _baseline(cfg: Mapping[str, Any], name: str, folder: Path, data: Any, console: Console) -> None:
-    """Run `random` on the same budgets, or `full` (all labels, one training), beside the main run; take it from the store when another run has it."""
+def _baseline(
+    cfg: Mapping[str, Any], name: str, folder: Path, data: Any, console: Console, balanced: bool = False
+) -> None:
+    """Run `random` on the same budgets, or `full` (all labels, one training), beside the main run; take it from the store when another run has it.
+
+    balanced: as many examples of every class, as a distilled set has; `herding` and `kcenter` are there too.
+    """
     if cfg["strategy_name"] == name:
         return
-    changed: dict[str, Any] = {"strategy": {"_target_": RANDOM}, "strategy_name": name, "columns": None, "sampling": {}}
+    chosen = PER_CLASS[name] if balanced and name != "full" else {"_target_": RANDOM}
+    changed: dict[str, Any] = {"strategy": chosen, "strategy_name": name, "columns": None, "sampling": {}}
     if cfg["oracle"]:
         return  # labels cost somebody's time: no baseline asks for more of them
     if name == "full":
         if (data.labels < 0).any():
             return
-        changed |= {"mode": "prune", "budget": 1.0}
+        changed |= {"mode": "prune", "budget": 1.0, "unit": "images"}
     mine = {**cfg, **changed}
     target = folder / "baseline" / name
     stored = Path(cfg["store"]) / "curves" / _curve_key(mine, data.fingerprint)

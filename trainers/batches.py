@@ -13,22 +13,23 @@ from torch import Tensor
 Batch = dict[str, Tensor]
 
 
-def _gather(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
-    """Return images (B, H, W, C) as uint8; sorted reads where the pool is memory-mapped."""
+def _gather(images: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
+    """Return images (B, H, W, C), uint8 or, of a distilled set, float32 on the same scale; sorted reads where the pool is memory-mapped."""
     return torch.from_numpy(np.ascontiguousarray(images[rows]))
 
 
 class TrainStream:
     """All batches of one training: `steps` of them, epoch after epoch, in an order that depends on the seed alone.
 
-    A batch holds image (B, H, W, C) uint8, label, weight (mean 1 over the selection), index (position in the whole dataset), epoch, and the random shifts and flips
-    of its augmentation. Every example comes once an epoch; a last batch of one example joins the batch before it, since batch norm cannot use it.
+    A batch holds image (B, H, W, C) on the scale 0 .. 255, label (a number or probabilities), weight (mean 1 over the selection), index (position in the whole
+    dataset), epoch, and the random shifts and flips of its augmentation.
+    Every example comes once an epoch; a last batch of one example joins the batch before it, since batch norm cannot use it.
     """
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
+        images: NDArray[np.uint8] | NDArray[np.float32],
+        labels: NDArray[Any],
         indices: NDArray[np.int64],
         *,
         steps: int,

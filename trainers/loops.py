@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from coreset.budget import per_class
 from coreset.certificates import CHEAP, certificates
 from coreset.curve import Point
 from coreset.numerics.dynamics import DynamicsRecorder
@@ -25,7 +27,9 @@ from coreset.numerics.keyed import keyed_order
 from coreset.plan import Plan
 from coreset.record import RunFolder
 from coreset.store import Store, fingerprint, write_atomic
+from coreset.synthetic import Distiller, Synthetic
 from coreset.types import Oracle, Pool, Selection, Signals, Strategy
+from trainers.distilled import Room, distil_round, entry_of, pictures, plane
 from trainers.dynamics import RecordDynamics
 from trainers.features import ModelFeatures
 from trainers.fit import Fitted, Fitter, Recipe, peak_mb
@@ -39,7 +43,7 @@ class Job:
     """Everything one run needs, checked before anything trains."""
 
     plan: Plan
-    strategy: Strategy
+    strategy: Strategy | Distiller
     fitter: Fitter
     recipe: Recipe
     proxy: Recipe
@@ -71,6 +75,12 @@ class Job:
         """Names of all signals the strategy reads."""
         return self.plan.needs | self.plan.needs_selected
 
+    @property
+    def device(self) -> torch.device:
+        """Where models are measured and images are distilled."""
+        cuda = torch.cuda.is_available() and self.fitter.trainer.get("accelerator") != "cpu"
+        return torch.device("cuda" if cuda else "cpu")
+
     def rng(self, stream: int, number: int = 0) -> np.random.Generator:
         """Return the generator of one random stream."""
         return np.random.default_rng([self.seed, stream, number])
@@ -89,6 +99,9 @@ def prune(job: Job) -> None:
         if job.sampling is not None:
             _prune_while_training(job, number)
             continue
+        if isinstance(job.strategy, Distiller):
+            _distil(job, job.strategy, number)
+            continue
         if signals is None:
             job.progress(number, "measuring")
             begin = time.perf_counter()
@@ -105,6 +118,19 @@ def prune(job: Job) -> None:
         job.progress(number, "training")
         fitted = _fit(job, number, labels, chosen.indices, chosen.weights)
         _commit(job, number, chosen, fitted, seconds)
+
+
+def _distil(job: Job, method: Distiller, number: int) -> None:
+    """Make images out of the whole labelled pool at one budget, train on them and test."""
+    ipc = per_class([job.plan.sizes[number]], len(job.fitter.data.classes))[0]
+    labels = job.oracle.label(np.arange(len(job.fitter.data.images)))
+    room = Room(
+        job.fitter, job.recipe, job.proxy, job.store, job.seed, job.model_key, job.device, labels, job.folder.round(number),
+        partial(job.progress, number),
+    )  # fmt: skip
+    # the same stream at every budget: a point does not depend on which others there are
+    made, fitted, seconds = distil_round(room, method, ipc, job.rng(STRATEGY), (job.seed, TRAINING, number))
+    _commit(job, number, made, fitted, seconds, {**made.budget, "labels_used": len(labels)})
 
 
 def _prune_while_training(job: Job, number: int) -> None:
@@ -149,6 +175,7 @@ def _prune_while_training(job: Job, number: int) -> None:
 
 def active(job: Job) -> None:
     """Begin with a random start set, then label what the strategy chooses by the model of the round before."""
+    assert isinstance(job.strategy, Strategy), "a distiller has no active mode"
     data = job.fitter.data
     size = len(data.images)
     taken = np.array([i for entry in job.folder.ledger for i in entry["indices"]], np.int64)
@@ -221,7 +248,7 @@ def _fit(
 def _commit(
     job: Job,
     number: int,
-    chosen: Selection,
+    chosen: Selection | Synthetic,
     fitted: Fitted,
     seconds: dict[str, float],
     extra: dict[str, Any] | None = None,
@@ -233,14 +260,10 @@ def _commit(
     part = checkpoint.with_suffix(".part")
     torch.save(state, part)
     part.replace(checkpoint)
-    known = job.oracle.label(chosen.indices)
     entry = {
         "round": number,
         "labels": labels,
-        "ids": (data.ids[chosen.indices] if chosen.ids is None else chosen.ids).tolist(),
-        "indices": chosen.indices.tolist(),
-        "scores": None if chosen.scores is None else [round(float(s), 6) for s in chosen.scores],
-        "class_histogram": np.bincount(known, minlength=len(data.classes)).tolist(),
+        **(entry_of(chosen, len(data.images)) if isinstance(chosen, Synthetic) else _picked(job, chosen)),
         "accuracy": fitted.accuracy,
         "val_accuracy": fitted.val_accuracy,
         "seconds": {name: round(value, 3) for name, value in {**seconds, **fitted.seconds}.items()},
@@ -250,11 +273,21 @@ def _commit(
     job.folder.commit(entry, Point(labels, labels / len(data.images), fitted.accuracy, number, extra or {}))
 
 
+def _picked(job: Job, chosen: Selection) -> dict[str, Any]:
+    """Return what the ledger keeps of a selection."""
+    data = job.fitter.data
+    known = job.oracle.label(chosen.indices)
+    return {
+        "ids": (data.ids[chosen.indices] if chosen.ids is None else chosen.ids).tolist(),
+        "indices": chosen.indices.tolist(),
+        "scores": None if chosen.scores is None else [round(float(s), 6) for s in chosen.scores],
+        "class_histogram": np.bincount(known, minlength=len(data.classes)).tolist(),
+    }
+
+
 def _last_model(job: Job) -> tuple[nn.Module | None, torch.device]:
     """Return the model of the last complete round from its checkpoint."""
-    device = torch.device(
-        "cuda" if torch.cuda.is_available() and job.fitter.trainer.get("accelerator") != "cpu" else "cpu"
-    )
+    device = job.device
     if not job.folder.done:
         return None, device
     model = job.fitter.new_model()
@@ -339,12 +372,16 @@ def _fill(values: NDArray[Any], out: NDArray[Any]) -> None:
 
 def write_gallery(job: Job, thumbs: int = 256, points: int = 3000) -> None:
     """Write `gallery.npz` for the report: the first choices as pictures and a plane through the last model's features; nothing when it is there."""
-    import io
-
     data, ledger = job.fitter.data, job.folder.ledger
     path = job.folder.path / "gallery.npz"
     model, device = _last_model(job)
     if path.exists() or model is None:
+        return
+    if isinstance(job.strategy, Distiller):
+        found = pictures(
+            job.fitter, model, device, job.folder, job.oracle.label(np.arange(len(data.images))), thumbs, points
+        )
+        _write_npz(path, found)
         return
     entries = ledger[-1:] if job.plan.mode == "prune" else ledger
     index = np.array([i for e in entries for i in e["indices"]], np.int64)
@@ -358,11 +395,7 @@ def write_gallery(job: Job, thumbs: int = 256, points: int = 3000) -> None:
     sample = keyed_order(np.random.default_rng(0), data.ids)[:points]
     rows = np.unique(np.concatenate([sample, index[: points // 3]]))
     found = job.fitter.task.measure(model, data, rows, ["features"], device=device, members=0, seed=0, bf16=False)
-    x = found["features"].astype(np.float64)
-    x -= x.mean(axis=0)
-    _, _, axes = np.linalg.svd(x[:: max(1, len(x) // 2000)], full_matrices=False)
-    axes = axes[:2] * np.sign(axes[:2][np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]
-    flat = x @ axes.T
+    flat = plane(found["features"])
     chosen = np.full(len(data.images), -1)
     chosen[index] = when
     known = np.full(len(data.images), -1, np.int64)
@@ -370,11 +403,17 @@ def write_gallery(job: Job, thumbs: int = 256, points: int = 3000) -> None:
     pool = data.labels if (data.labels >= 0).any() else known
     first = index[:thumbs]
     classes = len(data.classes)
+    _write_npz(path, {
+        "thumbs": data.images[first], "thumb_labels": known[first], "thumb_scores": scores[:thumbs], "thumb_round": when[:thumbs],
+        "thumb_ids": data.ids[first].astype(str), "map_xy": flat, "map_label": pool[rows], "map_chosen": chosen[rows],
+        "classes": np.array(data.classes), "pool_counts": np.bincount(pool[pool >= 0], minlength=classes),
+        "chosen_counts": np.bincount(known[index], minlength=classes),
+    })  # fmt: skip
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    import io
+
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, thumbs=data.images[first], thumb_labels=known[first], thumb_scores=scores[:thumbs], thumb_round=when[:thumbs],
-        thumb_ids=data.ids[first].astype(str), map_xy=flat.astype(np.float32), map_label=pool[rows], map_chosen=chosen[rows],
-        classes=np.array(data.classes), pool_counts=np.bincount(pool[pool >= 0], minlength=classes),
-        chosen_counts=np.bincount(known[index], minlength=classes),
-    )  # fmt: skip
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take the keywords for its own
     write_atomic(path, buffer.getvalue())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import coreset
-from coreset.budget import budget_size, budget_sizes
+from coreset.budget import budget_counts, budget_size, budget_sizes, per_class
 
 
 @settings(max_examples=25, deadline=None)
@@ -75,3 +75,37 @@ def test_lists():
         budget_sizes([0.1, 0.1], 10)
     with pytest.raises(ValueError, match="start: expected a count"):
         budget_sizes(0, 10, "start")
+
+
+@pytest.mark.parametrize(
+    ("budget", "unit", "counts"),
+    [
+        ([1, 10], "ipc", [10, 100]),
+        (3, "ipc", [30]),
+        ([20, 0.5], "images", [20, 0.5]),
+        ([7850, 15_699, 15_700], "bytes", [10, 10, 20]),
+    ],
+)
+def test_a_budget_per_class_in_images_or_bytes(budget, unit, counts):
+    assert budget_counts(budget, unit, 10, 785) == counts
+
+
+@pytest.mark.parametrize(
+    ("budget", "unit", "words"),
+    [
+        ([7849], "bytes", "7849 bytes do not pay for one image of each of 10 classes at 785 bytes: 7850"),
+        ([0], "ipc", "whole numbers"),
+        ([1.5], "ipc", "whole numbers"),
+        (True, "bytes", "whole numbers"),
+        ([1], "pixels", "unit: expected images, ipc or bytes"),
+    ],
+)
+def test_a_budget_that_says_nothing_is_refused(budget, unit, words):
+    with pytest.raises(ValueError, match=words):
+        budget_counts(budget, unit, 10, 785)
+
+
+def test_images_that_are_no_whole_number_per_class():
+    assert per_class([10, 30], 10) == [1, 3]
+    with pytest.raises(ValueError, match=r"25 images are no whole number for each of 10 classes.*ipc"):
+        per_class([10, 25], 10)

@@ -1,0 +1,196 @@
+"""Synthetic: a few made images with labels that stand for a whole pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPACES = ("normalised", "pixels")
+KINDS = ("hard", "probs", "logits")
+
+
+def smallest_labels(classes: int) -> np.dtype[Any]:
+    """Return the smallest unsigned type that holds the labels 0 .. classes - 1: what a hard label costs.
+
+    >>> smallest_labels(10).itemsize, smallest_labels(1000).itemsize
+    (1, 2)
+    """
+    return np.min_scalar_type(classes - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Synthetic:
+    """A distilled set: M stored images, M labels, and all it takes to train on them.
+
+    images (M, C, S, S) float32, float16 or uint8. labels: (M,) whole numbers (kind `hard`), or (M, classes) floats: `probs`, taken at `temperature`, or `logits`,
+    which are divided by it. classes: names in label order. mean, std: per channel, of pixels / 255. space: `normalised` = (pixel / 255 - mean) / std, or
+    `pixels` = 0 .. 255. decode: every stored image is a mosaic of decode x decode training images, which share its label. info: who made it of what.
+    Raises ValueError or TypeError naming the field that is wrong.
+
+    >>> made = Synthetic(np.zeros((2, 1, 4, 4), np.float32), np.array([0, 1]), ("cat", "dog"), (0.5,), (0.25,), decode=2)
+    >>> made.pixels().shape, made.targets().tolist()
+    ((8, 4, 4, 1), [0, 0, 0, 0, 1, 1, 1, 1])
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    space: str = "normalised"
+    decode: int = 1
+    kind: str = "hard"
+    temperature: float = 1.0
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        classes = tuple(str(c) for c in self.classes)
+        if images.ndim != 4 or not len(images) or images.shape[2] != images.shape[3]:
+            raise ValueError(f"images: expected square images (M, C, S, S), got shape {images.shape}")
+        if images.dtype.name not in ("float32", "float16", "uint8"):
+            raise TypeError(f"images: expected float32, float16 or uint8, got {images.dtype}")
+        if self.space not in SPACES or self.kind not in KINDS:
+            raise ValueError(
+                f"expected space {' or '.join(SPACES)} and kind {', '.join(KINDS)}, got {self.space!r} and {self.kind!r}"
+            )
+        if images.dtype == np.uint8 and self.space != "pixels":
+            raise ValueError("images: uint8 holds pixels, expected space='pixels'")
+        if not np.isfinite(images).all():
+            raise ValueError("images: some are NaN or infinite")
+        if len(self.mean) != images.shape[1] or len(self.std) != images.shape[1] or min(self.std) <= 0:
+            raise ValueError(f"mean, std: expected {images.shape[1]} of each, std above 0, got {self.mean}, {self.std}")
+        if not isinstance(self.decode, int) or not 1 <= self.decode <= images.shape[2]:
+            raise ValueError(f"decode: expected 1 to {images.shape[2]} (the side of an image), got {self.decode}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: expected more than 0, got {self.temperature}")
+        labels = _checked(labels, self.kind, len(images), classes)
+        mean, std = tuple(map(float, self.mean)), tuple(map(float, self.std))
+        for name, value in (("images", images), ("labels", labels), ("classes", classes), ("mean", mean), ("std", std)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def hard(self) -> NDArray[np.int64]:
+        """The label of every stored image, (M,): the largest of a soft one, ties to the lowest class."""
+        return self.labels if self.kind == "hard" else self.labels.argmax(axis=1).astype(np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Stored images per class, (classes,)."""
+        return np.bincount(self.hard, minlength=len(self.classes)).astype(np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of images and labels as they are saved; a hard label takes the smallest unsigned type."""
+        labels = len(self) * smallest_labels(len(self.classes)).itemsize if self.kind == "hard" else self.labels.nbytes
+        return int(self.images.nbytes + labels)
+
+    @property
+    def budget(self) -> dict[str, float | int]:
+        """The three ways to say how large it is: images per class (mean), images, bytes; and how many images it trains on."""
+        per_class = len(self) / len(self.classes)
+        return {
+            "ipc": int(per_class) if per_class == int(per_class) else per_class,
+            "images": len(self),
+            "bytes": self.nbytes,
+            "trained_images": len(self) * self.decode**2,
+        }
+
+    def normalised(self) -> NDArray[np.float32]:
+        """Return what a network trains on: decoded, normalised images (M decode^2, C, S, S)."""
+        import torch
+
+        from coreset.numerics.decode import decode
+
+        x: NDArray[Any] = self.images.astype(np.float32)
+        if self.space == "pixels":
+            x = (x / np.float32(255) - _channels(self.mean)) / _channels(self.std)
+        return decode(torch.from_numpy(x), self.decode).numpy()
+
+    def pixels(self) -> NDArray[np.float32]:
+        """Return the decoded images (M decode^2, S, S, C) on the scale 0 .. 255; made images may lie outside it and are not cut."""
+        x = (self.normalised() * _channels(self.std) + _channels(self.mean)) * 255
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32)
+
+    def targets(self) -> NDArray[Any]:
+        """Return the label of every decoded image: (M decode^2,) int64, or (M decode^2, classes) float32 probabilities at `temperature`."""
+        labels = self.labels
+        if self.kind == "logits":
+            z = labels.astype(np.float64) / self.temperature
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            labels = e / e.sum(axis=1, keepdims=True)
+        labels = labels if self.kind == "hard" else labels.astype(np.float32)
+        return np.repeat(labels, self.decode**2, axis=0)
+
+    def with_labels(self, labels: NDArray[Any], kind: str, temperature: float = 1.0, **info: Any) -> Synthetic:
+        """Return the same images with other labels; `info` is added to what is known of it."""
+        return replace(self, labels=labels, kind=kind, temperature=temperature, info={**self.info, **info})
+
+    def with_info(self, **info: Any) -> Synthetic:
+        """Return the same set with more said about it."""
+        return replace(self, info={**self.info, **info})
+
+    def of(self, dataset: Any = None) -> Any:
+        """Return a map-style dataset of (image (C, S, S) float32, normalised; label), to train on in place of `dataset`.
+
+        Raises ValueError when `dataset` has images of another shape or its `classes` are others, or in another order.
+        """
+        from coreset.synthetic.items import Items, check_against
+
+        if dataset is not None:
+            check_against(self, dataset)
+        return Items(self.normalised(), self.targets())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `images.safetensors`, `labels.safetensors` and, last, `manifest.json` into a folder; return it."""
+        from coreset.synthetic.folder import write_folder
+
+        return write_folder(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Synthetic:
+        """Read what `save` wrote. Raises ValueError for another format version or a folder that is not whole, FileNotFoundError for none."""
+        from coreset.synthetic.folder import read_folder
+
+        return read_folder(folder)
+
+    def export(self, folder: str | Path) -> Path:
+        """Write the decoded images as PNG, cut to 0 .. 255, one folder a class, numbered so that their order by name is the label order; return the folder."""
+        from coreset.synthetic.folder import write_images
+
+        return write_images(self, folder)
+
+
+def _channels(values: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
+
+
+def _checked(labels: NDArray[Any], kind: str, images: int, classes: tuple[str, ...]) -> NDArray[Any]:
+    """Return labels as int64 or as floats, after checking shape and range."""
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"classes: expected at least two different names, got {list(classes)}")
+    if kind == "hard":
+        if labels.shape != (images,) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels: expected {images} whole numbers, one per image, got {labels.dtype} of shape {labels.shape}"
+            )
+        if labels.min() < 0 or labels.max() >= len(classes):
+            raise ValueError(f"labels: expected 0 .. {len(classes) - 1}, got {labels.min()} .. {labels.max()}")
+        return labels.astype(np.int64)
+    if labels.shape != (images, len(classes)) or labels.dtype.kind != "f":
+        raise ValueError(
+            f"labels: expected floats of shape ({images}, {len(classes)}), got {labels.dtype} of shape {labels.shape}"
+        )
+    if not np.isfinite(labels).all():
+        raise ValueError("labels: some are NaN or infinite")
+    if kind == "probs" and ((labels < 0).any() or (np.abs(labels.sum(axis=1, dtype=np.float64) - 1) > 1e-2).any()):
+        raise ValueError("labels: expected probabilities, non-negative and summing to 1; logits are kind='logits'")
+    return labels if labels.dtype.name in ("float16", "float32") else labels.astype(np.float32)
