@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset.numerics.compiled import compiled
-from coreset.numerics.tensors import as_float
+from coreset.numerics.tensors import as_float, products
 
 Float = NDArray[np.floating[Any]]
 
@@ -93,7 +93,7 @@ def float32_products(a: Tensor, b: Tensor) -> Tensor:
     Raises ValueError on a GPU where TensorFloat-32 is switched on, because the error bounds would not hold.
     """
     if a.device.type == "cpu":
-        return torch.from_numpy(a.numpy() @ b.numpy().T)
+        return products(a, b)
     probe = torch.full((16, 16), 1 + 2.0**-12, device=a.device) * torch.eye(16, device=a.device)
     if float((probe @ torch.eye(16, device=a.device))[0, 0]) == 1:
         raise ValueError(

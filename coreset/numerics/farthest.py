@@ -26,8 +26,9 @@ from coreset.numerics.distances import Float, Frame, exact_rows, float32_product
 from coreset.numerics.tensors import top_k
 
 Whole = NDArray[np.int64]
-_SHORT_LIST = 2048
+_SHORT_LIST = 512
 _ROWS = 4096
+_MANY = 4  # open comparisons of a row from which on one that lowers the bar pays
 _WORTH = 1e10  # multiplications from which on it pays to ask which product is faster
 _STORED = 2.0**-8  # relative error of a bfloat16 result, twice that of rounding to nearest
 
@@ -51,31 +52,30 @@ def _fold(
     for i in range(len(rows)):
         if nearest[i] < 0:  # taken
             continue
+        span = length[i] + longest
+        own = length[i] * length[i] - 2 * summing * length[i] * longest - 1e-6 * span * span
+        reach = np.sqrt(nearest[i] * unit) + rest[i] + center_rest
+        cut = np.float32((own - reach * reach) / 2)
         if short:
             for j in range(count):
                 bits[j] = np.uint32(narrow[i, j]) << np.uint32(16)
         else:
             for j in range(count):
                 value[j] = product[i, j]
-        best = np.float32(-np.inf)
+        near = np.int32(0)  # counted, because that goes in vector registers and a maximum does not
         for j in range(count):
             g = value[j]
             value[j] = g + stored * abs(g) - half[j]
-            best = max(best, value[j])
-        span = length[i] + longest
-        own = length[i] * length[i] - 2 * summing * length[i] * longest - 1e-6 * span * span
-        reach = np.sqrt(nearest[i] * unit) + rest[i] + center_rest
-        cut = np.float32((own - reach * reach) / 2)
-        if best <= cut:
+            near += np.int32(value[j] > cut)
+        if near == 0:
             continue
         row = x[rows[i]]
-        for j in range(count):  # the most promising first: it lowers the bar for the others
-            if value[j] == best:
-                nearest[i] = min(nearest[i], square_distance(row, x[centers[j]]))
-                value[j] = -np.inf
-                break
-        reach = np.sqrt(nearest[i] * unit) + rest[i] + center_rest
-        cut = np.float32((own - reach * reach) / 2)
+        if near > _MANY:  # the most promising first: it lowers the bar for the others
+            j = value.argmax()
+            nearest[i] = min(nearest[i], square_distance(row, x[centers[j]]))
+            value[j] = -np.inf
+            reach = np.sqrt(nearest[i] * unit) + rest[i] + center_rest
+            cut = np.float32((own - reach * reach) / 2)
         for j in range(count):
             if value[j] > cut:
                 d = square_distance(row, x[centers[j]])

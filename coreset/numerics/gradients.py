@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.tensors import as_float, as_tensor, rows
+from coreset.numerics.tensors import as_float, as_tensor, products, rows
 from coreset.types import Indices, Signals
 
 _CLOSE = 1e-3  # below this share of the two squared norms a float32 distance is mostly rounding: taken again in float64
@@ -74,8 +74,8 @@ class LastLayerGradients:
 
     def inner(self, other: LastLayerGradients) -> Tensor:
         """Return <g_i, g_j>, (n, m), in the precision of the factors."""
-        feature = self.features @ other.features.T
-        return (feature.add_(1) if self.bias else feature).mul_(self.residual @ other.residual.T)
+        feature = products(self.features, other.features)
+        return (feature.add_(1) if self.bias else feature).mul_(products(self.residual, other.residual))
 
     def squared_distances(self, other: LastLayerGradients) -> Tensor:
         """Return ||g_i - g_j||², (n, m): zero for equal gradients, and from float64 where float32 would be mostly rounding."""

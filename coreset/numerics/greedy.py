@@ -46,6 +46,10 @@ class SetFunction(ABC):
     def add(self, item: int) -> None:
         """Put `item` into S."""
 
+    def exact(self, k: int, items: Items) -> Greedy | None:
+        """Return what `naive` returns, S then holding it, where the function has a faster way than being asked for gains; else None."""
+        return None
+
     def copy(self) -> Self:
         """Return a function with a state of its own; what never changes (similarities, features) is shared."""
         other = copy.copy(self)
@@ -60,11 +64,12 @@ class SetFunction(ABC):
 
 
 class Greedy(NamedTuple):
-    """Items in the order taken, the gain of each when it was taken, and how many gains were computed."""
+    """Items in the order taken, the gain of each when it was taken, how many gains were computed, and a number that the gain of each item (size,) is not above."""
 
     picks: Items
     gains: Values
     evaluations: int
+    bounds: Values | None = None
 
 
 def _best(items: Items, gains: Values) -> int:
@@ -166,16 +171,21 @@ def _renew(bound: Values, slots: Items, fresh: Values, best: int) -> int:
     return best
 
 
+def check_submodular(function: SetFunction) -> None:
+    """Raise ValueError when the function is not submodular: an old gain is then no bound."""
+    if not function.submodular:
+        raise ValueError(
+            "optimizer: lazy evaluation needs a submodular function, and this one is not; use naive or stochastic"
+        )
+
+
 def lazy(function: SetFunction, k: int, items: Items) -> Greedy:
     """Return what `naive` returns, computing a gain again only while its last value could still win.
 
     Candidates come off a heap of old gains, first a few and then more at a time, until the best fresh gain is at least the next old one. Raises
     ValueError when the function is not submodular, because an old gain is then no bound.
     """
-    if not function.submodular:
-        raise ValueError(
-            "optimizer: lazy evaluation needs a submodular function, and this one is not; use naive or stochastic"
-        )
+    check_submodular(function)
     items = np.sort(items)  # slots in order of position, so that ties go to the lowest
     bound = function.gains(items)
     heap = np.arange(len(items))
@@ -203,7 +213,9 @@ def lazy(function: SetFunction, k: int, items: Items) -> Greedy:
         width = max(2, min(64, taken // 4))  # the next pick will need about as many
         picks[t], gains[t] = items[best], bound[best]
         function.add(int(items[best]))
-    return Greedy(picks, gains, evaluations)
+    bounds = np.full(function.size, np.inf)
+    bounds[items] = bound
+    return Greedy(picks, gains, evaluations, bounds)
 
 
 @compiled
@@ -313,10 +325,10 @@ def maximize(
     parts: int = 4,
 ) -> Greedy:
     """Return `k` of `items` by the optimiser of that name; `function` then holds them. Raises ValueError for an unknown name."""
-    if optimizer == "naive":
-        return naive(function, k, items)
-    if optimizer == "lazy":
-        return lazy(function, k, items)
+    if optimizer in ("naive", "lazy"):
+        if optimizer == "lazy":
+            check_submodular(function)
+        return function.exact(k, items) or (naive if optimizer == "naive" else lazy)(function, k, items)
     if optimizer in ("stochastic", "lazier_than_lazy"):
         return stochastic(function, k, items, ids, rng, epsilon, optimizer == "lazier_than_lazy")
     if optimizer == "greedi":
@@ -324,15 +336,24 @@ def maximize(
     raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
 
 
-def upper_bound(function: SetFunction, k: int, items: Items) -> float:
+def upper_bound(function: SetFunction, k: int, items: Items, bounds: Values | None = None) -> float:
     """Return a number that no `k` of `items` beside what was there at the start can exceed: f(S) plus the `k` largest gains left.
 
-    items: those that are not in S. For monotone submodular functions, whatever S is; f(S) / bound certifies how close S is to the best.
+    items: those that are not in S. bounds (size,): numbers that their gains are known not to exceed, which saves computing most of them. For monotone
+    submodular functions, whatever S is; f(S) / bound certifies how close S is to the best.
     """
     if not len(items):
         return float(function.value)
-    gains = function.gains(items)
-    return float(function.value + np.maximum(gains[top_k(gains, min(k, len(gains)))], 0).sum())
+    k = min(k, len(items))
+    if bounds is None:
+        gains = function.gains(items)
+    else:
+        items = items[np.argsort(-bounds[items], kind="stable")]
+        gains, done = np.full(len(items), -np.inf), 0
+        while done < len(items) and (done < k or bounds[items[done]] > np.partition(gains[:done], done - k)[done - k]):
+            part = slice(done, done + max(k - done, 64))
+            gains[part], done = function.gains(items[part]), min(part.stop, len(items))
+    return float(function.value + np.maximum(gains[top_k(gains, k)], 0).sum())
 
 
 class Knapsack(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.compiled import compiled
+from coreset.numerics.compiled import compiled, largest
 from coreset.numerics.distances import Float, Frame, error_unit, exact_rows, float32_products, square_distance
 from coreset.numerics.keyed import keyed_order
 
@@ -41,14 +41,14 @@ def _nearest_center(
     product: Float, half: Float, slack: Float, x: Float, centers: Float, labels: NDArray[np.int64], squares: Float
 ) -> None:
     """Label a block of rows. product holds <x, c>, half |c|^2 / 2, slack the error of their difference per row."""
+    score = np.empty(product.shape[1], np.float32)
     for i in range(product.shape[0]):
-        best = np.float32(-np.inf)
         for j in range(product.shape[1]):
-            best = max(best, product[i, j] - half[j])
-        cut = best - 2 * slack[i]
+            score[j] = product[i, j] - half[j]
+        cut = largest(score) - 2 * slack[i]
         squares[i] = np.inf
         for j in range(product.shape[1]):
-            if product[i, j] - half[j] >= cut:
+            if score[j] >= cut:
                 d = square_distance(x[i], centers[j])
                 if d < squares[i]:
                     squares[i], labels[i] = d, j

@@ -48,10 +48,10 @@ def _nearest(
         cut = np.float32(-np.inf)  # <q, x> - |x|^2 / 2 below this: certainly farther than the k-th
         for start in range(0, len(lx), 64):
             stop = min(start + 64, len(lx))
-            best = np.float32(-np.inf)
-            for j in range(start, stop):  # one vector loop tells most chunks away
-                best = max(best, product[i, j] - half[j])
-            if best < cut:
+            near = np.int32(0)  # counted in vector registers, which a maximum would not be: most chunks are told away
+            for j in range(start, stop):
+                near += np.int32(product[i, j] - half[j] >= cut)
+            if near == 0:
                 continue
             for j in range(start, stop):
                 if product[i, j] - half[j] < cut or group_q[i] == group_x[j]:

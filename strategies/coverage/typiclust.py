@@ -13,11 +13,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.numerics.compiled import compiled
+from coreset.numerics.distances import Float, exact_rows, square_distance
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.neighbours import knn
 from coreset.numerics.tensors import as_float, rows
 
 VARIANTS = ("paper", "released_code")
+_SMALL = 256  # rows whose pairs are measured one by one: a product would take longer to set up
+
+
+@compiled
+def _nearest(x: Float, k: int, out: Float) -> None:
+    """Fill out (n, k) with the squared distances to the k nearest other rows, ascending, from all pairs."""
+    square = np.empty((len(x), len(x)))
+    for i in range(len(x)):
+        square[i, i] = np.inf
+        for j in range(i):
+            square[i, j] = square[j, i] = square_distance(x[i], x[j])
+    for i in range(len(x)):
+        out[i] = np.sort(square[i])[:k]
 
 
 def typicality(x: Tensor, neighbours: int = 20, squared: bool = False) -> Tensor:
@@ -30,7 +45,13 @@ def typicality(x: Tensor, neighbours: int = 20, squared: bool = False) -> Tensor
     """
     if len(x) == 1:
         return torch.full((1,), torch.inf, dtype=torch.float64, device=x.device)
-    distance = knn(x, max(1, min(neighbours, len(x) // 2)))[0]
+    count = max(1, min(neighbours, len(x) // 2))
+    if x.device.type == "cpu" and len(x) <= _SMALL:
+        square = np.empty((len(x), count))
+        _nearest(exact_rows(x), count, square)
+        distance = torch.from_numpy(np.sqrt(square))
+    else:
+        distance = knn(x, count)[0]
     return 1 / (distance.square() if squared else distance).mean(dim=1)
 
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.gradients import LastLayerGradients, known_labels, last_layer_gradients, matching_error
-from coreset.numerics.nonnegative import NonNegative
+from coreset.numerics.least_squares import LeastSquares
 from strategies.gradient.per_class import per_class
 
 Float = NDArray[np.floating]
 
+VARIANTS = ("nonnegative", "released_code")
 _COLUMNS = (
     2**28
 )  # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at every pick
@@ -40,14 +41,14 @@ def _products(residual: Float, features: Float, s: int, bias: float, out: Float)
 
 
 def matching_pursuit(
-    g: LastLayerGradients, k: int, ridge: float = 0.0
+    g: LastLayerGradients, k: int, ridge: float = 0.0, variant: str = "nonnegative"
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return `k` rows in the order found and their weights w >= 0, which minimise ||Σ w_j g_j - Σ g_i||² + λ ||w||² over the rows found.
 
     λ = ridge times the mean squared gradient norm, so that scaling the gradients changes nothing. Each pick is the row with the largest product
-    with what is left (ties to the lowest), then all weights are fitted again. Where nothing points along what is left any more, picks go on in that
-    order with weight 0; gradients that are all zero get equal weights that sum to n. Products are screened in the precision of the factors and
-    decided in float64.
+    with what is left (ties to the lowest), then all weights are fitted again: to w >= 0, or, `released_code`, freely until the last is found. Where
+    nothing points along what is left any more, picks go on in that order with weight 0; gradients that are all zero get equal weights that sum to n.
+    Products are screened in the precision of the factors and decided in float64.
 
     >>> g = LastLayerGradients(torch.tensor([[1.0], [1.0], [-0.5]]), torch.ones(3, 1), bias=False)
     >>> matching_pursuit(g, 2)
@@ -56,7 +57,7 @@ def matching_pursuit(
     n = len(g)
     target = g.total()
     norms = g.squared_norms.cpu().numpy()
-    problem = NonNegative(k, ridge * float(norms.mean()))
+    problem = LeastSquares(k, ridge * float(norms.mean()), variant == "nonnegative")
     begin = g.along(target).double().cpu().numpy()
     unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))
     length = float(target.norm())
@@ -66,20 +67,19 @@ def matching_pursuit(
     r, h = target.new_empty(k, g.residual.shape[1]), target.new_empty(k, g.features.shape[1])
     taken = np.zeros(n, bool)
     picks = np.empty(k, np.int64)
-    left = target
     for t in range(k):
         w = problem.weights
-        if stored:
-            score = begin - (w.astype(columns.dtype) @ columns[:t] if t else 0.0)
+        if stored and t:
+            score = begin - w.astype(columns.dtype) @ columns[:t]
+        elif stored:
+            score = begin.copy()
         else:
-            left = target - _sum(r[:t], h[:t], w, g.bias)
-            score = g.along(left).double().cpu().numpy()
+            score = g.along(target - _sum(r[:t], h[:t], w, g.bias)).double().cpu().numpy()
         score[taken] = -np.inf
-        slack = unit * (length + float(w @ np.sqrt(norms[picks[:t]])))
+        slack = unit * (length + float(np.abs(w) @ np.sqrt(norms[picks[:t]])))
         near = np.flatnonzero(score >= score.max() - slack)
         if len(near) > 1:
-            if stored:
-                left = target - _sum(r[:t], h[:t], w, g.bias)
+            left = target - _sum(r[:t], h[:t], w, g.bias)
             near = near[[int(np.argmax(g.at(near).double().along(left).cpu().numpy()))]]
         s = picks[t] = int(near[0])
         taken[s] = True
@@ -92,7 +92,7 @@ def matching_pursuit(
                 _products(plain[0], plain[1], s, float(g.bias), columns[t])
             else:
                 columns[t] = g.inner(g.at(np.array([s])))[:, 0].cpu().numpy()
-    weights = problem.weights.copy()
+    weights = problem.nonnegative()
     return picks, weights if weights.sum() > 0 else np.full(k, n / k)
 
 
@@ -106,9 +106,10 @@ class GradMatch(Strategy):
     """Match the full last-layer gradient by a weighted choice.
 
     per_class: match each class by itself with its share of the budget (default), or all at once. ridge: λ relative to the mean squared gradient
-    norm. bias: count the bias in the gradient. Needs the candidates' labels; examples already selected play no part. Weights fit the sum of
-    gradients, so they add up to about the number of candidates; choices that cannot help have weight 0. info: `matching_error` of the whole,
-    `unused` choices of weight 0.
+    norm. bias: count the bias in the gradient. variant: `nonnegative` fits weights of at least zero after every pick (the paper's problem),
+    `released_code` fits them freely until all picks are found and to at least zero at last (CORDS, DeepCore). Needs the candidates' labels;
+    examples already selected play no part. Weights fit the sum of gradients, so they add up to about the number of candidates; choices that cannot
+    help have weight 0. info: `matching_error` of the whole, `unused` choices of weight 0.
 
     >>> from coreset import select
     >>> chosen = select("gradmatch", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int), options={"ridge": 0.0})
@@ -119,11 +120,14 @@ class GradMatch(Strategy):
     per_class: bool = True
     ridge: float = 0.01
     bias: bool = True
+    variant: str = "nonnegative"
 
     needs = frozenset({"features", "labels", "probs"})
     greedy = False
 
     def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
         if not self.ridge >= 0:
             raise ValueError(f"ridge: expected a number of at least 0, got {self.ridge}")
 
@@ -133,8 +137,12 @@ class GradMatch(Strategy):
         labels = known_labels(signals, pool.candidates, g.residual.shape[1]).cpu().numpy()
 
         def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            return matching_pursuit(g if len(rows) == len(g) else g.at(rows), share, self.ridge)
+            return matching_pursuit(g if len(rows) == len(g) else g.at(rows), share, self.ridge, self.variant)
 
         picks, weights = per_class(labels, k, self.per_class, solve)
-        info = {"matching_error": matching_error(g, picks, weights), "unused": int((weights == 0).sum())}
+        info = {
+            "variant": self.variant,
+            "matching_error": matching_error(g, picks, weights),
+            "unused": int((weights == 0).sum()),
+        }
         return Selection(pool.candidates[picks], weights, info=info)

@@ -116,7 +116,7 @@ class Submodular(Strategy):
             "variant": function.variant,
         }
         if function.submodular and function.monotone:
-            info["bound"] = upper_bound(function, k, np.setdiff1d(items, found.picks))
+            info["bound"] = upper_bound(function, k, np.setdiff1d(items, found.picks), found.bounds)
             info["ratio"] = _ratio(function.value, info["bound"])
         return found._replace(picks=ground[found.picks]), info
 

@@ -24,14 +24,20 @@ from strategies.submodular.common import Pairwise, Submodular
 
 @compiled
 def _gains(s: Matrix, best: Matrix, items: Items) -> Values:
-    out = np.empty(len(items))
+    """Return the gains of some items, four rows of `s` at a time: their reads from memory then overlap."""
+    count = len(items)
+    out = np.empty(count)
     zero = best.dtype.type(0)
-    for t in range(len(items)):
-        row = s[items[t]]
-        total = 0.0
+    for t in range(0, count, 4):
+        at1, at2, at3 = min(t + 1, count - 1), min(t + 2, count - 1), min(t + 3, count - 1)
+        row0, row1, row2, row3 = s[items[t]], s[items[at1]], s[items[at2]], s[items[at3]]
+        total0, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
         for i in range(len(best)):
-            total += max(row[i] - best[i], zero)
-        out[t] = total
+            total0 += max(row0[i] - best[i], zero)
+            total1 += max(row1[i] - best[i], zero)
+            total2 += max(row2[i] - best[i], zero)
+            total3 += max(row3[i] - best[i], zero)
+        out[t], out[at1], out[at2], out[at3] = total0, total1, total2, total3
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from coreset import Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Items, SetFunction, Values
+from coreset.numerics.greedy import Greedy, Items, SetFunction, Values
 from coreset.numerics.similarity import Linear, Matrix, Sparse
 from coreset.numerics.tensors import as_tensor
 from strategies.submodular.common import Pairwise, Submodular
@@ -39,6 +39,26 @@ def row_sums(s: Matrix) -> tuple[Values, float]:
         if negative:
             least = min(least, np.float64(row.min()))
     return out, least
+
+
+@compiled
+def _cut(s: Matrix, twice: float, current: Values, items: Items, picks: Items, gains: Values) -> None:
+    """Fill picks and gains: the largest of `current`, ties to the first of `items`, which then falls by 2 lambda times the row of the pick."""
+    left = items.copy()
+    size = len(left)
+    for t in range(len(picks)):
+        best = 0
+        for m in range(1, size):
+            if current[left[m]] > current[left[best]]:
+                best = m
+        pick = left[best]
+        picks[t], gains[t] = pick, current[pick]
+        for m in range(best, size - 1):  # the others stay in order
+            left[m] = left[m + 1]
+        size -= 1
+        row = s[pick]
+        for i in range(len(current)):
+            current[i] -= twice * np.float64(row[i])
 
 
 class GraphCutFunction(SetFunction):
@@ -74,7 +94,16 @@ class GraphCutFunction(SetFunction):
             part = slice(s.start[item], s.start[item + 1])
             self.current[s.column[part]] -= 2 * self.lam * s.value[part]
         else:
-            self.current -= (2 * self.lam) * s[item]
+            self.current -= (2 * self.lam) * s[item].astype(np.float64)
+
+    def exact(self, k: int, items: Items) -> Greedy | None:
+        """Return the greedy choice in one compiled loop, since all gains are at hand; None for a sparse matrix."""
+        if isinstance(self.similarity, Sparse):
+            return None
+        picks, gains = np.empty(k, np.int64), np.empty(k)
+        _cut(self.similarity, 2 * self.lam, self.current, np.sort(items), picks, gains)
+        self.value += float(gains.sum())
+        return Greedy(picks, gains, k * len(items))
 
 
 class GraphCutSums(SetFunction):

@@ -40,6 +40,21 @@ def pursuit(g, k, ridge):
     return np.array(picks), w
 
 
+def released(g, k, ridge):
+    """The released loop: correlate, take the largest, least squares with free weights; non-negative at last."""
+    target = g.sum(axis=0)
+    lam = ridge * (g**2).sum(axis=1).mean()
+    picks, left = [], target
+    for _ in range(k):
+        score = g @ left
+        score[picks] = -np.inf
+        picks.append(int(score.argmax()))
+        a = g[picks]
+        left = target - np.linalg.solve(a @ a.T + lam * np.eye(len(picks)), a @ target) @ a
+    stacked = np.vstack([g[picks].T, np.sqrt(lam) * np.eye(k)])
+    return np.array(picks), nnls(stacked, np.append(target, np.zeros(k)))[0]
+
+
 def case(n=60, seed=0, d=7, c=4):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, c, n)
@@ -73,6 +88,19 @@ def test_global_order_and_weights(bias, ridge, dtype, stored, monkeypatch):
     assert np.allclose(got.weights, w, rtol=1e-4, atol=1e-4)
     error = np.linalg.norm(w @ g[picks] - g.sum(axis=0)) / np.linalg.norm(g.sum(axis=0))
     assert got.info["matching_error"] == pytest.approx(error, abs=1e-5)
+
+
+def test_the_released_variant_lets_weights_be_negative_on_the_way():
+    x, p, y = case(200, 3)
+    g = written_out(x, p, y, True)
+    picks, w = released(g, 40, 0.01)
+    options = {"per_class": False, "variant": "released_code"}
+    got = coreset.select("gradmatch", 40, features=x, probs=p, labels=y, options=options)
+    assert got.indices.tolist() == picks.tolist()
+    assert np.allclose(got.weights, w, rtol=1e-5, atol=1e-5)
+    assert picks.tolist() != pursuit(g, 40, 0.01)[0].tolist()
+    with pytest.raises(ValueError, match="variant: expected nonnegative or released_code"):
+        GradMatch(variant="free")
 
 
 def test_order_of_200_in_float32():

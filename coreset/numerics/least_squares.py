@@ -1,4 +1,4 @@
-"""Non-negative least squares that grows by one variable at a time: min w'(A + λI)w - 2 b'w, w >= 0.
+"""Least squares that grow by one variable at a time: min w'(A + λI)w - 2 b'w, over w >= 0 or all w.
 
 Lawson & Hanson, "Solving Least Squares Problems", 1974, chapter 23, with the Cholesky factor of the active part kept up to date: O(p²) for a
 variable that enters or leaves. The answer is the exact optimum over the variables added so far.
@@ -115,19 +115,19 @@ def _grow(
     return p
 
 
-class NonNegative:
-    """The growing problem: `add` a variable, read `weights`. capacity: how many there can be; ridge: λ.
+class LeastSquares:
+    """The growing problem: `add` a variable, read `weights`. capacity: how many there can be; ridge: λ; positive: keep w >= 0 (otherwise w is free).
 
-    >>> problem = NonNegative(2)
+    >>> problem = LeastSquares(2)
     >>> problem.add(np.array([4.0]), 4.0)
     >>> problem.add(np.array([1.0, 2.0]), -1.0)
     >>> problem.weights.tolist()
     [1.0, 0.0]
     """
 
-    def __init__(self, capacity: int, ridge: float = 0.0) -> None:
-        self.ridge = ridge
-        self.size = self._positive = 0
+    def __init__(self, capacity: int, ridge: float = 0.0, positive: bool = True) -> None:
+        self.ridge, self.positive = ridge, positive
+        self.size = self._count = 0
         self._gram, self._factor = np.zeros((capacity, capacity)), np.zeros((capacity, capacity))
         self._b, self._w, self._y = np.zeros(capacity), np.zeros(capacity), np.zeros(capacity)
         self._active = np.zeros(capacity, np.int64)
@@ -137,22 +137,27 @@ class NonNegative:
         """The optimum over the variables added, (size,)."""
         return self._w[: self.size]
 
+    def nonnegative(self) -> Float:
+        """Return the optimum over w >= 0, (size,), whatever was kept to so far."""
+        if self.positive or not (self.weights < 0).any():
+            return self.weights.copy()
+        other = LeastSquares(self.size, self.ridge)
+        for t in range(self.size):
+            other.add(self._gram[t, : t + 1], float(self._b[t]))
+        return other.weights
+
     def add(self, gram: NDArray[Any], b: float) -> None:
-        """Add a variable: gram (size + 1,), its products with those before and itself; b its product with the target."""
+        """Add a variable: gram (size + 1,), its products with those before and itself; b its product with the target. One that depends on those before gets 0."""
         t = self.size
         self._gram[t, : t + 1] = self._gram[: t + 1, t] = gram
         self._b[t] = b
         self.size = t + 1
-        tolerance = 1e-12 * float(np.abs(self._b[: t + 1]).max())
-        self._positive = _grow(
-            self._factor,
-            self._y,
-            self._active,
-            self._positive,
-            self._gram,
-            self._b,
-            self._w,
-            t + 1,
-            self.ridge,
-            tolerance,
-        )
+        parts = self._factor, self._y, self._active, self._count, self._gram, self._b
+        if self.positive:
+            tolerance = 1e-12 * float(np.abs(self._b[: t + 1]).max())
+            self._count = _grow(*parts, self._w, t + 1, self.ridge, tolerance)
+        elif _enter(*parts, t, self.ridge):
+            self._count += 1
+            z = np.empty(self._count)
+            _solve(self._factor, self._y, self._count, z)
+            self._w[self._active[: self._count]] = z

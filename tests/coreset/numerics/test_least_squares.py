@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from coreset.numerics.nonnegative import NonNegative
+from coreset.numerics.least_squares import LeastSquares
 
 
 def reference(a, target, ridge):
@@ -20,7 +20,7 @@ def reference(a, target, ridge):
 def test_optimum_after_every_variable(n, d, seed, ridge, positive):
     rng = np.random.default_rng(seed)
     a, target = rng.normal(size=(d, n)) + positive, rng.normal(size=d)
-    problem = NonNegative(n, ridge)
+    problem = LeastSquares(n, ridge)
     for t in range(n):
         problem.add(a[:, t] @ a[:, : t + 1], a[:, t] @ target)
         got, want = problem.weights, reference(a[:, : t + 1], target, ridge)
@@ -35,7 +35,7 @@ def test_variables_that_leave_and_come_back():
     rng = np.random.default_rng(3)
     a = np.abs(rng.normal(size=(30, 60))) + 1  # strongly correlated: many leave
     target = a @ np.maximum(rng.normal(size=60), 0)
-    problem = NonNegative(60, 0.01)
+    problem = LeastSquares(60, 0.01)
     left = 0
     before = np.zeros(0)
     for t in range(60):
@@ -47,7 +47,20 @@ def test_variables_that_leave_and_come_back():
 
 
 def test_a_dependent_variable_changes_nothing():
-    problem = NonNegative(3)
+    problem = LeastSquares(3)
     for row in ([4.0], [4.0, 4.0], [0.0, 0.0, 0.0]):
         problem.add(np.array(row), 8.0 if row[0] else 0.0)
     assert problem.weights.tolist() == [2.0, 0.0, 0.0]
+
+
+def test_free_weights_and_their_nonnegative_end():
+    rng = np.random.default_rng(5)
+    a, target = rng.normal(size=(20, 9)), rng.normal(size=20)
+    problem = LeastSquares(9, 0.1, positive=False)
+    for t in range(9):
+        problem.add(a[:, t] @ a[:, : t + 1], a[:, t] @ target)
+        b = a[:, : t + 1]
+        want = np.linalg.solve(b.T @ b + 0.1 * np.eye(t + 1), b.T @ target)
+        assert np.allclose(problem.weights, want, atol=1e-10)
+    assert (problem.weights < 0).any()
+    assert np.allclose(problem.nonnegative(), reference(a, target, 0.1), atol=1e-8)
