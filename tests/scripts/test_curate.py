@@ -100,7 +100,6 @@ def later(*case):
     ("name", "arguments", "words"),
     [
         ("curate", ["input=gone.jsonl", "out=o"], "No such file or directory: 'gone.jsonl'"),
-        later("curate", ["input=alpaca.json"], "Missing mandatory value: out"),
         later("curate", ["input=alpaca.json", "out=o", "recipe=pretrain", "budget=5"], "budget: this recipe selects nothing, it keeps all that pass"),
         ("score", ["input=pages.jsonl", "out=s.csv"], "out: expected a name that ends in .parquet, got s.csv"),
         later("score", ["input=pages.jsonl", "scorer.column=response"], "operator 'response_words' needs the column 'response'"),
@@ -117,19 +116,12 @@ def test_a_mistake_is_one_line_and_no_traceback(folder, name, arguments, words):
     assert ran.stdout == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "argument", "words"),
-    [
-        ("curate", "recipe=sfd", "Could not find 'recipe/sfd'"),
-        later("curate", "bugdet=5", "Key 'bugdet' is not in struct"),
-        later("score", "scorer=lenght", "Could not find 'scorer/lenght'"),
-    ],
-)
-def test_a_mistyped_name_is_refused_before_anything_is_read(folder, name, argument, words):
-    ran = run(folder, name, "input=alpaca.json", "out=o", argument)
+def test_a_mistyped_name_is_refused_before_anything_is_read(folder):
+    ran = run(folder, "curate", "input=alpaca.json", "out=o", "recipe=sfd")
     assert ran.returncode == 1
-    assert words in ran.stderr
+    assert "Could not find 'recipe/sfd'" in ran.stderr
     assert "Traceback" not in ran.stderr
+    assert not (folder / "o").exists()
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_it_is_the_recipe_in_memory(tmp_path, rows):
     cuts=st.lists(st.integers(0, 120), max_size=3),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, piece, cuts, seed):
     folder = tmp_path_factory.mktemp("cut")
     order = list(rows)
