@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from coreset.types import Strategy
+from coreset.types import Scorer, Strategy
 
 if TYPE_CHECKING:
     from coreset.synthetic.distiller import Distiller
@@ -83,6 +83,16 @@ def distiller(name: str | Distiller, options: Mapping[str, Any] | None = None) -
     from coreset.synthetic.distiller import Distiller
 
     made: Distiller = _made(name, options, "distiller", "coreset.distillers", Distiller)
+    return made
+
+
+def scorer(name: str | Scorer, options: Mapping[str, Any] | None = None) -> Scorer:
+    """Return a scorer by name with `options` as its parameters, as `strategy` does for selection.
+
+    >>> scorer("length", {"unit": "characters"})({"text": ["abc"]})["text_characters"]
+    array([3.])
+    """
+    made: Scorer = _made(name, options, "scorer", "coreset.scorers", Scorer)
     return made
 
 

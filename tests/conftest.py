@@ -1,6 +1,7 @@
 """Fixtures of several folders of tests."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -21,13 +22,15 @@ def script(path: str):
 
 @pytest.fixture(scope="session")
 def asset():
-    """A function: the folder of a fetched asset by its name; the test is skipped, with the line that fetches it, where it is not there."""
+    """A function: the folder of a fetched asset by its name. Where it is not there, a user's test is skipped, with the line that fetches it, and CI's fails."""
     from coreset import assets
 
     def find(name: str) -> Path:
         try:
             return assets.path(name)
         except FileNotFoundError as error:
+            if os.environ.get("CI", "").lower() in ("1", "true"):
+                pytest.fail(str(error))
             pytest.skip(str(error))
 
     return find

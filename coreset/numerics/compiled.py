@@ -39,4 +39,5 @@ def largest(values: NDArray[np.float32]) -> float:
         top = max(top, np.int32(bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(0x7FFFFFFF))))
     back = np.empty(1, np.int32)
     back[0] = top ^ ((top >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    return back.view(np.float32)[0]
+    top_value: float = back.view(np.float32)[0]
+    return top_value

@@ -71,7 +71,7 @@ def _fold(
             continue
         row = x[rows[i]]
         if near > _MANY:  # the most promising first: it lowers the bar for the others
-            j = value.argmax()
+            j = int(value.argmax())
             nearest[i] = min(nearest[i], square_distance(row, x[centers[j]]))
             value[j] = -np.inf
             reach = np.sqrt(nearest[i] * unit) + rest[i] + center_rest

@@ -17,6 +17,7 @@ from coreset.numerics.words import Whole
 
 Float32 = NDArray[np.float32]
 _BLOCK = 128  # columns of a product: it stays in the second cache
+_WHOLE = 512  # rows up to which one product does: of a matrix by its own transpose numpy computes half
 
 
 def unit_rows(x: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -44,23 +45,29 @@ def _cosine(a: Float32, b: Float32) -> float:
 
 
 @compiled
-def _nearest(
-    p: Float32, x: Float32, first: int, cut: float, slack: float, best: NDArray[np.float64], twin: Whole
-) -> None:
+def _nearer(x: Float32, i: int, rival: int, j: int, cut: float) -> bool:
+    """Return whether row i is above the cut to row j, and nearer than the rival (-1: none)."""
+    exact = _cosine(x[i], x[j])
+    return bool(exact > cut and (rival < 0 or exact > _cosine(x[rival], x[j])))
+
+
+@compiled
+def _nearest(p: Float32, x: Float32, first: int, cut: float, slack: float, best: Float32, twin: Whole) -> None:
     """Look through products p (rows 0 .. first + columns, columns from `first`) for each column's nearest row before it, above the cut."""
-    low = np.float32(cut - slack)
+    low, sure = np.float32(cut - slack), np.float32(cut + slack)
     for i in range(len(p)):
         row = p[i]
+        begin = max(0, i - first + 1)
         any_above = 0
-        for c in range(len(row)):
+        for c in range(begin, len(row)):
             any_above += row[c] > low
         if any_above:
-            for c in range(max(0, i - first + 1), len(row)):
+            for c in range(begin, len(row)):
                 j = first + c
-                if row[c] > low and row[c] > best[j] - slack:
-                    exact = _cosine(x[i], x[j])
-                    if exact > cut and exact > best[j]:
-                        best[j], twin[j] = exact, i  # fmt: skip
+                if row[c] > low and row[c] > best[j] - 2 * slack:
+                    clear = row[c] > sure and row[c] > best[j] + 2 * slack
+                    if clear or _nearer(x, i, twin[j], j, cut):
+                        best[j], twin[j] = row[c], i  # fmt: skip
 
 
 @compiled
@@ -68,11 +75,12 @@ def _link(p: Float32, x: Float32, first: int, cut: float, slack: float, parent: 
     low, sure = np.float32(cut - slack), np.float32(cut + slack)
     for i in range(len(p)):
         row = p[i]
+        begin = max(0, i - first + 1)
         any_above = 0
-        for c in range(len(row)):
+        for c in range(begin, len(row)):
             any_above += row[c] > low
         if any_above:
-            for c in range(max(0, i - first + 1), len(row)):
+            for c in range(begin, len(row)):
                 if (
                     row[c] > low
                     and root(parent, i) != root(parent, first + c)
@@ -105,10 +113,11 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
         raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {eps}")
     n, dim = x.shape
     cut, slack = 1.0 - eps, (dim + 8) * 2.0**-23
-    best, twin, parent = np.full(n, -2.0), np.full(n, -1, np.int64), np.arange(n)
-    for first in range(0, n, _BLOCK):
-        end = min(first + _BLOCK, n)
-        product = x[:end] @ x[first:end].T
+    best, twin, parent = np.full(n, -2.0, np.float32), np.full(n, -1, np.int64), np.arange(n)
+    step = n if n <= _WHOLE else _BLOCK
+    for first in range(0, n, max(1, step)):
+        end = min(first + step, n)
+        product = x @ x.T if step == n else x[:end] @ x[first:end].T
         if components:
             _link(product, x, first, cut, slack, parent)
         else:

@@ -82,7 +82,12 @@ def _score(
     for at in range(start, stop, _STRIP):
         k = min(_STRIP, stop - at)
         if last:
-            for j in range(k):
+            whole = k // 16 * 16
+            for part in range(0, whole, 16):  # whole cache lines of x
+                for c in range(classes):
+                    for j in range(16):
+                        x[c, part + j] = z[at + part + j, c]
+            for j in range(whole, k):
                 for c in range(classes):
                     x[c, j] = z[at + j, c]
         else:
@@ -95,14 +100,16 @@ def _score(
             for j in range(k):
                 v = x[c, j]
                 higher = v > top[j]
-                low = top[j] if higher else v
-                second[j] = low if low > second[j] else second[j]
                 label[j] = c if higher else label[j]
                 top[j] = v if higher else top[j]
                 check[j] += v * np.float32(0)
         for j in range(k):
             total[j], moment[j] = 0, 0
         if kind == 1:
+            for c in range(classes):
+                for j in range(k):
+                    v = x[c, j] if c != label[j] else np.float32(-np.inf)
+                    second[j] = v if v > second[j] else second[j]
             for j in range(k):
                 second[j] -= top[j]
         for c in range(classes):
@@ -111,12 +118,9 @@ def _score(
                 d = d if d > np.float32(-87) else np.float32(-87)
                 n = np.int32(d * np.float32(1.4426950408889634) - np.float32(0.5))
                 r = d - np.float32(n) * np.float32(0.693359375) + np.float32(n) * np.float32(2.12194440e-4)
-                p = np.float32(1.9875691500e-4)
-                p = p * r + np.float32(1.3981999507e-3)
-                p = p * r + np.float32(8.3334519073e-3)
-                p = p * r + np.float32(4.1665795894e-2)
-                p = p * r + np.float32(1.6666665459e-1)
-                p = p * r + np.float32(5.0000001201e-1)
+                p = np.float32(8.3124777803e-3) * r + np.float32(4.1890550240e-2)
+                p = p * r + np.float32(1.6667116313e-1)
+                p = p * r + np.float32(4.9999228823e-1)
                 value[j] = p * r * r + r + np.float32(1)
                 power[j] += n << 23
                 x[c, j] = d

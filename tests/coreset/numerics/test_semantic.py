@@ -36,10 +36,11 @@ def kept_by_component(x, eps):
         label = lower
 
 
-@pytest.mark.parametrize("block", [1, 7, 128])
+@pytest.mark.parametrize("block", [1, 7, 512])
 @pytest.mark.parametrize("eps", [0.01, 0.05, 0.3])
 def test_removed_are_the_rows_of_the_released_rule(eps, block, monkeypatch):
     monkeypatch.setattr(semantic, "_BLOCK", block)
+    monkeypatch.setattr(semantic, "_WHOLE", 0 if block < 512 else block)
     x = clustered()
     twins = semantic_twins(x, eps)
     gone = twins != np.arange(len(x))

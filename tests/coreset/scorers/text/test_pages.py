@@ -192,7 +192,9 @@ def plain_ratio(items, n, top_only):
     counts = sorted((grams.count(g) for g in set(grams)), reverse=True)
     if not grams:
         return 0.0
-    counts_used = counts[:min(int(len(counts) ** 0.5), sum(c > 1 for c in counts))] if top_only else [c for c in counts if c > 1]
+    counts_used = (
+        counts[: min(int(len(counts) ** 0.5), sum(c > 1 for c in counts))] if top_only else [c for c in counts if c > 1]
+    )
     return sum(counts_used) / len(grams)
 
 

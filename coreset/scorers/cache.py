@@ -1,0 +1,51 @@
+"""Answers that cost something, kept by the hash of the question: one SQLite file that several processes may use at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(path, timeout=60)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+            )
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"cache: {path} cannot be used: {error}; remove it, or give another") from error
+
+
+def read(path: str | Path, keys: Sequence[str]) -> dict[str, str]:
+    """Return the answers that are there, by key. Raises ValueError when the file is no such cache.
+
+    >>> read("/nowhere/at/all.sqlite", [])
+    {}
+    """
+    path = Path(path)
+    if not keys or not path.exists():
+        return {}
+    found: dict[str, str] = {}
+    with _open(path) as connection:
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            found.update(connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
+    return found
+
+
+def write(path: str | Path, answers: Mapping[str, str]) -> None:
+    """Add answers; one that is there already is replaced. They are on disk when this returns, all of them or none."""
+    if answers:
+        with _open(Path(path)) as connection:
+            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())

@@ -1,0 +1,1 @@
+"""Scores of a causal language model: perplexity, answer loss, IFD and its variants, length in tokens."""

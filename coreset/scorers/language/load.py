@@ -1,0 +1,151 @@
+"""Load a causal language model: a folder of safetensors, a GGUF file, an asset of this project, or any name that transformers knows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coreset import assets
+from coreset.scorers.language.packed import pack
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+INSTALL = "language models need transformers: pip install 'coreset-lightning[llm]'"
+PARTS = (
+    ".safetensors",
+    ".bin",
+    ".json",
+    ".model",
+    ".jinja",
+    ".txt",
+)  # files of a model's folder that decide what it says
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A model ready to score. hash: of its files; longest: how many tokens it takes at once."""
+
+    net: Any
+    tokenizer: Any
+    name: str
+    hash: str
+    dtype: str
+    device: torch.device
+    longest: int
+
+
+def locate(model: str) -> tuple[str, str | None]:
+    """Return (folder or name, GGUF file in it or None). Raises ValueError for a file that is no GGUF and FileNotFoundError for a path that is not there.
+
+    >>> locate("HuggingFaceTB/SmolLM2-135M-Instruct")
+    ('HuggingFaceTB/SmolLM2-135M-Instruct', None)
+    """
+    path = Path(model)
+    if path.is_file():
+        with path.open("rb") as f:
+            if f.read(4) != b"GGUF":
+                raise ValueError(f"model: {model} is no GGUF file; expected one, a folder with safetensors, or a name")
+        return str(path.parent), path.name
+    if path.is_dir():
+        return str(path), None
+    if model in assets.ASSETS:
+        return str(assets.path(model)), None
+    if path.is_absolute() or model.startswith((".", "~")) or path.suffix in (".gguf", ".safetensors"):
+        raise FileNotFoundError(f"model: there is no {model}")
+    return model, None
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(model: str) -> Any:
+    """Return the tokenizer of a model. Raises ImportError without transformers and ValueError when it cannot be read."""
+    where, gguf = locate(model)
+    return _read("tokenizer", model, "AutoTokenizer", where, **({"gguf_file": gguf} if gguf else {}))
+
+
+@lru_cache(maxsize=2)
+def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageModel:
+    """Return a model for scoring, the last two asked for kept. device: auto = the GPU when there is one.
+
+    Raises ValueError when its files do not fit together: weights missing, of another shape or unreadable, a tokenizer with more tokens than the model has.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected {', '.join(DTYPES)}, got {dtype!r}")
+    where, gguf = locate(model)
+    tokenizer = load_tokenizer(model)
+    more = {"gguf_file": gguf} if gguf else {}
+    net, info = _read(
+        "weights", model, "AutoModelForCausalLM", where, dtype=DTYPES[dtype], output_loading_info=True, **more
+    )
+    missing = sorted({*info.get("missing_keys", ()), *(str(k[0]) for k in info.get("mismatched_keys", ()))})
+    if missing:
+        raise ValueError(
+            f"model: {model} lacks {len(missing)} of the weights its config.json describes (or has them in another shape), first {missing[0]}"
+        )
+    rows = net.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"model: the tokenizer of {model} has {len(tokenizer)} tokens but the model has {rows}: they do not belong together"
+        )
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    net = net.eval().requires_grad_(False).to(place)
+    if place.type == "cpu" and dtype in ("float32", "bfloat16"):
+        pack(net)
+    config = net.config.get_text_config()
+    longest = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31)
+    return LanguageModel(net, tokenizer, model, model_hash(model), dtype, place, longest)
+
+
+def _read(what: str, model: str, reader: str, where: str, **more: Any) -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(INSTALL) from error
+    bar = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return getattr(transformers, reader).from_pretrained(where, **more)
+    except ImportError as error:  # a package this kind of file needs
+        raise ImportError(f"model: the {what} of {model}: {_first_line(error)}; {INSTALL}") from error
+    except Exception as error:
+        raise ValueError(f"model: the {what} of {model} cannot be read: {_first_line(error)}") from error
+    finally:
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@lru_cache(maxsize=8)
+def model_hash(model: str) -> str:
+    """Return 64 hex digits of the content of a model's files; of a name on a hub, of the name and the revision that is used."""
+    where, gguf = locate(model)
+    digest = hashlib.sha256()
+    folder = Path(where)
+    if folder.is_dir():
+        files = (
+            [folder / gguf]
+            if gguf
+            else sorted(p for p in folder.iterdir() if p.suffix in PARTS and p.name != "manifest.json")
+        )
+        for file in files:
+            digest.update(f"{'' if gguf else file.name} {assets.sha256(file)}\n".encode())
+    else:
+        config = _read("configuration", model, "AutoConfig", where)
+        digest.update(f"{where} {getattr(config, '_commit_hash', None)}".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def tokenizer_hash(model: str) -> str:
+    """Return 64 hex digits of what a model's tokenizer does: its tokens and rules and its chat template."""
+    tokenizer = load_tokenizer(model)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(f"{rules}\n{tokenizer.chat_template}".encode()).hexdigest()
