@@ -201,6 +201,15 @@ def test_groups_compose_in_curate_and_score(name):
             assert {kind(o) for o in flatten(made_of)} <= ({"score", "fit"} if group == "scorer" else set(KINDS))
 
 
+def test_a_scorer_by_name():
+    cfg = composed(
+        "score", "scorer=by_name", "scorer.name=length", "scorer.options={column: response}", "input=a.jsonl"
+    )
+    assert instantiate(cfg.scorer, _convert_="all") == load("length", "coreset.scorers")("response")
+    with pytest.raises(KeyError, match="unknown scorer 'lenght'; did you mean length"):
+        registry_scorer("lenght")
+
+
 def test_scorers_and_entry_points_are_one_to_one():
     entries = project()["project"]["entry-points"]["coreset.scorers"]
     files = {
