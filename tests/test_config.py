@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from coreset import Strategy
 from coreset.pipeline.operators import KINDS, flatten, kind
-from coreset.registry import distiller, load, names, strategy
+from coreset.registry import distiller, load, names, scorer, strategy
 from coreset.synthetic import Distiller
 
 ROOT = Path(__file__).parent.parent
@@ -207,7 +207,7 @@ def test_a_scorer_by_name():
     )
     assert instantiate(cfg.scorer, _convert_="all") == load("length", "coreset.scorers")("response")
     with pytest.raises(KeyError, match="unknown scorer 'lenght'; did you mean length"):
-        registry_scorer("lenght")
+        scorer("lenght")
 
 
 def test_scorers_and_entry_points_are_one_to_one():
