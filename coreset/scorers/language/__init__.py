@@ -1,1 +1,1 @@
-"""Scores of a causal language model: perplexity, answer loss, IFD and its variants, length in tokens."""
+"""Scores of a causal language model: perplexity, answer loss, IFD and its variants."""

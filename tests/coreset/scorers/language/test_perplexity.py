@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-from coreset.scorers.language.length import TokenLength
-from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.perplexity import Perplexity, windows
 from coreset.testing import check_scorer
 
@@ -51,7 +49,6 @@ def test_every_token_is_scored_once_after_enough_context(n, start, window, strid
 
 def test_the_contract(tiny):
     check_scorer(Perplexity(tiny, window=64, stride=32, batch_tokens=100), {"text": TEXTS}, tolerance=1e-4)
-    check_scorer(TokenLength(tiny, "text"), {"text": TEXTS})
 
 
 def test_parameters(tiny):
@@ -59,10 +56,3 @@ def test_parameters(tiny):
         Perplexity(tiny, window=8, stride=8)
     with pytest.raises(ValueError, match="window: 2048 tokens, but .* takes 1024"):
         Perplexity(tiny, window=2048)({"text": TEXTS})
-
-
-def test_length_in_tokens(tiny):
-    got = TokenLength(tiny)({"response": ["the capital", "", None]})
-    assert got["response_tokens"].tolist()[:2] == [len(load_tokenizer(tiny).tokenize("the capital")), 0]
-    assert np.isnan(got["response_tokens"][2])
-    assert got["response_tokens_status"].tolist() == ["ok", "ok", "missing_field"]
