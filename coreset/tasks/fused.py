@@ -1,7 +1,7 @@
 """Pixel scores on a CPU in one pass over the logits: a strip of pixels at a time stays in the first-level cache, and no map of probabilities is made.
 
 The formulas of `pixels`, rearranged so that the logits are enough: with m = max z, e = exp(z - m), S = sum e and T = sum e (z - m) over the classes,
-entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 - m) / S. In float32, with an exponential of our own that the compiler can vectorise (relative error below 3e-7).
+entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 - m) / S. In float32, with an exponential of our own that the compiler can vectorise (relative error about 1e-7).
 """
 
 from __future__ import annotations
