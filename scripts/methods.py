@@ -13,7 +13,7 @@ from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from coreset.registry import load, names, strategy  # noqa: E402
+from coreset.registry import distiller, load, names, strategy  # noqa: E402
 from coreset.store import write_atomic  # noqa: E402
 from coreset.types import Strategy  # noqa: E402
 
@@ -24,6 +24,12 @@ HEAD = """# Methods
 Made from the strategies themselves by `python scripts/methods.py`: do not edit. A name is what `strategy=<name>` and `coreset.select("<name>", ...)` take;
 options are `strategy.<option>=<value>` and `options={"<option>": value}`. Needs are the columns read at the candidates, by default; what they hold stands in
 the README.
+"""
+
+DISTILLATION = """## Distillation
+
+These make images instead of choosing them: `strategy=distill/<name>`, `coreset.synthetic.distill("<name>", ipc, images=..., labels=...)`. A distilled set consumes every label of
+the pool, whatever its size, so its curve says so and has no place on an axis of labels spent.
 """
 
 
@@ -78,7 +84,21 @@ def page() -> str:
     for family in order:
         table = ["| name | what it does | needs | options | paper |", "| --- | --- | --- | --- | --- |"]
         parts.append("\n".join([f"## {family.capitalize()}\n", *table, *map(row, families[family])]) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, distillation()])
+
+
+def distillation() -> str:
+    """Return the table of the distillation methods, which make images instead of choosing them."""
+    table = ["| name | what it does | needs | options | paper |", "| --- | --- | --- | --- | --- |"]
+    for name in names("coreset.distillers"):
+        made = distiller(name)
+        module = type(made).__module__
+        if module.startswith("strategies."):
+            first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
+            options = ", ".join(f"`{key}={shown(value)}`" for key, value in made.parameters().items())
+            needs = "`labels` of the whole pool" + ", a teacher" * made.wants_teacher
+            table.append(f"| `distill/{name}` | {escape(first)} | {needs} | {options} | {escape(paper(module))} |")
+    return "\n".join([DISTILLATION, *table]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from coreset.report.balance import imbalance, plot_balance
 from coreset.report.compare import Comparison, compare, flat
 from coreset.report.css import CSS
 from coreset.report.curves import curve_figure, hover, sentence
+from coreset.report.distilled import distilled_html, is_distilled
 from coreset.report.load import Run, read_runs
 from coreset.report.map import plot_map
 from coreset.report.overlap import overlap, overlap_figure, overlap_html
@@ -54,6 +55,7 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
         _head(seen, rows),
         f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
         _numbers(seen, rows),
+        *filter(None, [distilled_html(read)]),
         *_pictures(seen, order, plots),
         _standing(seen, order),
         _about(seen, read),
@@ -191,8 +193,9 @@ def _sheets(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         gallery = run.gallery
         assert gallery is not None
         labels = {int(r["round"]): int(r["labels"]) for r in run.rounds}
+        noun = "made image" if is_distilled(run) else "label"
         per_round = each // max(1, len(np.unique(gallery["thumb_round"])))
-        sheet = sheet_html(gallery, labels, min(per_round, _ONE_ROW) if len(shown) > 1 else per_round)
+        sheet = sheet_html(gallery, labels, min(per_round, _ONE_ROW) if len(shown) > 1 else per_round, noun)
         opened = " open" if i == 0 else ""
         plots[_file("sheet", name)] = sheet_figure(gallery)
         blocks.append(

@@ -48,11 +48,13 @@ def _score(value: float) -> str:
     return "" if np.isnan(value) else "∞" if np.isinf(value) else f"{value:.3g}".replace("-", "−")
 
 
-def sheet_html(gallery: Mapping[str, NDArray[Any]], labels: Mapping[int, int], per_round: int) -> str:
+def sheet_html(
+    gallery: Mapping[str, NDArray[Any]], labels: Mapping[int, int], per_round: int, noun: str = "label"
+) -> str:
     """Return the first `per_round` picks of every round as HTML, one block per round: a border in the colour of the class, the score below, id and class
     on hover.
 
-    labels: how many labels there were after each round, for the heading of its block.
+    labels: how many labels there were after each round, for the heading of its block; noun: what they are, where not labels.
     """
     thumbs = gallery["thumbs"]
     rounds = gallery["thumb_round"]
@@ -70,9 +72,7 @@ def sheet_html(gallery: Mapping[str, NDArray[Any]], labels: Mapping[int, int], p
                 f'<figure title="{escape(said)}"><img{hard} alt="{escape(said)}" style="border-color:{class_color(label)}" '
                 f'src="{data_uri(thumbs[i])}">{caption}</figure>'
             )
-        head = (
-            f"{counted(labels[number], 'label')}<span>round {number}</span>" if number in labels else f"round {number}"
-        )
+        head = f"{counted(labels[number], noun)}<span>round {number}</span>" if number in labels else f"round {number}"
         blocks.append(f'<div class="round"><h4>{head}</h4><div class="picks">{"".join(figures)}</div></div>')
     return "".join(blocks)
 
