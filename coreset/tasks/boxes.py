@@ -343,6 +343,7 @@ def _join(
     if not rows:
         raise ValueError(f"{source}: no images")
     parts: dict[str, list[NDArray[Any]]] = {}
+    blank: dict[str, NDArray[Any]] = {}
     keys = set(rows[0])
     for row, name in zip(rows, ids, strict=True):
         if set(row) != keys or any(row[k] is None for k in keys):
@@ -357,7 +358,11 @@ def _join(
         for key, array in arrays.items():
             if array.size or key not in ("boxes", "probs", "features"):
                 parts.setdefault(key, []).append(array)
+            elif array.ndim == 2:
+                blank[key] = array
     joined: dict[str, Any] = {key: np.concatenate(p) for key, p in parts.items()}
+    for key, array in blank.items():
+        joined.setdefault(key, array)  # nothing was found in any image: it is known all the same what there would be
     joined.setdefault("boxes", np.empty((0, 4)))
     labels = joined["labels"].astype(np.int64)
     image = np.repeat(np.arange(len(rows)), [len(_array(row["scores"])) for row in rows])

@@ -115,6 +115,18 @@ def select(
             free, k, prices, limits, fit, steady=base.greedy and balance is None and policy[0] != "quota",
         )  # fmt: skip
     short = ran_out and len(keep) == len(order) and all(s > 0 for s in slack.values())
+    if len(free) and not len(keep):
+        first = (
+            order.indices[:1]
+            if len(order)
+            else free[[int(np.argmin(sum(p[free] / limits[u] for u, p in prices.items())))]]
+        )
+        cost = {u: float(p[first[0]]) for u, p in prices.items()}
+        which = "the first image chosen" if len(order) else "any candidate, not even for the cheapest"
+        hint = "; fit='fill' passes over what costs too much" if len(order) else ""
+        raise ValueError(
+            f"budget: {limits} does not pay for {which}, {pool.ids[first[0]].item()!r}, which costs {cost}{hint}"
+        )
     if (short and not allow_short) or not len(keep):
         raise ValueError(
             f"budget: {limits} asked for, but only {len(keep)} of {len(pool.candidates)} candidates can be had, leaving {slack}"

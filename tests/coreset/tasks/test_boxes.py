@@ -168,6 +168,8 @@ def test_torchvision_outputs_with_distributions(pool):
         Detections.from_torchvision(outputs, [20, 10], pool)
     empty = Detections.from_torchvision(outputs[1:], [20])
     assert empty.boxes.shape == (0, 4)
+    assert empty.probs.shape == (0, 4)  # an untrained detector finds nothing anywhere: scores and distances still work
+    assert empty.features.shape == (0, 6)
 
 
 # Stand-ins of the documented shape: neither ultralytics nor supervision is a dependency, and neither is installed where this runs.
