@@ -43,7 +43,7 @@ def train(
         rows = rng.integers(0, len(images), 2)
         loss = torch.stack(list(model([images[i] for i in rows], [targets[i] for i in rows]).values())).sum()
         adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
         adam.step()
     model.eval()
 
