@@ -115,7 +115,7 @@ def select(
             free, k, prices, limits, fit, steady=base.greedy and balance is None and policy[0] != "quota",
         )  # fmt: skip
     short = ran_out and len(keep) == len(order) and all(s > 0 for s in slack.values())
-    if len(free) and not len(keep):
+    if len(free) and not len(keep) and (len(order) or not k):
         first = (
             order.indices[:1]
             if len(order)

@@ -48,7 +48,8 @@ def train(
     model.eval()
 
 
-def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 8) -> None:
+def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4) -> None:
+    torch.manual_seed(0)
     data = json.loads((folder / "train.json").read_text())
     pool = Pool.from_coco(folder / "train.json")
     ledger = Ledger(folder / "al.jsonl")
@@ -72,7 +73,7 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 8
         outputs = [detect(model, [load(folder, str(pool.names[pool.places[k]]))])[0] for k in ids.tolist()]
         found = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(pool, missing="empty")
         scores = aggregate(
-            found, box_scores(found, "entropy"), "sum", score_threshold=0.02, min_size=2, empty="quota:0.05"
+            found, box_scores(found, "entropy"), "sum", score_threshold=0.02, min_size=2, empty="last"
         )
         chosen = select(
             now,
