@@ -49,3 +49,16 @@ def write(path: str | Path, answers: Mapping[str, str]) -> None:
     if answers:
         with _open(Path(path)) as connection:
             connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
+
+
+def total(path: str | Path, prefix: str) -> float:
+    """Return the sum of the field `cost` of all answers whose key begins with `prefix`; 0 when there are none."""
+    path = Path(path)
+    if not path.exists():
+        return 0.0
+    with _open(path) as connection:
+        found = connection.execute(
+            "SELECT SUM(json_extract(value, '$.cost')) FROM answers WHERE key >= ? AND key < ?",
+            (prefix, prefix + "\uffff"),
+        ).fetchone()
+    return float(found[0] or 0.0)

@@ -1,0 +1,63 @@
+"""What a judge is asked, and how its reply is read: strictly, so that a reply which is no score is an error and never a number."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"(?:\W*(?:score|rating|accuracy)\W*)?(\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?\s*[.:*]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """system and question are the two messages; {instruction}, {input} and {response} in the question stand for the row. A score lies in [low, high]."""
+
+    system: str
+    question: str
+    low: float
+    high: float
+
+    def messages(self, instruction: str, given: str, response: str) -> list[dict[str, str]]:
+        """Return the conversation that asks for a score."""
+        words = {"instruction": instruction, "input": given, "response": response}
+        text = re.sub(r"\{(instruction|input|response)\}", lambda found: words[found[1]], self.question)
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
+
+    def score(self, reply: str) -> float | None:
+        """Return the number on the first line that is not empty, or None: it must stand alone, inside the scale, perhaps after `Score:` or before `/ high`.
+
+        >>> r = RUBRICS["alpagasus"]
+        >>> [r.score(t) for t in ("4.5", "Score: 5", "5/5", "10", "5/10", "I would say 4", "")]
+        [4.5, 5.0, 5.0, None, None, None, None]
+        """
+        line = next((line.strip() for line in reply.splitlines() if line.strip()), "")
+        found = _NUMBER.fullmatch(line)
+        if found is None or (found[2] is not None and float(found[2]) != self.high):
+            return None
+        value = float(found[1])
+        return value if self.low <= value <= self.high else None
+
+
+_TRIPLET = "###Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n{response}\n\n"
+
+RUBRICS = {
+    # Chen et al., "AlpaGasus: Training a Better Alpaca with Fewer Data", ICLR 2024 (arXiv:2307.08701); rows of at least 4.5 are kept
+    "alpagasus": Rubric(
+        "We would like to request your feedback on the performance of an AI assistant in response to the instruction and the given input displayed following.",
+        _TRIPLET
+        + "Please rate according to the accuracy of the response to the instruction and the input. Each assistant receives a score on a scale of 0 to 5, "
+        "where a higher score indicates a higher level of accuracy. Please first output a single line containing the value indicating the score. "
+        "In the subsequent line, please provide a comprehensive explanation of your evaluation, avoiding any potential bias.",
+        0,
+        5,
+    ),
+    # Chen et al., "Expanding Performance Boundaries of Open-Source Multimodal Models", 2024 (arXiv:2412.05271): a scale of 0 to 10, rows below 7 are dropped
+    "quality": Rubric(
+        "You judge the quality of training data for language models.",
+        _TRIPLET
+        + "Rate the quality of this instruction and its response on a scale of 0 to 10: is the instruction clear, is the response correct, complete, "
+        "relevant and well written? Write the number alone on the first line, then one sentence that says why.",
+        0,
+        10,
+    ),
+}
