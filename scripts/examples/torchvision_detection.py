@@ -72,9 +72,7 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
         ids = now.ids[now.candidates]
         outputs = [detect(model, [load(folder, str(pool.names[pool.places[k]]))])[0] for k in ids.tolist()]
         found = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(pool, missing="empty")
-        scores = aggregate(
-            found, box_scores(found, "entropy"), "sum", score_threshold=0.02, min_size=2, empty="last"
-        )
+        scores = aggregate(found, box_scores(found, "entropy"), "sum", score_threshold=0.02, min_size=2, empty="last")
         chosen = select(
             now,
             {"boxes": boxes_per_round},

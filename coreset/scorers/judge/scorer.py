@@ -195,9 +195,10 @@ class Judge:
                 return "model_error", 0.0
             tokens_in = estimated_tokens(messages) if reply.tokens_in is None else reply.tokens_in
             tokens_out = self.max_tokens if reply.tokens_out is None else reply.tokens_out
-            found = {"text": reply.text, "cost": self.cost(tokens_in, tokens_out)}
+            cost = self.cost(tokens_in, tokens_out)
+            found = {"text": reply.text, "cost": cost}
             cache.write(self.file, {key: json.dumps(found)})
-            return found, found["cost"]
+            return found, cost
 
         keys = list(wanted)
         with ThreadPoolExecutor(self.concurrency) as pool:
