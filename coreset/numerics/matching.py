@@ -8,6 +8,7 @@ Perspective", CVPR 2025 (arXiv:2502.20653), with frequencies from a normal distr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,16 +26,16 @@ ATTENTION_POWER, ATTENTION_WEIGHT, EMBEDDING_WEIGHT = (
 FREQUENCIES, CHARACTERISTIC_WEIGHT = 4096, 300.0
 
 
-class Distance:
+class Distance(ABC):
     """Vectors of an image under a network, and a distance of their class means, summed over the classes."""
 
+    @abstractmethod
     def describe(self, net: ConvNet, x: Tensor, seed: int) -> list[Tensor]:
         """Return the vectors of images (B, C, S, S), each (B, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
         """Return the distance of class means (classes, D), summed over the classes: a number."""
-        raise NotImplementedError
 
 
 def squared(a: Tensor, b: Tensor) -> Tensor:

@@ -12,14 +12,16 @@ from pathlib import Path
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = sqlite3.connect(path, timeout=60)
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(
+                "BEGIN IMMEDIATE"
+            )  # waits its turn; a lock raised later, or a change to WAL, would fail at once
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
             )
-            with connection:
-                yield connection
+            yield connection
+            connection.execute("COMMIT")
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
+from coreset.numerics.distances import exact_rows, square_distance
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.neighbours import knn, within
 from coreset.numerics.tensors import as_float, rows
@@ -31,8 +32,13 @@ def pure_radius(x: Tensor, labels: NDArray[np.int64], purity: float = 0.95) -> f
     """
     if len(np.unique(labels)) < 2:
         return float("inf")
-    reach = knn(x, 1, groups=torch.from_numpy(labels))[0][:, 0].sort().values
-    return float(reach[min(len(x) - 1, int(np.floor((1 - purity) * len(x) + 1e-9)))])
+    reach, other = (found[:, 0] for found in knn(x, 1, groups=torch.from_numpy(labels)))
+    last = int(reach.argsort(stable=True)[min(len(x) - 1, int(np.floor((1 - purity) * len(x) + 1e-9)))])
+    pair = exact_rows(x[[last, int(other[last])]].cpu())
+    radius, square = float(reach[last]), square_distance(pair[0], pair[1])
+    while radius * radius > square:  # the root was rounded up: its ball would hold the other row
+        radius = float(np.nextafter(radius, 0))
+    return radius
 
 
 @compiled

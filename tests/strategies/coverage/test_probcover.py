@@ -78,3 +78,14 @@ def test_the_last_rows_can_be_picked():
 def test_wrong_options(options, word):
     with pytest.raises(ValueError, match=f"{word}: expected a"):
         strategy("probcover", options)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_ball_of_the_pure_radius_holds_no_row_at_that_distance(seed):
+    rng = np.random.default_rng(seed)
+    x, labels = rng.normal(size=(30, 5)), rng.integers(0, 3, 30)
+    radius = pure_radius(torch.from_numpy(x), labels, purity=1.0)
+    squares = ((x[:, None] - x) ** 2).sum(axis=2)[labels[:, None] != labels]
+    assert not (squares < radius * radius * (1 - 1e-15)).any()
+    assert radius * radius <= squares.min() * (1 + 1e-15)
+    assert radius == pytest.approx(np.sqrt(squares.min()), rel=1e-15)
