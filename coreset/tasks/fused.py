@@ -166,7 +166,7 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
     """Return the q-quantile of each row's valid scores (n,), as `pixels.quantile`, in linear time."""
     out = np.full(len(scores), np.nan)
     for i, (row, use) in enumerate(zip(scores.numpy(), valid.numpy(), strict=True)):
-        known = row[use]
+        known = row if use.all() else row[use]
         if len(known):
             at = q * (len(known) - 1)
             low, high = math.floor(at), math.ceil(at)
@@ -176,27 +176,37 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
 
 
 @compiled
-def _edges(label: NDArray[Any], valid: NDArray[np.bool_], width: int, out: NDArray[np.bool_]) -> None:
+def _edges(label: NDArray[np.int32], valid: NDArray[np.bool_], width: int, out: NDArray[np.bool_]) -> None:
+    """Least and greatest class of the neighbours, along each row and then across the rows: plain loops over whole rows, which the compiler vectorises."""
     rows, columns = label.shape
+    none, most = np.int32(-1), np.int32(2**31 - 1)
     low, high = np.empty((rows, columns), np.int32), np.empty((rows, columns), np.int32)
+    least, greatest = np.empty(columns + 2 * width, np.int32), np.empty(columns + 2 * width, np.int32)
+    least[:], greatest[:] = most, none
     for y in range(rows):
         for x in range(columns):
-            a, b = np.int32(2**31 - 1), np.int32(-1)
-            for k in range(max(0, x - width), min(columns, x + width + 1)):
-                if valid[y, k]:
-                    a, b = min(a, np.int32(label[y, k])), max(b, np.int32(label[y, k]))
-            low[y, x], high[y, x] = a, b
+            least[width + x] = label[y, x] if valid[y, x] else most
+            greatest[width + x] = label[y, x] if valid[y, x] else none
+        a, b = low[y], high[y]
+        a[:], b[:] = most, none
+        for k in range(2 * width + 1):
+            for x in range(columns):
+                a[x] = min(a[x], least[x + k])
+                b[x] = max(b[x], greatest[x + k])
+    a, b = least[:columns], greatest[:columns]
     for y in range(rows):
+        a[:], b[:] = low[y], high[y]
+        for k in range(max(0, y - width), min(rows, y + width + 1)):
+            for x in range(columns):
+                a[x] = min(a[x], low[k, x])
+                b[x] = max(b[x], high[k, x])
         for x in range(columns):
-            a, b = low[y, x], high[y, x]
-            for k in range(max(0, y - width), min(rows, y + width + 1)):
-                a, b = min(a, low[k, x]), max(b, high[k, x])
-            out[y, x] = valid[y, x] and a != b
+            out[y, x] = valid[y, x] and a[x] != b[x]
 
 
 def boundary(predicted: Tensor, valid: Tensor, width: int) -> Tensor:
     """Return the same as `pixels.boundary`."""
     out = np.empty(valid.shape, np.bool_)
     for label, use, found in zip(predicted.numpy(), valid.numpy(), out, strict=True):
-        _edges(label, use, width, found)
+        _edges(label.astype(np.int32, copy=False), use, width, found)
     return torch.from_numpy(out)

@@ -181,9 +181,9 @@ class SegmentationScorer:
         for name in self.reduce:
             if name == "boundary_mean" and predicted is not None:
                 edge = pixels.boundary(predicted, valid2d, self.boundary_width).reshape(valid.shape)
-                inner, outer = (torch.where(w, flat, 0).sum(dim=1, dtype=torch.float64) for w in (edge, valid & ~edge))
-                weight = self.boundary_weight * edge.sum(dim=1) + (valid & ~edge).sum(dim=1)
-                out.append((self.boundary_weight * inner + outer) / weight)
+                means, sizes = pixels.grouped(flat, valid, edge.to(torch.int8), 2)
+                weight = sizes * torch.tensor([1.0, self.boundary_weight], dtype=torch.float64, device=sizes.device)
+                out.append((means.nan_to_num(0) * weight).sum(dim=1) / weight.sum(dim=1))
             else:
                 out.append(_reduce(name, flat, valid, count, groups))
         if self.keep_regions:
