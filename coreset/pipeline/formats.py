@@ -1,4 +1,4 @@
-"""Rows as people write them, recognised and checked: Alpaca, ShareGPT and messages, plain text. One row in, the columns operators read out."""
+"""Rows as people write them, recognised and checked: Alpaca, ShareGPT and messages, images with captions, plain text. One row in, the columns operators read out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = ("alpaca", "chat", "text")
+KINDS = ("alpaca", "chat", "images", "text")
 COLUMNS = {
     "text": frozenset({"text"}),
+    "images": frozenset({"image", "text"}),
     "chat": frozenset({"text", "instruction", "input", "prompt", "response", "system", "messages"}),
 }
 COLUMNS["alpaca"] = COLUMNS["chat"]
-_WANTED = {"alpaca": ("instruction", "output"), "chat": ("messages",), "text": ("text",)}
+IMAGE_FIELDS = ("image", "image_path", "file_name", "images")
+CAPTION_FIELDS = ("text", "caption", "txt")
+_WANTED = {"alpaca": ("instruction", "output"), "chat": ("messages",), "images": ("image",), "text": ("text",)}
 RESERVED = frozenset({"id", "file", "line", "preview", "row", "state", "operator", "keep", "reason", "twin", "failed"})
 # roles as data sets write them
 ROLES = {
@@ -36,8 +39,9 @@ class BadRow(ValueError):
 class Schema:
     """What the rows of one data set look like, the same for all its shards.
 
-    kind: alpaca, chat or text. fields: {our name: name in the rows} where they differ. id: the field that names rows, None = a hash of the content.
+    kind: alpaca, chat, images or text. fields: {our name: name in the rows} where they differ. id: the field that names rows, None = a hash of the content.
     extra: further columns that operators need, {field: number | text | truth | vector[d] | numbers | texts | other}. max_characters: longer rows are refused.
+    image: how rows hold an image, `path` or `bytes`, None where they have none.
     """
 
     kind: str
@@ -45,6 +49,12 @@ class Schema:
     id: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     max_characters: int = 1_000_000
+    image: str | None = None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Return the columns that every row has, beside its id."""
+        return COLUMNS[self.kind] | ({"image"} if self.image else frozenset())
 
     def name(self, ours: str) -> str:
         """Return what a field of ours is called in the rows."""
@@ -63,11 +73,19 @@ def kind_of(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
 def _is(row: Mapping[str, Any], kind: str, fields: Mapping[str, str]) -> bool:
     if kind == "chat":
         return any(isinstance(row.get(n), list) for n in _chat_fields(fields))
+    if kind == "images":
+        return image_field(row, fields) is not None
     return all(fields.get(n, n) in row for n in _WANTED[kind])
 
 
 def _chat_fields(fields: Mapping[str, str]) -> Sequence[str]:
     return (fields["messages"],) if "messages" in fields else ("messages", "conversations", "conversation")
+
+
+def image_field(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
+    """Return which field of a row holds its image, or None."""
+    names = (fields["image"],) if "image" in fields else IMAGE_FIELDS
+    return next((n for n in names if row.get(n) is not None), None)
 
 
 def learn_schema(
@@ -84,11 +102,10 @@ def learn_schema(
     Raises ValueError when no kind fits, and KeyError for a needed column that is neither ours nor a field of these rows.
     """
     fields = dict(fields or {})
-    unknown = set(fields) - {"text", "messages", "instruction", "input", "output", "system", "history"}
+    ours = ("text", "messages", "instruction", "input", "output", "system", "history", "image")
+    unknown = set(fields) - set(ours)
     if unknown:
-        raise ValueError(
-            f"fields: expected names of ours (text, messages, instruction, input, output, system, history), got {sorted(unknown)}"
-        )
+        raise ValueError(f"fields: expected names of ours ({', '.join(ours)}), got {sorted(unknown)}")
     if kind not in ("auto", *KINDS):
         raise ValueError(f"kind: expected auto, {', '.join(KINDS)}, got {kind!r}")
     have = sorted({str(name) for row in rows for name in row})
@@ -96,21 +113,37 @@ def learn_schema(
         found = Counter(k for k in (kind_of(row, fields) for row in rows) if k)
         if not found:
             raise ValueError(
-                f"the rows are neither Alpaca (instruction, output), chat (messages or conversations) nor plain text (text): their fields are {', '.join(have) or 'none'}; "
+                "the rows are neither Alpaca (instruction, output), chat (messages or conversations), images (image) nor plain text (text): "
+                f"their fields are {', '.join(have) or 'none'}; "
                 "say what is what with fields={text: ...} or fields={instruction: ..., output: ...}"
             )
         kind = max(KINDS, key=lambda k: found[k])
-    if id_field is None and 2 * sum(row.get("id") is not None for row in rows) > len(rows):
-        id_field = "id"
+    for name in ("id", "__key__"):
+        if id_field is None and 2 * sum(row.get(name) is not None for row in rows) > len(rows):
+            id_field = name
     if id_field is not None and id_field not in have:
         raise KeyError(f"id: the rows have no field '{id_field}'; their fields are {', '.join(have)}")
+    image = None
+    if kind in ("chat", "images"):
+        found_in = [(row, n) for row in rows if (n := image_field(row, fields)) is not None]
+        forms = Counter("bytes" if isinstance(_one_image(row[n]), bytes) else "path" for row, n in found_in)
+        image = forms.most_common(1)[0][0] if forms else None
     extra = {}
-    for name in sorted(set(needs) - COLUMNS[kind] - RESERVED):
+    for name in sorted(set(needs) - COLUMNS[kind] - RESERVED - ({"image"} if image else set())):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             types = Counter(map(type_of, values))
             extra[name] = "numbers" if sum(t.startswith("vector") for t in types) > 1 else types.most_common(1)[0][0]
-    return Schema(kind, fields, id_field, extra, max_characters)
+    return Schema(kind, fields, id_field, extra, max_characters, image)
+
+
+def _one_image(value: Any) -> Any:
+    """Return the path or the bytes of an image as rows hold it: itself, {"bytes": ..., "path": ...} as Hugging Face does, or a list of one (named once or more)."""
+    if isinstance(value, list) and value and all(v == value[0] for v in value):
+        value = value[0]
+    if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
+        value = value.get("bytes") or value.get("path")
+    return value
 
 
 def type_of(value: Any) -> str:
@@ -141,7 +174,9 @@ def content_id(row: Mapping[str, Any]) -> str:
         value = row[name]
         if value is None:
             continue
-        if not isinstance(value, str):
+        if isinstance(value, bytes):
+            value = "\0" + _digest(value)
+        elif not isinstance(value, str):
             text = _dump(value)
             value = "\0" + (_dump(_without_null(value)) if "null" in text else text)
         raw = value.encode("utf-8", "surrogatepass")
@@ -150,8 +185,12 @@ def content_id(row: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(value, digest_size=16).hexdigest() if isinstance(value, bytes) else str(value)
+
+
 _dump: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_digest
 ).encode
 
 
@@ -171,6 +210,8 @@ def normal(row: Any, schema: Schema) -> dict[str, Any]:
     if not _is(row, schema.kind, schema.fields):
         _refuse(row, schema)
     columns = _READ[schema.kind](row, schema)
+    if schema.image:
+        columns["image"] = _image(row, schema)
     size = sum(len(m["content"]) for m in columns["messages"]) if "messages" in columns else len(columns["text"])
     if size > schema.max_characters:
         raise BadRow("too_long", f"{size} characters, more than {schema.max_characters}")
@@ -201,15 +242,15 @@ def _extra(name: str, value: Any, kind: str) -> Any:
 def _refuse(row: Mapping[str, Any], schema: Schema) -> None:
     """Raise BadRow for a row that is not of the kind of the data set."""
     found = kind_of(row, schema.fields)
-    if schema.kind == "chat":
-        wanted = _chat_fields(schema.fields)
-        here = [n for n in wanted if row.get(n) is not None]
+    if schema.kind in ("chat", "images"):
+        wanted = _chat_fields(schema.fields) if schema.kind == "chat" else (schema.name("image"),)
+        here = [n for n in wanted if row.get(n) is not None and schema.kind == "chat"]
         if here:
             raise BadRow("wrong_type", f"'{here[0]}' is no list of turns but {type(row[here[0]]).__name__}")
         missing = list(wanted[:1])
     else:
         missing = [schema.name(n) for n in _WANTED[schema.kind] if schema.name(n) not in row]
-    if found is None or len(missing) < len(_WANTED[schema.kind]):
+    if found is None or schema.kind == "images" or len(missing) < len(_WANTED[schema.kind]):
         raise BadRow("missing_field", f"no field {' and '.join(map(repr, missing))}")
     raise BadRow("mixed_schema", f"a row of kind {found} among rows of kind {schema.kind}")
 
@@ -233,6 +274,36 @@ def _read_text(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     if not text.strip():
         raise BadRow("empty_text", f"'{name}' is empty")
     return {"text": text}
+
+
+def _read_images(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return the caption, "" where there is none."""
+    names = (schema.fields["text"],) if "text" in schema.fields else CAPTION_FIELDS
+    name = next((n for n in names if row.get(n) is not None), names[0])
+    return {"text": _text(row, name, "")}
+
+
+def _image(row: Mapping[str, Any], schema: Schema) -> str | bytes | None:
+    """Return the path or the bytes of a row's image, None where a chat has none."""
+    name = image_field(row, schema.fields)
+    if name is None:
+        return None
+    value = _one_image(row[name])
+    if isinstance(value, list):
+        if not value and schema.kind == "chat":
+            return None
+        raise BadRow("several_images", f"'{name}' has {len(value)} images, expected one")
+    form = "path" if isinstance(value, str) else "bytes" if isinstance(value, bytes) else ""
+    if form != schema.image:
+        what = (
+            f"{type(value).__name__} here, a {schema.image} in the first rows"
+            if form
+            else f"no image but {type(value).__name__}"
+        )
+        raise BadRow("mixed_schema" if form else "wrong_type", f"'{name}' is {what}")
+    if not value:
+        raise BadRow("missing_field", f"'{name}' is empty")
+    return value  # type: ignore[no-any-return]
 
 
 def _read_alpaca(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
@@ -312,4 +383,4 @@ def _instruction(
     }  # fmt: skip
 
 
-_READ = {"text": _read_text, "alpaca": _read_alpaca, "chat": _read_chat}
+_READ = {"text": _read_text, "alpaca": _read_alpaca, "chat": _read_chat, "images": _read_images}

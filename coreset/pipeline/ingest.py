@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from coreset.pipeline.formats import COLUMNS, BadRow, Schema, normal
+from coreset.pipeline.formats import BadRow, Schema, normal
 from coreset.pipeline.read import Line, read_rows
 from coreset.pipeline.shards import Shard
 from coreset.pipeline.state import Piece, Work, about, is_whole, whole, write_table
@@ -37,12 +38,16 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Read one shard into pieces of at most `rows` rows and about `characters` characters. A piece that is there already is not made again."""
+    """Read one shard into pieces of at most `rows` rows and about `characters` characters. A piece that is there already is not made again.
+
+    images: the folder that paths of images are relative to; None: that of the shard.
+    """
 
     work: Work
     schema: Schema
     needs: frozenset[str]
     rows: int = 20_000
+    images: str | None = None
     characters: int = 32 * 2**20
 
     def __call__(self, item: tuple[int, Shard]) -> Ingested:
@@ -64,9 +69,10 @@ class Ingest:
             said["ended"],
         )
         lines = _Guarded(shard, longest_line(self.schema), last)
+        base = Path(self.images).absolute() if self.images else shard.path.absolute().parent
         while not ended:
             piece = Piece(number, len(pieces), 0)
-            held, rejects, last = self._fill(lines)
+            held, rejects, last = self._fill(lines, base)
             rows += len(held) + len(rejects)
             rejected += len(rejects)
             broken, ended = lines.error, lines.ended
@@ -112,7 +118,7 @@ class Ingest:
                 said = about(file)
                 pieces.append(Piece(shard, len(pieces), file.metadata.num_rows))
 
-    def _fill(self, lines: _Guarded) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    def _fill(self, lines: _Guarded, base: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
         """Return the good rows and the rejects of the next piece, and the last line that was read."""
         held: list[dict[str, Any]] = []
         rejects: list[dict[str, Any]] = []
@@ -127,10 +133,13 @@ class Ingest:
             except BadRow as bad:
                 rejects.append(_reject(line, bad))
             else:
+                if isinstance(columns.get("image"), str) and "://" not in columns["image"]:
+                    columns["image"] = str(base / columns["image"])
                 columns["line"] = line.number
                 columns["preview"] = preview(columns)
                 held.append(columns)
                 characters += len(columns["text"])
+                characters += len(columns["image"]) if isinstance(columns.get("image"), bytes) else 0
             if len(held) + len(rejects) >= self.rows or characters >= self.characters:
                 break
         return held, rejects, last
@@ -173,9 +182,11 @@ def longest_line(schema: Schema) -> int:
 
 def column_types(schema: Schema) -> dict[str, pa.DataType]:
     """Return the Arrow type of every column the readers can give."""
-    types = {name: pa.string() for name in COLUMNS[schema.kind] | {"id", "preview"}} | {"line": pa.int64()}
+    types = {name: pa.string() for name in schema.columns | {"id", "preview"}} | {"line": pa.int64()}
     if "messages" in types:
         types["messages"] = _TURNS
+    if schema.image == "bytes":
+        types["image"] = pa.large_binary()
     kinds = {
         "number": pa.float64(),
         "text": pa.string(),
@@ -250,12 +261,12 @@ def first_rows(shards: Sequence[Shard], count: int = 100, longest: int = 2**23) 
     """
     why = ""
     for shard in shards:
+        found: list[dict[str, Any]] = []
         try:
-            rows = islice((line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count)
-            found = [line.row for line in rows]
+            for line in islice((line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count):
+                found.append(line.row)  # those before the shard breaks off count
         except OSError as error:
             why = why or f"{shard.path}: {error.strerror or error}"
-            found = []
         if found:
             return found
         why = why or f"{shard.path}: no row is a JSON object with fields"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from coreset.pipeline.formats import COLUMNS, RESERVED, Schema
+from coreset.pipeline.formats import RESERVED, Schema
 from coreset.pipeline.operators import Group, Operator, describe, flatten, unique_names
 from coreset.pipeline.state import Link
 from coreset.store import fingerprint
@@ -34,7 +34,7 @@ def check_recipe(operators: Iterable[Any], schema: Schema) -> list[Operator]:
     flat = flatten(operators)
     if not flat:
         raise ValueError("recipe: expected at least one operator")
-    from_rows = COLUMNS[schema.kind] | set(schema.extra)
+    from_rows = schema.columns | set(schema.extra)
     have: dict[str, str] = dict.fromkeys(from_rows | {"id"}, "the rows")
     for name, operator in zip(unique_names(flat), flat, strict=True):
         for column in sorted(reads(operator)):
@@ -44,7 +44,7 @@ def check_recipe(operators: Iterable[Any], schema: Schema) -> list[Operator]:
                     f"there are {', '.join(sorted(have))}"
                 )
         for column in sorted(operator.gives):
-            if column in RESERVED or have.get(column, "the rows") != "the rows" or column in COLUMNS[schema.kind]:
+            if column in RESERVED or have.get(column, "the rows") != "the rows" or column in schema.columns:
                 raise ValueError(
                     f"operator '{name}' gives the column '{column}', which {have.get(column, 'every decision')} has already"
                 )

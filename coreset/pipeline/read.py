@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coreset.pipeline.formats import BadRow
+from coreset.pipeline.pairs import read_coco, read_tar
 from coreset.pipeline.shards import Shard
 
 _BLOCK = 2**20
@@ -184,6 +185,16 @@ def _table(shard: Shard, longest: int, after: int) -> Iterator[Line]:
                 yield Line(number, None, row)
 
 
+def _tar(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    for number, row, bad in read_tar(shard, after):
+        yield Line(number, None, row, bad)
+
+
+def _coco(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    for number, row, bad in read_coco(shard, after):
+        yield Line(number, None, row, bad)
+
+
 _READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
-    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table,
+    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar, "coco": _coco,
 }  # fmt: skip

@@ -38,7 +38,10 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are read. kind: auto, alpaca, chat or text; fields: {our name: theirs}; id: the field that names rows; the other three bound memory."""
+    """How rows are read. kind: auto, alpaca, chat, images or text; fields: {our name: theirs}; id: the field that names rows; the next three bound memory.
+
+    images: the folder that paths of images are relative to; None: the folder of the file that names them.
+    """
 
     kind: str = "auto"
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Settings:
     max_characters: int = 1_000_000
     batch: int = 512
     piece_rows: int = 20_000
+    images: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_characters", "batch", "piece_rows"):
@@ -112,9 +116,11 @@ def take_in(operators: Sequence[Any], source: Any, state: Path, out: Path, engin
     flat = check_recipe(flat, schema)
     files = [(s.name, s.path.stat().st_size, s.path.stat().st_mtime_ns) for s in shards]
     version = versions("coreset-lightning").get("coreset-lightning", "")
-    key = fingerprint(FORMAT, version, files, asdict(schema), settings.piece_rows)
+    key = fingerprint(
+        FORMAT, version, files, asdict(schema), settings.piece_rows, *([settings.images] if settings.images else [])
+    )
     work = Work(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
-    ingest = Ingest(work, schema, needs, settings.piece_rows)
+    ingest = Ingest(work, schema, needs, settings.piece_rows, settings.images)
     ingested = list(engine.map(ingest, list(enumerate(shards))))
     _check_any(work, ingested)
     for operator in flat:

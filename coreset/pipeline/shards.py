@@ -17,6 +17,7 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
+    ".tar": "tar",
 }
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 HUB = "hf:"
@@ -24,7 +25,7 @@ HUB = "hf:"
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the input. name: its path below the folder all files share, '/' between parts; kind: jsonl, json, parquet or arrow; codec: gzip, zstd or None."""
+    """One file of the input. name: its path below the folder all files share, '/' between parts; kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None."""
 
     path: Path
     name: str
@@ -66,9 +67,22 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
     for path in files:
         kind = shard_kind(path)
         if kind is None:
-            raise ValueError(f"input: expected .jsonl or .json (plain, .gz, .zst), .parquet or .arrow, got {path}")
+            raise ValueError(
+                f"input: expected .jsonl or .json (plain, .gz, .zst), .parquet, .arrow or .tar, got {path}"
+            )
+        if kind == ("json", None) and _is_object(path):
+            kind = ("coco", None)
         out.append(Shard(path, path.resolve().relative_to(base).as_posix(), *kind))
     return sorted(out, key=lambda s: s.name)
+
+
+def _is_object(path: Path) -> bool:
+    """Return whether a JSON file begins as an object: COCO's form, not a list of rows."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+    except OSError:
+        return False  # said when it is read
 
 
 def _files(item: str | Path) -> list[Path]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.pipeline.pairs import write_coco, write_tar
 from coreset.pipeline.read import arrow_batches, raw_elements, raw_lines
 from coreset.pipeline.shards import Shard
 from coreset.store import write_atomic
@@ -143,8 +144,25 @@ def _arrow(shard: Shard, times: Times, longest: int, part: Path) -> int:
     return written
 
 
+def _once(times: Times, shard: Shard) -> Iterator[int]:
+    """Yield the numbers of the rows to write. Raises ValueError for a row that is wanted more than once where rows have names."""
+    if (times > 1).any():
+        raise ValueError(
+            f"{shard.path}: row {int(np.argmax(times > 1))} is to be repeated, but rows of a {shard.kind} file have names; weigh them while training, or bring the rows as .jsonl"
+        )
+    yield from np.flatnonzero(times).tolist()
+
+
+def _tar(shard: Shard, times: Times, longest: int, part: Path) -> int:
+    return write_tar(shard, _once(times, shard), part)
+
+
+def _coco(shard: Shard, times: Times, longest: int, part: Path) -> int:
+    return write_coco(shard, _once(times, shard), part)
+
+
 _WRITERS: dict[str, Callable[[Shard, Times, int, Path], int]] = {
-    "jsonl": _json_lines, "json": _json_array, "parquet": _parquet, "arrow": _arrow,
+    "jsonl": _json_lines, "json": _json_array, "parquet": _parquet, "arrow": _arrow, "tar": _tar, "coco": _coco,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from coreset.pipeline.rules.boilerplate import BoilerplateRule
 from coreset.pipeline.rules.c4 import C4Rule
 from coreset.pipeline.rules.fineweb import FineWebRule
 from coreset.pipeline.rules.gopher import GopherQualityRule, GopherRepetitionRule
+from coreset.pipeline.rules.images import ReadableImage
 from coreset.pipeline.rules.language import LanguageRule
 from coreset.pipeline.rules.pareto import ParetoRule
 from coreset.pipeline.rules.repetition import RepetitionRule
@@ -17,6 +18,7 @@ __all__ = [
     "GopherRepetitionRule",
     "LanguageRule",
     "ParetoRule",
+    "ReadableImage",
     "RepetitionRule",
     "UrlRule",
 ]

@@ -144,7 +144,7 @@ def test_schema_is_that_of_most_rows():
     assert got == {"id": "7", "text": "x", "v": [1, 2], "tags": [], "more": '{"a":null,"b":1}', "n": 3.0, "gone": None}
     for wrong, words in [
         ({"fields": {"body": "text"}}, "fields: expected names of ours"),
-        ({"kind": "sft"}, "kind: expected auto, alpaca, chat, text, got 'sft'"),
+        ({"kind": "sft"}, "kind: expected auto, alpaca, chat, images, text, got 'sft'"),
     ]:
         with pytest.raises(ValueError, match=words):
             learn_schema(rows, set(), **wrong)
