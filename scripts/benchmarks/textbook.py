@@ -118,6 +118,50 @@ def gradients(x: Float, probs: Float, labels: Whole, bias: bool = True) -> NDArr
     return (residual[:, :, None] * wide[:, None, :]).reshape(len(x), -1).astype(np.float32)
 
 
+def graph_cut_released(s: Float, k: int, lam: float) -> Whole:
+    """Greedy on lambda times the sum to all minus twice the sum to the picks, by masks over what is left, as DeepCore's code goes about it."""
+    total, taken, every = s.sum(axis=0), np.zeros(len(s), bool), np.arange(len(s))
+    picks: list[int] = []
+    for _ in range(k):
+        rest = every[~taken]
+        gain = lam * total[rest] - 2.0 * np.sum(s[taken][:, rest], axis=0)
+        picks.append(int(rest[int(np.argmax(gain))]))
+        taken[picks[-1]] = True
+    return np.array(picks)
+
+
+def herding_released(x: Float, k: int) -> Whole:
+    """Greedy mean matching on a copy of the rows that are left at each pick, as DeepCore's code goes about it (its sign set right)."""
+    import torch
+
+    rows = torch.from_numpy(x)
+    mean, taken, every = rows.mean(dim=0), torch.zeros(len(rows), dtype=torch.bool), np.arange(len(rows))
+    picks: list[int] = []
+    for t in range(k):
+        wanted = mean * (t + 1) - rows[taken].sum(dim=0)
+        rest = rows[~taken]
+        square = wanted.pow(2).sum() + rest.pow(2).sum(dim=1)
+        distance = (square - 2 * (rest @ wanted)).clamp(min=1e-12).sqrt()
+        picks.append(int(every[~taken.numpy()][int(distance.argmin())]))
+        taken[picks[-1]] = True
+    return np.array(picks)
+
+
+def matching_pursuit_released(a: Float, k: int, lam: float) -> Whole:
+    """Orthogonal matching pursuit with all products and a fresh least-squares solution at each pick, in the precision of `a`, as DeepCore's code goes about it."""
+    columns, goal = np.ascontiguousarray(a.T), a.sum(axis=0)
+    free, every = np.ones(len(a), bool), np.arange(len(a))
+    left, rows, picks = goal.copy(), np.empty((0, a.shape[1]), a.dtype), list[int]()
+    for _ in range(k):
+        product = columns.T.dot(left)
+        picks.append(int(every[free][int(np.argmax(product[free]))]))
+        free[picks[-1]] = False
+        rows = np.vstack([rows, columns[:, picks[-1]][None]])
+        weights = np.linalg.lstsq(rows.dot(rows.T) + lam * np.identity(len(rows)), rows.dot(goal), rcond=None)[0]
+        left = goal - rows.T.dot(weights)
+    return np.array(picks)
+
+
 def matching_pursuit(a: Float, k: int, ridge: float) -> tuple[Whole, NDArray[np.float64]]:
     """Orthogonal matching pursuit on written-out gradients a (n, P): largest product, then a new least-squares fit of all weights."""
     from scipy.optimize import nnls
@@ -166,6 +210,26 @@ def k_means_pp_factored(x: Float, residual: Float, k: int, rng: np.random.Genera
         near = np.minimum(near, np.maximum(norms + norms[at] - 2 * product, 0).astype(np.float64))
         near[at] = 0
         picks.append(int(rng.choice(len(x), p=near / near.sum())))
+    return np.array(picks)
+
+
+def k_means_pp_released(x: Float, residual: Float, k: int, rng: np.random.Generator) -> Whole:
+    """The factored k-means++ with Python's own sum and a random variable of scipy made anew at each pick, as the authors' code of 2024 goes about it."""
+    from scipy import stats
+
+    norms = np.square(x).sum(axis=1) * np.square(residual).sum(axis=1)
+    picks = [int(norms.argmax())]
+    near = np.full(len(x), np.inf)
+    while len(picks) < k:
+        at = picks[-1]
+        square = np.clip(norms + norms[at] - 2 * (x @ x[at]) * (residual @ residual[at]), 0, None)
+        near = np.minimum(near, np.sqrt(square).astype(np.float64))
+        near[picks] = 0
+        law = stats.rv_discrete(values=(np.arange(len(x)), near**2 / sum(near**2)))
+        drawn = int(law.rvs(size=1, random_state=rng)[0])
+        while drawn in picks:
+            drawn = int(law.rvs(size=1, random_state=rng)[0])
+        picks.append(drawn)
     return np.array(picks)
 
 
