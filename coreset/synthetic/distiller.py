@@ -128,6 +128,12 @@ class Source:
             images.detach().float().cpu().numpy(), labels, self.classes, self.mean, self.std, **{"space": "normalised", **rest}
         )  # fmt: skip
 
+    def made_pixels(self, images: Tensor, labels: NDArray[Any], **rest: Any) -> Synthetic:
+        """Return the same stored as uint8: rounded and cut to 0 .. 255, a quarter of the bytes."""
+        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        pixels = ((images.detach().float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        return Synthetic(pixels.cpu().numpy(), labels, self.classes, self.mean, self.std, space="pixels", **rest)
+
 
 class Distiller(ABC):
     """Make a small data set out of a large one: a frozen dataclass whose fields are its parameters, beside the functions that are the method.
