@@ -11,7 +11,9 @@ are ties on every machine, in any order of summation, and the rounding of a matr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.approximate import knn_ivf
+from coreset.numerics.approximate import has_faiss, ivf_blocks
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import float32_products
 from coreset.numerics.neighbours import knn
@@ -29,6 +31,7 @@ KINDS = ("cosine", "dot", "rbf", "euclidean")
 Matrix = NDArray[np.floating[Any]]
 EXACT_UP_TO = 50_000  # rows; beyond, the nearest neighbours are found approximately
 _BLOCK = 2**20  # similarities finished at a time: 4 MB
+_ROWS = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,7 @@ def _turn(index: NDArray[np.int32], value: NDArray[np.float32], own: NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """A kind of similarity and the rows it is measured on: x (n, D), prepared (`of` does that)."""
+    """A kind of similarity and the rows it is measured on: x (n, D), as given."""
 
     x: Tensor
     kind: str
@@ -110,20 +113,32 @@ class Similarity:
         shift = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
         if kind in ("rbf", "euclidean"):
             shift = x.double().mean(dim=0)
-        ready = _prepare(x, kind, shift)
         if gamma is None:
-            spread = float(ready.square().sum(dim=1).mean()) * 2 if kind == "rbf" else 1.0
+            spread = 1.0
+            if kind == "rbf":
+                parts = torch.split(x, _ROWS)
+                spread = 2 * sum(float((p.double() - shift).square().sum()) for p in parts) / max(1, len(x))
             gamma = 1 / spread if spread > 0 else 1.0
-        return cls(ready, kind, gamma, shift)
+        return cls(x, kind, gamma, shift)
+
+    @cached_property
+    def ready(self) -> Tensor:
+        """All rows as `_prepare` makes them, made when they are first needed."""
+        return self._ready(self.x)
+
+    def _ready(self, rows: Tensor) -> Tensor:
+        """Return rows (m, D) as `_prepare` makes them."""
+        return _prepare(rows, self.kind, self.shift)
 
     def dense(self, y: Tensor | None = None) -> NDArray[np.float32]:
         """Return the similarity of each row of x to each row of `y` (m, D): (n, m) float32; without y to each row of x itself."""
-        b = self.x if y is None else _prepare(y, self.kind, self.shift)
-        out = np.empty((len(self.x), len(b)), np.float32)
+        a = self.ready
+        b = a if y is None else self._ready(y)
+        out = np.empty((len(a), len(b)), np.float32)
         step = max(1, _BLOCK // max(1, len(b)))
         for start in range(0, len(out), step):
             part = slice(start, start + step)
-            out[part] = self._block(self.x[part], b).float().cpu().numpy()
+            out[part] = self._block(a[part], b).float().cpu().numpy()
         return out
 
     def _block(self, a: Tensor, b: Tensor) -> Tensor:
@@ -145,7 +160,8 @@ class Similarity:
 
         Row j of the first lists itself and the rows that have j among their `k` nearest: what j can stand for. The floor of row i lies halfway between
         its similarity to its k-th neighbour and that at its root mean square distance from all rows. Beyond 50,000 rows the neighbours are approximate
-        (`knn_ivf`). Memory: 24 n k bytes, beyond 50,000 rows also a copy of x for a time. Raises ValueError for `dot`, which has no nearest neighbours.
+        (`ivf_blocks`). Memory: 16 n k bytes, and up to 50,000 rows two copies of x for a time, beyond a quarter of one.
+        Raises ValueError for `dot`, which has no nearest neighbours.
         """
         if self.kind == "dot":
             raise ValueError(
@@ -154,34 +170,42 @@ class Similarity:
         n = len(self.x)
         k = min(k, n - 1)
         index, value = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-        center = sum(part.double().sum(dim=0) for part in torch.split(self.x, block)) / n
-        spread = torch.cat([(part.double() - center).square().sum(dim=1) for part in torch.split(self.x, block)])
-        far = self._at(spread + spread.mean()).cpu().numpy()
-        own = np.ones(n, np.float32)
+        own, far = np.ones(n, np.float32), self._far(block)
         if self.kind == "cosine":  # zero vectors have no direction: 1/2 to everything
-            own[(self.x == 0).all(dim=1).cpu().numpy()] = 0.5
+            zero = torch.cat([(part == 0).all(dim=1) for part in torch.split(self.x, block)])
+            own[zero.cpu().numpy()] = 0.5
             far[own < 1] = 0.5
-        variant = "nearest neighbours" if n <= EXACT_UP_TO else "approximate nearest neighbours (IVF)"
-        if n > EXACT_UP_TO:
-            distance, found = knn_ivf(self.x, k)
-            for start in range(0, n, block):
-                part = slice(start, start + block)
-                index[part] = found[part].int().cpu().numpy()
-                value[part] = _round(self._at(distance[part].square())).float().cpu().numpy()
-            del distance, found
-        for start in range(0, n if k and n <= EXACT_UP_TO else 0, block):
-            rows = torch.arange(start, min(n, start + block), device=self.x.device)
-            distance, found = knn(self.x, k + 1, self.x[rows])
-            other = found != rows[:, None]
-            other[:, -1] &= ~other.all(dim=1)  # k duplicates stand before the row itself: it drops out by itself
-            part = slice(start, start + block)
-            index[part] = found[other].reshape(-1, k).int().cpu().numpy()
-            value[part] = _round(self._at(distance[other].reshape(-1, k).square())).float().cpu().numpy()
+        approximate = n > EXACT_UP_TO and has_faiss()
+        for start, square, found in self._approximate(k) if approximate else self._exact(k, block) if k else ():
+            part = slice(start, start + len(found))
+            index[part] = found
+            value[part] = _round(self._at(square)).float().cpu().numpy()
         if own.min() < 1:
             value[(own < 1)[:, None] | (own < 1)[index]] = 0.5
         last = value[:, -1] if k else far
         floor = np.round((last + far) * 2.0**19).astype(np.float32) * np.float32(2.0**-20)
+        variant = "approximate nearest neighbours (IVF)" if approximate else "nearest neighbours"
         return Sparse(*_turn(index, value, own), variant), floor
+
+    def _far(self, block: int) -> NDArray[Any]:
+        """Return the similarity of each row (n,) at its root mean square distance from all rows."""
+        parts = torch.split(self.x, block)
+        center = sum(self._ready(p).double().sum(dim=0) for p in parts) / len(self.x)
+        spread = torch.cat([(self._ready(p).double() - center).square().sum(dim=1) for p in parts])
+        return np.asarray(self._at(spread + spread.mean()).cpu().numpy())
+
+    def _approximate(self, k: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
+        for start, square, found in ivf_blocks(self.x, k, unit=self.kind == "cosine"):
+            yield start, torch.from_numpy(square), found
+
+    def _exact(self, k: int, block: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
+        x = self.ready
+        for start in range(0, len(x), block):
+            rows = torch.arange(start, min(len(x), start + block), device=x.device)
+            distance, found = knn(x, k + 1, x[rows])
+            other = found != rows[:, None]
+            other[:, -1] &= ~other.all(dim=1)  # k duplicates stand before the row itself: it drops out by itself
+            yield start, distance[other].reshape(-1, k).square(), found[other].reshape(-1, k).cpu().numpy()
 
 
 def _round(s: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ ROWS: dict[str, Callable[[float], Row]] = {
     "facility_location_features": submodular.facility_location_features,
     "facility_location_sparse": submodular.facility_location_sparse,
     "facility_location_100k": submodular.facility_location_100k,
+    "facility_location_100k_wide": submodular.facility_location_100k_wide,
     "graph_cut": submodular.graph_cut,
     "graph_cut_features": submodular.graph_cut_features,
     "gradmatch": gradient.grad_match,

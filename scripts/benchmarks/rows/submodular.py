@@ -109,9 +109,14 @@ def facility_location_sparse(scale: float = 1) -> Row:
     )
 
 
-def facility_location_100k(scale: float = 1) -> Row:
+def facility_location_100k_wide(scale: float = 1) -> Row:
+    """1,000 of 100,000 x 512."""
+    return facility_location_100k(scale, 512)
+
+
+def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
     """1,000 of 100,000 x 128, nearest neighbours only; no peer holds it in memory."""
-    n, dim, k = int(100_000 * scale), 128, int(1_000 * scale)
+    n, k = int(100_000 * scale), int(1_000 * scale)
     x, _ = mixture(n, dim)
 
     def facts(_: Answer) -> dict[str, Any]:
@@ -141,7 +146,6 @@ def facility_location_100k(scale: float = 1) -> Row:
         Method(
             "coreset",
             lambda budget: select("facility_location", budget, features=x, options={"neighbors": NEIGHBORS}).indices,
-            small=0,
             slow=True,
         ),
         [],

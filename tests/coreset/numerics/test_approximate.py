@@ -91,7 +91,7 @@ def test_without_faiss_it_is_exact_and_says_so(monkeypatch):
         got = knn_ivf(x, 4)
     assert got[1].tolist() == knn(x, 4)[1].tolist()
     monkeypatch.undo()
-    assert approximate._faiss() is not None
+    assert approximate.has_faiss()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         knn_ivf(x, 4)
