@@ -16,11 +16,12 @@ from torch import nn
 from coreset.numerics.keyed import keyed_order
 from coreset.record import RunFolder
 from coreset.store import Store, fingerprint
-from coreset.synthetic import Distiller, Progress, Source, Synthetic
+from coreset.synthetic import Distiller, Progress, Source, Synthetic, Teacher
 from trainers.batches import TrainStream
 from trainers.data import ImageData
 from trainers.fit import Fitted, Fitter, Recipe
 from trainers.module import Scheduled
+from trainers.soft import LitSoft, Soft
 from trainers.task import Classification
 from trainers.teacher import Teachers
 
@@ -29,13 +30,19 @@ SHOWN_PER_CLASS = 10  # pictures
 
 @dataclass(frozen=True, eq=False)
 class Made(Classification):
-    """Classification that learns from a distilled set; everything but the training batches is the pool's and the test set's."""
+    """Classification that learns from a distilled set; everything but the training batches is the pool's and the test set's.
+
+    soft: what its soft labels take beside images and a label each.
+    """
 
     images: NDArray[np.float32]
     temperature: float = 1.0
+    soft: Soft | None = None
 
     def module(self, model: nn.Module, data: ImageData, **recipe: Any) -> Scheduled:
         """Return the same classifier, at the temperature of the labels."""
+        if self.soft is not None:
+            return LitSoft(model, data.mean, data.std, soft=self.soft, **recipe)
         return super().module(model, data, temperature=self.temperature, **recipe)
 
     def train(
@@ -46,9 +53,12 @@ class Made(Classification):
         weights: NDArray[np.float64] | None,
         **shape: Any,
     ) -> Iterable[Any]:
-        """Return the same stream over the made images."""
-        shape["augment"] = data.augment if shape["augment"] else "none"
-        return TrainStream(self.images, labels, indices, weights=weights, **shape)
+        """Return the same stream over the made images; of views, which are an augmentation themselves, where the labels are those of views."""
+        augment = bool(shape["augment"])
+        looks = self.soft is not None and self.soft.made.kind in ("crops", "online")
+        shape["augment"] = data.augment if augment and not looks else "none"
+        base = TrainStream(self.images, labels, indices, weights=weights, **shape)
+        return base if self.soft is None else self.soft.stream(base, augment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +93,25 @@ def source_of(
     )  # fmt: skip
 
 
-def fit_made(fitter: Fitter, recipe: Recipe, made: Synthetic, seed: tuple[int, ...], test: bool = True) -> Fitted:
-    """Train a fresh model on a distilled set, by the same recipe and seeds as on a selection, and test it.
+def fit_made(
+    fitter: Fitter,
+    recipe: Recipe,
+    made: Synthetic,
+    seed: tuple[int, ...],
+    test: bool = True,
+    teacher: Teacher | None = None,
+) -> Fitted:
+    """Train a fresh model on a distilled set, by the same recipe and seeds as on a selection, and test it. teacher: who gives online labels.
 
-    Raises ValueError for a recipe that holds examples out: made images cannot stand for real ones.
+    Raises ValueError for a recipe that holds examples out: made images cannot stand for real ones; and for online labels without their teacher.
     """
     if recipe.val_share:
         raise ValueError(
             f"fit.val_share: a distilled set has no real example to hold out, expected 0, got {recipe.val_share}"
         )
-    task = Made(made.pixels(), 1.0 if made.kind == "hard" else made.temperature)
-    targets = made.targets()
+    soft = Soft.of(made, teacher)
+    task = Made(made.pixels(), 1.0 if made.kind == "hard" else made.temperature, soft)
+    targets = made.targets() if soft is None else soft.labels
     return replace(fitter, task=task).fit(recipe, targets, np.arange(len(targets)), seed=seed, test=test)
 
 
@@ -115,7 +133,16 @@ def distil_round(
         progress.clear()
     seconds = {"select": time.perf_counter() - begin, "measure": 0.0}
     room.show("training")
-    return made, fit_made(room.fitter, room.recipe, made, seed), seconds
+    return made, fit_made(room.fitter, room.recipe, made, seed, teacher=asked(room, made)), seconds
+
+
+def asked(room: Room, made: Synthetic) -> Teacher | None:
+    """Return the teacher that a set with online labels asks while training, out of the store; None for other labels."""
+    if made.kind != "online":
+        return None
+    how, make = made.info["online"], room.source().teacher
+    assert make is not None
+    return make(how["network"], how["epoch"])
 
 
 def _tell(show: Callable[[str], None], step: int, steps: int, loss: float) -> None:
@@ -151,7 +178,7 @@ def pictures(
     shown, when, names, kinds = [], [], [], []
     for number in range(folder.done):
         made = Synthetic.load(folder.round(number) / "synthetic")
-        stored = replace(made, decode=1).pixels()  # mosaics as they are stored
+        stored = replace(made.with_labels(made.hard, "hard"), decode=1).pixels()  # mosaics as they are stored
         pixels = np.clip(np.rint(stored), 0, 255).astype(np.uint8)
         rows = [r for c in range(classes) for r in np.flatnonzero(made.hard == c)[:each]]
         shown.append(pixels[rows])

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from coreset.numerics.layers import last_linear
 from coreset.plan import MODEL_SIGNALS
 from trainers.batches import EvalBatches, as_channels, prepare
 from trainers.data import ImageData
 from trainers.learning_loss import PredictsLoss
-from trainers.models import last_linear
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 

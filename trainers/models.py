@@ -72,11 +72,3 @@ def timm_model(
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     return model
-
-
-def last_linear(model: nn.Module) -> nn.Linear:
-    """Return the last `nn.Linear` in the order of the modules: its input is the signal `features`, its output `logits`. ValueError when there is none."""
-    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not found:
-        raise ValueError(f"{type(model).__name__}: expected a model that ends in an nn.Linear, found none in it")
-    return found[-1]

@@ -83,12 +83,16 @@ class LitClassifier(Scheduled):
         """Return logits (B, classes) of a batch of uint8 images."""
         return self.model(prepare(batch, self.mean, self.std))  # type: ignore[no-any-return, arg-type]
 
+    def losses(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Return the loss of each example."""
+        return nn.functional.cross_entropy(
+            logits / self.temperature, batch["label"], reduction="none", label_smoothing=self.label_smoothing
+        )
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the mean of weight x cross-entropy, with logits and the losses before weighting for callbacks that record them."""
         logits = self(batch).float()
-        loss = nn.functional.cross_entropy(
-            logits / self.temperature, batch["label"], reduction="none", label_smoothing=self.label_smoothing
-        )
+        loss = self.losses(batch, logits)
         each = loss.detach()
         loss = (loss * batch["weight"]).mean()
         self.log("train/loss", loss, on_step=True, on_epoch=False)

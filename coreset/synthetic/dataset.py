@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.synthetic.labels import KINDS, check_labels, soften
+
 SPACES = ("normalised", "pixels")
-KINDS = ("hard", "probs", "logits")
 
 
 def smallest_labels(classes: int) -> np.dtype[Any]:
@@ -25,11 +26,17 @@ def smallest_labels(classes: int) -> np.dtype[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Synthetic:
-    """A distilled set: M stored images, M labels, and all it takes to train on them.
+    """A distilled set: M stored images, their labels, and all it takes to train on them.
 
-    images (M, C, S, S) float32, float16 or uint8. labels: (M,) whole numbers (kind `hard`), or (M, classes) floats: `probs`, taken at `temperature`, or `logits`,
-    which are divided by it. classes: names in label order. mean, std: per channel, of pixels / 255. space: `normalised` = (pixel / 255 - mean) / std, or
-    `pixels` = 0 .. 255. decode: every stored image is a mosaic of decode x decode training images, which share its label. info: who made it of what.
+    images (M, C, S, S) float32, float16 or uint8. classes: names in label order. mean, std: per channel, of pixels / 255. space: `normalised` = (pixel / 255 - mean) / std, or
+    `pixels` = 0 .. 255. decode: every stored image is a mosaic of decode x decode training images. info: who made it of what. labels, by kind:
+
+    - `hard`: (M,) whole numbers.
+    - `probs` or `logits`: (M, classes) floats, or (M decode^2, classes), a row a training image. Probabilities were taken at `temperature`, logits are divided by it.
+    - `crops`: logits (E, M decode^2, classes) of E views of every training image, which `views` (E, M decode^2, 5 or 10) holds: see coreset.synthetic.views.
+    - `online`: (M,) whole numbers; training asks a teacher, which info["online"] describes.
+
+    Soft labels may come with `truth`, the hard ones (M,). mix: the share of the hard label's cross-entropy in the loss.
     Raises ValueError or TypeError naming the field that is wrong.
 
     >>> made = Synthetic(np.zeros((2, 1, 4, 4), np.float32), np.array([0, 1]), ("cat", "dog"), (0.5,), (0.25,), decode=2)
@@ -47,6 +54,9 @@ class Synthetic:
     kind: str = "hard"
     temperature: float = 1.0
     info: Mapping[str, Any] = field(default_factory=dict)
+    truth: NDArray[Any] | None = None
+    mix: float = 0.0
+    views: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
@@ -69,18 +79,45 @@ class Synthetic:
             raise ValueError(f"decode: expected 1 to {images.shape[2]} (the side of an image), got {self.decode}")
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected more than 0, got {self.temperature}")
-        labels = _checked(labels, self.kind, len(images), classes)
+        labels = check_labels(labels, self.kind, len(images), self.decode, classes)
+        truth = None if self.truth is None else check_labels(np.asarray(self.truth), "hard", len(images), 1, classes)
         mean, std = tuple(map(float, self.mean)), tuple(map(float, self.std))
-        for name, value in (("images", images), ("labels", labels), ("classes", classes), ("mean", mean), ("std", std)):
+        for name, value in (
+            ("images", images), ("labels", labels), ("classes", classes), ("mean", mean), ("std", std), ("truth", truth),
+        ):  # fmt: skip
             object.__setattr__(self, name, value)
+        self._check_soft()
+
+    def _check_soft(self) -> None:
+        """Raise ValueError where labels and what goes with them contradict each other."""
+        whole = self.kind in ("hard", "online")
+        if whole and self.truth is not None:
+            raise ValueError(f"truth: kind {self.kind!r} has hard labels already")
+        if not 0 <= self.mix <= 1 or (self.mix and (self.kind == "hard" or not (whole or self.truth is not None))):
+            raise ValueError(f"mix: expected 0 to 1, above 0 only with soft labels and truth, got {self.mix}")
+        if self.kind == "online" and "online" not in self.info:
+            raise ValueError('kind: online labels need info["online"], which describes the teacher')
+        if (self.kind == "crops") != (self.views is not None):
+            raise ValueError(f"views: expected with kind 'crops' alone, got kind {self.kind!r}")
+        if self.views is not None:
+            from coreset.synthetic.views import check_views
+
+            if self.truth is None:
+                raise ValueError("truth: labels of crops need the hard labels too")
+            check_views(self.views, self.labels.shape[:2], self.images.shape[2])
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def hard(self) -> NDArray[np.int64]:
-        """The label of every stored image, (M,): the largest of a soft one, ties to the lowest class."""
-        return self.labels if self.kind == "hard" else self.labels.argmax(axis=1).astype(np.int64)
+        """The label of every stored image, (M,): the true one where it is known, else the largest of a soft one (of the mean over its cells), ties to the lowest class."""
+        if self.kind in ("hard", "online"):
+            return self.labels
+        if self.truth is not None:
+            return np.asarray(self.truth)
+        soft = self.labels.reshape(len(self), -1, len(self.classes)).mean(axis=1, dtype=np.float64)
+        return np.asarray(soft.argmax(axis=1), np.int64)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -89,9 +126,12 @@ class Synthetic:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of images and labels as they are saved; a hard label takes the smallest unsigned type."""
-        labels = len(self) * smallest_labels(len(self.classes)).itemsize if self.kind == "hard" else self.labels.nbytes
-        return int(self.images.nbytes + labels)
+        """Bytes of images, labels and views as they are saved, and of the weights of a teacher that training asks; a hard label takes the smallest unsigned type."""
+        one = len(self) * smallest_labels(len(self.classes)).itemsize
+        labels = one if self.kind in ("hard", "online") else self.labels.nbytes + (0 if self.truth is None else one)
+        views = 0 if self.views is None else self.views.nbytes
+        asked = self.info["online"]["bytes"] if self.kind == "online" else 0
+        return int(self.images.nbytes + labels + views + asked)
 
     @property
     def budget(self) -> dict[str, float | int]:
@@ -121,32 +161,48 @@ class Synthetic:
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32)
 
     def targets(self) -> NDArray[Any]:
-        """Return the label of every decoded image: (M decode^2,) int64, or (M decode^2, classes) float32 probabilities at `temperature`."""
-        labels = self.labels
-        if self.kind == "logits":
-            z = labels.astype(np.float64) / self.temperature
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            labels = e / e.sum(axis=1, keepdims=True)
-        labels = labels if self.kind == "hard" else labels.astype(np.float32)
-        return np.repeat(labels, self.decode**2, axis=0)
+        """Return the label of every decoded image: (M decode^2,) int64, or (M decode^2, classes) float32 probabilities at `temperature`.
 
-    def with_labels(self, labels: NDArray[Any], kind: str, temperature: float = 1.0, **info: Any) -> Synthetic:
+        Raises ValueError for labels of crops and of a teacher: an image has many.
+        """
+        if self.kind in ("crops", "online"):
+            raise ValueError(f"targets: with kind {self.kind!r} an image has no one label; its hard ones are in .hard")
+        labels = self.labels
+        if self.kind != "hard":
+            labels = soften(labels, self.temperature) if self.kind == "logits" else labels.astype(np.float32)
+        return np.repeat(labels, len(self) * self.decode**2 // len(labels), axis=0)
+
+    def with_labels(
+        self,
+        labels: NDArray[Any],
+        kind: str,
+        temperature: float = 1.0,
+        *,
+        truth: NDArray[Any] | None = None,
+        mix: float = 0.0,
+        views: NDArray[Any] | None = None,
+        **info: Any,
+    ) -> Synthetic:
         """Return the same images with other labels; `info` is added to what is known of it."""
-        return replace(self, labels=labels, kind=kind, temperature=temperature, info={**self.info, **info})
+        return replace(
+            self, labels=labels, kind=kind, temperature=temperature, truth=truth, mix=mix, views=views, info={**self.info, **info}
+        )  # fmt: skip
 
     def with_info(self, **info: Any) -> Synthetic:
         """Return the same set with more said about it."""
         return replace(self, info={**self.info, **info})
 
     def of(self, dataset: Any = None) -> Any:
-        """Return a map-style dataset of (image (C, S, S) float32, normalised; label), to train on in place of `dataset`.
+        """Return a map-style dataset of (image (C, S, S) float32, normalised; label), to train on in place of `dataset`; of labelled crops, every view is an item.
 
-        Raises ValueError when `dataset` has images of another shape or its `classes` are others, or in another order.
+        Raises ValueError when `dataset` has images of another shape or its `classes` are others, or in another order, and for labels that only a teacher can give.
         """
-        from coreset.synthetic.items import Items, check_against
+        from coreset.synthetic.items import Items, ViewItems, check_against
 
         if dataset is not None:
             check_against(self, dataset)
+        if self.views is not None:
+            return ViewItems(self.normalised(), self.labels, self.views, self.temperature)
         return Items(self.normalised(), self.targets())
 
     def save(self, folder: str | Path) -> Path:
@@ -171,26 +227,3 @@ class Synthetic:
 
 def _channels(values: tuple[float, ...]) -> NDArray[np.float32]:
     return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
-
-
-def _checked(labels: NDArray[Any], kind: str, images: int, classes: tuple[str, ...]) -> NDArray[Any]:
-    """Return labels as int64 or as floats, after checking shape and range."""
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"classes: expected at least two different names, got {list(classes)}")
-    if kind == "hard":
-        if labels.shape != (images,) or labels.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels: expected {images} whole numbers, one per image, got {labels.dtype} of shape {labels.shape}"
-            )
-        if labels.min() < 0 or labels.max() >= len(classes):
-            raise ValueError(f"labels: expected 0 .. {len(classes) - 1}, got {labels.min()} .. {labels.max()}")
-        return labels.astype(np.int64)
-    if labels.shape != (images, len(classes)) or labels.dtype.kind != "f":
-        raise ValueError(
-            f"labels: expected floats of shape ({images}, {len(classes)}), got {labels.dtype} of shape {labels.shape}"
-        )
-    if not np.isfinite(labels).all():
-        raise ValueError("labels: some are NaN or infinite")
-    if kind == "probs" and ((labels < 0).any() or (np.abs(labels.sum(axis=1, dtype=np.float64) - 1) > 1e-2).any()):
-        raise ValueError("labels: expected probabilities, non-negative and summing to 1; logits are kind='logits'")
-    return labels if labels.dtype.name in ("float16", "float32") else labels.astype(np.float32)

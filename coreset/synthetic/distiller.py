@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.layers import last_linear
 from coreset.store import fingerprint
 from coreset.synthetic.dataset import Synthetic, smallest_labels
 from coreset.synthetic.progress import Progress
@@ -50,6 +51,18 @@ class Teacher:
         """Return logits (B, classes) float32 on the device of `x`, which the network is moved to."""
         model = self.model.to(x.device)
         return torch.cat([model(part).float() for part in torch.split(x, batch_size)])
+
+    @torch.no_grad()
+    def describe(self, x: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor]:
+        """Return features (B, D), the input of the last linear layer, and logits (B, classes), float32 on the device of `x`, which the network is moved to."""
+        model = self.model.to(x.device)
+        caught: list[Tensor] = []
+        hook = last_linear(model).register_forward_hook(lambda _, args, _out: caught.append(args[0].flatten(1).float()))
+        try:
+            logits = torch.cat([model(part).float() for part in torch.split(x, batch_size)])
+        finally:
+            hook.remove()
+        return torch.cat(caught), logits
 
 
 TeacherFactory = Callable[..., Teacher]
@@ -157,6 +170,10 @@ class Distiller(ABC):
         """Return the fields: what its YAML file holds."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
+    def cells(self, side: int) -> int:
+        """Return how many training images one stored image of `side` pixels holds."""
+        return int(getattr(self, "decode", 1)) ** 2
+
     def image_bytes(self, shape: tuple[int, int, int], classes: int) -> int:
         """Return what one stored image with its label costs in bytes: float32 pixels and a hard label."""
         return 4 * int(np.prod(shape)) + smallest_labels(classes).itemsize
@@ -197,7 +214,8 @@ class Distiller(ABC):
         assert answer.classes == tuple(source.classes), f"{who} returned other classes than the pool's"
         wanted = ipc * len(source.classes)
         assert len(answer) == wanted, f"{who} returned {len(answer)} images instead of {wanted}"
-        assert answer.kind != "hard" or (answer.counts == ipc).all(), f"{who} returned {answer.counts} of the classes"
+        known = answer.kind in ("hard", "online") or answer.truth is not None
+        assert not known or (answer.counts == ipc).all(), f"{who} returned {answer.counts} of the classes"
         assert answer.images.shape[1:] == source.shape, f"{who} returned images of shape {answer.images.shape[1:]}"
         return replace(answer, info={**about, **answer.info})
 

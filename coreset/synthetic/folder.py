@@ -33,7 +33,7 @@ def manifest(made: Synthetic) -> dict[str, Any]:
             "count": len(made), "channels": made.images.shape[1], "size": made.images.shape[2], "dtype": str(made.images.dtype),
             "space": made.space, "mean": list(made.mean), "std": list(made.std), "decode": made.decode,
         },
-        "label": {"kind": made.kind, "dtype": str(made.labels.dtype), "temperature": made.temperature},
+        "label": {"kind": made.kind, "dtype": str(made.labels.dtype), "temperature": made.temperature, "mix": made.mix},
         "bytes": made.nbytes,
         "info": {key: value for key, value in made.info.items() if key not in known},
     }  # fmt: skip
@@ -46,9 +46,14 @@ def write_folder(made: Synthetic, folder: str | Path) -> Path:
     from coreset.synthetic.dataset import smallest_labels
 
     folder = Path(folder)
-    labels = made.labels.astype(smallest_labels(len(made.classes))) if made.kind == "hard" else made.labels
+    small = smallest_labels(len(made.classes))
+    columns = {"labels": made.labels.astype(small) if made.kind in ("hard", "online") else made.labels}
+    if made.truth is not None:
+        columns["truth"] = made.truth.astype(small)
+    if made.views is not None:
+        columns["views"] = made.views
     write_atomic(folder / "images.safetensors", save({"images": np.ascontiguousarray(made.images)}))
-    write_atomic(folder / "labels.safetensors", save({"labels": np.ascontiguousarray(labels)}))
+    write_atomic(folder / "labels.safetensors", save({name: np.ascontiguousarray(v) for name, v in columns.items()}))
     write_atomic(folder / "manifest.json", json.dumps(manifest(made), indent=1, default=_plain))
     return folder
 
@@ -80,7 +85,7 @@ def read_folder(folder: str | Path) -> Synthetic:
         raise ValueError(f"{folder}: not a whole distilled set, {', '.join(missing)} is missing")
     try:
         images = load_file(folder / "images.safetensors")["images"]
-        labels = load_file(folder / "labels.safetensors")["labels"]
+        columns = load_file(folder / "labels.safetensors")
         image, label = said["image"], said["label"]
         shape = (image["count"], image["channels"], image["size"], image["size"])
         known = {key: said[key] for key in ("method", "configuration", "seed", "data", "recipe")}
@@ -89,8 +94,9 @@ def read_folder(folder: str | Path) -> Synthetic:
                 f"{folder}: the manifest says {image['dtype']} images {shape}, the file holds {images.dtype} {images.shape}"
             )
         return Synthetic(
-            images, labels, tuple(said["classes"]), tuple(image["mean"]), tuple(image["std"]), image["space"], image["decode"],
+            images, columns["labels"], tuple(said["classes"]), tuple(image["mean"]), tuple(image["std"]), image["space"], image["decode"],
             label["kind"], label["temperature"], {**{k: v for k, v in known.items() if v is not None}, **said["info"]},
+            columns.get("truth"), label["mix"], columns.get("views"),
         )  # fmt: skip
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{folder}: not a readable distilled set ({error!r})") from error

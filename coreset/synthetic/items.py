@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from coreset.synthetic.labels import soften
+from coreset.synthetic.views import look
+
 if TYPE_CHECKING:
     from coreset.synthetic.dataset import Synthetic
 
@@ -26,6 +29,25 @@ class Items(Dataset[tuple[Tensor, Any]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         label = self.labels[index]
         return self.images[index], int(label) if label.ndim == 0 else label
+
+
+class ViewItems(Dataset[tuple[Tensor, Any]]):
+    """Pairs of a view of a normalised image and its probabilities, all images of the first view first."""
+
+    def __init__(
+        self, images: NDArray[np.float32], logits: NDArray[Any], views: NDArray[Any], temperature: float
+    ) -> None:
+        self.images, self.logits, self.views, self.temperature = torch.from_numpy(images), logits, views, temperature
+
+    def __len__(self) -> int:
+        return len(self.views) * len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index: {index} of {len(self)} items")
+        view, image = divmod(index % len(self), len(self.images))
+        seen = look(self.images, self.views[view], np.array([image]))[0]
+        return seen, torch.from_numpy(soften(self.logits[view, image], self.temperature))
 
 
 def check_against(made: Synthetic, dataset: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from coreset.numerics.layers import last_linear
 from coreset.plan import make_plan
 from coreset.record import RunFolder
 from coreset.registry import strategy as by_name
@@ -19,7 +20,7 @@ from trainers.fit import Fitter, Recipe
 from trainers.learning_loss import PredictsLoss, ranking_loss
 from trainers.loops import Job, run
 from trainers.measure import measure
-from trainers.models import last_linear, linear, mlp, small_cnn, timm_model
+from trainers.models import linear, mlp, small_cnn, timm_model
 from trainers.oracles import HiddenLabels
 
 DATA = digits()

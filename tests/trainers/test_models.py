@@ -10,8 +10,9 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from coreset.numerics.layers import last_linear
 from trainers.data_sources import digits
-from trainers.models import last_linear, linear, mlp, small_cnn, timm_model
+from trainers.models import linear, mlp, small_cnn, timm_model
 
 CONF = Path(__file__).parents[2] / "conf"
 

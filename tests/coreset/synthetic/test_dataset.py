@@ -67,7 +67,7 @@ def test_the_manifest_says_what_it_takes_to_train_on_it(tmp_path):
     assert said["image"] == {
         "count": 6, "channels": 3, "size": 8, "dtype": "float32", "space": "normalised", "mean": list(MEAN), "std": list(STD), "decode": 2,
     }  # fmt: skip
-    assert said["label"] == {"kind": "logits", "dtype": "float32", "temperature": 20.0}
+    assert said["label"] == {"kind": "logits", "dtype": "float32", "temperature": 20.0, "mix": 0.0}
     stored = sum(v.nbytes for n in ("images", "labels") for v in load_file(tmp_path / f"{n}.safetensors").values())
     assert said["bytes"] == stored == one.nbytes == one.budget["bytes"]
 
