@@ -103,7 +103,9 @@ def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
     for f in fields(strategy):  # type: ignore[arg-type]
         value = getattr(strategy, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if value != default and not isinstance(value, Strategy | Distiller):
+        if value != default and isinstance(strategy, Distiller) and isinstance(value, Strategy | Distiller):
+            changed.append(f"{f.name}={label_of(type(value).__name__, value)}")
+        elif value != default and not isinstance(value, Strategy | Distiller):
             changed.append(f"{f.name}={value}")
     return f"{choice}({', '.join(changed)})" if changed else choice
 
@@ -159,7 +161,8 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
     dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES)  # those need a proxy trained before
-    budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), _image_bytes(strategy, data))
+    cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
+    budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
     plan = make_plan(
         strategy, budget, len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
     )

@@ -147,7 +147,7 @@ def asked(room: Room, made: Synthetic) -> Teacher | None:
 
 def _tell(show: Callable[[str], None], step: int, steps: int, loss: float) -> None:
     if step % 10 == 0 or step == steps:
-        show(f"distilling, step {step:,} of {steps:,}, loss {loss:.3g}")
+        show(f"distilling, step {step:,} of {steps:,}" + ("" if np.isnan(loss) else f", loss {loss:.3g}"))
 
 
 def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:

@@ -147,6 +147,12 @@ class Source:
         pixels = ((images.detach().float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
         return Synthetic(pixels.cpu().numpy(), labels, self.classes, self.mean, self.std, space="pixels", **rest)
 
+    def real(self, rows: Indices) -> Synthetic:
+        """Return the pool's own images at `rows` as a set, uint8 with hard labels; info says which they are."""
+        info = {"ids": self.ids[rows].tolist()}
+        pixels = np.ascontiguousarray(self.images[rows].transpose(0, 3, 1, 2))
+        return Synthetic(pixels, self.labels[rows], self.classes, self.mean, self.std, "pixels", info=info)
+
 
 class Distiller(ABC):
     """Make a small data set out of a large one: a frozen dataclass whose fields are its parameters, beside the functions that are the method.

@@ -78,8 +78,9 @@ def online_labels(
 
 
 def about(teacher: Teacher) -> dict[str, Any]:
-    """Return what a manifest says of a teacher."""
-    return {"name": teacher.name, "epoch": teacher.epoch, "accuracy": teacher.accuracy}
+    """Return what a manifest says of a teacher; accuracy None where it is not known."""
+    accuracy = None if np.isnan(teacher.accuracy) else teacher.accuracy
+    return {"name": teacher.name, "epoch": teacher.epoch, "accuracy": accuracy}
 
 
 def _half(logits: Tensor) -> NDArray[np.float16]:

@@ -20,6 +20,7 @@ from coreset.numerics.decode import mosaic
 from coreset.numerics.keyed import keyed_uniform
 from coreset.synthetic import Distiller, Progress, Source, Synthetic, Teacher
 from coreset.synthetic.dataset import smallest_labels
+from coreset.synthetic.soft import about
 from coreset.types import Indices
 from strategies.distill.common import hard_labels, positive, stream
 
@@ -89,6 +90,10 @@ class Rded(Distiller):
         """Return the bytes of uint8 pixels and a hard label."""
         return int(np.prod(shape)) + smallest_labels(classes).itemsize
 
+    def cells(self, side: int) -> int:
+        """Return how many training images one stored image of `side` pixels holds."""
+        return self.tiles(side) ** 2 if self.decode else 1
+
     def tiles(self, side: int) -> int:
         """Return the f of f x f."""
         return (2 if side >= LARGE else 1) if self.factor is None else self.factor
@@ -135,7 +140,7 @@ class Rded(Distiller):
             costs.append(float(cost[which, crop].mean()))
             progress.show(label + 1, len(source.classes), costs[-1])
         info = {
-            "teacher": {"name": teacher.name, "epoch": teacher.epoch, "accuracy": teacher.accuracy},
+            "teacher": about(teacher),
             "factor": factor,
             "cost_per_class": costs,
         }
