@@ -10,6 +10,8 @@ import numpy as np
 
 from coreset.batch import objects, to_numpy
 from coreset.scorers.image.decode import MOST_PIXELS, Decoded, decode
+from coreset.scorers.image.hashes import ImageHashes
+from coreset.scorers.image.quality import Quality
 from coreset.types import Array, Scorer
 
 PILLOW_REFUSES = 2 * MOST_PIXELS
@@ -25,12 +27,11 @@ class Images:
     most_pixels: larger images are not decoded. at_once: pixels held at a time, beyond one image; it does not change any value.
     Raises ValueError for scorers that give the same column.
 
-    >>> from coreset.scorers.image.quality import Quality
     >>> Images([Quality()])({"image": ["/nowhere.png"]})["image_status"]
     array(['missing_file'], dtype=object)
     """
 
-    scorers: Sequence[Scorer] = ()
+    scorers: Sequence[Scorer] = (Quality(), ImageHashes())
     column: str = "image"
     most_pixels: int = MOST_PIXELS
     at_once: int = 2**24

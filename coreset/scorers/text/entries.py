@@ -1,0 +1,179 @@
+"""Which entries of a vocabulary occur in a text: MetaCLIP's matching of captions with metadata.
+
+Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in spaces, so that entries match whole words. What counts as a word:
+
+    released    the published code, version 1: a space around each of , . ; : ? ! ` in the text, and for tab and line ends. Upper and lower case differ; an entry with
+                such a sign inside ("U.S") never matches, nor do words beside other signs ("(dog)", "dog-cat") or two words with two spaces between
+    worldwide   version 2 (Chuang et al., "MetaCLIP 2", 2025): no space is asked for where an entry begins or ends with a sign or a character of a script without spaces
+    words       mended: case does not count, every sign stands alone, in the entries too, and any white space is one space
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from coreset.batch import Batch, as_batch, objects
+from coreset.numerics.characters import spans, utf8
+from coreset.numerics.trie import KIND, Trie, build, find, packed
+from coreset.types import Array
+
+VARIANTS = ("released", "worldwide", "words")
+_SIGNS = frozenset(string.punctuation) | frozenset("，。、；：？！“”‘’（）【】《》〈〉「」『』～—")
+_ALONE = spans(
+    "4E00-9FFF 3400-4DBF 20000-2A6DF 2A700-2CEAF 2CEB0-2EBEF F900-FAFF 2E80-2FDF 2FF0-2FFF E00-EFF 1000-109F 1780-17FF F00-FFF"
+)  # what version 2 takes for scripts without spaces: kana are not among them
+
+
+@lru_cache(2)
+def load_entries(path: str, changed: int) -> tuple[str, ...]:
+    """Return a vocabulary, a JSON list of distinct texts or a file with one entry a line; changed: when the file was written, for the cache alone.
+
+    Raises ValueError naming the file and the entry that is empty, no text, or there twice.
+    """
+    text = Path(path).read_text("utf-8")
+    found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    seen: set[str] = set()
+    for i, entry in enumerate(found):
+        if not isinstance(entry, str) or not entry or entry in seen:
+            what = "is there twice" if entry and isinstance(entry, str) else "is no text" if entry else "is empty"
+            raise ValueError(f"{path}: entry {i} {what}: {entry!r}")
+        seen.add(entry)
+    if not found:
+        raise ValueError(f"{path}: holds no entry")
+    return tuple(found)
+
+
+def _bare(character: str) -> bool:
+    return character in _SIGNS or any(ord(character) in span for span in _ALONE)
+
+
+def words_apart(text: str) -> str:
+    """Return a text as `words` compares it.
+
+    >>> words_apart("The U.S.  (dog-cat)")
+    'the u . s . ( dog - cat )'
+    """
+    parts = [f" {c} " if unicodedata.category(c)[0] in "PS" else c for c in text.casefold()]
+    return " ".join("".join(parts).split())
+
+
+def pattern_of(entry: str, variant: str) -> str:
+    """Return the string that has to occur in a spaced text."""
+    if variant == "words":
+        return f" {words_apart(entry)} "
+    if variant == "released":
+        return f" {entry} "
+    return f"{'' if _bare(entry[0]) else ' '}{entry}{'' if _bare(entry[-1]) else ' '}"
+
+
+@lru_cache(2)
+def _trie(path: str, changed: int, variant: str) -> tuple[Trie, Array]:
+    """Return the trie of the patterns, and the entry of each pattern; of entries that are one pattern the first counts."""
+    first: dict[str, int] = {}
+    for i, entry in enumerate(load_entries(path, changed)):
+        pattern = pattern_of(entry, variant)
+        if pattern.strip():
+            first.setdefault(pattern, i)
+    return build(list(first)), np.array(list(first.values()), np.int32)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Find the entries of a vocabulary in one text column: gives `entries` (whole numbers, positions in the vocabulary, rising) and `entries_status`.
+
+    vocabulary: a JSON list or a file with one entry a line. variant: see above. A text in which nothing occurs is "no_entry", with an empty list.
+    Raises FileNotFoundError and ValueError for a vocabulary that cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "metadata.json"
+    >>> _ = path.write_text('["dog", "hot dog", "Paris"]')
+    >>> Entries(str(path))({"text": ["a hot dog, please", "paris"]})["entries"].tolist()
+    [[0, 1], []]
+    """
+
+    vocabulary: str
+    column: str = "text"
+    variant: str = "released"
+
+    gives = frozenset({"entries", "entries_status"})
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {self.variant!r}")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the column that is read."""
+        return frozenset({self.column})
+
+    @property
+    def _changed(self) -> int:
+        return Path(self.vocabulary).stat().st_mtime_ns
+
+    def resources(self) -> Mapping[str, str]:
+        """Return the hash of the vocabulary."""
+        return {"vocabulary": hashlib.sha256(Path(self.vocabulary).read_bytes()).hexdigest()}
+
+    def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the entries of every row."""
+        rows = batch if isinstance(batch, Batch) else as_batch({self.column: batch[self.column]})
+        trie, entry = _trie(str(self.vocabulary), self._changed, self.variant)
+        data, start, missing = utf8(rows.arrow(self.column))
+        if self.variant == "words":
+            data, start = packed([words_apart(t or "") for t in rows[self.column]])
+        found, first = find(trie, data, start, np.zeros(256, np.uint8) if self.variant == "words" else KIND)
+        values = entry[found]
+        lists = [np.sort(values[a:b]).tolist() for a, b in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)]
+        status = [
+            "missing_field" if m else "ok" if e else "no_entry" for m, e in zip(missing.tolist(), lists, strict=True)
+        ]
+        column = pa.array(
+            [None if m else e for m, e in zip(missing.tolist(), lists, strict=True)], pa.list_(pa.int32())
+        )
+        return {"entries": column, "entries_status": objects(status)}
+
+
+def build_vocabulary(
+    synsets: Sequence[str],
+    unigrams: Mapping[str, int],
+    bigrams: Mapping[tuple[str, str], int],
+    titles: Mapping[str, int],
+    *,
+    min_count: int = 100,
+    min_pmi: float = 30.0,
+    min_views: int = 70,
+    size: int = 500_000,
+) -> list[str]:
+    """Return MetaCLIP's metadata from counts: "0" to "99", WordNet's synsets ("dog_house.n.01" or their names), then the unigrams of Wikipedia counted at least
+    `min_count` times, its bigrams of a pointwise mutual information of at least `min_pmi` (log2 of c(ab) N / (c(a) c(b)), N: the sum of unigrams), and the titles
+    seen at least `min_views` times; none that is a single ASCII sign, none twice, `size` at most, in this order and each source sorted.
+
+    >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[100:]
+    ['hot dog', 'of', 'Paris']
+    """
+    total = sum(unigrams.values())
+
+    def pmi(pair: tuple[str, str], count: int) -> float:
+        a, b = (unigrams.get(w, 0) for w in pair)
+        return float(np.log2(count) + np.log2(total) - np.log2(a) - np.log2(b)) if a and b and count else -np.inf
+
+    sources = (
+        [s.split(".", 1)[0].replace("_", " ") for s in synsets],
+        [w for w, c in unigrams.items() if c >= min_count],
+        [" ".join(pair) for pair, c in bigrams.items() if pmi(pair, c) >= min_pmi],
+        [t for t, views in titles.items() if views >= min_views],
+    )
+    found = dict.fromkeys(str(i) for i in range(100))
+    for source in sources:
+        found.update(dict.fromkeys(sorted({e for e in source if e and e not in string.punctuation})))
+    return list(found)[:size]
