@@ -80,7 +80,7 @@ def test_keys_and_defaults_are_the_targets_parameters(name):
     assert next(iter(cfg)) == "_target_"
     required = {n for n in passed if inspect.signature(target).parameters[n].default is inspect.Parameter.empty}
     assert bool(cfg.get("_partial_", False)) == bool(required)
-    if inspect.isclass(target) and issubclass(target, Strategy):
+    if inspect.isclass(target) and issubclass(target, Strategy | Distiller):
         defaults = target().parameters()
     else:
         defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}

@@ -158,7 +158,7 @@ class Distiller(ABC):
     """Make a small data set out of a large one: a frozen dataclass whose fields are its parameters, beside the functions that are the method.
 
     Calling it checks the question, distils and checks the answer. It reads the labels of the whole pool (`labels_used`), whatever the budget, and a larger budget's answer
-    does not contain a smaller one's. good_to: images per class above which the method is no better than random images, None when that is not known.
+    does not contain a smaller one's. good_to: images per class above which the method is no better than random images, None when that is not known; good_why: who found that.
     wants_teacher: whether `source.teacher` must be there.
     """
 
@@ -166,6 +166,7 @@ class Distiller(ABC):
     needs_selected = frozenset[str]()
     random = True
     good_to: int | None = None
+    good_why = ""
     wants_teacher = False
 
     @abstractmethod
@@ -197,7 +198,8 @@ class Distiller(ABC):
             raise ValueError(f"{who} needs a teacher: pass Source(..., teacher=...)")
         if self.good_to is not None and ipc > self.good_to:
             warnings.warn(
-                f"{who}: {ipc} images per class; above about {self.good_to} this method is no better than as many random images with the same recipe",
+                f"{who}: {ipc} images per class; above about {self.good_to} this method is no better than as many random images with the same recipe"
+                + (f": {self.good_why}" if self.good_why else ""),
                 stacklevel=3,
             )
 
