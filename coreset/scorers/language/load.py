@@ -54,7 +54,8 @@ def locate(model: str) -> tuple[str, str | None]:
     if path.is_dir():
         return str(path), None
     if model in assets.ASSETS:
-        return str(assets.path(model)), None
+        inside = sorted(assets.path(model).glob("**/config.json"), key=lambda p: len(p.parts))
+        return str(inside[0].parent if inside else assets.path(model)), None
     if path.is_absolute() or model.startswith((".", "~")) or path.suffix in (".gguf", ".safetensors"):
         raise FileNotFoundError(f"model: there is no {model}")
     return model, None
@@ -64,7 +65,7 @@ def locate(model: str) -> tuple[str, str | None]:
 def load_tokenizer(model: str) -> Any:
     """Return the tokenizer of a model. Raises ImportError without transformers and ValueError when it cannot be read."""
     where, gguf = locate(model)
-    return _read("tokenizer", model, "AutoTokenizer", where, **({"gguf_file": gguf} if gguf else {}))
+    return read_part("tokenizer", model, "AutoTokenizer", where, **({"gguf_file": gguf} if gguf else {}))
 
 
 @lru_cache(maxsize=2)
@@ -78,7 +79,7 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
     where, gguf = locate(model)
     tokenizer = load_tokenizer(model)
     more = {"gguf_file": gguf} if gguf else {}
-    net, info = _read(
+    net, info = read_part(
         "weights", model, "AutoModelForCausalLM", where, dtype=DTYPES[dtype], output_loading_info=True, **more
     )
     missing = sorted({*info.get("missing_keys", ()), *(str(k[0]) for k in info.get("mismatched_keys", ()))})
@@ -100,7 +101,8 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
     return LanguageModel(net, tokenizer, model, model_hash(model), dtype, place, longest)
 
 
-def _read(what: str, model: str, reader: str, where: str, **more: Any) -> Any:
+def read_part(what: str, model: str, reader: str, where: str, **more: Any) -> Any:
+    """Return what a class of transformers reads from a model. Raises ImportError with the install line, and ValueError when it cannot be read."""
     try:
         import transformers
     except ImportError as error:
@@ -137,7 +139,7 @@ def model_hash(model: str) -> str:
         for file in files:
             digest.update(f"{'' if gguf else file.name} {assets.sha256(file)}\n".encode())
     else:
-        config = _read("configuration", model, "AutoConfig", where)
+        config = read_part("configuration", model, "AutoConfig", where)
         digest.update(f"{where} {getattr(config, '_commit_hash', None)}".encode())
     return digest.hexdigest()
 

