@@ -1,19 +1,32 @@
 """Training on soft labels: what a batch shows and is told, the loss, whom an online label comes from."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from coreset.numerics.convnet import convnet, random_net
+from coreset.plan import make_plan
+from coreset.record import RunFolder
+from coreset.store import Store
 from coreset.synthetic import Synthetic, Teacher
 from coreset.synthetic.soft import crop_labels, fixed_labels, online_labels
 from coreset.synthetic.views import Views, look
+from strategies.baseline.random import Random
+from strategies.distill.rded import Rded
+from strategies.distill.soft_labels import SoftLabels, choose
+from strategies.distill.sre2l import Sre2l
 from trainers.batches import TrainStream
 from trainers.data_sources import digits
-from trainers.distilled import Made, fit_made
+from trainers.distilled import Made, fit_made, source_of
+from trainers.features import ModelFeatures
 from trainers.fit import Fitter, Recipe
+from trainers.loops import Job, run, write_gallery
 from trainers.models import small_cnn
+from trainers.oracles import HiddenLabels
 from trainers.soft import LitSoft, Soft
+from trainers.teacher import Teachers
 
 DATA = digits()
 ASKED = {"network": None, "epoch": None}
@@ -120,3 +133,80 @@ def test_online_labels_need_their_teacher():
     assert Soft.of(made()) is None
     assert Soft.of(fixed_labels(made(), teacher())) is None
     assert isinstance(Made(made().pixels()).train(DATA, DATA.labels, np.arange(20), None, steps=1, batch_size=4, seed=0, augment=False), TrainStream)  # fmt: skip
+
+
+class Killed(BaseException):
+    pass
+
+
+def job(folder, store, options, stop=None):
+    method = SoftLabels(**options)
+    plan = make_plan(method, [10, 20], len(DATA.images))
+    made = Job(
+        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Recipe(steps=6), Recipe(steps=None, epochs=2), ModelFeatures(),
+        HiddenLabels(DATA.labels), Store(store), RunFolder(folder, {"n": 1}, plan.rounds, "soft", 0), 0, 3, {},
+    )  # fmt: skip
+
+    def kill(number, what):
+        if stop is not None and number == 1 and stop in what:
+            raise Killed
+
+    object.__setattr__(made, "progress", kill)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "stop"),
+    [
+        ({"labels": "online", "epoch": 1}, "training"),
+        ({"labels": "crops", "crops": 10, "base": Sre2l(steps=10)}, "step 10 of 10"),
+        ({"labels": "fixed", "hard": 0.5, "base": "kcenter"}, "training"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sre2l")
+def test_a_run_that_was_killed_goes_on_to_the_same_curve(tmp_path, options, stop):
+    whole = job(tmp_path / "whole", tmp_path / "store", options)
+    run(whole)
+    with pytest.raises(Killed):
+        run(job(tmp_path / "killed", tmp_path / "store", options, stop))
+    again = job(tmp_path / "killed", tmp_path / "store", options)
+    run(again)
+    for number in (0, 1):
+        a, b = (Synthetic.load(j.folder.round(number) / "synthetic") for j in (whole, again))
+        assert a.images.tobytes() == b.images.tobytes()
+        assert a.labels.tobytes() == b.labels.tobytes()
+    assert [p.value for p in whole.folder.points] == [p.value for p in again.folder.points]
+    entry = again.folder.ledger[1]["synthetic"]
+    assert entry["label_kind"] == b.kind
+    assert entry["bytes"] == b.nbytes
+    assert entry["labels_used"] == len(DATA.images)
+    write_gallery(again)
+    with np.load(again.folder.path / "gallery.npz") as g:
+        assert g["thumbs"].shape == (30, 8, 8, 1)
+
+
+@pytest.mark.slow
+def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_labels_teach_nothing(tmp_path):
+    fitter = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"})
+    recipe, found = Recipe(steps=200), {"random": [], "rded": [], "random soft": [], "rded soft": [], "shuffled": []}
+    for seed in range(2):
+        for labels in (DATA.labels, np.random.default_rng(seed).permutation(DATA.labels)):
+            shuffled = labels is not DATA.labels
+            make = Teachers(
+                fitter, Recipe(steps=None, epochs=5, batch_size=128), Store(tmp_path), seed, "c", torch.device("cpu"), labels
+            )  # fmt: skip
+            source = source_of(DATA, labels, teacher=make)
+            easy = Rded(images=120)(source, 1, np.random.default_rng(seed))
+            if shuffled:
+                found["shuffled"].append(fit_made(fitter, recipe, easy, (seed, 1)).accuracy)
+                continue
+            plain = source.real(choose(Random(), source, make(), 1, seed))
+            for name, one in (("random", plain), ("rded", easy)):
+                soft = crop_labels(one, make(), Views(), 50, seed)
+                found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
+                found[f"{name} soft"].append(fit_made(fitter, recipe, soft, (seed, 1)).accuracy)
+    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    assert mean["rded"] > mean["random"] + 0.05
+    assert mean["random soft"] > mean["random"] + 0.08
+    assert mean["rded soft"] > 0.8
+    assert mean["shuffled"] < 0.2
