@@ -14,7 +14,7 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.neighbours import knn
 from coreset.numerics.tensors import as_float, rows
-from strategies.coverage.maxherding import max_herding
+from strategies.coverage.maxherding import check_neighbors, herd
 from strategies.uncertainty.margin import margin
 
 
@@ -44,7 +44,7 @@ class UHerding(Strategy):
     Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides the logits first; the paper tunes it on the labelled set by
     calibration error, which takes a model, so the loop or you supply it. width: the kernel's h; None takes the smallest positive distance between two selected
     examples (1, MaxHerding's, with fewer than two), as the paper does, so that the kernel sharpens as labels grow. normalize: unit length first.
-    Scores: weighted coverage added. info: `width`, `coverage`.
+    neighbors: see `MaxHerding`. Scores: weighted coverage added. info: `width`, `coverage`, `variant`.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -56,11 +56,13 @@ class UHerding(Strategy):
     temperature: float = 1.0
     width: float | None = None
     normalize: bool = True
+    neighbors: int | str = "auto"
 
     needs = frozenset({"features", "probs"})
     needs_selected = frozenset({"features", "probs"})
 
     def __post_init__(self) -> None:
+        check_neighbors(self.neighbors)
         for name, value in (("temperature", self.temperature), ("width", self.width)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: expected a positive number, got {value}")
@@ -76,5 +78,5 @@ class UHerding(Strategy):
         taken = np.isin(at, pool.selected)
         labelled = np.flatnonzero(taken)
         width = self.width or smallest_gap(x[torch.from_numpy(labelled).to(x.device)])
-        picks, added, coverage = max_herding(x, k, labelled, np.flatnonzero(~taken), width, weights)
-        return Selection(at[picks], scores=added, info={"width": width, "coverage": coverage})
+        picks, added, coverage, variant = herd(x, k, labelled, np.flatnonzero(~taken), width, self.neighbors, weights)
+        return Selection(at[picks], scores=added, info={"width": width, "coverage": coverage, "variant": variant})

@@ -95,3 +95,71 @@ def test_duplicates_go_to_the_lowest():
 def test_wrong_width():
     with pytest.raises(ValueError, match="width: expected a positive number, got 0"):
         strategy("maxherding", {"width": 0})
+
+
+def sparse_loop(x, k, taken, candidates, width, neighbors, weights):
+    """The same greedy on the kernel that is left when each row knows its nearest `neighbors` alone, from a floor for all others; values to 2^-20."""
+    x = x.astype(np.float64)
+    n = len(x)
+    square = ((x[:, None] - x[None]) ** 2).sum(axis=-1)
+
+    def kernel(d):
+        return np.round(np.exp(-d / width**2) * 2**20) / 2**20
+
+    order = np.argsort(square + np.where(np.eye(n, dtype=bool), np.inf, 0), axis=1, kind="stable")[:, :neighbors]
+    spread = ((x - x.mean(axis=0)) ** 2).sum(axis=1)
+    far = np.exp(-(spread + spread.mean()) / width**2)
+    last = kernel(square[np.arange(n), order[:, -1]])
+    best = weights * np.round((last + far) * 2**19) / 2**20
+    value = np.zeros((n, n))  # [j, i]: what j is to i
+    value[order, np.arange(n)[:, None]] = kernel(square[np.arange(n)[:, None], order])
+    np.fill_diagonal(value, 1)
+    value *= weights
+    for j in taken:
+        best = np.maximum(best, value[j])
+    picks = []
+    for _ in range(k):
+        gain = np.array([np.maximum(value[c] - best, 0).sum() if c not in picks else -1 for c in candidates])
+        picks.append(int(candidates[np.flatnonzero(gain >= gain.max() - 1e-5)[0]]))
+        best = np.maximum(best, value[picks[-1]])
+    return picks, best.mean()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("taken", [[], [4, 90]])
+def test_the_greedy_on_nearest_neighbours(weighted, taken):
+    x = mixture()
+    taken = np.array(taken, int)
+    candidates = np.setdiff1d(np.arange(150), taken)
+    weights = np.random.default_rng(1).random(150).astype(np.float32) if weighted else np.ones(150, np.float32)
+    picks, added, coverage = maxherding.sparse_herding(
+        torch.from_numpy(x), 25, taken, candidates, 2.0, 7, torch.from_numpy(weights) if weighted else None
+    )
+    want, reached = sparse_loop(x, 25, taken, candidates, 2.0, 7, weights.astype(np.float64))
+    assert (np.diff(added) <= 1e-9).all()
+    assert coverage == pytest.approx(reached, rel=2e-3)
+    assert len(set(picks.tolist()) & set(want)) >= 23  # gains within the rounding of float32 may change places
+    assert picks[:8].tolist() == want[:8]
+
+
+def test_nearest_neighbours_cover_as_well_as_all_pairs():
+    x = mixture(600, 8)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    value = {}
+    for neighbors in (0, 32):
+        found = select("maxherding", 40, features=x, options={"neighbors": neighbors})
+        value[neighbors] = kernel[found.indices].max(axis=0).mean()
+        assert found.info["variant"] == (f"{neighbors} nearest neighbours" if neighbors else "all pairs")
+    assert value[32] > 0.99 * value[0]
+
+
+def test_auto_changes_over_at_a_size(monkeypatch):
+    assert select("maxherding", 3, features=mixture(60)).info["variant"] == "all pairs"
+    monkeypatch.setattr(maxherding, "EXACT_UP_TO", 50)
+    assert select("maxherding", 3, features=mixture(60)).info["variant"] == "32 nearest neighbours"
+    p = np.full((60, 2), 0.5)
+    assert select("uherding", 3, features=mixture(60), probs=p).info["variant"] == "32 nearest neighbours"
+    for name in ("maxherding", "uherding"):
+        with pytest.raises(ValueError, match="neighbors: expected 'auto' or a whole number of at least 0"):
+            strategy(name, {"neighbors": -1})
