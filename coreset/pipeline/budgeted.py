@@ -21,7 +21,8 @@ class Budgeted(Select):
 
     columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
     cost: a column, such as tokens; the budget is then a sum of it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
-    order of the strategy, which must be greedy, up to the first that does not fit. Rows in which a column is undefined are no candidates and are dropped.
+    order of the strategy, which must be greedy, up to the first that does not fit; a submodular one weighs gain against cost itself (`within`).
+    Rows in which a column is undefined are no candidates and are dropped.
     Gives `rank` (0 = chosen first, -1 = not chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
@@ -70,8 +71,13 @@ class Budgeted(Select):
         if k:
             signals = Signals(n, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
             pool = Pool(n, candidates=candidates, ids=rows["id"])
-            chosen = self.strategy(pool, signals, k, np.random.default_rng(self.seed))
-            if self.cost is not None:
+            weighs = getattr(self.strategy, "within", None)
+            if self.cost is not None and weighs is not None:
+                chosen = weighs(pool, signals, rows[self.cost], limit)
+                k = len(chosen)
+            else:
+                chosen = self.strategy(pool, signals, k, np.random.default_rng(self.seed))
+            if self.cost is not None and weighs is None:
                 k = int(np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right"))
                 chosen = chosen.prefix(k)
             rank[chosen.indices] = np.arange(k)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, maximize, upper_bound
+from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
@@ -99,6 +99,30 @@ class Submodular(Strategy):
         if "bound" in total:
             total["ratio"] = _ratio(total["value"], total["bound"])
         return Selection(picks, scores=gains, info=total)
+
+    def within(self, pool: Pool, signals: Signals, costs: NDArray[Any], limit: float) -> Selection:
+        """Return candidates whose costs (N,) never exceed `limit` together, most gain per cost first; `info` says what is left of it, as `slack`.
+
+        For monotone submodular functions worth at least 1 - 1/sqrt(e) of the best such set: see `knapsack_greedy`. Raises ValueError for a function that is not
+        submodular, costs that are not positive, per_class, and an optimizer other than naive and lazy.
+
+        >>> from coreset.registry import strategy
+        >>> x, pool = np.eye(3), Pool(3)
+        >>> strategy("facility_location").within(pool, Signals(3, features=x), np.array([3.0, 1.0, 2.0]), 3.5).indices
+        array([1, 2])
+        """
+        if not self.greedy:
+            raise ValueError("a limit of costs needs optimizer naive or lazy, and per_class=False")
+        ground = np.sort(np.concatenate([pool.candidates, pool.selected]))
+        function = self.function(signals, ground)
+        for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
+            function.add(item)
+        found = knapsack_greedy(
+            function, np.asarray(costs, np.float64)[ground], limit, np.searchsorted(ground, pool.candidates)
+        )
+        return Selection(
+            ground[found.picks], scores=found.gains, info={"slack": found.slack, "variant": function.variant}
+        )
 
     def _solve(
         self, pool: Pool, signals: Signals, candidates: Items, selected: Items, k: int, rng: np.random.Generator

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset import select
+from coreset import Pool, Signals, select
 from coreset.batch import as_batch
 from coreset.pipeline.budgeted import Budgeted
 from coreset.registry import strategy
@@ -87,3 +87,14 @@ def test_a_cost_without_a_value_and_what_is_refused():
         Budgeted(strategy("random"), 41).check(40)
     with pytest.raises(TypeError, match="budget: expected a count"):
         Budgeted(strategy("random"), "all").check(40)
+
+
+def test_a_submodular_strategy_weighs_gain_against_cost():
+    rng = np.random.default_rng(0)
+    x, tokens = np.abs(rng.normal(size=(40, 4))), rng.uniform(1, 9, 40)
+    made = strategy("facility_location")
+    verdict = decide(Budgeted(made, 30, cost="tokens"), features=x, tokens=tokens)
+    expected = made.within(Pool(40), Signals(40, features=x), tokens, 30.0)
+    assert np.flatnonzero(verdict.keep).tolist() == sorted(expected.indices.tolist())
+    assert verdict.columns["rank"][expected.indices].tolist() == list(range(len(expected.indices)))
+    assert tokens[verdict.keep].sum() <= 30

@@ -109,3 +109,13 @@ def test_function_keeps_its_interface():
 def test_wrong_first():
     with pytest.raises(ValueError, match="first: expected random or center, got 'mean'"):
         strategy("kcenter", {"first": "mean"})
+
+
+def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself():
+    x, labels = mixture(), np.random.default_rng(2).integers(0, 3, 200)
+    got = select("kcenter", 21, features=x, labels=labels, selected=[4, 9], options={"per_class": True})
+    centers = np.concatenate([[4, 9], got.indices])
+    square = ((x[:, None].astype(float) - x[None, centers].astype(float)) ** 2).sum(axis=-1)
+    own = np.where(labels[:, None] == labels[centers][None], square, np.inf)
+    assert got.info["cover_radius"] == pytest.approx(np.sqrt(own.min(axis=1).max()))
+    assert got.info["cover_radius"] > np.sqrt(square.min(axis=1).max()) * (1 - 1e-12)

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset import select
+from coreset import Pool, Signals, select
+from coreset.numerics.greedy import upper_bound
 from coreset.numerics.similarity import Linear, Similarity
 from coreset.registry import strategy
 from strategies.submodular.facility_location import FacilityLocationFunction
@@ -104,3 +105,57 @@ def test_selected_examples_count_as_taken():
     for name in ("facility_location", "log_det", "disparity"):
         assert select(name, 1, features=x, selected=[0]).indices[0] in (2, 3)
         assert select(name, 1, features=x, selected=[2]).indices[0] in (0, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_the_upper_bound_from_old_gains(seed, k):
+    for f in functions(seed):
+        old = f.gains(np.arange(f.size))
+        taken = np.random.default_rng(seed).choice(f.size, 5, replace=False)
+        for item in taken.tolist():
+            f.add(item)
+        free = np.setdiff1d(np.arange(f.size), taken)
+        plain = f.value + np.sort(f.gains(free))[::-1][:k].clip(0).sum()
+        assert upper_bound(f, k, free) == pytest.approx(plain, rel=1e-12)
+        assert upper_bound(f, k, free, old) == pytest.approx(plain, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["facility_location", "feature_based", "saturated_coverage"])
+def test_a_limit_of_costs(name):
+    rng = np.random.default_rng(3)
+    x, costs = np.abs(rng.normal(size=(40, 5))), rng.uniform(1, 5, 40)
+    pool, signals = (
+        Pool(40, selected=np.array([7, 30]), candidates=np.setdiff1d(np.arange(40), [7, 30, 5])),
+        Signals(40, features=x),
+    )
+    made = strategy(name)
+    got = made.within(pool, signals, costs, 14.0)
+    ground = np.sort(np.concatenate([pool.candidates, pool.selected]))
+    f, spent, chosen = made.function(signals, ground), 0.0, []
+    for item in (7, 30):
+        f.add(int(np.searchsorted(ground, item)))
+    while True:  # most gain per cost of what still fits
+        left = [c for c in pool.candidates.tolist() if c not in chosen and costs[c] <= 14.0 - spent]
+        rate = {c: f.gains(np.array([np.searchsorted(ground, c)]))[0] / costs[c] for c in left}
+        if not rate or max(rate.values()) <= 0:
+            break
+        best = max(left, key=lambda c: (rate[c], -c))
+        f.add(int(np.searchsorted(ground, best)))
+        chosen.append(best)
+        spent += costs[best]
+    assert got.indices.tolist() == chosen
+    assert got.info["slack"] == pytest.approx(14.0 - spent)
+    assert costs[got.indices].sum() <= 14.0
+
+
+def test_a_limit_of_costs_is_refused():
+    pool, signals = Pool(3), Signals(3, features=np.eye(3), labels=np.array([0, 1, 1]))
+    for options in ({"optimizer": "stochastic"}, {"per_class": True}):
+        with pytest.raises(ValueError, match="needs optimizer naive or lazy, and per_class=False"):
+            strategy("facility_location", options).within(pool, signals, np.ones(3), 2.0)
+    with pytest.raises(ValueError, match="costs: expected 3 positive numbers"):
+        strategy("facility_location").within(pool, signals, np.array([1.0, 0.0, 1.0]), 2.0)
+    signed = Signals(3, features=np.array([[1.0], [-1.0], [2.0]]))
+    with pytest.raises(ValueError, match="needs a submodular function"):
+        strategy("graph_cut", {"similarity": "dot"}).within(pool, signed, np.ones(3), 2.0)
