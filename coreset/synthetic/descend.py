@@ -28,11 +28,13 @@ def descend(
     optimizer: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
     progress: Progress | None = None,
     schedule: Callable[[int], float] | None = None,
+    every: int = 1,
 ) -> dict[str, Tensor]:
     """Return the tensors of `start` after `steps` steps of descent, detached.
 
     gradient(step, tensors): sets `.grad` of each tensor (they require it and come with none) and returns the loss; all that is random in it must depend on `step`
-    alone, so that a run that was killed goes on to the same answer. schedule(step): factor on the learning rate. Raises Diverged, with the last good state
+    alone, so that a run that was killed goes on to the same answer. schedule(step): factor on the learning rate. every: only after a multiple of so many steps is the
+    state saved, for a gradient that remembers steps within one multiple. Raises Diverged, with the last good state
     saved, when a loss is NaN or infinite.
 
     >>> def pull(step, now):
@@ -63,7 +65,7 @@ def descend(
             good[name].copy_(value.detach())
         made.step()
         progress.show(step + 1, steps, loss)
-        if clock.due():
+        if (step + 1) % every == 0 and clock.due():
             progress.save(step + 1, _state(tensors, made))
     for name, value in tensors.items():
         check_finite(0.0 if bool(value.isfinite().all()) else float("nan"), steps, progress, {**good, name: good[name]})

@@ -1,0 +1,46 @@
+"""Matching methods on digits: one made image per class against random and herded ones, and with shuffled labels."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from coreset.numerics.convnet import convnet
+from coreset.registry import distiller, strategy
+from coreset.types import Pool, Signals
+from trainers.data_sources import digits
+from trainers.distilled import fit_made, source_of
+from trainers.fit import Fitter, Recipe
+
+DATA = digits()
+OPTIONS = {
+    "dm": {"steps": 300, "width": 32, "augment": "none", "pool": 10, "real": 64},
+    "dc": {"networks": 250, "width": 32, "real": 32, "lr": 1.0, "start": "real"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", OPTIONS)
+def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_nothing(method):
+    fitter, recipe = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}), Recipe(steps=300, augment=False)
+    source = source_of(DATA, DATA.labels)
+    found = {"made": [], "random": [], "herding": [], "shuffled": []}
+    pixels = DATA.images.reshape(len(DATA.images), -1).astype(np.float32)
+    herding = strategy("class_quota", {"base": strategy("herding")})
+    for seed in range(2):
+        shuffled = source_of(DATA, np.random.default_rng(seed).permutation(DATA.labels))
+        sets = {
+            "made": distiller(method, OPTIONS[method])(source, 1, np.random.default_rng(seed)),
+            "random": source.real(np.concatenate([r[:1] for r in source.rows(seed)])),
+            "shuffled": distiller(method, OPTIONS[method])(shuffled, 1, np.random.default_rng(seed)),
+        }
+        if not seed:
+            signals = Signals(len(pixels), features=pixels, labels=DATA.labels)
+            chosen = herding(Pool(len(pixels)), signals, 10, np.random.default_rng(0)).indices
+            sets["herding"] = source.real(chosen[np.argsort(DATA.labels[chosen])])
+        for name, one in sets.items():
+            found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
+    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    assert mean["made"] > mean["random"] + 0.10
+    assert mean["made"] > mean["herding"] + 0.04
+    assert mean["shuffled"] < 0.25
