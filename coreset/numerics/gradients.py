@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ class LastLayerGradients:
     def __len__(self) -> int:
         return len(self.residual)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Classes and features."""
+        return self.residual.shape[1], self.features.shape[1]
+
     def at(self, index: Indices | slice) -> LastLayerGradients:
         """Return the gradients of some of the examples (a slice shares memory, positions copy)."""
         i = index if isinstance(index, slice) else torch.from_numpy(index).to(self.residual.device)
@@ -101,11 +107,11 @@ class LastLayerGradients:
 
     def total(self, weights: Tensor | None = None) -> Tensor:
         """Return Σ w_i g_i as one (C, D + bias) float64 matrix; weights (n,), default 1."""
-        size = (self.residual.shape[1], self.features.shape[1] + self.bias)
-        out = torch.zeros(size, dtype=torch.float64, device=self.residual.device)
+        classes, dim = self.shape
+        out = torch.zeros((classes, dim + self.bias), dtype=torch.float64, device=self.squared_norms.device)
         for part, g in self.blocks(8192):
             r = g.residual.double() if weights is None else g.residual.double() * weights[part, None]
-            out[:, : self.features.shape[1]] += r.T @ g.features.double()
+            out[:, :dim] += r.T @ g.features.double()
             if self.bias:
                 out[:, -1] += r.sum(dim=0)
         return out
@@ -119,6 +125,55 @@ class LastLayerGradients:
         return (projected * self.residual).sum(dim=1)
 
 
+class ColumnGradients(LastLayerGradients):
+    """The same for rows of two columns: residuals are made when asked for, so that those of all examples are never held unless somebody wants them all."""
+
+    def __init__(self, probs: Tensor, features: Tensor, positions: Indices, labels: Tensor, bias: bool) -> None:
+        own = {"probs": probs, "columns": features, "positions": positions, "labels": labels, "bias": bias}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+        norms = [_squares(g.residual) * (_squares(g.features) + bias) for _, g in self.blocks(8192)]
+        object.__setattr__(self, "squared_norms", torch.cat(norms) if norms else torch.empty(0, dtype=torch.float64))
+
+    probs: Tensor
+    columns: Tensor
+    positions: Indices
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def _made(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
+        at = self.positions[index]
+        labels = self.labels[index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels.device)]
+        residual = as_float(rows(self.probs, at))  # a copy, as rows always are
+        residual[torch.arange(len(residual), device=residual.device), labels] -= 1
+        return residual, as_float(rows(self.columns, at)).to(residual.device)
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """Residuals of all examples, (n, C)."""
+        return self._made(slice(None))[0]
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Features of all examples, (n, D); no copy where they are the whole column."""
+        whole = len(self) == len(self.columns) and bool((np.diff(self.positions) == 1).all())
+        return as_float(self.columns if whole else rows(self.columns, self.positions)).to(self.probs.device)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Classes and features."""
+        return self.probs.shape[1], self.columns.shape[1]
+
+    def at(self, index: Indices | slice) -> LastLayerGradients:
+        """Return the gradients of some of the examples."""
+        residual, features = self._made(index)
+        known = self.__dict__.get("squared_norms")
+        i = index if isinstance(index, slice) else torch.from_numpy(index).to(residual.device)
+        return LastLayerGradients(residual, features, self.bias, torch.empty(0) if known is None else known[i])
+
+
 def last_layer_gradients(
     signals: Signals, positions: Indices, hypothesised: bool = False, bias: bool = True
 ) -> LastLayerGradients:
@@ -126,14 +181,13 @@ def last_layer_gradients(
 
     hypothesised: the likeliest class stands for the label (BADGE). Raises ValueError when a label is unknown (-1) or no class of `probs`.
     """
-    probs = as_float(rows(signals.column("probs"), positions))
-    labels = probs.argmax(dim=1) if hypothesised else known_labels(signals, positions, probs.shape[1]).to(probs.device)
-    residual = probs.clone()
-    residual[torch.arange(len(residual), device=residual.device), labels] -= 1
-    features = signals.column("features")
-    whole = len(positions) == signals.size and bool((np.diff(positions) == 1).all())
-    h = as_float(as_tensor(features) if whole else rows(features, positions))
-    return LastLayerGradients(residual, h.to(residual.device), bias)
+    probs = as_tensor(signals.column("probs"))
+    if hypothesised:
+        parts = [rows(probs, positions[i : i + 8192]).argmax(dim=1) for i in range(0, len(positions), 8192)]
+        labels = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+    else:
+        labels = known_labels(signals, positions, probs.shape[1]).to(probs.device)
+    return ColumnGradients(probs, as_tensor(signals.column("features")), positions, labels, bias)
 
 
 def known_labels(signals: Signals, positions: Indices, classes: int) -> Tensor:

@@ -137,7 +137,7 @@ class Craig(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run lazy greedy class by class."""
         g = last_layer_gradients(signals, pool.candidates, bias=self.bias)
-        labels = known_labels(signals, pool.candidates, g.residual.shape[1]).cpu().numpy()
+        labels = known_labels(signals, pool.candidates, g.shape[0]).cpu().numpy()
         gains = np.zeros(len(g))
 
         def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

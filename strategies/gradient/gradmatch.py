@@ -134,7 +134,7 @@ class GradMatch(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the pursuit class by class."""
         g = last_layer_gradients(signals, pool.candidates, bias=self.bias)
-        labels = known_labels(signals, pool.candidates, g.residual.shape[1]).cpu().numpy()
+        labels = known_labels(signals, pool.candidates, g.shape[0]).cpu().numpy()
 
         def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             return matching_pursuit(g if len(rows) == len(g) else g.at(rows), share, self.ridge, self.variant)
