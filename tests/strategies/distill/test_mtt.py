@@ -119,8 +119,9 @@ def test_the_loss_falls(pool):
         "experts": 1,
         "latest": 0,
         "student": 8,
-        "lr": 50.0,
-        "rate_lr": 1e-3,
+        "lr": 1.0,
+        "rate_lr": 1e-7,
+        "expert_lr": 0.2,
     }
     distill("mtt", 2, **pool, options=options, progress=watch)
     assert np.mean(losses[-5:]) < 0.9 * losses[0]
