@@ -1,0 +1,170 @@
+"""The engine on Ray: real actors on this machine, the bytes of the local engine, workers killed in the middle."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_run import files, make_rows
+from toys import DiesOnce, Fails, recipe, write_jsonl
+
+from coreset.pipeline import curate
+from coreset.pipeline.engine import Local
+from coreset.pipeline.ray_engine import RayActors, wants_gpu
+from coreset.pipeline.run import Settings
+from coreset.pipeline.state import Link
+from coreset.pipeline.steps import Chain
+from coreset.scorers.length import Length
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytestmark = pytest.mark.slow
+SMALL = Settings(batch=16, piece_rows=40)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    import ray
+
+    made = RayActors(workers=2)
+    yield made
+    made.close()
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    rows = make_rows(230)
+    write_jsonl(folder / "a.jsonl", rows[:150])
+    write_jsonl(folder / "b.jsonl", rows[150:])
+    return folder
+
+
+@dataclass(frozen=True)
+class Who:
+    """Return the process of a step, which counts its calls: an actor stays."""
+
+    def __call__(self, item):
+        time.sleep(0.05)
+        return os.getpid()
+
+
+@dataclass(frozen=True)
+class AlwaysDies:
+    def __call__(self, item):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_bytes_of_the_local_engine(tmp_path, source, engine):
+    one = curate(recipe(), source, tmp_path / "local", engine=Local(), settings=SMALL)
+    two = curate(recipe(), source, tmp_path / "ray", engine=engine, settings=SMALL)
+    assert one.manifest["counts"]["rows"] == 230
+    assert 0 < one.manifest["counts"]["kept"] < 230
+    assert files(tmp_path / "local") == files(tmp_path / "ray")
+    assert one.manifest == two.manifest
+
+
+def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
+    from hydra import compose, initialize_config_dir
+
+    from coreset.app_curate import make_operators
+
+    folder = asset("llamafactory") / "data"
+    conf = Path(__file__).parents[3] / "conf" / "curation"
+    for name, file, extra in (("sft", "alpaca_en_demo.json", ["budget=0.2"]), ("pretrain", "c4_demo.jsonl", [])):
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            cfg = compose("curate", [f"recipe={name}", f"input={folder / file}", "out=x", *extra])
+        from omegaconf import OmegaConf
+
+        operators = make_operators(OmegaConf.to_container(cfg, resolve=True))
+        settings = Settings(piece_rows=120)
+        for where in (Local(), engine):
+            curate(operators, folder / file, tmp_path / f"{name}-{where.name}", engine=where, settings=settings)
+        assert files(tmp_path / f"{name}-local") == files(tmp_path / f"{name}-ray")
+
+
+def test_actors_stay_and_answers_come_in_order(engine):
+    assert len(set(engine.map(Who(), list(range(8))))) == 2
+    assert list(engine.map(abs, [-3, 2, -1])) == [3, 2, 1]
+    assert list(engine.map(abs, [])) == []
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
+    assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
+    assert (tmp_path / "flag").exists()
+    with pytest.raises(RuntimeError, match=r"the worker of one item died 3 times .*out of memory\?"):
+        list(engine.map(AlwaysDies(), [1]))
+    assert list(engine.map(abs, [-1])) == [1]
+
+
+def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
+    @dataclass(frozen=True)
+    class Kill:
+        """The step of an engine, which kills its process the first time it sees one piece."""
+
+        step: object
+        flag: Path
+
+        def __call__(self, item):
+            if not self.flag.exists():
+                self.flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.step(item)
+
+    class Killing(RayActors):
+        def map(self, step, items):
+            self.__dict__.setdefault("calls", []).append(type(step).__name__)
+            return super().map(Kill(step, tmp_path / f"flag-{len(self.calls)}"), items)
+
+    whole = curate(recipe(), source, tmp_path / "whole", settings=SMALL)
+    made = Killing(workers=2)
+    broken = curate(recipe(), source, tmp_path / "broken", engine=made, settings=SMALL)
+    assert len(list(tmp_path.glob("flag-*"))) == len(made.calls) > 5
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+    assert broken.manifest == whole.manifest
+
+
+def test_an_error_is_the_operators_own(tmp_path, engine):
+    rows = [{"text": f"row {i}" if i != 3 else "boom here"} for i in range(20)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    done = curate([Fails()], tmp_path / "a.jsonl", tmp_path / "out", engine=engine)
+    assert done.manifest["counts"] == {"rows": 20, "kept": 19, "dropped": 0, "rejected": 1}
+    write_jsonl(tmp_path / "b.jsonl", [{"text": f"row {i}"} for i in range(20)])
+    words = r"operator 'fails' fails in b.jsonl, from line 1 on \(20 rows\): ValueError: cannot read 'row 0'"
+    with pytest.raises(ValueError, match=words):
+        curate([Fails("row")], tmp_path / "b.jsonl", tmp_path / "out2", engine=engine)
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    gpu = True
+    needs = frozenset({"text"})
+    gives = frozenset({"x"})
+
+    def __call__(self, batch):
+        return {"x": np.zeros(len(batch["text"]))}
+
+
+def test_operators_say_that_they_want_a_gpu(tmp_path):
+    plain = Link("1", "length", "k", frozenset(), Length())
+    wants = Link("2", "on_gpu", "k", frozenset(), OnGpu())
+    assert not wants_gpu(Chain(None, (plain,)))
+    assert wants_gpu(Chain(None, (plain, wants)))
+    assert not wants_gpu(abs)
+
+
+def test_options_and_a_missing_ray(monkeypatch):
+    for options, words in (
+        ({"workers": 0}, "workers: expected a whole number of at least 1"),
+        ({"retries": -1}, "retries"),
+        ({"gpus": -1}, "gpus"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            RayActors(**options)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'coreset-lightning\[ray\]'"):
+        list(RayActors().map(abs, [1]))
