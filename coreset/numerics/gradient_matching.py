@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from coreset.numerics.slopes import slopes
+
 EPS = 1e-6
 
 
@@ -48,8 +50,8 @@ def class_gradients(
 ) -> list[Tensor]:
     """Return the gradients of each class's mean cross-entropy by every parameter, (classes, *shape), from images x (classes, B, C, S, S).
 
-    create_graph: differentiable by x. batched: all classes in one call of `torch.func`, or a loop, which does the same and is up to twice as fast on a CPU; None: a
-    loop on a CPU.
+    create_graph: differentiable by x. batched: all classes in one call of `torch.func`, or a loop, which does the same and is several times as fast on a CPU, where
+    what is not differentiated again goes through `slopes`; None: a loop on a CPU.
     """
     parameters = {name: p.detach() for name, p in net.named_parameters()}
 
@@ -58,8 +60,11 @@ def class_gradients(
 
     if x.device.type != "cpu" if batched is None else batched:
         return list(vmap(grad(loss), (None, 0, 0))(parameters, x, labels).values())
-    found = []
+    found: list[Sequence[Tensor]] = []
     for images, label in zip(x, labels, strict=True):
+        if not create_graph:
+            found.append(slopes(net, parameters, images, label.expand(len(images))))
+            continue
         mine = {name: p.clone().requires_grad_() for name, p in parameters.items()}
-        found.append(torch.autograd.grad(loss(mine, images, label), list(mine.values()), create_graph=create_graph))
+        found.append(torch.autograd.grad(loss(mine, images, label), list(mine.values()), create_graph=True))
     return [torch.stack(parts) for parts in zip(*found, strict=True)]

@@ -17,6 +17,7 @@ from coreset.numerics.convnet import ConvNet, convnet, draw_weights
 from coreset.numerics.decode import decode
 from coreset.numerics.gradient_matching import DISTANCES, class_gradients
 from coreset.numerics.siamese import DEFAULT, Draw, augment, draw, operations
+from coreset.numerics.slopes import slopes
 from coreset.synthetic import Distiller, Progress, Source, Synthetic
 from coreset.synthetic.descend import descend, sgd
 from coreset.types import Indices
@@ -50,7 +51,7 @@ def match(
     classes = len(real)
     ipc = len(images) // classes
     measure = DISTANCES[distance]
-    total, slopes = images.new_zeros(()), list[Tensor]()
+    total, parts = images.new_zeros(()), list[Tensor]()
     if images.device.type != "cpu" and len({len(r) for r in real}) == 1:
         labels = torch.arange(classes, device=images.device)
         seen = augment(torch.cat(list(real)), drawn).view(classes, -1, *images.shape[1:])
@@ -64,9 +65,9 @@ def match(
         wanted = [g.detach() for g in class_gradients(net, augment(real[c], one)[None], label)]
         x = images.detach()[c * ipc : (c + 1) * ipc].clone().requires_grad_()
         loss = measure(wanted, class_gradients(net, augment(decode(x, factor), one)[None], label, create_graph=True))
-        slopes += torch.autograd.grad(loss, x)
+        parts += torch.autograd.grad(loss, x)
         total += loss.detach()
-    return total, torch.cat(slopes)
+    return total, torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -180,15 +181,14 @@ class Dc(Distiller):
                 torch.cat(list(real)),
                 torch.cat([torch.full((len(r),), c, device=images.device) for c, r in enumerate(real)]),
             )
-        weights = list(net.requires_grad_(True).parameters())
+        weights = dict(net.named_parameters())
         for _ in range(epochs):
             for part in torch.split(torch.randperm(len(x), generator=luck).to(x.device), 256):
                 seen = augment(x[part], draw(names, 1, luck).to(x.device))
-                slopes = torch.autograd.grad(nn.functional.cross_entropy(net(seen), y[part]), weights)
+                found = slopes(net, weights, seen, y[part])
                 with torch.no_grad():
-                    for weight, slope in zip(weights, slopes, strict=True):
+                    for weight, slope in zip(weights.values(), found, strict=True):
                         weight.sub_(self.net_lr * slope)
-        net.requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from coreset.numerics.convnet import convnet, draw_weights
 from coreset.numerics.siamese import DEFAULT, augment, draw, operations
+from coreset.numerics.slopes import slopes
 from coreset.synthetic import Distiller, Progress, Source, Synthetic
 from coreset.synthetic.descend import descend
 from strategies.distill.common import hard_labels, positive, start_images, stream, torch_stream
@@ -219,11 +220,7 @@ class Mtt(Distiller):
             for first in range(0, len(order), BATCH):
                 part = order[first : first + BATCH]
                 seen = augment(source.tensor(part), draw(names, 1, luck).to(source.device))
-                now = theta.requires_grad_()
-                value = nn.functional.cross_entropy(
-                    functional_call(net, shaped(net, now), (seen,)), labels[torch.from_numpy(part)]
-                )
-                (slope,) = torch.autograd.grad(value, now)
-                theta = now.detach() - self.expert_lr * slope
-            way.append(theta.clone())
+                found = slopes(net, shaped(net, theta), seen, labels[torch.from_numpy(part)])
+                theta = theta - self.expert_lr * torch.cat([s.reshape(-1) for s in found])
+            way.append(theta)
         return torch.stack(way)
