@@ -90,8 +90,7 @@ class _NormPool(torch.autograd.Function):
         x = x.contiguous()
         b, c, h, w = x.shape
         out, moments = x.new_empty(b, c, h // 2, w // 2), x.new_empty(b, c, 2)
-        arrays = (t.detach().numpy() for t in (x, weight, bias))
-        _forward(*arrays, eps, out.numpy(), moments.numpy())
+        _forward(x.detach().numpy(), weight.detach().numpy(), bias.detach().numpy(), eps, out.numpy(), moments.numpy())
         ctx.save_for_backward(x, weight, bias, moments)
         return out
 
@@ -111,4 +110,4 @@ def norm_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     >>> norm_pool(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]), torch.ones(1), torch.zeros(1)).round(decimals=3).item()
     0.5
     """
-    return cast(Tensor, _NormPool.apply(x, weight, bias, eps))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _NormPool.apply(x, weight, bias, eps))

@@ -36,7 +36,7 @@ def slopes(net: nn.Module, parameters: Mapping[str, Tensor], x: Tensor, labels: 
     side = x.shape[-1] + 2 * int(first.padding[0]) - 2
     block = max(1, BLOCK // (first.out_channels * side**2))
     total: Sequence[Tensor] = []
-    for images, wanted in zip(x.split(block), labels.split(block), strict=True):
+    for images, wanted in zip(torch.split(x, block), torch.split(labels, block), strict=True):
         loss = nn.functional.cross_entropy(_logits(one, mine, images), wanted, reduction="sum") / len(x)
         found = torch.autograd.grad(loss, list(mine.values()))
         total = [a.add_(b) for a, b in zip(total, found, strict=True)] if total else found

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from coreset.numerics import slopes
 from coreset.numerics.convnet import convnet, random_net
 from coreset.numerics.siamese import DEFAULT, Draw, augment, draw, operations
 from coreset.synthetic import Diverged, Progress, distill
@@ -59,6 +60,21 @@ def test_loss_and_pixel_gradient_are_those_of_the_loop(ipc, strategy):
     want = loop(net, images, real, drawn)
     assert float(loss) == pytest.approx(float(want.detach()), rel=1e-9)
     torch.testing.assert_close(slope, torch.autograd.grad(want, images)[0], rtol=1e-7, atol=1e-10)
+
+
+def test_in_float32_and_blocks_it_is_the_loop_in_float64(monkeypatch):
+    monkeypatch.setattr(slopes, "BLOCK", 10_000)
+    rng = torch.Generator().manual_seed(0)
+    net = random_net(convnet(3, 1, 28, width=4), 1)
+    images = torch.randn(6, 1, 28, 28, generator=rng)
+    real = [torch.randn(9, 1, 28, 28, generator=rng) for _ in range(3)]
+    drawn = draw([], 3, rng)
+    loss, slope = match(net, images, real, drawn, "cosine")
+    exact = images.double().requires_grad_()
+    want = loop(net.double().requires_grad_(True), exact, [r.double() for r in real], drawn)
+    assert float(loss) == pytest.approx(float(want.detach()), rel=1e-5)
+    truth = torch.autograd.grad(want, exact)[0]
+    assert float((slope.double() - truth).abs().max()) < 1e-3 * float(truth.abs().max())
 
 
 def test_the_schedule_of_the_paper():
