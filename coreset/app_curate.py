@@ -38,7 +38,9 @@ def make_operators(plain: Mapping[str, Any]) -> list[Any]:
     if not isinstance(recipe, Mapping) or not isinstance(recipe.get("operators"), list):
         raise ValueError(f"recipe: expected a file with a list 'operators', got {recipe!r}")
     operators = flatten([instantiate(one, _convert_="all") for one in recipe["operators"]])
-    if plain["budget"] is not None and not any(kind(o) == "select" for o in operators):
+    if plain["budget"] is not None and not any(
+        kind(o) == "select" or getattr(o, "target", None) is not None for o in operators
+    ):
         raise ValueError(
             "budget: this recipe selects nothing, it keeps all that pass; leave the budget out or add a selection"
         )

@@ -96,8 +96,8 @@ def test_actors_stay_and_answers_come_in_order(engine):
 def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
     assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
     assert (tmp_path / "flag").exists()
-    with pytest.raises(RuntimeError, match=r"the worker of one item died 3 times .*out of memory\?"):
-        list(engine.map(AlwaysDies(), [1]))
+    with pytest.raises(RuntimeError, match=r"the worker of one item died 1 times .*out of memory\?"):
+        list(RayActors(workers=1, retries=0).map(AlwaysDies(), [1]))
     assert list(engine.map(abs, [-1])) == [1]
 
 
@@ -118,12 +118,14 @@ def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
     class Killing(RayActors):
         def map(self, step, items):
             self.__dict__.setdefault("calls", []).append(type(step).__name__)
-            return super().map(Kill(step, tmp_path / f"flag-{len(self.calls)}"), items)
+            kill = len(self.calls) in (1, 4)  # while reading, and later
+            return super().map(Kill(step, tmp_path / f"flag-{len(self.calls)}") if kill else step, items)
 
     whole = curate(recipe(), source, tmp_path / "whole", settings=SMALL)
     made = Killing(workers=2)
     broken = curate(recipe(), source, tmp_path / "broken", engine=made, settings=SMALL)
-    assert len(list(tmp_path.glob("flag-*"))) == len(made.calls) > 5
+    assert sorted(p.name for p in tmp_path.glob("flag-*")) == ["flag-1", "flag-4"]
+    assert len(made.calls) > 5
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
     assert broken.manifest == whole.manifest
 
