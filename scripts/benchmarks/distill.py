@@ -139,7 +139,8 @@ def dm_row(ipc: int, scale: float = 1) -> Row:
         (slope,) = torch.autograd.grad(loss, x)
         found, mine = dm.match(images, dm.Target(net, PLAIN, 0, real_means(distance, net, iter(seen), 0)), distance)
         return {
-            "loss": [float(found), float(loss)],
+            "loss_of_ours": float(found),
+            "loss_of_the_loop": float(loss),
             "gradient_difference": float((mine - slope).abs().max() / slope.abs().max()),
         }
 
@@ -174,7 +175,8 @@ def dc_row(ipc: int, scale: float = 1) -> Row:
         found, mine = dc.match(net, images, seen, PLAIN, "cosine")
         loss, slope = dc_slopes(net.requires_grad_(True), images.clone().requires_grad_(), seen)
         return {
-            "loss": [float(found), float(loss)],
+            "loss_of_ours": float(found),
+            "loss_of_the_loop": float(loss),
             "gradient_difference": float((mine - slope).abs().max() / slope.abs().max()),
         }
 
