@@ -96,7 +96,8 @@ def shaped(net: nn.Module, theta: Tensor) -> dict[str, Tensor]:
 class Mtt(Distiller):
     """Match where networks trained on the real images go.
 
-    experts, epochs: networks trained on the real images, and for how long; every epoch's weights are kept. steps: of the pixels. student, ahead, latest: steps of the student,
+    experts, epochs: networks trained on the real images, and for how long; every epoch's weights are kept (65 MB an expert at 32 pixels), in the store, or in memory where
+    there is none. steps: of the pixels. student, ahead, latest: steps of the student,
     epochs the expert is ahead at its end, and the latest epoch to begin at; None: CIFAR-10's by the number of images per class. lr, rate, rate_lr: of the pixels, where the
     student's own rate begins, and the rate at which that is learned (`info` has the result). expert_lr: of the experts. augment: operations of DSA joined by _, or `none`.
     width, depth: of the ConvNet. start: `real` or `noise`.

@@ -96,6 +96,7 @@ def test_actors_stay_and_answers_come_in_order(engine):
 def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
     assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
     assert (tmp_path / "flag").exists()
+    engine.close()  # its actors hold the processors
     with pytest.raises(RuntimeError, match=r"the worker of one item died 1 times .*out of memory\?"):
         list(RayActors(workers=1, retries=0).map(AlwaysDies(), [1]))
     assert list(engine.map(abs, [-1])) == [1]
@@ -121,6 +122,7 @@ def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
             kill = len(self.calls) in (1, 4)  # while reading, and later
             return super().map(Kill(step, tmp_path / f"flag-{len(self.calls)}") if kill else step, items)
 
+    engine.close()
     whole = curate(recipe(), source, tmp_path / "whole", settings=SMALL)
     made = Killing(workers=2)
     broken = curate(recipe(), source, tmp_path / "broken", engine=made, settings=SMALL)
@@ -128,6 +130,7 @@ def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
     assert len(made.calls) > 5
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
     assert broken.manifest == whole.manifest
+    made.close()
 
 
 def test_an_error_is_the_operators_own(tmp_path, engine):

@@ -1,5 +1,7 @@
 """Trajectory matching: the gradient through all steps against one whole graph, memory that does not grow, experts and students by plain loops."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,24 @@ def test_memory_does_not_grow_with_the_steps():
     few = most_held(4)
     assert few > 0
     assert most_held(40) <= few
+
+
+def test_few_weights_are_kept_on_the_way_back():
+    def most_kept(steps):
+        first, goal, images, rate, loss = problem()
+        kept = 0
+
+        def counted(theta, x, step):
+            nonlocal kept
+            kept = max(kept, sum(type(o) is torch.Tensor and o.numel() == len(first) for o in gc.get_objects()))
+            return loss(theta, x, step)
+
+        trajectory_loss(first, goal, images, rate, steps, counted)
+        return kept
+
+    few = most_kept(8)  # 8 places of one level
+    assert few >= 8
+    assert most_kept(40) <= few + 8  # of two
 
 
 @pytest.mark.parametrize("augment", ["none", "color_crop_scale"])
