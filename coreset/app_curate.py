@@ -79,7 +79,7 @@ def curate_main(cfg: DictConfig) -> None:
             state=plain["state"],
             log=say,
         )
-        write_curation_report(done.out, done.manifest, done.samples)
+        write_curation_report(done.out, done.manifest, done.samples, done.gallery)
         for line in summary(done):
             say(line)
     except Exception as error:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from coreset.numerics.keyed import keyed_order
+from coreset.numerics.plane import plane
 from coreset.record import RunFolder
 from coreset.store import Store, fingerprint
 from coreset.synthetic import Distiller, Progress, Source, Synthetic, Teacher
@@ -156,15 +157,6 @@ def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:
         "ids": [], "indices": [], "scores": None, "class_histogram": made.counts.tolist(),
         "synthetic": {**made.budget, "labels_used": pool, "label_kind": made.kind, "fingerprint": fingerprint(made.images, made.labels)},
     }  # fmt: skip
-
-
-def plane(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Return rows (n, D) in the plane of their two principal axes, (n, 2); each axis points where its largest entry is positive."""
-    x = x.astype(np.float64)
-    x -= x.mean(axis=0)
-    _, _, axes = np.linalg.svd(x[:: max(1, len(x) // 2000)], full_matrices=False)
-    axes = axes[:2] * np.sign(axes[:2][np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]
-    return np.asarray(x @ axes.T, np.float32)
 
 
 def pictures(

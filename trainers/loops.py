@@ -24,12 +24,13 @@ from coreset.certificates import CHEAP, certificates
 from coreset.curve import Point
 from coreset.numerics.dynamics import DynamicsRecorder
 from coreset.numerics.keyed import keyed_order
+from coreset.numerics.plane import plane
 from coreset.plan import Plan
 from coreset.record import RunFolder
 from coreset.store import Store, fingerprint, write_atomic
 from coreset.synthetic import Distiller, Synthetic
 from coreset.types import Oracle, Pool, Selection, Signals, Strategy
-from trainers.distilled import Room, distil_round, entry_of, pictures, plane
+from trainers.distilled import Room, distil_round, entry_of, pictures
 from trainers.dynamics import RecordDynamics
 from trainers.features import ModelFeatures
 from trainers.fit import Fitted, Fitter, Recipe, peak_mb

@@ -146,7 +146,7 @@ class Ingest:
 
     def _table(self, held: Sequence[dict[str, Any]]) -> pa.Table:
         types = column_types(self.schema)
-        always = ("id", "line", "preview")
+        always = ("id", "line", "preview", *(["image"] if self.schema.image == "path" else []))
         names = [*always, *sorted(n for n in self.needs if n in types and n not in always)]
         return pa.table({n: column([row[n] for row in held], types[n]) for n in names})
 

@@ -19,6 +19,7 @@ from coreset.pipeline.contract import checked, finished
 from coreset.pipeline.decisions import Counts, DecidePiece, read_rejects
 from coreset.pipeline.engine import Engine, Local
 from coreset.pipeline.formats import Schema, learn_schema
+from coreset.pipeline.gallery import gather
 from coreset.pipeline.groups import decide_groups
 from coreset.pipeline.ids import INPUT, check_ids
 from coreset.pipeline.ingest import Ingest, Ingested, first_rows, longest_line
@@ -216,11 +217,12 @@ def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], t
 
 @dataclass(frozen=True)
 class Curated:
-    """What a run came to: the manifest as it is on disk, and some rows of every outcome for a reader."""
+    """What a run came to: the manifest as it is on disk, some rows of every outcome for a reader, and which images to show (see `gallery.gather`; None: no images)."""
 
     out: Path
     manifest: Mapping[str, Any]
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    gallery: Mapping[str, Any] | None = None
 
 
 def curate(
@@ -268,8 +270,10 @@ def curate(
         manifest = _manifest(rows, counts, rejects, data)
         manifest["output"]["decisions"] = written
         write_atomic(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        gallery = gather(chain, rows.pieces, out / "decisions.parquet")
         shutil.rmtree(state / step.folder, ignore_errors=True)
-    return Curated(out, manifest, {name: [row for _, row in found] for name, found in sorted(counts.samples.items())})
+    samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
+    return Curated(out, manifest, samples, gallery)
 
 
 def _check_out(out: Path) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from coreset.report.css import CSS
 from coreset.report.funnel import funnel_figure, stages
 from coreset.report.histogram import plot_histogram
+from coreset.report.pictures import STYLE, pictures_html
 from coreset.report.theme import figure, png, svg
 from coreset.report.words import count, counted, share, text
 from coreset.store import write_atomic
@@ -38,19 +39,23 @@ code{font-size:12px;overflow-wrap:anywhere}
 
 
 def write_curation_report(
-    out: Path, manifest: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    out: Path,
+    manifest: Mapping[str, Any],
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    gallery: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `report.html` into the folder of a run, and its plots into `plots/` as PNG and SVG; return the page's path.
 
     manifest: what `manifest.json` holds; samples: rows by outcome ("kept", "dropped by <operator>", "rejected by <operator>"), each with its decision and a
-    `preview`. Scores are read from `decisions.parquet`, a column at a time. The same run gives the same bytes.
+    `preview`. Scores are read from `decisions.parquet`, a column at a time. The same run gives the same bytes. gallery: of a run over images (see `pictures_html`),
+    shown in the place of the samples.
     """
     plots: dict[str, Figure] = {"funnel": funnel_figure(stages(manifest))}
     parts = [
         _head(manifest),
         f'<div class="funnel">{svg(plots["funnel"], "funnel")}</div>',
         _scores(out / "decisions.parquet", plots),
-        _samples(samples, manifest),
+        _samples(samples, manifest) if gallery is None else pictures_html(gallery, plots),
         _rejects(out / "rejects.jsonl", manifest["rejects"]),
         _recipe(manifest),
         _about(manifest),
@@ -61,7 +66,7 @@ def write_curation_report(
     title = text(f"{_input(manifest)}: curation report")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>'
     body = "\n".join(p for p in parts if p)
-    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{_STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n'
+    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{_STYLE}{STYLE if gallery else ""}</style></head>\n<body><main>\n{body}\n</main></body></html>\n'
     return write_atomic(out / "report.html", page)
 
 

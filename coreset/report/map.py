@@ -30,6 +30,30 @@ def _dots(ax: Axes, xy: NDArray[Any], points: float, color: str, alpha: float, f
     )
 
 
+def _frame(xy: NDArray[Any], ax: Axes) -> None:
+    """Set a square around the points."""
+    if len(xy):
+        middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, max(float(np.ptp(xy, axis=0).max()) / 2, 1e-6) * 1.06
+        ax.set_xlim(middle[0] - half, middle[0] + half)
+        ax.set_ylim(middle[1] - half, middle[1] + half)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+
+
+def plot_kept(xy: NDArray[Any], kept: NDArray[np.bool_], colors: tuple[str, str], ax: Axes) -> Axes:
+    """Draw points (P, 2) into `ax` in the first colour where `kept` (P,), else in the second, and return it.
+
+    The two are drawn in turns, so that neither hides the other. Raises ValueError when the lengths differ.
+    """
+    if xy.shape != (len(kept), 2):
+        raise ValueError(f"xy, kept: expected (P, 2) and (P,), got {xy.shape} and {kept.shape}")
+    _frame(xy, ax)
+    for layer in range(_LAYERS):
+        for here, color in ((kept, colors[0]), (~kept, colors[1])):
+            _dots(ax, xy[here][layer::_LAYERS], 3.0, color, 0.6, 1 + layer)
+    return ax
+
+
 def plot_map(gallery: Mapping[str, NDArray[Any]], ax: Axes, most: int = 2000) -> Axes:
     """Draw the map of a gallery into `ax` and return it.
 
@@ -44,12 +68,7 @@ def plot_map(gallery: Mapping[str, NDArray[Any]], ax: Axes, most: int = 2000) ->
     taken = chosen >= 0
     rest = np.flatnonzero(~taken)
     rest = rest[np.linspace(0, len(rest) - 1, min(most, len(rest))).astype(np.int64)] if len(rest) else rest
-    if len(xy):
-        middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, max(float(np.ptp(xy, axis=0).max()) / 2, 1e-6) * 1.06
-        ax.set_xlim(middle[0] - half, middle[0] + half)
-        ax.set_ylim(middle[1] - half, middle[1] + half)
-    ax.set_aspect("equal")
-    ax.set_axis_off()
+    _frame(xy, ax)
     size = float(np.clip(5.0 * np.sqrt(200 / max(int(taken.sum()), 1)), 2.4, 5.0))
     classes = np.unique(labels).tolist()
     for label in classes:
