@@ -1,4 +1,4 @@
-"""Which of many strings occur in a text: a trie over bytes, held in one hash table.
+"""Which of many strings occur in a text: a trie over bytes, its chains one node after another, its branches in a hash table.
 
 Every occurrence of every pattern is found, overlapping ones and those inside others too: what the automaton of Aho & Corasick, 1975, finds by its plain walk. A walk begins
 at each character of the text; patterns that all begin with a space stop it at once elsewhere, which is why no failure links are needed.
@@ -23,9 +23,23 @@ KIND[list(_WRAPPED)] = 1
 KIND[list(_SPACED)] = 2
 
 
-class Trie(NamedTuple):
-    """key, child (slots,): the edges (node * 256 + byte + 1 -> node), open addressing; pattern (nodes,): which pattern ends at a node, -1 none."""
+_BYTE, _NONE, _MORE, _END = (
+    0x1FF,
+    0x100,
+    0x200,
+    0x400,
+)  # of a node: its first child's byte; it has none; it has others; a pattern ends here
 
+
+class Trie(NamedTuple):
+    """A trie whose nodes are numbered in the order of the sorted patterns: the first child of a node is the next node.
+
+    first (nodes,): the byte that leads to the first child, _NONE where there is none, plus _MORE where there are others and _END where
+    a pattern ends; key, child (slots,): the edges to the others
+    (node * 256 + byte + 1 -> node), open addressing; pattern (nodes,): which pattern ends at a node, -1 none.
+    """
+
+    first: NDArray[np.uint16]
     key: NDArray[np.uint64]
     child: NDArray[np.int32]
     pattern: NDArray[np.int32]
@@ -41,24 +55,48 @@ def _slot(key: NDArray[np.uint64], edge: Any) -> int:
 
 
 @compiled
+def _step(first: NDArray[np.uint16], key: NDArray[np.uint64], child: NDArray[np.int32], node: int, byte: int) -> int:
+    """Return the child of a node by a byte, or -1."""
+    here = first[node]
+    if here & np.uint16(_BYTE) == byte:
+        return node + 1
+    if here & np.uint16(_MORE) == 0:
+        return -1
+    slot = _slot(key, np.uint64(node) * np.uint64(256) + np.uint64(byte) + np.uint64(1))
+    return -1 if key[slot] == 0 else np.int64(child[slot])
+
+
+@compiled
 def _insert(
-    data: Bytes, start: Whole, key: NDArray[np.uint64], child: NDArray[np.int32], pattern: NDArray[np.int32]
+    data: Bytes,
+    start: Whole,
+    order: Whole,
+    first: NDArray[np.uint16],
+    key: NDArray[np.uint64],
+    child: NDArray[np.int32],
+    pattern: NDArray[np.int32],
 ) -> int:
-    """Put all patterns in; return the first one that is there twice, or -1."""
-    nodes = np.int32(1)
-    for i in range(len(start) - 1):
-        node = np.int32(0)
+    """Put all patterns in, in sorted order; return one that is there twice, or -1."""
+    last = 0
+    for i in order:
+        node = 0
         for at in range(start[i], start[i + 1]):
-            edge = np.uint64(node) * np.uint64(256) + np.uint64(data[at]) + np.uint64(1)
-            slot = _slot(key, edge)
-            if key[slot] == 0:
-                key[slot] = edge
-                child[slot] = nodes
-                nodes += np.int32(1)
-            node = child[slot]
+            to = _step(first, key, child, node, data[at])
+            if to < 0:
+                to = last + 1
+                if node == last:
+                    first[node] = first[node] & np.uint16(_END) | np.uint16(data[at])
+                else:
+                    edge = np.uint64(node) * np.uint64(256) + np.uint64(data[at]) + np.uint64(1)
+                    slot = _slot(key, edge)
+                    key[slot], child[slot] = edge, to
+                    first[node] |= np.uint16(_MORE)
+                last = to
+            node = to
         if pattern[node] >= 0:
-            return i
+            return int(i)
         pattern[node] = i
+        first[node] |= np.uint16(_END)
     return -1
 
 
@@ -73,16 +111,16 @@ def build(patterns: Sequence[str]) -> Trie:
     empty = np.flatnonzero(np.diff(start) == 0)
     if len(empty):
         raise ValueError(f"pattern {int(empty[0])} is empty")
-    order = sorted(patterns)
-    raw = [p.encode() for p in order]
+    order = sorted(range(len(patterns)), key=patterns.__getitem__)
+    raw = [patterns[i].encode("utf-8", "surrogatepass") for i in order]
     nodes = 1 + sum(len(b) - _common(a, b) for a, b in zip([b"", *raw], raw, strict=False))
-    slots = 1 << (nodes * 3 // 2).bit_length()
+    slots = 1 << (len(patterns) * 3 // 2).bit_length()  # a pattern has one edge at most that is no first child's
+    first, pattern = np.full(nodes, _NONE, np.uint16), np.full(nodes, -1, np.int32)
     key, child = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)
-    pattern = np.full(nodes, -1, np.int32)
-    twice = _insert(data, start, key, child, pattern)
+    twice = _insert(data, start, np.array(order, np.int64), first, key, child, pattern)
     if twice >= 0:
         raise ValueError(f"pattern {patterns[twice]!r} is there twice")
-    return Trie(key, child, pattern)
+    return Trie(first, key, child, pattern)
 
 
 def _common(a: bytes, b: bytes) -> int:
@@ -125,6 +163,7 @@ def _find(
     data: Bytes,
     start: Whole,
     kind: Bytes,
+    edges: NDArray[np.uint16],
     key: NDArray[np.uint64],
     child: NDArray[np.int32],
     pattern: NDArray[np.int32],
@@ -140,15 +179,16 @@ def _find(
         for at in range(size):
             if buffer[at] & 0xC0 == 0x80:  # inside a character
                 continue
-            node = np.int32(0)
+            node = 0
             for to in range(at, size):
-                slot = _slot(key, np.uint64(node) * np.uint64(256) + np.uint64(buffer[to]) + np.uint64(1))
-                if key[slot] == 0:
+                node = _step(edges, key, child, node, buffer[to])
+                if node < 0:
                     break
-                node = child[slot]
-                new = pattern[node] >= 0
+                if edges[node] & np.uint16(_END) == 0:
+                    continue
+                new = True
                 for other in range(first[i], count):
-                    if not new or found[other] == pattern[node]:
+                    if found[other] == pattern[node]:
                         new = False
                         break
                 if new:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from coreset.batch import Batch, as_batch, objects
+from coreset.batch import Batch, as_batch
 from coreset.numerics.characters import spans, utf8
 from coreset.numerics.trie import KIND, Trie, build, find, packed
 from coreset.types import Array
@@ -78,7 +78,7 @@ def pattern_of(entry: str, variant: str) -> str:
 
 @lru_cache(2)
 def _trie(path: str, changed: int, variant: str) -> tuple[Trie, Array]:
-    """Return the trie of the patterns, and the entry of each pattern; of entries that are one pattern the first counts."""
+    """Return the trie of the patterns, and the entry of each pattern, rising; of entries that are one pattern the first counts."""
     first: dict[str, int] = {}
     for i, entry in enumerate(load_entries(path, changed)):
         pattern = pattern_of(entry, variant)
@@ -132,15 +132,11 @@ class Entries:
         if self.variant == "words":
             data, start = packed([words_apart(t or "") for t in rows[self.column]])
         found, first = find(trie, data, start, np.zeros(256, np.uint8) if self.variant == "words" else KIND)
-        values = entry[found]
-        lists = [np.sort(values[a:b]).tolist() for a, b in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)]
-        status = [
-            "missing_field" if m else "ok" if e else "no_entry" for m, e in zip(missing.tolist(), lists, strict=True)
-        ]
-        column = pa.array(
-            [None if m else e for m, e in zip(missing.tolist(), lists, strict=True)], pa.list_(pa.int32())
+        column = pa.ListArray.from_arrays(
+            pa.array(first, pa.int32(), mask=np.append(missing, False)), pa.array(entry[found], pa.int32())
         )
-        return {"entries": column, "entries_status": objects(status)}
+        status = np.where(missing, "missing_field", np.where(np.diff(first) > 0, "ok", "no_entry"))
+        return {"entries": column, "entries_status": status.astype(object)}
 
 
 def build_vocabulary(
