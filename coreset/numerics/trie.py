@@ -63,7 +63,7 @@ def _step(first: NDArray[np.uint16], key: NDArray[np.uint64], child: NDArray[np.
     if here & np.uint16(_MORE) == 0:
         return -1
     slot = _slot(key, np.uint64(node) * np.uint64(256) + np.uint64(byte) + np.uint64(1))
-    return -1 if key[slot] == 0 else np.int64(child[slot])
+    return -1 if key[slot] == 0 else int(child[slot])
 
 
 @compiled

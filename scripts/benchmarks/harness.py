@@ -28,7 +28,7 @@ Answer = Any  # picks in order, or whatever the row compares
 RESULTS = Path("results/strategies")
 PACKAGES = (
     "coreset-lightning", "numpy", "torch", "numba", "scikit-learn", "scipy", "faiss-gpu", "apricot-select", "submodlib-py", "scikit-activeml", "baal", "small-text",
-    "modAL-python", "datacull", "coreax", "jax", "fpsample", "datasketch", "rensa", "datatrove", "spacy", "transformers",
+    "modAL-python", "datacull", "coreax", "jax", "fpsample", "datasketch", "rensa", "datatrove", "spacy", "transformers", "timm", "pillow", "pyahocorasick",
 )  # fmt: skip
 
 

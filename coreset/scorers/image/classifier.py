@@ -43,7 +43,7 @@ def _timm(name: str, device: str) -> Predict:
     model = model.to(place)
 
     def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        z = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - mean) / std
+        z = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255).sub_(mean).div_(std)
         with torch.inference_mode():
             return cast(Tensor, model(z.to(place))).float().cpu().numpy()
 
@@ -75,7 +75,7 @@ def probabilities(
     predict = _timm(model, device)
     parts = []
     for start in range(0, len(images), batch):
-        part = np.stack([squared(p, size) for p in images[start : start + batch]]).astype(np.float32)
+        part = np.stack([squared(p, size) for p in images[start : start + batch]], dtype=np.float32)
         parts.append(torch.from_numpy(predict(part)).softmax(dim=1).numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
@@ -138,9 +138,7 @@ class Classifier:
         values = np.full(len(images), np.nan, np.float32)
         for start in range(0, len(there), self.batch):
             rows = there[start : start + self.batch]
-            found = torch.from_numpy(
-                predict(np.stack([squared(images[i], self.size) for i in rows]).astype(np.float32))
-            )
+            found = torch.from_numpy(predict(np.stack([squared(images[i], self.size) for i in rows], dtype=np.float32)))
             values[rows] = self._weigh(found.reshape(len(rows), -1))
         return {self.column: values, f"{self.column}_status": status}
 

@@ -181,7 +181,10 @@ def released_step(x: NDArray[np.float32], eps: float) -> NDArray[np.bool_]:
     return found
 
 
-def _step(count: int, k: int, eps: float = 0.05) -> Row:
+def step(
+    count: int, k: int, goal: str = "2x the released step at equal keep sets", eps: float = 0.05, trials: int = 7
+) -> Row:
+    """Return the row of `count` vectors in k clusters."""
     data = clustered(count, 384, k)
 
     def ours(budget: int) -> NDArray[np.bool_]:
@@ -202,21 +205,21 @@ def _step(count: int, k: int, eps: float = 0.05) -> Row:
         Method("coreset", ours, note="gives the twin of every row too"),
         [Method("plain transcription of the released step (torch)", released)],
         lambda a, b, _: {"same_rows": int((a == b).sum()), "of": count},
-        "2x the released step at equal keep sets",
+        goal,
         {"flops": float(384 * sum(len(r) ** 2 for r in data.clusters)), "bytes": 4.0 * count * 384, "of": "half of all inner products inside clusters"},
         facts=lambda gone: {"removed": int(gone.sum())},
-        trials=7,
+        trials=trials,
     )  # fmt: skip
 
 
 def semdedup_step(scale: float = 1) -> Row:
     """100,000 rows in 1,000 clusters: a hundred each."""
-    return _step(int(100_000 * scale), max(10, int(1_000 * scale)))
+    return step(int(100_000 * scale), max(10, int(1_000 * scale)))
 
 
 def semdedup_step_large(scale: float = 1) -> Row:
     """100,000 rows in 100 clusters: a thousand each."""
-    return _step(int(100_000 * scale), max(2, int(100 * scale)))
+    return step(int(100_000 * scale), max(2, int(100 * scale)))
 
 
 def semdedup(scale: float = 1) -> Row:
