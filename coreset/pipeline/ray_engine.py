@@ -7,15 +7,19 @@ a second time, and an answer cannot depend on how Ray cut them.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+LOG = logging.getLogger("coreset")
+PATIENCE = 60.0  # seconds until a word about actors that do not begin
 INSTALL = "the engine 'ray' needs Ray: pip install 'coreset-lightning[ray]'"
 
 
@@ -24,6 +28,9 @@ class _Worker:
 
     def __init__(self, path: Sequence[str]) -> None:
         sys.path.extend(p for p in path if p not in sys.path)
+
+    def ready(self) -> None:
+        """Answer as soon as the actor runs: one that waits for a machine is given nothing to do."""
 
     def call(self, step: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
         """Return (True, the answer) or (False, the error)."""
@@ -44,8 +51,9 @@ def wants_gpu(step: Any) -> bool:
 class RayActors:
     """Call steps in `workers` actors of a Ray cluster.
 
-    workers: actors. address: of a running cluster (`auto`: the one this machine belongs to); None starts one here, with a processor for each worker. gpus: of each actor,
-    for steps with an operator that wants one, where the cluster has any. retries: how often an item whose worker died is done again.
+    workers: actors, each with a processor of its own; those for which the cluster has no room are waited for while the others work. address: of a running cluster (`auto`:
+    the one this machine belongs to); None starts one here, with a processor for each worker. gpus: of each actor for steps with an operator that wants one (`gpu`), where
+    the cluster has any; these actors are others, and take no processor from those that wait meanwhile. retries: how often an item whose worker died is done again.
     Raises ImportError with the install line without Ray.
     """
 
@@ -83,9 +91,8 @@ class RayActors:
         return ray
 
     def _new(self, ray: Any, gpus: float) -> Any:
-        return (
-            ray.remote(_Worker).options(num_cpus=1, num_gpus=gpus, max_restarts=0).remote(sys.path)
-        )  # one thread each: Ray sees to it
+        cpus = 0 if gpus else 1  # one thread each in both cases: Ray sees to it
+        return ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0).remote(sys.path)
 
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield the results in the order of items."""
@@ -97,16 +104,18 @@ class RayActors:
         while len(pool) < min(self.workers, len(items)):
             pool.append(self._new(ray, gpus))
         shared, waiting = ray.put(step), list(range(len(items)))[::-1]
-        lost, done, running, at = dict.fromkeys(range(len(items)), 0), dict[int, R](), dict[Any, tuple[int, int]](), 0
-        idle = list(range(min(len(pool), len(items))))
+        lost, done, idle, at = Counter[int | None](), dict[int, R](), list[int](), 0
+        running: dict[Any, tuple[int | None, int]] = {  # None: not at work yet
+            actor.ready.remote(): (None, place) for place, actor in enumerate(pool[: len(items)])
+        }
         while at < len(items):
             while idle and waiting:
                 place, i = idle.pop(), waiting.pop()
                 running[pool[place].call.remote(shared, items[i])] = (i, place)
-            ready, _ = ray.wait(list(running), num_returns=1)
-            i, place = running.pop(ready[0])
+            ready = self._wait(ray, running)
+            doing, place = running.pop(ready[0])
             try:
-                good, answer = ray.get(ready[0])
+                answer = ray.get(ready[0])
             except (
                 ray.exceptions.RayTaskError
             ) as error:  # the step did not arrive: its module is not there, or it cannot be pickled
@@ -114,23 +123,43 @@ class RayActors:
                     f"a worker cannot take up the step: {str(error).strip().splitlines()[-1]}"
                 ) from error
             except ray.exceptions.RayError as error:  # the worker, or what it held, is lost
-                lost[i] += 1
-                if lost[i] > self.retries:
+                lost[doing] += 1
+                if lost[doing] > self.retries + (
+                    len(pool) if doing is None else 0
+                ):  # some may have died since the last call
+                    what = "workers died as they began" if doing is None else "the worker of one item died"
                     raise RuntimeError(
-                        f"the worker of one item died {lost[i]} times ({type(error).__name__}); out of memory? use fewer workers or smaller pieces"
+                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use fewer workers or smaller pieces"
                     ) from error
                 pool[place] = self._new(ray, gpus)
-                waiting.append(i)
-            else:
-                if not good:
-                    for ref in running:
-                        ray.cancel(ref, force=False)
-                    raise answer
-                done[i] = answer
+                running[pool[place].ready.remote()] = (None, place)
+                if doing is not None:
+                    waiting.append(doing)
+                continue
             idle.append(place)
+            if doing is None:
+                continue
+            if not answer[0]:
+                for ref in running:
+                    ray.cancel(ref, force=False)
+                raise answer[1]
+            done[doing] = answer[1]
             while at in done:
                 yield done.pop(at)
                 at += 1
+
+    def _wait(self, ray: Any, running: Mapping[Any, tuple[int | None, int]]) -> Any:
+        """Return the first that answers; say so when no actor has begun for a while: another engine or job may hold the processors."""
+        if all(doing is None for doing, _ in running.values()):
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE)
+            if ready:
+                return ready
+            free, there = ray.available_resources(), ray.cluster_resources()
+            rooms = ", ".join(f"{free.get(n, 0):g} of {there.get(n, 0):g} {n}" for n in ("CPU", "GPU"))
+            LOG.warning(
+                "no actor has begun within %g s; free: %s. Does another engine hold them (close it)?", PATIENCE, rooms
+            )
+        return ray.wait(list(running), num_returns=1)[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coreset.batch import Batch, to_numpy
-from coreset.pipeline.contract import checked, run_in_memory
+from coreset.batch import Batch, to_arrow, to_numpy
+from coreset.pipeline.contract import checked, finished, only, run_in_memory
 from coreset.pipeline.juicer.rows import OURS, Rows, python_values
-from coreset.pipeline.operators import Rule, Select, Verdict
+from coreset.pipeline.operators import Fit, Group, Rule, Select, Verdict
 from coreset.pipeline.threshold import Threshold
 from coreset.types import Scorer
 
@@ -33,7 +33,7 @@ class Answers:
 def row_wise(operator: Scorer | Rule, band: Threshold | None, rows: Rows) -> Answers:
     """Return what a scorer or rule says about a batch; band: which scores are kept.
 
-    Raises ValueError when the operator fails on every row of a batch, as the other engines do: then the fault is not in the rows.
+    A row it fails on is rejected. Raises ValueError when it fails on every row of a batch, or on the batch and on none of its rows: then the fault is not in the rows.
     """
     bad = dict(rows.bad)
     good = rows.good.tolist()
@@ -44,15 +44,17 @@ def row_wise(operator: Scorer | Rule, band: Threshold | None, rows: Rows) -> Ans
         except (ImportError, OSError, MemoryError, AssertionError):
             raise
         except Exception as first:
+            wrong: dict[int, str] = {}
             for at, i in enumerate(good):
                 try:
                     parts.append(([i], *_said(operator, band, Batch(rows.batch.table.slice(at, 1)))))
                 except Exception as error:
-                    bad[i] = f"operator_failed: {type(error).__name__}: {error}"
-            if not parts:
+                    wrong[i] = f"operator_failed: {type(error).__name__}: {error}"
+            if not wrong or (len(wrong) == len(good) and len(good) > 1):
                 raise ValueError(
-                    f"{type(operator).__name__} fails on all {len(good)} rows of a batch: {type(first).__name__}: {first}"
+                    f"{type(operator).__name__} fails on a batch of {len(good)} rows: {type(first).__name__}: {first}"
                 ) from first
+            bad |= wrong
     return _put_together(operator, rows, bad, parts)
 
 
@@ -72,18 +74,21 @@ def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
     bad, good = dict(rows.bad), rows.good
     if not len(good):
         return _put_together(operator, rows, bad, [])
+    if isinstance(operator, Fit):
+        operator = finished(operator, operator.fit(only(rows.batch, operator.needs)))
     if isinstance(operator, Select):
         order = np.argsort(rows.batch["id"].astype(str), kind="stable")
         batch = Batch(rows.batch.table.take(pa.array(order)).combine_chunks())
         columns, verdict = checked(operator, batch, len(rows.ids) if total is None else total)
         return _put_together(operator, rows, bad, [(good[order].tolist(), columns, verdict)])
+    if not isinstance(operator, Group):
+        return row_wise(operator, None, rows)
     table = run_in_memory(operator, rows.batch)
     place = dict(zip(rows.batch["id"].tolist(), good.tolist(), strict=True))
-    keep, reason, twin = (to_numpy(table[n]) if n in table.column_names else None for n in ("keep", "reason", "twin"))
     gives = {n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "twin")}
-    verdict = None if keep is None else Verdict(keep.astype(bool), reason, twin)  # type: ignore[arg-type]
+    keep, reason, twin = (to_numpy(table[n]) for n in ("keep", "reason", "twin"))
     said = [place[i] for i in table["id"].to_pylist()]  # rows in no group are kept unseen
-    return _put_together(operator, rows, bad, [(said, gives, verdict)])
+    return _put_together(operator, rows, bad, [(said, gives, Verdict(keep.astype(bool), reason, twin))])
 
 
 def _put_together(
@@ -92,9 +97,12 @@ def _put_together(
     size = len(rows.ids)
     stats: dict[str, list[Any]] = {"state": [KEPT] * size, "reason": [""] * size, "twin": [""] * size}
     columns: dict[str, list[Any]] = {name: [None] * size for name in sorted(operator.gives)}
+    kinds: dict[str, pa.DataType] = {n: v.type for n, v in _of_no_rows(operator, rows, parts).items()}
     for places, given, verdict in parts:
         for name, values in given.items():
-            for i, value in zip(places, python_values(values), strict=True):
+            column = to_arrow(values)
+            kinds[name] = column.type if pa.types.is_null(kinds.get(name, pa.null())) else kinds[name]
+            for i, value in zip(places, column.to_pylist(), strict=True):
                 columns[name][i] = value
         if verdict is None:
             continue
@@ -105,12 +113,25 @@ def _put_together(
                 stats["twin"][i] = verdict.twin[at] or ""
     for i, why in bad.items():
         stats["state"][i], stats["reason"][i] = REJECTED, why
-    return Answers({"id": list(rows.ids), **stats, **{n: _filled(n, v) for n, v in columns.items()}})
+    return Answers({"id": list(rows.ids), **stats, **{n: _filled(v, kinds.get(n)) for n, v in columns.items()}})
 
 
-def _filled(name: str, values: list[Any]) -> list[Any]:
-    """Return values with NaN or "" for what is missing: the type of a column must not depend on which rows a batch holds."""
-    worded = name.endswith(("_status", "_text"))
-    kind = next((type(v) for v in values if v is not None), str if worded else float)
-    blank = {float: np.nan, str: ""}.get(kind)
-    return [blank if v is None else v for v in values]
+def _of_no_rows(operator: Any, rows: Rows, parts: Sequence[Any]) -> dict[str, pa.Array]:
+    """Return the columns of a batch without a good row, for their types; {} when there is one, or the operator cannot say."""
+    if parts or isinstance(operator, Fit | Group | Select):
+        return {}
+    try:
+        return {n: to_arrow(v) for n, v in checked(operator, Batch(rows.batch.table.slice(0, 0)))[0].items()}
+    except Exception:
+        return {}
+
+
+def _filled(values: list[Any], kind: pa.DataType | None) -> list[Any]:
+    """Return values with NaN for a number that is missing and "" for a text, whole numbers as floats: what a column holds must not depend on the rows of a batch.
+
+    A column of objects without any value is one of texts; kind None: unknown, a number.
+    """
+    if kind is None or pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return [np.nan if v is None else float(v) for v in values]
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+    return ["" if v is None and texts else v for v in values]

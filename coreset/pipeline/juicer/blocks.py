@@ -30,7 +30,8 @@ def add_stats(dataset: Any, said: Answers, work_dir: str, operator: str) -> Any:
     for start in range(0, len(out), 1000):
         some = out[start : start + 1000]
         rows = dataset.select(some).to_list()
-        write_dropped(work_dir, operator, [{**row, STATS: stats[i]} for row, i in zip(rows, some, strict=True)])
+        found = [{**row, STATS: stats[i]} for row, i in zip(rows, some, strict=True)]
+        write_dropped(work_dir, operator, found, [said.stats["id"][i] for i in some], start)
     left = dataset.select(kept)
     return type(dataset)(left.add_column(STATS, [stats[i] for i in kept])) if kept else left
 
@@ -48,11 +49,11 @@ def kept_on_ray(
     parts: list[Rows] = ray.get([look.remote(ref, needs, text_key) for ref in refs])
     said = decide(joined(parts))
     new, start = [], 0
-    for ref, part in zip(refs, parts, strict=True):
+    for at, (ref, part) in enumerate(zip(refs, parts, strict=True)):
         end = start + len(part.ids)
         here = Answers({n: v[start:end] for n, v in said.stats.items()})
         kinds = {n: pa.array(v).type for n, v in said.stats.items()}
-        new.append(cut.remote(ref, here, kinds, work_dir, operator))
+        new.append(cut.remote(ref, here, kinds, work_dir, operator, at))
         start = end
     ray.wait(new, num_returns=len(new))
     return ray.data.from_arrow_refs(new)
@@ -62,10 +63,12 @@ def _look(table: pa.Table, needs: frozenset[str], text_key: str) -> Rows:
     return read(table.to_pydict(), needs, text_key)
 
 
-def _cut(table: pa.Table, said: Answers, kinds: dict[str, pa.DataType], work_dir: str, operator: str) -> pa.Table:
+def _cut(
+    table: pa.Table, said: Answers, kinds: dict[str, pa.DataType], work_dir: str, operator: str, at: int
+) -> pa.Table:
     table = with_stats(table, said, kinds)
     kept, out = places(said)
-    write_dropped(work_dir, operator, table.take(pa.array(out, pa.int64())).to_pylist())
+    write_dropped(work_dir, operator, table.take(pa.array(out, pa.int64())).to_pylist(), said.stats["id"], at)
     return table.take(pa.array(kept, pa.int64()))
 
 

@@ -14,18 +14,18 @@ from coreset.store import fingerprint, write_atomic
 FOLDER = "dropped"
 
 
-def write_dropped(work_dir: str | Path, operator: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows, {field: value} with their stats, that an operator dropped or rejected. The file is named by their ids: a task done twice writes the same.
+def write_dropped(work_dir: str | Path, operator: str, rows: Sequence[Mapping[str, Any]], *batch: Any) -> None:
+    """Write rows, {field: value} with their stats, that an operator dropped or rejected. batch: what tells the batch they come from, such as the ids of all its rows and its
+    place; it names the file, so that a task done twice writes the same one.
 
     Each line holds `id`, `state` (dropped or rejected), `operator`, `reason`, `twin` (the id of the row kept instead), `scores` and the `row` itself.
     """
     if not rows:
         return
-    lines, ids = [], []
+    lines = []
     for row in rows:
         stats = {n.removeprefix(OURS): v for n, v in dict(row[STATS]).items() if n.startswith(OURS)}
         name, state, reason, twin = (stats.pop(n, "") for n in ("id", "state", "reason", "twin"))
-        ids.append(name)
         about = {
             "id": name,
             "state": state,
@@ -36,7 +36,7 @@ def write_dropped(work_dir: str | Path, operator: str, rows: Sequence[Mapping[st
         }
         own = {n: v for n, v in row.items() if not n.startswith("__dj__")}
         lines.append(json.dumps({**about, "row": _plain(own)}, ensure_ascii=False, default=str))
-    path = Path(work_dir) / FOLDER / f"{operator}-{fingerprint(sorted(ids))}.jsonl"
+    path = Path(work_dir) / FOLDER / f"{operator}-{fingerprint(*batch)}.jsonl"
     write_atomic(path, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
 
 
@@ -46,7 +46,7 @@ def read_dropped(work_dir: str | Path) -> Iterator[dict[str, Any]]:
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
     >>> row = {"text": "hi", "__dj__stats__": {"coreset_id": "a", "coreset_state": "dropped", "coreset_reason": "too short", "coreset_words": 1.0}}
-    >>> write_dropped(folder, "coreset_length", [row])
+    >>> write_dropped(folder, "coreset_length", [row], ["a", "b"])
     >>> [(r["id"], r["reason"], r["scores"]) for r in read_dropped(folder)]
     [('a', 'too short', {'words': 1.0})]
     """

@@ -8,6 +8,7 @@ the run, whatever `skip_op_error` says, since Data-Juicer would leave out the wh
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -24,20 +25,23 @@ from coreset.pipeline.operators import Fit, Group, Select
 from coreset.pipeline.threshold import Threshold
 from coreset.registry import load, names
 
+LOG = logging.getLogger("coreset")
 CHUNK = 1000
 SCORERS, OTHERS = "coreset.scorers", "coreset.operators"
 # Data-Juicer installs what an operator of its own lacks, with `uv pip install` and without asking; these make that an error with the name of the package
-for _switch in ("UV_OFFLINE", "PIP_NO_INDEX"):
+for _switch in ("UV_OFFLINE", "UV_NO_CACHE", "PIP_NO_INDEX"):
     os.environ.setdefault(_switch, "1")
 
 
 def made(value: Any) -> Any:
-    """Return a setting of a recipe with everything that has a `_target_` made, as in a recipe of coreset-curate."""
+    """Return a setting of a recipe with everything in it that has a `_target_` made, as in a recipe of coreset-curate."""
     if isinstance(value, Mapping) and "_target_" in value:
         from hydra.utils import instantiate
 
         return instantiate(dict(value), _convert_="all")
-    return value
+    if isinstance(value, Mapping):
+        return {n: made(v) for n, v in value.items()}
+    return [made(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 class _Ours:
@@ -50,10 +54,12 @@ class _Ours:
     text_key: str
 
     def _take(self, options: dict[str, Any], *more: str) -> dict[str, Any]:
-        """Keep the operator's own settings and return Data-Juicer's."""
+        """Keep the operator's own settings and return Data-Juicer's: what wants a GPU is lent one where there is any, and gets batches as large as on a processor."""
         own = {f.name for f in fields(load(self.entry, self.group))}
         self.options = {n: options.pop(n) for n in sorted(own & set(options))}
         self.more = {n: options.pop(n) for n in more if n in options}
+        if getattr(self.operator, "gpu", False):
+            options = {"accelerator": "cuda", "batch_size": CHUNK, **options}
         return {**options, "skip_op_error": False}
 
     def _check(self) -> None:
@@ -96,6 +102,8 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
 
     def compute_stats_batched(self, samples: Any, rank: int | None = None) -> Any:
         """Write what the operator says about every row into its stats."""
+        if rank is not None:
+            _use_gpu(rank)
         rows = read(samples, self.operator.needs, self.text_key)
         said = row_wise(self.operator, self.band, rows)
         samples[STATS] = [{**(old or {}), **said.of(i)} for i, old in enumerate(samples[STATS])]
@@ -103,10 +111,14 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
 
     def process_batched(self, samples: Any) -> list[bool]:
         """Return which rows stay; write down the others."""
+        return self._decide(samples, None)
+
+    def _decide(self, samples: Any, place: int | None) -> list[bool]:
+        ids = [s[f"{OURS}id"] for s in samples[STATS]]
         keep = [s[f"{OURS}state"] == KEPT for s in samples[STATS]]
         out = [i for i, k in enumerate(keep) if not k]
         assert self.work_dir
-        write_dropped(self.work_dir, self._name, [{n: samples[n][i] for n in samples} for i in out])
+        write_dropped(self.work_dir, self._name, [{n: samples[n][i] for n in samples} for i in out], ids, place)
         return keep
 
     def run(self, dataset: Any, *, exporter: Any = None, tracer: Any = None, reduce: bool = True) -> Any:
@@ -116,7 +128,7 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
             return scored
         kept: list[int] = []
         for start in range(0, len(scored), CHUNK):
-            keep = self.process_batched(_chunk(scored, start))
+            keep = self._decide(_chunk(scored, start), start)
             kept += [start + i for i, k in enumerate(keep) if k]
         return scored.select(kept)
 
@@ -136,6 +148,8 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
                 f"{self._name}: budget: a share is one of all rows read, which an operator of Data-Juicer cannot know; "
                 f"give a count (200), or with the share how many rows the input has (total)"
             )
+        if total is not None and isinstance(operator, Select):
+            operator.check(total)
 
     def answers(self, rows: Rows) -> Answers:
         """Return what the operator says about all rows."""
@@ -152,27 +166,32 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
         return add_stats(dataset, said, self.work_dir, self._name)
 
 
+def _use_gpu(rank: int) -> None:
+    """Let this process, one of several of Data-Juicer's default executor, work on a GPU of its own. On Ray it sees no other."""
+    import torch
+
+    torch.cuda.set_device(rank % torch.cuda.device_count())
+
+
 def _chunk(dataset: Any, start: int) -> dict[str, list[Any]]:
     from datasets import Dataset
 
     return dict(Dataset.__getitem__(dataset, slice(start, start + CHUNK)))
 
 
-def _init(base: type, target: type, more: tuple[str, ...]) -> Any:
+def _init(base: Any, target: Any, more: tuple[str, ...]) -> Any:
     """Return an __init__ whose signature names the settings, which Data-Juicer checks a recipe against before it starts."""
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        base.__init__(self, *args, **kwargs)  # type: ignore[misc]
+        base.__init__(self, *args, **kwargs)
 
     one = inspect.Parameter
-    own = [
-        one(f.name, one.KEYWORD_ONLY, default=None if f.default is MISSING else f.default)
-        for f in fields(target)  # type: ignore[arg-type]
-    ]
+    own = [one(f.name, one.KEYWORD_ONLY, default=None if f.default is MISSING else f.default) for f in fields(target)]
     rest = [one(n, one.KEYWORD_ONLY, default=None) for n in more]
     arguments = [one("self", one.POSITIONAL_OR_KEYWORD), *own, *rest, one("kwargs", one.VAR_KEYWORD)]
-    init.__signature__ = inspect.Signature(arguments)
-    return init
+    ready: Any = init
+    ready.__signature__ = inspect.Signature(arguments)
+    return ready
 
 
 def _register(entry: str, group: str) -> None:
@@ -190,4 +209,7 @@ def _register(entry: str, group: str) -> None:
 
 for _group in (SCORERS, OTHERS):
     for _entry in names(_group):
-        _register(_entry, _group)
+        try:
+            _register(_entry, _group)
+        except Exception as _error:  # of another package: ours must not go with it
+            LOG.warning("%s is no operator of Data-Juicer: %s: %s", _entry, type(_error).__name__, _error)

@@ -26,7 +26,7 @@ _VERDICT = ("id", "state", "reason", "twin")
 class Rows:
     """Rows that were read. good: places of those that can be used; batch: their `id` and needed columns, row for row; bad: {place: what is wrong with the others}.
 
-    ids: of all rows (for a bad one a hash of its content); by_content: whether ids are such hashes.
+    ids: of all rows, a hash of the content where they carry none; by_content: whether all are such hashes.
     """
 
     batch: Batch
@@ -88,7 +88,7 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
         except (BadRow, UnicodeEncodeError) as error:
             reason = error.reason if isinstance(error, BadRow) else "wrong_encoding"
             bad[i] = f"{reason}: {error}"
-            ids.append(before or content_id(row))
+            ids.append(before or _name(row, schema))
             continue
         columns["id"] = before or columns["id"]
         ids.append(columns["id"])
@@ -98,7 +98,7 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
     for name in sorted(needs - {"id"}):
         own = f"{OURS}{name}"
         if own in said:
-            table[name] = _array([stats[i][own] for i in good])
+            table[name] = _array([None if stats[i][own] == "" else stats[i][own] for i in good])
             if f"{own}_status" in said:
                 table[f"{name}_status"] = pa.array([stats[i][f"{own}_status"] for i in good], pa.string())
         elif name in mine:
@@ -118,7 +118,7 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
 def joined(parts: Sequence[Rows]) -> Rows:
     """Return the rows of several batches as one. Rows of equal content are numbered, as everywhere in this project.
 
-    Raises ValueError for an id that two rows carry: nobody could tell which of them was dropped.
+    Raises ValueError for an id that two good rows carry: nobody could tell which of them was dropped.
     """
     ids = [i for part in parts for i in part.ids]
     offsets = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
@@ -126,7 +126,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
     good = np.concatenate([np.empty(0, np.int64), *(part.good + o for part, o in zip(parts, offsets, strict=False))])
     by_content = all(part.by_content for part in parts)
     seen: Counter[str] = Counter()
-    for i, name in enumerate(ids):
+    for i in good.tolist():
+        name = ids[i]
         seen[name] += 1
         if seen[name] > 1 and not by_content:
             raise ValueError(
@@ -142,6 +143,12 @@ def joined(parts: Sequence[Rows]) -> Rows:
         table.schema.get_field_index("id"), "id", pa.array([ids[i] for i in good.tolist()], pa.string())
     )
     return Rows(Batch(table), good, bad, ids, by_content)
+
+
+def _name(row: Mapping[str, Any], schema: Schema) -> str:
+    """Return what a bad row is called: as it says itself, where that is a name, else a hash of its content."""
+    own = row.get(schema.id) if schema.id else None
+    return str(own) if isinstance(own, str | int) and not isinstance(own, bool) and own != "" else content_id(row)
 
 
 def _array(values: list[Any]) -> pa.Array:

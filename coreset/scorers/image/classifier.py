@@ -101,7 +101,6 @@ class Classifier:
     device: str = "auto"
 
     needs = frozenset({"pixels"})
-    gpu = True
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid", "none"):
@@ -110,6 +109,11 @@ class Classifier:
             raise ValueError(f"layout: expected nhwc or nchw, got {self.layout!r}")
         if not self.weights or self.size < 1 or self.batch < 1:
             raise ValueError("weights, size and batch: expected at least one class, and numbers of at least 1")
+
+    @property
+    def gpu(self) -> bool:
+        """Return whether a GPU is worth having."""
+        return self.device != "cpu"
 
     @property
     def gives(self) -> frozenset[str]:

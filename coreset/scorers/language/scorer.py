@@ -41,6 +41,11 @@ class LanguageScorer:
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise ValueError(f"batch_tokens: expected at least 1, got {self.batch_tokens}")
 
+    @property
+    def gpu(self) -> bool:
+        """Return whether a GPU is worth having."""
+        return self.device != "cpu"
+
     def resources(self) -> dict[str, str]:
         """Return the hashes of what the score is made of besides its parameters."""
         return {"model": model_hash(self.model), "tokenizer": tokenizer_hash(self.model)}

@@ -121,13 +121,16 @@ class ClipScore:
     batch: int = 32
     device: str = "auto"
 
-    gpu = True
-
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise ValueError("model: expected the folder or name of a CLIP model (model=...)")
         if self.batch < 1:
             raise ValueError(f"batch: expected at least 1, got {self.batch}")
+
+    @property
+    def gpu(self) -> bool:
+        """Return whether a GPU is worth having."""
+        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:

@@ -60,11 +60,15 @@ class Conse:
     device: str = "auto"
 
     gives = frozenset({"conse", "conse_status", "conse_certainty"})
-    gpu = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.top <= 1000:
             raise ValueError(f"top: expected 1 to 1000 classes, got {self.top}")
+
+    @property
+    def gpu(self) -> bool:
+        """Return whether a GPU is worth having."""
+        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:

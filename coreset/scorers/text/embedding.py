@@ -64,11 +64,14 @@ class SentenceEmbedding:
     batch: int = 64
     device: str = "auto"
 
-    gpu = True
-
     def __post_init__(self) -> None:
         if self.longest < 1 or self.batch < 1:
             raise ValueError(f"longest and batch: expected at least 1, got {self.longest} and {self.batch}")
+
+    @property
+    def gpu(self) -> bool:
+        """Return whether a GPU is worth having."""
+        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:

@@ -3,22 +3,32 @@
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from test_run import files, make_rows
 from toys import DiesOnce, Fails, recipe, write_jsonl
 
 from coreset.pipeline import curate
+from coreset.pipeline.decisions import DecidePiece
 from coreset.pipeline.engine import Local
+from coreset.pipeline.output import WriteShard
 from coreset.pipeline.ray_engine import RayActors, wants_gpu
 from coreset.pipeline.run import Settings
 from coreset.pipeline.state import Link
-from coreset.pipeline.steps import Chain
+from coreset.pipeline.steps import Chain, FitPiece
+from coreset.scorers.image.images import Images
+from coreset.scorers.language.ifd import AnswerLoss, Ifd
+from coreset.scorers.language.perplexity import Perplexity
 from coreset.scorers.length import Length
+from coreset.scorers.pairs.clip import ClipScore
+from coreset.scorers.pairs.conse import Conse
+from coreset.scorers.text.embedding import SentenceEmbedding
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
@@ -29,6 +39,9 @@ SMALL = Settings(batch=16, piece_rows=40)
 def engine():
     import ray
 
+    ray.init(
+        num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )  # one GPU by name only
     made = RayActors(workers=2)
     yield made
     made.close()
@@ -102,6 +115,26 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
     assert list(engine.map(abs, [-1])) == [1]
 
 
+class Stillborn:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def ready(self):
+        pass
+
+
+def test_workers_that_die_as_they_begin_end_the_run(engine):
+    import ray
+
+    class Dying(RayActors):
+        def _new(self, ray, gpus):
+            return made.remote()
+
+    made = ray.remote(Stillborn).options(num_cpus=0)
+    with pytest.raises(RuntimeError, match=r"workers died as they began 2 times"):
+        list(Dying(workers=1, retries=0).map(abs, [-1]))
+
+
 def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
     @dataclass(frozen=True)
     class Kill:
@@ -146,20 +179,76 @@ def test_an_error_is_the_operators_own(tmp_path, engine):
 
 @dataclass(frozen=True)
 class OnGpu:
-    gpu = True
+    """Say how many GPUs Ray lends to the process of a row."""
+
+    gpu: bool = True
     needs = frozenset({"text"})
-    gives = frozenset({"x"})
+    gives = frozenset({"lent"})
 
     def __call__(self, batch):
-        return {"x": np.zeros(len(batch["text"]))}
+        import ray
+
+        lent = len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
+        return {"lent": np.full(len(batch["text"]), float(lent))}
 
 
-def test_operators_say_that_they_want_a_gpu(tmp_path):
+def test_operators_say_that_they_want_a_gpu():
     plain = Link("1", "length", "k", frozenset(), Length())
     wants = Link("2", "on_gpu", "k", frozenset(), OnGpu())
+    chain = Chain(None, (plain, wants))
     assert not wants_gpu(Chain(None, (plain,)))
-    assert wants_gpu(Chain(None, (plain, wants)))
+    assert wants_gpu(chain)
+    assert wants_gpu(DecidePiece(chain, "decisions"))
+    assert wants_gpu(WriteShard(DecidePiece(chain, "decisions"), None, 1))
+    assert wants_gpu(FitPiece(Chain(None, (plain,)), wants))
+    assert not wants_gpu(FitPiece(Chain(None, (plain,)), plain))
     assert not wants_gpu(abs)
+
+
+def test_scorers_with_a_model_want_a_gpu():
+    for scorer in (
+        Perplexity("m"),
+        Ifd("m"),
+        AnswerLoss("m"),
+        SentenceEmbedding(),
+        ClipScore("m"),
+        Conse(),
+        Images([ClipScore("m")]),
+    ):
+        assert scorer.gpu, scorer
+    for scorer in (
+        Perplexity("m", device="cpu"),
+        SentenceEmbedding(device="cpu"),
+        Images([ClipScore("m", device="cpu")]),
+        Images(),
+    ):
+        assert not scorer.gpu, scorer
+
+
+@pytest.mark.timeout(120)
+def test_a_gpu_is_lent_and_the_processors_are_not_waited_for(tmp_path, source, engine):
+    """Two actors hold both processors, and of two that want a GPU only one finds any: neither may stop the run."""
+    engine.close()
+    for want in (True, False):
+        done = curate([OnGpu(want)], source, tmp_path / str(want), engine=engine, settings=SMALL)
+        assert done.manifest["counts"]["kept"] == 230
+        lent = pq.read_table(tmp_path / str(want) / "decisions.parquet")["lent"].to_pylist()
+        assert lent == [float(want)] * 230
+    assert sorted(engine._pools) == [0.0, 1.0]
+    engine.close()
+
+
+def test_an_engine_that_waits_for_another_says_so(engine, monkeypatch, caplog):
+    engine.close()
+    assert list(engine.map(abs, [-1, -2])) == [1, 2]  # its actors hold both processors
+    monkeypatch.setattr("coreset.pipeline.ray_engine.PATIENCE", 0.3)
+    timer = threading.Timer(1.5, engine.close)
+    timer.start()
+    second = RayActors(workers=1)
+    assert list(second.map(abs, [-3])) == [3]
+    timer.join()
+    assert "no actor has begun within 0.3 s; free: 0 of 2 CPU, 1 of 1 GPU" in caplog.text
+    second.close()
 
 
 def test_options_and_a_missing_ray(monkeypatch):
