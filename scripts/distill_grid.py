@@ -35,7 +35,7 @@ from trainers.models import mlp, small_cnn  # noqa: E402
 DATA = {"digits": digits, "fashion": fashion_mnist}
 BASELINES = ("random", "herding", "kcenter")
 OPTIONS: dict[str, dict[str, Any]] = {
-    "dm": {"steps": 1000, "width": 32, "real": 64, "augment": "none"},
+    "dm": {"steps": 2000, "width": 32, "real": 64, "pool": 40, "augment": "none"},
     "dc": {"networks": 300, "outer": 1, "inner": 1, "width": 32, "real": 64, "start": "real", "lr": 1.0},
     "dsa": {"networks": 300, "outer": 1, "inner": 1, "width": 32, "real": 64, "lr": 1.0},
     "rded": {"images": 100},
