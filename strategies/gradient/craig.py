@@ -22,7 +22,6 @@ DISTANCES = ("euclidean", "squared")
 DENSE_UP_TO = 8000  # examples in a class; the matrix then holds 256 MB
 NEIGHBORS = 64
 _BLOCK = 2**22
-_UNIT = 2.0**-20  # similarities are multiples of it: their sums are exact, so ties are ties
 
 
 def _distances(g: LastLayerGradients, other: LastLayerGradients, distance: str) -> NDArray[np.float32]:
@@ -30,48 +29,42 @@ def _distances(g: LastLayerGradients, other: LastLayerGradients, distance: str) 
     return (square if distance == "squared" else square.sqrt_()).float().cpu().numpy()
 
 
-def _round(s: NDArray[np.float32]) -> NDArray[np.float32]:
-    s /= np.float32(_UNIT)
-    np.rint(s, out=s)
-    s *= np.float32(_UNIT)
-    return s
+def _round(d: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep 20 significant bits, in place: sums of them are then exact, so that ties are ties, and small distances count beside large ones."""
+    bits = d.view(np.int32)
+    bits += 8
+    bits &= -16
+    return d
 
 
-def dense_similarity(g: LastLayerGradients, distance: str) -> tuple[NDArray[np.float32], float]:
-    """Return 1 - d_ij / d_max, (n, n) in [0, 1] and symmetric to the bit, and d_max."""
+def dense_distances(g: LastLayerGradients, distance: str) -> NDArray[np.float32]:
+    """Return d_ij, (n, n), symmetric to the bit."""
     out = np.empty((len(g), len(g)), np.float32)
     for part, block in g.blocks(512):
-        below = _distances(block, g.at(slice(0, part.start + len(block))), distance)
+        below = _round(_distances(block, g.at(slice(0, part.start + len(block))), distance))
         square = below[:, part.start :]
         np.minimum(square, square.T.copy(), out=square)
         out[part, : below.shape[1]] = below
         out[: part.start, part] = below[:, : part.start].T
-    top = float(out.max(initial=0.0))
-    for part, _ in g.blocks(512):
-        out[part] = _round(1 - out[part] / np.float32(top if top > 0 else 1.0))
-    return out, top
+    return out
 
 
-def sparse_similarity(
-    g: LastLayerGradients, distance: str, neighbors: int
-) -> tuple[Sparse, NDArray[np.float32], float]:
-    """Return 1 - d_ij / d_max between each row and its nearest ones, a floor for all other pairs, and d_max.
+def sparse_distances(g: LastLayerGradients, distance: str, neighbors: int) -> tuple[Sparse, NDArray[np.float32]]:
+    """Return -d_ij between each row and its nearest ones, and a floor for all other pairs.
 
     Row j lists the rows that have j among their nearest. The floor of row i lies halfway between its farthest neighbour and its mean.
     """
     n = len(g)
     index, value = np.empty((n, neighbors), np.int32), np.empty((n, neighbors), np.float32)
-    mean, top = np.empty(n, np.float32), 0.0
+    mean = np.empty(n, np.float32)
     for part, block in g.blocks(_BLOCK // n):
         d = _distances(block, g, distance)
         near = np.argpartition(d, neighbors - 1, axis=1)[:, :neighbors]
-        index[part], value[part] = near, np.take_along_axis(d, near, axis=1)
-        mean[part], top = d.mean(axis=1), max(top, float(d.max()))
-    scale = np.float32(top if top > 0 else 1.0)
-    floor = _round(1 - (value.max(axis=1) + mean) / (2 * scale))
+        index[part], value[part], mean[part] = near, _round(np.take_along_axis(d, near, axis=1)), d.mean(axis=1)
     order = np.argsort(index.ravel(), kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(index.ravel(), minlength=n))])
-    return Sparse(start, (order // neighbors).astype(np.int32), _round(1 - value / scale).ravel()[order]), floor, top
+    graph = Sparse(start, (order // neighbors).astype(np.int32), -value.ravel()[order])
+    return graph, -_round((value.max(axis=1) + mean) / 2)
 
 
 def craig(
@@ -91,11 +84,11 @@ def craig(
     order = np.argsort(-g.squared_norms.cpu().numpy(), kind="stable")  # ties go to the first
     g = g.at(order)
     if len(g) <= dense_up_to:
-        similarity, top = dense_similarity(g, distance)
-        function = FacilityLocationFunction(similarity)
+        near = dense_distances(g, distance)
+        np.negative(near, out=near)
+        function = FacilityLocationFunction(near, np.full(len(g), near.min()))
     else:
-        graph, floor, top = sparse_similarity(g, distance, min(NEIGHBORS, len(g)))
-        function = FacilityLocationFunction(graph, floor)
+        function = FacilityLocationFunction(*sparse_distances(g, distance, min(NEIGHBORS, len(g))))
     found = lazy(function, k, np.arange(len(g)))
     owner = np.empty(len(g), np.int64)
     chosen = g.at(found.picks)
@@ -105,7 +98,7 @@ def craig(
     return (
         order[found.picks],
         np.bincount(owner, minlength=k).astype(np.float64),
-        found.gains * (top if top > 0 else 1.0),
+        found.gains,
     )
 
 

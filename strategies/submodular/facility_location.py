@@ -27,16 +27,16 @@ def _gains(s: Matrix, best: Matrix, items: Items) -> Values:
     """Return the gains of some items, four rows of `s` at a time: their reads from memory then overlap."""
     count = len(items)
     out = np.empty(count)
-    zero = best.dtype.type(0)
     for t in range(0, count, 4):
         at1, at2, at3 = min(t + 1, count - 1), min(t + 2, count - 1), min(t + 3, count - 1)
         row0, row1, row2, row3 = s[items[t]], s[items[at1]], s[items[at2]], s[items[at3]]
         total0, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
         for i in range(len(best)):
-            total0 += max(row0[i] - best[i], zero)
-            total1 += max(row1[i] - best[i], zero)
-            total2 += max(row2[i] - best[i], zero)
-            total3 += max(row3[i] - best[i], zero)
+            have = np.float64(best[i])
+            total0 += max(np.float64(row0[i]) - have, 0.0)
+            total1 += max(np.float64(row1[i]) - have, 0.0)
+            total2 += max(np.float64(row2[i]) - have, 0.0)
+            total3 += max(np.float64(row3[i]) - have, 0.0)
         out[t], out[at1], out[at2], out[at3] = total0, total1, total2, total3
     return out
 
@@ -47,7 +47,7 @@ def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, best: 
     for t in range(len(items)):
         total = 0.0
         for at in range(start[items[t]], start[items[t] + 1]):
-            more = value[at] - best[column[at]]
+            more = np.float64(value[at]) - np.float64(best[column[at]])
             if more > 0:
                 total += more
         out[t] = total

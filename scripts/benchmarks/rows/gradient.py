@@ -111,7 +111,7 @@ def craig_distances(scale: float = 1) -> Row:
     import torch
 
     from coreset.numerics.gradients import LastLayerGradients
-    from strategies.gradient.craig import dense_similarity
+    from strategies.gradient.craig import dense_distances
 
     n, dim = int(5_000 * scale), 512
     x, _ = mixture(n, dim)
@@ -120,12 +120,12 @@ def craig_distances(scale: float = 1) -> Row:
     def ours(_: int) -> Answer:
         residual = model.probs.copy()
         residual[np.arange(n), model.labels] -= 1
-        return dense_similarity(LastLayerGradients(torch.from_numpy(residual), torch.from_numpy(x)), "euclidean")
+        return dense_distances(LastLayerGradients(torch.from_numpy(residual), torch.from_numpy(x)), "euclidean")
 
     def agree(a: Answer, b: Answer, _: int) -> dict[str, Any]:
         return {
-            "largest_difference": 0.0 if a is b else float(np.abs((1 - a[0]) * a[1] - b).max()),
-            "largest_distance": float(a[1]),
+            "largest_difference": 0.0 if a is b else float(np.abs(a - b).max()),
+            "largest_distance": float(a.max()),
         }
 
     return Row(

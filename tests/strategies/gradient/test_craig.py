@@ -33,7 +33,7 @@ def naive(g, k, squared=False):
     for _ in range(k):
         gain = np.maximum(near[:, None] - d, 0).sum(axis=0)
         gain[picks] = -np.inf
-        tied = np.flatnonzero(gain >= gain.max() - 1e-9 * d.max())  # mutual nearest neighbours: the longer gradient
+        tied = np.flatnonzero(gain >= gain.max() * (1 - 1e-9))  # mutual nearest neighbours: the longer gradient
         picks.append(int(tied[length[tied].argmax()]))
         gains.append(gain[picks[-1]])
         near = np.minimum(near, d[picks[-1]])
@@ -71,6 +71,23 @@ def test_global_picks_weights_gains(bias, distance, dtype):
     assert np.allclose(got.scores, gains, rtol=1e-3, atol=1e-3)
     error = np.linalg.norm(weights @ g[picks] - g.sum(axis=0)) / np.linalg.norm(g.sum(axis=0))
     assert got.info["matching_error"] == pytest.approx(error, abs=1e-5)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "squared"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_small_gradients_count_beside_large_ones(distance, dtype):
+    """Those of a trained model: most of them thousands of times shorter than the longest."""
+    x, p, y = case(80, 6)
+    right = np.random.default_rng(0).random(80) < 0.9
+    p[right] = softmax(np.log(p[right]) + 9 * np.eye(4)[y[right]])
+    x, p = x.astype(dtype), p.astype(dtype)
+    g = written_out(x, p, y)
+    assert np.median(np.linalg.norm(g, axis=1)) < 1e-3 * np.linalg.norm(g, axis=1).max()
+    picks, weights, gains = naive(g, 40, distance == "squared")
+    got = coreset.select("craig", 40, features=x, probs=p, labels=y, options={"per_class": False, "distance": distance})
+    assert got.indices.tolist() == picks.tolist()
+    assert got.weights.tolist() == weights.tolist()
+    assert np.allclose(got.scores, gains, rtol=1e-4, atol=0)
 
 
 def test_classes_are_covered_by_themselves_and_weights_add_up_to_their_sizes():
