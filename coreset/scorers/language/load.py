@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -64,8 +65,7 @@ def locate(model: str) -> tuple[str, str | None]:
 @lru_cache(maxsize=8)
 def load_tokenizer(model: str) -> Any:
     """Return the tokenizer of a model. Raises ImportError without transformers and ValueError when it cannot be read."""
-    where, gguf = locate(model)
-    return read_part("tokenizer", model, "AutoTokenizer", where, **({"gguf_file": gguf} if gguf else {}))
+    return read_part("tokenizer", model, "AutoTokenizer")
 
 
 @lru_cache(maxsize=2)
@@ -76,12 +76,8 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {', '.join(DTYPES)}, got {dtype!r}")
-    where, gguf = locate(model)
     tokenizer = load_tokenizer(model)
-    more = {"gguf_file": gguf} if gguf else {}
-    net, info = read_part(
-        "weights", model, "AutoModelForCausalLM", where, dtype=DTYPES[dtype], output_loading_info=True, **more
-    )
+    net, info = read_part("weights", model, "AutoModelForCausalLM", dtype=DTYPES[dtype], output_loading_info=True)
     missing = sorted({*info.get("missing_keys", ()), *(str(k[0]) for k in info.get("mismatched_keys", ()))})
     if missing:
         raise ValueError(
@@ -101,8 +97,9 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
     return LanguageModel(net, tokenizer, model, model_hash(model), dtype, place, longest)
 
 
-def read_part(what: str, model: str, reader: str, where: str, **more: Any) -> Any:
+def read_part(what: str, model: str, reader: str, **more: Any) -> Any:
     """Return what a class of transformers reads from a model. Raises ImportError with the install line, and ValueError when it cannot be read."""
+    where, gguf = locate(model)
     try:
         import transformers
     except ImportError as error:
@@ -110,7 +107,12 @@ def read_part(what: str, model: str, reader: str, where: str, **more: Any) -> An
     bar = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
-        return getattr(transformers, reader).from_pretrained(where, **more)
+        read = getattr(transformers, reader).from_pretrained
+        if gguf is None:
+            return read(where, **more)
+        with TemporaryDirectory() as alone:  # a tokenizer's files beside a GGUF file would be taken for half of its own
+            (Path(alone) / gguf).symlink_to(Path(where, gguf).resolve())
+            return read(alone, gguf_file=gguf, **more)
     except ImportError as error:  # a package this kind of file needs
         raise ImportError(f"model: the {what} of {model}: {_first_line(error)}; {INSTALL}") from error
     except Exception as error:
@@ -139,7 +141,7 @@ def model_hash(model: str) -> str:
         for file in files:
             digest.update(f"{'' if gguf else file.name} {assets.sha256(file)}\n".encode())
     else:
-        config = read_part("configuration", model, "AutoConfig", where)
+        config = read_part("configuration", model, "AutoConfig")
         digest.update(f"{where} {getattr(config, '_commit_hash', None)}".encode())
     return digest.hexdigest()
 

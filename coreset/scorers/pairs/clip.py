@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from coreset.batch import objects
-from coreset.scorers.language.load import locate, model_hash, read_part
+from coreset.scorers.language.load import model_hash, read_part
 from coreset.types import Array
 
 OPEN_CLIP = "open_clip:"
@@ -50,14 +50,13 @@ def load_towers(model: str, device: str = "auto") -> TwoTowers:
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if model.startswith(OPEN_CLIP):
         return _open_clip(model.removeprefix(OPEN_CLIP), place)
-    where, _ = locate(model)
-    net = read_part("weights", model, "AutoModel", where).eval().requires_grad_(False).to(place)
+    net = read_part("weights", model, "AutoModel").eval().requires_grad_(False).to(place)
     if not hasattr(net, "get_text_features"):
         raise ValueError(
             f"model: {model} is a {type(net).__name__}, which does not embed images and texts; expected CLIP, SigLIP or their like"
         )
-    see = read_part("image processor", model, "AutoImageProcessor", where)
-    tokenizer = read_part("tokenizer", model, "AutoTokenizer", where)
+    see = read_part("image processor", model, "AutoImageProcessor")
+    tokenizer = read_part("tokenizer", model, "AutoTokenizer")
     longest = net.config.text_config.max_position_embeddings
     padding = "max_length" if "siglip" in net.config.model_type else True  # SigLIP was trained to read the padding too
 

@@ -15,16 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from coreset.batch import objects
-from coreset.scorers.language.load import locate, model_hash, read_part
+from coreset.scorers.language.load import model_hash, read_part
 from coreset.types import Array
 
 
 @lru_cache(maxsize=2)
 def _load(model: str, device: str) -> tuple[Any, Any, torch.device]:
-    where, _ = locate(model)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    net = read_part("weights", model, "AutoModel", where)
-    return read_part("tokenizer", model, "AutoTokenizer", where), net.eval().requires_grad_(False).to(place), place
+    net = read_part("weights", model, "AutoModel")
+    return read_part("tokenizer", model, "AutoTokenizer"), net.eval().requires_grad_(False).to(place), place
 
 
 def encode_texts(

@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -5,6 +8,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip(
     "transformers", reason="language models need transformers: pip install 'coreset-lightning[llm]'"
 )
+if (HERE := str(Path(__file__).parent)) not in sys.path:
+    sys.path.append(HERE)
 
 CORPUS = [
     "Below is an instruction that describes a task. Write a response.\n\n### Instruction:\nName the capital.\n\n### Response:The capital is Paris.",

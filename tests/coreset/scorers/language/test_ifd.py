@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ifd_by_definition import by_definition, columns
 
 from coreset.scorers.language import scorer as scorer_file
 from coreset.scorers.language.ifd import AnswerLoss, Ifd
 from coreset.testing import check_scorer
 
-ALPACA = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{}\n\n### Response:"
-)
-ALPACA_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Input:\n{}\n\n### Response:"
-)
 ROWS = [
     ("Name the capital of France.", "", "The capital of France is Paris."),
     ("Add the numbers.", "1 and 2", "The sum is 3."),
@@ -26,45 +19,6 @@ ROWS = [
     ("Écrire {input}.", "{instruction}", "Über alles 1 2 3"),
 ]
 BAD = [("a", "", ""), ("a", "", "  "), ("a", "", None), (None, "", "b")]
-
-
-def columns(rows):
-    """Return rows as the columns scorers read."""
-    instruction, given_, response = (list(c) for c in zip(*rows, strict=True))
-    messages = [
-        [{"role": "user", "content": f"{i}\n{g}" if g else i or ""}, {"role": "assistant", "content": r or ""}]
-        for i, g, r in rows
-    ]
-    return {"instruction": instruction, "input": given_, "response": response, "messages": messages}
-
-
-def by_definition(reference, variant, row):
-    """Return (ratio, loss after the prompt, loss alone)."""
-    instruction, given_, response = row
-    plain = f"{instruction}\n{given_}\n" if given_ else f"{instruction}\n"
-    start = reference.tokenizer.convert_tokens_to_ids("<|im_start|>")
-    if variant == "cherry":
-        prompt = ALPACA_INPUT.format(instruction, given_) if given_ else ALPACA.format(instruction)
-        sides = [reference.ids(prompt, True), reference.ids("### Response:", True)]
-        answers = [
-            reference.ids(p + response, True)[len(s) :] for p, s in zip((prompt, "### Response:"), sides, strict=True)
-        ]
-    elif variant == "superfilter":
-        sides = [reference.ids(plain, True), reference.ids("", True)]
-        answers = [
-            reference.ids(plain + response, True)[len(sides[0]) :],
-            reference.ids(response, True)[len(sides[1]) :],
-        ]
-    elif variant == "matched":
-        sides = [[start, *reference.ids(plain)], [start]]
-        answers = [reference.ids(response)] * 2
-    else:
-        turns = [{"role": "user", "content": plain[:-1]}]
-        prompt = reference.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        sides = [reference.ids(prompt), reference.ids("<|im_start|>assistant\n")]
-        answers = [[*reference.ids(response), reference.tokenizer.eos_token_id]] * 2
-    after, alone = (reference.mean(s, a) for s, a in zip(sides, answers, strict=True))
-    return after / alone if variant == "cherry" else np.exp(after - alone), after, alone
 
 
 @pytest.mark.parametrize("variant", ["cherry", "superfilter", "matched", "chat"])
