@@ -20,6 +20,7 @@ from coreset.numerics.words import Hashes, folded
 from coreset.pipeline.operators import Rule, Verdict
 from coreset.pipeline.texts import hashes_of, texts_of
 from coreset.pipeline.threshold import undefined_reasons
+from coreset.pipeline.vectors import vectors_of
 
 
 class Grams(NamedTuple):
@@ -138,7 +139,7 @@ class DecontaminateEmbeddings(Rule):
 
     def decide(self, batch: Batch) -> Verdict:
         """Return the verdict."""
-        test = _vectors(self.against, self.resources()["test"])
+        test = vectors_of(self.against, self.resources()["test"])
         vectors = unit_rows(batch[self.column])
         if vectors.shape[1] != test.shape[1]:
             raise ValueError(
@@ -154,11 +155,3 @@ class DecontaminateEmbeddings(Rule):
         reason[best > self.threshold] = "close to the test set"
         reason[~there] = undefined_reasons(batch, self.column)[~there]
         return Verdict(reason == "", reason, columns={"test_cosine": best})
-
-
-@lru_cache(4)
-def _vectors(path: str, _: str) -> np.ndarray:
-    test = unit_rows(np.load(path, allow_pickle=False))
-    if np.isnan(test).any():
-        raise ValueError(f"{path}: {int(np.isnan(test).any(axis=1).sum())} embeddings are zero or undefined")
-    return test

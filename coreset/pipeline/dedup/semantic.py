@@ -6,7 +6,6 @@ Abbas et al., 2023 (arXiv:2303.09540); what is removed inside a cluster stands i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +15,17 @@ from coreset.numerics.keyed import keyed_uniform
 from coreset.numerics.semantic import semantic_twins, unit_rows
 from coreset.numerics.spherical import nearest_centroid, spherical_kmeans
 from coreset.pipeline.dedup.exact import twin_verdict
-from coreset.pipeline.operators import Fit, Group, Verdict
+from coreset.pipeline.operators import Group, Verdict
 from coreset.pipeline.threshold import undefined_reasons
+from coreset.pipeline.vectors import Sample, SampledVectors
 
 ORDERS = ("hard", "easy", "random")
 MODES = ("released", "components")
 _NO_VECTOR = np.uint64(2**64 - 1)
 
 
-class Sample(NamedTuple):
-    """Rows seen, and the rows of the smallest keyed numbers: number (m,), id (m,), vector (m, D)."""
-
-    rows: int
-    number: NDArray[np.float64]
-    id: NDArray[Any]
-    vector: NDArray[np.float32]
-
-    def least(self, k: int) -> Sample:
-        """Return the sample cut to its k smallest numbers, in the order of ids."""
-        first = np.lexsort((self.id.astype(str), self.number))[:k]
-        order = first[np.argsort(self.id[first].astype(str), kind="stable")]
-        return Sample(self.rows, self.number[order], self.id[order], self.vector[order])
-
-
 @dataclass(frozen=True)
-class SemanticDuplicates(Fit):
+class SemanticDuplicates(SampledVectors):
     """Drop rows whose embedding has a cosine above 1 - eps with a row before it in its cluster.
 
     column: an embedding (n, D). clusters: how many; None: one per 1,000 rows. keep: who comes first in a cluster, `hard` far from the centroid (the released code), `easy` near
@@ -68,24 +53,6 @@ class SemanticDuplicates(Fit):
             raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {self.eps}")
         if self.clusters is not None and not 1 <= self.clusters <= self.sample:
             raise ValueError(f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got {self.clusters}")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Return the id and the embedding."""
-        return frozenset({"id", self.column})
-
-    def fit(self, batch: Batch) -> Sample:
-        """Return the sample of one batch."""
-        vectors = unit_rows(batch[self.column])
-        there = ~np.isnan(vectors[:, 0]) if vectors.size else np.zeros(batch.rows, bool)
-        ids = batch["id"][there]
-        return Sample(int(there.sum()), keyed_uniform(self.seed, ids), ids, vectors[there]).least(self.sample)
-
-    def merge(self, a: Sample, b: Sample) -> Sample:
-        """Return the sample of both."""
-        parts = [s for s in (a, b) if len(s.id)] or [a]
-        both = (np.concatenate([s[i] for s in parts]) for i in (1, 2, 3))
-        return Sample(a.rows + b.rows, *both).least(self.sample)
 
     def finish(self, state: Sample) -> SemanticClusters:
         """Return the group operator with the centroids."""

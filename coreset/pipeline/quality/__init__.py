@@ -1,6 +1,7 @@
-"""Fitted filters of a corpus: GPT-3's quality classifier and DSIR's importance weights."""
+"""Fitted filters of a corpus: GPT-3's quality classifier, DSIR's importance weights, DataComp's clusters of a reference set."""
 
 from coreset.pipeline.quality.classifier import QualityClassifier
 from coreset.pipeline.quality.dsir import Dsir
+from coreset.pipeline.quality.reference import ReferenceClusters
 
-__all__ = ["Dsir", "QualityClassifier"]
+__all__ = ["Dsir", "QualityClassifier", "ReferenceClusters"]

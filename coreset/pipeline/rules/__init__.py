@@ -2,6 +2,7 @@
 
 from coreset.pipeline.rules.boilerplate import BoilerplateRule
 from coreset.pipeline.rules.c4 import C4Rule
+from coreset.pipeline.rules.entries import HasEntry
 from coreset.pipeline.rules.fineweb import FineWebRule
 from coreset.pipeline.rules.gopher import GopherQualityRule, GopherRepetitionRule
 from coreset.pipeline.rules.images import ReadableImage
@@ -16,6 +17,7 @@ __all__ = [
     "FineWebRule",
     "GopherQualityRule",
     "GopherRepetitionRule",
+    "HasEntry",
     "LanguageRule",
     "ParetoRule",
     "ReadableImage",

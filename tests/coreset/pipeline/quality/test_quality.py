@@ -9,7 +9,7 @@ from coreset.numerics.hashed import dsir_buckets, spark_buckets
 from coreset.numerics.keyed import keyed_uniform, salt
 from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.contract import run_in_memory
-from coreset.pipeline.quality import Dsir, QualityClassifier
+from coreset.pipeline.quality import Dsir, QualityClassifier, ReferenceClusters
 from coreset.pipeline.quality.classifier import unit_counts
 from coreset.pipeline.quality.dsir import log_ratio
 from coreset.pipeline.rules import ParetoRule
@@ -160,3 +160,46 @@ def test_gumbel_top_k_draws_by_weight():
     ]
     for row, share in enumerate((0.6, 0.3, 0.1)):
         assert binomtest(first.count(row), 400, share).pvalue > 1e-4
+
+
+def blobs(n=60, seed=0):
+    """Rows about four axes, and which axis."""
+    rng = np.random.default_rng(seed)
+    axis = rng.integers(0, 4, n)
+    return (np.eye(4)[axis] + 0.05 * rng.normal(size=(n, 4))).astype(np.float32), axis
+
+
+def test_rows_of_the_clusters_of_a_reference_set(tmp_path):
+    x, axis = blobs()
+    x[5], x[9] = 0, np.nan
+    np.save(tmp_path / "r.npy", 7 * blobs(20, seed=1)[0][blobs(20, seed=1)[1] < 2])
+    op = ReferenceClusters(str(tmp_path / "r.npy"), "embedding", clusters=4)
+    status = objects(["blank" if i == 5 else "ok" for i in range(len(x))])
+    columns = {"embedding": x, "embedding_status": status}
+    check_operator(op, columns)
+    found = run_in_memory(op, as_batch({"id": ids(len(x)), **columns})).to_pylist()
+    for i, row in enumerate(found):
+        want = {5: "embedding undefined (blank)", 9: "embedding undefined"}.get(
+            i, "" if axis[i] < 2 else "far from the reference set"
+        )
+        assert row["reason"] == want
+    assert op.resources()["reference"]
+    alone = run_in_memory(
+        ReferenceClusters(str(tmp_path / "r.npy"), "embedding"), as_batch({"id": ids(len(x)), **columns})
+    )
+    assert sum(alone["keep"].to_pylist()) == len(x) - 2  # fewer than 128 rows are one cluster
+
+
+def test_reference_clusters_refusals(tmp_path):
+    np.save(tmp_path / "r.npy", np.ones((2, 3)))
+    np.save(tmp_path / "zero.npy", np.zeros((2, 4)))
+    batch = as_batch({"id": ids(60), "embedding": blobs()[0]})
+    for path, match in (
+        ("r.npy", "expected embeddings of 4 numbers as in 'embedding', got 3"),
+        ("zero.npy", "2 embeddings are zero or undefined"),
+    ):
+        op = ReferenceClusters(str(tmp_path / path), "embedding")
+        with pytest.raises(ValueError, match=match):
+            op.finish(op.fit(batch))
+    with pytest.raises(ValueError, match="clusters: expected 1 to 200000"):
+        ReferenceClusters("r.npy", clusters=0)

@@ -12,6 +12,7 @@ from coreset.pipeline.rules import (
     FineWebRule,
     GopherQualityRule,
     GopherRepetitionRule,
+    HasEntry,
     LanguageRule,
     ParetoRule,
     RepetitionRule,
@@ -19,6 +20,7 @@ from coreset.pipeline.rules import (
 )
 from coreset.pipeline.rules.pareto import keep_probability
 from coreset.pipeline.rules.url import host
+from coreset.scorers.text.entries import Entries
 from coreset.testing import check_operator
 
 GOOD = {
@@ -183,3 +185,11 @@ def test_pareto_refuses_what_is_no_probability():
         ParetoRule().decide(as_batch({"id": objects(["a"]), "quality": np.array([1.5])}))
     with pytest.raises(ValueError, match="alpha: expected a number above 0"):
         ParetoRule(alpha=0)
+
+
+def test_has_entry(tmp_path):
+    (tmp_path / "words.txt").write_text("dog\nhot dog\n")
+    texts = objects(["A dog!", "hot  DOG", "cat", None, "dogs"])
+    columns = {"text": texts, **Entries(str(tmp_path / "words.txt"), variant="words")({"text": texts})}
+    check_operator(HasEntry(), columns)
+    assert HasEntry().decide(as_batch(columns)).reason.tolist() == ["", "", "no entry", "missing field", "no entry"]
