@@ -12,9 +12,7 @@ y_i and y_j is off by at most D 2^-24 |y_i||y_j| from summation and 2^-8 |g| fro
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, Frame, exact_rows, float32_products, square_distance
+from coreset.numerics.narrow import STORED, bfloat16_pays
 from coreset.numerics.tensors import top_k
 
 Whole = NDArray[np.int64]
@@ -30,7 +29,6 @@ _SHORT_LIST = 512
 _ROWS = 4096
 _MANY = 4  # open comparisons of a row from which on one that lowers the bar pays
 _WORTH = 1e10  # multiplications from which on it pays to ask which product is faster
-_STORED = 2.0**-8  # relative error of a bfloat16 result, twice that of rounding to nearest
 
 
 @compiled
@@ -43,7 +41,7 @@ def _fold(
     bits = np.empty(count, np.uint32)
     value = bits.view(np.float32)
     short = product.shape[0] == 0
-    stored = np.float32(_STORED if short else 0.0)
+    stored = np.float32(STORED if short else 0.0)
     half = np.empty(count, np.float32)
     longest = 0.0
     for j in range(count):
@@ -161,28 +159,6 @@ def _greedy_table(table: Float, near: Float, floor: float, last: int, most: int,
             near[m] = min(near[m], table[pick, m])
         near[pick] = -1.0
     return made
-
-
-@lru_cache(maxsize=32)
-def _bfloat16_pays(dim: int, threads: int) -> bool:
-    """Return whether this CPU multiplies bfloat16 clearly faster than float32, and within the error that the bound allows."""
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2048, dim, generator=generator), torch.randn(256, dim, generator=generator)
-    narrow = a.bfloat16(), b.bfloat16()
-    seconds = {True: np.inf, False: np.inf}
-    for _ in range(3):
-        for short in (True, False):
-            start = time.perf_counter()
-            product = narrow[0] @ narrow[1].T if short else float32_products(a, b)
-            seconds[short] = min(seconds[short], time.perf_counter() - start)
-            if short:
-                true = narrow[0].double() @ narrow[1].double().T
-                allowed = _STORED * product.double().abs() + dim * 2.0**-24 * narrow[0].double().norm(dim=1)[
-                    :, None
-                ] * narrow[1].double().norm(dim=1)
-                if bool(((product.double() - true).abs() > allowed).any()):
-                    return False
-    return seconds[True] < 0.8 * seconds[False]
 
 
 def _loops(x: Tensor) -> bool:
@@ -311,7 +287,7 @@ def farthest_first(
     """
     frame = Frame.of(x)
     work = len(candidates) * (k + len(centers)) * x.shape[1]
-    narrow = _loops(x) and work > _WORTH and _bfloat16_pays(x.shape[1], torch.get_num_threads())
+    narrow = _loops(x) and work > _WORTH and bfloat16_pays(x.shape[1], torch.get_num_threads())
     x = torch.from_numpy(exact_rows(x)) if _loops(x) else x
     state = _State(x, candidates, frame, narrow)
     for part in torch.split(centers, 256):

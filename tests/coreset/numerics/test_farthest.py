@@ -50,7 +50,7 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     monkeypatch.setattr(farthest, "_ROWS", 150)  # many blocks
     if way == "bfloat16":
         monkeypatch.setattr(farthest, "_WORTH", 0)
-        monkeypatch.setattr(farthest, "_bfloat16_pays", lambda *_: True)
+        monkeypatch.setattr(farthest, "bfloat16_pays", lambda *_: True)
     if way == "tensor":
         monkeypatch.setattr(farthest, "_loops", lambda _: False)
     x = data(kind)
@@ -80,5 +80,5 @@ def test_nothing_to_pick():
 
 
 def test_the_probe_answers_and_remembers():
-    assert farthest._bfloat16_pays(64, 1) in (True, False)
-    assert farthest._bfloat16_pays(64, 1) == farthest._bfloat16_pays(64, 1)
+    assert farthest.bfloat16_pays(64, 1) in (True, False)
+    assert farthest.bfloat16_pays(64, 1) == farthest.bfloat16_pays(64, 1)

@@ -55,6 +55,37 @@ def test_removed_are_the_rows_of_the_released_rule(eps, block, monkeypatch):
         assert twins[j] == i
 
 
+@pytest.fixture
+def narrow(monkeypatch):
+    """Products in bfloat16, in small tiles, whether they are faster here or not."""
+    monkeypatch.setattr(semantic, "bfloat16_pays", lambda *_: True)
+    monkeypatch.setattr(semantic, "_LARGE", 0)
+    monkeypatch.setattr(semantic, "_TILE", 32)
+    monkeypatch.setattr(semantic, "_FEW", 1.0)
+
+
+@pytest.mark.parametrize("rows", [31, 64, 120])
+@pytest.mark.parametrize("eps", [0.001, 0.01, 0.05, 0.3])
+def test_bfloat16_leaves_nothing_open(eps, rows, narrow, monkeypatch):
+    x = np.concatenate([clustered(rows - 10, noise=0.05), clustered(rows - 10, noise=0.05)[:10]])  # copies among them
+    ways = [semantic._by_bfloat16(x, 1 - eps, 1e-5, components) for components in (False, True)]
+    assert ((ways[0] != np.arange(rows)) == released(x, eps)).all()
+    assert ways[1].tolist() == kept_by_component(x, eps).tolist()
+    monkeypatch.setattr(semantic, "bfloat16_pays", lambda *_: False)
+    assert ways[0].tolist() == semantic_twins(x, eps).tolist()
+
+
+def test_where_bfloat16_does_not_help(narrow, monkeypatch):
+    x = clustered()
+    assert semantic._by_bfloat16(x, 0.95, 1e-5, False) is not None
+    assert semantic._by_bfloat16(x, 0.005, 1e-5, False) is None  # every pair would be left
+    monkeypatch.setattr(semantic, "_FEW", 0.001)
+    assert semantic._by_bfloat16(x, 0.95, 1e-5, False) is None  # too many are
+    monkeypatch.setattr(semantic, "_FEW", 1.0)
+    x[3] = np.nan
+    assert semantic._by_bfloat16(x, 0.95, 1e-5, False)[3] == 3  # an undefined row is near nothing
+
+
 @pytest.mark.parametrize("eps", [0.01, 0.05, 0.3])
 def test_components(eps):
     x = clustered()
