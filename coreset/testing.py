@@ -83,7 +83,10 @@ class _Trial:
         order = np.arange(self.size) if order is None else order
         place = np.argsort(order)  # old position -> new
         there = {n: v[order] for n, v in {**self.columns, **change}.items() if v is not None}
-        cols = {n: v.copy() if self.device == "cpu" else torch.as_tensor(v).to(self.device) for n, v in there.items()}
+        here = self.device == "cpu"
+        cols = {
+            n: v.copy() if here or v.dtype == object else torch.as_tensor(v).to(self.device) for n, v in there.items()
+        }
         pool = Pool(self.size, place[self.selected], place[self.candidates], self.ids[order])
         taken, free = pool.selected.copy(), pool.candidates.copy()
         answer = self.strategy(pool, Signals(self.size, **cols), k, np.random.default_rng(seed))

@@ -124,7 +124,15 @@ class Pool:
 
 
 def _keep(values: Any) -> Array:
-    """Leave torch tensors alone, make everything else a numpy array."""
+    """Leave torch tensors alone, make everything else a numpy array; of lists of texts one of lists, (N,), however long they are."""
+    if (
+        isinstance(values, list)
+        and values
+        and all(isinstance(v, list) and all(isinstance(t, str) for t in v) for v in values)
+    ):
+        lists = np.empty(len(values), object)
+        lists[:] = values
+        return lists
     return values if type(values).__module__.split(".")[0] == "torch" else np.asarray(values)
 
 

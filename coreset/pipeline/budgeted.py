@@ -22,7 +22,7 @@ class Budgeted(Select):
     columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
     cost: a column, such as tokens; the budget is then a sum of it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
     order of the strategy, which must be greedy, up to the first that does not fit; a submodular one weighs gain against cost itself (`within`).
-    Rows in which a column is undefined are no candidates and are dropped.
+    Rows in which a column is undefined are no candidates and are dropped, and so are those that a strategy takes only to fill the budget up (info `filled`).
     Gives `rank` (0 = chosen first, -1 = not chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
@@ -65,6 +65,9 @@ class Budgeted(Select):
             if values.dtype.kind == "f":
                 undefined = ~np.isfinite(values.reshape(n, -1)).all(axis=1)
                 reason[undefined & (reason == "")] = undefined_reasons(rows, column)[undefined & (reason == "")]
+            elif values.dtype == object:
+                missing = np.array([v is None for v in values.tolist()], bool) & (reason == "")
+                reason[missing] = undefined_reasons(rows, column)[missing]
         candidates = np.flatnonzero(reason == "")
         k, limit = self._count(rows, candidates, total)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
@@ -77,6 +80,8 @@ class Budgeted(Select):
                 k = len(chosen)
             else:
                 chosen = self.strategy(pool, signals, k, np.random.default_rng(self.seed))
+                chosen = chosen.prefix(k - chosen.info.get("filled", 0))
+                k = len(chosen)
             if self.cost is not None and weighs is None:
                 k = int(np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right"))
                 chosen = chosen.prefix(k)

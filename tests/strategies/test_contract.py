@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from coreset import Pool, Signals
+from coreset.batch import objects
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 
@@ -77,6 +78,9 @@ NUMBERS = {
     "prototypes": [{"clusters": 4}],
     "kmeans": [{"iterations": 1}],
     "top_k": [{"signal": "blur"}, {"highest": False}],
+    "deita": [{"threshold": 0.3}],
+    "mods": [{"alpha": 0.4, "beta": 0.6}, {"seeds": 4}],
+    "s2l": [{"clusters": 5}],
 }
 ELSEWHERE = {  # tested with each strategy
     ("similarity", "precomputed"),  # a square column, which no permutation of rows alone fits
@@ -139,6 +143,10 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]
         found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
+    if name == "instag":
+        found["tags"] = objects([rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)])
+    if name in ("rds", "s2l"):
+        found["query_similarity" if name == "rds" else "losses"] = rng.normal(size=(48, 5))
     return found
 
 
@@ -169,7 +177,7 @@ def test_on_a_gpu_the_same_examples_are_chosen(name, options):
     pool = Pool(48, [3, 11], np.setdiff1d(np.arange(48), [3, 11, *LAST_FOUR]))
     one, other = (
         made(pool, Signals(48, **cols), 12, np.random.default_rng(0))
-        for cols in (columns, {n: torch.as_tensor(v).cuda() for n, v in columns.items()})
+        for cols in (columns, {n: v if v.dtype == object else torch.as_tensor(v).cuda() for n, v in columns.items()})
     )
     assert one.indices.tolist() == other.indices.tolist()
 
@@ -188,7 +196,7 @@ DEGREE = {
     "weight_decay",
     "unlabelled_weight",
 }
-PARTS = {"base", "strategies", "first", "second", "cold", "warm", "column", "positions"}
+PARTS = {"base", "strategies", "first", "second", "cold", "warm", "column", "positions", "necessity"}
 
 
 @pytest.mark.parametrize("name", names())

@@ -35,6 +35,10 @@ PUBLISHED = {
     "d2": {"neighbours": 5, "gamma": 0.1},
     "dual_beta": {"c_d": 4.0},
     "two_stage": {"expand": 4.0},
+    "deita": {"variant": "similarity", "threshold": 0.9},
+    "mods": {"alpha": 0.0, "beta": 0.0, "seeds": 0.25, "necessity": None},
+    "rds": {"variant": "released"},
+    "s2l": {"clusters": 100},
     "learning_loss": {"subset": 10_000},
     "coregcn": {
         "subset": 10_000, "hidden": 128, "dropout": 0.3, "epochs": 200, "lr": 0.001, "weight_decay": 0.0005, "unlabelled_weight": 1.2,
