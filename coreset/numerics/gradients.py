@@ -203,6 +203,21 @@ def known_labels(signals: Signals, positions: Indices, classes: int) -> Tensor:
     return labels
 
 
+def most_along(g: LastLayerGradients, near: Indices, direction: Tensor) -> int:
+    """Return which of the rows `near`, ascending, has the largest <g_i, direction> in float64; what rounding cannot tell apart goes to the lowest.
+
+    >>> g = LastLayerGradients(torch.tensor([[1.0], [2.0], [2.0]]), torch.ones(3, 1), bias=False)
+    >>> most_along(g, np.array([0, 1, 2]), torch.ones(1, 1))
+    1
+    """
+    if len(near) > 1:
+        part = g.at(near).double()
+        value = part.along(direction)
+        rounding = 2.0**-52 * sum(g.shape) * direction.double().norm() * part.squared_norms.sqrt()
+        near = near[(value + rounding >= (value - rounding).max()).cpu().numpy()]
+    return int(near[0])
+
+
 def matching_error(gradients: LastLayerGradients, picks: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
     """Return ||Σ w_j g_j - Σ g_i|| / ||Σ g_i||: how far the weighted choice is from the full gradient; infinite when that is zero and the other is not.
 

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.gradients import LastLayerGradients, known_labels, last_layer_gradients, matching_error
+from coreset.numerics.gradients import (
+    LastLayerGradients,
+    known_labels,
+    last_layer_gradients,
+    matching_error,
+    most_along,
+)
 from coreset.numerics.tensors import as_float, as_tensor, rows
 from coreset.types import check_column
 from strategies.gradient.per_class import per_class
@@ -69,7 +75,7 @@ def glister(
     losses: list[float] = []
     size = len(h)
     score = torch.empty(0)
-    taken = torch.zeros(len(g), dtype=torch.bool, device=h.device)
+    unit = 8 * torch.finfo(h.dtype).eps * g.squared_norms.sqrt()
 
     def log_probs(t: int) -> Tensor:
         return (begin - (eta / (max(t, 1) if step == "mean" else 1)) * moved).log_softmax(dim=1)
@@ -86,9 +92,12 @@ def glister(
             if g.bias:
                 direction[:, -1] = error.sum(dim=0)
             score = g.along(direction).double()
-        best = int(score.masked_fill(taken, -torch.inf).argmax())
-        taken[best] = True
+            score[torch.from_numpy(picks[:t]).to(h.device)] = -torch.inf
+        slack = unit * direction.norm()
+        near = torch.nonzero(score + slack >= (score - slack).max())[:, 0].cpu().numpy()
+        best = most_along(g, near, direction)
         picks[t], gains[t] = best, eta * float(score[best])
+        score[best] = -torch.inf
         moved += torch.outer((h @ g.features[best] + g.bias).double(), g.residual[best].double())
     losses.append(float(-log_probs(k)[at, validation.labels].sum()))
     return Steps(picks, gains, losses[0], losses[1])

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.gradients import LastLayerGradients, known_labels, last_layer_gradients, matching_error
+from coreset.numerics.gradients import (
+    LastLayerGradients,
+    known_labels,
+    last_layer_gradients,
+    matching_error,
+    most_along,
+)
 from coreset.numerics.least_squares import LeastSquares
 from strategies.gradient.per_class import per_class
 
@@ -78,10 +84,8 @@ def matching_pursuit(
         score[taken] = -np.inf
         slack = unit * (length + float(np.abs(w) @ np.sqrt(norms[picks[:t]])))
         near = np.flatnonzero(score >= score.max() - slack)
-        if len(near) > 1:
-            left = target - _sum(r[:t], h[:t], w, g.bias)
-            near = near[[int(np.argmax(g.at(near).double().along(left).cpu().numpy()))]]
-        s = picks[t] = int(near[0])
+        left = target - _sum(r[:t], h[:t], w, g.bias) if len(near) > 1 else target
+        s = picks[t] = most_along(g, near, left)
         taken[s] = True
         r[t], h[t] = g.residual[s].double(), g.features[s].double()
         product = (h[: t + 1] @ h[t] + g.bias) * (r[: t + 1] @ r[t])

@@ -131,3 +131,19 @@ def test_neighbours_radius_and_centers(kind):
     labels, _ = assign(torch.from_numpy(x), centers)
     away = ((x.astype(np.float64)[:, None] - centers) ** 2).sum(axis=-1)
     assert labels.tolist() == away.argmin(axis=1).tolist()
+
+
+@pytest.mark.parametrize("name", ["craig", "gradmatch", "glister"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_equal_gradients_the_lowest_row_comes_first(name, dtype):
+    """A matrix product may round the same row in two ways, by where it stands."""
+    for seed, (d, c) in enumerate([(5, 3), (5, 3), (33, 4), (33, 4), (130, 10)]):
+        rng = np.random.default_rng(seed)
+        copy = rng.permutation(np.repeat(np.arange(10), 6))
+        x, p, y = rng.normal(size=(10, d)), rng.dirichlet(np.ones(c), 10), rng.integers(0, c, 10)
+        columns = {"features": x[copy].astype(dtype), "probs": p[copy].astype(dtype), "labels": y[copy]}
+        for per_class in (True, False):
+            picks = select(name, 40, **columns, options={"per_class": per_class}).indices
+            for row in range(10):
+                mine, taken = np.flatnonzero(copy == row), picks[copy[picks] == row]
+                assert taken.tolist() == mine[: len(taken)].tolist()
