@@ -43,4 +43,4 @@ def _texts_of(source: str, column: str, _: tuple[tuple[str, str], ...]) -> tuple
             if row.get(column) is None:
                 raise ValueError(f"{shard.path}, row {line.number}: no '{column}'")
             found.append((row["id"] if schema.id else content_id(line.row), row[column]))
-    return tuple(sorted(found))
+    return tuple(sorted(found, key=lambda row: (row[0], str(row[1]))))  # a value may be a list of turns
