@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coreset.numerics.tensors import top_k
-from coreset.types import Pool, Selection, Signals, Strategy
+from coreset.rounds import TwoRounds
+from coreset.types import Indices, Pool, Selection, Signals
 
 
-class Scored(Strategy):
-    """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner, ties to the lowest position."""
+class Scored(TwoRounds):
+    """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner, ties to the lowest position.
+
+    row_wise: the score of a row depends on that row alone; the highest of each shard then hold the highest of all.
+    """
+
+    row_wise: bool = False
 
     @abstractmethod
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
@@ -22,6 +29,50 @@ class Scored(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Take the `k` highest scores."""
         return by_score(pool, self.score(pool, signals), k)
+
+    def no_rounds(self) -> str:
+        """Return that a score which looks at other rows has no two-round form."""
+        return "" if self.row_wise else "its score of a row depends on other rows"
+
+    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+        """Return that nothing is lost."""
+        return "exact: the k highest of all lie among the k highest of each shard", 1.0
+
+    def merge(
+        self,
+        pool: Pool,
+        signals: Signals,
+        k: int,
+        rng: np.random.Generator,
+        firsts: Sequence[Selection],
+        sample: Indices,
+    ) -> list[Selection]:
+        """Take the `k` highest of the scores of the first round. Raises ValueError when they are not the same in the union, so that `row_wise` is not true."""
+        scores = np.full(pool.size, -np.inf)
+        for one in firsts:
+            assert one.scores is not None
+            scores[one.indices] = one.scores
+        before, now = scores[pool.candidates], self.score(pool, signals)
+        other = int((~np.isclose(before, now, rtol=1e-6, atol=0)).sum())
+        if other:
+            raise ValueError(
+                f"{type(self).__name__}: row_wise, but among other rows {other} of {len(now)} scores are not the same"
+            )
+        return [by_score(pool, before, k)]
+
+    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
+        """Return how many rows score higher than the lowest that was taken."""
+        scores = self.score(Pool(shard.size), shard)
+        return np.array([[float((scores > one.scores[-1]).sum())] for one in answers if one.scores is not None])
+
+    def certify(
+        self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the lowest score taken, and how many rows of the pool with a higher one were left."""
+        scores = answers[0].scores
+        assert scores is not None
+        left = audits[:, 0, 0].sum() - (scores > scores[-1]).sum()
+        return 0, {"lowest_score": float(scores[-1]), "higher_left": int(left)}
 
 
 def by_score(pool: Pool, scores: NDArray[np.float64], k: int, **info: Any) -> Selection:

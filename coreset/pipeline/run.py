@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.batch import Batch
+from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.contract import checked, finished
 from coreset.pipeline.decisions import Counts, DecidePiece, read_rejects
 from coreset.pipeline.engine import Engine, Local
@@ -26,6 +27,7 @@ from coreset.pipeline.ingest import Ingest, Ingested, first_rows, longest_line
 from coreset.pipeline.operators import Fit, Group, Operator, Select, describe, flatten, kind
 from coreset.pipeline.output import WriteShard, write_decisions, write_rejects
 from coreset.pipeline.plan import check_recipe, links, needed
+from coreset.pipeline.sharded import read_about, select_in_rounds
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, read_state, side_table
@@ -172,6 +174,8 @@ def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece
         return _decide_one(engine, chain, Link(link.place, link.name, link.key, link.gives, fitted), pieces, total, log)
     if isinstance(operator, Group):
         decide_groups(engine, chain, link, pieces)
+    elif isinstance(operator, Budgeted) and operator.shards is not None:
+        select_in_rounds(engine, chain, link, pieces, total)
     else:
         _select(engine, chain, link, pieces, total)
     return chain.with_link(Link(link.place, link.name, link.key, link.gives))
@@ -321,6 +325,8 @@ def _manifest(rows: Rows, counts: Counts, rejects: Mapping[str, int], data: list
     for link in links(rows.operators, rows.key, rows.total):
         about = describe(link.operator)
         one = {"name": link.name, "kind": kind(link.operator), **about, "hash": fingerprint(about)}
+        rounds = read_about(rows.chain.work, link)
+        one |= {"rounds": rounds} if rounds else {}
         said = counts.operators.get(link.name)
         operators.append(one if said is None else {**one, "counts": said})
     inputs = [

@@ -26,6 +26,8 @@ class TopK(Scored):
     signal: str = "el2n"
     highest: bool = True
 
+    row_wise = True
+
     @property
     def needs(self) -> frozenset[str]:
         """Return the one column that is read."""

@@ -1,22 +1,27 @@
 """k-center greedy: cover the pool with examples that lie as far apart as possible.
 
 Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1 (arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius
-is at most twice the best one.
+is at most twice the best one. In two rounds at most four times: every shard's choice covers it within twice the best radius, and the second round covers these choices
+within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley, "Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset import Pool, Selection, Signals, Strategy
+from coreset import Pool, Selection, Signals
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.farthest import farthest_first
 from coreset.numerics.keyed import keyed_uniform, salt
 from coreset.numerics.tensors import as_float, as_tensor
+from coreset.rounds import TwoRounds
 from coreset.types import Indices
 
 FIRST = ("random", "center")
@@ -53,7 +58,7 @@ def nearest_to_mean(x: Tensor, rows: Indices) -> int:
 
 
 @dataclass(frozen=True)
-class KCenterGreedy(Strategy):
+class KCenterGreedy(TwoRounds):
     """Take the candidate farthest from everything taken so far, again and again.
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order). per_class: cover each class by itself, with its share of the
@@ -85,9 +90,7 @@ class KCenterGreedy(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
-        x = as_tensor(signals.column("features"))
-        if self.normalize:
-            x = torch.nn.functional.normalize(as_float(x), dim=1)
+        x = self._rows(signals)
         chance = keyed_uniform(salt(rng), pool.ids)
         if not self.per_class:
             picks, scores, radius = self._cover(x, k, pool.selected, pool.candidates, chance)
@@ -100,6 +103,50 @@ class KCenterGreedy(Strategy):
         order = interleave([len(p) for p, _, _ in parts])
         picks, scores = np.concatenate([p for p, _, _ in parts]), np.concatenate([s for _, s, _ in parts])
         return Selection(picks[order], scores=scores[order], info={"cover_radius": max(r for _, _, r in parts)})
+
+    def _rows(self, signals: Signals) -> Tensor:
+        x = as_tensor(signals.column("features"))
+        return torch.nn.functional.normalize(as_float(x), dim=1) if self.normalize else x
+
+    def no_rounds(self) -> str:
+        """Return that classes covered one by one have no two-round form."""
+        return "per_class=True covers every class by itself" if self.per_class else ""
+
+    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+        """Return the factor 4 on the smallest radius of any k centers."""
+        return "composable core-sets (Malkomes et al., 2015): cover radius at most 4 times the smallest possible", 4.0
+
+    def merge(
+        self,
+        pool: Pool,
+        signals: Signals,
+        k: int,
+        rng: np.random.Generator,
+        firsts: Sequence[Selection],
+        sample: Indices,
+    ) -> list[Selection]:
+        """Run the greedy on the union."""
+        return [self(pool, signals, k, rng)]
+
+    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
+        """Return the largest distance of a row of the shard to the nearest that was taken."""
+        centers = self._rows(union)[torch.from_numpy(answers[0].indices)]
+        x = torch.cat([centers, self._rows(shard)])
+        at = torch.arange(len(x))
+        return np.array([[farthest_first(x, 0, at[: len(centers)], at[len(centers) :])[2].max()]])
+
+    def certify(
+        self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the cover radius and a bound below which no k centers reach.
+
+        What was taken lies at least the last score apart, and the worst-covered row a radius away from all of it: k + 1 points, two of which share one of any k centers, so
+        that half the smaller of both numbers is a lower bound. ratio: of the radius to it.
+        """
+        assert answers[0].scores is not None
+        radius = float(audits.max())
+        bound = min(radius, float(answers[0].scores[-1])) / 2
+        return 0, {"cover_radius": radius, "lower_bound": bound, "ratio": radius / bound if bound else 1.0}
 
     def _cover(
         self, x: Tensor, k: int, centers: Indices, candidates: Indices, chance: np.ndarray

@@ -28,6 +28,8 @@ class Aum(Scored):
 
     signal: str = "aum"
 
+    row_wise = True
+
     @property
     def needs(self) -> frozenset[str]:
         """Return the one column that is read."""

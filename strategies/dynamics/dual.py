@@ -25,6 +25,7 @@ class Dual(Scored):
     """
 
     needs = frozenset({"dual"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column `dual`."""

@@ -25,6 +25,7 @@ class DynUnc(Scored):
     """
 
     needs = frozenset({"dyn_unc"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column `dyn_unc`."""

@@ -27,6 +27,7 @@ class Forgetting(Scored):
     """
 
     needs = frozenset({"forgetting"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column `forgetting`."""

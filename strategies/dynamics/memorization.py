@@ -28,6 +28,7 @@ class Memorization(Scored):
     """
 
     needs = frozenset({"memorization"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column `memorization`."""

@@ -25,6 +25,7 @@ class Tdds(Scored):
     """
 
     needs = frozenset({"tdds"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column `tdds`."""

@@ -43,6 +43,7 @@ class El2n(Scored):
     """
 
     needs = frozenset({"labels", "probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the error's length per candidate."""

@@ -30,6 +30,7 @@ class Grand(Scored):
     bias: bool = True
 
     needs = frozenset({"features", "labels", "probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the gradient's length per candidate."""

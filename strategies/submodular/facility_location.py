@@ -4,22 +4,29 @@ f(S) = sum over i in V of max over j in S of s_ij; V: candidates and what is alr
 empty maximum at 0), so that greedy reaches at least 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher, 1978).
 
 Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with lazy greedy and stochastic greedy as in
-Mirzasoleiman et al., 2015 (arXiv:1409.7938).
+Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds: GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
+Maximization", NeurIPS 2013 (section 4; JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own rows, the second round's of a random sample as large as a shard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from coreset import Signals
+from coreset import Pool, Selection, Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Items, SetFunction, Values
-from coreset.numerics.similarity import Matrix, Sparse
+from coreset.numerics.greedy import Items, SetFunction, Values, maximize
+from coreset.numerics.similarity import Matrix, Similarity, Sparse
+from coreset.numerics.tensors import as_tensor
+from coreset.rounds import TwoRounds
 from strategies.submodular.common import Pairwise, Submodular
+
+_BLOCK = 2**22  # similarities held at a time: 16 MB
 
 
 @compiled
@@ -93,7 +100,7 @@ class FacilityLocationFunction(SetFunction):
 
 
 @dataclass(frozen=True)
-class FacilityLocation(Pairwise, Submodular):
+class FacilityLocation(Pairwise, Submodular, TwoRounds):
     """Take the examples that stand best for all others.
 
     neighbors: 0 compares all pairs (4 n^2 bytes); k keeps the similarities to each example's k nearest neighbours and takes all others to be at a floor,
@@ -109,7 +116,72 @@ class FacilityLocation(Pairwise, Submodular):
 
     neighbors: int | str = "auto"
 
+    sampled = True
+
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set."""
         similarity, floor = self.graph(signals, ground)
         return FacilityLocationFunction(similarity, floor)
+
+    def no_rounds(self) -> str:
+        """Return which parameters stand in the way: they would make every shard's function another one, or not greedy, or not between 0 and 1."""
+        if self.per_class:
+            return "per_class=True makes every class a ground set of its own"
+        if self.optimizer not in ("naive", "lazy"):
+            return f"optimizer={self.optimizer} is no plain greedy (naive or lazy)"
+        if self.similarity in ("dot", "precomputed"):
+            return f"similarity={self.similarity} (expected cosine, euclidean or rbf)"
+        if self.similarity == "rbf" and self.gamma is None:
+            return "similarity=rbf without gamma, whose default depends on the rows"
+        return ""
+
+    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+        """Return GreeDi's factor."""
+        words = "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(shards, k) of the largest possible, up to the sampling error of the shards"
+        return words, (1 - float(np.exp(-1))) / min(shards, k)
+
+    def merge(
+        self,
+        pool: Pool,
+        signals: Signals,
+        k: int,
+        rng: np.random.Generator,
+        firsts: Sequence[Selection],
+        sample: Items,
+    ) -> list[Selection]:
+        """Return the greedy choice from the union for the rows of the sample, and every shard's own choice, filled up from it where a shard had fewer rows."""
+        similarity, floor = self.graph(signals, np.arange(pool.size))
+        start = np.full(pool.size, np.inf, np.float32)  # stands already: no row outside the sample is asked
+        start[sample] = 0 if floor is None else floor[sample]
+        function = FacilityLocationFunction(similarity, start)
+        found = maximize(function, k, pool.candidates, self.optimizer, pool.ids[pool.candidates], rng)
+        return [Selection(found.picks, scores=found.gains), *(_filled(one, found.picks, k) for one in firsts)]
+
+    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
+        """Return the sum over the rows of the shard of the similarity to the nearest that each answer took."""
+        used, at = np.unique(np.concatenate([one.indices for one in answers]), return_inverse=True)
+        measure = Similarity.of(
+            as_tensor(union.column("features"))[torch.from_numpy(used)], self.similarity, self.gamma
+        )
+        parts = np.split(at, np.cumsum([len(one) for one in answers])[:-1])
+        total = np.zeros((len(answers), 1))
+        for block in torch.split(as_tensor(shard.column("features")), max(1, _BLOCK // len(used))):
+            near = measure.dense(block)
+            total[:, 0] += [near[part].max(axis=0).sum(dtype=np.float64) for part in parts]
+        return total
+
+    def certify(
+        self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the answer with the largest facility value over the whole pool, and those of both kinds. No similarity exceeds 1, the best possible value neither."""
+        values = audits[:, :, 0].sum(axis=0) / size
+        best = int(values.argmax())
+        found = {"facility_value": values[best], "of_union": values[0], "of_best_shard": values[1:].max()}
+        return best, {name: float(value) for name, value in found.items()}
+
+
+def _filled(one: Selection, others: Items, k: int) -> Selection:
+    """Return `k` rows: those of `one`, then as many of `others` as are missing, without a score."""
+    assert one.scores is not None
+    more = others[~np.isin(others, one.indices)][: k - len(one)]
+    return Selection(np.concatenate([one.indices, more]), scores=np.append(one.scores, np.full(len(more), np.nan)))

@@ -40,6 +40,7 @@ class Bald(Scored):
     """
 
     needs = frozenset({"member_probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the mutual information per candidate, in nats."""

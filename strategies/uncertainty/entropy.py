@@ -39,6 +39,7 @@ class Entropy(Scored):
     """
 
     needs = frozenset({"probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the entropy per candidate, in nats."""

@@ -37,6 +37,7 @@ class LeastConfidence(Scored):
     """
 
     needs = frozenset({"probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return 1 - max p per candidate."""

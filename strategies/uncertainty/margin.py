@@ -40,6 +40,7 @@ class Margin(Scored):
     """
 
     needs = frozenset({"probs"})
+    row_wise = True
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return 1 - (p1 - p2) per candidate."""
