@@ -25,6 +25,8 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
+from torch.func import functional_call, grad, stack_module_state, vmap  # noqa: E402
+from torch.nn.functional import cross_entropy  # noqa: E402
 
 from coreset.numerics.convnet import convnet, random_net  # noqa: E402
 from coreset.numerics.matching import DISTANCES, real_means  # noqa: E402
@@ -193,8 +195,54 @@ def dc_row(ipc: int, scale: float = 1) -> Row:
     )  # fmt: skip
 
 
+def networks_row(ipc: int, scale: float = 1) -> Row:
+    """Training several networks, each on a set of its own: one after the other, as the evaluation does, against all in one batched call."""
+    count, width = 5, 32 if scale == 1 else 4
+    images = torch.randn(count, CLASSES * ipc, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(CLASSES).repeat_interleave(ipc)
+    rate = 0.01
+
+    def nets() -> list[torch.nn.Module]:
+        return [random_net(convnet(CLASSES, 1, 28, width), i).requires_grad_(True) for i in range(count)]
+
+    def ours(steps: int) -> Any:
+        made = nets()
+        for net, x in zip(made, images, strict=True):
+            weights: list[Tensor] = list(net.parameters())
+            for _ in range(steps):
+                slopes = torch.autograd.grad(cross_entropy(net(x), labels), weights)
+                with torch.no_grad():
+                    torch._foreach_add_(weights, slopes, alpha=-rate)
+        return [torch.cat([w.detach().ravel() for w in net.parameters()]).numpy() for net in made]
+
+    def batched(steps: int) -> Any:
+        made = nets()
+        weights, _ = stack_module_state(made)
+        weights = {n: w.detach() for n, w in weights.items()}
+        slope = vmap(grad(lambda w, x: cross_entropy(functional_call(made[0], w, (x,)), labels)))
+        for _ in range(steps):
+            found = slope(weights, images)
+            weights = {n: w - rate * found[n] for n, w in weights.items()}
+        return [torch.cat([w[i].ravel() for w in weights.values()]).numpy() for i in range(count)]
+
+    def agree(one: Any, other: Any, k: int) -> dict[str, Any]:
+        gaps = [np.abs(a - b).max() / np.abs(a).max() for a, b in zip(one, other, strict=True)]
+        return {"largest_difference": float(max(gaps)), "largest_distance": 1.0}
+
+    few = 20 if scale == 1 else 2
+    return Row(
+        f"training {count} networks on {count} sets of {CLASSES * ipc} images, {few} steps, ConvNet-3 of width {width}",
+        few,
+        Method("coreset, one after the other", ours, small=2),
+        [Method("stack_module_state and vmap, all at once", batched, small=2)],
+        agree,
+        "the faster of the two on this device",
+    )
+
+
 ROWS: dict[str, Callable[[float], Row]] = {
     "dm_1": partial(dm_row, 1), "dm_10": partial(dm_row, 10), "dc_1": partial(dc_row, 1), "dc_10": partial(dc_row, 10),
+    "networks_1": partial(networks_row, 1), "networks_10": partial(networks_row, 10),
 }  # fmt: skip
 
 if __name__ == "__main__":
