@@ -17,6 +17,7 @@ from coreset.pipeline.threshold import Threshold
 from coreset.types import Scorer
 
 KEPT, DROPPED, REJECTED = "kept", "dropped", "rejected"
+TEXT = pa.string()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,15 @@ def row_wise(operator: Scorer | Rule, band: Threshold | None, rows: Rows) -> Ans
 
 
 def _said(operator: Scorer | Rule, band: Threshold | None, batch: Batch) -> tuple[dict[str, Any], Verdict | None]:
-    columns, verdict = checked(operator, batch)
+    """Call the operator. A column without any value in this batch has no type: it may be one of texts, and is one of numbers where that does not go."""
+    empty = [f.name for f in batch.table.schema if pa.types.is_null(f.type)]
+    try:
+        columns, verdict = checked(operator, batch)
+    except Exception:
+        if not empty:
+            raise
+        numbers = {n: pa.nulls(batch.rows, pa.float64()) if n in empty else batch.arrow(n) for n in batch}
+        columns, verdict = checked(operator, Batch(pa.table(numbers)))
     if band is not None:
         given = {
             "id": batch.arrow("id"),
@@ -113,7 +122,13 @@ def _put_together(
                 stats["twin"][i] = verdict.twin[at] or ""
     for i, why in bad.items():
         stats["state"][i], stats["reason"][i] = REJECTED, why
-    return Answers({"id": list(rows.ids), **stats, **{n: _filled(v, kinds.get(n)) for n, v in columns.items()}})
+    return Answers(
+        {
+            "id": list(rows.ids),
+            **stats,
+            **{n: _filled(v, kinds.get(n, TEXT if n.endswith("_status") else None)) for n, v in columns.items()},
+        }
+    )
 
 
 def _of_no_rows(operator: Any, rows: Rows, parts: Sequence[Any]) -> dict[str, pa.Array]:

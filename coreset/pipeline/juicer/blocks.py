@@ -48,11 +48,11 @@ def kept_on_ray(
     look, cut = ray.remote(_look), ray.remote(_cut)
     parts: list[Rows] = ray.get([look.remote(ref, needs, text_key) for ref in refs])
     said = decide(joined(parts))
+    kinds = {n: pa.array(v).type for n, v in said.stats.items()}
     new, start = [], 0
     for at, (ref, part) in enumerate(zip(refs, parts, strict=True)):
         end = start + len(part.ids)
         here = Answers({n: v[start:end] for n, v in said.stats.items()})
-        kinds = {n: pa.array(v).type for n, v in said.stats.items()}
         new.append(cut.remote(ref, here, kinds, work_dir, operator, at))
         start = end
     ray.wait(new, num_returns=len(new))

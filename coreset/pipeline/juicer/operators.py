@@ -12,18 +12,20 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
+from uuid import uuid4
 
 from data_juicer.ops.base_op import OPERATORS, Filter, Pipeline
 
 from coreset.pipeline.juicer.answers import KEPT, Answers, at_once, row_wise
 from coreset.pipeline.juicer.blocks import add_stats, kept_on_ray
 from coreset.pipeline.juicer.dropped import write_dropped
-from coreset.pipeline.juicer.rows import OURS, STATS, Rows, joined, read
-from coreset.pipeline.operators import Fit, Group, Select
+from coreset.pipeline.juicer.rows import IDS, OURS, STATS, Rows, joined, read
+from coreset.pipeline.operators import Fit, Group, Select, describe
 from coreset.pipeline.threshold import Threshold
 from coreset.registry import load, names
+from coreset.store import fingerprint
 
 LOG = logging.getLogger("coreset")
 CHUNK = 1000
@@ -67,7 +69,8 @@ class _Ours:
             raise ValueError(
                 f"{self._name}: work_dir: expected the folder in which dropped rows are written down; dj-process sets it"
             )
-        _ = self.operator
+        # for Data-Juicer's cache: a file of the same name may hold something else by now
+        self.made_of = fingerprint(describe(self.operator))
 
     @cached_property
     def operator(self) -> Any:
@@ -109,11 +112,16 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
         samples[STATS] = [{**(old or {}), **said.of(i)} for i, old in enumerate(samples[STATS])]
         return samples
 
-    def process_batched(self, samples: Any) -> list[bool]:
-        """Return which rows stay; write down the others."""
-        return self._decide(samples, None)
+    def process_batched(self, samples: Any, data_set: str = "") -> list[bool]:
+        """Return which rows stay; write down the others. data_set: a name for that of Ray."""
+        return self._decide(samples, None if any(n in samples for n in IDS) or not data_set else _place(data_set))
 
-    def _decide(self, samples: Any, place: int | None) -> list[bool]:
+    def _prepare_for_ray_map_batches(self) -> bool:
+        """Name the data set of Ray on which this is laid; Data-Juicer asks each time. False: tasks or actors, as the recipe says."""
+        self.process = partial(self.process_batched, data_set=uuid4().hex)
+        return False
+
+    def _decide(self, samples: Any, place: Any) -> list[bool]:
         ids = [s[f"{OURS}id"] for s in samples[STATS]]
         keep = [s[f"{OURS}state"] == KEPT for s in samples[STATS]]
         out = [i for i, k in enumerate(keep) if not k]
@@ -164,6 +172,15 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
         starts = range(0, len(dataset), CHUNK)
         said = self.answers(joined([read(_chunk(dataset, s), needs, self.text_key) for s in starts]))
         return add_stats(dataset, said, self.work_dir, self._name)
+
+
+def _place(data_set: str) -> tuple[str, int, int]:
+    """Return which batch of which task of Ray Data this is, the same when the task is done again: rows without ids may come again in another batch."""
+    from ray.data._internal.execution.interfaces import TaskContext
+
+    task: Any = TaskContext.get_current()
+    task.kwargs[data_set] = task.kwargs.get(data_set, -1) + 1
+    return data_set, task.task_idx, task.kwargs[data_set]
 
 
 def _use_gpu(rank: int) -> None:

@@ -17,7 +17,7 @@ from coreset.pipeline.formats import COLUMNS, IMAGE_FIELDS, BadRow, Schema, cont
 STATS = "__dj__stats__"
 OURS = "coreset_"  # before the name of a column of ours among the stats: Data-Juicer's own `perplexity` is another
 _INTERNAL = "__dj__"
-_IDS = ("id", "__key__")
+IDS = ("id", "__key__")
 _CHAT = ("messages", "conversations", "conversation")
 _VERDICT = ("id", "state", "reason", "twin")
 
@@ -46,7 +46,7 @@ def schema_of(names: Sequence[str], needs: frozenset[str], text_key: str = "text
     """
     found = set(names)
     image = "path" if "image" in needs and found & set(IMAGE_FIELDS) else None
-    name = next((n for n in _IDS if n in found), None)
+    name = next((n for n in IDS if n in found), None)
     if {"instruction", "output"} <= found:
         return Schema("alpaca", id=name)
     if found & set(_CHAT):
@@ -69,8 +69,10 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
     >>> rows.batch["text_len"], dict(rows.bad)
     (array([3.]), {1: "empty_text: 'text' is empty"})
     """
+    if not samples:  # a block of Ray with no rows has no columns either
+        return Rows(Batch(pa.table({"id": pa.array([], pa.string())})), np.empty(0, np.int64), {}, [], True)
     names = [n for n in samples if not n.startswith(_INTERNAL)]
-    size = len(next(iter(samples.values()))) if samples else 0
+    size = len(next(iter(samples.values())))
     stats: list[Mapping[str, Any]] = [s or {} for s in samples.get(STATS, [{}] * size)]
     said = set(stats[0]) if stats else set()
     schema = schema_of(names, needs, text_key)
