@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from test_run import files, make_rows
-from toys import DiesOnce, Fails, recipe, write_jsonl
+from toys import DiesOnce, Fails, Vectors, recipe, write_jsonl
 
 from coreset.pipeline import curate
+from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.decisions import DecidePiece
 from coreset.pipeline.engine import Local
 from coreset.pipeline.output import WriteShard
@@ -22,6 +23,7 @@ from coreset.pipeline.ray_engine import RayActors, wants_gpu
 from coreset.pipeline.run import Settings
 from coreset.pipeline.state import Link
 from coreset.pipeline.steps import Chain, FitPiece
+from coreset.registry import strategy
 from coreset.scorers.image.images import Images
 from coreset.scorers.language.ifd import AnswerLoss, Ifd
 from coreset.scorers.language.perplexity import Perplexity
@@ -79,6 +81,19 @@ def test_the_bytes_of_the_local_engine(tmp_path, source, engine):
     assert 0 < one.manifest["counts"]["kept"] < 230
     assert files(tmp_path / "local") == files(tmp_path / "ray")
     assert one.manifest == two.manifest
+
+
+@pytest.mark.parametrize("name", ["kcenter", "facility_location", "top_k"])
+def test_two_rounds_in_actors(tmp_path, source, engine, name):
+    column = {"signal": "text_words"} if name == "top_k" else {}
+    signals = {} if column else {"features": "vector"}
+    operators = [Length("text"), Vectors(), Budgeted(strategy(name, column), 0.2, signals, shards=5)]
+    one = curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
+    two = curate(operators, source, tmp_path / "ray", engine=engine, settings=Settings(batch=7, piece_rows=40))
+    assert files(tmp_path / "local") == files(tmp_path / "ray")
+    assert one.manifest == two.manifest
+    assert one.manifest["counts"]["kept"] == 46
+    assert one.manifest["operators"][2]["rounds"]["shards"] == 5
 
 
 def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
