@@ -36,13 +36,18 @@ def chat_form(tokenizer: Any) -> ChatForm:
     if bos and opened.startswith(bos) and not header.startswith(bos):
         header = bos + header
     closed = render(tokenizer, [*turns, {"role": "assistant", "content": _WORD}], False)
-    tail = encode(tokenizer, [closed[closed.rfind(_WORD) + len(_WORD) :]], False)[0]
-    last = tail[:1] if tail and tail[0] in tokenizer.all_special_ids else ()
-    end = last or (() if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),))
+    end = end_token(tokenizer, closed[closed.rfind(_WORD) + len(_WORD) :])
     several = encode(
         tokenizer, [render(tokenizer, [{"role": "user", "content": w}], True) for w in ("Add", "1", "Überall")], False
     )
     return ChatForm(encode(tokenizer, [header], False)[0], end, several[0][: max(0, common(*several) - 1)])
+
+
+def end_token(tokenizer: Any, tail: str) -> Tokens:
+    """Return the token that closes an answer: the special one that a template writes first after it, else the end token, () where there is none."""
+    ids = encode(tokenizer, [tail], False)[0]
+    last = ids[:1] if ids and ids[0] in tokenizer.all_special_ids else ()
+    return last or (() if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),))
 
 
 def render(tokenizer: Any, turns: Sequence[Any], opened: bool) -> str:

@@ -74,15 +74,8 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
 
     Raises ValueError when its files do not fit together: weights missing, of another shape or unreadable, a tokenizer with more tokens than the model has.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: expected {', '.join(DTYPES)}, got {dtype!r}")
     tokenizer = load_tokenizer(model)
-    net, info = read_part("weights", model, "AutoModelForCausalLM", dtype=DTYPES[dtype], output_loading_info=True)
-    missing = sorted({*info.get("missing_keys", ()), *(str(k[0]) for k in info.get("mismatched_keys", ()))})
-    if missing:
-        raise ValueError(
-            f"model: {model} lacks {len(missing)} of the weights its config.json describes (or has them in another shape), first {missing[0]}"
-        )
+    net = read_net(model, "AutoModelForCausalLM", dtype)
     rows = net.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ValueError(
@@ -92,9 +85,26 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
     net = net.eval().requires_grad_(False).to(place)
     if place.type == "cpu" and dtype in ("float32", "bfloat16"):
         pack(net)
+    return LanguageModel(net, tokenizer, model, model_hash(model), dtype, place, longest(net))
+
+
+def longest(net: Any) -> int:
+    """Return how many tokens a network takes at once."""
     config = net.config.get_text_config()
-    longest = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31)
-    return LanguageModel(net, tokenizer, model, model_hash(model), dtype, place, longest)
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31)
+
+
+def read_net(model: str, reader: str, dtype: str) -> Any:
+    """Return a network by a class of transformers. Raises ValueError for another dtype, and for weights that are missing or have another shape."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected {', '.join(DTYPES)}, got {dtype!r}")
+    net, info = read_part("weights", model, reader, dtype=DTYPES[dtype], output_loading_info=True)
+    missing = sorted({*info.get("missing_keys", ()), *(str(k[0]) for k in info.get("mismatched_keys", ()))})
+    if missing:
+        raise ValueError(
+            f"model: {model} lacks {len(missing)} of the weights its config.json describes (or has them in another shape), first {missing[0]}"
+        )
+    return net
 
 
 def read_part(what: str, model: str, reader: str, **more: Any) -> Any:

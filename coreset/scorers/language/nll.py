@@ -81,7 +81,7 @@ def _cache_name(net: Any) -> str:
 def _past(lm: LanguageModel, beginning: Tokens) -> Any:
     """Return the keys and values of a beginning, or None where the model does not keep all of them (recurrent layers, short windows)."""
     ids = torch.tensor([beginning], device=lm.device)
-    with _only(lm.net, torch.tensor([0], device=lm.device)):
+    with logits_at(lm.net, torch.tensor([0], device=lm.device)):
         past = getattr(lm.net(ids, use_cache=True), _cache_name(lm.net), None)
     layers = getattr(past, "layers", None) or [None]
     whole = all(
@@ -105,7 +105,7 @@ def _forward(
         own = copy.deepcopy(past)
         own.batch_repeat_interleave(len(run))
         more = {_cache_name(lm.net): own, "use_cache": True}
-    with _only(lm.net, torch.from_numpy(np.concatenate(at)).to(lm.device)):
+    with logits_at(lm.net, torch.from_numpy(np.concatenate(at)).to(lm.device)):
         logits = lm.net(torch.from_numpy(ids).to(lm.device), **more).logits
     answers = torch.tensor([t for tokens in wanted for t in tokens], device=lm.device)
     losses = cross_entropy(logits.reshape(len(answers), -1), answers)
@@ -113,7 +113,7 @@ def _forward(
 
 
 @contextmanager
-def _only(net: Any, positions: Tensor) -> Iterator[None]:
+def logits_at(net: Any, positions: Tensor) -> Iterator[None]:
     """Let the network compute logits at these positions of the flattened batch only: what comes before its last layer is the same for any architecture."""
     hook = net.get_output_embeddings().register_forward_pre_hook(
         lambda _, inputs: (inputs[0].reshape(1, -1, inputs[0].shape[-1])[:, positions],)
