@@ -24,35 +24,52 @@ _SMALL = 256  # rows whose pairs are measured one by one: a product would take l
 
 
 @compiled
-def _nearest(x: Float, k: int, out: Float) -> None:
-    """Fill out (n, k) with the squared distances to the k nearest other rows, ascending, from all pairs."""
-    square = np.empty((len(x), len(x)))
-    for i in range(len(x)):
-        square[i, i] = np.inf
+def _typicality(x: Float, at: NDArray[np.int64], count: int, squared: bool, out: NDArray[np.float64]) -> None:
+    """Fill out (n,) with the typicality of the rows `at` of x among each other, from all pairs."""
+    n = len(at)
+    square = np.empty((n, n))
+    for i in range(n):
         for j in range(i):
-            square[i, j] = square[j, i] = square_distance(x[i], x[j])
-    for i in range(len(x)):
-        out[i] = np.sort(square[i])[:k]
+            square[i, j] = square[j, i] = square_distance(x[at[i]], x[at[j]])
+    near = np.empty(count)
+    for i in range(n):
+        size = 0
+        for j in range(n):
+            d = square[i, j]
+            if j == i or (size == count and d >= near[count - 1]):
+                continue
+            t = min(size, count - 1)
+            while t > 0 and near[t - 1] > d:
+                near[t] = near[t - 1]
+                t -= 1
+            near[t] = d
+            size = min(size + 1, count)
+        total = 0.0
+        for t in range(count):
+            total += near[t] if squared else np.sqrt(near[t])
+        out[i] = 1 / (total / count) if total > 0 else np.inf
 
 
-def typicality(x: Tensor, neighbours: int = 20, squared: bool = False) -> Tensor:
-    """Return 1 / mean distance to the nearest min(neighbours, n / 2) others (at least one), (n,) float64; a row on its own, or on top of these, is infinite.
+def typicality(
+    x: Tensor, neighbours: int = 20, squared: bool = False, at: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Return 1 / mean distance to the nearest min(neighbours, n / 2) others (at least one), (n,); a row on its own, or on top of these, is infinite.
 
-    squared: mean of squared distances, as the released code measures it.
+    squared: mean of squared distances, as the released code measures it. at: only these rows, n of them; default all.
 
     >>> typicality(torch.tensor([[0.0], [1.0], [3.0]])).tolist()
     [1.0, 1.0, 0.5]
     """
-    if len(x) == 1:
-        return torch.full((1,), torch.inf, dtype=torch.float64, device=x.device)
-    count = max(1, min(neighbours, len(x) // 2))
-    if x.device.type == "cpu" and len(x) <= _SMALL:
-        square = np.empty((len(x), count))
-        _nearest(exact_rows(x), count, square)
-        distance = torch.from_numpy(np.sqrt(square))
-    else:
-        distance = knn(x, count)[0]
-    return 1 / (distance.square() if squared else distance).mean(dim=1)
+    at = np.arange(len(x)) if at is None else at
+    if len(at) == 1:
+        return np.full(1, np.inf)
+    count = max(1, min(neighbours, len(at) // 2))
+    if x.device.type == "cpu" and len(at) <= _SMALL:
+        out = np.empty(len(at))
+        _typicality(exact_rows(x), at, count, squared, out)
+        return out
+    distance = knn(x[torch.from_numpy(at).to(x.device)], count)[0]
+    return np.asarray((1 / (distance.square() if squared else distance).mean(dim=1)).cpu().numpy())
 
 
 def typical_of_clusters(
@@ -84,7 +101,7 @@ def typical_of_clusters(
             for c in turn:
                 if len(picks) == k or not len(left[c]):
                     continue
-                value = typicality(x[torch.from_numpy(left[c]).to(x.device)], neighbours, squared).cpu().numpy()
+                value = typicality(x, neighbours, squared, left[c])
                 best = int(value.argmax())
                 picks.append(int(left[c][best]))
                 scores.append(float(value[best]))

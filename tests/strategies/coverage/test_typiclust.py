@@ -67,10 +67,10 @@ def test_order_cycling_small_clusters_and_no_duplicates(k, squared):
 
 def test_typicality_is_one_over_the_mean_distance():
     x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-    assert np.allclose(typicality(x, 2).numpy(), 1 / np.array([2.0, 1.5, 2.5, 5.0]))
-    assert np.allclose(typicality(x, 2, squared=True).numpy(), 1 / np.array([5.0, 2.5, 6.5, 26.0]))
-    assert np.isinf(typicality(x[:1]).numpy()).all()
-    assert np.isinf(typicality(torch.ones(4, 2)).numpy()).all()
+    assert np.allclose(typicality(x, 2), 1 / np.array([2.0, 1.5, 2.5, 5.0]))
+    assert np.allclose(typicality(x, 2, squared=True), 1 / np.array([5.0, 2.5, 6.5, 26.0]))
+    assert np.isinf(typicality(x[:1])).all()
+    assert np.isinf(typicality(torch.ones(4, 2))).all()
 
 
 def test_one_pick_per_blob_and_the_labelled_blob_is_left_out():
