@@ -39,10 +39,17 @@ def class_factor(probs: Tensor, fisher: str = "exact") -> Tensor:
 class _Problem:
     """M⁻¹ and, per example with V = L ⊗ h, the two small matrices V' M⁻¹ V and V' M⁻¹ F M⁻¹ V, kept up to date as M changes."""
 
-    def __init__(self, factor: Tensor, h: Tensor, inverse: Tensor, fisher: Tensor) -> None:
-        self.factor, self.h, self.inverse, self.fisher = factor, h, inverse, fisher
-        self.a = self._form(inverse)
-        self.b = self._form(inverse @ fisher @ inverse)
+    def __init__(self, factor: Tensor, h: Tensor, matrix: Tensor, fisher: Tensor) -> None:
+        self.factor, self.h, self.fisher = factor, h, fisher
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        self.a = self._form(self.inverse)
+        self.b = self._form(self.inverse @ fisher @ self.inverse)
+        self.begin = self.b.diagonal(dim1=1, dim2=2).sum(dim=1)
+
+    def blurred(self, fall: Tensor) -> bool:
+        """Whether updates have taken so much off that what they leave is no longer known to about ten digits of the largest of `fall`."""
+        lost = self.begin / (1 + self.a.diagonal(dim1=1, dim2=2).sum(dim=1))
+        return bool(lost[fall > -torch.inf].max() > 1e3 * fall.max())
 
     def _project(self, w: Tensor) -> Tensor:
         """Return V' w per example, (n, q, m), for w (C D, m)."""
@@ -81,13 +88,6 @@ class _Problem:
         self.a -= sign * (px @ px.transpose(1, 2))
         self.inverse -= sign * (x @ x.T)
 
-    def only(self, index: list[int]) -> _Problem:
-        """Return the problem of some of the examples."""
-        part = object.__new__(_Problem)
-        part.inverse, part.fisher = self.inverse, self.fisher
-        part.factor, part.h, part.a, part.b = (t[index] for t in (self.factor, self.h, self.a, self.b))
-        return part
-
 
 def information(factor: Tensor, h: Tensor) -> Tensor:
     """Return the mean of L L' ⊗ h h' over the examples, (C D, C D)."""
@@ -105,6 +105,17 @@ def information(factor: Tensor, h: Tensor) -> Tensor:
     return out.reshape(classes * dim, -1) / max(1, len(h))
 
 
+def _reduced(factor: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both without the directions in which no example carries information: equal logits for all classes, and what the features do not span."""
+    classes, dim = factor.shape[1], h.shape[1]
+    if classes > 1:
+        flat = torch.linalg.qr(torch.ones(classes, 1, dtype=h.dtype, device=h.device), mode="complete").Q
+        factor = flat[:, 1:].T @ factor
+    _, length, axes = torch.linalg.svd(torch.linalg.qr(h, mode="r").R, full_matrices=False)
+    kept = length > 2.0**-52 * max(h.shape) * length.max()
+    return factor, h @ axes[kept].T if 0 < int(kept.sum()) < dim else h
+
+
 def bait(
     factor: Tensor, h: Tensor, k: int, taken: tuple[Tensor, Tensor], ridge: float = 1.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[float]]:
@@ -119,32 +130,41 @@ def bait(
     >>> bait(factor, h, 1, (factor[:0], h[:0]))[0]
     array([2])
     """
-    m = len(taken[1])
+    m, size = len(taken[1]), len(h)
     share = m / (m + k)
-    fisher = information(torch.cat([factor, taken[0]]), torch.cat([h, taken[1]]))
-    start = share * information(*taken)
+    factor, h = _reduced(torch.cat([factor, taken[0]]), torch.cat([h, taken[1]]))
+    fisher = information(factor, h)
+    start = share * information(factor[size:], h[size:])
     start.diagonal().add_(ridge)
-    inverse = torch.linalg.inv(start)
-    problem = _Problem(factor * np.sqrt(1 - share), h, inverse, fisher)
-    before = float((problem.inverse * fisher).sum())
+    factor, h = factor[:size] * np.sqrt(1 - share), h[:size]
     chosen: list[int] = []
+
+    def problem_of(index: list[int] | slice) -> _Problem:
+        return _Problem(factor[index], h[index], start + len(chosen) * information(factor[chosen], h[chosen]), fisher)
+
+    problem = problem_of(slice(None))
+    trace = [float((problem.inverse * fisher).sum())]
     gains: dict[int, float] = {}
-    out = torch.zeros(len(h), dtype=torch.bool, device=h.device)
-    for _ in range(min(2 * k, len(h))):
+    out = torch.zeros(size, dtype=torch.bool, device=h.device)
+    for _ in range(min(2 * k, size)):
         fall = problem.change(1).masked_fill(out, -torch.inf)
+        if problem.blurred(fall):
+            problem = problem_of(slice(None))
+            fall = problem.change(1).masked_fill(out, -torch.inf)
         best = int(fall.argmax())
         gains[best] = float(fall[best])
         chosen.append(best)
         out[best] = True
         problem.update(best, 1)
-    small = problem.only(chosen)
+    small = problem_of(chosen)
     kept = torch.ones(len(chosen), dtype=torch.bool, device=h.device)
     for _ in range(len(chosen) - k):
         worst = int(small.change(-1).masked_fill(~kept, -torch.inf).argmax())
         kept[worst] = False
         small.update(worst, -1)
-    left = [c for c, keep in zip(chosen, kept.tolist(), strict=True) if keep]
-    return np.array(left, np.int64), np.array([gains[c] for c in left]), [before, float((small.inverse * fisher).sum())]
+    chosen = [c for c, keep in zip(chosen, kept.tolist(), strict=True) if keep]
+    trace.append(float((problem_of([]).inverse * fisher).sum()))
+    return np.array(chosen, np.int64), np.array([gains[c] for c in chosen]), trace
 
 
 @dataclass(frozen=True)

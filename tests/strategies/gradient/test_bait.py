@@ -69,6 +69,19 @@ def test_choice_and_trace(fisher, ridge, selected, k):
     assert got.info["trace"] == pytest.approx(trace, rel=1e-8)
 
 
+@pytest.mark.parametrize("fisher", ["exact", "binary"])
+@pytest.mark.parametrize(("n", "d", "k"), [(2, 3, 1), (10, 20, 3), (24, 4, 5), (24, 4, 15)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_large_features(fisher, n, d, k, seed):
+    """Information millions of times the prior, fewer rows than directions: what is left of the trace is a millionth of what was there."""
+    x, p = case(n, seed, d)
+    x = x * 1000
+    chosen, trace = reference(x, p, k, [], 1.0, fisher)
+    got = coreset.select("bait", k, features=x, probs=p, options={"fisher": fisher})
+    assert sorted(got.indices.tolist()) == sorted(chosen)
+    assert got.info["trace"] == pytest.approx(trace, rel=1e-6)
+
+
 def test_float16_columns():
     x, p = case(seed=4)
     x, p = x.astype(np.float16), p.astype(np.float16)
