@@ -100,7 +100,7 @@ def naive(function: SetFunction, k: int, items: Items) -> Greedy:
 
 
 @compiled
-def _sink(heap: Items, bound: Values, at: int, size: int) -> None:
+def sink(heap: Items, bound: Values, at: int, size: int) -> None:
     """Move heap[at] down: the largest bound on top, ties to the lowest slot."""
     slot = heap[at]
     while True:
@@ -120,9 +120,10 @@ def _sink(heap: Items, bound: Values, at: int, size: int) -> None:
 
 
 @compiled
-def _heapify(heap: Items, bound: Values) -> None:
+def heapify(heap: Items, bound: Values) -> None:
+    """Order slots so that the one with the largest bound is heap[0], ties to the lowest slot."""
     for at in range(len(heap) // 2 - 1, -1, -1):
-        _sink(heap, bound, at, len(heap))
+        sink(heap, bound, at, len(heap))
 
 
 @compiled
@@ -137,7 +138,7 @@ def _pop(heap: Items, bound: Values, size: int, best: int, out: Items) -> int:
         count += 1
         size -= 1
         heap[0] = heap[size]
-        _sink(heap, bound, 0, size)
+        sink(heap, bound, 0, size)
     return count
 
 
@@ -189,7 +190,7 @@ def lazy(function: SetFunction, k: int, items: Items) -> Greedy:
     items = np.sort(items)  # slots in order of position, so that ties go to the lowest
     bound = function.gains(items)
     heap = np.arange(len(items))
-    _heapify(heap, bound)
+    heapify(heap, bound)
     size, evaluations, width = len(items), len(items), 1
     out = np.empty(len(items), np.int64)
     picks, gains = np.empty(k, np.int64), np.empty(k)
@@ -386,7 +387,7 @@ def knapsack_greedy(function: SetFunction, costs: NDArray[Any], limit: float, it
     first = function.gains(items)
     rate = first / costs[items]
     heap = np.arange(len(items))
-    _heapify(heap, rate)
+    heapify(heap, rate)
     size, slack = len(items), float(limit)
     out = np.empty(len(items), np.int64)
     picks: list[int] = []

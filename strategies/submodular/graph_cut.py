@@ -15,7 +15,7 @@ import numpy as np
 
 from coreset import Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Greedy, Items, SetFunction, Values
+from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, heapify, sink
 from coreset.numerics.similarity import Linear, Matrix, Sparse
 from coreset.numerics.tensors import as_tensor
 from strategies.submodular.common import Pairwise, Submodular
@@ -106,6 +106,38 @@ class GraphCutFunction(SetFunction):
         return Greedy(picks, gains, k * len(items))
 
 
+@compiled
+def _cut_sums(
+    kernel: tuple[Matrix, Items, Values, float], twice: float, base: Values, taken: Values, items: Items, bound: Values, picks: Items, gains: Values,
+) -> int:  # fmt: skip
+    """Fill picks and gains by lazy greedy; return how many gains were computed. bound: no less than the gains of `items`, lowered as we go; taken: phi summed over S, added to."""
+    x, rows, scale, offset = kernel
+    heap, fresh = np.arange(len(items)), np.full(len(items), -1)
+    heapify(heap, bound)
+    size, evaluations, last = len(items), 0, len(taken) - 1
+    for t in range(len(picks)):
+        while fresh[heap[0]] < t:
+            slot = heap[0]
+            item = items[slot]
+            row, total = x[rows[item]], 0.0
+            for d in range(last):
+                total += row[d] * taken[d]
+            bound[slot] = base[item] - twice * (scale[item] * total + offset * taken[last])
+            fresh[slot] = t
+            evaluations += 1
+            sink(heap, bound, 0, size)
+        slot = heap[0]
+        picks[t], gains[t] = items[slot], bound[slot]
+        size -= 1
+        heap[0] = heap[size]
+        sink(heap, bound, 0, size)
+        row = x[rows[items[slot]]]
+        for d in range(last):
+            taken[d] += scale[items[slot]] * row[d]
+        taken[last] += offset
+    return evaluations
+
+
 class GraphCutSums(SetFunction):
     """Graph cut from a linear kernel, exactly and without a matrix: sum over i in V of s_ij = phi_j . (sum of phi over V)."""
 
@@ -129,6 +161,19 @@ class GraphCutSums(SetFunction):
         """Put `item` into S."""
         self.value += float(self.gains(np.array([item]))[0])
         self.taken += self.kernel.phi(item)
+
+    def exact(self, k: int, items: Items) -> Greedy | None:
+        """Return the greedy choice in one compiled lazy loop; None where old gains are no bounds."""
+        if not self.submodular:
+            return None
+        items = np.sort(items)
+        picks, gains, bound = np.empty(k, np.int64), np.empty(k), self.gains(items)
+        kernel = (self.kernel.x, self.kernel.rows, self.kernel.scale, self.kernel.offset)
+        count = _cut_sums(kernel, 2 * self.lam, self.base, self.taken, items, bound, picks, gains)
+        self.value += float(gains.sum())
+        bounds = np.full(self.size, np.inf)
+        bounds[items] = bound
+        return Greedy(picks, gains, len(items) + count, bounds)
 
 
 @dataclass(frozen=True)
