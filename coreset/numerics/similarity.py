@@ -146,8 +146,14 @@ class Similarity:
             return float32_products(a, b)
         if self.kind == "cosine":
             return _round(float32_products(a, b).mul_(0.5).add_(0.5).clamp_(0, 1))
-        square = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * (a @ b.T)
-        return _round(self._at(square.clamp_(min=0)))
+        lengths = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
+        square = (lengths - 2 * (a @ b.T)).clamp_(min=0)
+        if self.kind == "euclidean":  # the root makes much of what the product rounded away
+            distance = square.sqrt()
+            near = torch.nonzero(distance * (1 + distance).square() < 2.0**-30 * lengths)
+            for i, j in (part.T for part in torch.split(near, max(1, _BLOCK // max(1, a.shape[1])))):
+                square[i, j] = (a[i] - b[j]).square().sum(dim=1)
+        return _round(self._at(square))
 
     def _at(self, square: Tensor) -> Tensor:
         """Return the similarity at a squared distance (of unit vectors, for cosine)."""

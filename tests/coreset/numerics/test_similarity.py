@@ -98,3 +98,14 @@ def test_linear_kernel_is_the_matrix(kind, dtype):
 def test_unknown_kind():
     with pytest.raises(ValueError, match="similarity: expected one of cosine"):
         Similarity.of(torch.ones(2, 2), "manhattan")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_euclidean_of_equal_and_nearly_equal_rows(scale):
+    """The square root would make 1e-4 of what a product rounds away at 1e8."""
+    x = np.random.default_rng(0).normal(size=(50, 33)) * scale
+    x[30:40], x[40:] = x[:10], x[:10] * (1 + 1e-7)
+    exact = 1 / (1 + np.sqrt(((x[:, None] - x) ** 2).sum(axis=-1)))
+    got = Similarity.of(torch.from_numpy(x), "euclidean").dense()
+    np.testing.assert_allclose(got, exact, atol=2.0**-20)
+    assert (np.diag(got) == 1).all()
