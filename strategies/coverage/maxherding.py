@@ -23,7 +23,7 @@ from strategies.submodular.facility_location import FacilityLocationFunction
 
 _BLOCK = 2**20  # kernel values held at a time: 8 MB
 _KEEP = 2**28  # kernel values kept in float32 to tell most candidates away: 1 GB
-_TIE = 1e-10  # gains that agree to this count as tied: float64 rounding never decides
+_TIE = 1e-10  # gains that agree to this share of the best count as tied: float64 rounding never decides
 
 
 def _kernel(a: Tensor, b: Tensor, width: float, squares: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ def max_herding(
     """Return `k` of `candidates` in order, what each added to the coverage, and the coverage reached.
 
     Coverage: the mean over rows i of x (n, D) of weights[i] * max over chosen s of exp(-(|x_i - x_s| / width)^2). taken: rows chosen before. candidates: ascending
-    rows. weights (n,): default 1. Float64; gains that agree to 1e-10 are ties, which go to the lowest row. Lazy greedy: gains only shrink, so
+    rows. weights (n,): default 1. Float64; gains that agree to 1e-10 of the best, or to rounding, are ties, which go to the lowest row. Lazy greedy: gains only shrink, so
     only those that still look best are measured again. Up to 2^28 pairs of a candidate and a row (16,000 x 16,000) the kernel is kept in float32 on the CPU, at
     most 1 GB, to tell most of them away by a bound on its rounding; beyond, they are measured from the features. Blocked, never n x n beyond that. Time: about
     3 s for 200 picks at 10,000 x 128 on one core, growing with n^2 D. Memory: that and one float64 copy of x.
@@ -126,6 +126,10 @@ def max_herding(
     cancel = 2.0**-50 * (y.shape[1] + 4) * 4 * float(half.max()) / width**2
     slack = float(w.abs().mean()) * (2.0**-20 + cancel)
 
+    def tied(gain: float) -> float:
+        """Return the least gain that counts as equal to this one."""
+        return gain - _TIE * abs(gain) - float(w.abs().mean()) * (2.0**-50 + cancel)
+
     def above(at: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return a number that the gain of each of these cannot exceed."""
         out = np.empty(len(at))
@@ -154,14 +158,14 @@ def max_herding(
         low = screen(bound) if keep else -1.0
         while True:
             least = max(best, low)
-            stale = np.flatnonzero(~fresh & (bound >= least - _TIE * max(1.0, abs(least))) & (bound >= 0))
+            stale = np.flatnonzero(~fresh & (bound >= max(0.0, tied(least))))
             if not len(stale):
                 break
             stale = stale[np.argsort(-bound[stale], kind="stable")[:batch]]
             bound[stale] = gains(stale)
             fresh[stale] = True
             best, batch = max(best, float(bound[stale].max())), min(2 * batch, 64)
-        pick = int(np.flatnonzero(fresh & (bound >= best - _TIE))[0])
+        pick = int(np.flatnonzero(fresh & (bound >= tied(best)))[0])
         picks[i], added[i] = pick, bound[pick]
         near = torch.maximum(near, _kernel(y[where[pick]][None], y, width, 2 * half)[0])
         bound[pick] = -1.0  # taken

@@ -62,6 +62,14 @@ def test_all_certain_still_returns_k():
     assert len(got) == 5
 
 
+def test_a_confident_model_is_still_ranked_by_its_doubt():
+    """Every weight far below what float32 tells from zero, every row alone under a narrow kernel."""
+    x, _, _ = case(40)
+    doubt = 1e-9 * np.random.default_rng(1).random(40)
+    got = select("uherding", 40, features=x, probs=np.c_[1 - doubt, doubt], options={"width": 1e-3})
+    assert got.indices.tolist() == np.argsort(-doubt).tolist()
+
+
 def test_two_selected_are_enough_for_a_width():
     x, _, probs = case()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
