@@ -5,7 +5,7 @@ empty maximum at 0), so that greedy reaches at least 1 - 1/e of the best value (
 
 Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with lazy greedy and stochastic greedy as in
 Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds: GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
-Maximization", NeurIPS 2013 (section 4; JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own rows, the second round's of a random sample as large as a shard.
+Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own rows, the second round's of a random sample as large as a shard.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         return ""
 
     def guarantee(self, shards: int, k: int) -> tuple[str, float]:
-        """Return GreeDi's factor."""
+        """Return GreeDi's factor: of the function over all pairs, which beyond 8,000 rows in a shard `neighbors=auto` only approximates."""
         words = "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(shards, k) of the largest possible, up to the sampling error of the shards"
         return words, (1 - float(np.exp(-1))) / min(shards, k)
 
