@@ -74,7 +74,9 @@ class Less(Scored):
             )
         known, tasks = self._validation(pool, signals)
         directions = task_directions(rows(column, known), torch.from_numpy(tasks).to(column.device), self.target)
-        return per_row(lambda g: (_unit(g.double()) @ directions.T).amax(dim=1), column, pool.candidates)
+        return per_row(  # rounded: a product rounds equal rows in more than one way
+            lambda g: (_unit(g.double()) @ directions.T).amax(dim=1).round(decimals=12), column, pool.candidates
+        )
 
     def _validation(self, pool: Pool, signals: Signals) -> tuple[Indices, NDArray[np.int64]]:
         """Return the positions of the validation examples and their tasks."""

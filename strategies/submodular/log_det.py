@@ -38,7 +38,8 @@ class LogDetFunction(SetFunction):
 
     def gains(self, items: Items) -> Values:
         """Return the gain of each item."""
-        return np.asarray(np.log(self.reg + np.maximum(self.residual[items], 0)))
+        gains = np.log(self.reg + np.maximum(self.residual[items], 0))
+        return np.asarray(gains.round(12))  # a product rounds equal rows in more than one way
 
     def add(self, item: int) -> None:
         """Put `item` into S."""

@@ -33,7 +33,7 @@ def batchbald(
     exact = 0
     for i in range(k):
         gain = joint.gains(member_probs) + free
-        best = int(gain.argmax())
+        best = int(gain.round(decimals=12).argmax())  # a product rounds equal rows in more than one way
         picks[i], gains[i], free[best] = best, gain[best], -torch.inf
         exact += joint.exact
         if i + 1 < k:

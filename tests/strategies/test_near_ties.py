@@ -148,3 +148,31 @@ def test_of_equal_gradients_the_lowest_row_comes_first(name, dtype):
             for row in range(10):
                 mine, taken = np.flatnonzero(copy == row), picks[copy[picks] == row]
                 assert taken.tolist() == mine[: len(taken)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("less", {}),
+        ("batchbald", {}),
+        ("log_det", {"similarity": "rbf"}),
+        ("log_det", {}),
+        ("facility_location", {"similarity": "euclidean"}),
+        ("graph_cut", {"neighbors": 0}),
+        ("maxherding", {}),
+    ],
+)
+def test_of_equal_rows_the_lowest_comes_first(name, options):
+    for seed, (d, c) in enumerate([(5, 3), (33, 4), (33, 4), (130, 10), (130, 10)]):
+        rng = np.random.default_rng(seed)
+        copy = rng.permutation(np.repeat(np.arange(10), 7))
+        x, p = rng.normal(size=(10, d)), rng.dirichlet(np.ones(c), (10, 5))
+        columns = {"features": x[copy]}
+        if name == "less":
+            columns = {"projected_gradients": x[copy], "validation_task": np.where(np.arange(70) > 66, 0, -1)}
+        elif name == "batchbald":
+            columns = {"member_probs": p[copy]}
+        picks = select(name, 30, **columns, candidates=np.arange(66), options=options).indices
+        for row in range(10):
+            mine, taken = np.flatnonzero(copy[:66] == row), picks[copy[picks] == row]
+            assert taken.tolist() == mine[: len(taken)].tolist()
