@@ -76,6 +76,8 @@ NUMBERS = {
     "coregcn": [{"subset": 5}, {"subset": None}],
     "learning_loss": [{"subset": 5}, {"subset": None}],
     "prototypes": [{"clusters": 4}],
+    "votes": [{"percentile": 40.0}],
+    "self_filter": [{"neighbours": 3}, {"gamma": 0.0}],
     "kmeans": [{"iterations": 1}],
     "top_k": [{"signal": "blur"}, {"highest": False}],
     "deita": [{"threshold": 0.3}],
@@ -139,6 +141,8 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["target"] = np.arange(48) % 3 == 0
     if name == "glister" and options.get("validation") == "column":
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+    if name == "votes":  # two tasks; most rows have as many votes as others
+        found["influence"] = rng.normal(size=(48, 2))
     if name == "less":
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]

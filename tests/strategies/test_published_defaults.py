@@ -39,6 +39,8 @@ PUBLISHED = {
     "mods": {"alpha": 0.0, "beta": 0.0, "seeds": 0.25, "necessity": None},
     "rds": {"variant": "released"},
     "s2l": {"clusters": 100},
+    "votes": {"percentile": 80.0},
+    "self_filter": {"neighbours": 10, "gamma": 1.0},
     "learning_loss": {"subset": 10_000},
     "coregcn": {
         "subset": 10_000, "hidden": 128, "dropout": 0.3, "epochs": 200, "lr": 0.001, "weight_decay": 0.0005, "unlabelled_weight": 1.2,

@@ -36,8 +36,10 @@ class StratifiedSample(Select):
     """Draw `budget` rows with a quota per stratum: gives `stratum` ("en|2|0"), `rank` inside it.
 
     by: columns that make a stratum; a column of numbers is cut at `bins` {column: [edges]}, an edge belongs to the upper bin. temperature: see above; inf = equal
-    shares. weights: {value of the first column: weight} multiplies its strata. order: column by which rows of a stratum are taken, highest first; None: at random,
-    keyed by id. A stratum that has too few rows gives its rest to the others in proportion. Rows in which a column is undefined are dropped.
+    shares. weights: {value of the first column: weight} multiplies its strata. weigh: a column whose mean over a stratum multiplies its share (of the mean gradient norm and
+    temperature inf: TIVE's task budgets, Liu et al., 2024, arXiv:2403.09559). most: {stratum: rows} at most; without a budget these are the budgets.
+    order: column by which rows of a stratum are taken, highest first; None: at random, keyed by id. A stratum that has too few rows gives its rest to the others in proportion.
+    Rows in which a column is undefined are dropped.
     """
 
     gives = frozenset({"stratum", "rank"})
@@ -49,12 +51,17 @@ class StratifiedSample(Select):
     weights: Mapping[str, float] = field(default_factory=dict)
     order: str | None = None
     seed: int = 0
+    weigh: str | None = None
+    most: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.by, str) or not self.by:
             raise ValueError(f"by: expected a list of columns, got {self.by!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected a number above 0, got {self.temperature}")
+        for name, rows in self.most.items():
+            if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+                raise ValueError(f"most: expected a count of at least 0 for '{name}', got {rows!r}")
         for column, edges in self.bins.items():
             if column not in self.by or list(edges) != sorted(set(edges)):
                 raise ValueError(
@@ -63,8 +70,8 @@ class StratifiedSample(Select):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the id, the strata's columns and the order."""
-        return frozenset({"id", *self.by, *([self.order] if self.order else [])})
+        """Return the id, the strata's columns, the order and the weight."""
+        return frozenset({"id", *self.by, *(c for c in (self.order, self.weigh) if c)})
 
     def decide(self, rows: Batch, total: int) -> Verdict:
         """Return the verdict about all rows left."""
@@ -75,30 +82,37 @@ class StratifiedSample(Select):
             reason[undefined & (reason == "")] = undefined_reasons(rows, column)[undefined & (reason == "")]
             parts.append(words)
         stratum = np.array(["|".join(p) for p in zip(*parts, strict=True)], object)
-        if self.order:
-            value = rows[self.order].astype(np.float64)
-            undefined = np.isnan(value) & (reason == "")
-            reason[undefined] = undefined_reasons(rows, self.order)[undefined]
-        else:
-            value = keyed_uniform(self.seed, rows["id"])
+        for column in (c for c in (self.order, self.weigh) if c):
+            undefined = np.isnan(rows[column].astype(np.float64)) & (reason == "")
+            reason[undefined] = undefined_reasons(rows, column)[undefined]
+        value = rows[self.order].astype(np.float64) if self.order else keyed_uniform(self.seed, rows["id"])
         live = np.flatnonzero(reason == "")
         rank = np.full(n, -1, np.int64)
         names, label = np.unique(stratum[live].astype(str), return_inverse=True)
         counts = np.bincount(label, minlength=len(names)).astype(np.int64)
         walk = live[np.lexsort((-value[live], label))]
         rank[walk] = np.arange(len(walk)) - np.repeat(np.cumsum(counts) - counts, counts)
-        quota = self._quota([str(s).split("|", 1)[0] for s in names], counts, total)
+        means = np.ones(len(names))
+        if self.weigh:
+            means = np.array(
+                [np.sort(rows[self.weigh][live[label == s]]).mean(dtype=np.float64) for s in range(len(names))]
+            )
+        quota = self._quota(names.tolist(), counts, total, means)
         keep = np.zeros(n, bool)
         keep[live] = rank[live] < quota[label]
         reason[(reason == "") & ~keep] = "its stratum is full"
         stratum[rank < 0] = None
         return Verdict(keep, reason, columns={"stratum": stratum, "rank": rank})
 
-    def _quota(self, first: list[str], counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    def _quota(
+        self, names: list[str], counts: NDArray[np.int64], total: int, means: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
         if not len(counts):
             return counts
-        shares = temperature_shares(counts, self.temperature) * np.array([self.weights.get(f, 1.0) for f in first])
-        caps = np.where(shares > 0, counts, 0)
+        weights = [self.weights.get(n.split("|", 1)[0], 1.0) for n in names]
+        shares = temperature_shares(counts, self.temperature) * np.array(weights) * means
+        most = np.minimum(counts, [self.most.get(n, c) for n, c in zip(names, counts.tolist(), strict=True)])
+        caps = np.where(shares > 0, most, 0)
         k = int(caps.sum()) if self.budget is None else min(budget_size(self.budget, total), int(caps.sum()))
         return largest_remainder(shares, k, caps) if k else np.zeros_like(counts)
 

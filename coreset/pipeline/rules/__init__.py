@@ -3,6 +3,7 @@
 from coreset.pipeline.rules.boilerplate import BoilerplateRule
 from coreset.pipeline.rules.c4 import C4Rule
 from coreset.pipeline.rules.entries import HasEntry
+from coreset.pipeline.rules.exempt import Exempt
 from coreset.pipeline.rules.fineweb import FineWebRule
 from coreset.pipeline.rules.gopher import GopherQualityRule, GopherRepetitionRule
 from coreset.pipeline.rules.images import ReadableImage
@@ -14,6 +15,7 @@ from coreset.pipeline.rules.url import UrlRule
 __all__ = [
     "BoilerplateRule",
     "C4Rule",
+    "Exempt",
     "FineWebRule",
     "GopherQualityRule",
     "GopherRepetitionRule",

@@ -60,4 +60,13 @@ RUBRICS = {
         0,
         10,
     ),
+    # the same paper: a second judge looks for repetition, on this scale too; rows below 3 are dropped
+    "repetition": Rubric(
+        "You look for repetition in training data for language models.",
+        _TRIPLET
+        + "Rate on a scale of 0 to 10 how free the response is of needless repetition, of words, sentences, lines or patterns: 0 for a response that is little but repetition, "
+        "10 for one without any; repetition that the instruction asks for does not count. Write the number alone on the first line, then one sentence that says why.",
+        0,
+        10,
+    ),
 }

@@ -116,8 +116,48 @@ def test_stratified_contract_and_undefined():
     assert all(r["keep"] for i, r in enumerate(run(StratifiedSample(["source"]), **columns)) if i != 5)
 
 
+def test_a_budget_per_task():
+    columns = pool()
+    have = Counter(columns["source"])
+    got = Counter(
+        r["stratum"]
+        for r in run(StratifiedSample(["source"], most={"web": 30, "code": 10_000, "math": 0}), **columns)
+        if r["keep"]
+    )
+    assert got == {"web": 30, "code": have["code"]}
+    rows = run(StratifiedSample(["source"], budget=50, most={"web": 30}), **columns)
+    got = Counter(r["stratum"] for r in rows if r["keep"])
+    assert sum(got.values()) == 50
+    assert got["web"] == 30  # its share would be 40; the rest goes to the others in proportion
+    assert abs(got["code"] - 20 * have["code"] / (have["code"] + have["math"])) <= 1
+    check_operator(StratifiedSample(["source"], most={"web": 3}), {k: v[:30] for k, v in columns.items()})
+
+
+def test_shares_by_the_mean_of_a_column():
+    """TIVE: a task's share goes with the mean gradient norm of its rows, whatever their number."""
+    columns = pool()
+    rows = run(StratifiedSample(["source"], budget=40, temperature=np.inf, weigh="tokens"), **columns)
+    got = Counter(r["stratum"] for r in rows if r["keep"])
+    mean = {
+        s: np.mean([t for t, x in zip(columns["tokens"], columns["source"], strict=True) if x == s])
+        for s in have_of(columns)
+    }
+    assert sum(got.values()) == 40
+    for name, value in mean.items():
+        assert abs(got[name] - 40 * value / sum(mean.values())) <= 1
+    few = {k: v[:30].copy() for k, v in columns.items()}
+    few["tokens"][4] = np.nan
+    check_operator(StratifiedSample(["source"], budget=9, temperature=np.inf, weigh="tokens", order="ifd"), few)
+    assert run(StratifiedSample(["source"], budget=9, weigh="tokens"), **few)[4]["reason"] == "tokens undefined"
+
+
+def have_of(columns):
+    return sorted(set(columns["source"]))
+
+
 def test_stratified_refusals():
     for options, match in (
+        ({"by": ["a"], "most": {"x": -1}}, "most: expected a count of at least 0 for 'x', got -1"),
         ({"by": "source"}, "expected a list of columns"),
         ({"by": ["a"], "temperature": 0}, "temperature"),
         ({"by": ["a"], "bins": {"a": [2, 1]}}, "rising edges"),

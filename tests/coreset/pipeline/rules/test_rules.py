@@ -6,9 +6,11 @@ from scipy.stats import binom
 
 from coreset.batch import as_batch, objects
 from coreset.pipeline.contract import run_in_memory
+from coreset.pipeline.mixing import StratifiedSample
 from coreset.pipeline.rules import (
     BoilerplateRule,
     C4Rule,
+    Exempt,
     FineWebRule,
     GopherQualityRule,
     GopherRepetitionRule,
@@ -20,6 +22,7 @@ from coreset.pipeline.rules import (
 )
 from coreset.pipeline.rules.pareto import keep_probability
 from coreset.pipeline.rules.url import host
+from coreset.pipeline.threshold import Threshold
 from coreset.scorers.text.entries import Entries
 from coreset.testing import check_operator
 
@@ -193,3 +196,22 @@ def test_has_entry(tmp_path):
     columns = {"text": texts, **Entries(str(tmp_path / "words.txt"), variant="words")({"text": texts})}
     check_operator(HasEntry(), columns)
     assert HasEntry().decide(as_batch(columns)).reason.tolist() == ["", "", "no entry", "missing field", "no entry"]
+
+
+def test_exempt():
+    columns = {"words": np.array([1.0, 5, 1, 1, np.nan]), "source": objects(["web", "web", "vqa", None, "vqa"])}
+    op = Exempt(Threshold("words", low=2), ["vqa", "ocr"])
+    check_operator(op, columns)
+    assert op.needs == {"words", "source"}
+    assert op.decide(as_batch(columns)).reason.tolist() == ["words below 2", "", "", "words below 2", ""]
+    assert Exempt(Threshold("words", low=2)).decide(as_batch(columns)).keep.tolist() == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(ValueError, match="values: expected a list, got 'vqa'"):
+        Exempt(Threshold("words", low=2), "vqa")
+    with pytest.raises(ValueError, match="rule: expected a rule, got StratifiedSample"):
+        Exempt(StratifiedSample(["source"]))

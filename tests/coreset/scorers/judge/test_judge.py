@@ -291,7 +291,7 @@ def test_the_contract(serve, tmp_path):
     ("change", "message"),
     [
         ({"url": "localhost"}, "http address of an endpoint"),
-        ({"rubric": "x"}, "rubric: expected alpagasus or quality"),
+        ({"rubric": "x"}, "rubric: expected alpagasus or quality or repetition"),
         ({"votes": 2}, "votes: expected 1, or more with a temperature"),
         ({"budget": 1.0}, "budget: needs price_in and price_out"),
         ({"concurrency": 0}, "concurrency are at least 1"),
