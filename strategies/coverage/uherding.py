@@ -1,6 +1,7 @@
 """UHerding: MaxHerding in which uncertain examples count more; coverage at small budgets, uncertainty at large ones.
 
-Bae, Sutherland & Oliveira, "Uncertainty Herding: One Active Learning Method for All Label Budgets", ICLR 2025 (arXiv:2412.20644).
+Bae, Sutherland & Oliveira, "Uncertainty Herding: One Active Learning Method for All Label Budgets", ICLR 2025 (arXiv:2412.20644);
+calibration error as in Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017 (arXiv:1706.04599).
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import torch
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.numerics.gradients import known_labels
+from coreset.numerics.held_out import held_out
 from coreset.numerics.neighbours import knn
 from coreset.numerics.tensors import as_float, rows
 from strategies.coverage.maxherding import check_neighbors, herd
 from strategies.uncertainty.margin import margin
+
+TEMPERATURES = np.arange(10, 200) / 10  # 1.0 to 19.9, as in the released code
+_BINS = 15
 
 
 def tempered(probs: Tensor, temperature: float) -> Tensor:
@@ -25,6 +31,26 @@ def tempered(probs: Tensor, temperature: float) -> Tensor:
     0.941176
     """
     return (probs.double().log() / temperature).softmax(dim=1)
+
+
+def calibration_error(probs: Tensor, labels: Tensor) -> float:
+    """Return how far confidence is from accuracy, 0 to 1: the mean of their difference over 15 bins of equal width, weighted by the examples (m,) in them.
+
+    >>> calibration_error(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
+    0.25
+    """
+    confidence, predicted = probs.double().max(dim=1)
+    bin_of = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
+    gap = (predicted == labels).double() - confidence
+    return float(
+        torch.zeros(_BINS, dtype=torch.float64, device=gap.device).index_add(0, bin_of, gap).abs().sum() / len(gap)
+    )
+
+
+def calibrated_temperature(probs: Tensor, labels: Tensor) -> float:
+    """Return the one of `TEMPERATURES` under which `probs` (m, C) have the smallest calibration error, ties to the lowest."""
+    known = labels.to(probs.device)
+    return float(min(TEMPERATURES, key=lambda t: calibration_error(tempered(probs, float(t)), known)))
 
 
 def smallest_gap(x: Tensor) -> float:
@@ -41,10 +67,11 @@ def smallest_gap(x: Tensor) -> float:
 class UHerding(Strategy):
     """Take the candidate that adds most to the coverage of what the model is unsure about.
 
-    Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides the logits first; the paper tunes it on the labelled set by
-    calibration error, which takes a model, so the loop or you supply it. width: the kernel's h; None takes the smallest positive distance between two selected
+    Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides the logits first; `ece` takes, as the paper does, the one
+    with the smallest expected calibration error on labelled examples that the model was not trained on, which the boolean column `validation` marks and which may
+    not be chosen. width: the kernel's h; None takes the smallest positive distance between two selected
     examples (1, MaxHerding's, with fewer than two), as the paper does, so that the kernel sharpens as labels grow. normalize: unit length first.
-    neighbors: see `MaxHerding`. Scores: weighted coverage added. info: `width`, `coverage`, `variant`.
+    neighbors: see `MaxHerding`. Scores: weighted coverage added. info: `temperature`, `width`, `coverage`, `variant`.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -53,19 +80,27 @@ class UHerding(Strategy):
     array([2])
     """
 
-    temperature: float = 1.0
+    temperature: float | str = 1.0
     width: float | None = None
     normalize: bool = True
     neighbors: int | str = "auto"
 
-    needs = frozenset({"features", "probs"})
-    needs_selected = frozenset({"features", "probs"})
-
     def __post_init__(self) -> None:
         check_neighbors(self.neighbors)
-        for name, value in (("temperature", self.temperature), ("width", self.width)):
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a positive number, got {value}")
+        if self.temperature != "ece" and (isinstance(self.temperature, str) or not self.temperature > 0):
+            raise ValueError(f"temperature: expected a positive number or 'ece', got {self.temperature!r}")
+        if self.width is not None and not self.width > 0:
+            raise ValueError(f"width: expected a positive number, got {self.width}")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the columns read; `validation` only where the temperature is looked for."""
+        return frozenset({"features", "probs"} | ({"validation"} if self.temperature == "ece" else set()))
+
+    @property
+    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
+        """Return what is read of the examples already taken, among which the held-out ones usually are."""
+        return frozenset({"features", "probs"} | ({"labels"} if self.temperature == "ece" else set()))
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the weighted greedy from `pool.selected`."""
@@ -74,9 +109,19 @@ class UHerding(Strategy):
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
             x = torch.nn.functional.normalize(x, dim=1)
-        weights = margin(tempered(rows(signals.column("probs"), at), self.temperature))
+        temperature = self._temperature(pool, signals)
+        weights = margin(tempered(rows(signals.column("probs"), at), temperature))
         taken = np.isin(at, pool.selected)
         labelled = np.flatnonzero(taken)
         width = self.width or smallest_gap(x[torch.from_numpy(labelled).to(x.device)])
         picks, added, coverage, variant = herd(x, k, labelled, np.flatnonzero(~taken), width, self.neighbors, weights)
-        return Selection(at[picks], scores=added, info={"width": width, "coverage": coverage, "variant": variant})
+        info = {"temperature": temperature, "width": width, "coverage": coverage, "variant": variant}
+        return Selection(at[picks], scores=added, info=info)
+
+    def _temperature(self, pool: Pool, signals: Signals) -> float:
+        """Return the temperature, looked for where it is not given."""
+        if not isinstance(self.temperature, str):
+            return self.temperature
+        known = held_out(pool, signals, ("labels", "probs"))
+        probs = rows(signals.column("probs"), known)
+        return calibrated_temperature(probs, known_labels(signals, known, probs.shape[1]))

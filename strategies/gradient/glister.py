@@ -22,8 +22,8 @@ from coreset.numerics.gradients import (
     matching_error,
     most_along,
 )
-from coreset.numerics.tensors import as_float, as_tensor, rows
-from coreset.types import check_column
+from coreset.numerics.held_out import held_out
+from coreset.numerics.tensors import as_float, rows
 from strategies.gradient.per_class import per_class
 
 STEPS = ("sum", "mean")
@@ -185,19 +185,4 @@ class Glister(Strategy):
                     "validation: nothing is selected yet, so there are no examples to validate on; use validation=self or column"
                 )
             return pool.selected
-        mask = as_tensor(signals.column("validation")).cpu().numpy()
-        if mask.shape != (pool.size,) or mask.dtype != bool:
-            raise ValueError(
-                f"validation: expected one boolean per example, shape ({pool.size},), got {mask.dtype} with shape {mask.shape}"
-            )
-        known = np.flatnonzero(mask).astype(np.int64)
-        if not len(known):
-            raise ValueError("validation: the column marks no example")
-        both = np.intersect1d(known, pool.candidates)
-        if len(both):
-            raise ValueError(
-                f"validation: {len(both)} validation examples are candidates, first position {int(both[0])}; leave them out of the candidates"
-            )
-        for name in ("features", "labels", "probs"):
-            check_column(name, signals.check(name, known), known)
-        return known
+        return held_out(pool, signals, ("features", "labels", "probs"))

@@ -4,8 +4,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
-from strategies.coverage.uherding import smallest_gap, tempered
+from coreset.testing import check_strategy, example_signals
+from strategies.coverage.uherding import calibrated_temperature, calibration_error, smallest_gap, tempered
 
 
 def case(n=80, seed=0):
@@ -18,6 +18,13 @@ def case(n=80, seed=0):
 @pytest.mark.parametrize("options", [{}, {"temperature": 2.0, "width": 1.0, "normalize": False}])
 def test_contract(options):
     check_strategy(strategy("uherding", options))
+
+
+def test_contract_with_a_temperature_to_find():
+    columns = example_signals(48, frozenset({"features", "probs", "labels"}))
+    columns["validation"] = np.zeros(48, bool)
+    columns["validation"][np.random.default_rng(1).permutation(48)[-4:]] = True  # the four that may not be chosen
+    check_strategy(strategy("uherding", {"temperature": "ece"}), columns)
 
 
 @pytest.mark.parametrize("selected", [[], [3], [3, 50, 61]])
@@ -79,5 +86,70 @@ def test_two_selected_are_enough_for_a_width():
 
 @pytest.mark.parametrize("name", ["temperature", "width"])
 def test_wrong_options(name):
-    with pytest.raises(ValueError, match=f"{name}: expected a positive number, got -1"):
+    with pytest.raises(ValueError, match=f"{name}: expected a positive number.*, got -1"):
         strategy("uherding", {name: -1.0})
+
+
+def ece(probs, labels):
+    """Bin by bin, (low, high], as published."""
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    total = 0.0
+    for b in range(15):
+        mine = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+        if mine.any():
+            total += mine.mean() * abs(right[mine].mean() - confidence[mine].mean())
+    return total
+
+
+def overconfident(n, sharp, seed=0):
+    """Logits `sharp` times those that the labels are drawn from."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=(n, 4))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (probs.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    loud = np.exp(sharp * (logits - logits.max(axis=1, keepdims=True)))
+    return loud / loud.sum(axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_temperature_of_the_smallest_calibration_error(seed):
+    probs, labels = overconfident(150, 4.0, seed)
+    p, y = torch.from_numpy(probs), torch.from_numpy(labels)
+    assert calibration_error(p, y) == pytest.approx(ece(probs, labels))
+    grid = np.arange(10, 200) / 10
+    errors = [ece(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), labels) for z in (np.log(probs) / t for t in grid)]
+    assert calibrated_temperature(p, y) == grid[np.argmin(errors)]
+
+
+def test_calibration_undoes_overconfidence():
+    probs, labels = overconfident(20_000, 5.0)
+    assert calibrated_temperature(torch.from_numpy(probs), torch.from_numpy(labels)) == pytest.approx(5.0, abs=0.3)
+
+
+def test_the_held_out_examples_alone_set_the_temperature():
+    x, _, probs = case()
+    sure, known = overconfident(20, 6.0, 1)
+    probs = np.concatenate([probs[:60], np.c_[sure, np.zeros(20)]])
+    labels = np.r_[np.full(60, -1), known]
+    held = np.arange(80) >= 60
+    rest = {"features": x, "probs": probs, "labels": labels, "selected": np.arange(60, 80)}
+    got = select("uherding", 10, **rest, validation=held, options={"temperature": "ece"})
+    want = calibrated_temperature(torch.from_numpy(sure), torch.from_numpy(known))
+    assert got.info["temperature"] == want
+    assert want > 1
+    fixed = select("uherding", 10, **rest, options={"temperature": want})
+    assert got.indices.tolist() == fixed.indices.tolist()
+    assert fixed.info["temperature"] == want
+
+
+def test_a_temperature_to_find_needs_labelled_examples():
+    x, _, probs = case(10)
+    rest = {"features": x, "probs": probs, "options": {"temperature": "ece"}}
+    with pytest.raises(ValueError, match="labels: .*unknown"):
+        select("uherding", 1, **rest, labels=np.full(10, -1), selected=[0], validation=np.arange(10) == 0)
+    with pytest.raises(ValueError, match="1 validation examples are candidates"):
+        select("uherding", 1, **rest, labels=np.zeros(10, int), validation=np.arange(10) == 0)
+    with pytest.raises(KeyError, match="validation"):
+        select("uherding", 1, **rest, labels=np.zeros(10, int))
+    with pytest.raises(ValueError, match="temperature: expected a positive number or 'ece', got 'nll'"):
+        strategy("uherding", {"temperature": "nll"})
