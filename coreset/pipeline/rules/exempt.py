@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coreset.batch import Batch
+from coreset.batch import Batch, objects
 from coreset.pipeline.operators import Rule, Verdict
 
 
@@ -48,5 +48,7 @@ class Exempt(Rule):
         """Return the rule's verdict, with the exempt rows kept."""
         found, wanted = self.rule.decide(batch), {str(v) for v in self.values}
         free = np.array([d is not None and str(d) in wanted for d in batch[self.by].tolist()], bool)
-        twin = None if found.twin is None else np.where(free, None, found.twin)
+        twin = (
+            None if found.twin is None else objects([None if f else t for f, t in zip(free, found.twin, strict=True)])
+        )
         return Verdict(found.keep | free, np.where(free, "", found.reason).astype(object), twin, found.columns)

@@ -7,6 +7,7 @@ from scipy.stats import binom
 from coreset.batch import as_batch, objects
 from coreset.pipeline.contract import run_in_memory
 from coreset.pipeline.mixing import StratifiedSample
+from coreset.pipeline.operators import Verdict
 from coreset.pipeline.rules import (
     BoilerplateRule,
     C4Rule,
@@ -204,6 +205,12 @@ def test_exempt():
     check_operator(op, columns)
     assert op.needs == {"words", "source"}
     assert op.decide(as_batch(columns)).reason.tolist() == ["words below 2", "", "", "words below 2", ""]
+    same = Verdict(
+        [False, False, True, True, False], ["twice", "twice", "", "", "twice"], objects(["a", "b", None, None, "c"])
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Threshold, "decide", lambda self, batch: same)
+        assert op.decide(as_batch(columns)).twin.tolist() == ["a", "b", None, None, None]
     assert Exempt(Threshold("words", low=2)).decide(as_batch(columns)).keep.tolist() == [
         False,
         True,
