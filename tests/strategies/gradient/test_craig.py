@@ -125,6 +125,30 @@ def test_neighbours_only_comes_close_to_all_pairs_and_weights_stay_exact():
     assert sparse[1].tolist() == np.bincount(owner, minlength=40).tolist()
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "squared"])
+def test_neighbours_only_against_their_definition(distance, monkeypatch):
+    """A row is covered by those among its 7 nearest (itself included), and by all others from halfway between the farthest of them and its mean."""
+    monkeypatch.setattr("strategies.gradient.craig.NEIGHBORS", 7)
+    x, p, y = case(60, 4)
+    g = written_out(x, p, y)
+    d = ((g[:, None] - g[None]) ** 2).sum(axis=-1)
+    d = d if distance == "squared" else np.sqrt(d)
+    listed = np.zeros(d.shape, bool)
+    np.put_along_axis(listed, np.argsort(d, axis=1)[:, :7], True, axis=1)
+    near, picks, gains = (np.sort(d, axis=1)[:, 6] + d.mean(axis=1)) / 2, [], []
+    for _ in range(12):
+        gain = (listed * np.maximum(near[:, None] - d, 0)).sum(axis=0)
+        gain[picks] = -1
+        picks.append(int(gain.argmax()))
+        gains.append(gain.max())
+        near = np.where(listed[:, picks[-1]], np.minimum(near, d[:, picks[-1]]), near)
+    got = craig(
+        LastLayerGradients(torch.from_numpy(p - np.eye(4)[y]), torch.from_numpy(x)), 12, distance, dense_up_to=10
+    )
+    assert got[0].tolist() == picks
+    assert np.allclose(got[2], gains, rtol=1e-5)
+
+
 def test_neighbours_only_equals_all_pairs_when_all_are_neighbours():
     x, p, y = case(50, 2)
     g = LastLayerGradients(torch.from_numpy(p - np.eye(4)[y]), torch.from_numpy(x))
