@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +171,16 @@ def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece
         fitted = _fitted(engine, chain, link, pieces)
         if fitted is None:  # no row is left to fit
             return chain
-        return _decide_one(engine, chain, Link(link.place, link.name, link.key, link.gives, fitted), pieces, total, log)
+        found = getattr(fitted, "found", {})
+        one = Link(link.place, link.name, link.key, link.gives, fitted, found)
+        return _decide_one(engine, chain, one, pieces, total, log)
     if isinstance(operator, Group):
         decide_groups(engine, chain, link, pieces)
     elif isinstance(operator, Budgeted) and operator.shards is not None:
         select_in_rounds(engine, chain, link, pieces, total)
     else:
         _select(engine, chain, link, pieces, total)
-    return chain.with_link(Link(link.place, link.name, link.key, link.gives))
+    return chain.with_link(replace(link, operator=None))
 
 
 def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -> Operator | None:
@@ -271,7 +273,7 @@ def curate(
         written = write_decisions([step.path(p) for p in rows.pieces], out / "decisions.parquet")
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         rejects = write_rejects(chain, rows.pieces, out / "rejects.jsonl")
-        manifest = _manifest(rows, counts, rejects, data)
+        manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
         write_atomic(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         gallery = gather(chain, rows.pieces, out / "decisions.parquet")
@@ -319,14 +321,17 @@ def _write_data(engine: Engine, step: DecidePiece, rows: Rows, out: Path) -> lis
     return data
 
 
-def _manifest(rows: Rows, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]) -> dict[str, Any]:
+def _manifest(
+    rows: Rows, chain: Chain, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return what was done to what: nothing in it depends on when, where or how fast."""
-    operators = []
+    operators, fits = [], {link.name: dict(link.found) for link in chain.links}
     for link in links(rows.operators, rows.key, rows.total):
         about = describe(link.operator)
         one = {"name": link.name, "kind": kind(link.operator), **about, "hash": fingerprint(about)}
         rounds = read_about(rows.chain.work, link)
         one |= {"rounds": rounds} if rounds else {}
+        one |= {"found": found} if (found := fits.get(link.name)) else {}
         said = counts.operators.get(link.name)
         operators.append(one if said is None else {**one, "counts": said})
     inputs = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Link:
-    """One operator in its place. operator: None where its answers lie on disk already (the input's own checks, a group, a selection)."""
+    """One operator in its place. operator: None where its answers lie on disk already (the input's own checks, a group, a selection). found: what a fit came to, for
+    the manifest.
+    """
 
     place: str
     name: str
     key: str
     gives: frozenset[str]
     operator: Operator | None = None
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 
 from coreset.batch import as_batch, objects
 from coreset.numerics.semantic import unit_rows
+from coreset.pipeline import curate
 from coreset.pipeline.contract import run_in_memory
 from coreset.pipeline.dedup import (
     Decontaminate,
@@ -13,6 +14,7 @@ from coreset.pipeline.dedup import (
     NearDuplicates,
     SemanticDuplicates,
 )
+from coreset.pipeline.run import Settings
 from coreset.testing import check_operator
 
 BASE = "the quick brown fox jumps over the lazy dog while the slow red hen looks at it from the garden wall"
@@ -117,6 +119,63 @@ def test_components_keep_one_of_each_group():
     assert set(released) <= set(components)
 
 
+@pytest.mark.parametrize("mode", ["released", "components"])
+@pytest.mark.parametrize("keep", ["hard", "easy", "random"])
+def test_as_many_stay_as_the_target_says(keep, mode):
+    x = embeddings()
+    x[4] = np.nan
+    for target in (0.6, 40):
+        op = SemanticDuplicates(clusters=4, keep=keep, mode=mode, iterations=10, target=target)
+        kept = sum(r["keep"] for r in answers(op, embedding=x).values())
+        assert kept == (round(0.6 * (len(x) - 1)) if target == 0.6 else 40)
+    check_operator(op, {"embedding": x})
+
+
+def test_what_the_fit_says_of_its_clusters():
+    """Pairs above 1 - eps, and those whose rows lie in different clusters, from the definition."""
+    x = embeddings()
+    ids = objects([f"{i:03d}" for i in range(len(x))])
+    for op in (
+        SemanticDuplicates(clusters=9, eps=0.2, iterations=10),
+        SemanticDuplicates(clusters=9, target=0.5, iterations=10),
+    ):
+        fitted = op.finish(op.fit(as_batch({"id": ids, "embedding": x})))
+        u = unit_rows(x).astype(np.float64)
+        u /= np.linalg.norm(u, axis=1, keepdims=True)
+        label = (u @ fitted.centroids.astype(np.float64).T).argmax(axis=1)
+        i, j = np.nonzero(np.triu(u @ u.T, 1) > 1 - fitted.eps)
+        want = {
+            "eps": fitted.eps,
+            "clusters": 9,
+            "pairs_of": len(x),
+            "close_pairs": len(i),
+            "across_clusters": int((label[i] != label[j]).sum()),
+        }
+        assert fitted.found == want
+        assert 0 < want["across_clusters"] < want["close_pairs"]
+    assert fitted.eps != 0.05
+
+
+def test_the_manifest_says_it_and_a_target_needs_all_rows(tmp_path):
+    x = embeddings()
+    rows = [{"id": f"{i:03d}", "text": "a", "embedding": v} for i, v in enumerate(x.tolist())]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    op = SemanticDuplicates(clusters=4, iterations=10, target=0.5)
+    done = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(piece_rows=20))
+    assert done.manifest["counts"]["kept"] == len(x) // 2
+    found = done.manifest["operators"][0]["found"]
+    assert set(found) == {"eps", "clusters", "pairs_of", "close_pairs", "across_clusters"}
+    again = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(piece_rows=20))
+    assert again.manifest == done.manifest
+    few = SemanticDuplicates(clusters=4, iterations=10, target=0.5, sample=30)
+    with pytest.raises(
+        ValueError, match="target: 90 rows have an embedding, more than sample=30; expected sample=90 or more"
+    ):
+        answers(few, embedding=x)
+    with pytest.raises(ValueError, match=r"target: expected to keep 4 \(one row a cluster\) to 90 rows, got 2"):
+        answers(SemanticDuplicates(clusters=4, iterations=10, target=2), embedding=x)
+
+
 def test_a_row_without_embedding_is_dropped_with_its_status():
     x = embeddings(6)
     x[2] = np.nan
@@ -149,6 +208,7 @@ def test_wrong_parameters():
         ({"keep": "soft"}, "hard, easy, random"),
         ({"mode": "x"}, "released, components"),
         ({"eps": 3}, "from 0 to 2"),
+        ({"eps": 0.1, "target": 0.5}, "expected eps or target, one of them"),
         ({"clusters": 0}, "clusters: expected 1"),
     ):
         with pytest.raises(ValueError, match=match):
