@@ -17,6 +17,7 @@ from coreset.numerics.greedy import (
     stochastic,
     upper_bound,
 )
+from coreset.numerics.keyed import keyed_uniform, salt
 
 
 class Cover(SetFunction):
@@ -123,6 +124,24 @@ def test_bounds_change_the_work_and_not_the_picks(seed):
     assert other.evaluations < one.evaluations
 
 
+@pytest.mark.parametrize("bounds", [False, True])
+def test_samples_are_drawn_evenly_from_what_is_left(bounds):
+    """Five of 20, then five of the 19 left: the best item is in the first with chance 5/20, and otherwise in the second with 5/19."""
+
+    class Free(Plain):
+        submodular = True
+
+    first = second = 0
+    for seed in range(1500):
+        rng = np.random.default_rng(seed)
+        picks = stochastic(Free(np.arange(20)), 10, np.arange(20), np.arange(20), rng, 0.1, bounds).picks
+        assert len(set(picks.tolist())) == 10
+        first, second = first + (picks[0] == 19), second + (picks[1] == 19)
+    assert sample_size(20, 10, 0.1) == 5
+    assert first / 1500 == pytest.approx(5 / 20, abs=0.045)  # four standard deviations
+    assert second / 1500 == pytest.approx(15 / 20 * 5 / 19, abs=0.041)
+
+
 def test_a_whole_sample_is_naive():
     f, g = cover(3), cover(3)
     found = stochastic(f, 5, np.arange(14), np.arange(14), np.random.default_rng(0), 1e-9)
@@ -148,6 +167,28 @@ def test_greedi_with_one_part_is_lazy():
     assert f.value == g.value
     with pytest.raises(ValueError, match="parts"):
         greedi(f, 6, np.arange(14), np.arange(14), np.random.default_rng(0), parts=0)
+
+
+def test_greedi_by_its_definition():
+    """Naive greedy in every part, then in the union of their choices; the best part's own choice where that is worth more."""
+    unions = set()
+    for seed in [*range(12), 108, 255, 258]:  # in the last three a part wins
+        k = 3 + seed % 3
+        part = np.floor(keyed_uniform(salt(np.random.default_rng(seed)), np.arange(14)) * 3)
+        own = [
+            naive(cover(seed), min(k, len(mine)), mine).picks
+            for p in range(3)
+            if len(mine := np.flatnonzero(part == p))
+        ]
+        union = naive(cover(seed), k, np.sort(np.concatenate(own))).picks
+        f = cover(seed)
+        best = max((c for c in own if len(c) == k), key=lambda c: value(f, c), default=union)
+        want = best if value(f, best) > value(f, union) else union
+        unions.add(want is union)
+        found = greedi(f, k, np.arange(14), np.arange(14), np.random.default_rng(seed), parts=3)
+        assert found.picks.tolist() == want.tolist()
+        assert f.value == value(f, want) == found.gains.sum()
+    assert unions == {True, False}
 
 
 def test_functions_that_are_not_submodular_are_refused():
