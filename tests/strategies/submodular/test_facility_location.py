@@ -155,7 +155,24 @@ def test_classes_are_ground_sets_of_their_own(reference):
         s = reference.similarity(d.x[rows])
         assert own.tolist() == rows[reference.greedy(facility(s), range(len(rows)), len(own))[0]].tolist()
     assert np.bincount(labels[answer.indices[:6]]).tolist() == [3, 2, 1]
+    chosen = [answer.indices[labels[answer.indices] == c] - np.flatnonzero(labels == c)[0] for c in range(3)]
+    value = [facility(reference.similarity(d.x[labels == c]))(chosen[c].tolist()) for c in range(3)]
+    assert answer.info["value"] == pytest.approx(sum(value), rel=1e-5)
     assert 0.63 < answer.info["ratio"] <= 1
+
+
+def test_what_is_taken_counts_in_its_own_class(reference):
+    d = reference.data(36, seed=4)
+    labels = np.array([0] * 18 + [1] * 18)
+    answer = select(
+        "facility_location", 8, features=d.x, labels=labels, selected=[2, 5, 20], options={"per_class": True}
+    )
+    for c, taken in ((0, [2, 5]), (1, [20])):
+        rows = np.flatnonzero(labels == c)
+        local = [t - rows[0] for t in taken]
+        own = answer.indices[labels[answer.indices] == c] - rows[0]
+        free = [i for i in range(18) if i not in local]
+        assert own.tolist() == reference.greedy(facility(reference.similarity(d.x[rows])), free, 4, local)[0]
 
 
 # two mutual nearest neighbours tie exactly under a symmetric similarity, so seeds without such a pair among the picks
