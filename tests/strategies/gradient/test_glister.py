@@ -83,6 +83,20 @@ def test_global_order_gains_and_losses(step, refresh, eta, dtype):
     assert got.info["validation_loss"] == pytest.approx([before, after], abs=1e-5)
 
 
+@pytest.mark.parametrize("per_class", [True, False])
+@pytest.mark.parametrize("validation", ["self", "selected"])
+def test_validated_on_the_candidates_or_on_what_is_taken(validation, per_class):
+    x, h, w, p, y = case(70, 5)
+    taken, free = np.arange(0, 70, 7), np.array([i for i in range(3, 70) if i % 7])
+    options = {"validation": validation, "per_class": per_class, "eta": 0.1}
+    got = coreset.select("glister", 21, features=x, probs=p, labels=y, selected=taken, candidates=free, options=options)
+    held = free if validation == "self" else taken
+    for c in range(3) if per_class else [None]:
+        rows, part = (r if c is None else r[y[r] == c] for r in (free, held))
+        mine = got.indices if c is None else got.indices[y[got.indices] == c]
+        assert mine.tolist() == rows[reference(h[rows], w, y[rows], len(mine), h[part], y[part], 0.1)[0]].tolist()
+
+
 def test_the_update_changes_the_choice_and_lowers_the_loss():
     x, h, w, p, y = case(200, 4)
     x, h = x * 3, np.hstack([x * 3, np.ones((200, 1))])
