@@ -35,8 +35,8 @@ def test_rows_without_neighbours_keep_to_themselves():
     assert torch.isfinite(propagate(x, degrees(x), h)).all()
 
 
-def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight):
-    """Two graph layers, binary cross-entropy, Adam; every gradient written out. No dropout."""
+def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight, dropout):
+    """Two graph layers, inverted dropout between them while training, binary cross-entropy, Adam; every gradient written out."""
     draw = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
 
     def uniform(*shape):
@@ -46,13 +46,13 @@ def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight):
     a = adjacency(x)
     m, v = [np.zeros_like(q) for q in p], [np.zeros_like(q) for q in p]
     for step in range(1, epochs + 1):
-        torch.rand(len(x), hidden, generator=draw, dtype=torch.float64)
+        keep = (torch.rand(len(x), hidden, generator=draw, dtype=torch.float64).numpy() >= dropout) / (1 - dropout)
         pre = a @ x @ p[0] + p[1]
-        h = np.maximum(pre, 0)
+        h = np.maximum(pre, 0) * keep
         s = 1 / (1 + np.exp(-(a @ h @ p[2] + p[3])))[:, 0]
         dz = np.where(labelled, -(1 - s) / labelled.sum(), weight * s / (~labelled).sum())[:, None]
         dh = a.T @ dz @ p[2].T
-        dpre = dh * (pre > 0)
+        dpre = dh * keep * (pre > 0)
         grads = [(a @ x).T @ dpre, dpre.sum(axis=0), (a @ h).T @ dz, dz.sum(axis=0)]
         for i, g in enumerate(grads):
             g = g + decay * p[i]
@@ -63,21 +63,24 @@ def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight):
     return np.concatenate([h, a @ h @ p[2] + p[3]], axis=1)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("epochs", [0, 1, 25])
-def test_embedding_by_hand(epochs):
+def test_embedding_by_hand(epochs, dropout):
     x, labelled = rows(), np.arange(20) < 6
     got = graph_embedding(
         torch.tensor(x),
         torch.tensor(labelled),
         np.random.default_rng(3),
         hidden=5,
-        dropout=0.0,
+        dropout=dropout,
         epochs=epochs,
         lr=0.01,
         weight_decay=5e-4,
         unlabelled_weight=1.2,
     )
-    np.testing.assert_allclose(got.numpy(), by_hand(x, labelled, 3, 5, epochs, 0.01, 5e-4, 1.2), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        got.numpy(), by_hand(x, labelled, 3, 5, epochs, 0.01, 5e-4, 1.2, dropout), rtol=1e-7, atol=1e-9
+    )
 
 
 def test_learns_to_tell_labelled_from_unlabelled():
