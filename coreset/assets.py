@@ -91,6 +91,14 @@ ASSETS = {
         "BSD-3-Clause",
         source=True,
     ),
+    "labelled_photos": Asset(
+        "foolbox",
+        "3.3.4",
+        "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+        ("data/imagenet_*.jpg",),
+        "twenty photographs of ImageNet, the number of the class at the end of each name",
+        "MIT; the photographs have ImageNet's terms (research, not commercial)",
+    ),
 }
 
 
