@@ -81,6 +81,10 @@ def test_global_order_gains_and_losses(step, refresh, eta, dtype):
     assert (got.indices - 15).tolist() == picks
     assert np.allclose(got.scores, gains, atol=1e-6)
     assert got.info["validation_loss"] == pytest.approx([before, after], abs=1e-5)
+    g = ((p - np.eye(3)[y])[:, :, None] * h[:, None]).reshape(60, -1)
+    full = g[~hv].sum(axis=0)
+    error = np.linalg.norm(45 / 20 * g[got.indices].sum(axis=0) - full) / np.linalg.norm(full)
+    assert got.info["matching_error"] == pytest.approx(error, rel=1e-4)
 
 
 @pytest.mark.parametrize("per_class", [True, False])
