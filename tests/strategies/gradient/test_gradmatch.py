@@ -163,6 +163,8 @@ def test_zero_gradients():
     got = coreset.select("gradmatch", 6, features=x, probs=np.eye(3)[y], labels=y)  # saturated and right
     assert sorted(got.indices) == list(range(6))
     assert got.weights.tolist() == [1.0] * 6
+    few = coreset.select("gradmatch", 4, features=x, probs=np.eye(3)[y], labels=y, options={"per_class": False})
+    assert few.weights.tolist() == [1.5] * 4
     p = np.eye(3)[y]
     p[1] = [0.2, 0.5, 0.3]
     got = coreset.select("gradmatch", 1, features=x, probs=p, labels=y, options={"per_class": False})
