@@ -177,3 +177,29 @@ def test_refusals(llava, tmp_path):
     made.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="has no chat template"):
         VisualDependence(str(tmp_path))({"pixels": pictures(1), "messages": objects([ROWS[0][0]])})
+
+
+def test_in_a_run_over_conversations(llava, tmp_path):
+    import json
+
+    import pyarrow.parquet as pq
+
+    from coreset.pipeline import curate
+    from coreset.pipeline.threshold import Threshold
+
+    folder, net = llava
+    rows, images = [], pictures(4)
+    for i, (_, prompt, answer) in enumerate(ROWS):
+        Image.fromarray(images[i]).save(tmp_path / f"{i}.png")
+        question = prompt.split("USER : ")[-1].removesuffix(" ASSISTANT :").replace("@", "<image>\n")
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        rows.append({"id": str(i), "image": f"{i}.png", "conversations": turns})
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    recipe = [Images([VisualDependence(folder)]), Threshold("visual_dependence", high=1.0, strict=True)]
+    curate(recipe, tmp_path / "rows.json", tmp_path / "out")
+    for found in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist():
+        i = int(found["id"])
+        prompt = "USER : @ " + ROWS[i][1].split("USER : ")[-1].removeprefix("@ ")
+        want = mean_loss(net, prompt, ROWS[i][2], images[i]) / mean_loss(net, prompt, ROWS[i][2])
+        assert found["visual_dependence"] == pytest.approx(want, rel=4e-4)
+        assert (found["state"] == "kept") == (want < 1)
