@@ -89,6 +89,42 @@ class _Problem:
         self.inverse -= sign * (x @ x.T)
 
 
+class _Dual:
+    """The same for taking examples out, by the inverse P of I + V' S⁻¹ V over all of them, S: M without them. P_ii = I - V_i' M⁻¹ V_i is known to its own digits.
+
+    An example that alone supports a direction has it near zero, where the difference would be rounding.
+    """
+
+    def __init__(self, factor: Tensor, h: Tensor, start: Tensor, fisher: Tensor) -> None:
+        self.width = factor.shape[2]
+        v = torch.einsum("ncq,nd->cdnq", factor, h).reshape(len(start), -1)
+        w = torch.cholesky_solve(v, torch.linalg.cholesky(start))
+        gram = v.T @ w
+        gram.diagonal().add_(1)
+        self.p = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        self.b = self.p @ (w.T @ fisher @ w) @ self.p
+
+    def _blocks(self, matrix: Tensor) -> Tensor:
+        size = len(matrix) // self.width
+        return matrix.reshape(size, self.width, size, self.width).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+
+    def change(self, sign: int) -> Tensor:
+        """Return minus how much tr(M⁻¹ F) grows when each example is taken out."""
+        grown: Tensor = torch.linalg.solve(self._blocks(self.p), self._blocks(self.b))
+        return sign * grown.diagonal(dim1=1, dim2=2).sum(dim=1)
+
+    def update(self, i: int, sign: int) -> None:
+        """Take example `i` out; its own block becomes that of an example without information."""
+        part = slice(i * self.width, (i + 1) * self.width)
+        own = self.p[part, part]
+        e = torch.linalg.solve(own, self.p[part]).T
+        self.b += e @ self.b[part, part] @ e.T - e @ self.b[part] - self.b[:, part] @ e.T
+        self.p += sign * (e @ self.p[part])
+        for matrix, value in ((self.p, 1.0), (self.b, 0.0)):
+            matrix[part], matrix[:, part] = 0, 0
+            matrix[part, part].diagonal().fill_(value)
+
+
 def information(factor: Tensor, h: Tensor) -> Tensor:
     """Return the mean of L L' ⊗ h h' over the examples, (C D, C D)."""
     classes, dim = factor.shape[1], h.shape[1]
@@ -156,7 +192,8 @@ def bait(
         chosen.append(best)
         out[best] = True
         problem.update(best, 1)
-    small = problem_of(chosen)
+    few = len(chosen) * factor.shape[2] <= len(fisher)
+    small = _Dual(factor[chosen], h[chosen], start, fisher) if few else problem_of(chosen)
     kept = torch.ones(len(chosen), dtype=torch.bool, device=h.device)
     for _ in range(len(chosen) - k):
         worst = int(small.change(-1).masked_fill(~kept, -torch.inf).argmax())
