@@ -20,6 +20,7 @@ from coreset import assets
 from coreset.batch import Batch
 from coreset.pipeline.contract import checked, row_keys
 from coreset.pipeline.dedup import ExactDuplicates, NearDuplicates
+from coreset.pipeline.engine import Engine
 from coreset.pipeline.formats import content_id
 from coreset.pipeline.operators import Group, Operator
 from coreset.pipeline.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
@@ -101,11 +102,13 @@ def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[
     return kept | dict.fromkeys(table["id"].to_pylist(), True)
 
 
-def curated(source: Path, operators: list[Operator], settings: Settings | None = None) -> dict[str, bool]:
+def curated(
+    source: Path, operators: list[Operator], settings: Settings | None = None, engine: Engine | None = None
+) -> dict[str, bool]:
     """Return {id: kept} after a run from the file to all that is written."""
     out = Path(tempfile.mkdtemp(dir=FOLDER))
     try:
-        curate(operators, source, out, settings=settings)
+        curate(operators, source, out, settings=settings, engine=engine)
         table = pq.read_table(out / "decisions.parquet", columns=["id", "state"])
         return dict(zip(table["id"].to_pylist(), (s == "kept" for s in table["state"].to_pylist()), strict=True))
     finally:
