@@ -53,19 +53,23 @@ def test_who_changes(seed, few):
     head, x, z, y = case(seed=seed)
     selected = np.array(few)
     candidates = np.setdiff1d(np.arange(60), selected)
-    cap, who = 0.0, np.zeros(len(candidates), bool)
-    while cap < 1 and who.sum() <= 8:
-        cap += 0.2
-        who |= changed(head, x, y, selected, candidates, cap)
     known = np.full(60, -1)
     known[selected] = y[selected]
-    got = coreset.select("alfamix", 8, features=x, logits=z, labels=known, selected=selected)
-    assert got.info["eligible"] == who.sum()
-    assert got.info["epsilon"] == pytest.approx(cap)
-    if who.sum() > 8:
-        assert np.isin(got.indices, candidates[who]).all()
-    else:
-        assert np.isin(candidates[who], got.indices).all()
+    first = int(changed(head, x, y, selected, candidates, 0.2).sum())
+    assert first
+    for k in (8, first, 50):  # as many as change at first are not more than asked for; 50 never change
+        cap, who = 0.0, np.zeros(len(candidates), bool)
+        while cap < 1 and who.sum() <= k:
+            cap += 0.2
+            who |= changed(head, x, y, selected, candidates, cap)
+        assert k < 50 or cap > 0.9
+        got = coreset.select("alfamix", k, features=x, logits=z, labels=known, selected=selected)
+        assert got.info["eligible"] == who.sum()
+        assert got.info["epsilon"] == pytest.approx(cap)
+        if who.sum() > k:
+            assert np.isin(got.indices, candidates[who]).all()
+        else:
+            assert np.isin(candidates[who], got.indices).all()
 
 
 def test_head_is_recovered_exactly_and_up_to_what_the_features_span():
