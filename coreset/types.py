@@ -148,7 +148,7 @@ class Signals:
     ValueError: loss: no value for 1 of the 1 examples asked for, first position 1
     """
 
-    def __init__(self, size: int, **columns: Any) -> None:
+    def __init__(self, size: int, /, **columns: Any) -> None:
         self.size = size
         self._columns: dict[str, Array] = {}
         self._known: dict[str, NDArray[np.bool_]] = {}  # only for columns put in parts

@@ -94,6 +94,10 @@ def test_signals_align_rows():
     assert s.names == {"loss"}
 
 
+def test_a_column_may_have_any_name():
+    assert Signals(2, size=[3, 4], self=[5, 6]).at("size", [1]).tolist() == [4]
+
+
 def test_signals_do_not_copy_or_write_to_whole_columns():
     x = np.arange(4.0)
     s = Signals(4, x=x)
