@@ -154,11 +154,21 @@ def test_classes_are_ground_sets_of_their_own(reference):
         own = answer.indices[labels[answer.indices] == c]
         s = reference.similarity(d.x[rows])
         assert own.tolist() == rows[reference.greedy(facility(s), range(len(rows)), len(own))[0]].tolist()
-    assert np.bincount(labels[answer.indices[:6]]).tolist() == [3, 2, 1]
+    assert labels[answer.indices].tolist() == [0, 1, 0, 2, 1, 0, 0, 1, 0, 2, 1, 0]  # halfway through each one's share
     chosen = [answer.indices[labels[answer.indices] == c] - np.flatnonzero(labels == c)[0] for c in range(3)]
     value = [facility(reference.similarity(d.x[labels == c]))(chosen[c].tolist()) for c in range(3)]
     assert answer.info["value"] == pytest.approx(sum(value), rel=1e-5)
     assert 0.63 < answer.info["ratio"] <= 1
+
+
+def test_the_parts_of_greedi_are_handed_on(reference):
+    x = reference.data(40).x
+    one, many = (
+        select("facility_location", 6, features=x, options={"optimizer": "greedi", "parts": parts}) for parts in (1, 8)
+    )
+    lazy_ = select("facility_location", 6, features=x)
+    assert one.indices.tolist() == lazy_.indices.tolist()
+    assert many.info["evaluations"] != one.info["evaluations"] >= lazy_.info["evaluations"]
 
 
 def test_what_is_taken_counts_in_its_own_class(reference):

@@ -36,6 +36,10 @@ def test_values_and_order(reference, kind, neighbors, variant, lam):
     reference.same(answer, expected, 1e-4)
     assert answer.info["value"] == pytest.approx(cut(s, lam)([*d.selected, *expected[0]]), rel=1e-4)
     assert ("bound" in answer.info) == (lam <= 0.5)
+    if lam <= 0.5:
+        chosen = [*d.selected, *expected[0]]
+        more = [cut(s, lam)([*chosen, j]) - cut(s, lam)(chosen) for j in d.candidates if j not in chosen]
+        assert answer.info["bound"] == pytest.approx(cut(s, lam)(chosen) + sum(sorted(more)[-12:]), rel=1e-4)
     assert answer.info["variant"] == variant
 
 
