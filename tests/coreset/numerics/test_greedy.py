@@ -238,6 +238,12 @@ def test_knapsack_takes_the_one_big_item():
     assert (picks.tolist(), gains.tolist(), slack, f.value) == ([1], [10.0], 0.0, 10.0)
 
 
+def test_knapsack_spends_the_limit_to_the_last():
+    f = Cover([frozenset({0, 1}), frozenset({2, 3}), frozenset({4})], np.ones(5))
+    picks, _, slack = knapsack_greedy(f, np.array([1.0, 2.0, 4.0]), 3.0)
+    assert (picks.tolist(), slack, f.value) == ([0, 1], 0.0, 4.0)
+
+
 def test_knapsack_refuses_costs_that_are_not_positive():
     for costs in (np.array([1.0, 0.0]), np.array([1.0, np.nan]), np.ones(3)):
         with pytest.raises(ValueError, match="costs"):
