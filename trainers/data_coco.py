@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coreset.coco import CocoPool, check_annotations
+from coreset.scorers.image.decode import whole_files
 from coreset.store import Store, fingerprint
 from coreset.types import Pool
 from trainers.data import ImageData
@@ -35,7 +36,7 @@ class Part:
     def image(self, at: int) -> NDArray[np.uint8]:
         """Return an image (H, W, 3). Raises ValueError naming it when its size is not the one in the instances file."""
         path = self.root / str(self.pool.names[at])
-        with Image.open(path) as opened:
+        with whole_files(), Image.open(path) as opened:
             image = np.asarray(opened.convert("RGB"))
         if image.shape[1::-1] != tuple(self.pool.sizes[at]):
             raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from coreset.scorers.image.decode import whole_files
 from coreset.store import Store, fingerprint
 from trainers.data import channel_stats
 from trainers.features import progress
@@ -75,7 +76,7 @@ def decode(
 
     def attempt(i: int) -> NDArray[np.uint8] | str:
         try:
-            with load(i) as image:
+            with whole_files(), load(i) as image:
                 return square(image, size)
         except Exception as error:  # decoders raise almost anything on a broken file; each is counted and named below
             return f"{type(error).__name__}: {error}"

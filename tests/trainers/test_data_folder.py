@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from coreset.store import Store
 from trainers.data_folder import image_folder
@@ -94,7 +94,9 @@ def broken(root):
     return root
 
 
-def test_broken_images_are_an_error_with_names(broken):
+@pytest.mark.parametrize("lenient", [False, True])
+def test_broken_images_are_an_error_with_names(broken, lenient, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     for _ in range(2):  # decoded, then from the cache
         with pytest.raises(
             ValueError, match=r"2 of 26 images cannot be read, first: .*set data\.on_corrupt=skip"

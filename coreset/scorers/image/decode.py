@@ -9,13 +9,16 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn; at twice as many it refuses
 _INSIDE = re.compile(r"(?P<path>.+)@(?P<start>\d+)\+(?P<size>\d+)")
@@ -38,6 +41,26 @@ class Decoded:
     mode: str = ""
     frames: int = 0
     bytes: int = 0
+
+
+_lock, _readers, _found = Lock(), 0, False
+
+
+@contextmanager
+def whole_files() -> Iterator[None]:
+    """Have Pillow refuse files that break off, though another library may have told it to fill them with grey (Data-Juicer does, for the process); threads may overlap."""
+    global _readers, _found
+    with _lock:
+        if not _readers:
+            _found, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if not _readers:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _found
 
 
 def read_bytes(image: str | bytes) -> bytes:
@@ -71,7 +94,7 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
         return Decoded(None, "empty_file")
     known: dict[str, Any] = {"bytes": len(data)}
     try:
-        with warnings.catch_warnings():
+        with whole_files(), warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # Pillow warns of large files, palettes and odd metadata: the status says what matters

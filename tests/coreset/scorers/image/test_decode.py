@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from coreset.scorers.image.decode import decode, read_bytes
+from coreset.scorers.image.decode import decode, read_bytes, whole_files
 
 
 def encode(image, form, **options):
@@ -93,8 +93,10 @@ def test_the_first_frame_of_an_animation_counts(picture):
     assert (found.pixels == 10).all()
 
 
+@pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
-def test_files_that_break_off(form):
+def test_files_that_break_off(form, lenient, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)  # as Data-Juicer does where it is imported
     picture = np.random.default_rng(0).integers(0, 256, (60, 100, 3)).astype(np.uint8)
     whole = encode(Image.fromarray(picture), form)
     assert decode(whole).status == "ok"
@@ -102,6 +104,18 @@ def test_files_that_break_off(form):
         found = decode(whole[: int(share * len(whole))])
         assert found.pixels is None
         assert found.status in (("truncated", "unreadable") if form == "WEBP" else ("truncated",))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
+
+
+def test_readers_in_threads_leave_pillow_as_it_was(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    first, second = whole_files(), whole_files()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False  # the second is not done
+    second.__exit__(None, None, None)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 def test_other_bad_files(tmp_path, picture):
