@@ -27,17 +27,26 @@ _TILE = 256  # rows and columns of a bfloat16 product: one shape, which the libr
 _FEW = 0.005  # pairs over n^2 up to which taking them one by one in float64 costs less than the float32 products
 
 
+@compiled
+def _unit(x: NDArray[np.floating], out: Float32) -> None:
+    for i in range(len(x)):
+        square = 0.0
+        for d in range(x.shape[1]):
+            square += np.float64(x[i, d]) * np.float64(x[i, d])
+        scale = 1 / np.sqrt(square) if 0 < square < np.inf else np.nan
+        for d in range(x.shape[1]):
+            out[i, d] = np.float32(np.float64(x[i, d]) * scale)
+
+
 def unit_rows(x: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the rows of `x` (N, D) scaled to length 1, float32, lengths taken in float64; a row of zeros or with an undefined number becomes NaN.
 
     >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).astype(float).round(3).tolist()
     [[0.6, 0.8], [nan, nan]]
     """
-    wide = np.asarray(x, np.float64)
-    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.where((length > 0) & np.isfinite(length), 1 / length, np.nan)
-    return np.asarray(wide * scale[:, None], np.float32)
+    out = np.empty(x.shape, np.float32)
+    _unit(np.asarray(x, x.dtype if x.dtype in (np.float32, np.float64) else np.float64), out)
+    return out
 
 
 @compiled

@@ -131,14 +131,17 @@ class SemanticClusters(Group):
         """Return 1 + the nearest centroid."""
         out = np.full(batch.rows, _NO_VECTOR)
         vectors = unit_rows(batch[self.column])
-        there = np.flatnonzero(~np.isnan(vectors).any(axis=1)) if vectors.size else np.zeros(0, np.int64)
-        out[there] = nearest_centroid(vectors[there], self.centroids)[0] + 1
+        there = (
+            ~np.isnan(vectors[:, 0]) if vectors.size else np.zeros(batch.rows, bool)
+        )  # a row without direction is NaN all over
+        if there.any():
+            out[there] = nearest_centroid(vectors if there.all() else vectors[there], self.centroids)[0] + 1
         return out
 
     def decide(self, rows: Batch) -> Verdict:
         """Return the verdict about one cluster."""
         vectors = unit_rows(rows[self.column])
-        if vectors.size == 0 or np.isnan(vectors).any():  # all of them: they have a key of their own
+        if vectors.size == 0 or np.isnan(vectors[:, 0]).any():  # all of them: they have a key of their own
             return Verdict(np.zeros(rows.rows, bool), undefined_reasons(rows, self.column))
         order = self.order(rows["id"], vectors)
         twins = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
