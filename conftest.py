@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import coreset  # noqa: F401
 
 collect_ignore = [
     "coreset/pipeline/juicer/operators.py"
 ]  # the plug-in: Data-Juicer imports it, and it imports Data-Juicer (9 s)
-PRINTED = np.get_printoptions()
+PRINTED, OPEN = np.get_printoptions(), Image.open
 
 
 @pytest.fixture(autouse=True)
-def numbers_print_as_numpy_prints_them():
-    """Undo what ultralytics does to numpy where it is imported."""
+def numpy_and_pillow_as_they_are():
+    """Undo what ultralytics does to them where it is imported."""
     np.set_printoptions(**PRINTED)  # type: ignore[arg-type]
+    Image.open = OPEN

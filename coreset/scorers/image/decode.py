@@ -117,6 +117,8 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
     except (
         Exception
     ) as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error, ValueError, EOFError ...
+        if isinstance(error.__context__, UnidentifiedImageError):  # ultralytics' own `open` then wants another package
+            return Decoded(None, "not_an_image", **known)
         words = str(error).lower()
         cut = isinstance(error, EOFError) or any(
             w in words for w in ("truncated", "broken data stream", "unexpected end", "not enough")

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from coreset.scorers.image.decode import decode, read_bytes, whole_files
 
@@ -105,6 +105,19 @@ def test_files_that_break_off(form, lenient, monkeypatch):
         assert found.pixels is None
         assert found.status in (("truncated", "unreadable") if form == "WEBP" else ("truncated",))
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
+
+
+def test_a_patched_open_changes_no_status(monkeypatch):
+    plain = Image.open
+
+    def patched(file):
+        try:
+            return plain(file)
+        except UnidentifiedImageError:
+            raise ModuleNotFoundError("pi_heif")  # noqa: B904  as ultralytics has it
+
+    monkeypatch.setattr(Image, "open", patched)
+    assert decode(b"<html>").status == "not_an_image"
 
 
 def test_readers_in_threads_leave_pillow_as_it_was(monkeypatch):
