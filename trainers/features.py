@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coreset.scorers.device import torch_device
 from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
 from coreset.store import Store, fingerprint
 from trainers.data import ImageData
@@ -64,9 +65,7 @@ class Pretrained:
         """Return (N, D) float32, memory-mapped from `store`; keyed by weights, data, size and precision."""
         if data.images.shape[3] not in (1, 3):
             raise ValueError(f"{self.name}: expected images of 1 or 3 channels, got {data.images.shape[3]}")
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        )
+        device = torch_device(self.device)
         half = computes_bf16(device) if self.precision == "auto" else str(self.precision) == "bf16"
         model, mean, std = backbone(self.name)
         state = {name: value.numpy() for name, value in model.state_dict().items()}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from coreset.assets import sha256
 from coreset.batch import objects
+from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone
 from coreset.types import Array
 
@@ -39,7 +40,7 @@ def squared(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 @lru_cache(maxsize=2)
 def _timm(name: str, device: str) -> Predict:
     model, mean, std = backbone(name, classes=True)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     model = model.to(place)
 
     def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,7 +82,7 @@ def probabilities(
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(OnDevice):
     """Score images with a classifier, inside `Images`: gives `column` and its status.
 
     model: a name of timm, or the path of an .onnx file with one input (n, H, W, 3) or (n, 3, H, W). weights: {class index: weight}; the score is the weighted sum of
@@ -109,11 +110,6 @@ class Classifier:
             raise ValueError(f"layout: expected nhwc or nchw, got {self.layout!r}")
         if not self.weights or self.size < 1 or self.batch < 1:
             raise ValueError("weights, size and batch: expected at least one class, and numbers of at least 1")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     @property
     def gives(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from coreset.batch import objects
+from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
 from coreset.types import Array
 
@@ -18,13 +19,13 @@ from coreset.types import Array
 @lru_cache(maxsize=2)
 def _model(name: str, device: str) -> tuple[nn.Module, Tensor, Tensor, torch.device]:
     model, mean, std = backbone(name)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     model = model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, mean, std, place
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
+class ImageFeatures(OnDevice):
     """The pooled features of a backbone of timm, inside `Images`: gives `image_features` (n, D) float32 and its status.
 
     The numbers of `embedding=pretrained` in the loops, computed where the images lie. name: any model of timm with weights. size: images are resized to size x size
@@ -46,11 +47,6 @@ class ImageFeatures:
             raise ValueError(f"precision: expected 32 or bf16, got {self.precision!r}")
         if self.size < 32 or self.batch < 1:
             raise ValueError(f"expected size >= 32 and batch >= 1, got {self.size} and {self.batch}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the features of every image, NaN where there is none."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from coreset import assets
+from coreset.scorers.device import torch_device
 from coreset.scorers.language.packed import pack
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -81,7 +82,7 @@ def load(model: str, dtype: str = "float32", device: str = "auto") -> LanguageMo
         raise ValueError(
             f"model: the tokenizer of {model} has {len(tokenizer)} tokens but the model has {rows}: they do not belong together"
         )
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     net = net.eval().requires_grad_(False).to(place)
     if place.type == "cpu" and dtype in ("float32", "bfloat16"):
         pack(net)

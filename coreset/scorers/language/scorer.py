@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.batch import objects
+from coreset.scorers.device import OnDevice
 from coreset.scorers.language.contexts import Tokens, encode
 from coreset.scorers.language.likelihood import TokenLikelihood
 from coreset.scorers.language.load import DTYPES, LanguageModel, load, load_tokenizer, model_hash, tokenizer_hash
@@ -18,7 +19,7 @@ OVER_LONG = ("undefined", "truncate")
 
 
 @dataclass(frozen=True)
-class LanguageScorer:
+class LanguageScorer(OnDevice):
     """A score of a causal language model.
 
     model: a folder (safetensors), a GGUF file, an asset (scripts/fetch_assets.py) or a name that transformers knows. dtype: float32 is the reference; bfloat16 is
@@ -40,11 +41,6 @@ class LanguageScorer:
             raise ValueError(f"dtype: expected {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise ValueError(f"batch_tokens: expected at least 1, got {self.batch_tokens}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of what the score is made of besides its parameters."""

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from coreset.batch import objects
+from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
 from coreset.types import Array
 
@@ -47,7 +48,7 @@ def load_towers(model: str, device: str = "auto") -> TwoTowers:
 
     Raises ImportError with the install line, ValueError for a model that cannot be read or embeds no texts.
     """
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     if model.startswith(OPEN_CLIP):
         return _open_clip(model.removeprefix(OPEN_CLIP), place)
     net = read_part("weights", model, "AutoModel").eval().requires_grad_(False).to(place)
@@ -105,7 +106,7 @@ def _open_clip(name: str, place: torch.device) -> TwoTowers:
 
 
 @dataclass(frozen=True)
-class ClipScore:
+class ClipScore(OnDevice):
     """Compare images with their texts, inside `Images`: gives `clip_cosine` (-1 to 1), `clipscore` (0 to 2.5) and `clip_status`.
 
     model: CLIP or SigLIP of transformers (folder or name), or `open_clip:ARCHITECTURE/PRETRAINED`. flipped: also `clip_cosine_flipped`. embeddings: also
@@ -125,11 +126,6 @@ class ClipScore:
             raise ValueError("model: expected the folder or name of a CLIP model (model=...)")
         if self.batch < 1:
             raise ValueError(f"batch: expected at least 1, got {self.batch}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.scorers.device import OnDevice
 from coreset.scorers.image.backbone import LITE0
 from coreset.scorers.image.classifier import probabilities
 from coreset.scorers.language.load import model_hash
@@ -44,7 +45,7 @@ def combine(probs: NDArray[np.floating], vectors: NDArray[np.floating], top: int
 
 
 @dataclass(frozen=True)
-class Conse:
+class Conse(OnDevice):
     """Compare images with their texts by way of ImageNet's classes, inside `Images`: gives `conse` (-1 to 1), its status and `conse_certainty`, the largest class probability.
 
     Where no class is likely there is little to compare: read the score with its certainty. classifier: a model of timm with ImageNet's 1,000 classes; encoder: a sentence
@@ -64,11 +65,6 @@ class Conse:
     def __post_init__(self) -> None:
         if not 1 <= self.top <= 1000:
             raise ValueError(f"top: expected 1 to 1000 classes, got {self.top}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coreset.scorers.device import OnDevice
 from coreset.scorers.language.load import DTYPES, model_hash
 from coreset.scorers.language.scorer import texts, written
 from coreset.scorers.pairs.vision_language import (
@@ -29,7 +30,7 @@ NAMES = {"image": "visual_dependence", "question": "instruction_relevance"}
 
 
 @dataclass(frozen=True)
-class VisualDependence:
+class VisualDependence(OnDevice):
     """Compare an answer's loss after image and question with that after the question alone, inside `Images`; the last answer of `messages`, after all turns before it.
 
     Gives `visual_dependence`, the ratio of the mean losses per token; `..._loss` and `..._loss_without`, in nats; `..._tokens`, how many tokens each is a mean of; its status.
@@ -54,11 +55,6 @@ class VisualDependence:
                 raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
         if self.batch < 1:
             raise ValueError(f"batch: expected at least 1, got {self.batch}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     @property
     def gives(self) -> frozenset[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from coreset.scorers.device import torch_device
 from coreset.scorers.language.chat import end_token
 from coreset.scorers.language.contexts import Tokens, encode
 from coreset.scorers.language.load import longest, model_hash, read_net, read_part
@@ -47,7 +48,7 @@ def load_vision_language(model: str, dtype: str = "float32", device: str = "auto
     processor = read_part("processor", model, "AutoProcessor")
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"model: the processor of {model} has no chat template")
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     net = read_net(model, "AutoModelForImageTextToText", dtype).eval().requires_grad_(False).to(place)
     turns = [message("user", "Say it."), message("assistant", _WORD)]
     closed = str(processor.apply_chat_template(turns, tokenize=False))

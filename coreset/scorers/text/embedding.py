@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from coreset.batch import objects
+from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
 from coreset.types import Array
 
 
 @lru_cache(maxsize=2)
 def _load(model: str, device: str) -> tuple[Any, Any, torch.device]:
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch_device(device)
     net = read_part("weights", model, "AutoModel")
     return read_part("tokenizer", model, "AutoTokenizer"), net.eval().requires_grad_(False).to(place), place
 
@@ -49,7 +50,7 @@ def encode_texts(
 
 
 @dataclass(frozen=True)
-class SentenceEmbedding:
+class SentenceEmbedding(OnDevice):
     """Embed one text column: gives `<column>_embedding` (n, D) float32, unit length, and its status.
 
     model: a folder, an asset (`minilm`) or a name that transformers knows. prefix: put before every text, as some encoders want ("query: "). Missing and blank
@@ -66,11 +67,6 @@ class SentenceEmbedding:
     def __post_init__(self) -> None:
         if self.longest < 1 or self.batch < 1:
             raise ValueError(f"longest and batch: expected at least 1, got {self.longest} and {self.batch}")
-
-    @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
 
     @property
     def needs(self) -> frozenset[str]:
