@@ -113,6 +113,9 @@ def _answer(operator: Operator, batches: Sequence[Batch]) -> pa.Table:
                 "twin": pa.array(twin, pa.string()),
             }
         parts.append(pa.table(about))
+    if not parts:  # no two rows share a key: nothing is said of any
+        said = {"keep": pa.bool_(), "reason": pa.string(), "twin": pa.string()}
+        return pa.schema({"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **said}).empty_table()
     table = pa.concat_tables(parts, promote_options="permissive")
     return table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
 

@@ -105,6 +105,12 @@ def test_the_five_kinds_keep_the_contract():
     ]
 
 
+def test_a_group_operator_without_any_group_says_nothing():
+    table = run_in_memory(Exact(), as_batch({"id": ["a", "b"], "text": ["one", "two"]}))
+    assert table.num_rows == 0
+    assert table.column_names == ["id", "keep", "reason", "twin"]
+
+
 def test_answers():
     table = run_in_memory(Exact(), as_batch({"id": list("abcdefgh"), **TEXTS}))
     assert table["id"].to_pylist() == ["a", "b", "d", "f"]  # groups of one are not looked at, a missing text has no key

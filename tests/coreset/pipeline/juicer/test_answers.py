@@ -142,6 +142,12 @@ def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
                     assert a == b or (a != a and b != b), (operator, name, i)
 
 
+def test_rows_without_duplicates_are_kept():
+    said = at_once(ExactDuplicates(), rows(ExactDuplicates(), ["one", "two", "three"]), None).stats
+    assert said["state"] == ["kept"] * 3
+    assert said["twin"] == [""] * 3
+
+
 def test_a_share_is_one_of_all_rows_read():
     pick = Budgeted(strategy("top_k", {"signal": "worth"}), 0.25)
     given = rows(pick, TEXTS, worth=[float(i) for i in range(8)])
