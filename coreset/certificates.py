@@ -34,7 +34,7 @@ def cover_radius(x: Tensor, chosen: Indices) -> float:
     if not len(others):
         return 0.0
     centers, left = (torch.from_numpy(at).to(x.device) for at in (chosen, others))
-    return float(farthest_first(x, 0, centers, left)[2].max())
+    return float(farthest_first(x, 0, centers, left)[2])
 
 
 def facility_value(x: Tensor, chosen: Indices) -> float:

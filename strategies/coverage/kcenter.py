@@ -133,7 +133,7 @@ class KCenterGreedy(TwoRounds):
         centers = self._rows(union)[torch.from_numpy(answers[0].indices)]
         x = torch.cat([centers, self._rows(shard)])
         at = torch.arange(len(x))
-        return np.array([[farthest_first(x, 0, at[: len(centers)], at[len(centers) :])[2].max()]])
+        return np.array([[farthest_first(x, 0, at[: len(centers)], at[len(centers) :])[2]]])
 
     def certify(
         self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
@@ -158,8 +158,7 @@ class KCenterGreedy(TwoRounds):
             first = candidates[at : at + 1]
             centers = first
         rest = np.setdiff1d(candidates, first)
-        picks, radii, left = farthest_first(
+        picks, radii, radius = farthest_first(
             x, k - len(first), torch.tensor(centers, device=x.device), torch.tensor(rest, device=x.device)
         )
-        radius = float(left.max()) if len(left) else 0.0
         return np.concatenate([first, picks]), np.concatenate([np.full(len(first), np.inf), radii]), radius

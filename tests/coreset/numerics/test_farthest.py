@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -44,10 +46,13 @@ KINDS = ["plain", "far", "close", "twins", "steep", "large", "small", "half", "d
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "tensor"])
+@pytest.mark.parametrize("way", ["float32", "anew", "bfloat16", "tensor"])
 def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     monkeypatch.setattr(farthest, "_SHORT_LIST", 32)  # many rounds
     monkeypatch.setattr(farthest, "_ROWS", 150)  # many blocks
+    monkeypatch.setattr(farthest, "_CENTERS", 20)
+    if way == "anew":  # no copies are kept
+        monkeypatch.setattr(farthest, "_KEEP", 0)
     if way == "bfloat16":
         monkeypatch.setattr(farthest, "_WORTH", 0)
         monkeypatch.setattr(farthest, "bfloat16_pays", lambda *_: True)
@@ -61,22 +66,40 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
         assert got[1][-1] == 0
     assert (got[0] == want[0]).all()
     assert np.allclose(got[1], want[1], rtol=1e-12)
-    assert np.allclose(got[2], want[2], rtol=1e-12)
+    assert np.isclose(got[2], want[2].max(), rtol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(2, 60), st.integers(1, 3), st.integers(0, 10**6))
-def test_ties_on_a_lattice_go_to_the_lowest_position(n, dim, seed):
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(2, 60), st.integers(1, 3), st.integers(0, 10**6), st.sampled_from([2, 5, 256]), st.sampled_from([1, 3])
+)
+def test_ties_on_a_lattice_go_to_the_lowest_position(n, dim, seed, short, together):
     x = np.random.default_rng(seed).integers(0, 4, (n, dim)).astype(np.float32)
     rest = np.arange(1, n)
-    got = farthest_first(torch.from_numpy(x), n - 1, torch.tensor([0]), torch.from_numpy(rest))
-    assert got[0].tolist() == loop(x, n - 1, [0], rest)[0].tolist()
+    with patch.object(farthest, "_SHORT_LIST", short), patch.object(farthest, "_CENTERS", together):
+        for k in (n // 2, n - 1):
+            picks, distances, radius = farthest_first(torch.from_numpy(x), k, torch.tensor([0]), torch.from_numpy(rest))
+            want = loop(x, k, [0], rest)
+            assert picks.tolist() == want[0].tolist()
+            assert distances.tolist() == want[1].tolist()
+            assert radius == want[2].max()
+
+
+@pytest.mark.parametrize("count", [1, 2, 39, 390])
+def test_many_centers_and_no_pick(count, monkeypatch):
+    monkeypatch.setattr(farthest, "_SHORT_LIST", 4)
+    monkeypatch.setattr(farthest, "_CENTERS", 7)
+    x = data("plain")
+    centers, rest = np.arange(400)[-count:], np.arange(400)[:-count]
+    picks, _, radius = farthest_first(torch.from_numpy(x), 0, torch.from_numpy(centers), torch.from_numpy(rest))
+    assert len(picks) == 0
+    assert np.isclose(radius, loop(x, 0, centers, rest)[2].max(), rtol=1e-12)
 
 
 def test_nothing_to_pick():
-    picks, distances, left = farthest_first(torch.zeros(2, 1), 0, torch.tensor([0]), torch.tensor([1]))
+    picks, distances, radius = farthest_first(torch.zeros(2, 1), 0, torch.tensor([0]), torch.tensor([1]))
     assert len(picks) == len(distances) == 0
-    assert left.tolist() == [0.0]
+    assert radius == 0.0
 
 
 def test_the_probe_answers_and_remembers():
