@@ -146,9 +146,13 @@ class ColumnGradients(LastLayerGradients):
     def _made(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
         at = self.positions[index]
         labels = self.labels[index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels.device)]
-        residual = as_float(rows(self.probs, at))  # a copy, as rows always are
+        if isinstance(index, slice) and len(at) and (np.diff(at) == 1).all():  # features without a copy
+            run = slice(int(at[0]), int(at[-1]) + 1)
+            residual, features = as_float(self.probs[run]).clone(), as_float(self.columns[run])
+        else:
+            residual, features = as_float(rows(self.probs, at)), as_float(rows(self.columns, at))
         residual[torch.arange(len(residual), device=residual.device), labels] -= 1
-        return residual, as_float(rows(self.columns, at)).to(residual.device)
+        return residual, features.to(residual.device)
 
     @cached_property
     def residual(self) -> Tensor:

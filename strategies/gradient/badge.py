@@ -17,7 +17,9 @@ from coreset.numerics.gradients import LastLayerGradients, last_layer_gradients
 from coreset.numerics.keyed import keyed_order
 
 FIRST = ("largest", "random")
-_PROPOSALS = 64  # drawn at a time
+_EARLY = (8, 64)  # picks at which the distances of all are brought up to date whatever the proposals cost
+_LEAST, _MOST = 64, 4096  # proposals drawn at a time
+_REACH = 4096  # picks that proposals are measured against at a time
 
 
 def _fold(g: LastLayerGradients, centers: LastLayerGradients, nearest: NDArray[np.float64]) -> None:
@@ -33,9 +35,9 @@ def sample_d2(
     """Return `k` rows, each drawn with probability proportional to D², and the D² each was drawn with (the first: infinite).
 
     D² is the squared distance to the nearest row drawn before. order (n,): a fixed order of the rows in which the draws are looked up, so that the
-    answer follows `order` and not the arrangement. Exact by rejection: rows are proposed by distances that may be out of date, hence too large, and
-    kept with probability D² / (that distance); the distances are brought up to date once the proposals thrown away have cost as much. When D² is
-    zero everywhere the rest follows `order`. Memory O(n) beside the two factors.
+    answer follows `order` and not the arrangement. Exact by rejection: rows are proposed by distances that miss the latest picks, hence too large, and
+    kept with probability D² / (that distance), for which only they are measured. The distances of all are brought up to date after the first few picks and once as
+    many proposals as a quarter of the rows were thrown away. When D² is zero everywhere the rest follows `order`. Memory O(n) beside the two factors.
 
     >>> g = LastLayerGradients(torch.tensor([[1.0], [1.0], [3.0]]), torch.ones(3, 1))
     >>> sample_d2(g, 3, 2, np.arange(3), np.random.default_rng(0))[1].tolist()
@@ -44,35 +46,39 @@ def sample_d2(
     n = len(g)
     picks, scores = [first], [np.inf]
     bound = np.full(n, np.inf)
-    folded, wasted = 0, 0.0
+    folded, rejected = 0, 0
     cumulated = np.empty(0)
     while len(picks) < k:
-        fresh = len(picks) - folded
-        if not folded or wasted > n * (fresh + 16) / 4:
-            _fold(g, g.at(np.array(picks[folded:])), bound)
-            folded, fresh, wasted = len(picks), 0, 0.0
+        early = any(folded < at <= len(picks) for at in _EARLY)
+        if not folded or early or 4 * rejected > n:
+            for start in range(folded, len(picks), _REACH):
+                _fold(g, g.at(np.array(picks[start : start + _REACH])), bound)
+            folded, rejected = len(picks), 0
             cumulated = np.cumsum(bound[order])
             if cumulated[-1] <= 0:
                 break
-        chance = rng.random((_PROPOSALS, 2))
+        chance = rng.random((min(max(len(picks), _LEAST), _MOST), 2))
         at = np.searchsorted(cumulated, chance[:, 0] * cumulated[-1], side="right")
         drawn = order[np.minimum(at, n - 1)]
-        proposed = g.at(drawn)
-        near = bound[drawn]
-        if fresh:
-            new = proposed.squared_distances(g.at(np.array(picks[folded:])))
-            near = np.minimum(near, new.amin(dim=1).double().cpu().numpy())
+        near, threshold = bound[drawn], chance[:, 1] * bound[drawn]
+        alive = np.flatnonzero(threshold < near)
+        for start in range(folded, len(picks), _REACH):
+            new = g.at(drawn[alive]).squared_distances(g.at(np.array(picks[start : start + _REACH])))
+            near[alive] = np.minimum(near[alive], new.amin(dim=1).double().cpu().numpy())
+            alive = alive[threshold[alive] < near[alive]]
+        proposed = g.at(drawn[alive])
         among = proposed.squared_distances(proposed).double().cpu().numpy()
-        threshold = chance[:, 1] * bound[drawn]
-        for j in range(_PROPOSALS):
+        near, threshold = near[alive], threshold[alive]
+        rejected += len(drawn) - len(alive)
+        for j in range(len(alive)):
             if threshold[j] < near[j]:
-                picks.append(int(drawn[j]))
+                picks.append(int(drawn[alive[j]]))
                 scores.append(float(near[j]))
                 near = np.minimum(near, among[j])
                 if len(picks) == k:
                     break
             else:
-                wasted += fresh + 16
+                rejected += 1
     left = order[~np.isin(order, picks)][: k - len(picks)]
     return np.array(picks + left.tolist(), np.int64), np.array(scores + [0.0] * len(left))
 

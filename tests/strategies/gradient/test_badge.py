@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import coreset
 from coreset.numerics.gradients import LastLayerGradients
 from coreset.testing import check_strategy
+from strategies.gradient import badge
 from strategies.gradient.badge import Badge, sample_d2
 
 
@@ -82,8 +83,12 @@ def test_the_law_of_every_pick_is_exact():
         assert seen[t][expected == 0].sum() == 0
 
 
-def test_distances_out_of_date_do_not_change_the_law():
+@pytest.mark.parametrize("early", [(), (8, 64)])
+@pytest.mark.parametrize("reach", [5, 4096])
+def test_distances_out_of_date_do_not_change_the_law(early, reach, monkeypatch):
     """Many rows: the proposals stay out of date for a while, so the potential of the choices must still be that of k-means++."""
+    monkeypatch.setattr(badge, "_EARLY", early)
+    monkeypatch.setattr(badge, "_REACH", reach)
     x, p = case(1500, seed=5)
     g = written_out(x, p, False)
     factors = LastLayerGradients(torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False)
