@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores{gpu}"
 
 
+@lru_cache
+def _version(package: str) -> str | None:
+    """Return the version of one package, read once: a file has to be parsed for it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python and of installed packages.
 
@@ -39,12 +49,7 @@ def versions(*packages: str) -> dict[str, str]:
     ['numpy', 'python']
     """
     found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return found | {name: known for name in packages if (known := _version(name))}
 
 
 def difference(old: Any, new: Any, path: str = "") -> list[str]:

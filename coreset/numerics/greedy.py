@@ -143,21 +143,26 @@ def _pop(heap: Items, bound: Values, size: int, best: int, out: Items) -> int:
 
 
 @compiled
+def rise(heap: Items, bound: Values, slot: int, size: int) -> int:
+    """Put `slot` into a heap of `size` and return its new size."""
+    at = size
+    while at > 0:
+        parent = (at - 1) // 2
+        other = heap[parent]
+        if bound[other] > bound[slot] or (bound[other] == bound[slot] and other < slot):
+            break
+        heap[at] = other
+        at = parent
+    heap[at] = slot
+    return size + 1
+
+
+@compiled
 def _push(heap: Items, bound: Values, size: int, slots: Items, leave: int) -> int:
     """Put `slots` back, all but `leave`; return the new size."""
     for slot in slots:
-        if slot == leave:
-            continue
-        at = size
-        size += 1
-        while at > 0:
-            parent = (at - 1) // 2
-            other = heap[parent]
-            if bound[other] > bound[slot] or (bound[other] == bound[slot] and other < slot):
-                break
-            heap[at] = other
-            at = parent
-        heap[at] = slot
+        if slot != leave:
+            size = rise(heap, bound, slot, size)
     return size
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float
-from coreset.numerics.greedy import lazy
 from coreset.numerics.similarity import EXACT_UP_TO, Similarity
 from coreset.numerics.tensors import as_float, rows
 from strategies.submodular.common import NEIGHBORS
@@ -192,7 +191,7 @@ def sparse_herding(
     function = FacilityLocationFunction(replace(graph, value=graph.value * w[graph.column]), floor * w)
     for item in taken.tolist():
         function.add(item)
-    found = lazy(function, k, candidates)
+    found = function.exact(k, candidates)
     return found.picks, found.gains / len(x), float(function.best.sum(dtype=np.float64) / len(x))
 
 

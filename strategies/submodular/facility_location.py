@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Items, SetFunction, Values, maximize
+from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, heapify, maximize, rise, sink
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
 from coreset.rounds import TwoRounds
@@ -61,6 +61,49 @@ def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, best: 
     return out
 
 
+@compiled
+def _greedy(
+    s: Matrix, start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, bonus: Values, items: Items, bound: Values, picks: Items, gains: Values,
+) -> int:  # fmt: skip
+    """Fill picks and gains by lazy greedy, on `s` or, where `start` has entries, on the sparse matrix; return how many gains were computed.
+
+    items: ascending. bound: their gains, lowered as we go. best: raised as we go.
+    """
+    sparse = len(start) > 0
+    heap, fresh, slots = np.arange(len(items)), np.zeros(len(items), np.int64), np.empty(4, np.int64)
+    heapify(heap, bound)
+    size, evaluations = len(items), 0
+    for t in range(len(picks)):
+        while fresh[heap[0]] < t:
+            count = 0
+            while count < 4 and size > 0 and fresh[heap[0]] < t:
+                slots[count] = heap[0]
+                count += 1
+                size -= 1
+                heap[0] = heap[size]
+                sink(heap, bound, 0, size)
+            some = items[slots[:count]]
+            found = _sparse_gains(start, column, value, best, some) if sparse else _gains(s, best, some)
+            evaluations += count
+            for i in range(count):
+                slot = slots[i]
+                bound[slot], fresh[slot] = found[i] + (bonus[items[slot]] if len(bonus) else 0.0), t
+                size = rise(heap, bound, slot, size)
+        slot = heap[0]
+        pick = items[slot]
+        picks[t], gains[t] = pick, bound[slot]
+        size -= 1
+        heap[0] = heap[size]
+        sink(heap, bound, 0, size)
+        if sparse:
+            for at in range(start[pick], start[pick + 1]):
+                best[column[at]] = max(best[column[at]], value[at])
+        else:
+            for i in range(len(best)):
+                best[i] = max(best[i], s[pick, i])
+    return evaluations
+
+
 class FacilityLocationFunction(SetFunction):
     """f(S) = sum_i max(b_i, max over j in S of s_ji) - sum_i b_i + sum over S of bonus_j.
 
@@ -97,6 +140,20 @@ class FacilityLocationFunction(SetFunction):
             self.best[at] = np.maximum(self.best[at], s.value[part])
         else:
             np.maximum(self.best, s[item], out=self.best)
+
+    def exact(self, k: int, items: Items) -> Greedy:
+        """Return the greedy choice in one compiled lazy loop."""
+        items = np.sort(items)
+        picks, gains, bound = np.empty(k, np.int64), np.empty(k), self.gains(items)
+        s, bonus = self.similarity, np.empty(0) if self.bonus is None else self.bonus
+        none = np.empty((0, 0), self.best.dtype)
+        dense = (s, np.empty(0, np.int64), np.empty(0, np.int32), none.ravel())
+        parts: Any = (none, *s.parts) if isinstance(s, Sparse) else dense
+        count = _greedy(*parts, self.best, bonus, items, bound, picks, gains)
+        self.value += float(gains.sum())
+        bounds = np.full(self.size, np.inf)
+        bounds[items] = bound
+        return Greedy(picks, gains, len(items) + count, bounds)
 
 
 @dataclass(frozen=True)
