@@ -243,6 +243,29 @@ def _inner(
         out[t] = scale[t] * total
 
 
+@compiled
+def _squares(x: Matrix, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the squared length of some rows, in float64."""
+    out = np.empty(len(rows))
+    for t in range(len(rows)):
+        row, total = x[rows[t]], 0.0
+        for d in range(len(row)):
+            total += np.float64(row[d]) * np.float64(row[d])
+        out[t] = total
+    return out
+
+
+@compiled
+def _weighted(x: Matrix, rows: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weighted sum of some rows, in float64."""
+    out = np.zeros(x.shape[1])
+    for t in range(len(rows)):
+        row, weight = x[rows[t]], scale[t]
+        for d in range(len(row)):
+            out[d] += weight * row[d]
+    return out
+
+
 class Linear(NamedTuple):
     """A linear kernel s_ij = phi_i . phi_j with phi_i = (scale_i x_i, offset): cosine and dot without any matrix and without a copy of the features.
 
@@ -260,10 +283,7 @@ class Linear(NamedTuple):
         array = as_float(x.detach()).cpu().contiguous().numpy()
         if kind == "dot":
             return cls(array, rows, np.ones(len(rows)), 0.0)
-        length = np.empty(len(rows))
-        for start in range(0, len(rows), 4096):
-            part = array[rows[start : start + 4096]].astype(np.float64)
-            length[start : start + 4096] = np.sqrt(np.square(part).sum(axis=1))
+        length = np.sqrt(_squares(array, rows))
         scale = np.divide(np.sqrt(0.5), length, out=np.zeros(len(rows)), where=length > 0)
         return cls(array, rows, scale, float(np.sqrt(0.5)))
 
@@ -273,11 +293,7 @@ class Linear(NamedTuple):
 
     def total(self) -> NDArray[np.float64]:
         """Return the sum of phi over the ground set, (D + 1,)."""
-        out = np.zeros(self.x.shape[1])
-        for start in range(0, len(self.rows), 4096):
-            part = slice(start, start + 4096)
-            out += self.scale[part] @ self.x[self.rows[part]].astype(np.float64)
-        return np.append(out, len(self.rows) * self.offset)
+        return np.append(_weighted(self.x, self.rows, self.scale), len(self.rows) * self.offset)
 
     def inner(self, items: NDArray[np.int64], z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return phi_j . z for each j of `items`, in float64."""
@@ -289,8 +305,4 @@ class Linear(NamedTuple):
         """Return s_jj of the ground set, (n,)."""
         if self.offset:  # cosine
             return np.where(self.scale > 0, 1.0, 0.5)
-        out = np.empty(len(self.rows))
-        for start in range(0, len(self.rows), 4096):
-            part = slice(start, start + 4096)
-            out[part] = np.square(self.x[self.rows[part]].astype(np.float64)).sum(axis=1)
-        return out
+        return _squares(self.x, self.rows)

@@ -287,6 +287,18 @@ def max_cover(left: Whole, right: Whole, n: int, k: int) -> Whole:
     return np.array(picks)
 
 
+def max_cover_released(edges: Any, n: int, k: int) -> Whole:
+    """The same on a data frame of edges with the columns x and y, as the authors' code goes about it."""
+    picks: list[int] = []
+    for _ in range(k):
+        degree = np.bincount(edges.x, minlength=n)
+        degree[picks] = -1  # theirs takes row 0 again and again once all is covered
+        picks.append(int(degree.argmax()))
+        found = edges.y[edges.x == picks[-1]].to_numpy()
+        edges = edges[~np.isin(edges.y, found)]
+    return np.array(picks)
+
+
 def covered(left: Whole, right: Whole, picks: Whole) -> int:
     """Return how many rows the picks cover."""
     return len(np.unique(right[np.isin(left, picks)]))

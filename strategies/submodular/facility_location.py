@@ -146,10 +146,12 @@ class FacilityLocationFunction(SetFunction):
         items = np.sort(items)
         picks, gains, bound = np.empty(k, np.int64), np.empty(k), self.gains(items)
         s, bonus = self.similarity, np.empty(0) if self.bonus is None else self.bonus
-        none = np.empty((0, 0), self.best.dtype)
-        dense = (s, np.empty(0, np.int64), np.empty(0, np.int32), none.ravel())
-        parts: Any = (none, *s.parts) if isinstance(s, Sparse) else dense
-        count = _greedy(*parts, self.best, bonus, items, bound, picks, gains)
+        shared: Any = (self.best, bonus, items, bound, picks, gains)
+        if isinstance(s, Sparse):
+            count = _greedy(np.empty((0, 0), self.best.dtype), *s.parts, *shared)
+        else:
+            none = np.empty(0, s.dtype)
+            count = _greedy(s, np.empty(0, np.int64), np.empty(0, np.int32), none, *shared)
         self.value += float(gains.sum())
         bounds = np.full(self.size, np.inf)
         bounds[items] = bound
