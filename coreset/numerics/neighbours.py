@@ -26,7 +26,6 @@ def _nearest(
     lq: Float,
     lx: Float,
     error: float,
-    unit: float,
     q: Float,
     x: Float,
     group_q: NDArray[np.int64],
@@ -34,41 +33,52 @@ def _nearest(
     found: Float,
     index: NDArray[np.int64],
 ) -> None:
-    """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx: lengths; unit turns true squared distances into scaled ones."""
+    """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx: lengths; found: infinite at first."""
     k = found.shape[1]
     half = np.empty(len(lx), np.float32)
     longest = 0.0
     for j in range(len(lx)):
         half[j] = lx[j] * lx[j] / 2
         longest = max(longest, lx[j])
+    best = np.empty(k, np.float32)
     for i in range(product.shape[0]):
         bound = lq[i] + longest
-        slack = error * bound * bound
-        worst = np.inf
-        cut = np.float32(-np.inf)  # <q, x> - |x|^2 / 2 below this: certainly farther than the k-th
-        for start in range(0, len(lx), 64):
-            stop = min(start + 64, len(lx))
-            near = np.int32(0)  # counted in vector registers, which a maximum would not be: most chunks are told away
-            for j in range(start, stop):
-                near += np.int32(product[i, j] - half[j] >= cut)
-            if near == 0:
-                continue
-            for j in range(start, stop):
-                if product[i, j] - half[j] < cut or group_q[i] == group_x[j]:
+        slack = error * bound * bound + 4e-6 * bound * bound
+        best[:] = -np.inf
+        for second in range(
+            2
+        ):  # first the k-th largest <q, x> - |x|^2 / 2, then the distances of all that may be as near as its row
+            cut = np.float32(best[k - 1] - slack) if second else np.float32(-np.inf)
+            for start in range(0, len(lx), 64):
+                stop = min(start + 64, len(lx))
+                near = np.int32(
+                    0
+                )  # counted in vector registers, which a maximum would not be: most chunks are told away
+                for j in range(start, stop):
+                    near += np.int32(product[i, j] - half[j] >= cut)
+                if near == 0:
                     continue
-                d = square_distance(q[i], x[j])
-                if d >= worst:  # a tie goes to the earlier row
-                    continue
-                at = k - 1
-                while at > 0 and found[i, at - 1] > d:
-                    found[i, at] = found[i, at - 1]
-                    index[i, at] = index[i, at - 1]
-                    at -= 1
-                found[i, at] = d
-                index[i, at] = j
-                worst = found[i, k - 1]
-                if worst < np.inf:
-                    cut = np.float32((lq[i] * lq[i] - worst * unit - slack) / 2 - 1e-6 * bound * bound)
+                for j in range(start, stop):
+                    score = product[i, j] - half[j]
+                    if score < cut or group_q[i] == group_x[j]:
+                        continue
+                    at = k - 1
+                    if not second:
+                        while at > 0 and best[at - 1] < score:
+                            best[at] = best[at - 1]
+                            at -= 1
+                        best[at] = score
+                        cut = best[k - 1]
+                        continue
+                    d = square_distance(q[i], x[j])
+                    if d >= found[i, k - 1]:  # a tie goes to the earlier row
+                        continue
+                    while at > 0 and found[i, at - 1] > d:
+                        found[i, at] = found[i, at - 1]
+                        index[i, at] = index[i, at - 1]
+                        at -= 1
+                    found[i, at] = d
+                    index[i, at] = j
 
 
 def _nearest_torch(
@@ -103,6 +113,41 @@ def _blocks(size: int, width: int) -> Iterator[tuple[int, int]]:
         yield start, min(size, start + step)
 
 
+def knn_blocks(
+    x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None = None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield what `knn` returns a block of queries at a time: the first of them, squared distances and positions."""
+    group_x = torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device).long()
+    have = len(x) if queries is not None else len(x) - int(torch.unique(group_x, return_counts=True)[1].max())
+    if not 1 <= k <= have:
+        raise ValueError(f"k: expected 1 to {have} neighbours among {len(x)} rows, got {k}")
+    q = x if queries is None else queries
+    group_q = group_x if queries is None else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
+    frame = Frame.of(x)
+    b, lx = frame.rows(x)
+    a, lq = (b, lx) if queries is None else frame.rows(q)
+    on_cpu = x.device.type == "cpu"
+    ex = exact_rows(x) if on_cpu else np.empty((0, 0))
+    eq = ex if queries is None or not on_cpu else exact_rows(q)
+    for start, stop in _blocks(len(q), len(x)):
+        part = slice(start, stop)
+        if not on_cpu:
+            yield (
+                start,
+                *_nearest_torch(
+                    a[part], b, lq[part], lx, q[part].double(), x, group_q[part], group_x, k, frame.scale**2
+                ),
+            )
+            continue
+        square, index = np.full((stop - start, k), np.inf), np.empty((stop - start, k), np.int64)
+        product = float32_products(a[part], b).numpy()
+        _nearest(
+            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), eq[part], ex, group_q[part].numpy(), group_x.numpy(),
+            square, index,
+        )  # fmt: skip
+        yield start, torch.from_numpy(square), torch.from_numpy(index)
+
+
 def knn(x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the Euclidean distances (Q, k) float64 and positions (Q, k) of the `k` nearest rows of `x` (N, D), nearest first, ties to the lowest position.
 
@@ -115,34 +160,12 @@ def knn(x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None 
     >>> knn(torch.tensor([[0.0], [1.0], [5.0]]), 1, groups=torch.tensor([0, 0, 1]))[1][:, 0].tolist()
     [2, 2, 1]
     """
-    group_x = torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device).long()
-    have = len(x) if queries is not None else len(x) - int(torch.unique(group_x, return_counts=True)[1].max())
-    if not 1 <= k <= have:
-        raise ValueError(f"k: expected 1 to {have} neighbours among {len(x)} rows, got {k}")
-    q = x if queries is None else queries
-    group_q = group_x if queries is None else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
-    frame = Frame.of(x)
-    b, lx = frame.rows(x)
-    a, lq = (b, lx) if queries is None else frame.rows(q)
-    distance = torch.full((len(q), k), torch.inf, dtype=torch.float64, device=x.device)
-    index = torch.empty(len(q), k, dtype=torch.int64, device=x.device)
-    unit = frame.scale**2
-    on_cpu = x.device.type == "cpu"
-    ex = exact_rows(x) if on_cpu else np.empty((0, 0))
-    eq = ex if queries is None or not on_cpu else exact_rows(q)
-    for start, stop in _blocks(len(q), len(x)):
-        part = slice(start, stop)
-        if not on_cpu:
-            distance[part], index[part] = _nearest_torch(
-                a[part], b, lq[part], lx, q[part].double(), x, group_q[part], group_x, k, unit
-            )
-            continue
-        product = float32_products(a[part], b).numpy()
-        _nearest(
-            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), unit, eq[part], ex, group_q[part].numpy(), group_x.numpy(),
-            distance[part].numpy(), index[part].numpy(),
-        )  # fmt: skip
-    return distance.sqrt_(), index
+    blocks = list(knn_blocks(x, k, queries, groups))
+    if not blocks:
+        return torch.empty(0, k, dtype=torch.float64, device=x.device), torch.empty(
+            0, k, dtype=torch.int64, device=x.device
+        )
+    return torch.cat([square for _, square, _ in blocks]).sqrt_(), torch.cat([index for _, _, index in blocks])
 
 
 @compiled

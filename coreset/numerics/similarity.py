@@ -24,7 +24,7 @@ from torch import Tensor
 from coreset.numerics.approximate import has_faiss, ivf_blocks
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import float32_products
-from coreset.numerics.neighbours import knn
+from coreset.numerics.neighbours import knn_blocks
 from coreset.numerics.tensors import as_float
 
 KINDS = ("cosine", "dot", "rbf", "euclidean")
@@ -182,7 +182,7 @@ class Similarity:
             own[zero.cpu().numpy()] = 0.5
             far[own < 1] = 0.5
         approximate = n > EXACT_UP_TO and has_faiss()
-        for start, square, found in self._approximate(k) if approximate else self._exact(k, block) if k else ():
+        for start, square, found in self._approximate(k) if approximate else self._exact(k) if k else ():
             part = slice(start, start + len(found))
             index[part] = found
             value[part] = _round(self._at(square)).float().cpu().numpy()
@@ -204,14 +204,9 @@ class Similarity:
         for start, square, found in ivf_blocks(self.x, k, unit=self.kind == "cosine"):
             yield start, torch.from_numpy(square), found
 
-    def _exact(self, k: int, block: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
-        x = self.ready
-        for start in range(0, len(x), block):
-            rows = torch.arange(start, min(len(x), start + block), device=x.device)
-            distance, found = knn(x, k + 1, x[rows])
-            other = found != rows[:, None]
-            other[:, -1] &= ~other.all(dim=1)  # k duplicates stand before the row itself: it drops out by itself
-            yield start, distance[other].reshape(-1, k).square(), found[other].reshape(-1, k).cpu().numpy()
+    def _exact(self, k: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
+        for start, square, found in knn_blocks(self.ready, k):
+            yield start, square, found.cpu().numpy()
 
 
 def _round(s: Tensor) -> Tensor:
