@@ -208,8 +208,8 @@ def bait(
 class Bait(Strategy):
     """Choose for the last layer's Fisher information: greedy forward to twice the budget, then backward.
 
-    fisher: `exact` takes the expectation over all classes; its matrices have (C D)² entries, so it is refused beyond 2 GB (C D about 9,000 with 3
-    of them). `binary` asks only whether the likeliest class is right: D² entries. ridge: λ, the weight of the prior on the parameters. info:
+    fisher: `exact` takes the expectation over all classes; its matrices have (C D)² entries, so it is refused beyond 2 GB (C D about 6,500: 6
+    at a time). `binary` asks only whether the likeliest class is right: D² entries. ridge: λ, the weight of the prior on the parameters. info:
     `trace`, tr(M⁻¹ F) before and after. Scores: what the trace fell by as each came in.
 
     >>> from coreset import select
@@ -235,7 +235,7 @@ class Bait(Strategy):
         column = signals.column("features")
         classes = 1 if self.fisher == "binary" else signals.column("probs").shape[1]
         dim, n = column.shape[1], len(pool.candidates) + len(pool.selected)
-        size = 3 * (classes * dim) ** 2 + n * (4 * classes**2 + dim)
+        size = 6 * (classes * dim) ** 2 + n * (4 * classes**2 + dim)
         if size > LIMIT:
             raise ValueError(
                 f"features: the {self.fisher} Fisher information for {n} examples, {classes} classes and {dim} features needs {size / 2**27:.0f} GB; "

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
-from coreset.numerics.quota import largest_remainder
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
 from coreset.types import check_column
@@ -83,14 +83,11 @@ class Submodular(Strategy):
             found, info = self._solve(pool, signals, pool.candidates, pool.selected, k, rng)
             return Selection(found.picks, scores=found.gains, info=info)
         labels = np.asarray(as_tensor(signals.column("labels")).cpu())
-        classes, counts = np.unique(labels[pool.candidates], return_counts=True)
-        quota = largest_remainder(counts, k, caps=counts)
-        parts, turn = [], []
-        for label, share in zip(classes[quota > 0], quota[quota > 0].tolist(), strict=True):
-            mine, taken = (rows[labels[rows] == label] for rows in (pool.candidates, pool.selected))
-            parts.append(self._solve(pool, signals, mine, taken, share, rng))
-            turn.append((np.arange(share) + 0.5) / share)
-        order = np.argsort(np.concatenate(turn), kind="stable")
+        parts = [
+            self._solve(pool, signals, pool.candidates[rows], pool.selected[labels[pool.selected] == label], share, rng)
+            for label, rows, share in class_shares(labels[pool.candidates], k)
+        ]
+        order = interleave([len(found.picks) for found, _ in parts])
         picks, gains = (np.concatenate([getattr(found, n) for found, _ in parts])[order] for n in ("picks", "gains"))
         infos = [info for _, info in parts]
         shared = [n for n in ("value", "evaluations", "bound") if all(n in i for i in infos)]
