@@ -126,7 +126,7 @@ def test_too_large_is_refused_in_words(monkeypatch):
     x, p = np.ones((4, 5000), np.float32), np.full((4, 10), 0.1, np.float32)
     with pytest.raises(
         ValueError,
-        match="features: the exact Fisher information for 4 examples, 10 classes and 5000 features needs 56 GB; use fisher=binary",
+        match="features: the exact Fisher information for 4 examples, 10 classes and 5000 features needs 112 GB; use fisher=binary",
     ):
         coreset.select("bait", 1, features=x, probs=p)
     monkeypatch.setattr(module, "LIMIT", 10)
