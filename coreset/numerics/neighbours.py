@@ -17,6 +17,7 @@ from torch import Tensor
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, Frame, error_unit, exact_rows, float32_products, square_distance
 
+_CHUNK = 64  # products looked at together
 _BLOCK = 2**22  # products held at a time: 16 MB
 
 
@@ -34,40 +35,42 @@ def _nearest(
     index: NDArray[np.int64],
 ) -> None:
     """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx: lengths; found: infinite at first."""
-    k = found.shape[1]
-    half = np.empty(len(lx), np.float32)
+    k, n = found.shape[1], len(lx)
+    score = np.full((n + _CHUNK - 1) // _CHUNK * _CHUNK, np.float32(-np.inf))  # <q, x> - |x|^2 / 2
+    half = np.empty(n, np.float32)
     longest = 0.0
-    for j in range(len(lx)):
+    for j in range(n):
         half[j] = lx[j] * lx[j] / 2
         longest = max(longest, lx[j])
     best = np.empty(k, np.float32)
     for i in range(product.shape[0]):
+        for j in range(n):
+            score[j] = product[i, j] - half[j]
         bound = lq[i] + longest
         slack = error * bound * bound + 4e-6 * bound * bound
         best[:] = -np.inf
         for second in range(
             2
-        ):  # first the k-th largest <q, x> - |x|^2 / 2, then the distances of all that may be as near as its row
+        ):  # first the k-th largest score, then the distances of all that may be as near as its row
             cut = np.float32(best[k - 1] - slack) if second else np.float32(-np.inf)
-            for start in range(0, len(lx), 64):
-                stop = min(start + 64, len(lx))
+            for start in range(0, n, _CHUNK):
+                part = score[start : start + _CHUNK]
                 near = np.int32(
                     0
                 )  # counted in vector registers, which a maximum would not be: most chunks are told away
-                for j in range(start, stop):
-                    near += np.int32(product[i, j] - half[j] >= cut)
+                for j in range(_CHUNK):
+                    near += np.int32(part[j] >= cut)
                 if near == 0:
                     continue
-                for j in range(start, stop):
-                    score = product[i, j] - half[j]
-                    if score < cut or group_q[i] == group_x[j]:
+                for j in range(start, min(start + _CHUNK, n)):
+                    if score[j] < cut or group_q[i] == group_x[j]:
                         continue
                     at = k - 1
                     if not second:
-                        while at > 0 and best[at - 1] < score:
+                        while at > 0 and best[at - 1] < score[j]:
                             best[at] = best[at - 1]
                             at -= 1
-                        best[at] = score
+                        best[at] = score[j]
                         cut = best[k - 1]
                         continue
                     d = square_distance(q[i], x[j])
