@@ -171,6 +171,11 @@ def _loops(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
+def _filled(at: Tensor, step: int) -> Tensor:
+    """Return a multiple of `step` positions, the first again and again after the last: torch keeps code and buffers for every shape of a bfloat16 product, so few are used."""
+    return torch.cat([at, at[:1].expand(-len(at) % step)])
+
+
 @dataclass(eq=False)
 class _State:
     """Rows that may be picked, with a number (n,) that the squared distance of each to its nearest center is not above (-1: taken), and the centers so far.
@@ -261,11 +266,12 @@ class _State:
         if not _loops(self.x):
             self.nearest[at] = self._fold_torch(i, j, near, summing, unit)
             return
-        y, own, rest = self.copies(j), self.copies(i), self.rest[j]
+        rest = self.rest[j]
         if self.narrow:
+            own, y = self.copies(_filled(i, 256)), self.copies(_filled(j, 32))
             product, bits = np.empty((0, 0), np.float32), (own @ y.T).view(torch.uint16).numpy()
         else:
-            product, bits = float32_products(own, y).numpy(), np.empty((0, 0), np.uint16)
+            product, bits = float32_products(self.copies(i), self.copies(j)).numpy(), np.empty((0, 0), np.uint16)
         _fold(
             product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(), float(rest.max()), unit, summing,
             exact_rows(self.x), self.rows[i].numpy(), self.rows[j].numpy(), near,
