@@ -33,6 +33,9 @@ def data(kind, n=400, dim=24):
         x = np.sign(rng.normal(size=(n, dim))) * (1 + 1e-6 * rng.normal(size=(n, dim)))
     if kind == "twins":
         x = x[rng.integers(0, n // 4, n)]
+    if kind == "exact":  # near ties between rows that float32 holds as they are: only their products round
+        x = np.sign(x[: n // 2]) * (1 + 1e-6 * rng.normal(size=(n // 2, dim)))
+        x = np.concatenate([x, -x])
     if kind == "steep":
         x = np.maximum(x * np.arange(1, dim + 1) ** -1.5, 0)
     if kind == "large":
@@ -42,7 +45,7 @@ def data(kind, n=400, dim=24):
     return x.astype({"half": np.float16, "double": np.float64}.get(kind, np.float32))
 
 
-KINDS = ["plain", "far", "close", "twins", "steep", "large", "small", "half", "double"]
+KINDS = ["plain", "far", "close", "exact", "twins", "steep", "large", "small", "half", "double"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,14 +72,22 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     assert np.isclose(got[2], want[2].max(), rtol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "tensor"])
+@pytest.mark.parametrize("width", [4, 90])  # ties, and for bfloat16 near ties
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(2, 60), st.integers(1, 3), st.integers(0, 10**6), st.sampled_from([2, 5, 256]), st.sampled_from([1, 3])
 )
-def test_ties_on_a_lattice_go_to_the_lowest_position(n, dim, seed, short, together):
-    x = np.random.default_rng(seed).integers(0, 4, (n, dim)).astype(np.float32)
+def test_ties_on_a_lattice_go_to_the_lowest_position(way, width, n, dim, seed, short, together):
+    x = np.random.default_rng(seed).integers(0, width, (n, dim)).astype(np.float32)
     rest = np.arange(1, n)
-    with patch.object(farthest, "_SHORT_LIST", short), patch.object(farthest, "_CENTERS", together):
+    with (
+        patch.object(farthest, "_SHORT_LIST", short),
+        patch.object(farthest, "_CENTERS", together),
+        patch.object(farthest, "_loops", lambda _: way != "tensor"),
+        patch.object(farthest, "_WORTH", 0),
+        patch.object(farthest, "bfloat16_pays", lambda *_: way == "bfloat16"),
+    ):
         for k in (n // 2, n - 1):
             picks, distances, radius = farthest_first(torch.from_numpy(x), k, torch.tensor([0]), torch.from_numpy(rest))
             want = loop(x, k, [0], rest)
@@ -94,6 +105,20 @@ def test_many_centers_and_no_pick(count, monkeypatch):
     picks, _, radius = farthest_first(torch.from_numpy(x), 0, torch.from_numpy(centers), torch.from_numpy(rest))
     assert len(picks) == 0
     assert np.isclose(radius, loop(x, 0, centers, rest)[2].max(), rtol=1e-12)
+
+
+def test_the_center_that_lost_most_in_rounding_may_be_the_nearest(monkeypatch):
+    """Thirty centers at nearly one distance and one that bfloat16 holds as it is; the mean is zero."""
+    monkeypatch.setattr(farthest, "_WORTH", 0)
+    monkeypatch.setattr(farthest, "bfloat16_pays", lambda *_: True)
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        around = rng.normal(size=(30, 2))
+        around *= (1 + 0.003 * rng.normal(size=(30, 1))) / np.linalg.norm(around, axis=1, keepdims=True)
+        row = rng.integers(-64, 64, 2) / 64
+        x = np.concatenate([[row], row + around, [[2.0, 0.0]]])
+        radius = farthest_first(torch.from_numpy(np.r_[x, -x]), 0, torch.arange(1, 32), torch.tensor([0]))[2]
+        assert np.isclose(radius, np.linalg.norm(x[1:] - row, axis=1).min(), rtol=1e-12)
 
 
 def test_nothing_to_pick():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from coreset import select
+from coreset import Selection, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
 from strategies.coverage.kcenter import k_center_greedy
@@ -104,6 +104,20 @@ def test_function_keeps_its_interface():
     picks, radii = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([2, 1]))  # any order of candidates
     assert picks.tolist() == [2, 1]
     assert radii.tolist() == [5.0, 1.0]
+    twins = torch.tensor([[0.0], [5.0], [5.0]])
+    assert k_center_greedy(twins, 1, torch.tensor([0]), torch.tensor([2, 1]))[0].tolist() == [1]
+
+
+def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():
+    x, shard = mixture(20), mixture(30, seed=1)
+    one = Selection(np.array([3, 11]), scores=np.array([np.inf, 2.0]))
+    made = strategy("kcenter", {"normalize": True})
+    got = made.audit(Signals(30, features=shard), Signals(20, features=x), [one])
+    a, b = (v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True) for v in (shard, x[[3, 11]]))
+    assert got.item() == pytest.approx(np.sqrt(((a[:, None] - b) ** 2).sum(axis=-1)).min(axis=1).max(), rel=1e-6)
+    for radius, bound in ((3.0, 1.0), (1.0, 0.5)):
+        want = {"cover_radius": radius, "lower_bound": bound, "ratio": radius / bound}
+        assert made.certify(np.array([[[radius]], [[0.1]]]), [one], 50) == (0, want)
 
 
 def test_wrong_first():
@@ -111,8 +125,10 @@ def test_wrong_first():
         strategy("kcenter", {"first": "mean"})
 
 
-def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself():
+@pytest.mark.parametrize("widest", [0, 1, 2])
+def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself(widest):
     x, labels = mixture(), np.random.default_rng(2).integers(0, 3, 200)
+    x[labels == widest] *= 2
     got = select("kcenter", 21, features=x, labels=labels, selected=[4, 9], options={"per_class": True})
     centers = np.concatenate([[4, 9], got.indices])
     square = ((x[:, None].astype(float) - x[None, centers].astype(float)) ** 2).sum(axis=-1)
