@@ -41,7 +41,11 @@ def test_contract(first, bias):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_scores_are_the_squared_distances_to_the_earlier_choices(bias, dtype):
+@pytest.mark.parametrize("together", [5, 4096])
+def test_scores_are_the_squared_distances_to_the_earlier_choices(together, bias, dtype, monkeypatch):
+    monkeypatch.setattr(
+        badge, "_MOST", together
+    )  # few proposals at a time: most are measured against picks that the distances miss
     x, p = case(60)
     x, p = x.astype(dtype), p.astype(dtype)
     g = written_out(x, p, bias)
@@ -81,6 +85,43 @@ def test_the_law_of_every_pick_is_exact():
         chi2 = ((seen[t] - expected)[ok] ** 2 / expected[ok]).sum()
         assert chi2 < ok.sum() - 1 + 4 * np.sqrt(2 * ok.sum()), (t, chi2)
         assert seen[t][expected == 0].sum() == 0
+
+
+@pytest.mark.parametrize(("together", "reach"), [(1, 1), (5, 3), (64, 4096)])
+def test_a_proposal_is_kept_by_its_distance_now_over_the_one_it_was_drawn_by(together, reach, monkeypatch):
+    """Rejection one proposal at a time, from distances to the first pick alone: what the shortcuts must not change."""
+    monkeypatch.setattr(badge, "_EARLY", ())
+    monkeypatch.setattr(badge, "_LEAST", together)
+    monkeypatch.setattr(badge, "_MOST", together)
+    monkeypatch.setattr(badge, "_REACH", reach)
+    x, p = case(1500, seed=5)
+    g, order = written_out(x, p, False), np.random.default_rng(9).permutation(1500)
+    factors = LastLayerGradients(torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False)
+    rejected = 0
+    for seed in range(5):
+        rng, picks, scores = np.random.default_rng(seed), [7], [np.inf]
+        bound = ((g - g[7]) ** 2).sum(axis=1)
+        edges = np.cumsum(bound[order])
+        while len(picks) < 40:
+            for place, luck in rng.random((together, 2)):
+                row = order[np.searchsorted(edges, place * edges[-1], side="right")]
+                now = ((g[picks] - g[row]) ** 2).sum(axis=1).min()
+                if luck * bound[row] >= now:
+                    rejected += 1
+                elif len(picks) < 40:
+                    picks.append(int(row))
+                    scores.append(now)
+        got = sample_d2(factors, 40, 7, order, np.random.default_rng(seed))
+        assert got[0].tolist() == picks
+        assert np.allclose(got[1], scores, rtol=1e-9)
+    assert rejected > 50
+
+
+def test_what_is_left_without_any_distance_follows_the_order():
+    factors = LastLayerGradients(torch.ones(6, 2), torch.ones(6, 3), False)
+    picks, scores = sample_d2(factors, 5, 2, np.array([3, 5, 2, 0, 4, 1]), np.random.default_rng(0))
+    assert picks.tolist() == [2, 3, 5, 0, 4]
+    assert scores.tolist() == [np.inf, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("early", [(), (8, 64)])
