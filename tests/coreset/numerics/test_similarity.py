@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from coreset.numerics import similarity
 from coreset.numerics.similarity import Linear, Similarity
 
 
@@ -39,7 +40,8 @@ def test_formulas(kind, shift):
         assert whole.max() <= 1
 
 
-def test_gamma_is_one_over_the_mean_squared_distance():
+def test_gamma_is_one_over_the_mean_squared_distance(monkeypatch):
+    monkeypatch.setattr(similarity, "_ROWS", 8)
     x = np.random.default_rng(0).normal(size=(20, 3))
     mean = np.mean([((a - b) ** 2).sum() for a in x for b in x])
     assert Similarity.of(torch.from_numpy(x), "rbf").gamma == pytest.approx(1 / mean)
@@ -70,6 +72,8 @@ def test_nearest(kind):
             np.sort(got[np.arange(40) != i, i])[::-1][:2] == pytest.approx(np.sort(others)[::-1][:2], abs=2e-6)
             or listed[7, i]
         )
+    if kind == "cosine":
+        assert floor[7] == 0.5
     assert (floor <= 1).all()
     assert (floor >= 0).all()
     both = sparse.symmetric()

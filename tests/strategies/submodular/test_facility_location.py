@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset import select
+from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
+from coreset.numerics.similarity import Sparse
 from coreset.testing import check_strategy, example_signals
 from strategies.submodular.facility_location import FacilityLocation, FacilityLocationFunction
 
@@ -82,6 +83,65 @@ def test_lazy_equals_naive_bit_for_bit(seed, n, ties):
     one, other = naive(FacilityLocationFunction(s), k, np.arange(n)), lazy(FacilityLocationFunction(s), k, np.arange(n))
     assert one.picks.tolist() == other.picks.tolist()
     assert one.gains.tolist() == other.gains.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_compiled_loop_is_the_greedy_in_float64(dtype, sparse, ties):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        s = rng.random((40, 40)).astype(np.float32 if sparse else dtype)
+        if ties:
+            s = np.round(s * 4) / 4
+        kept = (rng.random((40, 40)) < 0.3) | np.eye(40, dtype=bool) | ~np.array(sparse)
+        start, bonus = (rng.integers(0, 3, (2, 40)) / 4) if seed % 2 else np.zeros((2, 40))
+        items = rng.permutation(40)[:30]
+        matrix = Sparse(np.r_[0, kept.sum(axis=1).cumsum()], np.nonzero(kept)[1].astype(np.int32), s[kept])
+        function = FacilityLocationFunction(matrix if sparse else s, start, bonus if seed % 2 else None)
+        found = function.exact(25, items)
+        best, left = start.copy(), sorted(items.tolist())
+
+        def gains(left, best, s=s, kept=kept, bonus=bonus):
+            more = np.where(kept[left], s[left].astype(np.float64) - best, 0)
+            return np.maximum(more, 0).sum(axis=1) + bonus[left]
+
+        for pick, gain in zip(found.picks.tolist(), found.gains, strict=True):
+            now = gains(left, best)
+            assert pick == left[int(now.argmax())]
+            assert gain == pytest.approx(now.max(), rel=1e-12)
+            best = np.where(kept[pick], np.maximum(best, s[pick]), best)
+            left.remove(pick)
+        assert function.value == pytest.approx(found.gains.sum())
+        assert (found.bounds[left] >= gains(left, best) - 1e-12).all()
+        assert np.isinf(np.delete(found.bounds, items)).all()
+        assert 30 < found.evaluations <= sum(range(6, 31)) + 30
+        assert FacilityLocationFunction(s).exact(1, items).evaluations == 30  # the first gains stand
+
+
+def test_the_second_round_on_nearest_neighbours_speaks_of_the_sample(reference):
+    x = reference.data(36).x
+    s, kept, floor = reference.neighbours(x, 5)
+    sample = np.arange(0, 36, 2)
+
+    def f(chosen):
+        return sum(max([floor[i], *(s[i, j] for j in chosen if kept[i, j])]) - floor[i] for i in sample)
+
+    signals = Signals(36, features=x)
+    made = FacilityLocation(neighbors=5)
+    answer = made.merge(Pool(36), signals, 6, np.random.default_rng(0), [], sample)[0]
+    reference.same(answer, reference.greedy(f, range(36), 6))
+
+
+def test_the_best_of_both_rounds():
+    one = Selection(np.array([0]), scores=np.ones(1))
+    for union, shard in ((3.0, 1.0), (1.0, 3.0)):
+        audits = np.array([[[union], [shard]], [[2.0], [2.0]]])
+        best, info = FacilityLocation().certify(audits, [one, one], 5)
+        assert best == int(shard > union)
+        assert info == pytest.approx(
+            {"facility_value": 1.0, "of_union": (union + 2) / 5, "of_best_shard": (shard + 2) / 5}
+        )
 
 
 def test_nearest_neighbours_against_their_definition(reference):

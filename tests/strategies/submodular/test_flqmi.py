@@ -51,6 +51,9 @@ def test_a_bound_needs_relevances_of_at_least_zero(reference):
     assert "bound" not in mixed.info
     good = select("flqmi", 2, features=np.abs(x), query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options)
     assert good.info["ratio"] > 0.6
+    apart = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.5], [-0.5, 1.0]])
+    either = select("flqmi", 1, features=apart, query=[1, 1, 0, 0], candidates=[2, 3], options=options)
+    assert "bound" in either.info  # one query is unlike it, the other like it
 
 
 def test_precomputed(reference):
@@ -62,6 +65,9 @@ def test_precomputed(reference):
         select("flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest).indices.tolist()
         == one.indices.tolist()
     )
+    rest = {"query": d.query}
+    every = select("flqmi", 9, features=d.x, **rest).indices.tolist()
+    assert select("flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest).indices.tolist() == every
 
 
 @pytest.mark.parametrize("options", [{}, {"optimizer": "stochastic"}, {"optimizer": "greedi"}, {"per_class": True}])

@@ -30,6 +30,15 @@ def test_values_and_order(reference, kind, neighbors, nu):
     assert "bound" not in answer.info
 
 
+@pytest.mark.parametrize("neighbors", ["auto", 0])
+def test_what_is_private_may_cost_more_than_it_brings(neighbors):
+    x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    options = {"lam": 0.4, "nu": 9.0, "neighbors": neighbors}
+    answer = select("gccg", 1, features=x, private=[True, False, False], candidates=[1, 2], options=options)
+    assert answer.scores[0] < 0
+    assert "bound" not in answer.info
+
+
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="nu"):
         GCCG(nu=-1.0)

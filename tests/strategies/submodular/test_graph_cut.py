@@ -2,11 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from coreset import select
 from coreset.numerics.greedy import lazy, naive
+from coreset.numerics.similarity import Linear
 from coreset.testing import check_strategy
-from strategies.submodular.graph_cut import GraphCut, GraphCutFunction
+from strategies.submodular.graph_cut import GraphCut, GraphCutFunction, GraphCutSums
 
 
 def cut(s, lam):
@@ -87,6 +89,61 @@ def test_lazy_equals_naive():
     s = np.maximum(s, s.T)
     one, other = (optimize(GraphCutFunction(s, 2.0), 60, np.arange(60)) for optimize in (naive, lazy))
     assert one.picks.tolist() == other.picks.tolist()
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_the_compiled_loops_take_the_lowest_of_ties(sums):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x = rng.integers(0, 3, (100, 3)).astype(np.float32)
+        s = (x @ x.T).astype(np.float64)
+        bonus, items = rng.integers(0, 3, 100).astype(float), rng.permutation(100)[:90]
+        kernel = Linear.of(torch.from_numpy(x), np.arange(100), "dot")
+        function = GraphCutSums(kernel, 4.0, bonus) if sums else GraphCutFunction(s.astype(np.float32), 4.0, bonus)
+        found = function.exact(60, items)
+        current, left = s.sum(axis=1) - 4 * np.diag(s) + bonus, sorted(items.tolist())
+        for pick, gain in zip(found.picks.tolist(), found.gains, strict=True):
+            assert pick == left[int(current[left].argmax())]
+            assert gain == current[pick]
+            current -= 8 * s[pick]
+            left.remove(pick)
+        if sums:
+            assert (found.bounds[left] >= current[left]).all()
+
+
+def test_one_negative_pair_is_enough_to_grow_a_gain():
+    s = np.ones((5, 5), np.float32)
+    assert GraphCutFunction(s, 0.5).submodular
+    s[1, 3] = s[3, 1] = -0.1
+    assert not GraphCutFunction(s, 0.5).submodular
+
+
+def test_only_the_ground_set_need_not_be_negative():
+    x = np.abs(np.random.default_rng(0).normal(size=(9, 3)))
+    x[8] *= -1
+    answer = select("graph_cut", 3, features=x, candidates=np.arange(8), options={"similarity": "dot"})
+    assert "bound" in answer.info
+    assert (
+        answer.indices.tolist()
+        == select("graph_cut", 3, features=x[:8], options={"similarity": "dot"}).indices.tolist()
+    )
+
+
+def test_gains_that_grow_are_computed_again(reference):
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(14, 2))
+        expected = reference.greedy(cut(reference.similarity(x, kind="dot"), 1.5), range(14), 9)
+        options = {"similarity": "dot", "lam": 1.5, "optimizer": "naive"}
+        reference.same(select("graph_cut", 9, features=x, options=options), expected, 1e-4)
+
+
+def test_a_zero_vector_counts_half_among_nearest_neighbours(reference):
+    x = np.abs(reference.data(12).x)
+    x[5] = 0
+    s = reference.similarity(x)
+    expected = reference.greedy(cut(s, 0.9), range(12), 12)
+    options = {"neighbors": 11, "lam": 0.9}
+    reference.same(select("graph_cut", 12, features=x, options=options), expected)
 
 
 def test_zero_vectors():

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from coreset import select
+from coreset.numerics.similarity import Linear
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.log_det import LogDet
+from strategies.submodular.log_det import LogDet, LogDetFunction, LogDetSums
 
 
 def log_det(s, reg):
@@ -52,6 +54,38 @@ def test_duplicates_and_zero_vectors():
             answer = select("log_det", 6, features=x, options={"similarity": kind})
             assert np.isfinite(answer.scores).all()
             assert answer.indices[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["dot", "rbf"])
+def test_rounding_below_zero_is_zero(kind):
+    x = np.repeat(np.random.default_rng(0).normal(size=(4, 3)), 8, axis=0)
+    answer = select("log_det", 20, features=x, options={"similarity": kind, "reg": 1e-18})
+    assert np.isfinite(answer.scores).all()
+
+
+def test_of_equal_rows_the_lowest():
+    for seed in range(10):
+        x = np.repeat(np.random.default_rng(seed).normal(size=(9, 5)), 7, axis=0)
+        answer = select("log_det", 9, features=x, options={"similarity": "rbf", "reg": 0.1})
+        assert (answer.indices % 7 == 0).all()
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_a_copy_goes_its_own_way(sums):
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    f = log_det(x @ x.T, 1.0)
+    one = (
+        LogDetSums(Linear.of(torch.from_numpy(x), np.arange(12), "dot"), 1.0) if sums else LogDetFunction(x @ x.T, 1.0)
+    )
+    one.add(0)
+    other = one.copy()
+    for a, b in ((1, 5), (2, 6), (3, 7)):
+        one.add(a)
+        other.add(b)
+    items = np.arange(8, 12)
+    for function, taken in ((one, [0, 1, 2, 3]), (other, [0, 5, 6, 7])):
+        assert function.value == pytest.approx(f(taken))
+        np.testing.assert_allclose(function.gains(items), [f([*taken, j]) - f(taken) for j in items], atol=1e-9)
 
 
 @pytest.mark.parametrize(
