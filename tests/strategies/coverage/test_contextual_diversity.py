@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from coreset import select
+from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
 from strategies.coverage.contextual_diversity import farthest_by_divergence
@@ -72,3 +72,12 @@ def test_all_picked_and_the_random_first():
     assert np.isinf(got.scores[0])
     assert got.info["cover_radius"] == 0
     assert farthest_by_divergence(torch.from_numpy(p), 0, np.array([0]))[0].tolist() == []
+
+
+def test_the_random_first_goes_by_id():
+    p, ids = softmax(np.random.default_rng(1).normal(size=(20, 3))), np.random.default_rng(2).permutation(20)
+    made = strategy("contextual_diversity")
+    for seed in range(5):
+        one = made(Pool(20), Signals(20, probs=p), 1, np.random.default_rng(seed)).indices[0]
+        other = made(Pool(20, ids=ids), Signals(20, probs=p[ids]), 1, np.random.default_rng(seed)).indices[0]
+        assert ids[other] == one

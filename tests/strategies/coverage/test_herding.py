@@ -49,18 +49,28 @@ def test_the_float64_loop(variant, dtype):
 
 
 @pytest.mark.parametrize("variant", ["icarl", "inner_product"])
+def test_rows_too_close_for_sixteen_bits(variant):
+    x = np.repeat(mixture(15, dtype=np.float64), 10, axis=0)
+    x += 1e-6 * np.random.default_rng(1).normal(size=x.shape)
+    got = herd(torch.from_numpy(x), 80, torch.from_numpy(x.mean(axis=0)), torch.empty(0, 7), variant)[0]
+    assert got.tolist() == loop(x, 80, x.mean(axis=0), x[:0], variant)[0]
+
+
+@pytest.mark.parametrize("variant", ["icarl", "inner_product"])
 def test_the_tensor_path_gives_the_same(variant, monkeypatch):
-    x = torch.from_numpy(mixture())
-    want, errors = herd(x, 40, x.double().mean(0), x[:0], variant)
+    x, taken = torch.from_numpy(mixture()), torch.from_numpy(mixture(5, seed=1))
+    want, errors = herd(x, 40, x.double().mean(0), taken, variant)
 
     monkeypatch.setattr(herding, "_on_cpu", lambda _: False)
-    got, other = herd(x, 40, x.double().mean(0), x[:0], variant)
+    got, other = herd(x, 40, x.double().mean(0), taken, variant)
     assert got.tolist() == want.tolist()
     assert torch.allclose(errors, other)
 
 
-def test_each_class_by_itself():
+@pytest.mark.parametrize("widest", [0, 1, 2])
+def test_each_class_by_itself(widest):
     x, y = mixture(), np.random.default_rng(1).integers(0, 3, 150)
+    x[y == widest] *= 10
     got = select("herding", 30, features=x, labels=y, selected=[0, 1], options={"per_class": True})
     rest = np.arange(2, 150)
     for c in range(3):
@@ -69,6 +79,12 @@ def test_each_class_by_itself():
         assert abs(len(mine) - 30 * (y[rest] == c).mean()) < 1
         picks, _ = loop(x[candidates], len(mine), x[y == c].astype(float).mean(axis=0), x[taken], "icarl")
         assert mine == candidates[picks].tolist()
+    there = np.append(got.indices, [0, 1])
+    means = [
+        (x[y == c].astype(float).mean(axis=0), x[there[y[there] == c]].astype(float).mean(axis=0)) for c in range(3)
+    ]
+    gaps = [np.linalg.norm(whole - part) for whole, part in means]
+    assert got.info["mean_gap"] == pytest.approx(max(gaps))
 
 
 def test_the_mean_is_met_better_than_at_random():

@@ -39,7 +39,7 @@ def test_contract(options):
 
 @pytest.mark.parametrize("width", [0.7, 3.0])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("taken", [[], [4, 90]])
+@pytest.mark.parametrize("taken", [[], [4, 90], range(0, 150, 2)])
 @pytest.mark.parametrize("keep", [0, 2**28])
 def test_the_plain_greedy(width, weighted, taken, keep, monkeypatch):
     monkeypatch.setattr(maxherding, "_BLOCK", 5000)
@@ -140,6 +140,10 @@ def test_the_greedy_on_nearest_neighbours(weighted, taken):
     assert coverage == pytest.approx(reached, rel=2e-3)
     assert len(set(picks.tolist()) & set(want)) >= 23  # gains within the rounding of float32 may change places
     assert picks[:8].tolist() == want[:8]
+    one = maxherding.sparse_herding(
+        torch.from_numpy(x), 1, taken, candidates, 2.0, 7, torch.from_numpy(weights) if weighted else None
+    )
+    assert added[1:].sum() == pytest.approx(coverage - one[2], rel=1e-4)
 
 
 def test_nearest_neighbours_cover_as_well_as_all_pairs():
@@ -159,6 +163,7 @@ def test_auto_changes_over_at_a_size(monkeypatch):
     monkeypatch.setattr(maxherding, "EXACT_UP_TO", 50)
     assert select("maxherding", 3, features=mixture(60)).info["variant"] == "32 nearest neighbours"
     p = np.full((60, 2), 0.5)
+    assert select("maxherding", 3, features=mixture(50)).info["variant"] == "all pairs"
     assert select("uherding", 3, features=mixture(60), probs=p).info["variant"] == "32 nearest neighbours"
     for name in ("maxherding", "uherding"):
         with pytest.raises(ValueError, match="neighbors: expected 'auto' or a whole number of at least 0"):

@@ -57,6 +57,12 @@ def test_the_radius_is_the_largest_that_is_pure_enough():
         assert pure((delta + wider) / 2) < purity
 
 
+def test_a_root_that_was_rounded_up_is_taken_down():
+    radius = pure_radius(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1]))
+    assert radius * radius <= 2.0 < np.sqrt(2.0) ** 2
+    assert radius == np.nextafter(np.sqrt(2.0), 0)
+
+
 def test_one_label_is_pure_everywhere():
     assert pure_radius(torch.zeros(4, 2), np.zeros(4, int)) == np.inf
     got = select("probcover", 3, features=np.ones((5, 2), np.float32))

@@ -73,6 +73,18 @@ def test_typicality_is_one_over_the_mean_distance():
     assert np.isinf(typicality(torch.ones(4, 2))).all()
 
 
+@pytest.mark.parametrize("squared", [False, True])
+def test_typicality_of_many_rows_is_among_these_rows(squared):
+    x, at = np.random.default_rng(0).normal(size=(400, 3)), np.arange(0, 400, 4)
+    for rows in (
+        at,
+        np.setdiff1d(np.arange(400), at),
+    ):  # below and beyond the size up to which pairs are measured one by one
+        d = ((x[rows, None] - x[rows]) ** 2).sum(axis=-1) ** (1 if squared else 0.5)
+        want = 1 / np.sort(d, axis=1)[:, 1:21].mean(axis=1)
+        assert np.allclose(typicality(torch.from_numpy(x), 20, squared, rows), want)
+
+
 def test_one_pick_per_blob_and_the_labelled_blob_is_left_out():
     rng = np.random.default_rng(0)
     blob = np.repeat(np.arange(4), 30)
@@ -80,6 +92,7 @@ def test_one_pick_per_blob_and_the_labelled_blob_is_left_out():
     got = select("typiclust", 3, features=x, selected=[35])
     assert sorted(blob[got.indices]) == [0, 2, 3]
     assert got.info["variant"] == "paper"
+    assert got.info["clusters"] == 4  # one that is labelled and three to label
 
 
 @pytest.mark.parametrize("variant", ["paper", "released_code"])
