@@ -72,3 +72,19 @@ def test_only_the_uncertain_in_turn_over_clusters(scope):
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
         strategy("cluster_margin", options)
+
+
+def test_normalize_is_unit_length_first():
+    x = mixture() * np.random.default_rng(3).uniform(0.1, 9, (120, 1))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    one, other = (
+        select(
+            "cluster_margin",
+            9,
+            features=f,
+            probs=np.random.default_rng(1).dirichlet(np.ones(4), 120),
+            options={"normalize": n, "factor": 3},
+        )
+        for f, n in ((x, True), (unit, False))
+    )
+    assert one.indices.tolist() == other.indices.tolist()

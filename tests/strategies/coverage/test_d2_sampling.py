@@ -89,3 +89,13 @@ def test_adaptive_favours_the_far():
 def test_wrong_variant():
     with pytest.raises(ValueError, match="variant: expected lightweight or adaptive"):
         strategy("d2_sampling", {"variant": "d2"})
+
+
+def test_normalize_is_unit_length_first():
+    x = case() * np.random.default_rng(3).uniform(0.1, 9, (40, 1))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    one, other = (
+        select("d2_sampling", 9, features=f, selected=[0, 5], options={"normalize": n, "variant": "adaptive"})
+        for f, n in ((x, True), (unit, False))
+    )
+    assert one.indices.tolist() == other.indices.tolist()

@@ -52,3 +52,10 @@ def test_duplicates_only():
     got = select("kmeans", 6, features=np.repeat(np.eye(2), 5, axis=0).astype(np.float16))
     assert len(set(got.indices.tolist())) == 6
     assert {int(i) // 5 for i in got.indices[:2]} == {0, 1}
+
+
+def test_normalize_is_unit_length_first():
+    x = blobs()[0] * np.random.default_rng(3).uniform(0.1, 9, (105, 1))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    one, other = (select("kmeans", 9, features=f, options={"normalize": n}) for f, n in ((x, True), (unit, False)))
+    assert one.indices.tolist() == other.indices.tolist()
