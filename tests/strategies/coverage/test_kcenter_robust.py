@@ -82,3 +82,15 @@ def test_how_many_are_spared_and_drawn_from():
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
         strategy("kcenter_robust", options)
+
+
+def test_the_share_that_may_stay_uncovered_is_one_of_the_candidates():
+    x, pool = odd_ones(), np.arange(150, 300)
+    got = select(
+        "kcenter_robust", 4, features=x, candidates=pool, selected=[9], options={"outliers": 0.1, "slack": 0.0}
+    )
+    taken = np.concatenate([[9], got.indices])
+    near = np.min([((x[pool].astype(float) - x[c]) ** 2).sum(axis=1) for c in taken], axis=0)
+    assert np.isclose(got.info["cover_radius"], np.sqrt(np.sort(near)[149 - 15]))
+    near = ((x[pool].astype(float) - x[9]) ** 2).sum(axis=1)
+    assert got.indices[0] in pool[np.argsort(-near, kind="stable")[:15]]

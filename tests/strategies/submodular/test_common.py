@@ -12,6 +12,7 @@ from coreset.numerics.similarity import Linear, Similarity
 from coreset.registry import strategy
 from strategies.submodular.facility_location import FacilityLocationFunction
 from strategies.submodular.feature_based import FeatureFunction
+from strategies.submodular.flvmi import FLVMI
 from strategies.submodular.graph_cut import GraphCutFunction, GraphCutSums
 from strategies.submodular.log_det import LogDetFunction, LogDetSums
 from strategies.submodular.saturated_coverage import SaturatedCoverageFunction
@@ -159,3 +160,15 @@ def test_a_limit_of_costs_is_refused():
     signed = Signals(3, features=np.array([[1.0], [-1.0], [2.0]]))
     with pytest.raises(ValueError, match="needs a submodular function"):
         strategy("graph_cut", {"similarity": "dot"}).within(pool, signed, np.ones(3), 2.0)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
+def test_the_nearest_of_and_the_sum_over_more_examples_than_one_block(reference, kind):
+    x = np.random.default_rng(2).normal(size=(620, 3))
+    ground, others = np.arange(40), np.arange(20, 620)
+    s = reference.similarity(x, kind=kind)[:40, 20:]
+    one = FLVMI(similarity=kind)
+    signals = Signals(620, features=x)
+    assert np.allclose(one.nearest_of(signals, ground, others), s.max(axis=1), atol=1e-6)
+    assert np.allclose(one.sum_to(signals, ground, others), s.sum(axis=1), atol=1e-3)
+    assert s[:, :256].argmax(axis=1).max() < s.argmax(axis=1).max()  # the nearest lies in a later block
