@@ -32,7 +32,7 @@ _SHORT_LIST = 256
 _ROWS = 4096
 _CENTERS = 256  # folded in one product
 _MANY = 4  # open comparisons of a row from which on one that lowers the bar pays
-_KEEP = 2**24  # numbers in float32 copies that are kept: 64 MB
+_KEEP = 2**22  # numbers in float32 copies that are kept: 16 MB
 _WORTH = 1e10  # multiplications from which on it pays to ask which product is faster
 
 
@@ -318,7 +318,7 @@ def farthest_first(x: Tensor, k: int, centers: Tensor, candidates: Tensor) -> tu
     """Return `k` picks in order, the distance (k,) of each to the centers before it, and the largest distance of a candidate to its center at last.
 
     x (N, D); centers (M,) at least one position; candidates (n,) ascending positions that may be picked, n >= k. Euclidean, float64; ties go to the lowest position.
-    Memory beside x: O(N), and where bfloat16 pays (large work on a CPU that has it) one copy of x in it; float32 copies up to 64 MB.
+    Memory beside x: O(N), and where bfloat16 pays (large work on a CPU that has it) one copy of x in it; float32 copies up to 16 MB.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0]])
     >>> picks, distances, radius = farthest_first(x, 1, torch.tensor([0]), torch.tensor([1, 2]))
