@@ -46,20 +46,6 @@ def _products(residual: Float, features: Float, s: int, bias: float, out: Float)
         out[i] = (a + bias) * b
 
 
-@compiled
-def _rest(begin: Float, columns: Float, weights: Float, active: NDArray[np.int64], out: Float) -> None:
-    """Fill out (n,) with begin - Σ weights[j] columns[j] over the `active` j: four at a time in the precision of the columns, their sum taken off in float64."""
-    out[:] = begin
-    for first in range(0, len(active) - len(active) % 4, 4):
-        a, b, c, d = active[first], active[first + 1], active[first + 2], active[first + 3]
-        p, q, r, s = columns[a], columns[b], columns[c], columns[d]
-        for i in range(len(out)):
-            out[i] -= (weights[a] * p[i] + weights[b] * q[i]) + (weights[c] * r[i] + weights[d] * s[i])
-    for j in active[len(active) - len(active) % 4 :]:
-        for i in range(len(out)):
-            out[i] -= weights[j] * columns[j, i]
-
-
 def matching_pursuit(
     g: LastLayerGradients, k: int, ridge: float = 0.0, variant: str = "nonnegative"
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -85,12 +71,14 @@ def matching_pursuit(
     columns = np.empty((k if stored else 0, n), np.float32 if g.features.dtype == torch.float32 else np.float64)
     plain = (g.residual.numpy(), g.features.numpy()) if g.features.device.type == "cpu" else None
     r, h = target.new_empty(k, g.residual.shape[1]), target.new_empty(k, g.features.shape[1])
-    taken, score = np.zeros(n, bool), np.empty(n)
+    taken = np.zeros(n, bool)
     picks = np.empty(k, np.int64)
     for t in range(k):
         w = problem.weights
-        if stored:
-            _rest(begin, columns, w.astype(columns.dtype), np.flatnonzero(w), score)
+        if stored and t:
+            score = begin - w.astype(columns.dtype) @ columns[:t]
+        elif stored:
+            score = begin.copy()
         else:
             score = g.along(target - _sum(r[:t], h[:t], w, g.bias)).double().cpu().numpy()
         score[taken] = -np.inf
