@@ -34,9 +34,9 @@ from trainers.grid import Plan, grid, scores, table  # noqa: E402
 from trainers.models import mlp, small_cnn  # noqa: E402
 
 DATA = {
-    "digits": lambda: replace(digits(), augment="crop"),
+    "digits": lambda: replace(digits(), augment="crop"),  # they bear a shift of one pixel
     "fashion": fashion_mnist,
-}  # digits bear a shift of one pixel
+}
 BASELINES = ("random", "herding", "kcenter")
 OPTIONS: dict[str, dict[str, Any]] = {
     "dm": {"steps": 2000, "width": 32, "real": 64, "pool": 40, "augment": "none"},

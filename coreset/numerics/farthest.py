@@ -298,6 +298,11 @@ class _State:
         pairs = zip(torch.split(i, 8192), torch.split(j, 8192), strict=True)
         return torch.cat([(self.x[a].double() - self.x[b].double()).square().sum(dim=1) for a, b in pairs])
 
+    def floor(self, short: Whole) -> tuple[float, int]:
+        """Return the smallest number of some rows and the last row that has it."""
+        least = float(self.nearest[short].min())
+        return least, int(short[self.nearest[short] == least][-1])
+
     def greedy(self, short: Whole, floor: float, last: int, most: int) -> None:
         """Take from a short list, ascending rows whose numbers are exact and at least `floor`, what is sure: no other row lies beyond it, and those at it come after `last`."""
         near = self.nearest[short]
@@ -335,17 +340,15 @@ def farthest_first(x: Tensor, k: int, centers: Tensor, candidates: Tensor) -> tu
     width = _SHORT_LIST
     while state.made < count:
         short = np.sort(top_k(state.nearest, min(width, count - state.made)))
-        floor = float(state.nearest[short].min())
-        last = int(short[state.nearest[short] == floor][-1])
+        floor, last = state.floor(short)
         state.renew(short, floor)
         sure = short[state.nearest[short] >= floor]
         if len(sure) and state.made == k:
             break
         if len(sure) > _SHORT_LIST:  # more than needed: a higher floor
             sure = sure[np.sort(top_k(state.nearest[sure], _SHORT_LIST))]
-            least = float(state.nearest[sure].min())
-            at = int(sure[state.nearest[sure] == least][-1])
-            floor, last = least, at if least > floor else min(at, last)
+            higher, at = state.floor(sure)
+            floor, last = higher, at if higher > floor else min(at, last)
         if len(sure):
             state.greedy(sure, floor, last, k - state.made)
         if len(sure) < _SHORT_LIST // 2:

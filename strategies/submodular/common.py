@@ -245,7 +245,7 @@ def _precomputed(signals: Signals, rows: Items, columns: Items) -> Matrix:
             f"similarity: expected floating-point values of shape ({n}, {n}), got {whole.dtype} with shape {whole.shape}"
         )
     few = rows[
-        :: max(1, len(rows) // 16)
+        :: max(1, len(rows) // 64)
     ]  # a sample: reading columns of the whole matrix would take longer than the selection
     one, other = whole[np.ix_(few, rows)], whole[np.ix_(rows, few)].T
     if not np.allclose(one, other, rtol=1e-3, atol=1e-5):

@@ -273,7 +273,7 @@ def test_scorers_with_a_model_want_a_gpu():
         assert not scorer.gpu, scorer
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(120)
 def test_a_gpu_is_lent_and_the_processors_are_not_waited_for(tmp_path, source, engine):
     """Two actors hold both processors, and of two that want a GPU only one finds any: neither may stop the run."""
     engine.close()
