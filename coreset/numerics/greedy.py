@@ -127,6 +127,14 @@ def heapify(heap: Items, bound: Values) -> None:
 
 
 @compiled
+def drop(heap: Items, bound: Values, size: int) -> int:
+    """Take the top off a heap of `size` and return its new size."""
+    heap[0] = heap[size - 1]
+    sink(heap, bound, 0, size - 1)
+    return size - 1
+
+
+@compiled
 def _pop(heap: Items, bound: Values, size: int, best: int, out: Items) -> int:
     """Move up to len(out) slots that may still beat `best` (-1: none yet) from the heap to `out`; return how many."""
     count = 0
@@ -136,9 +144,7 @@ def _pop(heap: Items, bound: Values, size: int, best: int, out: Items) -> int:
             break
         out[count] = top
         count += 1
-        size -= 1
-        heap[0] = heap[size]
-        sink(heap, bound, 0, size)
+        size = drop(heap, bound, size)
     return count
 
 

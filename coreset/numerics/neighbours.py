@@ -49,15 +49,12 @@ def _nearest(
         bound = lq[i] + longest
         slack = error * bound * bound + 4e-6 * bound * bound
         best[:] = -np.inf
-        for second in range(
-            2
-        ):  # first the k-th largest score, then the distances of all that may be as near as its row
+        # first the k-th largest score, then the distances of all that may be as near as its row
+        for second in range(2):
             cut = np.float32(best[k - 1] - slack) if second else np.float32(-np.inf)
             for start in range(0, n, _CHUNK):
                 part = score[start : start + _CHUNK]
-                near = np.int32(
-                    0
-                )  # counted in vector registers, which a maximum would not be: most chunks are told away
+                near = np.int32(0)  # counted in vector registers, which a maximum would not be
                 for j in range(_CHUNK):
                     near += np.int32(part[j] >= cut)
                 if near == 0:

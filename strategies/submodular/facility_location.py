@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, heapify, maximize, rise, sink
+from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, drop, heapify, maximize, rise
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
 from coreset.rounds import TwoRounds
@@ -79,9 +79,7 @@ def _greedy(
             while count < 4 and size > 0 and fresh[heap[0]] < t:
                 slots[count] = heap[0]
                 count += 1
-                size -= 1
-                heap[0] = heap[size]
-                sink(heap, bound, 0, size)
+                size = drop(heap, bound, size)
             some = items[slots[:count]]
             found = _sparse_gains(start, column, value, best, some) if sparse else _gains(s, best, some)
             evaluations += count
@@ -92,9 +90,7 @@ def _greedy(
         slot = heap[0]
         pick = items[slot]
         picks[t], gains[t] = pick, bound[slot]
-        size -= 1
-        heap[0] = heap[size]
-        sink(heap, bound, 0, size)
+        size = drop(heap, bound, size)
         if sparse:
             for at in range(start[pick], start[pick + 1]):
                 best[column[at]] = max(best[column[at]], value[at])

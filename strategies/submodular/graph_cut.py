@@ -15,7 +15,7 @@ import numpy as np
 
 from coreset import Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, heapify, sink
+from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, drop, heapify, sink
 from coreset.numerics.similarity import Linear, Matrix, Sparse
 from coreset.numerics.tensors import as_tensor
 from strategies.submodular.common import Pairwise, Submodular
@@ -128,9 +128,7 @@ def _cut_sums(
             sink(heap, bound, 0, size)
         slot = heap[0]
         picks[t], gains[t] = items[slot], bound[slot]
-        size -= 1
-        heap[0] = heap[size]
-        sink(heap, bound, 0, size)
+        size = drop(heap, bound, size)
         row = x[rows[items[slot]]]
         for d in range(last):
             taken[d] += scale[items[slot]] * row[d]
