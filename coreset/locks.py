@@ -21,6 +21,11 @@ class Hold:
         self.folder = folder
         self._end = weakref.finalize(self, _let_go, folder / LOCK, lock, os.getpid())
 
+    @property
+    def alive(self) -> bool:
+        """Whether the folder is held still."""
+        return self._end.alive
+
     def release(self) -> None:
         """Let the folder go; the second call does nothing."""
         self._end()
@@ -43,7 +48,7 @@ def hold(folder: str | Path) -> Hold:
     folder.mkdir(parents=True, exist_ok=True)
     key = str(folder.resolve())
     held = _OWN.get(key)
-    if held is None:
+    if held is None or not held.alive:
         held = _OWN[key] = Hold(folder, _acquired(folder))
     return held
 

@@ -62,11 +62,9 @@ def _stop(decoder: json.JSONDecoder, buffer: str, at: int) -> tuple[int | None, 
     why = "Unterminated array"
     try:
         stop = decoder.raw_decode(buffer, at)[1]
-        after = _next(buffer, stop)
-        if after >= len(buffer):
-            return None, why
-        if buffer[after] in ",]":
+        if stop < len(buffer):
             return stop, ""
+        return None, why
     except json.JSONDecodeError as error:
         why = error.msg
     except (RecursionError, ValueError) as error:  # nested too deeply; too many digits

@@ -173,6 +173,6 @@ def write_coco(shard: Shard, wanted: Iterator[int], part: Path) -> int:
     data, keep = load_coco(shard.path), set(wanted)
     notes = [a for number, a in enumerate(data["annotations"], 1) if number in keep]
     used = {a["image_id"] for a in notes}
-    images = [i for i in data["images"] if isinstance(i, dict) and i.get("id") in used]
+    images = [i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id")) and i["id"] in used]
     part.write_text(json.dumps({**data, "images": images, "annotations": notes}, ensure_ascii=False), "utf-8")
     return len(notes)
