@@ -23,6 +23,32 @@ def as_probs(maps: Tensor, given: bool) -> Tensor:
     return as_float(maps) if given else as_float(maps).softmax(dim=1)
 
 
+def no_probs(maps: Tensor) -> Tensor:
+    """Return which pixels (n, H, W) of maps (n, C, H, W) hold no probabilities: negative ones, or a sum more than 1e-2 from 1."""
+    return ((as_float(maps).sum(dim=1) - 1).abs() > 1e-2) | (maps < 0).any(dim=1)
+
+
+def sampled(maps: Tensor) -> Tensor:
+    """Return rows and columns of maps (..., H, W) evenly spread, fewer than 64 of each."""
+    height, width = maps.shape[-2:]
+    return maps[..., :: max(1, height // 32), :: max(1, width // 32)]
+
+
+def like_probs(maps: Tensor, ignore: Tensor | None) -> Tensor:
+    """Return which maps (n,) of two or more classes are probabilities at every pixel (of a sample) that is not ignored.
+
+    Logits that are non-negative and sum to 1 at every pixel do not come from a network: a softmax was applied already.
+
+    >>> z = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).reshape(2, 2, 1, 1)
+    >>> like_probs(z, None).tolist()
+    [False, True]
+    """
+    valid = torch.ones_like(maps[:, 0], dtype=torch.bool) if ignore is None else ~ignore.bool()
+    one = ~no_probs(maps) & as_float(maps).isfinite().all(dim=1)
+    seen = valid.flatten(1).any(dim=1) & (one | ~valid).flatten(1).all(dim=1)
+    return seen if maps.shape[1] > 1 else torch.zeros_like(seen)
+
+
 def entropy(probs: Tensor) -> Tensor:
     """Return -sum p ln p over the classes (n, H, W) from (n, C, H, W), in nats."""
     found: Tensor = torch.special.entr(probs).sum(dim=1)
