@@ -351,6 +351,7 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
         1, 2**22 // max(1, int(np.prod(column.shape[1:])))
     )  # blocks of about 4 M values: no copy of the whole column
     whole = len(indices) == column.shape[0]
+    like_probs = name == "logits" and len(indices) > 1 and column.shape[-1] > 1
     for start in range(0, len(indices), step):
         rows = indices[start : start + step]
         block = column[start : start + step] if whole else column[rows]
@@ -375,6 +376,13 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
                     f"{name}: {int(off.sum())} rows are no probabilities (non-negative, summing to 1), first position {int(rows[off][0])}; "
                     "pass logits through softmax first"
                 )
+        if like_probs:
+            sums = block.sum(axis=-1, dtype=np.float64)
+            like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
+    if like_probs:
+        raise ValueError(
+            "logits: every row is non-negative and sums to 1: these are probabilities; give them as probs"
+        )
 
 
 class Strategy(ABC):

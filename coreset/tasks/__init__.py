@@ -15,6 +15,7 @@ from coreset.tasks.ledger import Ledger
 from coreset.tasks.medoids import landmark_features
 from coreset.tasks.methods import OverCrops, RandomForeground, WithEmpty
 from coreset.tasks.ppal import class_quality, dcus, difficulty_weights
+from coreset.tasks.regions import Regions
 from coreset.tasks.roi import detect
 from coreset.tasks.score import box_scores
 from coreset.tasks.segmentation import SegmentationScorer
@@ -30,6 +31,7 @@ __all__ = [
     "Ledger",
     "OverCrops",
     "RandomForeground",
+    "Regions",
     "SegmentationScorer",
     "WithEmpty",
     "aggregate",
