@@ -54,9 +54,9 @@ def expected_boxes(detections: Detections, *, floor: float = 1.0, calibrated: bo
     such image, or with False, it is s as it is, which a detector that is unsure puts too low. `about` says which. Images
     the detector was not trained on calibrate best: it is surer of the others.
 
-    >>> found = Detections(np.array([7, 8, 9]), [0, 2], np.zeros((2, 4)), [0.5, 0.25], [1, 1])
+    >>> found = Detections(np.array([7, 8, 9]), [0, 2], np.zeros((2, 4)), [1.0, 0.5], [1, 1])
     >>> expected_boxes(found).tolist(), expected_boxes(found, floor=0).tolist()
-    ([1.0, 1.0, 1.0], [0.5, 0.0, 0.25])
+    ([1.0, 1.0, 1.0], [1.0, 0.0, 0.5])
     >>> known = Detections(found.ids, found.image, found.boxes, found.scores, found.labels, known_boxes=[4, 2, np.nan])
     >>> expected_boxes(known).tolist()
     [4.0, 2.0, 3.0]
@@ -70,10 +70,11 @@ def expected_boxes(detections: Detections, *, floor: float = 1.0, calibrated: bo
 
 
 def calibration(estimate: ArrayLike, true: ArrayLike) -> tuple[float, float]:
-    """Return (a, b), both at least 0, of the line a + b estimate through the true numbers of boxes (n,) of labeled images.
+    """Return (a, b), both at least 0, of the line a + b s through the true numbers of boxes (n,) of labeled images.
 
-    Least squares; where that puts a below 0, the ratio of the sums, and where it puts b below 0, the mean alone. In all
-    three the fitted numbers add up to the true ones.
+    estimate (n,): the sum s of the scores in each of them. Least squares; where that puts a below 0, the ratio of the
+    sums, and where it puts b below 0, or all sums together come to less than one box, the mean of the true numbers
+    alone. In all of these the fitted numbers add up to the true ones.
 
     >>> calibration([0, 1, 2], [2, 4, 6])
     (2.0, 2.0)
@@ -87,8 +88,10 @@ def calibration(estimate: ArrayLike, true: ArrayLike) -> tuple[float, float]:
         )
     spread = s - s.mean()
     square = float(spread @ spread)
+    if s.sum() < 1:
+        return float(t.mean()), 0.0
     if square == 0:
-        return (0.0, float(t.mean() / s.mean())) if s.mean() > 0 else (float(t.mean()), 0.0)
+        return 0.0, float(t.sum() / s.sum())
     b = float(spread @ t) / square
     a = float(t.mean() - b * s.mean())
     if b < 0:
