@@ -165,11 +165,15 @@ def parts_of(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[An
     return data["images"], categories, annotations
 
 
-def check_box(row: Mapping[str, Any], size: Sequence[int], categories: Mapping[int, str], who: str, source: str) -> None:
+def check_box(
+    row: Mapping[str, Any], size: Sequence[int], categories: Mapping[int, str], who: str, source: str
+) -> None:
     """Raise ValueError for an annotation whose category, box or mask does not fit its image of `size` (width, height)."""
     category = whole(row.get("category_id"))
     if category is None or category not in categories:
-        raise ValueError(f"{who}: category {row.get('category_id')!r:.80} is not one of {sorted(categories)} of {source}")
+        raise ValueError(
+            f"{who}: category {row.get('category_id')!r:.80} is not one of {sorted(categories)} of {source}"
+        )
     width, height = size
     if "bbox" in row:
         box = row["bbox"] if isinstance(row["bbox"], list | tuple) and len(row["bbox"]) == 4 else [np.nan] * 4

@@ -380,9 +380,7 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
             sums = block.sum(axis=-1, dtype=np.float64)
             like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
     if like_probs:
-        raise ValueError(
-            "logits: every row is non-negative and sums to 1: these are probabilities; give them as probs"
-        )
+        raise ValueError("logits: every row is non-negative and sums to 1: these are probabilities; give them as probs")
 
 
 class Strategy(ABC):

@@ -346,7 +346,10 @@ def _join(
             raise ValueError(
                 f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)}, expected {sorted(keys)} as for the others"
             )
-        arrays = {key: array_of(values) for key, values in row.items()}
+        try:
+            arrays = {key: array_of(values) for key, values in row.items()}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{source}: image {name!r}: expected arrays of numbers: {error}") from error
         if any(a.ndim < 1 or a.dtype.kind not in "biuf" for a in arrays.values()):
             raise ValueError(
                 f"{source}: image {name!r}: expected arrays of numbers, one row per box, got { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -158,7 +159,9 @@ class Ledger:
             if pool is not None:
                 self._match(pool)
             elif set(new) != set(self.ids("start")):
-                raise ValueError(f"{self.path}: it began with {len(self.ids('start'))} other images than these {len(new)}")
+                raise ValueError(
+                    f"{self.path}: it began with {len(self.ids('start'))} other images than these {len(new)}"
+                )
         else:
             self._write("start", new, **_names(pool, new, str(self.path)))
         return len(self.ids("start"))
@@ -211,6 +214,9 @@ class Ledger:
                 names = [self._known(image, i, source) for i, image in enumerate(data["images"])]
         else:
             names = [_item(k) for k in labeled]
+        twice = [k for k, n in Counter(names).items() if n > 1]
+        if twice:
+            raise ValueError(f"{source}: image {twice[0]!r} occurs twice")
         before = {*self.ids("start"), *(() if pool is None else pool.ids[pool.selected].tolist())}
         new = [k for k in names if self._state.get(k) != "labeled" and k not in before]
         wrong = [k for k in new if self._state.get(k) != "pending"]
@@ -266,8 +272,9 @@ class Ledger:
     def _match(self, pool: Pool) -> None:
         """Raise ValueError or KeyError for a pool that contradicts the ledger."""
         if isinstance(pool, CocoPool) and self._files:
-            at = positions(pool, self._files, str(self.path))
-            for (k, name), there in zip(self._files.items(), pool.names[at].tolist(), strict=True):
+            at = {k: i for i, k in enumerate(pool.ids.tolist())}
+            for k, name in self._files.items():
+                there = name if k not in at else str(pool.names[at[k]])
                 if not _same_file(name, there):
                     raise ValueError(f"{self.path}: image {k!r} is {name!r} here and {there!r} in {pool.source}")
         strange = [k for k in pool.ids[pool.selected].tolist() if k not in self._state] if self.started else []

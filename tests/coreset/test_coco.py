@@ -76,7 +76,11 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": 3}]}, ValueError, "all.json: image 7 has no 'height'"),
         ({"categories": [CATEGORIES[0]] * 2}, ValueError, "a category id occurs more than once"),
         ({"categories": None}, ValueError, "all.json: no COCO instances file"),
-        ({"categories": [{"id": True, "name": "x"}]}, ValueError, "all.json: entry 0 of 'categories': expected a whole"),
+        (
+            {"categories": [{"id": True, "name": "x"}]},
+            ValueError,
+            "all.json: entry 0 of 'categories': expected a whole",
+        ),
         ({"images": [{**IMAGES[0], "width": 0}]}, ValueError, "all.json: image 7: width: expected a whole .* got 0"),
         ({"images": [{**IMAGES[0], "width": "9"}]}, ValueError, "all.json: image 7: width: expected a whole .*'9'"),
         ({"images": [{**IMAGES[0], "height": 9.5}]}, ValueError, "all.json: image 7: height: expected a whole .* 9.5"),
@@ -100,7 +104,11 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
             ValueError,
             "all.json: image 7: file_name .* leaves the folder",
         ),
-        ({"images": [{**IMAGES[0], "file_name": "a\nb.jpg"}]}, ValueError, "all.json: image 7: file_name: expected a text"),
+        (
+            {"images": [{**IMAGES[0], "file_name": "a\nb.jpg"}]},
+            ValueError,
+            "all.json: image 7: file_name: expected a text",
+        ),
         ({"images": [{**IMAGES[0], "file_name": None}]}, ValueError, "all.json: image 7: file_name: .*got None"),
         ({"images": [{**IMAGES[0], "file_name": "a/."}, {**IMAGES[1], "file_name": "/"}]}, ValueError, "names no file"),
         (

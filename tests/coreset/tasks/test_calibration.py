@@ -29,7 +29,7 @@ def weak(seed=0, known=False):
 @pytest.mark.parametrize("empty", ["first", "last"])
 @pytest.mark.parametrize("cost", [expected_boxes, lambda d: box_cost(d, 0.3)])
 def test_a_budget_of_ten_boxes_buys_ten_images_at_most(empty, cost):
-    table, true = weak()
+    table, _ = weak()
     scores = aggregate(table, box_scores(table, "binary_entropy"), "sum", score_threshold=0.01, min_size=0, empty=empty)
     got = select(Pool(N), {"boxes": 10}, scores=scores, costs={"boxes": cost(table)})
     assert len(got) == 10
@@ -79,7 +79,9 @@ def test_a_labeled_file_calibrates(tmp_path):
     (tmp_path / "labeled.json").write_text(json.dumps({**about, "images": images[:2], "annotations": drawn}))
     pool = Pool.from_coco(tmp_path / "all.json", labeled=tmp_path / "labeled.json")
     np.testing.assert_array_equal(pool.known_boxes, [3, 2, np.nan, np.nan, np.nan, np.nan])
-    rows = [{"image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5], "score": s} for k, s in ((0, 0.75), (1, 0.5), (2, 1))]
+    rows = [
+        {"image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5], "score": s} for k, s in ((0, 0.75), (1, 0.5), (2, 1))
+    ]
     table = Detections.from_coco_results(rows, pool)
     cost = expected_boxes(table.align(pool), floor=1.5)  # true = 4 x estimate
     np.testing.assert_allclose(cost, [3, 2, 4, 1.5, 1.5, 1.5], rtol=1e-12)

@@ -151,7 +151,9 @@ def test_ledgers_from_before_the_start_was_kept(tmp_path, pool):
     begun = Pool.from_coco(tmp_path / "all.json", labeled=[1, 2, 5])
     assert ledger.pool(begun).ids[ledger.pool(begun).candidates].tolist() == [3, 6, 7, 8]
     back = write(tmp_path / "back.json", [image(4)])
-    with pytest.raises(ValueError, match=r"image 4 is '4.jpg' here, and .*al.jsonl keeps no file name of it: give pool="):
+    with pytest.raises(
+        ValueError, match=r"image 4 is '4.jpg' here, and .*al.jsonl keeps no file name of it: give pool="
+    ):
         ledger.ingest(back)
     assert ledger.ingest(back, begun) == {"labeled": 1, "pending": 0}
     ledger.commit(batch(ledger.pool(begun), 8))
