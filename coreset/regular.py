@@ -23,7 +23,7 @@ def check_regular(path: str | Path) -> None:
     Traceback (most recent call last):
     OSError: /dev/null: not a regular file
     """
-    about = os.stat(path)
+    about = Path(path).stat()
     if not stat.S_ISREG(about.st_mode):
         raise OSError(f"{path}: not a regular file")
     if about.st_size > MOST:

@@ -6,7 +6,7 @@ fixed point (multiples of 2^-32), so that they do not depend on the order in whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -165,3 +165,26 @@ def tiles(height: int, width: int, size: int, device: torch.device) -> Tensor:
     across = -(-width // size)
     rows, columns = torch.arange(height, device=device) // size, torch.arange(width, device=device) // size
     return rows[:, None] * across + columns
+
+
+def reduced(
+    name: str, flat: Tensor, valid: Tensor, count: Tensor, groups: Mapping[str, tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per class and per region."""
+    if name in ("mean", "sum"):
+        total = flat.sum(dim=1, dtype=torch.float64)
+        return total if name == "sum" else total / count
+    if name == "max":
+        return torch.where(valid, flat, -torch.inf).amax(dim=1)
+    if name.startswith("quantile"):
+        return quantile(flat, valid, float(name.partition(":")[2]))
+    if name == "class_mean":
+        return mean_of_known(groups["class"][0])
+    if name.startswith("region"):
+        means = groups["region"][0]
+        return mean_of_known(means) if name == "region_mean" else max_of_known(means)
+    other = groups["class"][1][:, 1:]
+    if name == "foreground":
+        return other.sum(dim=1).double() / count
+    top = other.argmax(dim=1) + 1 if other.shape[1] else torch.zeros_like(count)
+    return torch.where(other.sum(dim=1) > 0, top, 0)

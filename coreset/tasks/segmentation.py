@@ -105,7 +105,7 @@ class SegmentationScorer:
             self._check_shape(names, probs)
             hide, region = self._masks(names, probs, ignore, regions)
             shown = [pixels.like_probs(part, None if hide is None else pixels.sampled(hide)) for part in part_of_first]
-            self._add(names, score, None, probs, hide, region, *shown[:1], wrong=wrong[0] if wrong else None)
+            self._add(names, score, None, probs, hide, region, shown[0] if shown else None, wrong[0] if wrong else None)
         else:
             self._check_shape(names, maps)
             hide, region = self._masks(names, maps, ignore, regions)
@@ -206,7 +206,7 @@ class SegmentationScorer:
                 weight = sizes * torch.tensor([1.0, self.boundary_weight], dtype=torch.float64, device=sizes.device)
                 out.append((means.nan_to_num(0) * weight).sum(dim=1) / weight.sum(dim=1))
             else:
-                out.append(_reduce(name, flat, valid, count, groups))
+                out.append(pixels.reduced(name, flat, valid, count, groups))
         known = [torch.where(count > 0, x.double(), torch.nan) for x in out]
         odd = torch.zeros_like(bad) if shown is None else shown
         self._pending.append((names, torch.stack([bad.double(), odd.double(), *known])))
@@ -280,26 +280,3 @@ class SegmentationScorer:
             raise ValueError("no regions were kept: SegmentationScorer(..., keep_regions=True)")
         ids, values, counts, image, number = (np.concatenate(parts) for parts in zip(*self._regions, strict=True))
         return Regions(np.array(ids.tolist()), values, counts, image, number, tuple(self._maps))
-
-
-def _reduce(
-    name: str, flat: Tensor, valid: Tensor, count: Tensor, groups: Mapping[str, tuple[Tensor, Tensor]]
-) -> Tensor:
-    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per class and per region."""
-    if name in ("mean", "sum"):
-        total = flat.sum(dim=1, dtype=torch.float64)
-        return total if name == "sum" else total / count
-    if name == "max":
-        return torch.where(valid, flat, -torch.inf).amax(dim=1)
-    if name.startswith("quantile"):
-        return pixels.quantile(flat, valid, float(name.partition(":")[2]))
-    if name == "class_mean":
-        return pixels.mean_of_known(groups["class"][0])
-    if name.startswith("region"):
-        means = groups["region"][0]
-        return pixels.mean_of_known(means) if name == "region_mean" else pixels.max_of_known(means)
-    other = groups["class"][1][:, 1:]
-    if name == "foreground":
-        return other.sum(dim=1).double() / count
-    top = other.argmax(dim=1) + 1 if other.shape[1] else torch.zeros_like(count)
-    return torch.where(other.sum(dim=1) > 0, top, 0)
