@@ -102,6 +102,10 @@ class Pool:
         for name, value in (("size", int(self.size)), ("selected", selected), ("candidates", candidates), ("ids", ids)):
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        counts = f"size={self.size}, selected={len(self.selected)}, candidates={len(self.candidates)}"
+        return f"{type(self).__name__}({counts})"
+
     @classmethod
     def from_coco(
         cls,
@@ -113,10 +117,12 @@ class Pool:
     ) -> CocoPool:
         """Return the images of a COCO instances file, with their names, sizes and categories; annotations it has are checked and left where they are.
 
-        labeled: what is labelled already, a COCO file that lists these images (with or without boxes in them) or their ids. features: one row per image in the
-        order of the file, an array or .npy (memory-mapped); a .npz with `ids` and `features` is put in order by id. groups: a key of the image entries, such
-        as `video_id`. Raises ValueError or KeyError naming file and id for duplicate or unknown ids, categories that do not match, boxes outside their image,
-        masks of another size, and features that do not fit.
+        labeled: what is labelled already, a COCO file that lists these images (with or without boxes in them) or their ids; the boxes of such a file calibrate
+        `expected_boxes`. features: one row per image in the order of the file, an array or .npy (memory-mapped); a .npz with `ids` and `features` is put in
+        order by id. groups: a key of the image entries, such as `video_id`. Files are regular files of at most 8 GiB; ids and names have at most 4,096
+        characters, an image at most 2^31 - 1 pixels a side. Raises ValueError, KeyError or OSError naming file and id for duplicate or unknown ids, a file
+        name that leaves its folder, a width that is no whole number, categories that do not match, boxes outside their image, masks of another size, and
+        features that do not fit.
         """
         from coreset.coco import read_pool
 
@@ -345,6 +351,7 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
         1, 2**22 // max(1, int(np.prod(column.shape[1:])))
     )  # blocks of about 4 M values: no copy of the whole column
     whole = len(indices) == column.shape[0]
+    like_probs = name == "logits" and len(indices) > 1 and column.shape[-1] > 1
     for start in range(0, len(indices), step):
         rows = indices[start : start + step]
         block = column[start : start + step] if whole else column[rows]
@@ -369,6 +376,11 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
                     f"{name}: {int(off.sum())} rows are no probabilities (non-negative, summing to 1), first position {int(rows[off][0])}; "
                     "pass logits through softmax first"
                 )
+        if like_probs:
+            sums = block.sum(axis=-1, dtype=np.float64)
+            like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
+    if like_probs:
+        raise ValueError("logits: every row is non-negative and sums to 1: these are probabilities; give them as probs")
 
 
 class Strategy(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coreset.coco import CocoPool, check_annotations
+from coreset.coco import CocoPool, check_annotations, read_json
+from coreset.coco_check import inside
 from coreset.scorers.image.decode import whole_files
 from coreset.store import Store, fingerprint
 from coreset.types import Pool
@@ -71,13 +71,17 @@ class Part:
                 raise ValueError(
                     f"{self.pool.source}: image {self.pool.ids[at].item()!r}: an annotation without 'segmentation' cannot be drawn"
                 )
-            if isinstance(shape, Mapping):
-                coded = (
-                    codec.frPyObjects(dict(shape), height, width) if isinstance(shape["counts"], list) else dict(shape)
-                )
-            else:
-                coded = codec.merge(codec.frPyObjects(shape, height, width))
-            out[codec.decode(coded).astype(bool)] = IGNORED if row.get("iscrowd") else self.number[row["category_id"]]
+            try:
+                if isinstance(shape, Mapping):
+                    listed = isinstance(shape["counts"], list)
+                    coded = codec.frPyObjects(dict(shape), height, width) if listed else dict(shape)
+                else:
+                    coded = codec.merge(codec.frPyObjects(shape, height, width))
+                drawn = codec.decode(coded).astype(bool)
+            except Exception as error:  # a damaged mask raises whatever the decoder stumbled over
+                who = f"{self.pool.source}: image {self.pool.ids[at].item()!r}, annotation {row.get('id')!r:.80}"
+                raise ValueError(f"{who}: 'segmentation' cannot be drawn: {error}") from error
+            out[drawn] = IGNORED if row.get("iscrowd") else self.number[row["category_id"]]
         return out
 
     def main_class(self) -> NDArray[np.int64]:
@@ -133,7 +137,9 @@ def coco_folder(
                 f"{file}: no such file; set data.root to a folder with {train}, {test} and {images}/"
             )
         pool = Pool.from_coco(file)
-        data = json.loads(file.read_text())
+        for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
+            inside(name_of, f"{file}: image {k!r}")
+        data = read_json(file)
         rows: list[list[Mapping[str, Any]]] = [[] for _ in range(pool.size)]
         for row, at in zip(
             data.get("annotations") or [],

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coreset.tasks import Detections, ImageScores, WithEmpty, aggregate, box_scores, detect
+from coreset.tasks import Detections, ImageScores, WithEmpty, aggregate, box_scores, detect, object_frequency
 from coreset.types import Strategy
 from trainers.data import ImageData
 from trainers.data_coco import CocoData, Part, known_part
@@ -170,8 +170,9 @@ def pooled(feature_map: Any) -> Tensor:
 class Detection(Task):
     """Boxes in images. Signals: `features`, the mean of the backbone's last map; `uncertainty`, the image's score by its boxes.
 
-    score, aggregate, k, score_threshold, min_size: as in `coreset.tasks`; empty: what becomes of images in which nothing was found. score entropy and margin need a two-stage
-    detector. metric: mAP (mean over IoU 0.5 to 0.95) or mAP50. batch_size: of images to measure and test.
+    score, aggregate, k, score_threshold, min_size: as in `coreset.tasks`; score object_frequency leaves nothing to
+    aggregate, entropy and margin need a two-stage detector. empty: what becomes of images in which nothing was found.
+    metric: mAP (mean over IoU 0.5 to 0.95) or mAP50. batch_size: of images to measure and test.
     """
 
     score: str = "binary_entropy"
@@ -271,6 +272,9 @@ class Detection(Task):
             "empty": self.empty,
             "k": self.k,
         }
+        if self.score == "object_frequency":
+            del rules["k"]
+            return object_frequency(boxes, **rules)
         return aggregate(boxes, box_scores(boxes, self.score), self.aggregate, **rules)
 
 

@@ -36,7 +36,7 @@ def empty_policy(policy: str) -> tuple[str, float]:
     return name, value
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageScores:
     """One value per image: ids (I,); values (I,) float64, higher = sooner, NaN where there is nothing to score; empty: the policy for those.
 
@@ -47,6 +47,10 @@ class ImageScores:
     values: Float
     empty: str
     source: str = "scores"
+
+    def __repr__(self) -> str:
+        none = int(np.isnan(self.values).sum())
+        return f"ImageScores(images={len(self.ids)}, without={none}, empty={self.empty!r}, source={self.source!r})"
 
     def __post_init__(self) -> None:
         empty_policy(self.empty)

@@ -10,20 +10,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.coco import OUTSIDE, CocoPool, check_annotations, positions, read_json
+from coreset.coco import OUTSIDE, CocoPool, by_file, check_annotations, positions, read_json
+from coreset.tasks.box_rows import array_of, check_entries, numbers, rows_of
 from coreset.types import Array, Indices, Pool
 
 Float = NDArray[np.float64]
 Outside = Literal["error", "clip"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Boxes in the order of their images.
 
     ids (I,): every image that was looked at, with or without boxes. image (B,): position of each box's image in `ids`. boxes (B, 4): x1, y1, x2, y2 in pixels.
     scores (B,): confidence of the class given, in [0, 1]. labels (B,): category ids. probs (B, C): class distributions; features (B, D); columns: further
-    values per box (B,), all optional. sizes (I, 2): width and height, when known. source: the file, for messages.
+    values per box (B,), all optional. sizes (I, 2): width and height, when known. source: the file, for messages. known_boxes (I,): how many boxes an image
+    truly has, NaN where that is not known: what calibrates `expected_boxes`; a pool whose `labeled` is a file brings it.
     Raises ValueError naming file and image for shapes that do not fit, NaN, scores or distributions that are none, and boxes outside their image.
 
     >>> found = Detections(np.array([7, 8]), [0], [[0, 0, 10, 20]], [0.9], [1])
@@ -41,6 +43,10 @@ class Detections:
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sizes: NDArray[Any] | None = None
     source: str = "detections"
+    known_boxes: NDArray[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Detections(images={len(self.ids)}, boxes={len(self)}, source={self.source!r})"
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids)
@@ -67,7 +73,14 @@ class Detections:
             values = getattr(self, name)
             if values is None:
                 continue
-            array = np.asarray(values, dtype)
+            try:
+                with np.errstate(invalid="ignore"):
+                    array = np.asarray(values, dtype)
+                fraction = name == "labels" and bool((np.asarray(values) != array).any())
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ValueError(f"{self.source}: {name}: expected numbers: {error}") from error
+            if fraction:
+                raise ValueError(f"{self.source}: labels: expected whole numbers, got {np.asarray(values).dtype}")
             array = array.reshape(0, *axes) if axes is not None and array.size == 0 else array
             if array.shape[:1] != (n,) or (array.shape[1:] != axes if axes is not None else array.ndim != 2):
                 shape = (n, "C" if name == "probs" else "D") if axes is None else (n, *axes)
@@ -113,6 +126,9 @@ class Detections:
         if self.probs is not None:
             bad = (np.abs(self.probs.sum(axis=1, dtype=np.float64) - 1) > 1e-2) | (self.probs < 0).any(axis=1)
             refuse(bad, "probs must be non-negative and sum to 1; pass logits through softmax first", self.probs)
+        if self.known_boxes is not None and np.asarray(self.known_boxes).shape != self.ids.shape:
+            shape = np.asarray(self.known_boxes).shape
+            raise ValueError(f"{self.source}: known_boxes: expected shape ({len(self.ids)},), got {shape}")
         if self.sizes is not None:
             if np.asarray(self.sizes).shape != (len(self.ids), 2):
                 raise ValueError(
@@ -158,7 +174,12 @@ class Detections:
                 raise ValueError(
                     f"{self.source}: image {self.ids[self.image[box]].item()!r}: category {int(unknown[0])} is not one of {sorted(coco.categories)} of {coco.source}"
                 )
-        return replace(self, ids=pool.ids, image=at[self.image], sizes=None if coco is None else coco.sizes)
+        known = None if coco is None else coco.known_boxes
+        if known is None and self.known_boxes is not None:
+            known = np.full(pool.size, np.nan)
+            known[at] = self.known_boxes
+        sizes = None if coco is None else coco.sizes
+        return replace(self, ids=pool.ids, image=at[self.image], sizes=sizes, known_boxes=known)
 
     @classmethod
     def from_coco_results(
@@ -188,15 +209,12 @@ class Detections:
             raise ValueError(
                 f"{source}: holds no detection at all; lower the detector's score threshold, or say Detections.nothing(ids)"
             )
-        for i, row in enumerate(rows):
-            for key in ("image_id", "category_id", "bbox", "score", *columns):
-                if key not in row:
-                    raise ValueError(f"{source}: entry {i} (image {row.get('image_id')!r}) has no {key!r}")
-        names = [row.get("file_name", row["image_id"]) if pool is not None else row["image_id"] for row in rows]
-        boxes = _numbers(rows, "bbox", source, (4,))
+        check_entries(rows, ("image_id", "category_id", "bbox", "score", *columns), source)
+        names = [row["image_id"] for row in rows]
+        boxes = numbers(rows, "bbox", source, (4,))
         boxes[:, 2:] += boxes[:, :2]
         if pool is not None:
-            at = positions(pool, names, source)
+            at = _of_images(pool, rows, source)
             masks = [i for i, row in enumerate(rows) if isinstance(row.get("segmentation"), Mapping)]
             check_annotations(
                 pool, [{**rows[i], "image_id": pool.ids[at[i]].item(), "bbox": (0, 0, 0, 0)} for i in masks], source
@@ -208,13 +226,13 @@ class Detections:
         place = {k: i for i, k in enumerate(ids.tolist())}
         if strange := [k for k in names if k not in place]:
             raise KeyError(f"{source}: image {strange[0]!r} has detections but is not among the images looked at")
-        more = {key: _numbers(rows, key, source) for key in columns}
+        more = {key: numbers(rows, key, source) for key in columns}
         wide = {
-            "probs": _rows(probs, "probs", len(rows), source),
-            "features": _rows(features, "features", len(rows), source),
+            "probs": rows_of(probs, "probs", len(rows), source),
+            "features": rows_of(features, "features", len(rows), source),
         }
-        image = np.array([place[k] for k in names])
-        scores, labels = _numbers(rows, "score", source), _numbers(rows, "category_id", source)
+        image = np.array([place[k] for k in names], np.int64)
+        scores, labels = numbers(rows, "score", source), numbers(rows, "category_id", source)
         return _finish(
             pool,
             outside,
@@ -247,6 +265,9 @@ class Detections:
 
         categories: model label -> category id; None: the labels are category ids.
         """
+        for i, out in enumerate(outputs):
+            if not isinstance(out, Mapping):
+                raise TypeError(f"torchvision outputs: entry {i}: expected a dict of tensors, got {type(out).__name__}")
         rows = [
             {key: out[key] for key in ("boxes", "scores", "labels", "probs", "features") if key in out}
             for out in outputs
@@ -294,39 +315,14 @@ class Detections:
         return _join(rows, list(ids), pool, categories, outside, "supervision detections")
 
 
-def _numbers(rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tuple[int, ...] = ()) -> Float:
-    """Return one key of all entries as numbers (n, *shape). Raises ValueError naming file and image for the first entry that has none."""
-    try:
-        table = np.array([row[key] for row in rows], np.float64)
-        if table.shape[1:] == shape and not (key == "category_id" and (table != np.floor(table)).any()):
-            return table
-    except (TypeError, ValueError):
-        pass
-    for row in rows:
-        value = row[key]
-        items = list(value) if isinstance(value, list | tuple) else [value]
-        whole = key != "category_id" or all(isinstance(v, int) for v in items)
-        if len(items) != (shape or (1,))[0] or not whole or not all(isinstance(v, int | float) for v in items):
-            break
-    wanted = f"{shape[0]} numbers" if shape else "a whole number" if key == "category_id" else "a number"
-    raise ValueError(f"{source}: image {row['image_id']!r}: {key}: expected {wanted}, got {row[key]!r}")
-
-
-def _rows(given: str | Path | Array, what: str, count: int, source: str) -> Array:
-    """Return an array with one row per entry of the results, read where it is a file's name."""
-    if given is None:
-        return None
-    rows = np.load(given, allow_pickle=False) if isinstance(given, str | Path) else _array(given)
-    if rows.ndim != 2 or len(rows) != count:
-        name = str(given) if isinstance(given, str | Path) else what
-        raise ValueError(
-            f"{name}: expected one row for each of the {count} entries of {source}, got shape {rows.shape}"
-        )
-    return rows
-
-
-def _array(values: Any) -> NDArray[Any]:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def _of_images(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source: str) -> Indices:
+    """Return the position of each entry's image (B,): by its file name, else by its id."""
+    at = [by_file(pool.files, row["file_name"]) if "file_name" in row else -1 for row in rows]
+    rest = [i for i, k in enumerate(at) if k < 0]
+    names = [rows[i].get("file_name", rows[i]["image_id"]) for i in rest]
+    where = np.array(at, np.int64)
+    where[rest] = positions(pool, names, source)
+    return where
 
 
 def _join(
@@ -344,13 +340,20 @@ def _join(
         raise ValueError(f"{source}: no images")
     parts: dict[str, list[NDArray[Any]]] = {}
     blank: dict[str, NDArray[Any]] = {}
-    keys = set(rows[0])
+    keys = set(rows[0]) | {"boxes", "scores", "labels"}
     for row, name in zip(rows, ids, strict=True):
         if set(row) != keys or any(row[k] is None for k in keys):
             raise ValueError(
                 f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)}, expected {sorted(keys)} as for the others"
             )
-        arrays = {key: _array(values) for key, values in row.items()}
+        try:
+            arrays = {key: array_of(values) for key, values in row.items()}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{source}: image {name!r}: expected arrays of numbers: {error}") from error
+        if any(a.ndim < 1 or a.dtype.kind not in "biuf" for a in arrays.values()):
+            raise ValueError(
+                f"{source}: image {name!r}: expected arrays of numbers, one row per box, got { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"
+            )
         if len({len(a) for a in arrays.values()}) > 1:
             raise ValueError(
                 f"{source}: image {name!r}: different numbers of boxes: { {k: a.shape for k, a in arrays.items()} }"
@@ -360,12 +363,20 @@ def _join(
                 parts.setdefault(key, []).append(array)
             elif array.ndim == 2:
                 blank[key] = array
-    joined: dict[str, Any] = {key: np.concatenate(p) for key, p in parts.items()}
+    joined: dict[str, Any] = {}
+    for key, p in parts.items():
+        shapes = {a.shape[1:] for a in p}
+        if len(shapes) > 1:
+            raise ValueError(f"{source}: {key}: rows of one shape are expected for all images, got {sorted(shapes)}")
+        joined[key] = np.concatenate(p)
     for key, array in blank.items():
         joined.setdefault(key, array)  # nothing was found in any image: it is known all the same what there would be
     joined.setdefault("boxes", np.empty((0, 4)))
-    labels = joined["labels"].astype(np.int64)
-    image = np.repeat(np.arange(len(rows)), [len(_array(row["scores"])) for row in rows])
+    with np.errstate(invalid="ignore"):
+        labels = joined["labels"].astype(np.int64)
+    if (labels != joined["labels"]).any():
+        raise ValueError(f"{source}: labels: expected whole numbers, got {joined['labels'].dtype} with other values")
+    image = np.repeat(np.arange(len(rows)), [len(array_of(row["scores"])) for row in rows])
     if categories is not None:
         unknown = [c for c in np.unique(labels).tolist() if c not in categories]
         if unknown:
@@ -388,6 +399,8 @@ def _finish(pool: CocoPool | None, outside: Outside, **rows: Any) -> Detections:
     sizes = pool.sizes[positions(pool, rows["ids"], rows["source"])]
     if outside == "clip" and len(rows["boxes"]):
         rows["boxes"] = np.clip(rows["boxes"], 0, np.tile(sizes[rows["image"]], 2))
+    if pool.known_boxes is not None:
+        rows["known_boxes"] = pool.known_boxes[positions(pool, rows["ids"], rows["source"])]
     made = Detections(**rows, sizes=sizes)
     made.align(pool, missing="empty")  # ids and categories
     return made

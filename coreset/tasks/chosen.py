@@ -15,7 +15,7 @@ from coreset.tasks.boxes import Detections
 from coreset.types import Pool, Selection
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSelection(Selection):
     """A selection with its pool. Every file is written in the order chosen, the first to label first.
 
@@ -29,6 +29,9 @@ class ImageSelection(Selection):
     """
 
     pool: Pool | None = None
+
+    def __repr__(self) -> str:
+        return f"ImageSelection(images={len(self)}, strategy={self.info.get('strategy')!r}, pool={self.pool!r})"
 
     @classmethod
     def over(cls, pool: Pool, chosen: Selection) -> ImageSelection:

@@ -11,8 +11,9 @@ from coreset.coco import CocoPool, read_json
 from coreset.tasks.aggregate import ImageScores, aggregate
 from coreset.tasks.boxes import Detections, Float
 from coreset.tasks.chosen import ImageSelection
-from coreset.tasks.cost import box_cost, expected_boxes, pixel_cost, seconds
+from coreset.tasks.cost import box_cost, expected_boxes, in_words, pixel_cost, seconds
 from coreset.tasks.distance import BoxSets
+from coreset.tasks.frequency import object_frequency
 from coreset.tasks.images import foreground, predicted_class
 from coreset.tasks.ledger import Ledger
 from coreset.tasks.ppal import dcus
@@ -24,21 +25,14 @@ from coreset.types import Pool
 def choose(cfg: Mapping[str, Any]) -> ImageSelection:
     """Return the choice that the settings of conf/select_coco.yaml describe, after writing its files and committing it to the ledger.
 
-    Raises ValueError, KeyError or FileNotFoundError naming the setting or the file that is wrong.
+    Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs no file to be seen before any is read.
     """
+    _check(cfg)
     every = Pool.from_coco(cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"])
     ledger = None if cfg["ledger"] is None else Ledger(cfg["ledger"])
     pool = every if ledger is None else ledger.pool(every)
-    if (cfg["to"]["yolo"] or cfg["to"]["coco"] or cfg["to"]["label_studio"] or cfg["to"]["cvat"]) is None and cfg[
-        "prelabels"
-    ] is not None:
-        raise ValueError(
-            "prelabels: nothing is written that could hold them; set to.coco, to.yolo, to.label_studio or to.cvat"
-        )
     found = _detections(cfg, every)
     budget = {unit: limit for unit, limit in cfg["budget"].items() if limit is not None}
-    if not budget:
-        raise ValueError(f"budget: expected at least one of {', '.join(f'budget.{u}' for u in cfg['budget'])}")
     if "images" in budget:
         budget["images"] = budget_size(budget["images"], pool.size, "budget.images")
     scores = None if found is None else _scores(cfg, found)
@@ -58,15 +52,37 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
     return chosen
 
 
+def _check(cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings that contradict each other."""
+    if all(limit is None for limit in cfg["budget"].values()):
+        raise ValueError(f"budget: expected at least one of {', '.join(f'budget.{u}' for u in cfg['budget'])}")
+    if all(path is None for path in cfg["to"].values()) and cfg["prelabels"] is not None:
+        raise ValueError(
+            "prelabels: nothing is written that could hold them; set to.coco, to.yolo, to.label_studio or to.cvat"
+        )
+    if cfg["max_per_group"] is not None and cfg["groups"] is None:
+        raise ValueError("max_per_group: groups holds the key of the image entries that names their group, set it too")
+    if (cfg["score"] == "dcus") != (cfg["quality"] is not None):
+        raise ValueError("quality goes with score=dcus, and score=dcus needs it")
+    if cfg["budget"]["seconds"] is not None and None in _each(cfg):
+        raise ValueError("budget.seconds: set cost.seconds_per_image and cost.seconds_per_box")
+
+
+def _each(cfg: Mapping[str, Any]) -> list[float | None]:
+    return [cfg["cost"][name] for name in ("seconds_per_image", "seconds_per_box")]
+
+
 def summary(chosen: ImageSelection, out: str | Path) -> str:
-    """Return what was chosen and what is left of the budget, in one line."""
+    """Return what was chosen and what is left of the budget, and how each cost was estimated: one line each."""
     assert chosen.pool is not None
     spent = [
         f"{chosen.info['cost'][u]:,.6g} of {limit:,.6g} {u} (slack {chosen.info['slack'][u]:,.6g})"
         for u, limit in chosen.info["budget"].items()
     ]
     short = ", fewer than asked for" if chosen.info["short"] else ""
-    return f"{len(chosen)} of {len(chosen.pool.candidates)} candidates chosen{short}: {'; '.join(spent)} -> {out}"
+    costs = [f"\ncost in {unit}: {in_words(about)}" for unit, about in chosen.info.get("costs", {}).items()]
+    first = f"{len(chosen)} of {len(chosen.pool.candidates)} candidates chosen{short}: {'; '.join(spent)} -> {out}"
+    return first + "".join(costs)
 
 
 def _detections(cfg: Mapping[str, Any], pool: CocoPool) -> Detections | None:
@@ -74,7 +90,7 @@ def _detections(cfg: Mapping[str, Any], pool: CocoPool) -> Detections | None:
         if cfg["prelabels"] is not None:
             raise ValueError("prelabels: results holds the boxes, set it too")
         return None
-    own = () if cfg["score"] in (*KINDS[:-1], "dcus") else (cfg["score"],)
+    own = () if cfg["score"] in (*KINDS[:-1], "dcus", "object_frequency") else (cfg["score"],)
     return Detections.from_coco_results(
         cfg["results"], pool, columns=own, probs=cfg["probs"], features=cfg["box_features"], outside="clip"
     ).align(pool)
@@ -92,8 +108,8 @@ def _scores(cfg: Mapping[str, Any], found: Detections) -> ImageScores:
         "min_size": float(cfg["min_size"]),
         "empty": cfg["empty"],
     }
-    if (cfg["score"] == "dcus") != (cfg["quality"] is not None):
-        raise ValueError("quality goes with score=dcus, and score=dcus needs it")
+    if cfg["score"] == "object_frequency":
+        return object_frequency(found, **rules)
     if cfg["quality"] is not None:
         try:
             quality = {int(k): float(v) for k, v in read_json(cfg["quality"]).items()}
@@ -110,12 +126,13 @@ def _costs(
     if {"boxes", "seconds"} & set(budget):
         threshold = cfg["cost"]["score_threshold"]
         table = _needed(found, "budget.boxes" if "boxes" in budget else "budget.seconds")
-        costs["boxes"] = expected_boxes(table) if threshold is None else box_cost(table, float(threshold))
-    if "seconds" in budget:
-        each = [cfg["cost"][name] for name in ("seconds_per_image", "seconds_per_box")]
-        if None in each:
-            raise ValueError("budget.seconds: set cost.seconds_per_image and cost.seconds_per_box")
-        costs["seconds"] = seconds(costs["boxes"], *map(float, each))
+        floor = float(cfg["cost"]["floor"])
+        boxes = (
+            expected_boxes(table, floor=floor) if threshold is None else box_cost(table, float(threshold), floor=floor)
+        )
+        costs["boxes"] = boxes
+        if "seconds" in budget:
+            costs["seconds"] = seconds(boxes, *(float(v or 0) for v in _each(cfg)))
     return costs
 
 

@@ -6,7 +6,7 @@ fixed point (multiples of 2^-32), so that they do not depend on the order in whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,6 +21,32 @@ _UNIT = 2.0**32
 def as_probs(maps: Tensor, given: bool) -> Tensor:
     """Return class probabilities (n, C, H, W), float32 at least, from logits or, with `given`, from probabilities as they are."""
     return as_float(maps) if given else as_float(maps).softmax(dim=1)
+
+
+def no_probs(maps: Tensor) -> Tensor:
+    """Return which pixels (n, H, W) of maps (n, C, H, W) hold no probabilities: negative ones, or a sum more than 1e-2 from 1."""
+    return ((as_float(maps).sum(dim=1) - 1).abs() > 1e-2) | (maps < 0).any(dim=1)
+
+
+def sampled(maps: Tensor) -> Tensor:
+    """Return rows and columns of maps (..., H, W) evenly spread, fewer than 64 of each."""
+    height, width = maps.shape[-2:]
+    return maps[..., :: max(1, height // 32), :: max(1, width // 32)]
+
+
+def like_probs(maps: Tensor, ignore: Tensor | None) -> Tensor:
+    """Return which maps (n,) of two or more classes are probabilities at every pixel (of a sample) that is not ignored.
+
+    Logits that are non-negative and sum to 1 at every pixel do not come from a network: a softmax was applied already.
+
+    >>> z = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).reshape(2, 2, 1, 1)
+    >>> like_probs(z, None).tolist()
+    [False, True]
+    """
+    valid = torch.ones_like(maps[:, 0], dtype=torch.bool) if ignore is None else ~ignore.bool()
+    one = ~no_probs(maps) & as_float(maps).isfinite().all(dim=1)
+    seen = valid.flatten(1).any(dim=1) & (one | ~valid).flatten(1).all(dim=1)
+    return seen if maps.shape[1] > 1 else torch.zeros_like(seen)
 
 
 def entropy(probs: Tensor) -> Tensor:
@@ -139,3 +165,26 @@ def tiles(height: int, width: int, size: int, device: torch.device) -> Tensor:
     across = -(-width // size)
     rows, columns = torch.arange(height, device=device) // size, torch.arange(width, device=device) // size
     return rows[:, None] * across + columns
+
+
+def reduced(
+    name: str, flat: Tensor, valid: Tensor, count: Tensor, groups: Mapping[str, tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per class and per region."""
+    if name in ("mean", "sum"):
+        total = flat.sum(dim=1, dtype=torch.float64)
+        return total if name == "sum" else total / count
+    if name == "max":
+        return torch.where(valid, flat, -torch.inf).amax(dim=1)
+    if name.startswith("quantile"):
+        return quantile(flat, valid, float(name.partition(":")[2]))
+    if name == "class_mean":
+        return mean_of_known(groups["class"][0])
+    if name.startswith("region"):
+        means = groups["region"][0]
+        return mean_of_known(means) if name == "region_mean" else max_of_known(means)
+    other = groups["class"][1][:, 1:]
+    if name == "foreground":
+        return other.sum(dim=1).double() / count
+    top = other.argmax(dim=1) + 1 if other.shape[1] else torch.zeros_like(count)
+    return torch.where(other.sum(dim=1) > 0, top, 0)

@@ -6,8 +6,8 @@ place, `boundary_mean` weighs the pixels that are hard to draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from coreset.tasks import pixels
 from coreset.tasks.aggregate import ImageScores
+from coreset.tasks.regions import RegionMap, Regions
 
 REDUCTIONS = (
     "mean",
@@ -31,14 +32,6 @@ REDUCTIONS = (
 )
 
 
-class Regions(NamedTuple):
-    """Regions as rows to choose from: ids `image/region` (R,), values (R,) mean score, pixels (R,) their cost."""
-
-    ids: NDArray[Any]
-    values: NDArray[np.float64]
-    pixels: NDArray[np.float64]
-
-
 class SegmentationScorer:
     """Score maps batch by batch; any batching gives the same values, and memory does not grow with the images but for their numbers.
 
@@ -49,7 +42,8 @@ class SegmentationScorer:
       boundary_mean                    weighted mean: `boundary_weight` within `boundary_width` pixels of another predicted class, 1 elsewhere
       foreground, predicted_class      share of pixels not predicted as class 0; the most frequent class but 0 (0 where there is no other)
     tile: side of the square regions when `update` is given none. probabilities: the maps are probabilities instead of logits. keep_regions: also keep the
-    number of pixels and the score of every region, for `regions`. An image without any pixel left has NaN.
+    score and the pixels of every region, for `regions`: a compressed map per image, one for all where these are the same tiles. An image without any pixel
+    left has NaN.
 
     >>> scorer = SegmentationScorer("margin", ["mean", "max"])
     >>> scorer.update([7], torch.tensor([0.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4))
@@ -82,7 +76,9 @@ class SegmentationScorer:
         self._ids: dict[Any, int] = {}
         self._pending: list[tuple[list[Any], Tensor]] = []
         self._rows: list[NDArray[np.float64]] = []
-        self._regions: list[Regions] = []
+        self._regions: list[tuple[NDArray[Any], ...]] = []
+        self._maps: list[RegionMap] = []
+        self._tiles: dict[tuple[int, int], RegionMap] = {}
 
     @staticmethod
     def _check_name(name: str) -> None:
@@ -96,32 +92,48 @@ class SegmentationScorer:
         """Add images. maps (n, C, H, W); for bald T of these, one after another (a tensor (T, n, C, H, W), a list, a generator).
 
         ignore (n, H, W): True = the pixel does not count. regions (n, H, W): whole numbers, -1 = in none. Both as one array or one (H, W) per image.
-        Raises ValueError naming the image for an id seen before, masks of another size, NaN, and probabilities that are none (the last two not before the
-        results of a few batches are fetched: waiting for the device each time would slow the loop).
+        Raises ValueError naming the image for an id seen before, masks of another size, NaN, probabilities that are none, and logits that are probabilities
+        (the last three not before the results of a few batches are fetched: waiting for the device each time would slow the loop).
         """
         names = np.asarray(ids if isinstance(ids, np.ndarray | list | tuple) else list(ids)).tolist()
         known = [k for i, k in enumerate(names) if k in self._ids or k in names[:i]]
         if known:
             raise ValueError(f"image {known[0]!r} was scored before")
         if self.score == "bald":
-            score, probs = pixels.bald_scores(maps, self.probabilities)
+            part_of_first, wrong = list[Tensor](), list[Tensor]()
+            score, probs = pixels.bald_scores(self._watched(maps, part_of_first, wrong), self.probabilities)
             self._check_shape(names, probs)
-            self._add(names, score, None, probs, *self._masks(names, probs, ignore, regions))
+            hide, region = self._masks(names, probs, ignore, regions)
+            shown = [pixels.like_probs(part, None if hide is None else pixels.sampled(hide)) for part in part_of_first]
+            self._add(names, score, None, probs, hide, region, shown[0] if shown else None, wrong[0] if wrong else None)
         else:
             self._check_shape(names, maps)
             hide, region = self._masks(names, maps, ignore, regions)
             step = max(1, 2**25 // max(1, maps[0].numel()))
             for i in range(0, len(names), step):
                 part = slice(i, i + step)
+                mask = None if hide is None else hide[part]
+                seen = None if mask is None else pixels.sampled(mask)
                 self._add(
                     names[part],
                     *pixels.scored(maps[part], self.score, self.probabilities),
-                    None if hide is None else hide[part],
+                    mask,
                     None if region is None else region[part],
+                    None if self.probabilities else pixels.like_probs(pixels.sampled(maps[part]), seen),
                 )
         self._ids.update((k, len(self._ids) + i) for i, k in enumerate(names))
         if len(self._pending) >= 64:
             self._fetch()
+
+    def _watched(self, members: Iterable[Tensor], first: list[Tensor], wrong: list[Tensor]) -> Iterator[Tensor]:
+        """Yield the members' maps; keep a sample of the first one's logits, or which pixels (n, H, W) of any are no probabilities."""
+        for maps in members:
+            if self.probabilities and maps.ndim == 4:
+                bad = pixels.no_probs(maps)
+                wrong[:] = [bad | wrong[0] if wrong and wrong[0].shape == bad.shape else bad]
+            elif not first and maps.ndim == 4:
+                first.append(pixels.sampled(maps).clone())
+            yield maps
 
     def _check_shape(self, names: list[Any], maps: Tensor) -> None:
         if maps.ndim != 4 or len(maps) != len(names):
@@ -153,7 +165,10 @@ class SegmentationScorer:
         probs: Tensor | None,
         ignore: Tensor | None,
         regions: Tensor | None,
+        shown: Tensor | None = None,
+        wrong: Tensor | None = None,
     ) -> None:
+        """Reduce the scores (n, H, W). shown (n,): images whose logits are probabilities; wrong (n, H, W): pixels of a member that are none."""
         n, height, width = score.shape
         valid2d = torch.ones_like(score, dtype=torch.bool) if ignore is None else ~ignore.bool()
         by_predicted = {"class_mean", "foreground", "predicted_class"} & set(self.reduce)
@@ -161,22 +176,28 @@ class SegmentationScorer:
             predicted = probs.argmax(dim=1)
         flat, valid = score.reshape(n, -1), valid2d.reshape(n, -1)
         count = valid.sum(dim=1)
-        wrong = ~flat.isfinite()
+        off = ~flat.isfinite()
         if self.probabilities and probs is not None:
-            wrong |= (((probs.sum(dim=1) - 1).abs() > 1e-2) | (probs < 0).any(dim=1)).reshape(n, -1)
-        bad = (wrong & valid).sum(dim=1)
-        flat = torch.where(valid & ~wrong, flat, 0)
+            off |= pixels.no_probs(probs).reshape(n, -1)
+        if wrong is not None:
+            off |= wrong.reshape(n, -1)
+        bad = (off & valid).sum(dim=1)
+        flat = torch.where(valid & ~off, flat, 0)
         groups: dict[str, tuple[Tensor, Tensor]] = {}
         if by_predicted and predicted is not None:
             classes = int(predicted.max()) + 1 if probs is None else probs.shape[1]
             groups["class"] = pixels.grouped(flat, valid, predicted.reshape(n, -1), classes)
         if {"region_mean", "region_max"} & set(self.reduce) or self.keep_regions:
+            tiled = regions is None
             if regions is None:
                 regions = pixels.tiles(height, width, self.tile, score.device).expand(n, height, width)
                 number = -(-height // self.tile) * -(-width // self.tile)
             else:
                 number = max(1, int(regions.max()) + 1)
             groups["region"] = pixels.grouped(flat, valid, regions.reshape(n, -1), number)
+            if self.keep_regions:
+                self._keep(names, *groups["region"])
+                self._keep_maps(regions, None if ignore is None else valid2d, tiled)
         out = []
         for name in self.reduce:
             if name == "boundary_mean" and predicted is not None:
@@ -185,18 +206,27 @@ class SegmentationScorer:
                 weight = sizes * torch.tensor([1.0, self.boundary_weight], dtype=torch.float64, device=sizes.device)
                 out.append((means.nan_to_num(0) * weight).sum(dim=1) / weight.sum(dim=1))
             else:
-                out.append(_reduce(name, flat, valid, count, groups))
-        if self.keep_regions:
-            self._keep(names, *groups["region"])
+                out.append(pixels.reduced(name, flat, valid, count, groups))
         known = [torch.where(count > 0, x.double(), torch.nan) for x in out]
-        self._pending.append((names, torch.stack([bad.double(), *known])))
+        odd = torch.zeros_like(bad) if shown is None else shown
+        self._pending.append((names, torch.stack([bad.double(), odd.double(), *known])))
 
     def _keep(self, names: list[Any], means: Tensor, counts: Tensor) -> None:
         at, region = (x.cpu().numpy() for x in torch.nonzero(counts, as_tuple=True))
         ids = np.array([f"{names[i]}/{r}" for i, r in zip(at.tolist(), region.tolist(), strict=True)], object)
-        self._regions.append(
-            Regions(ids, means.cpu().numpy()[at, region], counts.cpu().numpy()[at, region].astype(np.float64))
-        )
+        values = means.cpu().numpy()[at, region], counts.cpu().numpy()[at, region].astype(np.float64)
+        self._regions.append((ids, *values, at + len(self._maps), region))
+
+    def _keep_maps(self, regions: Tensor, valid: Tensor | None, tiled: bool) -> None:
+        """Keep the region of every pixel (n, H, W) that counts; the same tiles once."""
+        shape = (int(regions.shape[1]), int(regions.shape[2]))
+        if tiled and valid is None:
+            if shape not in self._tiles:
+                self._tiles[shape] = RegionMap.of(regions[0].cpu().numpy())
+            self._maps += [self._tiles[shape]] * len(regions)
+            return
+        shown = regions if valid is None else torch.where(valid, regions, -1)
+        self._maps += [RegionMap.of(one) for one in shown.to(torch.int32).cpu().numpy()]
 
     def _fetch(self) -> None:
         """Bring finished numbers to the host and refuse what is undefined."""
@@ -206,14 +236,19 @@ class SegmentationScorer:
             if (rows[:, 0] > 0).any():
                 at = int(np.argmax(rows[:, 0] > 0))
                 what = (
-                    "NaN, or probabilities that are negative or do not sum to 1"
+                    "NaN, or probabilities that are negative or do not sum to 1 (are these logits? Then leave probabilities=False)"
                     if self.probabilities
                     else "NaN or infinite logits"
                 )
                 raise ValueError(
                     f"image {names[at]!r}: {int(rows[at, 0])} pixels have {what}; mask them with `ignore` or mend the maps"
                 )
-            self._rows.append(rows[:, 1:])
+            if rows[:, 1].any():
+                raise ValueError(
+                    f"image {names[int(np.argmax(rows[:, 1]))]!r}: the logits of all pixels are non-negative and sum to 1:"
+                    " these are probabilities; say SegmentationScorer(..., probabilities=True)"
+                )
+            self._rows.append(rows[:, 2:])
 
     @property
     def ids(self) -> NDArray[Any]:
@@ -236,32 +271,12 @@ class SegmentationScorer:
         return ImageScores(self.ids, columns[name], empty, "segmentation")
 
     def regions(self) -> Regions:
-        """Return every region as a row: with `Pool(len(ids), ids=ids)` and `costs={"pixels": pixels}` they are chosen like images."""
+        """Return every region as a row: with `Pool(len(ids), ids=ids)` and `costs={"pixels": pixels}` they are chosen like images.
+
+        `mask` and `rle` of the answer say which pixels a region covers.
+        """
         self._fetch()
         if not self._regions:
             raise ValueError("no regions were kept: SegmentationScorer(..., keep_regions=True)")
-        ids, values, counts = (np.concatenate(parts) for parts in zip(*self._regions, strict=True))
-        return Regions(np.array(ids.tolist()), values, counts)
-
-
-def _reduce(
-    name: str, flat: Tensor, valid: Tensor, count: Tensor, groups: Mapping[str, tuple[Tensor, Tensor]]
-) -> Tensor:
-    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per class and per region."""
-    if name in ("mean", "sum"):
-        total = flat.sum(dim=1, dtype=torch.float64)
-        return total if name == "sum" else total / count
-    if name == "max":
-        return torch.where(valid, flat, -torch.inf).amax(dim=1)
-    if name.startswith("quantile"):
-        return pixels.quantile(flat, valid, float(name.partition(":")[2]))
-    if name == "class_mean":
-        return pixels.mean_of_known(groups["class"][0])
-    if name.startswith("region"):
-        means = groups["region"][0]
-        return pixels.mean_of_known(means) if name == "region_mean" else pixels.max_of_known(means)
-    other = groups["class"][1][:, 1:]
-    if name == "foreground":
-        return other.sum(dim=1).double() / count
-    top = other.argmax(dim=1) + 1 if other.shape[1] else torch.zeros_like(count)
-    return torch.where(other.sum(dim=1) > 0, top, 0)
+        ids, values, counts, image, number = (np.concatenate(parts) for parts in zip(*self._regions, strict=True))
+        return Regions(np.array(ids.tolist()), values, counts, image, number, tuple(self._maps))

@@ -20,7 +20,7 @@ from coreset.scored import Scored
 from coreset.tasks.afford import afford
 from coreset.tasks.aggregate import ImageScores, empty_policy
 from coreset.tasks.chosen import ImageSelection
-from coreset.tasks.cost import FIT, check_costs, most_images
+from coreset.tasks.cost import FIT, Estimate, check_costs, most_images
 from coreset.tasks.distance import BoxSets
 from coreset.tasks.medoids import SetKCenter, SetKMedoids
 from coreset.tasks.methods import RandomForeground, narrow
@@ -54,7 +54,7 @@ def select(
     budget: new images as a count or a share of the pool, or limits in any units of `costs` (N,), such as {"boxes": 3000, "images": 500}: all of them hold.
     strategy: `uncertainty` (highest `scores`), `random`, `random_stratified` (over `classes`), `random_foreground` (reads the column `foreground`), any registered
     name or Strategy; with `distance`, `kcenter` and `kmedoids` on it. columns: signals (N, ...), beside `score`, `labels` and `features`, which `scores`, `classes` and
-    the pool give.
+    the pool give. info["costs"] says how `expected_boxes` and `box_cost` estimated theirs. An image without a score has NaN in `scores`, whatever its place.
     expand: shortlist that many times the budget by `scores` first. balance: share per predicted class in `classes` (N,), whole numbers. groups (N,): at most
     `max_per_group` of each, selected ones included. fit: what to do with an image that costs too much, see `cost.within`; `fill` passes over it where the order
     does not depend on the budget (a greedy strategy without balance or quota), others are asked for as many images as fit.
@@ -72,13 +72,19 @@ def select(
     prices = check_costs(limits, costs or {}, pool.ids)
     if fit not in FIT:
         raise ValueError(f"fit: expected {' or '.join(FIT)}, got {fit!r}")
+    members = _per_image(groups if groups is not None else getattr(pool, "groups", None), pool, "groups")
+    if max_per_group is not None and (members is None or max_per_group < 1):
+        raise ValueError(
+            f"max_per_group: expected at least 1, and groups with one name per image, got {max_per_group}"
+            f" and {'no groups' if members is None else 'groups'}"
+        )
     signals = Signals(pool.size, **{name: v for name, v in (columns or {}).items() if v is not None})
     if isinstance(pool, CocoPool) and pool.features is not None and "features" not in signals.names:
         signals.put("features", None, pool.features)
     kinds = _per_image(classes, pool, "classes")
     if kinds is not None:
         signals.put("labels", None, kinds.astype(np.int64))
-    empty, policy = _put_scores(pool, signals, scores)
+    empty, policy, edge = _put_scores(pool, signals, scores)
     base = _strategy(strategy, options, distance, scores, kinds)
     if expand is not None:
         if scores is None:
@@ -91,12 +97,7 @@ def select(
         )
     notes: dict[str, Any] = {}
     draw = _drawing(base, signals, empty, policy, balance, kinds, notes)
-    if max_per_group is not None:
-        members = _per_image(groups if groups is not None else getattr(pool, "groups", None), pool, "groups")
-        if members is None or max_per_group < 1:
-            raise ValueError(
-                f"max_per_group: expected at least 1, and groups with one name per image, got {max_per_group}"
-            )
+    if max_per_group is not None and members is not None:
         # a random order and scores stay what they are when an image is passed over
         looks = bool(base.needs) or distance is not None
         draw = _capped(draw, members, max_per_group, exact=base.greedy and looks and not isinstance(base, Scored))
@@ -128,9 +129,14 @@ def select(
             f"budget: {limits} does not pay for {which}, {pool.ids[first[0]].item()!r}, which costs {cost}{hint}"
         )
     if (short and not allow_short) or not len(keep):
+        bare = int(empty[pool.candidates].sum())
+        held = "" if scores is None or not bare or policy[0] not in ("quota", "exclude") else (
+            f"; empty={scores.empty!r} keeps out {'all' if policy[0] == 'exclude' else 'all but that share'} of the {bare}"
+            " candidates without a score ('last' or 'first' lets them in)"
+        )  # fmt: skip
         raise ValueError(
             f"budget: {limits} asked for, but only {len(keep)} of {len(pool.candidates)} candidates can be had, leaving {slack}"
-            f"{'' if not short else '; allow_short=True takes them'}"
+            f"{held}{'' if not short else '; allow_short=True takes them'}"
         )
     picks = order.indices[keep]
     info = {
@@ -141,10 +147,13 @@ def select(
         "cost": {u: float(p[picks].sum()) for u, p in prices.items()},
         "slack": slack,
         "short": short,
+        **({"costs": about} if (about := _estimates(limits, costs or {})) else {}),
         **({"empty": scores.empty} if scores is not None else {}),
         **notes,
     }
     given = None if order.scores is None else order.scores[keep]
+    if given is not None and edge is not None and "score" in base.needs:
+        given = np.where(empty[picks] & (given == edge), np.nan, given)  # a place in the order is no score
     assert order.reasons is not None
     reasons = [order.reasons[i] for i in keep.tolist()]
     return ImageSelection(picks, scores=given, reasons=reasons, ids=pool.ids[picks], info=info, pool=pool)
@@ -155,6 +164,12 @@ def _described(base: Strategy) -> dict[str, Any]:
         name: {type(v).__name__: _described(v)} if isinstance(v, Strategy) else v
         for name, v in base.parameters().items()
     }
+
+
+def _estimates(limits: Mapping[str, float], costs: Mapping[str, ArrayLike]) -> dict[str, Any]:
+    """Return how the costs of the units in a budget were estimated, where they know it."""
+    given = {u: costs[u] for u in limits if u in costs}
+    return {u: dict(c.about) for u, c in given.items() if isinstance(c, Estimate) and c.about}
 
 
 def _per_image(values: ArrayLike | None, pool: Pool, what: str) -> NDArray[Any] | None:
@@ -168,10 +183,10 @@ def _per_image(values: ArrayLike | None, pool: Pool, what: str) -> NDArray[Any] 
 
 def _put_scores(
     pool: Pool, signals: Signals, scores: ImageScores | None
-) -> tuple[NDArray[np.bool_], tuple[str, float]]:
-    """Write the column `score` in the pool's order, with images without one first or last; return which these are, and the policy."""
+) -> tuple[NDArray[np.bool_], tuple[str, float], float | None]:
+    """Write the column `score` in the pool's order, with images without one first or last; return which these are, the policy and what stands for their score."""
     if scores is None:
-        return np.zeros(pool.size, bool), ("last", 0.0)
+        return np.zeros(pool.size, bool), ("last", 0.0), None
     at = np.arange(pool.size) if scores.ids is pool.ids else positions(pool, scores.ids, scores.source)
     absent = np.setdiff1d(pool.candidates, at)
     if len(absent):
@@ -182,7 +197,7 @@ def _put_scores(
     known = values[~empty]
     edge = {"first": known.max(initial=0.0) + 1, "last": known.min(initial=0.0) - 1}.get(policy[0], np.nan)
     signals.put("score", None, np.where(empty, edge, values))
-    return empty, policy
+    return empty, policy, float(edge) if np.isfinite(edge) else None
 
 
 def _strategy(

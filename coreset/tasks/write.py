@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from coreset.coco import CocoPool
+from coreset.coco_check import inside
 from coreset.store import write_atomic
 from coreset.tasks.boxes import Detections
 from coreset.types import Indices, Selection
@@ -81,8 +82,9 @@ def to_yolo(
     folder, order = Path(folder), sorted(pool.categories)
     lines: list[str] = []
     written: set[Path] = set()
-    for _, at, boxes, found in _prelabels(chosen, pool, predictions, score_threshold):
-        name = PurePosixPath(str(pool.names[at]))
+    images_of = _prelabels(chosen, pool, predictions, score_threshold)
+    names_of = [inside(pool.names[at], f"{pool.source}: image {k!r}") for k, at, _, _ in images_of]
+    for (_, at, boxes, found), name in zip(images_of, names_of, strict=True):
         lines.append(f"./{PurePosixPath(images) / name}\n")
         if found is None:
             continue

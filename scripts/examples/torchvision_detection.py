@@ -53,13 +53,14 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
     data = json.loads((folder / "train.json").read_text())
     pool = Pool.from_coco(folder / "train.json")
     ledger = Ledger(folder / "al.jsonl")
-    known: list[int] = ledger.ids("labeled") or pool.ids[:8].tolist()
-    if not ledger.batches:
-        pool = Pool.from_coco(folder / "train.json", labeled=known)
+    if not ledger.started:
+        ledger.start(pool.ids[:8])  # in a project: Pool.from_coco(..., labeled="labeled.json") says it
+    known: list[int] = ledger.ids("start") + ledger.ids("labeled")
+    first = ledger.batches  # run again on the same folder, it goes on where it stopped
     model = fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=len(pool.categories) + 1, box_score_thresh=0.01, **SMALL
     )
-    for number in range(rounds):
+    for number in range(first, first + rounds):
         images = [load(folder, str(pool.names[pool.places[k]])) for k in known]
         targets = []
         for k in known:
@@ -77,7 +78,7 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
             now,
             {"boxes": boxes_per_round},
             scores=scores,
-            costs={"boxes": np.maximum(1, box_cost(found, 0.3))},
+            costs={"boxes": box_cost(found, 0.3)},
             max_per_group=4,
             groups=pool.ids // 5,
         )

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -74,6 +75,68 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [1, 2, "3", 4]}]}, ValueError, "image 7: box"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": 3}]}, ValueError, "all.json: image 7 has no 'height'"),
         ({"categories": [CATEGORIES[0]] * 2}, ValueError, "a category id occurs more than once"),
+        ({"categories": None}, ValueError, "all.json: no COCO instances file"),
+        (
+            {"categories": [{"id": True, "name": "x"}]},
+            ValueError,
+            "all.json: entry 0 of 'categories': expected a whole",
+        ),
+        ({"images": [{**IMAGES[0], "width": 0}]}, ValueError, "all.json: image 7: width: expected a whole .* got 0"),
+        ({"images": [{**IMAGES[0], "width": "9"}]}, ValueError, "all.json: image 7: width: expected a whole .*'9'"),
+        ({"images": [{**IMAGES[0], "height": 9.5}]}, ValueError, "all.json: image 7: height: expected a whole .* 9.5"),
+        ({"images": [{**IMAGES[0], "height": True}]}, ValueError, "all.json: image 7: height: expected a whole"),
+        ({"images": [{**IMAGES[0], "id": float("nan")}]}, ValueError, "all.json: entry 0 of 'images': id: .*got nan"),
+        ({"images": [{**IMAGES[0], "id": None}]}, ValueError, "all.json: entry 0 of 'images': id: .*got None"),
+        ({"images": [{**IMAGES[0], "id": [1]}]}, ValueError, r"all.json: entry 0 of 'images': id: .*got \[1\]"),
+        (
+            {"images": [IMAGES[0], {**IMAGES[1], "id": "3"}]},
+            ValueError,
+            "all.json: entry 1 of 'images': id: expected a whole number .*got '3'",
+        ),
+        ({"images": [None]}, ValueError, "all.json: entry 0 of 'images': expected an object, got None"),
+        (
+            {"images": [{**IMAGES[0], "file_name": "../../etc/passwd"}]},
+            ValueError,
+            "all.json: image 7: file_name '../../etc/passwd' leaves the folder",
+        ),
+        (
+            {"images": [{**IMAGES[0], "file_name": "a\\..\\..\\b.jpg"}]},
+            ValueError,
+            "all.json: image 7: file_name .* leaves the folder",
+        ),
+        (
+            {"images": [{**IMAGES[0], "file_name": "a\nb.jpg"}]},
+            ValueError,
+            "all.json: image 7: file_name: expected a text",
+        ),
+        ({"images": [{**IMAGES[0], "file_name": None}]}, ValueError, "all.json: image 7: file_name: .*got None"),
+        ({"images": [{**IMAGES[0], "file_name": "a/."}, {**IMAGES[1], "file_name": "/"}]}, ValueError, "names no file"),
+        (
+            {"images": [IMAGES[0], {**IMAGES[1], "file_name": IMAGES[0]["file_name"]}]},
+            ValueError,
+            "all.json: image 3: file_name 'v1/7.jpg' is that of image 7 too",
+        ),
+        ({"annotations": None}, ValueError, "all.json: annotations: expected a list, got None"),
+        ({"annotations": [None]}, ValueError, "all.json: annotation 0: expected an object, got None"),
+        (
+            {"annotations": [{"id": 4, "image_id": 7, "category_id": 1}, {"id": 4, "image_id": 9, "category_id": 1}]},
+            ValueError,
+            r"all.json: annotation id 4 \(image 9\) occurs more than once",
+        ),
+        ({"annotations": [{"id": [], "image_id": 7}]}, ValueError, r"all.json: annotation 0 \(image 7\): id: expected"),
+        ({"annotations": [{"image_id": [7], "category_id": 1}]}, TypeError, r"all.json: an image id is .* got \[7\]"),
+        ({"annotations": [{"image_id": True, "category_id": 1}]}, KeyError, "all.json: 1 image ids .* first True"),
+        ({"annotations": [{"image_id": 7, "category_id": [1]}]}, ValueError, r"all.json: image 7: category \[1\]"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0.5, 0, 10**400, 1]}]},
+            ValueError,
+            "all.json: image 7: box",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "segmentation": {"size": 5}}]},
+            ValueError,
+            "all.json: image 7: a mask of 5",
+        ),
         (
             {"annotations": [{"image_id": 8, "category_id": 1}]},
             KeyError,
@@ -104,6 +167,61 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
 def test_bad_instances_name_file_and_image(tmp_path, change, error, message):
     with pytest.raises(error, match=message):
         Pool.from_coco(write(tmp_path / "all.json", **change))
+
+
+def test_only_regular_files_of_a_stated_size_are_opened(tmp_path):
+    every = write(tmp_path / "all.json")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe: not a regular file"):
+        Pool.from_coco(tmp_path / "pipe")
+    for name in ("labeled", "features"):
+        with pytest.raises(OSError, match="pipe: not a regular file"):
+            Pool.from_coco(every, **{name: tmp_path / "pipe"})
+    with pytest.raises(OSError, match="not a regular file"):
+        Pool.from_coco(tmp_path)
+    with (tmp_path / "large.json").open("wb") as f:
+        f.truncate(8 * 2**30 + 1)  # holds no byte on disk
+    with pytest.raises(ValueError, match="large.json: expected at most 8,589,934,592 bytes, got 8,589,934,593"):
+        Pool.from_coco(tmp_path / "large.json")
+    (tmp_path / "deep.json").write_text("[" * 200000)
+    with pytest.raises(ValueError, match="deep.json: not a JSON file"):
+        Pool.from_coco(tmp_path / "deep.json")
+    (tmp_path / "f.npy").write_bytes(b"\x93NUMPY")
+    (tmp_path / "f.npz").write_bytes(b"PK\x03\x04")
+    for name in ("f.npy", "f.npz"):
+        with pytest.raises(ValueError, match=f"{name}: not an .npy or .npz file"):
+            Pool.from_coco(every, features=tmp_path / name)
+    np.savez(tmp_path / "g.npz", ids=np.array([9, 7, 3]))
+    with pytest.raises(ValueError, match="g.npz: expected the arrays 'ids' and 'features'"):
+        Pool.from_coco(every, features=tmp_path / "g.npz")
+    np.savez(tmp_path / "h.npz", ids=np.array([9, 7, 3, 3]), features=np.ones((4, 2)))
+    with pytest.raises(ValueError, match="h.npz: expected one row of features for each of 4 distinct ids"):
+        Pool.from_coco(every, features=tmp_path / "h.npz")
+
+
+def test_a_pool_is_shown_in_one_line(tmp_path):
+    pool = Pool.from_coco(write(tmp_path / "all.json"), labeled=[9])
+    source = str(tmp_path / "all.json")
+    assert repr(pool) == f"CocoPool(size=3, selected=1, candidates=2, classes=['tree', 'nut'], source={source!r})"
+    assert repr(Pool(1000, selected=range(100))) == "Pool(size=1000, selected=100, candidates=900)"
+    many = [{"id": k, "name": f"c{k}"} for k in range(80)]
+    pool = Pool.from_coco(write(tmp_path / "all.json", categories=many))
+    assert "'c4', and 75 more]" in repr(pool)
+
+
+def test_numbers_that_are_whole_are_whole(tmp_path):
+    images = [{**IMAGES[0], "id": 7.0, "width": 64.0}, IMAGES[1]]
+    pool = Pool.from_coco(write(tmp_path / "all.json", images=images))
+    assert pool.ids.tolist() == [7, 3]
+    assert pool.ids.dtype == np.int64
+    assert pool.sizes[0].tolist() == [64, 32]
+
+
+def test_groups_of_one_kind(tmp_path):
+    for bad in (None, ["a"], 3, float("nan")):
+        images = [IMAGES[0], {**IMAGES[1], "video_id": bad}]
+        with pytest.raises(ValueError, match="all.json: image 3: video_id: expected a text or a number"):
+            Pool.from_coco(write(tmp_path / "all.json", images=images), groups="video_id")
 
 
 def test_other_files_that_do_not_fit(tmp_path):

@@ -218,6 +218,7 @@ def rows(n):
         ("member_probs", np.ones((4, 0, 2)), "at least one member"),
         ("labels", np.ones(4), "labels: expected whole numbers .*got .*float64"),
         ("labels", np.ones((4, 1), np.int64), r"labels: expected shape \(N,\), got \(4, 1\)"),
+        ("logits", np.full((4, 2), 0.5), "logits: every row is non-negative and sums to 1: these are probabilities"),
         ("probs", np.full((4, 2), 0.4), "probs: 4 rows are no probabilities .*first position 0; pass logits"),
         ("probs", np.array([[0.5, 0.5], [1.5, -0.5]]), "probs: 1 rows .*first position 1"),
         ("features", np.array([[0.0], [np.nan], [1.0]]), "features: 1 examples have NaN or infinite.*first position 1"),

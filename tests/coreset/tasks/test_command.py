@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from coreset import Pool, Selection
-from coreset.tasks import BoxSets, Detections, Ledger, aggregate, box_scores, expected_boxes, select
+from coreset.tasks import BoxSets, Detections, Ledger, aggregate, box_scores, expected_boxes, object_frequency, select
 from coreset.tasks.command import choose, summary
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -79,7 +79,7 @@ def test_no_budget_is_overrun(folder, unit, strategy):
     cost = {"score_threshold": 0.3, "seconds_per_image": 4, "seconds_per_box": 7}
     got = choose(settings(folder, budget={unit: limit}, cost=cost, strategy=strategy))
     found = Detections.from_coco_results(folder / "results.json", Pool.from_coco(folder / "instances.json"))
-    boxes = np.bincount(found.image[found.scores >= 0.3], minlength=N)[got.indices].sum()
+    boxes = np.maximum(1, np.bincount(found.image[found.scores >= 0.3], minlength=N))[got.indices].sum()
     spent = {"images": len(got), "boxes": boxes, "pixels": len(got) * 64 * 48, "seconds": 4 * len(got) + 7 * boxes}[
         unit
     ]
@@ -157,6 +157,7 @@ def test_files_and_ledger(folder):
         ({"budget": {"images": 9}, "prelabels": 0.5}, ValueError, "prelabels: nothing is written that could hold them"),
         ({"budget": {"images": 9}, "score": "blur"}, ValueError, r"results.json: entry 0 \(image 100\) has no 'blur'"),
         ({"budget": {"images": 9}, "strategy": "nearest"}, KeyError, "nearest"),
+        ({"budget": {"images": 9}, "max_per_group": 2, "coco": "gone.json"}, ValueError, "max_per_group: groups holds"),
         ({"budget": {"images": 99}}, ValueError, "budget.images: expected a count from 1 to 30"),
         ({"budget": {"images": 28}}, ValueError, "only 24 of 26 candidates can be had"),
     ],
@@ -164,6 +165,42 @@ def test_files_and_ledger(folder):
 def test_bad_settings(folder, change, error, message):
     with pytest.raises(error, match=message):
         choose(settings(folder, **change))
+
+
+def test_a_labeled_file_calibrates_and_the_console_says_so(folder):
+    data = json.loads((folder / "labeled.json").read_text())
+    drawn = [{"id": i, "image_id": 100 + i % 4, "category_id": 1, "bbox": [0, 0, 9, 9]} for i in range(40)]
+    plain = summary(choose(settings(folder, budget={"boxes": 30})), "p.csv").splitlines()
+    assert plain[1].startswith("cost in boxes: expected boxes, not calibrated")
+    (folder / "labeled.json").write_text(json.dumps({**data, "annotations": drawn}))
+    got = choose(settings(folder, budget={"boxes": 30}))
+    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    cost = expected_boxes(Detections.from_coco_results(folder / "results.json", pool))
+    assert cost[pool.selected].sum() == pytest.approx(40)
+    assert got.info["cost"]["boxes"] == pytest.approx(cost[got.indices].sum())
+    assert got.info["costs"]["boxes"]["calibrated_on"] == 4
+    line = summary(got, "p.csv").splitlines()[1]
+    assert line.startswith("cost in boxes: expected boxes, calibrated on 4 labeled images (")
+    assert line.endswith("x sum of scores), at least 1 per image")
+
+
+def test_what_a_ledger_began_with_is_not_bought_when_only_new_labels_are_given(folder):
+    cfg = settings(folder, budget={"images": 5}, ledger=str(folder / "al.jsonl"), strategy="random", empty="last")
+    first = choose(cfg)
+    data = json.loads((folder / "instances.json").read_text())
+    new = [image for image in data["images"] if image["id"] in first.ids.tolist()]
+    (folder / "new.json").write_text(json.dumps({**data, "images": new}))
+    Ledger(folder / "al.jsonl").ingest(folder / "new.json")
+    second = choose({**cfg, "labeled": str(folder / "new.json"), "budget": {**cfg["budget"], "images": 21}})
+    assert sorted([*first.ids.tolist(), *second.ids.tolist(), 100, 101, 102, 103]) == list(range(100, 130))
+
+
+def test_object_frequency_from_the_shell(folder):
+    got = choose(settings(folder, budget={"images": 5}, score="object_frequency", empty="last"))
+    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    table = Detections.from_coco_results(folder / "results.json", pool)
+    scores = object_frequency(table, score_threshold=0.05, min_size=0, empty="last")
+    assert got.ids.tolist() == select(pool, 5, scores=scores).ids.tolist()
 
 
 def test_a_column_of_the_results_and_no_results_at_all(folder):

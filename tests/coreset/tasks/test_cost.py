@@ -10,11 +10,11 @@ FOUND = Detections([1, 2, 3], [0, 0, 2], np.zeros((3, 4)), [0.9, 0.25, 0.5], [1,
 
 
 def test_costs_of_images():
-    assert box_cost(FOUND, 0.5).tolist() == [1, 0, 1]
-    assert expected_boxes(FOUND).tolist() == [1.15, 0, 0.5]
+    assert box_cost(FOUND, 0.5, floor=0).tolist() == [1, 0, 1]
+    assert expected_boxes(FOUND, floor=0).tolist() == [1.15, 0, 0.5]
     pool = CocoPool(2, sizes=np.array([[4, 5], [10, 10]]))
     assert pixel_cost(pool).tolist() == [20, 100]
-    assert seconds(box_cost(FOUND, 0), 10, 2.5).tolist() == [15, 10, 12.5]
+    assert seconds(box_cost(FOUND, 0, floor=0), 10, 2.5).tolist() == [15, 10, 12.5]
     assert recalibrate([2, 3], [4, 5]) == pytest.approx(9 / 5)
     with pytest.raises(ValueError, match="add up to more than 0"):
         recalibrate([0.0], [1.0])

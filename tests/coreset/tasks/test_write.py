@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from coreset.tasks import CocoPool, Detections, ImageSelection
+from coreset.tasks import CocoPool, Detections, ImageScores, ImageSelection, select
 from coreset.types import Pool, Selection
 
 POOL = CocoPool(
@@ -114,6 +114,28 @@ def test_label_studio(tmp_path):
     }
     bare = json.loads(CHOSEN.to_label_studio(tmp_path / "b.json").read_text())
     assert [t["predictions"][0]["result"] for t in bare] == [[], []]
+
+
+def test_an_image_without_a_score_gets_none(tmp_path):
+    scores = ImageScores(POOL.ids, np.array([np.nan, 0.5, np.nan]), "last")
+    chosen = select(POOL, 3, scores=scores)
+    tasks = json.loads(chosen.to_label_studio(tmp_path / "t.json").read_text())
+    assert [t["data"].get("acquisition_score") for t in tasks] == [0.5, None, None]
+    assert "-1.0" not in (tmp_path / "t.json").read_text()
+
+
+def test_no_label_file_leaves_its_folder(tmp_path):
+    for name in ("/etc/x.jpg", "../x.jpg", "a/../../x.jpg"):
+        pool = CocoPool(2, names=np.array(["a.jpg", name]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
+        with pytest.raises(ValueError, match="image 1: file_name .* (is an absolute path|leaves the folder)"):
+            ImageSelection.over(pool, Selection([0, 1])).to_yolo(tmp_path / "yolo", Detections.nothing([0, 1]), 0.1)
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_is_long_is_shown_in_one_line():
+    for shown in (repr(CHOSEN), repr(FOUND), repr(ImageScores(POOL.ids, np.zeros(3), "last"))):
+        assert "\n" not in shown
+        assert len(shown) < 200
 
 
 def test_cvat(tmp_path):
