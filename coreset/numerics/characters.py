@@ -118,11 +118,11 @@ def _decode(
 
 
 def whole_characters(texts: Array) -> list[str | None]:
-    """Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone half is U+FFFD.
+    r"""Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone half is U+FFFD.
 
     texts: a list or object array of str, with None for missing. Whatever is no str stays as it is.
 
-    >>> whole_characters(["a\\ud83d\\ude00", "a\\ud83d", None])
+    >>> whole_characters(["a\ud83d\ude00", "a\ud83d", None])
     ['a😀', 'a�', None]
     """
     return [_whole(t) if isinstance(t, str) and not t.isascii() else t for t in texts]
