@@ -6,7 +6,9 @@ Sentence ends are the property Sentence_Terminal of the Unicode Character Databa
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,7 +119,7 @@ def _decode(
     return at  # fmt: skip
 
 
-def whole_characters(texts: Array) -> list[str | None]:
+def whole_characters(texts: Sequence[Any] | Array) -> list[Any]:
     r"""Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone half is U+FFFD.
 
     texts: a list or object array of str, with None for missing. Whatever is no str stays as it is.
