@@ -6,7 +6,9 @@ Sentence ends are the property Sentence_Terminal of the Unicode Character Databa
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,6 +119,25 @@ def _decode(
     return at  # fmt: skip
 
 
+def whole_characters(texts: Sequence[Any] | Array) -> list[Any]:
+    r"""Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone half is U+FFFD.
+
+    texts: a list or object array of str, with None for missing. Whatever is no str stays as it is.
+
+    >>> whole_characters(["a\ud83d\ude00", "a\ud83d", None])
+    ['a😀', 'a�', None]
+    """
+    return [_whole(t) if isinstance(t, str) and not t.isascii() else t for t in texts]
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def utf8(texts: Array | pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
     """Return the bytes of all texts (no copy of an Arrow column), where each starts (n + 1,), and which are missing (n,).
 
@@ -124,7 +145,7 @@ def utf8(texts: Array | pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64],
     """
     if not isinstance(texts, pa.Array):
         try:
-            texts = pa.array(texts, pa.large_string())
+            texts = pa.array(whole_characters(texts), pa.large_string())
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise TypeError(f"texts: expected str or None, {error}") from error
     if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):

@@ -9,8 +9,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.numerics.characters import whole_characters
+
 Whole = NDArray[np.int64]
 _WORD_PUNCT = re.compile(r"\w+|[^\w\s]+")
+
+
+def _whole(text: str) -> str:
+    return str(whole_characters([text])[0])
 
 
 @lru_cache(2**18)
@@ -26,7 +32,7 @@ def spark_buckets(text: str, buckets: int = 2**18) -> Whole:
     >>> spark_buckets("To be to").tolist() == spark_buckets("to BE to").tolist()
     True
     """
-    return np.array([_spark(t, buckets) for t in text.lower().split()], np.int64)
+    return np.array([_spark(t, buckets) for t in _whole(text).lower().split()], np.int64)
 
 
 def _sha(term: str, buckets: int) -> int:
@@ -44,6 +50,6 @@ def dsir_buckets(text: str, buckets: int = 10_000) -> Whole:
     >>> dsir_buckets("Alice went").tolist()[::2]
     [6720, 114]
     """
-    words = _WORD_PUNCT.findall(text.lower())
+    words = _WORD_PUNCT.findall(_whole(text).lower())
     single = [_sha_word(w, buckets) for w in words]
     return np.array(single + [_sha(f"{a} {b}", buckets) for a, b in zip(words, words[1:], strict=False)], np.int64)

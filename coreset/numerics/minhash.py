@@ -6,7 +6,8 @@ hashed value, from round t on position i - t; a position keeps the least (round,
 that depends on the shingle alone: two texts agree there with probability exactly their Jaccard similarity, as with permutations, and positions of one round are drawn
 without replacement, so that the share that agrees varies no more than with independent permutations. The cost is t log t + n hashes a text instead of t n.
 
-Two texts with Jaccard similarity s share one of b bands of r positions with probability about 1 - (1 - s^r)^b.
+Two texts with Jaccard similarity s share one of b bands of r positions with probability about
+1 - (1 - s^r)^b: `coreset.numerics.lsh` has the curve, its threshold and the bands for a threshold.
 """
 
 from __future__ import annotations
@@ -137,11 +138,13 @@ def _bands(
             keys[row, b] = max(mix(key), np.uint64(1))  # fmt: skip
 
 
-def signatures(texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int = 1) -> tuple[Hashes, Whole]:
+def signatures(
+    texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int = 1, numbers: str = "keep"
+) -> tuple[Hashes, Whole]:
     """Return the signature (N, size) uint64 of every text over its n-grams of folded words (see `words`), and how many n-grams it has (N,), repeats counted.
 
     The share of positions in which two signatures agree estimates the Jaccard similarity of the two sets of n-grams, without bias. A text of fewer than n
-    words has no n-grams; its signature is filled with 2^64 - 1.
+    words has no n-grams; its signature is filled with 2^64 - 1. numbers: see `words.folded`.
 
     >>> s, count = signatures(["the cat sat on the mat today", "The CAT sat, on the mat (today)!"], n=3, size=64)
     >>> float((s[0] == s[1]).mean()), count.tolist()
@@ -149,7 +152,7 @@ def signatures(texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int =
     """
     data, start, _ = utf8(texts)
     out, counts = np.empty((len(start) - 1, size), np.uint64), np.zeros(len(start) - 1, np.int64)
-    _signatures(data, start, n, np.uint64(seed), byte_terms(), *tables(), out, counts)
+    _signatures(data, start, n, np.uint64(seed), byte_terms(numbers), *tables(), out, counts)
     return out, counts
 
 
@@ -160,10 +163,18 @@ class Bands(NamedTuple):
     whole: Hashes
 
 
-def band_keys(texts: Array | pa.Array, n: int = 5, bands: int = 14, rows: int = 8, seed: int = 1) -> Bands:
+def band_keys(
+    texts: Array | pa.Array,
+    n: int = 5,
+    bands: int = 14,
+    rows: int = 8,
+    seed: int = 1,
+    numbers: str = "keep",
+) -> Bands:
     """Return one key per band of every text's signature of bands x rows positions: texts that share a key are candidates.
 
-    Raises ValueError when n, bands or rows is below 1, or a signature would be longer than 2^14.
+    numbers: see `words.folded`. Raises ValueError when n, bands or rows is below 1, or a signature
+    would be longer than 2^14.
 
     >>> keys, _ = band_keys(["a b c d e f", "A b; c d e f", "a b"])
     >>> bool((keys[0] == keys[1]).all()), keys[2].any()
@@ -175,5 +186,5 @@ def band_keys(texts: Array | pa.Array, n: int = 5, bands: int = 14, rows: int = 
         )
     data, start, _ = utf8(texts)
     keys, whole = np.empty((len(start) - 1, bands), np.uint64), np.empty(len(start) - 1, np.uint64)
-    _bands(data, start, n, bands, rows, np.uint64(seed), byte_terms(), *tables(), keys, whole)
+    _bands(data, start, n, bands, rows, np.uint64(seed), byte_terms(numbers), *tables(), keys, whole)
     return Bands(keys, whole)  # fmt: skip

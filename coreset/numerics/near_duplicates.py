@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.characters import tables, utf8
+from coreset.numerics.characters import tables, utf8, whole_characters
 from coreset.numerics.compiled import compiled
 from coreset.numerics.minhash import Bytes, band_keys, roll
 from coreset.numerics.words import Flags, Hashes, Points, Whole, byte_terms, folded_row
@@ -117,35 +117,44 @@ def _verify(
                 i = chains[band, i]  # fmt: skip
 
 
-def jaccard(texts: Array | pa.Array, pairs: Whole, n: int = 5) -> np.ndarray:
+def jaccard(texts: Array | pa.Array, pairs: Whole, n: int = 5, numbers: str = "keep") -> np.ndarray:
     """Return the Jaccard similarity of the n-grams of folded words for each pair of rows (P, 2), float64; NaN where neither text has any.
+
+    numbers: keep = as they are written, fold = every number is "0", as FineWeb has them.
 
     >>> jaccard(["a b c d", "b c d e"], np.array([[0, 1]]), n=2).round(3).tolist()
     [0.5]
     """
     data, start, _ = utf8(texts)
     rows, place = np.unique(pairs, return_inverse=True)
-    sets, begin = _shingle_sets(data, start, rows, n)
+    sets, begin = _shingle_sets(data, start, rows, n, numbers)
     place = place.reshape(-1, 2)
     part = [sets[begin[k] : begin[k + 1]] for k in range(len(rows))]
     return np.array([_jaccard(part[a], part[b]) for a, b in place], np.float64)
 
 
-def _shingle_sets(data: Bytes, start: Whole, rows: Whole, n: int) -> tuple[Hashes, Whole]:
+def _shingle_sets(data: Bytes, start: Whole, rows: Whole, n: int, numbers: str) -> tuple[Hashes, Whole]:
     rows = rows.astype(np.int64)
     out, begin = np.empty(int((start[rows + 1] - start[rows]).sum()) + 1, np.uint64), np.zeros(len(rows) + 1, np.int64)
-    _sets(data, start, rows, n, byte_terms(), *tables(), out, begin)
+    _sets(data, start, rows, n, byte_terms(numbers), *tables(), out, begin)
     return out, begin  # fmt: skip
 
 
 def near_duplicates(
-    texts: Array | pa.Array, n: int = 5, bands: int = 14, rows: int = 8, threshold: float = 0.7, seed: int = 1
+    texts: Array | pa.Array,
+    n: int = 5,
+    bands: int = 14,
+    rows: int = 8,
+    threshold: float = 0.7,
+    seed: int = 1,
+    numbers: str = "keep",
 ) -> Whole:
     """Return for every text the lowest row of its group of near duplicates (N,); its own row where it has none.
 
     Two texts are linked when they share one of `bands` bands of `rows` positions and the Jaccard similarity of their sets of n-grams of folded words is at least `threshold`;
     a group is a connected component. Texts of fewer than n words are in no group. The groups do not depend on the order of the texts.
-    Raises ValueError for a threshold outside (0, 1].
+    numbers: keep = as they are written; fold = every number is "0", so that texts which differ in their
+    numbers alone are one, as FineWeb has them. Raises ValueError for a threshold outside (0, 1].
 
     >>> near_duplicates(["one two three four five six", "x", "One two, three four five six!", "x"]).tolist()
     [0, 1, 0, 3]
@@ -153,8 +162,8 @@ def near_duplicates(
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold: expected a Jaccard similarity in (0, 1], got {threshold}")
     if not isinstance(texts, pa.Array):
-        texts = pa.array(texts, pa.large_string())
-    keys, whole = band_keys(texts, n, bands, rows, seed)
+        texts = pa.array(whole_characters(texts), pa.large_string())
+    keys, whole = band_keys(texts, n, bands, rows, seed, numbers)
     size = len(keys)
     parent = np.arange(size)
     table = np.empty(1 << max(4, int(2 * size).bit_length()), np.int64)
@@ -170,7 +179,7 @@ def near_duplicates(
     touched[chains[chains >= 0]] = True
     wanted = np.flatnonzero(touched)
     data, start, _ = utf8(texts)
-    sets, begin = _shingle_sets(data, start, wanted, n)
+    sets, begin = _shingle_sets(data, start, wanted, n, numbers)
     position = np.zeros(size, np.int64)
     position[wanted] = np.arange(len(wanted))
     _verify(keys, chains, position, sets, begin, threshold, parent)

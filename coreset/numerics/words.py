@@ -3,7 +3,9 @@
     standard    runs of letters, digits and marks are words. Inside stay a full stop between two of them ("U.S"), a comma between digits ("1,000"), - / : before
                 a digit ("IL-2", "10:30") and a hyphen after one ("3-day"); an apostrophe begins a word of its own ("it" "'s"). Every character of a script without
                 spaces is a word; any other character is a token, a run of the same one a single token
-    folded      what near duplicates are compared by: lower case, no accents, punctuation is a space, every number is "0" (as FineWeb's MinHash does)
+    folded      what near duplicates are compared by: lower case, no accents, punctuation is a space.
+                Numbers are kept as they are written ("1,000" is one word and no "1000"), or
+                every number is folded into "0", as FineWeb's MinHash does
 
 The first is close to what spaCy's English tokenizer does, at the speed of a scan.
 """
@@ -27,6 +29,7 @@ Hashes = NDArray[np.uint64]
 Whole = NDArray[np.int64]
 
 HAS_ALPHA, HAS_WORD = 1, 2
+NUMBERS = ("keep", "fold")  # what folded words make of numbers
 
 
 class Words(NamedTuple):
@@ -126,14 +129,25 @@ def split(points: Points, begin: Whole) -> Words:
     return Words(h[:n].copy(), at[:n].copy(), length[:n].copy(), kind[:n].copy(), start)  # fmt: skip
 
 
-@lru_cache(1)
-def byte_terms() -> Hashes:
-    """Return what each byte adds to the hash of a folded word (256,): 0 a separator, 1 whatever takes a second look, else the term of the letter it folds to."""
+@lru_cache(2)
+def byte_terms(numbers: str = "keep") -> Hashes:
+    """Return what each byte adds to the hash of a folded word, and what numbers are, (257,) uint64.
+
+    Of a byte: 0 a separator, 1 whatever takes a second look, else the term of the letter it folds
+    to. The last entry is 1 where numbers are folded and 0 where they are kept.
+    Raises ValueError for another word than keep or fold.
+
+    >>> byte_terms("fold").shape, int(byte_terms("fold")[-1]), int(byte_terms("keep")[-1])
+    ((257,), 1, 0)
+    """
+    if numbers not in NUMBERS:
+        raise ValueError(f"numbers: expected {' or '.join(NUMBERS)}, got {numbers!r}")
     flags, fold = tables()
-    out = np.ones(256, np.uint64)
+    out = np.ones(257, np.uint64)
     for b in range(128):
         if not flags[b] & DIGIT and chr(b) not in ".,":
             out[b] = term(fold[b]) if flags[b] & WORD else 0
+    out[256] = int(numbers == "fold")
     return out
 
 
@@ -149,9 +163,11 @@ def folded_row(
 ) -> int:
     """Write the hashes of the folded words of the UTF-8 bytes [first, last) to `out` (one longer than that at least); return how many there are.
 
-    Without a branch a byte: letters are rotated in, and the hash so far is written at every byte, to be written over until a word ends. Indices are unsigned, since a
-    signed one is checked.
+    terms: of `byte_terms`, which say what becomes of numbers too. Without a branch a byte: letters are
+    rotated in, and the hash so far is written at every byte, to be written over until a word ends.
+    Indices are unsigned, since a signed one is checked.
     """
+    folding = terms[256] != 0
     one, i, end = np.uint64(1), np.uint64(first), np.uint64(last)
     count, value, number = np.uint64(0), np.uint64(0), end + np.uint64(1)  # number: where the last digit ended
     while i < end:
@@ -188,7 +204,9 @@ def folded_row(
         f = flags[point]
         if f & WORD and not f & ALONE:
             if f & DIGIT:
-                if number != at:  # a run of digits is one "0" of its word
+                if not folding:
+                    value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(fold[point]))
+                elif number != at:  # a run of digits is one "0" of its word
                     value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(48))
                 number = i
             elif fold[point] != DROP:
@@ -197,6 +215,8 @@ def folded_row(
                 number = i
         elif number == at and (b == 44 or b == 46) and i < end and 48 <= data[i] < 58:
             number = i  # "1,000" and "3.14" are one number
+            if not folding:
+                value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(b))
         else:
             if value != 0:
                 out[count] = value
@@ -213,16 +233,21 @@ def folded_row(
     return int(count)  # fmt: skip
 
 
-def folded(texts: Array | pa.Array) -> tuple[Hashes, Whole]:
+def folded(texts: Array | pa.Array, numbers: str = "keep") -> tuple[Hashes, Whole]:
     """Return the hashes of the folded words of all texts, and where each text starts in them (n + 1,).
 
+    numbers: keep = as they are written, fold = every number is "0". Raises ValueError for another.
+
     >>> h, start = folded(["The Café: 1,000", "the cafe 7"])
-    >>> bool((h[:3] == h[3:]).all()), start.tolist()
-    (True, [0, 3, 6])
+    >>> (h[:3] == h[3:]).tolist(), start.tolist()
+    ([True, True, False], [0, 3, 6])
+    >>> h, _ = folded(["The Café: 1,000", "the cafe 7"], numbers="fold")
+    >>> bool((h[:3] == h[3:]).all())
+    True
     """
     data, start, _ = utf8(texts)
     out, first = np.empty(int(start[-1] - start[0]) + 1, np.uint64), np.empty(len(start), np.int64)
-    _folded(data, start, byte_terms(), *tables(), out, first)
+    _folded(data, start, byte_terms(numbers), *tables(), out, first)
     return out[: first[-1]].copy(), first
 
 

@@ -1,4 +1,4 @@
-"""How long a text is, in words or characters; the baseline of every other score."""
+"""How long a text is, in words or characters; the baseline of every other score. In tokens: `coreset.scorers.text.tokens.Tokens`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.batch import objects
+from coreset.numerics.word_counts import word_counts
 from coreset.types import Array
 
-UNITS = ("words", "characters")
+UNITS = ("words", "white_space_words", "characters")
 
 
 @dataclass(frozen=True)
 class Length:
-    """Count the words (by white space) or characters (code points) of one text column: gives `<column>_<unit>`, float64, and its status.
+    """Count what one text column holds: gives `<column>_<unit>`, float64, and its status.
 
-    A missing text is undefined, an empty one has length 0.
+    unit: `words` of any script, see `coreset.numerics.word_counts`: between white space, and the
+    characters of a script without spaces (four letters of Thai, Lao, Tibetan, Myanmar or Khmer are one
+    word). `white_space_words`: what `str.split` cuts, as DataComp counts; a Chinese, Japanese or Thai
+    paragraph is one. `characters`: code points. Words of two languages are not the same amount of text:
+    to compare languages by what they cost a model, count tokens.
+    A missing text is undefined, an empty one has length 0. Raises ValueError for another unit.
 
-    >>> Length("text").__call__({"text": ["one two", ""]})["text_words"]
-    array([2., 0.])
+    >>> Length("text").__call__({"text": ["one two", "你好", ""]})["text_words"]
+    array([2., 2., 0.])
     """
 
     column: str = "text"
@@ -28,7 +34,7 @@ class Length:
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
-            raise ValueError(f"unit: expected {' or '.join(UNITS)}, got {self.unit!r}")
+            raise ValueError(f"unit: expected {', '.join(UNITS)}, got {self.unit!r}")
 
     @property
     def name(self) -> str:
@@ -47,8 +53,12 @@ class Length:
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the length of every text."""
-        texts = batch[self.column]
-        count = (lambda t: len(t.split())) if self.unit == "words" else len
-        values = np.array([np.nan if t is None else count(t) for t in texts], np.float64)
+        texts = list(batch[self.column])
+        if self.unit == "words":
+            count, missing = word_counts(texts)
+            values = np.where(missing, np.nan, count)
+        else:
+            length = len if self.unit == "characters" else (lambda t: len(t.split()))
+            values = np.array([np.nan if t is None else length(t) for t in texts], np.float64)
         status = objects(["missing_field" if t is None else "ok" for t in texts])
         return {self.name: values, f"{self.name}_status": status}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.batch import Batch, objects
-from coreset.numerics.words import folded
+from coreset.numerics.words import NUMBERS, folded
 from coreset.pipeline.operators import Group, Verdict
 
 
@@ -32,13 +32,20 @@ def twin_verdict(ids: NDArray[Any], kept: NDArray[np.int64], reason: str) -> Ver
 
 @dataclass(frozen=True)
 class ExactDuplicates(Group):
-    """Keep the first of all rows whose `column` is the same, to the last character; folded: of which only case, accents, punctuation and numbers differ.
+    """Keep the first of all rows whose `column` is the same, to the last character; folded: of which only case, accents and punctuation differ.
 
+    numbers: of folded texts, `keep` = numbers must be the same, `fold` = every number is read as 0.
     Texts are brought together by a hash and compared in full. Missing texts, and without words when folded, are duplicates of nothing.
+    Raises ValueError for another word in `numbers`.
     """
 
     column: str = "text"
     folded: bool = False
+    numbers: str = "keep"
+
+    def __post_init__(self) -> None:
+        if self.numbers not in NUMBERS:
+            raise ValueError(f"numbers: expected {' or '.join(NUMBERS)}, got {self.numbers!r}")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -57,7 +64,7 @@ class ExactDuplicates(Group):
         return objects([w.hex() or None for w in self._words(batch)])
 
     def _words(self, batch: Batch) -> list[bytes]:
-        h, start = folded(batch.arrow(self.column))
+        h, start = folded(batch.arrow(self.column), self.numbers)
         return [h[a:b].tobytes() for a, b in zip(start[:-1].tolist(), start[1:].tolist(), strict=True)]
 
     def decide(self, rows: Batch) -> Verdict:

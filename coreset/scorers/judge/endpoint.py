@@ -106,4 +106,4 @@ def estimated_tokens(messages: Sequence[Mapping[str, str]]) -> int:
     >>> estimated_tokens([{"role": "user", "content": "12345678"}])
     6
     """
-    return sum(-(-len(m["content"].encode()) // 4) + 4 for m in messages)
+    return sum(-(-len(m["content"].encode(errors="replace")) // 4) + 4 for m in messages)

@@ -1,11 +1,11 @@
-"""What a judge is asked, and how its reply is read: strictly, so that a reply which is no score is an error and never a number."""
+"""What a judge is asked; `coreset.scorers.judge.replies` reads what it answers."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_NUMBER = re.compile(r"(?:\W*(?:score|rating|accuracy)\W*)?(\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?\s*[.:*]*", re.IGNORECASE)
+from coreset.scorers.judge.replies import read_score
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,13 @@ class Rubric:
         return [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
 
     def score(self, reply: str) -> float | None:
-        """Return the number on the first line that is not empty, or None: it must stand alone, inside the scale, perhaps after `Score:` or before `/ high`.
+        """Return the score that a reply gives, or None: see `coreset.scorers.judge.replies.read_score`.
 
         >>> r = RUBRICS["alpagasus"]
-        >>> [r.score(t) for t in ("4.5", "Score: 5", "5/5", "10", "5/10", "I would say 4", "")]
-        [4.5, 5.0, 5.0, None, None, None, None]
+        >>> [r.score(t) for t in ("4.5", "**Score:** 5/5", "10", "5/10", "I would say 4", "")]
+        [4.5, 5.0, None, None, None, None]
         """
-        line = next((line.strip() for line in reply.splitlines() if line.strip()), "")
-        found = _NUMBER.fullmatch(line)
-        if found is None or (found[2] is not None and float(found[2]) != self.high):
-            return None
-        value = float(found[1])
-        return value if self.low <= value <= self.high else None
+        return read_score(reply, self.low, self.high)
 
 
 _TRIPLET = "###Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n{response}\n\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ import numpy as np
 from coreset.batch import objects
 from coreset.scorers import cache
 from coreset.scorers.judge.endpoint import Endpoint, Failed, Refused, estimated_tokens
+from coreset.scorers.judge.replies import read_by
 from coreset.scorers.judge.rubrics import RUBRICS
 from coreset.types import Array
+
+READING = "2"  # raised when replies come to be read in another way
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Judge:
     dollars for a million tokens. budget: dollars that all replies of this judge in the store may cost together, None = no limit; a question is only asked when
     the most it can cost still fits. dry_run: ask nothing; `judge_cost` is then at most what is left to pay. concurrency: questions at a time.
     store: folder of the replies. The key is read from the environment variable `key_variable`.
+    pattern: a regular expression whose one group is the score, in place of the strict reading of
+    `coreset.scorers.judge.replies`. Replies in the store are read anew in every run, by whatever reading
+    the run has: those that were parse_error are not paid for again. dry_run reads them and asks nothing.
 
     Undefined: missing_field, empty_text, parse_error (the reply is no score; it is kept and not asked for again), model_error (no reply; asked again in the next
     run), budget, dry_run.
@@ -66,6 +73,7 @@ class Judge:
     per_minute: int | None = None
     key_variable: str = "OPENAI_API_KEY"
     store: str = ".cache/coreset"
+    pattern: str | None = None
 
     needs = frozenset({"instruction", "input", "response"})
     gives = frozenset({"judge", "judge_votes", "judge_raw", "judge_cost", "judge_status"})
@@ -77,6 +85,13 @@ class Judge:
             )
         if self.rubric not in RUBRICS:
             raise ValueError(f"rubric: expected {' or '.join(RUBRICS)}, got {self.rubric!r}")
+        if self.pattern is not None:
+            try:
+                several = re.compile(self.pattern).groups
+            except re.error as error:
+                raise ValueError(f"pattern: {self.pattern!r} is no regular expression: {error}") from error
+            if several != 1:
+                raise ValueError(f"pattern: expected one group, the score, got {several} in {self.pattern!r}")
         if self.votes < 1 or (self.votes > 1 and self.temperature <= 0):
             raise ValueError(
                 f"votes: expected 1, or more with a temperature above 0 (else all say the same), got {self.votes}"
@@ -108,6 +123,21 @@ class Judge:
         2.0
         """
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+    def resources(self) -> dict[str, str]:
+        """Return what the answer depends on beside the fields: how replies are read."""
+        return {"reading": READING}
+
+    def read(self, reply: str) -> float | None:
+        """Return the score that a reply gives, None for none: by `pattern` where there is one. Asks nothing.
+
+        >>> Judge("m", "http://127.0.0.1").read("**4.5** (helpful)")
+        4.5
+        """
+        rubric = RUBRICS[self.rubric]
+        if self.pattern is None:
+            return rubric.score(reply)
+        return read_by(self.pattern, reply, rubric.low, rubric.high)
 
     def _rows(self, batch: Mapping[str, Array]) -> list[tuple[str, list[str], list[dict[str, str]]]]:
         """Return, per row, its status, the key of each vote, and the messages."""
@@ -150,7 +180,7 @@ class Judge:
         raw, words = objects([""] * len(rows)), []
         for i, (status, keys, messages) in enumerate(rows):
             replies = [known[k] for k in keys if k in known]
-            scores = [s for s in (RUBRICS[self.rubric].score(r["text"]) for r in replies) if s is not None]
+            scores = [s for s in (self.read(r["text"]) for r in replies) if s is not None]
             left = [k for k in keys if k not in known]
             cost[i] = sum(r["cost"] for r in replies)
             if self.dry_run:

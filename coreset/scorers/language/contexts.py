@@ -1,8 +1,8 @@
-"""From a row to the tokens a language model is asked about: the answer after its full context and after a reduced one, in the published ways.
+"""From a row to the tokens a language model is asked about: the answer after its full context and after a reduced one.
 
-joined: prompt and answer are one text for the tokenizer, as the released programs have it. A token that the border runs through belongs to the answer, so
-that every character of the answer is scored (the programs count the prompt's tokens apart and lose it). separate: prompt and answer are tokenised each for
-itself, so that both sides score the same tokens. chat: the model's own chat template; the token that ends the turn is part of the answer.
+separate: prompt and answer are tokenised each for itself, so that both sides score the same tokens and every
+character of the answer. `released` has the way of the released programs, `chat` the model's own chat
+template, where the token that ends the turn is part of the answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coreset.numerics.characters import whole_characters
 from coreset.scorers.language.spans import Span
 from coreset.scorers.language.templates import Template
 
@@ -51,12 +52,22 @@ class Answer:
 Found = list[list[Answer] | str]  # per row: its answers (one, or one a turn), or the status that says why there is none
 
 
-def encode(tokenizer: Any, texts: Sequence[str], special: bool) -> list[Tokens]:
-    """Return the tokens of every text, with the tokenizer's special tokens or without."""
+def encode(tokenizer: Any, texts: Sequence[str], special: bool, longest: int | None = None) -> list[Tokens]:
+    """Return the tokens of every text, with the tokenizer's special tokens or without, cut by it to `longest`.
+
+    A lone half of a surrogate pair, which no tokenizer reads, is U+FFFD.
+    """
     if not texts:
         return []
-    found = tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
-    return [tuple(ids) for ids in found["input_ids"]]
+    cut = {} if longest is None else {"truncation": True, "max_length": longest}
+    ids = tokenizer(
+        whole_characters(texts),
+        add_special_tokens=special,
+        return_attention_mask=False,
+        verbose=False,
+        **cut,
+    )["input_ids"]
+    return [tuple(row) for row in ids]
 
 
 def common(*several: Tokens) -> int:
@@ -86,26 +97,9 @@ def heads(tokenizer: Any, template: Template, special: bool) -> dict[bool, Token
     return found
 
 
-def _shared(head: Tokens, context: Tokens) -> int:
+def shared_head(head: Tokens, context: Tokens) -> int:
+    """Return how many tokens of a context are those every prompt of its template begins with: all of `head`, or none."""
     return len(head) if context[: len(head)] == head else 0
-
-
-def joined(tokenizer: Any, template: Template, rows: Sequence[Row]) -> Found:
-    """Return the answers of rows, prompt and answer tokenised as one text, the tokenizer's own start token before it where it adds one."""
-    out: Found = [missing(row) or [] for row in rows]
-    good = [i for i, found in enumerate(out) if not isinstance(found, str)]
-    prompts = [template.prompt(rows[i].instruction or "", rows[i].given or "") for i in good]
-    answers = [rows[i].response or "" for i in good]
-    asked = encode(tokenizer, prompts, True)
-    whole = encode(tokenizer, [p + a for p, a in zip(prompts, answers, strict=True)], True)
-    alone = encode(tokenizer, [template.header + a for a in answers], True)
-    header = encode(tokenizer, [template.header], True)[0]
-    first = heads(tokenizer, template, True)
-    for i, prompt, full, reduced in zip(good, asked, whole, alone, strict=True):
-        at, border = common(prompt, full), common(header, reduced)
-        shared = _shared(first[bool(rows[i].given)], full[:at])
-        out[i] = [Answer(full[:at], full[at:], reduced[:border], reduced[border:], shared)]
-    return out
 
 
 def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[Row]) -> Found:
@@ -119,7 +113,7 @@ def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[R
     for i, prompt, answer in zip(good, prompts, answers, strict=True):
         context = start + prompt
         out[i] = (
-            [Answer(context, answer, header, answer, _shared(first[bool(rows[i].given)], context))]
+            [Answer(context, answer, header, answer, shared_head(first[bool(rows[i].given)], context))]
             if answer
             else "empty_text"
         )

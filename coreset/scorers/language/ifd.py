@@ -2,12 +2,14 @@
 
 Li et al., "From Quantity to Quality: Boosting LLM Performance with Self-Guided Data Selection for Instruction Tuning", NAACL 2024 (arXiv:2308.12032), and
 Li et al., "Superfiltering: Weak-to-Strong Data Filtering for Fast Instruction-Tuning", ACL 2024 (arXiv:2402.00530). Above 1 the instruction does not help,
-and the papers drop the row; among the rest they take the highest. Four different numbers go by this name:
+and the papers drop the row; among the rest they take the highest. Four different numbers go by this name.
+The first two are those of the released programs (tianyi-lab/Cherry_LLM and tianyi-lab/Superfiltering), with
+what they leave out: see `Ifd`.
 
 | variant | context | reduced context | ratio |
 |---|---|---|---|
-| cherry | Alpaca template, one text with the answer | `### Response:` | of mean losses |
-| superfilter | `instruction, newline, input, newline`, one text with the answer | nothing: the answer's first token has no loss there | of perplexities |
+| cherry | Alpaca template, one text with the answer | the template's header, `### Response:` | of mean losses |
+| superfilter | `instruction, newline, input, newline`, one text with the answer | the template's header, here nothing (the first token has no loss) | of perplexities |
 | matched | start token and the same prompt, tokenised apart from the answer | the start token: the same tokens are scored | of perplexities |
 | chat | the model's chat template up to the answer | the header that opens an answer; the token that ends it is scored | of perplexities |
 """
@@ -24,17 +26,20 @@ from coreset.scorers.language import contexts
 from coreset.scorers.language.chat import chat
 from coreset.scorers.language.contexts import Answer, Found, Row
 from coreset.scorers.language.load import load_tokenizer
+from coreset.scorers.language.released import Fitted, released
 from coreset.scorers.language.scorer import OVER_LONG, LanguageScorer, texts, written
 from coreset.scorers.language.templates import TEMPLATES
 from coreset.scorers.ratio import contrast
 from coreset.types import Array
 
+# the template, the tokens of a row, and what becomes of a longer one, as each was published with
 VARIANTS = {
-    "cherry": "alpaca",
-    "superfilter": "plain",
-    "matched": "plain",
-    "chat": "",
-}  # the template each was published with
+    "cherry": ("alpaca", 512, "truncate"),
+    "superfilter": ("plain", 1024, "truncate"),
+    "matched": ("plain", 1024, "undefined"),
+    "chat": ("", 1024, "undefined"),
+}
+RELEASED = ("cherry", "superfilter")
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,31 @@ class Answers(LanguageScorer):
     """A score of a row's answer after its question.
 
     variant: see above. template: how cherry, superfilter and matched write a row: alpaca, wizard, vicuna or plain; None = the one of the variant.
-    turns: in chats, `last` = the last answer after all before it, `all` = every answer, their tokens weighing the same. start_token: of matched.
-    max_length: tokens of context and answer. over_long: a longer row is `undefined` (status too_long), or (truncate) its answer loses its last tokens, the
-    same on both sides (status truncated); with no room for any token of the answer it is undefined (no_context_left).
+    turns: in chats, `last` = the last answer after all before it, `all` = every answer, their tokens weighing the same.
+    start_token: of matched, a token's text or number, auto = the tokenizer's own, None = none.
+    max_length: tokens of context and answer, None = 512 for cherry and 1,024 for the others.
+    over_long: a longer row is `undefined` (status too_long), or (`truncate`) its answer loses its last
+    tokens (status truncated): the same on both sides in matched and chat, as the programs cut it in cherry
+    and superfilter; with no room for any token of the answer it is undefined (no_context_left).
+    None = truncate for cherry and superfilter, undefined for matched and chat.
     """
 
     variant: str = "matched"
     template: str | None = None
     turns: str = "last"
-    start_token: str = "auto"
-    max_length: int = 1024
-    over_long: str = "undefined"
+    start_token: str | int | None = "auto"
+    max_length: int | None = None
+    over_long: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("variant", tuple(VARIANTS)), ("over_long", OVER_LONG), ("turns", ("last", "all"))):
+        for name, known in (
+            ("variant", tuple(VARIANTS)),
+            ("over_long", (*OVER_LONG, None)),
+            ("turns", ("last", "all")),
+        ):
             if getattr(self, name) not in known:
+                known = tuple(k for k in known if k is not None)
                 raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
         if self.template is not None and (self.variant == "chat" or self.template not in TEMPLATES):
             raise ValueError(
@@ -65,7 +79,7 @@ class Answers(LanguageScorer):
             )
         if self.turns == "all" and self.variant != "chat":
             raise ValueError(f"turns: all needs the variant chat, got {self.variant}")
-        if self.max_length < 2:
+        if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length: expected at least 2 tokens, got {self.max_length}")
 
     @property
@@ -76,22 +90,24 @@ class Answers(LanguageScorer):
     def answers(self, batch: Mapping[str, Array]) -> tuple[list[list[Answer]], list[str]]:
         """Return the answers of every row as tokens (none where undefined) and a status per row."""
         tokenizer = load_tokenizer(self.model)
-        self.fitting(self.max_length, "max_length")
+        template, length, over_long = VARIANTS[self.variant]
+        length, over_long = self.max_length or length, self.over_long or over_long
+        self.fitting(length, "max_length")
         found: Found
         if self.variant == "chat":
             found = chat(tokenizer, self.turns, [Row(messages=m) for m in texts(batch, "messages")])
         else:
             columns = (texts(batch, "instruction"), texts(batch, "input"), texts(batch, "response"))
             rows = [Row(*values) for values in zip(*columns, strict=True)]
-            template = TEMPLATES[self.template or VARIANTS[self.variant]]
-            apart = self.variant == "matched"
-            start = self.start(self.start_token) if apart else ()
-            found = (
-                contexts.separate(tokenizer, template, start, rows)
-                if apart
-                else contexts.joined(tokenizer, template, rows)
-            )
-        cut = [([], f) if isinstance(f, str) else fit(f, self.max_length, self.over_long) for f in found]
+            form = TEMPLATES[self.template or template]
+            if self.variant in RELEASED:
+                cut = released(tokenizer, form, rows, length, over_long, self.variant == "cherry")
+                return self._shared(cut)
+            found = contexts.separate(tokenizer, form, self.start(self.start_token), rows)
+        return self._shared([([], f) if isinstance(f, str) else fit(f, length, over_long) for f in found])
+
+    @staticmethod
+    def _shared(cut: Sequence[Fitted]) -> tuple[list[list[Answer]], list[str]]:
         shared = contexts.share_prompts([answers for answers, _ in cut])
         return [[] if isinstance(answers, str) else answers for answers in shared], [status for _, status in cut]
 
@@ -121,8 +137,16 @@ class Ifd(Answers):
     """Instruction-following difficulty. Gives `ifd`; `ifd_loss` and `ifd_loss_alone`, the mean loss per token after the full and the reduced context, in nats;
     `ifd_tokens` and `ifd_tokens_alone`, how many tokens each is a mean of; `ifd_status`.
 
+    `cherry` and `superfilter` are the numbers of the released programs. They count the prompt's tokens by
+    themselves and score what lies behind as many tokens of the whole text, so that an answer whose first
+    letters share a token with the end of the prompt (about one row of Alpaca in fifteen under SmolLM2's
+    tokenizer) loses that token, on one side or on both; and they cut a row at `max_length`. `matched`
+    scores the same tokens on both sides, every one of the answer: take it unless the numbers have to be
+    theirs. Where the programs go on with nothing to score the row is undefined here, and a white answer
+    is empty.
+
     Undefined, with the status: empty_text, missing_field, template_error (turns the chat template refuses), too_short (no token has a loss on one side: an answer
-    of one token in superfilter), too_long, no_context_left, non_finite.
+    of one token in superfilter, or one that lies in the token of the border), too_long, no_context_left, non_finite.
     """
 
     gives = frozenset({"ifd", "ifd_loss", "ifd_loss_alone", "ifd_tokens", "ifd_tokens_alone", "ifd_status"})

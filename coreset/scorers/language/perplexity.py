@@ -40,14 +40,14 @@ def windows(tokens: tuple[int, ...], start: tuple[int, ...], window: int, stride
 class Perplexity(LanguageScorer):
     """Perplexity of a text. Gives `perplexity`, `perplexity_loss` (its logarithm, nats per token), `perplexity_tokens` (how many are scored) and `perplexity_status`.
 
-    start_token: put before the text so that its first token is scored too: a token's text, auto = the tokenizer's own, None = none. A text with no scored token
+    start_token: put before the text so that its first token is scored too: a token's text or number, auto = the tokenizer's own, None = none. A text with no scored token
     is undefined (empty_text, too_short). A low perplexity is no quality: text that repeats itself has the lowest. Keep a band.
     """
 
     column: str = "text"
     window: int = 1024
     stride: int = 512
-    start_token: str | None = "auto"
+    start_token: str | int | None = "auto"
 
     gives = frozenset({"perplexity", "perplexity_loss", "perplexity_tokens", "perplexity_status"})
 

@@ -57,11 +57,23 @@ class LanguageScorer(OnDevice):
             raise ValueError(f"{what}: {length} tokens, but {self.model} takes {lm.longest}")
         return lm
 
-    def start(self, token: str | None) -> Tokens:
-        """Return the start token: of this text, or (auto) the one the tokenizer names, else its end token; () for None. ValueError when it is not one token."""
+    def start(self, token: str | int | None) -> Tokens:
+        """Return the start token: of this text or number, or (auto) the one the tokenizer names, else its end token; () for None.
+
+        Raises ValueError for a text that is not one token and a number that the tokenizer has no token
+        for, and TypeError for what is neither.
+        """
         if token is None:
             return ()
         tokenizer = load_tokenizer(self.model)
+        if isinstance(token, int) and not isinstance(token, bool):  # 0 is a token like any other
+            if not 0 <= token < len(tokenizer):
+                raise ValueError(
+                    f"start_token: expected a token of {self.model}, 0 to {len(tokenizer) - 1}, got {token}"
+                )
+            return (token,)
+        if not isinstance(token, str):
+            raise TypeError(f"start_token: expected a token's text or number, auto or null, got {token!r}")
         if token == "auto":
             found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
             if found is None:

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.batch import as_batch, objects
+from coreset.batch import Batch, as_batch, objects
+from coreset.numerics.characters import whole_characters
 from coreset.types import Array
 
 Values = Mapping[str, NDArray[Any]]
@@ -20,6 +21,7 @@ class TextScorer(ABC):
     """A scorer of the texts in `column`: gives `columns`, float64, and `status_column`.
 
     A missing text is "missing_field", one of nothing but white space "empty_text": undefined in every column. The rest is up to `measure`.
+    A lone half of a surrogate pair, which no file holds, is read as U+FFFD.
     """
 
     column: str
@@ -42,7 +44,7 @@ class TextScorer(ABC):
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns of every row of the batch."""
-        rows = as_batch({self.column: batch[self.column]} if not hasattr(batch, "arrow") else batch)
+        rows = batch if isinstance(batch, Batch) else as_batch({self.column: whole_characters(batch[self.column])})
         texts = rows[self.column].tolist()
         status = objects(
             ["missing_field" if t is None else "empty_text" if not t or t.isspace() else "ok" for t in texts]

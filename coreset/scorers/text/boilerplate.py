@@ -20,7 +20,7 @@ from coreset.scorers.text.base import TextScorer, Values
 KINDS = ("url", "upper_case", "numeric", "counter", "one_word", "call")
 _URL = re.compile(r"(?:(?:https?://|www\.)\S+|[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|co|info)(?:/\S*)?)", re.I)
 _COUNTER = re.compile(
-    r"[\d.,]+\s*[kKmM]?\+?\s*(?:likes?|shares?|comments?|retweets?|reposts?|views?|followers?|following|replies|reply|votes?|upvotes?|downvotes?|points?|reviews?|ratings?|"
+    r"[\d.,]+\s*(?:(?:[kKmM]\+?|\+)\s*)?(?:likes?|shares?|comments?|retweets?|reposts?|views?|followers?|following|replies|reply|votes?|upvotes?|downvotes?|points?|reviews?|ratings?|"
     r"downloads?|answers?|subscribers?|reactions?|photos?|videos?|posts?|tweets?|pins?|members?|reads?)\b[.!]?", re.I
 )  # fmt: skip
 _BEGIN = re.compile(r"(?:sign[ -]?in|sign[ -]?up|log[ -]?in|subscribe|skip to (?:main )?content)\b", re.I)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from coreset.batch import objects
+from coreset.numerics.characters import whole_characters
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
 from coreset.types import Array
@@ -30,14 +31,15 @@ def _load(model: str, device: str) -> tuple[Any, Any, torch.device]:
 def encode_texts(
     texts: Sequence[str], model: str, longest: int = 256, batch: int = 64, device: str = "auto"
 ) -> NDArray[np.float32]:
-    """Return one vector of length 1 per text (n, D). model: a folder, an asset or a name; longest: tokens beyond it are cut off.
+    """Return one vector of length 1 per text (n, D), NaN for one that has no token. model: a folder, an asset or a name; longest: tokens beyond it are cut off.
 
     Texts of like length go through the model together, so that little padding does; the answer does not depend on it but for rounding.
     """
     tokenizer, net, place = _load(model, device)
-    tokens = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"] if len(texts) else []
-    order = np.argsort([-len(t) for t in tokens], kind="stable").tolist()
-    out = np.empty((len(texts), net.config.hidden_size), np.float32)
+    clean = whole_characters(texts)
+    tokens = tokenizer(clean, truncation=True, max_length=longest)["input_ids"] if len(texts) else []
+    order = [i for i in np.argsort([-len(t) for t in tokens], kind="stable").tolist() if tokens[i]]
+    out = np.full((len(texts), net.config.hidden_size), np.nan, np.float32)
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         padded = tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt").to(place)
@@ -54,7 +56,7 @@ class SentenceEmbedding(OnDevice):
     """Embed one text column: gives `<column>_embedding` (n, D) float32, unit length, and its status.
 
     model: a folder, an asset (`minilm`) or a name that transformers knows. prefix: put before every text, as some encoders want ("query: "). Missing and blank
-    texts have no vector: NaN.
+    texts have no vector: NaN, nor have those the tokenizer has no token for (too_short).
     """
 
     model: str = "minilm"
@@ -92,4 +94,5 @@ class SentenceEmbedding(OnDevice):
         )
         out = np.full((len(texts), found.shape[1]), np.nan, np.float32)
         out[there] = found
+        status[there[np.isnan(found).any(axis=1)]] = "too_short"
         return {f"{self.column}_embedding": out, f"{self.column}_embedding_status": status}

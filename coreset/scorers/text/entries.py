@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.batch import Batch, as_batch
-from coreset.numerics.characters import spans, utf8
+from coreset.numerics.characters import spans, utf8, whole_characters
 from coreset.numerics.trie import KIND, Trie, build, find, packed
 from coreset.types import Array
 
@@ -126,7 +126,7 @@ class Entries:
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the entries of every row."""
-        rows = batch if isinstance(batch, Batch) else as_batch({self.column: batch[self.column]})
+        rows = batch if isinstance(batch, Batch) else as_batch({self.column: whole_characters(batch[self.column])})
         trie, entry = _trie(str(self.vocabulary), self._changed, self.variant)
         data, start, missing = utf8(rows.arrow(self.column))
         if self.variant == "words":

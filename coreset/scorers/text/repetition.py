@@ -1,8 +1,12 @@
 """Repetition inside one text, and the loop a language model falls into at its end.
 
-char and word n-gram ratios as Data-Juicer computes them (Chen et al., SIGMOD 2024, arXiv:2309.02033); distinct-n, Li et al., NAACL 2016 (arXiv:1510.03055). A loop is
-the longest tail that is at least two copies of one piece: "ha" * 40, which n-grams of words do not see, since it is one word. InternVL 2.5 names it as what ruins a
-model (arXiv:2412.05271).
+The share of n-grams of characters is that of Data-Juicer's character_repetition_filter (Chen et al., SIGMOD 2024,
+arXiv:2309.02033). The share of n-grams of words follows the same formula over this project's words
+(`coreset.numerics.words`: signs are words, case differs, Chinese has words), and so is not the number of its
+word_repetition_filter, which cuts at white space, lowers case and strips signs and digits. distinct-n: Li et
+al., NAACL 2016 (arXiv:1510.03055). A loop is the longest tail that is at least two copies of one piece:
+"ha" * 40, which n-grams of words do not see, since it is one word. InternVL 2.5 names it as what ruins a model
+(arXiv:2412.05271).
 """
 
 from __future__ import annotations
@@ -13,16 +17,23 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.characters import characters
+from coreset.numerics.characters import SPACE, characters, tables
 from coreset.numerics.compiled import compiled
-from coreset.numerics.words import Hashes, Points, Whole, split
+from coreset.numerics.words import Flags, Hashes, Points, Whole, split
 from coreset.scorers.text.base import TextScorer, Values
 
 
 @compiled
-def suffix_loop(p: Points) -> tuple[int, int]:
-    """Return (length of the piece, copies) of the loop at the end of `p` that covers most of it, the shortest piece of several; (0, 1) for none."""
+def suffix_loop(p: Points, flags: Flags) -> tuple[int, int]:
+    """Return (length of the piece, copies) of the loop at the end of `p` that covers most of it, the shortest piece of several; (0, 1) for none.
+
+    flags: of `characters.tables`. A first copy that lacks no more than the white space between two copies is
+    one too: "ha ha ha" is three.
+    """
     size = len(p)
+    ink = np.zeros(size + 1, np.int64)  # characters before each that are no white space
+    for i in range(size):
+        ink[i + 1] = ink[i] + (0 if flags[p[i]] & SPACE else 1)
     z = np.zeros(size, np.int64)  # of the text read backwards: how far it agrees with itself shifted by i
     left = right = 0
     best, unit, copies = 0, 0, 1
@@ -33,7 +44,10 @@ def suffix_loop(p: Points) -> tuple[int, int]:
             z[i] += 1
         if i + z[i] > right:
             left, right = i, i + z[i]
-        times = 1 + z[i] // i
+        covered = i + z[i]
+        times, rest, begin = covered // i, covered % i, size - covered
+        if rest and ink[begin + i] == ink[begin + rest]:  # what the copy before would begin with
+            times += 1
         if times > 1 and times * i > best:
             best, unit, copies = times * i, i, times
     return unit, copies
@@ -65,8 +79,25 @@ def _counts(grams: Hashes) -> Whole:
 
 
 @compiled
+def _last(p: Points, flags: Flags) -> int:
+    """Return where the white space at the end begins."""
+    end = len(p)
+    while end and flags[p[end - 1]] & SPACE:
+        end -= 1
+    return int(end)
+
+
+@compiled
 def _measure(
-    points: Points, begin: Whole, h: Hashes, start: Whole, char_n: int, word_n: int, distinct_n: int, out: np.ndarray
+    points: Points,
+    begin: Whole,
+    h: Hashes,
+    start: Whole,
+    flags: Flags,
+    char_n: int,
+    word_n: int,
+    distinct_n: int,
+    out: np.ndarray,
 ) -> None:
     for row in range(len(begin) - 1):
         p = points[begin[row] : begin[row + 1]]
@@ -78,7 +109,7 @@ def _measure(
         out[row, 1] = counts[counts > 1].sum() / max(1, counts.sum())
         counts = _counts(_grams(w, distinct_n))
         out[row, 2] = len(counts) / counts.sum() if len(counts) else 1.0
-        out[row, 3], out[row, 4] = suffix_loop(p)  # fmt: skip
+        out[row, 3], out[row, 4] = suffix_loop(p[: _last(p, flags)], flags)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,9 +140,9 @@ class Repetition(TextScorer):
             )
 
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
-        """Return the measures; trailing white space does not count."""
-        points, begin, _ = characters(pa.array([t.rstrip() for t in texts], pa.large_string()))
+        """Return the measures; to a loop white space at the end does not count."""
+        points, begin, _ = characters(column)
         w = split(points, begin)
         found = np.empty((len(texts), len(self.columns)))
-        _measure(points, begin, w.hash, w.start, self.char_n, self.word_n, self.distinct_n, found)
+        _measure(points, begin, w.hash, w.start, tables()[0], self.char_n, self.word_n, self.distinct_n, found)
         return dict(zip(self.columns, found.T, strict=True))  # fmt: skip

@@ -13,10 +13,14 @@ _ABBREVIATIONS = (
 )  # fmt: skip
 
 
+NEAR = 200  # characters before a full stop that are looked at for its word
+_NEXT = re.compile(r"\S")
+
+
 @lru_cache(1)
 def _boundary() -> re.Pattern[str]:
     ends = "".join(re.escape(c) for c in sentence_ends())
-    return re.compile(rf"[{ends}]+[\"'”’»)\]]*(?=\s|$)|[。！？｡]+[”’」』）]*")
+    return re.compile(rf"(?<![{ends}])[{ends}]+[\"'”’»)\]]*(?=\s|$)|[。！？｡]+[”’」』）]*")
 
 
 def count_sentences(line: str) -> int:
@@ -30,10 +34,11 @@ def count_sentences(line: str) -> int:
     """
     count, last = 0, 0
     for found in _boundary().finditer(line):
-        before = line[last : found.start()].rsplit(None, 1)
+        before = line[max(last, found.start() - NEAR) : found.start()].rsplit(None, 1)
         word = before[-1].lstrip("(\"'“‘").lower() if before else ""
         if found.group() == "." and found.end() < len(line):
-            following = line[found.end() :].lstrip()[:1]
+            after = _NEXT.search(line, found.end())
+            following = after.group() if after else ""
             dotted = "." in word and all(len(part) == 1 for part in word.split("."))  # "p.m."
             if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (dotted and not following.isupper()):
                 continue

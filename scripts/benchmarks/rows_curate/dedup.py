@@ -137,7 +137,11 @@ def minhash(scale: float = 1) -> Row:
     return Row(
         f"MinHash-LSH, {count:,} documents of {WORDS} words, {BANDS} bands of {ROWS_A_BAND}, from text to groups",
         count,
-        Method("coreset", run(lambda t: near_duplicates(t, N, BANDS, ROWS_A_BAND, THRESHOLD)), note="folds case, accents, numbers; pairs verified by their true similarity"),
+        Method(
+            "coreset",
+            run(lambda t: near_duplicates(t, N, BANDS, ROWS_A_BAND, THRESHOLD, numbers="fold")),
+            note="folds case, accents, numbers; pairs verified by their true similarity",
+        ),
         [
             Method("datasketch MinHash and MinHashLSH", run(datasketch_groups)),
             Method("rensa RMinHash and RMinHashLSH", run(rensa_groups)),

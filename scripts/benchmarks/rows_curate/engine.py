@@ -38,7 +38,7 @@ def web_rules() -> list[Operator]:
     """Return the rules and the deduplication of the recipe `pretrain` that need no other package."""
     return [
         GopherQuality(), GopherQualityRule(), GopherRepetition(), GopherRepetitionRule(), C4(), C4Rule(), FineWeb(), FineWebRule(),
-        ExactDuplicates(), NearDuplicates(),
+        ExactDuplicates(), NearDuplicates(numbers="fold"),
     ]  # fmt: skip
 
 

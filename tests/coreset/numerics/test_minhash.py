@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -163,7 +165,41 @@ def test_the_order_of_the_texts_does_not_matter(seed):
 def test_case_accents_punctuation_and_numbers_are_no_difference():
     a = "The Café opened in 1999, and it served 1,200 guests. Nobody complained!"
     b = "the cafe opened in 2024 and it served 7 guests nobody complained"
-    assert near_duplicates([a, b], threshold=1.0).tolist() == [0, 0]
+    assert near_duplicates([a, b], threshold=1.0, numbers="fold").tolist() == [0, 0]
+    assert near_duplicates([a, b], threshold=1.0).tolist() == [0, 1]
+    assert near_duplicates([a, a.upper().replace("É", "e").replace(".", " ")], threshold=1.0).tolist() == [0, 0]
+
+
+def numbered_grams(text, n):
+    w = re.findall(r"[a-z0-9.,]*[a-z0-9]", text.lower())
+    return {tuple(w[i : i + n]) for i in range(len(w) - n + 1)}
+
+
+def test_a_similarity_with_numbers_is_the_true_one():
+    """Pairs whose numbers differ, or are all they share: plain sets of n-grams of the words as they are written."""
+    rng = np.random.default_rng(2)
+    texts = []
+    for _ in range(30):
+        words = [str(rng.choice(WORDS)) if rng.random() < 0.5 else str(rng.integers(0, 3000)) for _ in range(12)]
+        texts += [" ".join(words), " ".join(w if rng.random() < 0.8 else "1,5" for w in words)]
+    pairs = np.array([(i, j) for i in range(60) for j in range(i)])
+    want = []
+    for i, j in pairs:
+        a, b = numbered_grams(texts[i], 2), numbered_grams(texts[j], 2)
+        want.append(len(a & b) / len(a | b))
+    np.testing.assert_allclose(jaccard(texts, pairs, 2), want)
+    assert np.max(np.abs(jaccard(texts, pairs, 2, numbers="fold") - want)) > 0.3
+
+
+def test_invoices_and_sums_are_texts_of_their_own():
+    invoices = [
+        f"Invoice number {1000 + i}: please pay {17 * i + 3}.50 euros for {i + 2} items by the {i % 28 + 1}th of May."
+        for i in range(100)
+    ]
+    sums = [f"What is {i * 7} plus {i * 3 + 1}, and what is {i} times {i + 12}?" for i in range(100)]
+    for texts in (invoices, sums):
+        assert len(set(near_duplicates(texts).tolist())) == 100
+        assert len(set(near_duplicates(texts, numbers="fold").tolist())) == 1
 
 
 def test_chinese_text_has_shingles_without_spaces():
@@ -189,5 +225,7 @@ def test_many_copies_of_one_text_take_no_quadratic_time():
 def test_wrong_parameters():
     with pytest.raises(ValueError, match=r"expected a Jaccard similarity in \(0, 1\], got 0"):
         near_duplicates(["a"], threshold=0)
+    with pytest.raises(ValueError, match="numbers: expected keep or fold, got 'drop'"):
+        near_duplicates(["a"], numbers="drop")
     with pytest.raises(ValueError, match="bands x rows at most 16384, got 5, 0, 8"):
         band_keys(["a"], bands=0)

@@ -249,6 +249,34 @@ def test_decontaminate(test_set):
     assert answers(Decontaminate(test_set, n=12), text=texts)["001"]["test_twin"] == "t0"
 
 
+SUMS = objects([f"Please tell me what is {i * 7} plus {i * 3 + 1} and what is {i} times {i + 12}?" for i in range(100)])
+
+
+def test_texts_that_differ_in_their_numbers():
+    """100 sums are 100 texts; read as FineWeb reads them they are one."""
+    assert twins(NearDuplicates(), text=SUMS) == {}
+    assert twins(NearDuplicates(numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
+    assert twins(ExactDuplicates(folded=True), text=SUMS) == {}
+    assert twins(ExactDuplicates(folded=True, numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
+    for operator in (NearDuplicates(numbers="fold"), ExactDuplicates(folded=True, numbers="fold")):
+        check_operator(operator, {"text": SUMS[:20]})
+
+
+def test_another_sum_is_no_contamination(tmp_path):
+    file = tmp_path / "t.jsonl"
+    file.write_text(json.dumps({"id": "t", "text": SUMS[0]}) + "\n")
+    got = answers(Decontaminate(str(file)), text=objects([SUMS[0].upper(), SUMS[1]]))
+    assert [r["test_twin"] for r in got.values()] == ["t", None]
+    got = answers(Decontaminate(str(file), numbers="fold"), text=objects([SUMS[0], SUMS[1]]))
+    assert [r["test_twin"] for r in got.values()] == ["t", "t"]
+
+
+@pytest.mark.parametrize("kind", [NearDuplicates, ExactDuplicates, lambda numbers: Decontaminate("t", numbers=numbers)])
+def test_another_word_for_numbers_is_refused(kind):
+    with pytest.raises(ValueError, match="numbers: expected keep or fold, got 'zero'"):
+        kind(numbers="zero")
+
+
 def test_decontaminate_names_the_bad_row(tmp_path):
     file = tmp_path / "t.jsonl"
     file.write_text('{"text": "a"}\n{"text": 3}\n')

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -87,10 +88,29 @@ def judge(server, folder, **more):
         ("4.5", 4.5), ("5\nVery good.", 5.0), ("\n  3  \nBecause 2", 3.0), ("Score: 5", 5.0), ("**Score:** 4", 4.0), ("5/5", 5.0), ("4.", 4.0), ("0", 0.0),
         ("10", None), ("5/10", None), ("-1", None), ("I would give 4", None), ("4 out of 5, or 3", None), ("", None), ("four", None), ("4 5", None), ("nan", None),
         ("1e1", None),
+        ("**4.5**", 4.5), ("4.5 (helpful)", 4.5), ("Rating: 4.0 out of 5", 4.0), ("Rating: 4.5/5.0", 4.5), ("**Score: 4.5/5**", 4.5), ("### Score: 4", 4.0),
+        ("**Score:** **4.5**\nBecause of 2 errors", 4.5), ("[[4]]", 4.0), ("`3.5`", 3.5), ("Score:\n4.5", 4.5), ("```\n4\n```", 4.0), ("The score is 3.", 3.0), ("4.5 out of 5.0", 4.5),
+        ("Score (0-5): 4", 4.0), ("Rating (out of 5): 4", 4.0), ("4 (out of 5)", 4.0), ("Accuracy score: 2.5 points", 2.5), ("_4_ / 5", 4.0), ("Score = 4", 4.0), ("4.5 (a good answer).", 4.5),
+        ("Score: -1", None), ("Score - 4", None), ("4.5 (or 4)", None), ("4.5 (or four)", None), ("4 (not five)", None), ("4.5/10.0", None), ("4 out of 10", None), ("Score (0-10): 4", None),
+        ("Score (1-5): 4", None), ("90%", None), ("4%", None), ("4, maybe 5", None), ("4-5", None), ("4 to 5", None), ("~4 or so", None), ("5.5", None), ("4.5.1", None), ("Score:\nI do not know", None),
+        ("Score: four", None), ("Rating: 4.0 out of", None), ("4..5", None), ("4,5", None), ("Score 1: 4", None), ("(4)", 4.0), ("**(4.5)**", 4.5), ("4 (3)", None), ("Score: 4 (out of 10)", None),
     ],
 )  # fmt: skip
 def test_replies_are_read_strictly(reply, score):
     assert RUBRICS["alpagasus"].score(reply) == score
+
+
+def test_a_long_reply_of_signs_takes_no_time():
+    for reply in (
+        "*" * 100_000 + " 4 x",
+        "4" * 100_000,
+        "score " * 20_000,
+        "(" * 100_000,
+        "4 (" + "so " * 30_000 + ")",
+    ):
+        began = time.monotonic()
+        assert RUBRICS["alpagasus"].score(reply) in (None, 4.0)
+        assert time.monotonic() - began < 2
 
 
 def test_scores_and_that_no_row_is_asked_twice(serve, tmp_path):
@@ -143,6 +163,28 @@ def test_a_reply_that_is_no_score_is_kept_as_an_error(serve, tmp_path):
         assert np.isnan(got["judge"]).all()
         assert got["judge_raw"][0] == "I cannot rate that."
     assert len(server.asked) == 2
+
+
+def test_stored_replies_are_read_anew_and_not_asked_for_again(serve, tmp_path, monkeypatch):
+    """Replies that an older reading refused, and those that a pattern of the user's finds a score in."""
+    said = ["**4.5**", "4.5 (helpful)", "I would give it a 3, no more."]
+    server = serve(lambda question, n: said[int(question["messages"][-1]["content"].split("Answer ")[1][0])])
+    with monkeypatch.context() as older:
+        older.setattr("coreset.scorers.judge.rubrics.read_score", lambda reply, low, high: None)
+        assert judge(server, tmp_path)(rows(3))["judge_status"].tolist() == ["parse_error"] * 3
+    got = judge(server, tmp_path, dry_run=True)(rows(3))
+    assert got["judge_status"].tolist() == ["ok", "ok", "parse_error"]
+    assert got["judge"].tolist()[:2] == [4.5, 4.5]
+    got = judge(server, tmp_path, pattern=r"(?:give it a |^\W*)(\d(?:\.\d)?)")(rows(3))
+    assert got["judge"].tolist() == [4.5, 4.5, 3.0]
+    assert got["judge_raw"].tolist() == said
+    assert len(server.asked) == 3
+    assert judge(server, tmp_path).resources()["reading"]
+
+
+def test_a_pattern_gives_one_score_inside_the_scale_or_none(serve, tmp_path):
+    one = judge(serve(by_row), tmp_path, pattern=r"(\d+|x)")
+    assert [one.read(t) for t in ("a 3 b", "3 and 3", "3 and 4", "7", "x", "")] == [3.0, 3.0, None, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -295,6 +337,8 @@ def test_the_contract(serve, tmp_path):
         ({"votes": 2}, "votes: expected 1, or more with a temperature"),
         ({"budget": 1.0}, "budget: needs price_in and price_out"),
         ({"concurrency": 0}, "concurrency are at least 1"),
+        ({"pattern": "(4"}, "pattern: '\\(4' is no regular expression"),
+        ({"pattern": "4"}, "pattern: expected one group, the score, got 0 in '4'"),
     ],
 )
 def test_parameters_that_make_no_sense(change, message):

@@ -1,8 +1,9 @@
 import pytest
 
 from coreset.scorers.language.chat import chat, chat_form
-from coreset.scorers.language.contexts import Row, common, joined, separate
+from coreset.scorers.language.contexts import Row, common, separate
 from coreset.scorers.language.load import load_tokenizer
+from coreset.scorers.language.released import released
 from coreset.scorers.language.templates import TEMPLATES
 
 
@@ -37,6 +38,10 @@ def test_braces_in_a_row_are_text():
     )
 
 
+def joined(tokenizer, template, rows):
+    return [answers or status for answers, status in released(tokenizer, template, rows, 1024, "undefined", False)]
+
+
 def test_one_text_for_the_tokenizer(tokenizer):
     [[a]] = joined(tokenizer, TEMPLATES["alpaca"], [Row("Name it.", "", "The sun")])
     assert text(tokenizer, a.context) == TEMPLATES["alpaca"].prompt("Name it.", "")
@@ -47,7 +52,8 @@ def test_one_text_for_the_tokenizer(tokenizer):
 
 
 @pytest.mark.parametrize(("template", "answer", "lost"), [("alpaca", ":) yes", ":)"), ("plain", "\n\n- one", "\n")])
-def test_a_token_that_the_border_runs_through_is_scored(tokenizer, template, answer, lost):
+def test_a_token_that_the_border_runs_through(tokenizer, template, answer, lost):
+    """The released programs lose it on one side or on both; tokens apart lose none."""
     form = TEMPLATES[template]
     prompt = form.prompt("Name it.", "")
     whole = tokenizer(prompt + answer)["input_ids"]
@@ -55,8 +61,9 @@ def test_a_token_that_the_border_runs_through_is_scored(tokenizer, template, ans
     assert not text(tokenizer, counted).startswith(answer)
     assert text(tokenizer, counted) == answer[len(lost) :]
     [[a]] = joined(tokenizer, form, [Row("Name it.", "", answer)])
-    assert text(tokenizer, a.target).endswith(answer)
-    assert len(a.target) == len(counted) + 1
+    assert list(a.target) == counted
+    alone = tokenizer(form.header + answer)["input_ids"]
+    assert list(a.reduced_target) == alone[len(tokenizer(form.header)["input_ids"]) :]
     assert a.context + a.target == tuple(whole)
     [[b]] = separate(tokenizer, form, (1,), [Row("Name it.", "", answer)])
     assert text(tokenizer, b.target) == answer
@@ -66,9 +73,9 @@ def test_a_token_that_the_border_runs_through_is_scored(tokenizer, template, ans
 def test_the_tokenizers_own_start_token_stands_on_both_sides(with_bos):
     tokenizer = load_tokenizer(with_bos)
     [[a]] = joined(tokenizer, TEMPLATES["plain"], [Row("Name it.", "", "Sun")])
-    assert a.context[0] == a.reduced_context[0] == tokenizer.bos_token_id
-    assert len(a.reduced_context) == 1
-    assert a.target == a.reduced_target
+    assert a.context[0] == tokenizer.bos_token_id
+    assert a.reduced_context == ()  # it follows nothing and is not scored
+    assert a.reduced_target == (tokenizer.bos_token_id, *a.target)
 
 
 def test_separate_has_the_start_token_once(with_bos):
@@ -81,7 +88,7 @@ def test_separate_has_the_start_token_once(with_bos):
 
 @pytest.mark.parametrize("how", ["joined", "separate"])
 def test_rows_without_an_answer(tokenizer, how):
-    rows = [Row("a", "", ""), Row("a", "", " \n"), Row("a", None, None), Row(None, "", "b"), Row("a", None, "b")]
+    rows = [Row("a", "", ""), Row("a", "", " \n"), Row("a", None, None), Row(None, "", "b"), Row("a", None, "b c")]
     found = (
         joined(tokenizer, TEMPLATES["plain"], rows)
         if how == "joined"

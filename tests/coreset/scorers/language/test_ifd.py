@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ifd_by_definition import by_definition, columns
+from ifd_by_definition import ALPACA, as_released, by_definition, columns
 
 from coreset.scorers.language import scorer as scorer_file
 from coreset.scorers.language.ifd import AnswerLoss, Ifd
+from coreset.scorers.language.load import load_tokenizer
 from coreset.testing import check_scorer
 
 ROWS = [
@@ -17,6 +18,8 @@ ROWS = [
     ("List three things.", "", "- one\n- two\n- three"),
     ("Name the capital of France.", "", "Paris, on the Seine."),  # a second answer to one prompt
     ("Écrire {input}.", "{instruction}", "Über alles 1 2 3"),
+    ("Smile.", "", ":) yes, smile"),  # ":" and the template's ":" are one token
+    ("List three things.", "", "\n\n- one\n- two"),  # so are line ends
 ]
 BAD = [("a", "", ""), ("a", "", "  "), ("a", "", None), (None, "", "b")]
 
@@ -94,7 +97,7 @@ def test_superfilter_scores_one_token_more_after_the_prompt(tiny):
 LONG = ("Tell me.", "", "one two three four five six seven")
 
 
-@pytest.mark.parametrize("variant", ["cherry", "superfilter", "matched", "chat"])
+@pytest.mark.parametrize("variant", ["matched", "chat"])
 def test_an_over_long_row_is_undefined_or_loses_the_same_tokens_on_both_sides(tiny, variant):
     whole = Ifd(tiny, variant=variant)
     [[answer]], _ = whole.answers(columns([LONG]))
@@ -106,7 +109,7 @@ def test_an_over_long_row_is_undefined_or_loses_the_same_tokens_on_both_sides(ti
     cut = Ifd(tiny, variant=variant, max_length=length, over_long="truncate")(columns([LONG]))
     assert cut["ifd_status"][0] == "truncated"
     assert cut["ifd_tokens"][0] == kept
-    assert cut["ifd_tokens_alone"][0] == kept - (variant == "superfilter")
+    assert cut["ifd_tokens_alone"][0] == kept
     full, reduced = answer.cut(3).spans
     sums, counts = whole.likelihood().totals([full, reduced])
     assert cut["ifd_loss"][0] == pytest.approx(sums[0] / counts[0], rel=1e-5)
@@ -114,6 +117,64 @@ def test_an_over_long_row_is_undefined_or_loses_the_same_tokens_on_both_sides(ti
     none = Ifd(tiny, variant=variant, max_length=context, over_long="truncate")(columns([LONG]))
     assert (none["ifd_status"][0], np.isnan(none["ifd"][0])) == ("no_context_left", True)
     assert Ifd(tiny, variant=variant, max_length=context + target)(columns([LONG]))["ifd_status"][0] == "ok"
+
+
+@pytest.mark.parametrize("variant", ["cherry", "superfilter"])
+@pytest.mark.parametrize("tokenizer", ["tiny", "with_bos"])
+def test_the_released_numbers_at_every_length(request, reference_of, variant, tokenizer):
+    """Rows cut at every place: the losses the programs take the mean of, and how many they are."""
+    folder = request.getfixturevalue(tokenizer)
+    plain = reference_of(folder)
+    for row in (LONG, ROWS[1], ROWS[6], ROWS[7]):
+        [[answer]], [status] = Ifd(folder, variant=variant).answers(columns([row]))
+        assert status == "ok"
+        prompt, whole = len(answer.context), len(answer.context) + len(answer.target)
+        statuses = set()
+        for length in range(prompt - 1, whole + 2):
+            got = Ifd(folder, variant=variant, max_length=length)(columns([row]))
+            statuses.add(got["ifd_status"][0])
+            after, alone = as_released(plain, variant, row, length)
+            passed_over = variant == "cherry" and prompt + len(alone) > length
+            if got["ifd_status"][0] not in ("ok", "truncated"):
+                assert passed_over or not min(len(after), len(alone)), (row, length)
+                assert np.isnan(got["ifd"][0])
+                continue
+            assert not passed_over
+            assert (got["ifd_tokens"][0], got["ifd_tokens_alone"][0]) == (len(after), len(alone))
+            assert np.isclose(got["ifd_loss"][0], after.mean(), rtol=2e-5)
+            assert np.isclose(got["ifd_loss_alone"][0], alone.mean(), rtol=2e-5)
+            cut = len(after) < len(answer.target)
+            assert got["ifd_status"][0] == ("truncated" if cut else "ok") or len(alone) < len(answer.reduced_target)
+            refused = Ifd(folder, variant=variant, max_length=length, over_long="undefined")(columns([row]))
+            assert refused["ifd_status"][0] == ("too_long" if got["ifd_status"][0] == "truncated" else "ok")
+        assert {"ok", "no_context_left"} <= statuses
+
+
+def test_a_border_inside_a_token_moves_the_released_number_and_not_the_matched(tiny, reference):
+    """The program's number, not that of all the answer's characters."""
+    got = {v: Ifd(tiny, variant=v)(columns([ROWS[6]])) for v in ("cherry", "matched")}
+    answer = len(reference.ids(ROWS[6][2]))
+    assert got["matched"]["ifd_tokens"].tolist() == got["matched"]["ifd_tokens_alone"].tolist() == [answer]
+    assert got["cherry"]["ifd_tokens"][0] < answer
+    assert np.isclose(got["cherry"]["ifd"][0], by_definition(reference, "cherry", ROWS[6])[0], rtol=2e-5)
+
+
+def test_what_each_variant_was_published_with(tiny):
+    long = columns([("Say it.", "", "word " * 700)])
+    got = {v: Ifd(tiny, variant=v)(long)["ifd_status"][0] for v in ("cherry", "superfilter", "matched", "chat")}
+    assert got == {"cherry": "truncated", "superfilter": "truncated", "matched": "too_long", "chat": "too_long"}
+    for variant, length, prompt in (("cherry", 512, ALPACA.format("Say it.")), ("superfilter", 1024, "Say it.\n")):
+        left = length - len(load_tokenizer(tiny)(prompt)["input_ids"])
+        assert Ifd(tiny, variant=variant)(long)["ifd_tokens"].tolist() == [left]
+
+
+@pytest.mark.parametrize("start", [0, 1, 300])
+def test_a_start_token_by_its_number(tiny, reference, start):
+    row = ROWS[0]
+    got = Ifd(tiny, start_token=start)(columns([row]))
+    prompt, answer = reference.ids(f"{row[0]}\n"), reference.ids(row[2])
+    want = np.exp(reference.mean([start, *prompt], answer) - reference.mean([start], answer))
+    assert np.isclose(got["ifd"][0], want, rtol=2e-5)
 
 
 def test_all_turns_weigh_by_tokens(tiny, reference):
@@ -163,3 +224,9 @@ def test_parameters_the_model_does_not_take(tiny):
         Ifd(tiny, max_length=1600)(columns(ROWS))
     with pytest.raises(ValueError, match="start_token: 'two words' is . tokens"):
         Ifd(tiny, start_token="two words")(columns(ROWS))
+    for token in (-1, 100_000):
+        with pytest.raises(ValueError, match=f"start_token: expected a token of .*, 0 to [0-9]+, got {token}"):
+            Ifd(tiny, start_token=token)(columns(ROWS))
+    for token in (False, 0.0):
+        with pytest.raises(TypeError, match="start_token: expected a token's text or number, auto or null, got"):
+            Ifd(tiny, start_token=token)(columns(ROWS))

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ifd_by_definition import by_definition, columns
+from ifd_by_definition import ALPACA, ALPACA_INPUT, as_released, by_definition, columns
 
 from coreset import assets
 from coreset.scorers.language.ifd import Ifd
@@ -49,6 +49,31 @@ def test_ifd_of_alpaca_rows(exact, rows, variant):
     wanted = np.array([by_definition(exact, variant, row) for row in rows[:4]])
     for name, column in zip(("ifd", "ifd_loss", "ifd_loss_alone"), wanted.T, strict=True):
         assert np.allclose(got[name], column, rtol=1e-4), name
+
+
+def test_the_released_number_of_alpaca_rows_whose_border_lies_in_a_token(exact):
+    """66 of the 999 rows under Cherry_LLM's template."""
+    tokenizer = load_tokenizer("smollm2")
+    every = json.loads((cached("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
+    every = [(r["instruction"], r["input"], r["output"]) for r in every]
+    inside = []
+    for row in every:
+        prompt = ALPACA_INPUT.format(*row[:2]) if row[1] else ALPACA.format(row[0])
+        ids = tokenizer(prompt)["input_ids"]
+        if tokenizer(prompt + row[2])["input_ids"][: len(ids)] != ids:
+            inside.append(row)
+    assert len(inside) == 66
+    some = [r for r in inside if len(r[0]) + len(r[1]) + len(r[2]) < 400][:6]
+    got = Ifd("smollm2", variant="cherry", device="cpu")(columns(some))
+    matched = Ifd("smollm2", variant="matched", template="alpaca", device="cpu")(columns(some))
+    for i, row in enumerate(some):
+        after, alone = as_released(exact, "cherry", row, 512)
+        if not min(len(after), len(alone)):
+            assert got["ifd_status"][i] == "too_short"
+            continue
+        assert (got["ifd_tokens"][i], got["ifd_tokens_alone"][i]) == (len(after), len(alone))
+        assert np.isclose(got["ifd"][i], after.mean() / alone.mean(), rtol=1e-4)
+        assert matched["ifd_tokens"][i] == matched["ifd_tokens_alone"][i] == len(exact.ids(row[2]))
 
 
 def test_perplexity_of_pages(exact, pages):

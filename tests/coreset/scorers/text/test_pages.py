@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coreset.numerics.characters import tables
 from coreset.scorers.text.boilerplate import Boilerplate, line_kind
 from coreset.scorers.text.c4 import C4, clean
 from coreset.scorers.text.fineweb import FineWeb
@@ -176,15 +177,42 @@ def plain_loop(text):
         piece, copies = text[-unit:], 1
         while text.endswith(piece * (copies + 1)):
             copies += 1
+        blanks = len(piece) - len(piece.lstrip())  # the first copy may lack what stands between two
+        head = text[: len(text) - unit * copies]
+        copies += any(head.endswith(piece[k:]) and len(head) >= unit - k for k in range(1, blanks + 1))
         if copies > 1 and unit * copies > best:
             best, found = unit * copies, (unit, copies)
     return found
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text("ab", max_size=30))
+@given(st.one_of(st.text("ab", max_size=30), st.text("ab \n", max_size=30).map(str.rstrip)))
 def test_suffix_loop_is_the_best_of_all(text):
-    assert tuple(suffix_loop(np.array([ord(c) for c in text], np.uint32))) == plain_loop(text)
+    assert tuple(suffix_loop(np.array([ord(c) for c in text], np.uint32), tables()[0])) == plain_loop(text)
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\n\n", ""])
+@pytest.mark.parametrize("before", ["", "He said:\n", "He said: "])
+def test_a_text_of_one_loop_has_all_its_copies(between, before):
+    for copies in (2, 3, 12):
+        got = Repetition()({"text": [before + between.join(["I cannot help it."] * copies) + between]})
+        assert (got["loop_unit"][0], got["loop_copies"][0]) == (17 + len(between), copies)
+
+
+def test_the_share_of_character_n_grams_is_data_juicers(asset):
+    """Its operator itself on 300 pages and 999 answers, some with white space at the end."""
+    module = pytest.importorskip("data_juicer.ops.filter.character_repetition_filter")
+    from data_juicer.utils.constant import Fields, StatsKeys
+
+    data = asset("llamafactory") / "data"
+    texts = [json.loads(x)["text"] for x in (data / "c4_demo.jsonl").read_text().splitlines()]
+    texts += [r["output"] for r in json.loads((data / "alpaca_en_demo.json").read_text())]
+    texts = [t for t in texts if t.strip()] + ["ha" * 40, "again and again \n" * 9, "short", "  x  "]
+    for n in (10, 3):
+        operator = module.CharacterRepetitionFilter(rep_len=n)
+        samples = {operator.text_key: texts, Fields.stats: [{} for _ in texts]}
+        said = [s[StatsKeys.char_rep_ratio] for s in operator.compute_stats_batched(samples)[Fields.stats]]
+        np.testing.assert_allclose(Repetition(char_n=n)({"text": texts})["char_repetition"], said, rtol=1e-12)
 
 
 def plain_ratio(items, n, top_only):
