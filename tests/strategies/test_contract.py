@@ -30,7 +30,7 @@ ALWAYS = {
 }
 # Numbers that lead another way through the code than their defaults.
 NUMBERS = {
-    "maxherding": [{"width": 0.4}, {"neighbors": 4}, {"width": 3.0, "normalize": False}],
+    "maxherding": [{"width": 0.4}, {"neighbors": 4}, {"width": 3.0, "normalize": False}, {"kernel": "top_hat", "width": 0.5}],
     "uherding": [{"temperature": 2.5}, {"neighbors": 4}, {"width": 0.6}, {"width": 2.0, "normalize": False}],
     "probcover": [{"delta": 0.6}, {"delta": 2.0, "normalize": False}, {"purity": 0.7, "clusters": 3}],
     "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbours": 1}],
