@@ -161,7 +161,9 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
             )
     fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
-    dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)  # those need a proxy trained before
+    dynamics = (
+        () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)
+    )  # those need a proxy trained before
     cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
     budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
     plan = make_plan(

@@ -143,6 +143,8 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if name == "votes":  # two tasks; most rows have as many votes as others
         found["influence"] = rng.normal(size=(48, 2))
+    if name == "activelab":
+        found["annotator_labels"] = rng.integers(-1, 4, (48, 3))
     if name == "less":
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]

@@ -36,7 +36,9 @@ def job(
 ):
     strategy = by_name(name, options)
     columns = columns or {}
-    plan = make_plan(strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting", "gradient_norm"))
+    plan = make_plan(
+        strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting", "gradient_norm")
+    )
     return Job(
         plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, Recipe(steps=None, epochs=1), ModelFeatures(),
         oracle or HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, seed), seed, 3, columns,

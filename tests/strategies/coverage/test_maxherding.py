@@ -122,7 +122,9 @@ def test_the_top_hat_is_probcover_with_its_border():
 def test_kernels_that_are_none():
     with pytest.raises(ValueError, match="kernel: expected rbf or top_hat, got 'laplace'"):
         strategy("maxherding", {"kernel": "laplace"})
-    with pytest.raises(ValueError, match="neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got 4"):
+    with pytest.raises(
+        ValueError, match="neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got 4"
+    ):
         strategy("maxherding", {"kernel": "top_hat", "neighbors": 4})
 
 

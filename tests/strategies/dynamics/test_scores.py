@@ -57,7 +57,10 @@ def test_dyn_unc_over_all_windows():
         np.testing.assert_allclose(got["dyn_unc_all"][i], np.mean(windows), rtol=1e-12)
         np.testing.assert_allclose(got["dyn_unc"][i], np.mean(windows[:-1]), rtol=1e-12, atol=1e-15)
     check_strategy(strategy("dyn_unc", {"signal": "dyn_unc_all"}))
-    assert select("dyn_unc", 2, options={"signal": "dyn_unc_all"}, dyn_unc_all=[0.1, 0.3, 0.2]).indices.tolist() == [1, 2]
+    assert select("dyn_unc", 2, options={"signal": "dyn_unc_all"}, dyn_unc_all=[0.1, 0.3, 0.2]).indices.tolist() == [
+        1,
+        2,
+    ]
     assert least_epochs(["dyn_unc_all"]) == 10
     assert least_epochs(["dyn_unc_all", "dyn_unc"]) == 11
     with pytest.raises(ValueError, match="signal: expected dyn_unc or dyn_unc_all, got 'dual'"):
