@@ -97,7 +97,7 @@ def majority(labels: NDArray[np.int64], counts: NDArray[np.int64], probs: NDArra
     rate[~known] = rate[known].mean() if known.any() else 1.0
     mine = np.stack([((labels == c) * rate).sum(axis=1) for c in range(counts.shape[1])], axis=1)
     narrow(mine / np.maximum(counts, 1))
-    return open_.argmax(axis=1)
+    return np.asarray(open_.argmax(axis=1))
 
 
 def crowdlab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Crowd:

@@ -48,7 +48,7 @@ def drawn(rng: np.random.Generator, pool: Pool, rows: NDArray[np.int64], size: i
     return np.sort(rows[keyed_order(rng, pool.ids[rows])[:size]])
 
 
-def _child(rng: np.random.Generator) -> np.random.Generator:
+def child(rng: np.random.Generator) -> np.random.Generator:
     """Return a generator that one choice may draw from as much as it likes."""
     return np.random.default_rng(salt(rng))
 
@@ -112,10 +112,10 @@ class Progressive(Combined):
             for member in self.members:
                 for _ in range(max(1, self.batches // len(self.members))):
                     part = narrow(pool, drawn(rng, pool, left, max(k, size)))
-                    kept[member(part, signals, k, _child(rng)).indices] = True
+                    kept[member(part, signals, k, child(rng)).indices] = True
             left = drawn(rng, pool, np.flatnonzero(kept), max(k, self.most))
             size = int(self.alpha * len(left) + 1e-9)
             pools.append(len(left))
-        answer = self.final(narrow(pool, left), signals, k, _child(rng))
+        answer = self.final(narrow(pool, left), signals, k, child(rng))
         info = {"pools": pools}
         return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, info=info)

@@ -27,6 +27,7 @@ ALWAYS = {
     "coregcn": {"epochs": 10},
     "discriminative": {"epochs": 5},
     "zcore": {"samples": 300},
+    "boss": {"batches": 12, "subset": 30},
     "progressive": {"depth": 1, "batches": 9, "subset": 30},
 }
 # Numbers that lead another way through the code than their defaults.
@@ -76,6 +77,7 @@ NUMBERS = {
     "auto": [{"switch": 0.0}, {"classes": 2}],
     "mixture": [{"shares": [3, 1]}],
     "exclude": [{"ids": [4]}],
+    "boss": [{"c": 0.1}],
     "progressive": [{"depth": 2, "alpha": 0.8}, {"most": 20}],
     "two_stage": [{"expand": 1.0}],
     "stochastic_batch": [{"beta": 4.0}],
@@ -132,7 +134,7 @@ def fitting(name: str, seed: int, options: dict) -> dict:
     made_up = example_signals(48, frozenset({"features"}), seed)["features"]
     rng = np.random.default_rng(2)
     found = {}
-    if name in ("alfamix", "progressive") or (
+    if name in ("alfamix", "progressive", "boss") or (
         name == "deepfool" and options.get("source") != "column"
     ):  # logits are a linear layer on the features
         found["logits"] = made_up @ rng.normal(size=(6, 4)) + rng.normal(size=4)
@@ -146,7 +148,7 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["private"] = np.arange(48) % 7 == 3
     if name == "epig" and "column" in options:
         found["target"] = np.arange(48) % 3 == 0
-    if name == "glister" and options.get("validation") == "column":
+    if name == "boss" or (name == "glister" and options.get("validation") == "column"):
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if name == "votes":  # two tasks; most rows have as many votes as others
         found["influence"] = rng.normal(size=(48, 2))
