@@ -22,7 +22,7 @@ from trainers.learning_loss import PredictsLoss
 def image_gradient_norms(
     model: nn.Module, data: ImageData, labels: NDArray[np.int64], device: torch.device
 ) -> NDArray[np.float64]:
-    """Return the norm of the full gradient of every image of the pool, (N,), without augmentation."""
+    """Return the norm of the full gradient of every image of the pool, (N,), not augmented."""
     inner = model.model if isinstance(model, PredictsLoss) else model
     inner = inner.to(device).eval()
     mean, std = (t.to(device) for t in as_channels(data.mean, data.std))

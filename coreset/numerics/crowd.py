@@ -47,7 +47,7 @@ def label_counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 
 
 def fitted_temperature(counts: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Return the temperature of the least cross-entropy of `probs` (n, K) to the annotators' shares.
+    """Return the temperature that brings `probs` (n, K) nearest, in cross-entropy, to label shares.
 
     counts (n, K), at least one a row. Searched as in the released code: nine values from 0.1 to 8,
     then steps of a quarter of the way to the neighbors of the best.
@@ -105,11 +105,11 @@ def crowdlab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Crowd:
 
     labels (n, M) classes, -1 = none given; probs (n, K), K >= 2, of examples the classifier did not
     train on. The consensus label is the likeliest under the weighted mean of the classifier's
-    probabilities (calibrated) and the annotators' labels, its quality that probability. An annotator
-    weighs 1 - (disagreement with others) / (error of the commonest class), the classifier 1 -
-    (disagreement with the majority) / (the same), times the root of the mean number of labels.
-    Where nobody labeled what another did, labels are the consensus, and all weigh 1.
-    Raises ValueError for an example without labels and for a class outside 0..K-1.
+    probabilities (calibrated) and the annotators' labels, its quality that probability. An
+    annotator weighs 1 - (disagreement with others) / (error of the commonest class), the classifier
+    1 - (disagreement with the majority) / (the same), times the root of the mean number of labels.
+    Where nobody labeled what another did, labels are the consensus, and all weigh 1. Raises
+    ValueError for an example without labels and for a class outside 0..K-1.
     """
     n, classes = probs.shape
     if classes < 2:

@@ -24,7 +24,8 @@ def gradient_norms(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
     >>> net = nn.Linear(2, 2, bias=False).eval()
     >>> _ = nn.init.zeros_(net.weight)
-    >>> gradient_norms(net, torch.tensor([[3.0, 4.0]]), torch.tensor([0])).round(decimals=6).tolist()
+    >>> x, y = torch.tensor([[3.0, 4.0]]), torch.tensor([0])
+    >>> gradient_norms(net, x, y).round(decimals=6).tolist()
     [3.535534]
     """
     if any(module.training for module in model.modules()):

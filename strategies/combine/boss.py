@@ -33,7 +33,7 @@ LOSSES = ("zero_one", "cross_entropy")
 
 
 def published_members() -> tuple[Strategy, ...]:
-    """Return the ten members of the released code that read no labels of candidates, in its order."""
+    """Return the members of the released code that read no labels of candidates, in its order."""
     return (
         Random(),
         Margin(),
@@ -56,7 +56,7 @@ def head_loss(
     c: float = 1.0,
     loss: str = "zero_one",
 ) -> float:
-    """Return the mean test loss of a linear head fitted to x (n, D), y (n,), at test_x (m, D), test_y.
+    """Return the mean loss at test_x (m, D), test_y of a linear head fitted to x (n, D), y (n,).
 
     The head: logistic regression with a squared penalty |W|^2 / (2 c) on the summed cross-entropy,
     none on the bias. Classes that are not in y have probability 0, kept at 1e-12 for cross_entropy.
@@ -85,21 +85,23 @@ def head_loss(
 
 @dataclass(frozen=True)
 class Boss(Combined):
-    """Take the best of many batches, known by their true labels: an upper curve, no strategy to label by.
+    """Take the best of many batches by their true labels: an upper curve, no way to label.
 
-    Each batch is chosen by a member, drawn with equal chances, from a random part of the candidates.
-    A linear head on the features is fitted to what is selected and the batch, and the batch of the lowest
-    loss on the examples marked in the boolean column `validation` (N,), which are no candidates,
-    is taken; ties to the first. Needs the labels of all of them, so that a run can use it in prune mode
-    only.
+    Each batch is chosen by a member, drawn with equal chances, from a random part of the
+    candidates. A linear head on the features is fitted to what is selected and the batch, and the
+    batch of the lowest loss on the examples marked in the boolean column `validation` (N,), which
+    are no candidates, is taken; ties to the first. Needs the labels of all of them, so that a run
+    can use it in prune mode only.
 
-    members: strategies. batches: how many are tried. subset: candidates in a random part, at least k.
-    c: penalty of the head, see `head_loss`. loss: `zero_one` or `cross_entropy`. Weights and scores are the
-    member's; info: `loss` of the batch taken, `losses` of all, `member` whose batch it is.
+    members: strategies. batches: how many are tried. subset: candidates in a random part, at least
+    k. c: penalty of the head, see `head_loss`. loss: `zero_one` or `cross_entropy`. Weights and
+    scores are the member's; info: `loss` of the batch taken, `losses` of all, `member` whose batch
+    it is.
 
     >>> from coreset import select
     >>> x = np.array([[-2.0], [-1.0], [1.0], [2.0], [-1.5], [1.5]])
-    >>> columns = {"features": x, "labels": np.array([0, 0, 1, 1, 0, 1]), "validation": np.arange(6) > 3}
+    >>> columns = {"features": x, "labels": np.array([0, 0, 1, 1, 0, 1])}
+    >>> columns["validation"] = np.arange(6) > 3
     >>> options = {"members": [Random()], "batches": 20}
     >>> chosen = select("boss", 1, selected=[0], candidates=[1, 2, 3], options=options, **columns)
     >>> chosen.info["loss"]
@@ -159,15 +161,18 @@ class Boss(Combined):
         def features(at: NDArray[np.int64]) -> NDArray[np.float64]:
             return rows(signals.column("features"), at).double().cpu().numpy()
 
-        best, losses, member = Selection([]), [], ""
+        best: Selection | None = None
+        losses: list[float] = []
+        member = ""
         for which in rng.integers(len(self.members), size=self.batches):
             part = narrow(pool, drawn(rng, pool, pool.candidates, max(k, self.subset)))
             answer = self.members[which](part, signals, k, child(rng))
             at = np.concatenate([pool.selected, answer.indices])
             at = at[np.argsort(pool.ids[at])]  # sums in the order of ids, however rows are arranged
             value = head_loss(features(at), labels[at], features(test), labels[test], self.c, self.loss)
-            if not losses or value < min(losses):
+            if best is None or value < min(losses):
                 best, member = answer, type(self.members[which]).__name__
             losses.append(value)
+        assert best is not None
         info = {"loss": min(losses), "losses": losses, "member": member}
         return Selection(best.indices, best.weights, best.scores, best.reasons, info=info)

@@ -1,4 +1,4 @@
-"""REFINE: several strategies shorten the pool step by step, one chooses the batch from what is left.
+"""REFINE: several strategies shorten the pool step by step, one chooses from what is left.
 
 Huseljic, Herde, Rauch, Hahn & Sick, "Cleaning the Pool: Progressive Filtering of Unlabeled Pools in
 Deep Active Learning", CVPR 2026 (arXiv:2511.22344).
@@ -58,11 +58,11 @@ class Progressive(Combined):
     """Let each member choose batches from random parts of the pool; their union is the next pool.
 
     members: strategies, each of which chooses batches // len(members) batches of k a step, at least
-    one. final: chooses the batch from the last pool. depth: steps; 0 leaves the pool whole. subset: candidates
-    in a random part in the first step, afterwards floor(alpha x pool), at least k in any. most: candidates
-    that stay after a step at most, drawn at random, at least k. Members choose with what is
-    selected in view, not each other. Weights and scores are the final's; info: `pools`, the
-    candidates after each step. Time: depth x batches choices of k.
+    one. final: chooses the batch from the last pool. depth: steps; 0 leaves the pool whole. subset:
+    candidates in a random part in the first step, afterwards floor(alpha x pool), at least k in
+    any. most: candidates that stay after a step at most, drawn at random, at least k. Members
+    choose with what is selected in view, not each other. Weights and scores are the final's; info:
+    `pools`, the candidates after each step. Time: depth x batches choices of k.
 
     >>> from coreset import select
     >>> from strategies.uncertainty.entropy import Entropy

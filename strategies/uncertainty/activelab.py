@@ -43,10 +43,10 @@ def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray
 class ActiveLab(Scored):
     """Take the candidates whose consensus label is least sure: new ones, or labeled ones once more.
 
-    Needs `annotator_labels` (N, M) whole numbers, a column an annotator, -1 where one gave no label,
-    and `probs` (N, C) of examples their model did not train on. Candidates may have labels; those of
-    what is selected, which are asked for no more, count for what annotators and classifier are worth.
-    Scores: 1 - ActiveLab's quality.
+    Needs `annotator_labels` (N, M) whole numbers, a column an annotator, -1 where one gave no
+    label, and `probs` (N, C) of examples their model did not train on. Candidates may have labels;
+    those of what is selected, which are asked for no more, count for what annotators and classifier
+    are worth. Scores: 1 - ActiveLab's quality.
 
     >>> from coreset import select
     >>> given = np.array([[0, 0], [0, 1], [1, 1], [-1, 0]])

@@ -1,7 +1,7 @@
 """Falcun: uncertain examples whose predictions differ from those of the batch so far.
 
-Gilhuber, Beer, Ma & Seidl, "FALCUN: A Simple and Efficient Deep Active Learning Strategy", ECML PKDD
-2024.
+Gilhuber, Beer, Ma & Seidl, "FALCUN: A Simple and Efficient Deep Active Learning Strategy", ECML
+PKDD 2024.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def falcun(
 class Falcun(Strategy):
     """Draw candidates by margin plus distance, in probabilities, to the batch so far.
 
-    gamma: the power of the relevance that draws are in proportion to; 0 draws at random, `.inf` takes
-    the highest. Draws are keyed by id. Scores: the relevance of each when drawn.
+    gamma: the power of the relevance that draws are in proportion to; 0 draws at random, `.inf`
+    takes the highest. Draws are keyed by id. Scores: the relevance of each when drawn.
 
     >>> from coreset import select
     >>> p = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.45, 0.55]])

@@ -18,7 +18,7 @@ from coreset.scored import Scored
 
 
 def ratio(probs: Tensor) -> Tensor:
-    """Return p2 / p1, (N,) float64 in [0, 1], from `probs` (N, C) with C >= 2; 1 = two classes are tied.
+    """Return p2 / p1, (N,) float64 in [0, 1], from `probs` (N, C), C >= 2; 1 = the two are tied.
 
     Raises ValueError for a single class.
 

@@ -36,14 +36,15 @@ def exact_repeats(keys: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class RepeatExact(Select):
-    """Keep and repeat rows so that a domain gives an exact count: gives `repeat`, how often a row is written.
+    """Keep and repeat rows to an exact count a domain: gives `repeat`, how often a row is written.
 
-    by: the column that names the domain. factors: {domain: r}, r in [0, 4], for floor(r n + 1/2) of the n
-    rows that are left; counts: {domain: rows}; a domain in neither has the factor `other`, None = an error.
-    Which rows are written once more is drawn by their ids: those of a smaller count are among those of a
-    larger. Against `RepeatFactor`, which draws row by row and meets a count on average, this waits for all
-    rows. Raises ValueError for a factor outside [0, 4], a count below 0, a domain in both or a count
-    of a domain without rows, and KeyError for a domain without a factor.
+    by: the column that names the domain. factors: {domain: r}, r in [0, 4], for floor(r n + 1/2) of
+    the n rows that are left; counts: {domain: rows}; a domain in neither has the factor `other`,
+    None = an error. Which rows are written once more is drawn by their ids: those of a smaller
+    count are among those of a larger. Against `RepeatFactor`, which draws row by row and meets a
+    count on average, this waits for all rows. Raises ValueError for a factor outside [0, 4], a
+    count below 0, a domain in both or a count of a domain without rows, and KeyError for a domain
+    without a factor.
     """
 
     gives = frozenset({"repeat"})
