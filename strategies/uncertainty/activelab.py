@@ -51,8 +51,8 @@ class ActiveLab(Scored):
     >>> from coreset import select
     >>> given = np.array([[0, 0], [0, 1], [1, 1], [-1, 0]])
     >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.9, 0.1]])
-    >>> select("activelab", 2, annotator_labels=given, probs=p).indices
-    array([1, 3])
+    >>> select("activelab", 1, annotator_labels=given, probs=p).indices
+    array([1])
     """
 
     needs = frozenset({"annotator_labels", "probs"})
