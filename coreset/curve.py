@@ -11,6 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 Axis = Literal["labels", "log", "round"]
+Interpolation = Literal["labels", "log"]
+
+
+def _check_interpolation(axis: str) -> None:
+    """Raise ValueError for what is neither of the two ways between points."""
+    if axis not in ("labels", "log"):
+        raise ValueError(f"axis: expected labels or log, got {axis!r}")
 
 
 @dataclass(frozen=True)
@@ -72,24 +79,35 @@ class Curve:
             return float(self.values[0])
         return float(np.trapezoid(self.values, x) / (x[-1] - x[0]))
 
-    def labels_to_reach(self, target: float) -> float | None:
-        """Return how many labels the curve first needs for `target`, linear between points in log labels; None when it never gets there.
+    def labels_to_reach(self, target: float, axis: Interpolation = "log") -> float | None:
+        """Return how many labels the curve first needs for `target`; None when it never gets there.
 
-        A curve that starts above the target answers its first point: it may need fewer.
+        axis: what the curve is linear in between two points, `log` labels (as `area` measures by
+        default) or `labels`, which never gives fewer. A curve that starts above the target answers
+        its first point: it may need fewer. Raises ValueError for another axis.
+
+        >>> a = Curve("margin", 0, [Point(10, 0.1, 0.5), Point(40, 0.4, 0.9)])
+        >>> round(a.labels_to_reach(0.7, "labels"), 6)
+        25.0
         """
-        x, y = np.log(self.labels), self.values
+        _check_interpolation(axis)
+        x, y = np.log(self.labels) if axis == "log" else self.labels, self.values
         for i, value in enumerate(y):
             if value >= target:
                 if i == 0:
                     return float(self.labels[0])
                 share = (target - y[i - 1]) / (value - y[i - 1])
-                return float(np.exp(x[i - 1] + share * (x[i] - x[i - 1])))
+                at = x[i - 1] + share * (x[i] - x[i - 1])
+                return float(np.exp(at) if axis == "log" else at)
         return None
 
-    def label_saving(self, vs: Curve) -> float | None:
-        """Return the share of labels saved against `vs` at the best value `vs` reaches: 0.4 = 40 % fewer labels; None when that is never reached."""
+    def label_saving(self, vs: Curve, axis: Interpolation = "log") -> float | None:
+        """Return the share of labels saved against `vs` at the best value `vs` reaches: 0.4 = 40 % fewer labels; None when that is never reached.
+
+        axis: as in `labels_to_reach`.
+        """
         target = float(vs.values.max())
-        mine, theirs = self.labels_to_reach(target), vs.labels_to_reach(target)
+        mine, theirs = self.labels_to_reach(target, axis), vs.labels_to_reach(target, axis)
         return None if mine is None or theirs is None else 1 - mine / theirs
 
     def lines(self) -> str:

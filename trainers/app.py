@@ -21,6 +21,7 @@ from rich.console import Console
 from coreset.app import conf_dir, fail
 from coreset.budget import budget_counts, per_class
 from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
+from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.plan import make_plan
 from coreset.record import RunFolder, difference, versions
 from coreset.store import Store, fingerprint, write_atomic
@@ -160,7 +161,9 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
             )
     fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
-    dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES)  # those need a proxy trained before
+    dynamics = (
+        () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)
+    )  # those need a proxy trained before
     cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
     budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
     plan = make_plan(

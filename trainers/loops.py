@@ -23,6 +23,7 @@ from coreset.budget import per_class
 from coreset.certificates import CHEAP, certificates
 from coreset.curve import Point
 from coreset.numerics.dynamics import DynamicsRecorder
+from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.numerics.keyed import keyed_order
 from coreset.numerics.plane import plane
 from coreset.plan import Plan
@@ -34,6 +35,7 @@ from trainers.distilled import Room, distil_round, entry_of, pictures
 from trainers.dynamics import RecordDynamics
 from trainers.features import ModelFeatures
 from trainers.fit import Fitted, Fitter, Recipe, peak_mb
+from trainers.grand import expected_gradient_norms
 from trainers.sampling import EpochPlan
 
 START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run, one each
@@ -330,7 +332,7 @@ def _prune_signals(job: Job) -> Signals:
     key = fingerprint(data.fingerprint, job.model_key, vars(job.proxy), job.members, job.seed)
     if any(job.store.get(name, key) is None for name in names):
         labels = job.oracle.label(everything)
-        dynamics = [n for n in names if n not in job.fitter.task.signals]
+        dynamics = [n for n in names if n not in {*job.fitter.task.signals, GRADIENT_NORM}]
         recorder = DynamicsRecorder(size, statistics=dynamics) if dynamics else None
         callbacks = [RecordDynamics(recorder)] if recorder else []
         fitted = job.fitter.fit(
@@ -356,6 +358,9 @@ def _prune_signals(job: Job) -> Signals:
                 seed=seed,
                 bf16=job.proxy.bf16,
             )
+        if GRADIENT_NORM in names:
+            others = [partial(_another_proxy, job, labels, m) for m in range(1, job.members)]
+            found[GRADIENT_NORM] = expected_gradient_norms(fitted.model, others, data, labels, fitted.device)
         about = {"data": data.name, "seed": job.seed, "proxy": vars(job.proxy)}
         for name in names:
             values = found[name]
@@ -365,6 +370,12 @@ def _prune_signals(job: Job) -> Signals:
         assert column is not None
         signals.put(name, None, column)
     return signals
+
+
+def _another_proxy(job: Job, labels: NDArray[np.int64], member: int) -> nn.Module:
+    """Return the proxy from another initialisation and order."""
+    everything, seed = np.arange(len(labels)), (job.seed, PROXY, member)
+    return job.fitter.fit(job.proxy, labels, everything, seed=seed, test=False, scratch=job.store.root).model
 
 
 def _fill(values: NDArray[Any], out: NDArray[Any]) -> None:

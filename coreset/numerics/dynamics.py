@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from coreset.numerics.tensors import as_tensor
 
-STATISTICS = ("forgetting", "aum", "aum_probs", "el2n", "dyn_unc", "dual", "mean_prob", "tdds", "memorization")
+STATISTICS = ("forgetting", "aum", "aum_probs", "el2n", "dyn_unc", "dyn_unc_all", "dual", "mean_prob", "tdds", "memorization")
 TRACES = ("true_probs", "margins", "losses")
 SCALE = 10.0  # the released code of Dyn-Unc and DUAL reports ten times the standard deviation
-_LEAST = {"dyn_unc": 11, "dual": 10, "mean_prob": 10, "tdds": 10}
+_LEAST = {"dyn_unc": 11, "dyn_unc_all": 10, "dual": 10, "mean_prob": 10, "tdds": 10}
 _FOLLOWS = {"dual": ("mean_prob",)}  # DUAL's Beta sampling reads both
 
 
@@ -41,6 +41,7 @@ class DynamicsRecorder:
     - `aum`: mean of z_y - max_{c != y} z_c on logits (low = hard or mislabelled); `aum_probs`: the same on probabilities (CCS sums it; same order).
     - `el2n`: mean of ||p - onehot(y)|| over epochs < `el2n_epochs`.
     - `dyn_unc`: mean of 10 std(p_y) over the sliding windows of `window` sightings, without the last window, as released (std with n - 1).
+    - `dyn_unc_all`: the same over every window, the last one too, as the authors of DUAL compute it.
     - `dual`: mean of 10 std(p_y) (1 - mean p_y) over the windows within epochs < `dual_epochs`; comes with `mean_prob`, the mean p_y over the same epochs.
     - `tdds`: in each window of `tdds_window` sightings the norm of (d_t - mean d), d_t = sum_c |p_t (ln p_t - ln p_{t-1})|, then the moving average
       S <- (1 - `tdds_decay`) S + `tdds_decay` norm over the windows within epochs < `tdds_epochs` (None: all).
@@ -48,7 +49,7 @@ class DynamicsRecorder:
     - `true_probs`, `margins` (of `kind`), `losses`: raw traces (N, E) float32, NaN where an example was not seen.
 
     kind: what `update` is given, `logits` or `probs`. An example counts once per epoch: repeats (a padded sampler, a replayed batch) are ignored.
-    State per example: a few float64; with `dyn_unc` or `dual` the last `window` values of p_y, with `tdds` the last probabilities (C float32) and
+    State per example: a few float64; with `dyn_unc`, `dyn_unc_all` or `dual` the last `window` values of p_y, with `tdds` the last probabilities (C float32) and
     `tdds_window` - 1 changes, with a trace 4 bytes an epoch.
 
     >>> recorder = DynamicsRecorder(2, ["forgetting", "aum"])
@@ -109,7 +110,7 @@ class DynamicsRecorder:
             self._state[name + ".n"] = np.zeros(size, np.int32)
         if "forgetting" in wanted:
             self._state |= {"correct": np.zeros(size, bool), "learned": np.zeros(size, bool)}
-        if wanted & {"dyn_unc", "dual"}:
+        if wanted & {"dyn_unc", "dyn_unc_all", "dual"}:
             self._state["ring"] = np.zeros((size, window))
         if "tdds" in wanted:
             self._state["changes"] = np.zeros((size, tdds_window - 1))
@@ -178,8 +179,10 @@ class DynamicsRecorder:
             if "dyn_unc" in has:  # a window counts once the next sighting is there: the last one never does
                 s["dyn_unc"][full] += SCALE * s["ring"][full].std(axis=1, ddof=1)
             s["ring"][rows, seen % o["window"]] = true
+            full = rows[seen + 1 >= o["window"]]
+            if "dyn_unc_all" in has:
+                s["dyn_unc_all"][full] += SCALE * s["ring"][full].std(axis=1, ddof=1)
             if "dual" in has and epoch < o["dual_epochs"]:
-                full = rows[seen + 1 >= o["window"]]
                 ring = s["ring"][full]
                 s["dual"][full] += SCALE * ring.std(axis=1, ddof=1) * (1 - ring.mean(axis=1))
                 s["dual.n"][full] += 1
@@ -222,6 +225,7 @@ class DynamicsRecorder:
         seen = s["seen"]
         counts: dict[str, NDArray[Any]] = {
             "dyn_unc": np.maximum(seen - o["window"], 0),
+            "dyn_unc_all": np.maximum(seen - o["window"] + 1, 0),
             "tdds": s.get("tdds.n", seen) > 0,
             "forgetting": seen > 0,
         }

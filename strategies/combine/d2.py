@@ -20,6 +20,8 @@ from strategies.combine.ccs import without_hardest
 from strategies.combine.parts import Combined, base_scores
 from strategies.dynamics.forgetting import Forgetting
 
+GRAPH_MODES = ("sum", "product")
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -49,12 +51,13 @@ def neighbour_graph(x: Tensor, neighbours: int) -> Graph:
 
 
 def message_passing(
-    scores: NDArray[np.float64], graph: Graph, k: int, gamma: float
+    scores: NDArray[np.float64], graph: Graph, k: int, gamma: float, graph_mode: str = "sum"
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return `k` rows in order and the value each was taken with.
 
     Forward: s_i + sum_j e^-d_ij s_j over the neighbours. Then the largest is taken, ties to the lowest row, and each neighbour j not yet taken loses
-    e^(-gamma d_ij) times the value of what was taken. scores (n,) >= 0.
+    e^(-gamma d_ij) times the value of what was taken. scores (n,) >= 0. graph_mode: `sum` as above, `product`: s_i times
+    the sum over the neighbors, the other forward pass of the released code.
 
     >>> import torch
     >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbour_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
@@ -63,7 +66,7 @@ def message_passing(
     n = len(scores)
     owner = np.repeat(np.arange(n), np.diff(graph.starts))
     passed = np.bincount(owner, np.exp(-graph.lengths) * scores[graph.ends], n)
-    value = (scores + passed).tolist()
+    value = (scores * passed if graph_mode == "product" else scores + passed).tolist()
     loss = np.exp(-gamma * graph.lengths)
     heap = [(-v, i) for i, v in enumerate(value)]
     heapq.heapify(heap)
@@ -89,6 +92,7 @@ class D2(Combined):
 
     base: the difficulty; when a score is negative all are shifted so that the lowest is 0. neighbours: edges per candidate. gamma: how far the suppression
     reaches (small = far). drop: share of the hardest left out first (as in CCS; the paper's mislabel ratio). The graph joins candidates only.
+    graph_mode: how a score and what its neighbors pass on are joined, `sum` (the paper) or `product` (an option of the released code).
 
     >>> from coreset import select
     >>> x = np.array([[0.0], [0.1], [9.0], [9.5]])
@@ -100,6 +104,7 @@ class D2(Combined):
     neighbours: int = 5
     gamma: float = 0.1
     drop: float = 0.0
+    graph_mode: str = "sum"
 
     own = frozenset({"features"})
 
@@ -108,6 +113,8 @@ class D2(Combined):
             raise ValueError(
                 f"expected neighbours >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbours}, {self.gamma}, {self.drop}"
             )
+        if self.graph_mode not in GRAPH_MODES:
+            raise ValueError(f"graph_mode: expected {' or '.join(GRAPH_MODES)}, got {self.graph_mode!r}")
 
     @property
     def parts(self) -> tuple[Strategy, ...]:
@@ -126,5 +133,5 @@ class D2(Combined):
         at = pool.candidates[kept]
         difficulty = scores[kept] - min(scores[kept].min(), 0.0)
         graph = neighbour_graph(rows(signals.column("features"), at), self.neighbours)
-        picks, values = message_passing(difficulty, graph, k, self.gamma)
+        picks, values = message_passing(difficulty, graph, k, self.gamma, self.graph_mode)
         return Selection(at[picks], scores=values)

@@ -17,9 +17,11 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float
 from coreset.numerics.similarity import EXACT_UP_TO, Similarity
 from coreset.numerics.tensors import as_float, rows
+from strategies.coverage.probcover import prob_cover
 from strategies.submodular.common import NEIGHBORS
 from strategies.submodular.facility_location import FacilityLocationFunction
 
+KERNELS = ("rbf", "top_hat")
 _BLOCK = 2**20  # kernel values held at a time: 8 MB
 _KEEP = 2**28  # kernel values kept in float32 to tell most candidates away: 1 GB
 _TIE = 1e-10  # gains that agree to this share of the best count as tied: float64 rounding never decides
@@ -221,7 +223,9 @@ def check_neighbors(neighbors: int | str) -> None:
 class MaxHerding(Strategy):
     """Take the candidate that adds most to the mean kernel coverage of candidates and selected.
 
-    width: the h of exp(-(d / h)^2). normalize: scale features to unit length first, as the paper does. neighbors: 0 measures all pairs; k only those of each
+    kernel: `rbf`, exp(-(d / width)^2), or `top_hat`, 1 where d <= width and else 0, under which this is ProbCover's greedy
+    with closed balls (Bae et al., section 3); it counts all pairs within the width and, when all is covered, goes on
+    with the lowest ids. width: of the kernel. normalize: scale features to unit length first, as the paper does. neighbors: 0 measures all pairs; k only those of each
     example and its k nearest neighbours, all others taken to be at a floor; `auto` does the second beyond 50,000 examples, with 32 (see `sparse_herding`). Scores:
     coverage added. info: `coverage` reached, 0 to 1, and `variant`.
 
@@ -235,12 +239,19 @@ class MaxHerding(Strategy):
     width: float = 1.0
     normalize: bool = True
     neighbors: int | str = "auto"
+    kernel: str = "rbf"
 
     needs = frozenset({"features"})
     needs_selected = frozenset({"features"})
 
     def __post_init__(self) -> None:
         check_neighbors(self.neighbors)
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel: expected {' or '.join(KERNELS)}, got {self.kernel!r}")
+        if self.kernel == "top_hat" and self.neighbors not in ("auto", 0):
+            raise ValueError(
+                f"neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got {self.neighbors}"
+            )
         if not self.width > 0:
             raise ValueError(f"width: expected a positive number, got {self.width}")
 
@@ -252,6 +263,10 @@ class MaxHerding(Strategy):
         if self.normalize:
             x = torch.nn.functional.normalize(x, dim=1)
         taken = np.isin(at, pool.selected)
+        if self.kernel == "top_hat":
+            picks, counts, coverage = prob_cover(x, k, self.width, taken, ~taken, closed=True, layers=False)
+            info = {"coverage": coverage, "variant": "all pairs within the width"}
+            return Selection(at[picks], scores=counts / len(x), info=info)
         picks, added, coverage, variant = herd(
             x, k, np.flatnonzero(taken), np.flatnonzero(~taken), self.width, self.neighbors
         )

@@ -61,7 +61,8 @@ def _take(
 
 @compiled
 def _cover(
-    start: NDArray[np.int64], columns: NDArray[np.int32], taken: NDArray[np.bool_], may: NDArray[np.bool_], picks: NDArray[Any], gains: NDArray[Any]
+    start: NDArray[np.int64], columns: NDArray[np.int32], taken: NDArray[np.bool_], may: NDArray[np.bool_], picks: NDArray[Any], gains: NDArray[Any],
+    layers: bool = True,
 ) -> int:  # fmt: skip
     """Greedy maximum cover on a symmetric graph without loops, each row covering itself; return how many rows the first layer covers."""
     size = len(may)
@@ -72,7 +73,7 @@ def _cover(
         if taken[i]:
             done += _take(i, start, columns, covered, gain)
     for step in range(len(picks)):
-        if done == size:  # all covered: another layer
+        if layers and done == size:  # all covered: another layer
             first, done = size, 0
             covered[:] = False
             gain = start[1:] - start[:-1] + 1
@@ -86,21 +87,29 @@ def _cover(
 
 
 def prob_cover(
-    x: Tensor, k: int, delta: float, taken: NDArray[np.bool_], may: NDArray[np.bool_]
+    x: Tensor,
+    k: int,
+    delta: float,
+    taken: NDArray[np.bool_],
+    may: NDArray[np.bool_],
+    *,
+    closed: bool = False,
+    layers: bool = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
     """Return `k` rows of `x` in order, how many uncovered rows each covers (itself included), and the share covered at last.
 
     delta: radius of the balls, `distance < delta`. taken (n,): rows whose balls are there already. may (n,): rows that may be picked. Ties go to the lowest row. When
-    everything is covered the cover starts over as a second layer in which nothing counts as covered; rows are never taken twice.
+    everything is covered the cover starts over as a second layer in which nothing counts as covered; rows are never taken twice. closed: a distance of delta counts as
+    well. layers: False leaves out the second layer, so that the lowest rows follow, each with a gain of 0.
 
     >>> x = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
     >>> picks, gains, share = prob_cover(x, 2, 1.5, np.zeros(4, bool), np.ones(4, bool))
     >>> picks.tolist(), gains.tolist(), share
     ([1, 3], [3, 1], 1.0)
     """
-    start, columns = within(x, delta)
+    start, columns = within(x, delta, closed=closed)
     picks, gains = np.empty(k, np.int64), np.empty(k, np.int64)
-    covered = _cover(start, columns, taken, may.copy(), picks, gains)
+    covered = _cover(start, columns, taken, may.copy(), picks, gains, layers)
     return picks, gains, covered / len(x)
 
 

@@ -1,4 +1,4 @@
-"""GraNd: the length of the loss gradient, here of the last layer: ||p - onehot(y)|| sqrt(||h||² + 1).
+"""GraNd: the length of the loss gradient of an example, of the last layer or of the whole network.
 
 Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in Training", NeurIPS 2021 (arXiv:2107.07075).
 """
@@ -11,16 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
+from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.numerics.gradients import last_layer_gradients
 from coreset.scored import Scored
+from strategies.baseline.top_k import TopK
+
+GRADIENTS = ("last_layer", "full")
 
 
 @dataclass(frozen=True)
 class Grand(Scored):
-    """Take the candidates with the longest last-layer gradient of one model. Needs their labels.
+    """Take the candidates with the longest loss gradient. Needs their labels.
 
-    bias: count the bias in the gradient. The paper averages over several models early in training; that mean is a column of yours, and `top_k`
-    takes it.
+    gradient: `last_layer`, ||p - onehot(y)|| sqrt(||h||^2 + 1) of one model, or `full`, the paper's: over all
+    weights, averaged over several models early in training. `full` reads the column `gradient_norm`, which a
+    pruning run measures from `members` proxies (one training each, from another initialization), and
+    `coreset.numerics.full_gradients.gradient_norms` from a model of yours. bias: count the bias of the last
+    layer; `full` has it in any case.
 
     >>> from coreset import select
     >>> select("grand", 1, features=np.array([[1.0], [3.0]]), probs=np.full((2, 2), 0.5), labels=np.zeros(2, int)).scores.round(6)
@@ -28,11 +35,23 @@ class Grand(Scored):
     """
 
     bias: bool = True
+    gradient: str = "last_layer"
 
-    needs = frozenset({"features", "labels", "probs"})
     row_wise = True
+
+    def __post_init__(self) -> None:
+        if self.gradient not in GRADIENTS:
+            raise ValueError(f"gradient: expected {' or '.join(GRADIENTS)}, got {self.gradient!r}")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the columns that are read."""
+        full = self.gradient == "full"
+        return frozenset({GRADIENT_NORM} if full else {"features", "labels", "probs"})
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the gradient's length per candidate."""
+        if self.gradient == "full":
+            return TopK(GRADIENT_NORM).score(pool, signals)
         norms = last_layer_gradients(signals, pool.candidates, bias=self.bias).squared_norms
         return np.asarray(norms.sqrt().cpu().numpy())

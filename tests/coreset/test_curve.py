@@ -39,6 +39,23 @@ def test_labels_to_reach_by_hand():
     assert curve().labels_to_reach(0.1) is None
 
 
+def test_labels_to_reach_linear_in_labels():
+    c = curve((10, 0.2), (1000, 0.6), (2000, 0.5), (4000, 0.9))
+    for target in (0.25, 0.4, 0.55, 0.7, 0.8999):  # plain interpolation on the first rising segment that holds it
+        low, high = ((10, 0.2), (1000, 0.6)) if target <= 0.6 else ((2000, 0.5), (4000, 0.9))
+        want = np.interp(target, [low[1], high[1]], [low[0], high[0]])
+        assert c.labels_to_reach(target, "labels") == pytest.approx(want, rel=1e-12)
+        assert c.labels_to_reach(target, "labels") > c.labels_to_reach(target)
+    assert c.labels_to_reach(0.1, "labels") == 10
+    assert c.labels_to_reach(0.91, "labels") is None
+    assert c.labels_to_reach(0.4) == c.labels_to_reach(0.4, "log") == pytest.approx(100)
+    slow, fast = curve((100, 0.5), (1000, 0.8)), curve((100, 0.6), (500, 0.9))
+    assert fast.label_saving(slow, "labels") == pytest.approx(1 - (100 + 400 * 2 / 3) / 1000)
+    assert fast.label_saving(slow) == pytest.approx(1 - 100 * 5 ** (2 / 3) / 1000)
+    with pytest.raises(ValueError, match="axis: expected labels or log, got 'round'"):
+        c.labels_to_reach(0.4, "round")
+
+
 def test_label_saving():
     slow, fast = curve((100, 0.5), (1000, 0.8)), curve((100, 0.6), (400, 0.8), (1000, 0.9))
     assert fast.label_saving(slow) == pytest.approx(0.6)

@@ -27,10 +27,17 @@ ALWAYS = {
     "coregcn": {"epochs": 10},
     "discriminative": {"epochs": 5},
     "zcore": {"samples": 300},
+    "boss": {"batches": 12, "subset": 30},
+    "progressive": {"depth": 1, "batches": 9, "subset": 30},
 }
 # Numbers that lead another way through the code than their defaults.
 NUMBERS = {
-    "maxherding": [{"width": 0.4}, {"neighbors": 4}, {"width": 3.0, "normalize": False}],
+    "maxherding": [
+        {"width": 0.4},
+        {"neighbors": 4},
+        {"width": 3.0, "normalize": False},
+        {"kernel": "top_hat", "width": 0.5},
+    ],
     "uherding": [{"temperature": 2.5}, {"neighbors": 4}, {"width": 0.6}, {"width": 2.0, "normalize": False}],
     "probcover": [{"delta": 0.6}, {"delta": 2.0, "normalize": False}, {"purity": 0.7, "clusters": 3}],
     "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbours": 1}],
@@ -70,6 +77,8 @@ NUMBERS = {
     "auto": [{"switch": 0.0}, {"classes": 2}],
     "mixture": [{"shares": [3, 1]}],
     "exclude": [{"ids": [4]}],
+    "boss": [{"c": 0.1}],
+    "progressive": [{"depth": 2, "alpha": 0.8}, {"most": 20}],
     "two_stage": [{"expand": 1.0}],
     "stochastic_batch": [{"beta": 4.0}],
     "zcore": [{"dims": 1}, {"neighbours": 3, "power": 1.0}],
@@ -125,7 +134,7 @@ def fitting(name: str, seed: int, options: dict) -> dict:
     made_up = example_signals(48, frozenset({"features"}), seed)["features"]
     rng = np.random.default_rng(2)
     found = {}
-    if name == "alfamix" or (
+    if name in ("alfamix", "progressive", "boss") or (
         name == "deepfool" and options.get("source") != "column"
     ):  # logits are a linear layer on the features
         found["logits"] = made_up @ rng.normal(size=(6, 4)) + rng.normal(size=4)
@@ -139,10 +148,12 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["private"] = np.arange(48) % 7 == 3
     if name == "epig" and "column" in options:
         found["target"] = np.arange(48) % 3 == 0
-    if name == "glister" and options.get("validation") == "column":
+    if name == "boss" or (name == "glister" and options.get("validation") == "column"):
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if name == "votes":  # two tasks; most rows have as many votes as others
         found["influence"] = rng.normal(size=(48, 2))
+    if name == "activelab":
+        found["annotator_labels"] = rng.integers(-1, 4, (48, 3))
     if name == "less":
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]
@@ -200,7 +211,19 @@ DEGREE = {
     "weight_decay",
     "unlabelled_weight",
 }
-PARTS = {"base", "strategies", "first", "second", "cold", "warm", "column", "positions", "necessity"}
+PARTS = {
+    "base",
+    "members",
+    "final",
+    "strategies",
+    "first",
+    "second",
+    "cold",
+    "warm",
+    "column",
+    "positions",
+    "necessity",
+}
 
 
 @pytest.mark.parametrize("name", names())

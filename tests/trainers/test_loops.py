@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from coreset import Selection
 from coreset.plan import make_plan
@@ -13,7 +14,7 @@ from coreset.store import Store
 from trainers.data_sources import digits
 from trainers.features import ModelFeatures
 from trainers.fit import Fitter, Recipe
-from trainers.loops import Job, run, write_gallery
+from trainers.loops import PROXY, Job, run, write_gallery
 from trainers.models import small_cnn
 from trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 
@@ -35,7 +36,9 @@ def job(
 ):
     strategy = by_name(name, options)
     columns = columns or {}
-    plan = make_plan(strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting"))
+    plan = make_plan(
+        strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting", "gradient_norm")
+    )
     return Job(
         plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, Recipe(steps=None, epochs=1), ModelFeatures(),
         oracle or HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, seed), seed, 3, columns,
@@ -110,6 +113,31 @@ def test_training_dynamics_rank_the_pool(tmp_path):
     run(j)
     column = np.load(next((tmp_path / "store").glob("el2n-*.npy")))
     assert set(ledger(j)[0]["indices"]) == set(np.argsort(-column, kind="stable")[:25].tolist())
+
+
+def test_full_gradients_are_averaged_over_proxies(tmp_path):
+    """One training a member, each from another initialization; a row's norms by plain autograd."""
+    j = job(tmp_path, "grand", "prune", (25,), {"gradient": "full"})
+    run(j)
+    column = np.load(next((tmp_path / "store").glob("gradient_norm-*.npy")))
+    assert ledger(j)[0]["indices"] == np.argsort(-column, kind="stable")[:25].tolist()
+    norms, rows = [], np.arange(0, len(DATA.images), 97)
+    for seed in ((0, PROXY), (0, PROXY, 1), (0, PROXY, 2)):
+        model = j.fitter.fit(j.proxy, DATA.labels, np.arange(len(DATA.images)), seed=seed, test=False).model.eval()
+        norms.append([])
+        for i in rows:
+            x = torch.tensor(DATA.images[i].transpose(2, 0, 1)[None] / 255.0)
+            x = ((x - torch.tensor(DATA.mean).view(-1, 1, 1)) / torch.tensor(DATA.std).view(-1, 1, 1)).float()
+            model.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), torch.tensor(DATA.labels[i : i + 1])).backward()
+            norms[-1].append(np.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in model.parameters())))
+    assert np.abs(np.array(norms[0]) - norms[1]).max() > 1e-2  # three models, not one three times
+    np.testing.assert_allclose(column[rows], np.mean(norms, axis=0), rtol=1e-4)
+
+
+def test_full_gradients_need_labels(tmp_path):
+    with pytest.raises(ValueError, match="Grand needs gradient_norm of the candidates, which active mode cannot know"):
+        job(tmp_path, "grand", "active", (30,), {"gradient": "full"})
 
 
 def test_your_own_column(tmp_path):

@@ -2,7 +2,8 @@
 
 from coreset.pipeline.mixing.entries import BalanceEntries
 from coreset.pipeline.mixing.repeat import RepeatFactor
+from coreset.pipeline.mixing.repeat_exact import RepeatExact
 from coreset.pipeline.mixing.stratified import StratifiedSample
 from coreset.pipeline.mixing.templates import TemplateQuota
 
-__all__ = ["BalanceEntries", "RepeatFactor", "StratifiedSample", "TemplateQuota"]
+__all__ = ["BalanceEntries", "RepeatExact", "RepeatFactor", "StratifiedSample", "TemplateQuota"]

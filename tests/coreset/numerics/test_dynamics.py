@@ -52,6 +52,7 @@ def reference(logits, labels, decay=0.9, probs=None):
         out["memorization"][i] = np.mean(-np.log(py))
         windows = [py[t : t + 4] for t in range(E - 4 + 1)]
         out["dyn_unc"][i] = np.mean([10 * np.std(w, ddof=1) for w in windows[:-1]])
+        out["dyn_unc_all"][i] = np.mean([10 * np.std(w, ddof=1) for w in windows])
         early = [py[:9][t : t + 4] for t in range(9 - 4 + 1)]
         out["dual"][i] = np.mean([10 * np.std(w, ddof=1) * (1 - w.mean()) for w in early])
         out["mean_prob"][i] = py[:9].mean()
@@ -188,7 +189,7 @@ def test_too_few_sightings_is_nan_and_only_there():
         recorder.update(part, logits[e, part], labels[part], e)
     got = recorder.finish()
     for name in STATISTICS:
-        windowed = name in ("dyn_unc", "dual", "tdds")
+        windowed = name in ("dyn_unc", "dyn_unc_all", "dual", "tdds")
         assert np.isnan(got[name][:2]).all() == windowed, name
         assert np.isnan(got[name][-1]), name
         assert np.isfinite(got[name][2:-1]).all(), name

@@ -10,7 +10,7 @@ from strategies.combine.d2 import D2, message_passing, neighbour_graph
 from strategies.dynamics.aum import Aum
 
 
-def reference(x, scores, neighbours, gamma, k):
+def reference(x, scores, neighbours, gamma, k, mode="sum"):
     """Dense matrices and plain loops."""
     n = len(x)
     d = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))
@@ -18,7 +18,8 @@ def reference(x, scores, neighbours, gamma, k):
     for i in range(n):
         nearest = sorted((j for j in range(n) if j != i), key=lambda j: (d[i, j], j))[:neighbours]
         edge[i, nearest] = edge[nearest, i] = True
-    value = np.array([scores[i] + sum(np.exp(-d[i, j]) * scores[j] for j in range(n) if edge[i, j]) for i in range(n)])
+    passed = [sum(np.exp(-d[i, j]) * scores[j] for j in range(n) if edge[i, j]) for i in range(n)]
+    value = np.array([scores[i] + passed[i] if mode == "sum" else scores[i] * passed[i] for i in range(n)])
     free, picks, values = list(range(n)), [], []
     for _ in range(k):
         best = max(free, key=lambda i: (value[i], -i))
@@ -39,6 +40,20 @@ def test_message_passing(neighbours, gamma):
     picks, values = reference(x, s, neighbours, gamma, 40)
     assert chosen.indices.tolist() == picks
     np.testing.assert_allclose(chosen.scores, values, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("neighbours", "gamma"), [(1, 0.1), (5, 1.0), (39, 0.01)])
+def test_graph_mode_product(neighbours, gamma):
+    rng = np.random.default_rng(1)
+    x, s = rng.normal(size=(40, 3)), rng.uniform(size=40)
+    options = {"neighbours": neighbours, "gamma": gamma}
+    chosen = select("d2", 40, features=x, forgetting=s, options={**options, "graph_mode": "product"})
+    picks, values = reference(x, s, neighbours, gamma, 40, "product")
+    assert chosen.indices.tolist() == picks
+    np.testing.assert_allclose(chosen.scores, values, rtol=1e-9, atol=1e-12)
+    assert select("d2", 40, features=x, forgetting=s, options=options).indices.tolist() != picks
+    with pytest.raises(ValueError, match="graph_mode: expected sum or product, got 'median'"):
+        D2(graph_mode="median")
 
 
 def test_values_may_rise_again():

@@ -85,6 +85,49 @@ def test_the_default_width_is_one_in_any_dimension():
     assert np.allclose(one.scores, other.scores)
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1.5, 4.0, 100.0])
+@pytest.mark.parametrize("taken", [[], [4, 90]])
+def test_the_top_hat_kernel(sigma, taken):
+    """k(x, y) = 1 where ||x - y|| <= sigma: the same greedy on a kernel of zeros and ones, to the last bit."""
+    x = mixture().astype(np.float64)
+    d = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    kernel = (d <= sigma).astype(np.float64)
+    candidates = np.setdiff1d(np.arange(150), taken)
+    near, picks, added = kernel[taken].max(axis=0, initial=0.0), [], []
+    for _ in range(60):
+        gain = [np.maximum(kernel[c] - near, 0).mean() if c not in picks else -1.0 for c in candidates]
+        picks.append(int(candidates[np.argmax(gain)]))
+        added.append(max(gain))
+        near = np.maximum(near, kernel[picks[-1]])
+    options = {"kernel": "top_hat", "width": sigma, "normalize": False}
+    got = select("maxherding", 60, features=x, selected=taken, options=options)
+    assert got.indices.tolist() == picks
+    assert np.allclose(got.scores, added, rtol=1e-12)
+    assert got.info["coverage"] == pytest.approx(near.mean())
+
+
+def test_the_top_hat_is_probcover_with_its_border():
+    x = mixture(80)
+    hat = {"kernel": "top_hat", "width": 1.5, "normalize": False}
+    open_balls = select("probcover", 15, features=x, options={"delta": 1.5, "normalize": False})
+    assert select("maxherding", 15, features=x, options=hat).indices.tolist() == open_balls.indices.tolist()
+    line = np.array([[0.0], [1.5], [2.5], [3.5]])  # at a distance of the width exactly
+    assert select("maxherding", 1, features=line, options=hat).scores.tolist() == [0.75]
+    assert select("probcover", 1, features=line, options={"delta": 1.5, "normalize": False}).scores.tolist() == [3]
+    edge = np.array([[0.0], [1.5]])
+    assert select("maxherding", 1, features=edge, options=hat).info["coverage"] == 1.0
+    assert select("probcover", 1, features=edge, options={"delta": 1.5, "normalize": False}).info["covered"] == 0.5
+
+
+def test_kernels_that_are_none():
+    with pytest.raises(ValueError, match="kernel: expected rbf or top_hat, got 'laplace'"):
+        strategy("maxherding", {"kernel": "laplace"})
+    with pytest.raises(
+        ValueError, match="neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got 4"
+    ):
+        strategy("maxherding", {"kernel": "top_hat", "neighbors": 4})
+
+
 def test_duplicates_go_to_the_lowest():
     x = np.repeat(mixture(6), 5, axis=0)
     got = select("maxherding", 30, features=x, options={"normalize": False})

@@ -39,3 +39,29 @@ def test_never_learned_comes_first():
 def test_aum_on_probabilities():
     check_strategy(strategy("aum", {"signal": "aum_probs"}))
     assert select("aum", 1, aum_probs=[0.5, -0.5], options={"signal": "aum_probs"}).indices.tolist() == [1]
+
+
+def test_dyn_unc_over_all_windows():
+    """The last window alone tells these two apart: the released score drops it, the authors of DUAL keep it."""
+    from coreset.numerics.dynamics import DynamicsRecorder, least_epochs
+
+    p = np.full((12, 2), 0.5)
+    p[:3, 0] = [0.2, 0.9, 0.4]
+    p[11, 1] = 0.999
+    recorder = DynamicsRecorder(2, ["dyn_unc", "dyn_unc_all"], kind="probs", window=4)
+    for epoch in range(12):
+        recorder.update([0, 1], np.stack([p[epoch], 1 - p[epoch]], axis=1), [0, 0], epoch)
+    got = recorder.finish()
+    for i in range(2):
+        windows = [10 * np.std(p[t : t + 4, i], ddof=1) for t in range(9)]
+        np.testing.assert_allclose(got["dyn_unc_all"][i], np.mean(windows), rtol=1e-12)
+        np.testing.assert_allclose(got["dyn_unc"][i], np.mean(windows[:-1]), rtol=1e-12, atol=1e-15)
+    check_strategy(strategy("dyn_unc", {"signal": "dyn_unc_all"}))
+    assert select("dyn_unc", 2, options={"signal": "dyn_unc_all"}, dyn_unc_all=[0.1, 0.3, 0.2]).indices.tolist() == [
+        1,
+        2,
+    ]
+    assert least_epochs(["dyn_unc_all"]) == 10
+    assert least_epochs(["dyn_unc_all", "dyn_unc"]) == 11
+    with pytest.raises(ValueError, match="signal: expected dyn_unc or dyn_unc_all, got 'dual'"):
+        strategy("dyn_unc", {"signal": "dual"})

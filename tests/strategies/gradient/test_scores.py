@@ -24,6 +24,15 @@ def test_contract():
     check_strategy(El2n())
     check_strategy(Grand())
     check_strategy(Grand(bias=False))
+    check_strategy(Grand(gradient="full"))
+    with pytest.raises(ValueError, match="gradient: expected last_layer or full, got 'all'"):
+        Grand(gradient="all")
+
+
+def test_grand_with_the_full_gradient_reads_its_column():
+    assert Grand(gradient="full").needs == {"gradient_norm"}
+    got = coreset.select("grand", 2, gradient_norm=[0.5, 3.0, 1.0], options={"gradient": "full"})
+    assert got.indices.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("bias", [True, False])

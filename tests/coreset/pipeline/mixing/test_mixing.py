@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from coreset.batch import as_batch, objects
 from coreset.numerics.keyed import keyed_uniform
 from coreset.pipeline.contract import run_in_memory
-from coreset.pipeline.mixing import RepeatFactor, StratifiedSample, TemplateQuota
+from coreset.pipeline.mixing import RepeatExact, RepeatFactor, StratifiedSample, TemplateQuota
 from coreset.pipeline.mixing.stratified import temperature_shares
 from coreset.testing import check_operator
 
@@ -45,6 +45,45 @@ def test_repeat_factor_refusals_and_contract():
         run(RepeatFactor({"a": 1}), source=objects(["z"]))
     with pytest.raises(ValueError, match="expected 0 to 4 for 'a', got 5"):
         RepeatFactor({"a": 5})
+
+
+def test_repeat_exact_counts():
+    n = 1003
+    source = ["a", "b", "c", "d", "e"] * 200 + ["a", "b", "c"]
+    have = Counter(source)
+    op = RepeatExact({"a": 0.25, "b": 1, "c": 2.3, "d": 0}, {"e": 777}, seed=5)
+    rows = run(op, source=objects(source))
+    u = keyed_uniform(5, objects([r["id"] for r in rows]))
+    want = {"a": int(0.25 * have["a"] + 0.5), "b": have["b"], "c": int(2.3 * have["c"] + 0.5), "d": 0, "e": 777}
+    for domain, count in want.items():
+        members = [i for i in range(n) if source[i] == domain]
+        times = [rows[i]["repeat"] for i in members]
+        assert sum(times) == count
+        assert max(times) - min(times) <= 1
+        most = sorted(members, key=lambda i: u[i])[: count % len(members)]  # the lowest keyed numbers, once more
+        assert {i for i in members if rows[i]["repeat"] > count // len(members)} == set(most)
+    assert [r["keep"] for r in rows] == [r["repeat"] > 0 for r in rows]
+    # a larger count only adds
+    more = run(RepeatExact({}, {"e": 900}, other=1, seed=5), source=objects(source))
+    assert all(m["repeat"] >= r["repeat"] for m, r, s in zip(more, rows, source, strict=True) if s == "e")
+
+
+def test_repeat_exact_refusals_and_contract():
+    source = objects(["a", "b", None, "a", "b", "a", "c"])
+    check_operator(RepeatExact({"a": 0.5}, {"b": 7}, other=1.5), {"source": source})
+    assert run(RepeatExact({"a": 1}), source=objects(["a", None]))[1]["reason"] == "source undefined"
+    with pytest.raises(KeyError, match="factors: none for source 'z'; given: a, b"):
+        run(RepeatExact({"a": 1}, {"b": 0}), source=objects(["z"]))
+    with pytest.raises(ValueError, match="counts: 3 rows of source 'b' wanted, but it has none"):
+        run(RepeatExact({"a": 1}, {"b": 3}), source=objects(["a"]))
+    for wrong, words in (
+        ({"factors": {"a": 5}}, "expected 0 to 4 for 'a', got 5"),
+        ({"counts": {"a": -1}}, "expected rows of at least 0 for 'a', got -1"),
+        ({"counts": {"a": 1.5}}, "expected rows of at least 0 for 'a', got 1.5"),
+        ({"factors": {"a": 1}, "counts": {"a": 1}}, "'a' is in both"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            RepeatExact(**wrong)
 
 
 def pool(n=600, seed=0):
