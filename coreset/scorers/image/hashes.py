@@ -24,7 +24,9 @@ SIDE, LOW = 32, 8
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     """Return 32 hex digits of size and pixels: equal for two files that show the very same, whatever their format."""
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
