@@ -26,7 +26,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"
 MOST_BYTES = 2**30
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 PILLOW_REFUSES = 2 * MOST_PIXELS
-MOST_FRAMES = 10_000  # counted no further
+MOST_FRAMES = 100_000  # counted no further
+_READ = 1000  # directories of a TIFF that are read; further ones are counted only
 AT_ONCE = 2**26  # pixels
 _INSIDE = re.compile(r"(?P<path>.+)@(?P<start>\d+)\+(?P<size>\d+)")
 _TILE = (322, 323)  # TIFF's tags of a tile's width and height, for which memory is taken before it is read
@@ -166,19 +167,49 @@ def open_image(image: str | Path | bytes, most_pixels: int = PILLOW_REFUSES) -> 
 
 
 def frames(image: Image.Image, most: int = MOST_FRAMES) -> int:
-    """Return how many frames an open image has, counted to `most` at the furthest; it shows its first one afterwards."""
+    """Return how many frames an open image has, counted to `most` at the furthest; it shows its first one afterwards. Raises what Pillow raises for broken frames."""
     step = getattr(image, "_seek", None)
     if image.format not in ("GIF", "TIFF") or step is None:  # the others say it in their heads
         return int(getattr(image, "n_frames", 1))
-    more = (False,) if image.format == "GIF" else ()  # a GIF's frames are passed over without drawing them
-    try:
-        while image.tell() + 1 < most:
-            step(image.tell() + 1, *more)
-        count = most
-    except EOFError:
-        count = image.tell() + 1
+    count = image.tell() + 1
+    if image.format == "TIFF":
+        while getattr(image, "_n_frames", count) is None and count < _READ:
+            step(count)
+            count += 1
+        if getattr(image, "_n_frames", count) is None:
+            count = min(most, max(count, _directories(image.fp, most)))  # type: ignore[attr-defined]
+    else:
+        try:
+            while count < most:
+                step(count, False)  # passed over, not drawn
+                count += 1
+        except EOFError:
+            pass
     image.seek(0)
     return count
+
+
+def _directories(file: IO[bytes], most: int) -> int:
+    """Return how many directories a TIFF has, by their links alone: Pillow compares each with all before it."""
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = head[2:4] in (b"\x2b\0", b"\0\x2b")
+    at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    counted, entry, number = set[int](), *((20, "Q") if big else (12, "H"))
+    link = "Q" if big else "I"
+    while at and at not in counted and len(counted) < most:
+        counted.add(at)
+        file.seek(at)
+        size = file.read(struct.calcsize(number))
+        if len(size) < struct.calcsize(number):
+            break
+        file.seek(at + len(size) + entry * struct.unpack(order + number, size)[0])
+        after = file.read(struct.calcsize(link))
+        if len(after) < struct.calcsize(link):
+            break
+        at = struct.unpack(order + link, after)[0]
+    return len(counted)
 
 
 class Room:
