@@ -102,7 +102,7 @@ def test_rows_that_share_a_piece_by_chance_are_no_group(tmp_path):
     n = 100_000
     rng = np.random.default_rng(0)
     hashes = [f"{b:016x}" for b in rng.integers(0, 2**64, n, dtype=np.uint64).tolist()]
-    colors = [b.hex() for b in rng.integers(0, 256, (n, 48)).astype(np.uint8)]
+    colors = [b.tobytes().hex() for b in rng.integers(0, 256, (n, 48)).astype(np.uint8)]
     operator = ImageDuplicates()
     start = time.process_time()
     row, _ = grouped(operator, hashes, colors, tmp_path)
