@@ -55,13 +55,18 @@ def _each(bits: Bits, colors: Colors, order: Whole, first: Whole, last: Whole, r
 
 
 @compiled
-def _sweep(bits: Bits, colors: Colors, order: Whole, by: Whole, radius: int, tolerance: int, parent: Whole) -> None:
-    """Join all verified pairs of rows sorted by the number `by` (m,), in which no pair differs by more than the tolerance."""
+def _sweep(
+    bits: Bits, colors: Colors, order: Whole, widest: NDArray[np.int16], radius: int, tolerance: int, parent: Whole
+) -> None:
+    """Join all verified pairs of rows in the order of the first of their widest colors (m, 3), in which no pair differs by more than the tolerance."""
+    one, two, three = widest[:, 0].copy(), widest[:, 1].copy(), widest[:, 2].copy()
     for s in range(len(order)):
         i = order[s]
         for t in range(s + 1, len(order)):
-            if by[t] - by[s] > tolerance:
+            if one[t] - one[s] > tolerance:
                 break
+            if abs(two[t] - two[s]) > tolerance or abs(three[t] - three[s]) > tolerance:
+                continue
             j = order[t]
             if parent[i] == parent[j] or bits_apart(bits[i], bits[j]) > radius:  # joined already, for most
                 continue
@@ -119,9 +124,9 @@ def _bucket(bits: Bits, colors: Colors, rows: Whole, radius: int, tolerance: int
                 for a, b in zip(first[last - first > _SMALL], last[last - first > _SMALL], strict=True):
                     _bucket(bits, colors, np.sort(order[a:b]), radius, tolerance, parent)
             return
-    by = np.zeros(len(rows), np.int64)
-    if colors.shape[1]:
-        own = colors[rows].astype(np.int64)
-        by = own[:, int(own.std(axis=0).argmax())]
-    order = np.argsort(by, kind="stable")
-    _sweep(bits, colors, rows[order], by[order], radius, tolerance, parent)
+    widest = np.zeros((len(rows), 3), np.int16)
+    own = colors[rows]
+    most = np.argsort(-own.std(axis=0), kind="stable")[:3]
+    widest[:, : len(most)] = own[:, most]
+    order = np.argsort(widest[:, 0], kind="stable")
+    _sweep(bits, colors, rows[order], widest[order], radius, tolerance, parent)

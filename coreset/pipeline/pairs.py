@@ -61,7 +61,9 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
         with tarfile.open(path, "r:") as tar:
             held: Sample | None = None
             for member in tar:
-                if tar.pax_headers.keys() & _NAMING:  # of all members that follow: none of them would be written as it was read
+                if (
+                    tar.pax_headers.keys() & _NAMING
+                ):  # of all members that follow: none of them would be written as it was read
                     raise OSError("a header for all members gives them their names or sizes")
                 if member.isdir():
                     continue

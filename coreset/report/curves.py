@@ -137,7 +137,12 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
     ax.tick_params(axis="y", length=0)
     spread_said = "one seed" if seeds_of(curves) == "1 seed" else f"mean ± 1 sd over {seeds_of(curves)}"
     ax.set_title(
-        plain(f"test {curves[0].metric}, % ({spread_said})"), loc="left", fontsize=9.5, color=MUTED, pad=8, parse_math=False
+        plain(f"test {curves[0].metric}, % ({spread_said})"),
+        loc="left",
+        fontsize=9.5,
+        color=MUTED,
+        pad=8,
+        parse_math=False,
     )
     if full is not None:
         everything = f"all {count(pool_size)} labels" if pool_size else "all labels"

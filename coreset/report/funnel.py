@@ -79,7 +79,10 @@ def funnel_figure(found: Sequence[Stage]) -> Figure:
     ax.set_xticks([])
     ax.set_yticks(range(len(found)))
     ax.set_yticklabels(
-        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in found], fontsize=9.5, color=INK, parse_math=False
+        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in found],
+        fontsize=9.5,
+        color=INK,
+        parse_math=False,
     )
     ax.tick_params(axis="y", length=0)
     return fig

@@ -33,9 +33,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def load(folder: Path, name: str) -> torch.Tensor:
-    return (
-        torch.from_numpy(pixels(folder / "images" / name).transpose(2, 0, 1)).float() / 255
-    )
+    return torch.from_numpy(pixels(folder / "images" / name).transpose(2, 0, 1)).float() / 255
 
 
 def train(

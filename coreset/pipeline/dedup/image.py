@@ -91,9 +91,7 @@ class ImageDuplicates(Group):
         bits, colors, there = self._bits(rows)
         known = np.flatnonzero(there)
         kept = np.arange(rows.rows)
-        kept[known] = known[
-            linked(bits[known], colors[known], np.array([0, len(known)]), self.radius, self.tolerance)
-        ]
+        kept[known] = known[linked(bits[known], colors[known], np.array([0, len(known)]), self.radius, self.tolerance)]
         columns: dict[str, Any] = {"image_distance": np.bitwise_count(bits ^ bits[kept]).astype(np.int64)}
         if self.colors:
             apart = np.abs(colors.astype(np.int64) - colors[kept])

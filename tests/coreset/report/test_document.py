@@ -20,11 +20,10 @@ from coreset.scorers.length import Length
 HOSTILE = (
     "</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload='alert(1)'>", "a\x00b\x08c\x1bd\x9fe", "\u202egnp.exe\u202c",
     "\u2066x\u2069", "</style><style>*{display:none}", "</title><meta http-equiv=refresh content='0;url=http://localhost'>", "<!--", "]]><iframe src=//localhost>",
-    "' onmouseover='alert(1)", "&#0;&lt;script&gt;", "$\\frac{1}{", "javascript:alert(1)", "<base href=//localhost>", "{{7*7}}${7*7}",
+    "' onmouseover='alert(1)", "&#0;&lt;script&gt;", "$\\frac{1}{", "javascript:alert(1)", "<base href=//localhost>", "{{7*7}}<%= 7*7 %>",
 )  # fmt: skip
 TAGS = set(
-    "html head meta title style body main header p h1 h2 h3 h4 div span small b i br table thead tbody tfoot tr th td details summary figure img figcaption dl dt dd ul li "
-    "article footer code svg defs g path use rect text tspan clippath image polygon line lineargradient stop".split()
+    ["html", "head", "meta", "title", "style", "body", "main", "header", "p", "h1", "h2", "h3", "h4", "div", "span", "small", "b", "i", "br", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary", "figure", "img", "figcaption", "dl", "dt", "dd", "ul", "li", "article", "footer", "code", "svg", "defs", "g", "path", "use", "rect", "text", "tspan", "clippath", "image", "polygon", "line", "lineargradient", "stop"]
 )
 
 

@@ -106,7 +106,10 @@ def _renamed(marker):
     yield "html", html
     yield "wmf", struct.pack("<IHHHHHHIH", 0x9AC6CDD7, 0, 0, 0, 100, 100, 96, 0, 0) + bytes(40)
     yield "emf", struct.pack("<II", 1, 88) + struct.pack("<4i4i", *[0, 0, 10, 10] * 2) + b" EMF" + bytes(60)
-    yield "mvg", b"push graphic-context\nviewbox 0 0 640 480\nfill 'url(https://localhost/x|touch x)'\npop graphic-context"
+    yield (
+        "mvg",
+        b"push graphic-context\nviewbox 0 0 640 480\nfill 'url(https://localhost/x|touch x)'\npop graphic-context",
+    )
     yield "msl", b'<?xml version="1.0"?><image><read filename="/etc/passwd"/></image>'
     yield "xpm", b'/* XPM */\nstatic char *x[] = {"1 1 1 1", "a c #000000", "a"};'
     yield "xbm", b"#define x_width 8\n#define x_height 1\nstatic char x_bits[] = {0x00};"
@@ -178,7 +181,10 @@ def _bombs():
                          ("thunder", 32_809), ("sgilog", 34_676), ("jbig", 34_661), ("lzma", 34_925), ("zstd", 50_000),
                          ("webp", 50_001), ("none-such", 12_345), ("zero", 0)):  # fmt: skip
         yield f"tiff-{word}", tiff(plain_tags(number), data=bytes(range(256)) * 2)
-    yield "tiff-many-samples", tiff([*plain_tags(1)[:6], (277, 3, 1, 65_535), (278, 3, 1, 4), (279, 4, 1, 16)], data=bytes(400))
+    yield (
+        "tiff-many-samples",
+        tiff([*plain_tags(1)[:6], (277, 3, 1, 65_535), (278, 3, 1, 4), (279, 4, 1, 16)], data=bytes(400)),
+    )
     yield "tiff-far-offset", tiff([(t, k, c, 2**31 if t == 273 else v) for t, k, c, v in plain_tags(1)])
     yield "tiff-long-count", tiff([*plain_tags(1), (270, 2, 2**31 - 1, 8)], data=bytes(400))
     yield "tiff-bigendian-nothing", tiff([], order=">")

@@ -249,7 +249,9 @@ def test_a_folder_of_images(tmp_path, marker, strange):
     (tmp_path / "pool/a/pipe.png").symlink_to(tmp_path / "pipe.png")
     (tmp_path / "pool/a/zero.png").symlink_to("/dev/zero")
     with pytest.warns(UserWarning, match="images cannot be read"):
-        data = soon(lambda: image_folder(str(tmp_path / "pool"), size=8, on_corrupt="skip", cache=str(tmp_path / "cache")))
+        data = soon(
+            lambda: image_folder(str(tmp_path / "pool"), size=8, on_corrupt="skip", cache=str(tmp_path / "cache"))
+        )
     kept = {Path(n).stem for n in data.ids.tolist()} | {f"good{i}" for i in range(6)}
     assert len(data.images) + len(data.test_images) >= 6
     assert not kept & (set(PROGRAMS) | {"pipe", "zero", "svg", "pdf"})
@@ -301,7 +303,9 @@ def test_a_curation(tmp_path, marker, form):
         (folder / "pipe.jpg").symlink_to("/dev/zero")
         rows = [{"id": n, "image": f"{n}.jpg", "text": "x"} for n in [*found, "pipe"]]
         source.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    done = soon_raised(lambda: curate([Images([ImageHashes(min_texture=0)]), ReadableImage()], source, tmp_path / "out"))
+    done = soon_raised(
+        lambda: curate([Images([ImageHashes(min_texture=0)]), ReadableImage()], source, tmp_path / "out")
+    )
     counts = done.manifest["counts"]
     table = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
     assert counts["rows"] == len(table) == len(found) + (form == "path")

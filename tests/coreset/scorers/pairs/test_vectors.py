@@ -26,7 +26,9 @@ def test_the_definition(kind):
 
 
 def test_what_is_undefined():
-    cosine, score = clip_score([[0, 0], [1, np.nan], [np.inf, 1], [1e300, 1e300]], [[1, 0], [1, 0], [1, 0], [1e-300, 0]])
+    cosine, score = clip_score(
+        [[0, 0], [1, np.nan], [np.inf, 1], [1e300, 1e300]], [[1, 0], [1, 0], [1, 0], [1e-300, 0]]
+    )
     assert np.isnan(cosine[:3]).all()
     assert np.isnan(score[:3]).all()
     assert cosine[3] == pytest.approx(0.5**0.5)
@@ -46,7 +48,9 @@ def test_the_scorer():
     assert found["clip_status"].tolist() == ["ok", "zero_vector", "missing_field", "non_finite", "ok", "ok"]
     for i in (0, 4, 5):
         assert (found["clip_cosine"][i], found["clipscore"][i]) == pytest.approx(by_definition(images[i], texts[i]))
-    ragged = VectorClipScore("a", "b")({"a": objects([[1.0, 0.0], None, [1.0]]), "b": objects([[1.0, 1.0], [1.0], [1.0, 2.0]])})
+    ragged = VectorClipScore("a", "b")(
+        {"a": objects([[1.0, 0.0], None, [1.0]]), "b": objects([[1.0, 1.0], [1.0], [1.0, 2.0]])}
+    )
     assert ragged["clip_status"].tolist() == ["ok", "missing_field", "wrong_size"]
 
 
