@@ -22,6 +22,8 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from coreset.scorers.image.files import open_image  # noqa: E402
+
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 CLASSES = {
     "bird": "animals/birds/*.png", "fish": "animals/fish/*.png", "insect": "animals/insects/*.png", "bovine": "animals/mammals/bovines/*.png",
@@ -41,6 +43,11 @@ PHOTOGRAPHS = (
 VISIBLE = 0.3  # an object of which less is left uncovered is taken out again
 
 
+def _read(path: Path, mode: str) -> Image.Image:
+    with open_image(path) as image:
+        return image.convert(mode)
+
+
 def cutouts(classes: int = 15) -> list[list[Image.Image]]:
     """Return the cut-outs of the first classes, cropped to what is not transparent. Raises FileNotFoundError without the Debian package."""
     found = []
@@ -48,7 +55,7 @@ def cutouts(classes: int = 15) -> list[list[Image.Image]]:
         files = [p for p in sorted(STAMPS.glob(pattern)) if "_mirror" not in p.name]
         if not files:
             raise FileNotFoundError(f"no {name} in {STAMPS}: apt-get install tuxpaint-stamps-default")
-        pictures = [Image.open(p).convert("RGBA") for p in files]
+        pictures = [_read(p, "RGBA") for p in files]
         found.append([p.crop(p.getchannel("A").point(lambda a: 255 * (a > 127)).getbbox()) for p in pictures])
     return found
 
@@ -62,7 +69,7 @@ def photographs() -> list[Image.Image]:
     files = [inside / name for name in PHOTOGRAPHS] + sorted(
         (Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg")
     )
-    return [Image.open(p).convert("RGB") for p in files]
+    return [_read(p, "RGB") for p in files]
 
 
 def picture(

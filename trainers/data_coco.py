@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from coreset.coco import CocoPool, check_annotations, read_json
 from coreset.coco_check import inside
-from coreset.scorers.image.decode import whole_files
+from coreset.scorers.image.files import open_image
 from coreset.store import Store, fingerprint
 from coreset.types import Pool
 from trainers.data import ImageData
@@ -36,7 +35,7 @@ class Part:
     def image(self, at: int) -> NDArray[np.uint8]:
         """Return an image (H, W, 3). Raises ValueError naming it when its size is not the one in the instances file."""
         path = self.root / str(self.pool.names[at])
-        with whole_files(), Image.open(path) as opened:
+        with open_image(path) as opened:
             image = np.asarray(opened.convert("RGB"))
         if image.shape[1::-1] != tuple(self.pool.sizes[at]):
             raise ValueError(
@@ -163,7 +162,7 @@ def coco_folder(
         Store(cache),
         fingerprint(list(map(str, paths)), stats, size),
         list(map(str, paths)),
-        lambda i: Image.open(paths[i]),
+        lambda i: open_image(paths[i]),
         size,
         a.pool.size,
         "error",

@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from coreset.scorers.image.files import open_image
 from coreset.store import Store, fingerprint
 from trainers.data import ImageData, split_test
 from trainers.decode import decode
@@ -60,7 +60,7 @@ def image_folder(
     paths, ids, labels, pool = [paths[i] for i in order], ids[order], labels[order], int((~test).sum())
     stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
     key = fingerprint(list(map(str, paths)), stats, size, pool)
-    made = decode(Store(cache), key, list(map(str, paths)), lambda i: Image.open(paths[i]), size, pool, on_corrupt)
+    made = decode(Store(cache), key, list(map(str, paths)), lambda i: open_image(paths[i]), size, pool, on_corrupt)
     ids, labels = ids[made.kept], labels[made.kept]
     images, test_images = made.images[: made.pool], made.images[made.pool :]
     return ImageData(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from coreset.scorers.image.decode import upright
+from coreset.scorers.image.files import MOST_BYTES, decoding, open_image
 from coreset.store import Store, fingerprint
 from trainers.data import ImageData, split_test
 from trainers.decode import decode
@@ -80,11 +85,12 @@ def convert(
     order = np.argsort(of_test, kind="stable")  # the pool first
     pool = int((~of_test).sum())
 
-    narrow = [part.select_columns([image]) for part in parts]
+    narrow = [undecoded(part.select_columns([image]), image) for part in parts]
+    mode = getattr(parts[0].features[image], "mode", None)
 
-    def load(i: int) -> Any:
+    def load(i: int) -> AbstractContextManager[Image.Image]:
         at = int(order[i])
-        return narrow[int(at >= length)][int(rows[at])][image]
+        return opened(narrow[int(at >= length)][int(rows[at])][image], mode)
 
     titles = [f"{names[int(at >= length)]}[{rows[at]}]" for at in order.tolist()]
     key = fingerprint([part._fingerprint for part in parts], image, titles, size)
@@ -95,6 +101,43 @@ def convert(
         name, images, labels[kept[: made.pool]], test_images, labels[kept[made.pool :]], tuple(classes),
         made.mean, made.std, rows[kept[: made.pool]], augment, made.content,
     )  # fmt: skip
+
+
+def undecoded(part: Any, image: str) -> Any:
+    """Return a split whose images come as bytes or paths: `datasets` itself would open any format that Pillow knows, PostScript with them."""
+    feature = part.features.get(image)
+    if not getattr(feature, "decode", False):
+        return part
+    return part.cast_column(image, type(feature)(decode=False))
+
+
+@contextmanager
+def opened(value: Any, mode: str | None = None) -> Iterator[Image.Image]:
+    """Give an image as rows of `datasets` hold it: {"bytes", "path"}, or an image already. mode: what the column's feature says, None for as it comes.
+
+    Raises ValueError for a row without an image.
+    """
+    if isinstance(value, Image.Image):
+        with value:
+            yield value
+        return
+    if not isinstance(value, Mapping) or (value.get("bytes") is None and value.get("path") is None):
+        raise ValueError(f"expected an image, got {type(value).__name__} without bytes or path")
+    with open_image(_source(value)) as image, decoding.hold(image.width * image.height):
+        image.load()  # whole, as `datasets` gives it
+        seen = upright(image)
+        yield seen.convert(mode) if mode and mode != seen.mode else seen
+
+
+def _source(value: Mapping[str, Any]) -> Path | bytes:
+    if value["bytes"] is not None:
+        return bytes(value["bytes"])
+    from datasets.utils.file_utils import is_local_path, xopen
+
+    if is_local_path(value["path"]):
+        return Path(value["path"])
+    with xopen(value["path"], "rb") as file:
+        return bytes(file.read(MOST_BYTES + 1))
 
 
 def _labels(part: Any, label: str) -> NDArray[np.int64]:

@@ -7,15 +7,17 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from coreset.scorers.image.decode import whole_files
+from coreset.scorers.image.decode import STRIP, upright
+from coreset.scorers.image.files import decoding, whole_files
 from coreset.store import Store, fingerprint
 from trainers.data import channel_stats
 from trainers.features import progress
@@ -30,19 +32,30 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """
     longer = max(size, round(size * max(image.size) / min(image.size)))
     image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode in WIDE:
         if not image.mode.startswith("I;16"):
             raise ValueError(f"images of mode {image.mode} have no known range; expected 8 or 16 bits a channel")
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
+        image = _on_white(image)
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
     width, height = (longer, size) if image.width > image.height else (size, longer)
     left, top = (width - size) // 2, (height - size) // 2
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return an image with transparency laid on white, as RGB; in strips, so that a large one is not held four times."""
+    paper = Image.new("RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
+        paper.paste(part.convert("RGB"), (0, top))
+    return paper
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +74,17 @@ class Decoded:
 
 
 def decode(
-    store: Store, key: str, names: list[str], load: Callable[[int], Image.Image], size: int, pool: int, on_corrupt: str
+    store: Store,
+    key: str,
+    names: list[str],
+    load: Callable[[int], AbstractContextManager[Image.Image]],
+    size: int,
+    pool: int,
+    on_corrupt: str,
 ) -> Decoded:
     """Return the images `load(0)`, `load(1)`, ... as squares of `size`; decoded by threads at the first call, memory-mapped from `store` afterwards.
 
+    load: what opens an image and closes it, `coreset.scorers.image.files.open_image`; all threads together decode so many pixels at a time as that module allows.
     names: one per image, the pool's `pool` first, then the test set's. on_corrupt: `error` raises ValueError with the count, the first names and reasons of
     images that cannot be read, after all have been tried; `skip` leaves them out with a warning that says the same.
     """
@@ -77,7 +97,9 @@ def decode(
     def attempt(i: int) -> NDArray[np.uint8] | str:
         try:
             with whole_files(), load(i) as image:
-                return square(image, size)
+                image.draft("RGB", (2 * size, 2 * size))  # before it is asked how many pixels will be decoded
+                with decoding.hold(image.width * image.height):
+                    return square(image, size)
         except Exception as error:  # decoders raise almost anything on a broken file; each is counted and named below
             return f"{type(error).__name__}: {error}"
 

@@ -136,10 +136,19 @@ def _groups(operator: Group, rows: Batch, keys: NDArray[np.uint64]) -> list[Batc
         return i
 
     first: dict[int, int] = {}
+    shared: dict[int, list[int]] = {}
+    signature = operator.signature(only(rows, operator.key_needs))
     for i, own in enumerate(keys.tolist()):
         for key in own:
-            if key:
+            if key and signature is None:
                 parent[root(i)] = root(first.setdefault(key, i))
+            elif key:
+                shared.setdefault(key, []).append(i)
+    for bucket in shared.values():
+        if len(bucket) > 1 and signature is not None:
+            to = operator.linked(signature[bucket], np.array([0, len(bucket)]))
+            for i, j in zip(bucket, to.tolist(), strict=True):
+                parent[root(i)] = root(bucket[j])
     ids = rows["id"].tolist()
     members: dict[int, list[int]] = {}
     for i in sorted(range(rows.rows), key=lambda i: ids[i]):

@@ -27,15 +27,16 @@ _KEYS = 4_000_000  # compared at a time
 _PART = 20_000  # rows decided about in one step, unless one group has more
 
 
-def members(paths: Sequence[Path], offsets: Int, smallest: int) -> tuple[Int, Int]:
+def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: Group | None = None) -> tuple[Int, Int]:
     """Return rows and their groups, (m,) each, ordered by group: connected components of rows by shared keys, numbered by their first row.
 
-    paths: key tables by piece; offsets: the number of each piece's first row. Groups of fewer than `smallest` rows are left out.
+    paths: key tables by piece; offsets: the number of each piece's first row. Groups of fewer than `smallest` rows are left out. operator: who compares rows of a key
+    by their signatures, where the tables have them.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    edges = np.concatenate([np.empty((0, 2), np.int64), *_edges(paths, offsets)])
+    edges = np.concatenate([np.empty((0, 2), np.int64), *_edges(paths, offsets, operator)])
     nodes = np.unique(edges)
     if smallest <= 1:
         nodes = np.concatenate(
@@ -56,28 +57,53 @@ def members(paths: Sequence[Path], offsets: Int, smallest: int) -> tuple[Int, In
     return nodes[keep][order].astype(np.int64), group[keep][order].astype(np.int64)
 
 
-def _edges(paths: Sequence[Path], offsets: Int) -> Iterator[Int]:
-    """Yield pairs of rows that share a key, each row with the next of its key: enough to connect them."""
-    total = 0
+def _edges(paths: Sequence[Path], offsets: Int, operator: Group | None = None) -> Iterator[Int]:
+    """Yield pairs of rows that share a key, each row with the next of its key, or with the first it is linked to: enough to connect them."""
+    total, width = 0, 0
     for path in paths:
         table = read_columns(path)
-        total += table.num_rows * (table.num_columns - 1)
-    ranges = max(1, -(-total // _KEYS))
+        names = [n for n in table.schema.names if n not in ("row", "signature")]
+        total += table.num_rows * len(names)
+        if "signature" in table.schema.names:
+            width = max(width, table.schema.field("signature").type.byte_width)
+    ranges = max(1, -(-total * (16 + width) // (16 * _KEYS)))
     for part in range(ranges):
         keys, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        signatures = [np.empty((0, width), np.uint8)]
         for path, offset in zip(paths, offsets.tolist(), strict=True):
             table = read_columns(path)
             row = table["row"].to_numpy().astype(np.int64) + offset
+            signature = _signatures(table, width)
             for name in table.schema.names[1:]:
+                if name == "signature":
+                    continue
                 key = table[name].to_numpy()
                 here = (key != 0) & (key % np.uint64(ranges) == part)
                 keys.append(key[here])
                 rows.append(row[here])
+                signatures.append(signature[here])
         key, row = np.concatenate(keys), np.concatenate(rows)
         order = np.lexsort((row, key))
         key, row = key[order], row[order]
+        if width and operator is not None:
+            start = np.concatenate([[0], np.flatnonzero(key[1:] != key[:-1]) + 1, [len(key)]]).astype(np.int64)
+            to = operator.linked(np.concatenate(signatures)[order], start if len(key) else start[:1])
+            there = to != np.arange(len(row))
+            yield np.unique(np.stack([row[to[there]], row[there]], axis=1), axis=0)
+            continue
         same = key[1:] == key[:-1]
         yield np.unique(np.stack([row[:-1][same], row[1:][same]], axis=1), axis=0)
+
+
+def _signatures(table: pa.Table, width: int) -> NDArray[np.uint8]:
+    """Return the signatures of a key table (n, width), padded with zeros: a piece without a single one knows no width."""
+    out = np.zeros((table.num_rows, width), np.uint8)
+    if "signature" in table.schema.names:
+        held = table["signature"].combine_chunks()
+        own = held.type.byte_width
+        flat = np.frombuffer(held.buffers()[1], np.uint8)[held.offset * own :][: len(held) * own]
+        out[:, :own] = flat.reshape(len(held), own)
+    return out
 
 
 def decide_groups(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -> None:
@@ -87,7 +113,8 @@ def decide_groups(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Pie
     if all(is_whole(chain.work.side(link, p)) for p in pieces):
         return
     offsets = np.cumsum([0, *(p.rows for p in pieces)])[:-1]
-    row, group = members(list(engine.map(KeyPiece(chain, link), pieces)), offsets, operator.smallest)
+    paths = list(engine.map(KeyPiece(chain, link), pieces))
+    row, group = members(paths, offsets, operator.smallest, operator)
     starts = np.searchsorted(group, group)  # where each row's group begins: parts hold whole groups
     part = starts // _PART
     _, part = np.unique(part, return_inverse=True) if len(part) else (part, part)

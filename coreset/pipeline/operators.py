@@ -119,7 +119,8 @@ class Fit(_Operator):
 class Group(_Operator):
     """Bring rows together by key, then decide inside each group.
 
-    Rows that share any key, directly or through others, are one group. Groups with fewer rows than `smallest` are kept without being looked at.
+    Rows that share any key, directly or through others, are one group. Groups with fewer rows than `smallest` are kept without being looked at. An operator whose keys
+    are shared by chance gives each row a `signature`: rows that share a key are then one group only where `linked` says so, after it has compared them.
     """
 
     smallest: int = 2
@@ -132,6 +133,14 @@ class Group(_Operator):
     @abstractmethod
     def key(self, batch: Batch) -> NDArray[Any]:
         """Return keys per row: (n,) or (n, several) uint64 with 0 = no key, or (n,) texts with None = no key."""
+
+    def signature(self, batch: Batch) -> NDArray[np.uint8] | None:
+        """Return what rows of a key are compared by, (n, bytes); None: who shares a key is linked. Reads what `key` reads."""
+        return None
+
+    def linked(self, signature: NDArray[np.uint8], start: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for every row the first row of its bucket that it is linked to, directly or through others. start (B + 1,): where the buckets of one key begin."""
+        raise NotImplementedError(f"{type(self).__name__} gives signatures but does not compare them")
 
     @abstractmethod
     def decide(self, rows: Batch) -> Verdict:

@@ -1,7 +1,8 @@
 """Images with captions in containers: WebDataset tar shards, and COCO's one file of images and annotations. Rows out, and kept rows back into the same form.
 
 A tar shard is read by its headers: of an image only the place is noted, `shard.tar@offset+size`. Members whose names agree up to the first dot, one after another, are one
-row: its key, the image, the text, and the fields of a `.json` member. What is written are the members' own bytes, header and all.
+row: its key, the image, the text, and the fields of a `.json` member. What is written are the members' own bytes, header and all; rows with a member that would be
+unpacked somewhere else, or as something else than a file, are refused.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from coreset.pipeline.formats import BadRow
@@ -18,16 +19,40 @@ from coreset.pipeline.shards import Shard
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption"})
 _BLOCK = 512
+_NAMING = frozenset({"path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.map"})
 
 
 class Sample(NamedTuple):
-    """One row of a tar shard: its key, its members by suffix, and the bytes it takes in the file."""
+    """One row of a tar shard: its key, its members by suffix, and the bytes (from, to) that each member takes in the file. unsafe: why it must not be unpacked, or None."""
 
     key: str
     members: dict[str, tarfile.TarInfo]
     twice: str | None
-    start: int
-    stop: int
+    spans: list[tuple[int, int]]
+    unsafe: str | None = None
+
+    @property
+    def stop(self) -> int:
+        """Where its last member ends."""
+        return self.spans[-1][1]
+
+
+def unsafe_member(member: tarfile.TarInfo) -> str | None:
+    """Return why a member of a tar file must not be unpacked, or None: its name leads out of the folder, or it is a link, a device or a file with holes.
+
+    >>> unsafe_member(tarfile.TarInfo("00/a.jpg")), unsafe_member(tarfile.TarInfo("../a.jpg"))
+    (None, "the name '../a.jpg' leads out of the folder")
+    """
+    unix, windows = PurePosixPath(member.name), PureWindowsPath(member.name)
+    if unix.is_absolute() or windows.root or ".." in (*unix.parts, *windows.parts):
+        return f"the name {member.name!r} leads out of the folder"
+    if any(ord(c) < 32 or ord(c) == 127 for c in member.name):
+        return f"the name {member.name!r} has control characters"
+    if member.issparse():
+        return f"{member.name!r} is a file with holes"
+    if not member.isfile():
+        return f"{member.name!r} is a link, a device or a pipe"
+    return None
 
 
 def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
@@ -36,20 +61,25 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
         with tarfile.open(path, "r:") as tar:
             held: Sample | None = None
             for member in tar:
-                if not member.isfile():
+                if (
+                    tar.pax_headers.keys() & _NAMING
+                ):  # of all members that follow: none of them would be written as it was read
+                    raise OSError("a header for all members gives them their names or sizes")
+                if member.isdir():
                     continue
                 name = PurePosixPath(member.name)
                 stem, _, suffix = name.name.partition(".")
                 key = str(name.parent / stem)
-                stop = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                stop = member.offset_data + (-(-member.size // _BLOCK) * _BLOCK if member.isfile() else 0)
                 if held is not None and held.key != key:
                     yield held, tar
                     held = None
                 if held is None:
-                    held = Sample(key, {}, None, member.offset, stop)
+                    held = Sample(key, {}, None, [])
                 twice = suffix.lower() if suffix.lower() in held.members else held.twice
                 held.members.setdefault(suffix.lower(), member)
-                held = held._replace(twice=twice, stop=stop)
+                held.spans.append((member.offset, stop))
+                held = held._replace(twice=twice, unsafe=held.unsafe or unsafe_member(member))
             if held is not None:
                 if held.stop > path.stat().st_size:
                     raise OSError(f"the file breaks off inside '{held.key}'")
@@ -59,7 +89,9 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
 
 
 def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
-    """Return a sample as a row. Raises BadRow for two members of one name, a `.json` member that is no object, or text that is no UTF-8."""
+    """Return a sample as a row. Raises BadRow for a member that must not be unpacked, two of one name, a `.json` member that is no object, or text that is no UTF-8."""
+    if sample.unsafe is not None:
+        raise BadRow("unsafe_member", sample.unsafe)
     if sample.twice is not None:
         raise BadRow("mixed_schema", f"'{sample.key}' has two members '.{sample.twice}'")
     row: dict[str, Any] = {}
@@ -96,9 +128,15 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
 
 def read_tar(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None]]:
     """Yield (number, row or None, what is wrong) of every sample whose number, from 1, is larger than `after`."""
+    seen: set[str] = set()  # what would be written over when the shard is unpacked
     for number, (sample, tar) in enumerate(samples(shard.path), 1):
+        again = sample.key in seen
+        if not sample.unsafe and any(s.rpartition(".")[2] in IMAGE_SUFFIXES for s in sample.members):
+            seen.add(sample.key)
         if number > after:
             try:
+                if again:
+                    raise BadRow("duplicate_id", f"'{sample.key}' stands in this shard already")
                 yield number, tar_row(sample, tar, shard.path), None
             except BadRow as bad:
                 yield number, {"__key__": sample.key}, bad
@@ -110,9 +148,10 @@ def write_tar(shard: Shard, wanted: Iterator[int], part: Path) -> int:
     with part.open("wb") as out, shard.path.open("rb") as source:
         try:
             for number, (sample, _) in enumerate(samples(shard.path), 1):
-                if number in keep:
-                    source.seek(sample.start)
-                    out.write(source.read(sample.stop - sample.start))
+                if number in keep and sample.unsafe is None:
+                    for start, stop in sample.spans:  # what lies between them is no part of the row
+                        source.seek(start)
+                        out.write(source.read(stop - start))
                     written += 1
         except OSError:
             pass  # that it breaks off was said when it was read first

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.batch import Batch, objects, to_arrow
-from coreset.pipeline.contract import checked, row_keys
+from coreset.pipeline.contract import checked, only, row_keys
 from coreset.pipeline.fitted import dump_state, has_state
 from coreset.pipeline.operators import Fit, Group, Operator, Verdict
 from coreset.pipeline.state import Link, Piece, View, Work, about, is_whole, whole, write_table
@@ -199,7 +199,7 @@ class FitPiece:
 
 @dataclass(frozen=True)
 class KeyPiece:
-    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none)."""
+    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none), and `signature`, where it compares."""
 
     chain: Chain
     link: Link
@@ -212,15 +212,29 @@ class KeyPiece:
         if not is_whole(path):
             view = self.chain.view(piece)
             batches = view.batches(operator.key_needs, self.chain.batch)
+            found, compared = [], []
             with named(self.link):
-                found = [row_keys(operator, batch) for _, batch in batches]
+                for _, batch in batches:
+                    found.append(row_keys(operator, batch))
+                    compared.append(operator.signature(only(batch, operator.key_needs)))
             keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
             table = {
                 "row": pa.array(view.alive, pa.uint32()),
                 **{f"k{i}": pa.array(keys[:, i]) for i in range(keys.shape[1])},
             }
+            signatures = [s for s in compared if s is not None]
+            if signatures:
+                table["signature"] = _as_bytes(signatures)
             write_table(path, pa.table(table))
         return path
+
+
+def _as_bytes(parts: Sequence[NDArray[np.uint8]]) -> pa.Array:
+    """Return signatures (n, bytes) as an Arrow column; those of a batch in which none has one may be shorter."""
+    width = max(p.shape[1] for p in parts)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]
+    held = np.ascontiguousarray(np.concatenate(padded))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(held), [None, pa.py_buffer(held.tobytes())])
 
 
 @dataclass(frozen=True)

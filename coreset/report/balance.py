@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from coreset.report.document import plain
 from coreset.report.theme import INK, MUTED, RANDOM, quiet
 
 _NAMED = 24
@@ -46,6 +47,7 @@ def plot_balance(pool: ArrayLike, chosen: ArrayLike, classes: Sequence[str], ax:
 
 
 def _short(name: str) -> str:
+    name = plain(name)
     return name if len(name) <= 16 else name[:15] + "…"
 
 

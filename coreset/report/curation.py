@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from coreset.report.css import CSS
+from coreset.report.document import document
 from coreset.report.funnel import funnel_figure, stages
 from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
@@ -64,9 +66,7 @@ def write_curation_report(
         write_atomic(out / "plots" / f"{name}.png", png(plot))
         write_atomic(out / "plots" / f"{name}.svg", svg(plot, name, alone=True))
     title = text(f"{_input(manifest)}: curation report")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>'
-    body = "\n".join(p for p in parts if p)
-    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{_STYLE}{STYLE if gallery else ""}</style></head>\n<body><main>\n{body}\n</main></body></html>\n'
+    page = document(title, f"{CSS}{_STYLE}{STYLE if gallery else ''}", "\n".join(p for p in parts if p))
     return write_atomic(out / "report.html", page)
 
 
@@ -105,7 +105,7 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
             fig, ax = figure(3.4, 1.7)
             ax.set_position((0.02, 0.2, 0.96, 0.68))
             plot_histogram(values[finite], kept[finite], ax)
-            plots[f"score-{name}"] = fig
+            plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
             note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
             cells.append(f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>")
     if not cells and not same:

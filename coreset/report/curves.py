@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from coreset.curve import Curve, mean_curve
 from coreset.report.compare import by_strategy
+from coreset.report.document import plain
 from coreset.report.labels import groups, spread
 from coreset.report.sentence import seeds_of, sentence
 from coreset.report.table import TARGET, table
@@ -76,7 +77,7 @@ def hover(curves: Sequence[Curve]) -> dict[str, str]:
 def curve_figure(curves: Sequence[Curve], full: float | None = None, pool_size: int | None = None) -> Figure:
     """Return the plot as a figure whose right margin holds the longest name."""
     fig, ax = figure(8.6, 4.7)
-    probe = [fig.text(0, 0, name, fontsize=_LABEL_SIZE, parse_math=False) for name in by_strategy(curves)]
+    probe = [fig.text(0, 0, plain(name), fontsize=_LABEL_SIZE, parse_math=False) for name in by_strategy(curves)]
     widest = max(text.get_window_extent().width for text in probe) / fig.dpi  # inches
     for text in probe:
         text.remove()
@@ -136,7 +137,12 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
     ax.tick_params(axis="y", length=0)
     spread_said = "one seed" if seeds_of(curves) == "1 seed" else f"mean ± 1 sd over {seeds_of(curves)}"
     ax.set_title(
-        f"test {curves[0].metric}, % ({spread_said})", loc="left", fontsize=9.5, color=MUTED, pad=8, parse_math=False
+        plain(f"test {curves[0].metric}, % ({spread_said})"),
+        loc="left",
+        fontsize=9.5,
+        color=MUTED,
+        pad=8,
+        parse_math=False,
     )
     if full is not None:
         everything = f"all {count(pool_size)} labels" if pool_size else "all labels"
@@ -181,7 +187,7 @@ def _name_ends(ax: Axes, ends: dict[str, tuple[float, float]], styles: dict[str,
             ax.text(
                 x,
                 y,
-                names[i],
+                plain(names[i]),
                 transform=ax.transAxes,
                 color=style["color"],
                 fontsize=size,

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from coreset.report.document import plain
 from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet
 from coreset.report.words import count, share
 
@@ -66,7 +67,7 @@ def funnel_figure(found: Sequence[Stage]) -> Figure:
         ax.text(
             stage.came / total + 0.012,
             y + 0.22,
-            _went(stage, total),
+            plain(_went(stage, total)),
             fontsize=8.5,
             color=MUTED,
             va="center_baseline",
@@ -78,7 +79,10 @@ def funnel_figure(found: Sequence[Stage]) -> Figure:
     ax.set_xticks([])
     ax.set_yticks(range(len(found)))
     ax.set_yticklabels(
-        [s.name if len(s.name) <= 24 else s.name[:23] + "…" for s in found], fontsize=9.5, color=INK, parse_math=False
+        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in found],
+        fontsize=9.5,
+        color=INK,
+        parse_math=False,
     )
     ax.tick_params(axis="y", length=0)
     return fig

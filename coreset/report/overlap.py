@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.report.document import plain
 from coreset.report.load import Run
 from coreset.report.theme import INK, STRATEGIES, figure, quiet, var
 
@@ -77,8 +78,9 @@ def overlap_figure(names: Sequence[str], matrix: NDArray[Any]) -> Figure:
                 )
                 ax.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=8, color=INK)
     ax.set(xlim=(-0.5, len(names) - 1.5), ylim=(len(names) - 0.5, 0.5), aspect="equal")
-    ax.set_xticks(range(len(names) - 1), names[:-1], rotation=60, ha="right")
-    ax.set_yticks(range(1, len(names)), names[1:])
+    shown = [plain(name) for name in names]
+    ax.set_xticks(range(len(names) - 1), shown[:-1], rotation=60, ha="right", parse_math=False)
+    ax.set_yticks(range(1, len(names)), shown[1:], parse_math=False)
     quiet(ax, ())
     fig.subplots_adjust(left=1.2 / size, right=0.98, top=0.98, bottom=1.2 / size)
     return fig

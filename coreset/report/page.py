@@ -16,6 +16,7 @@ from coreset.report.compare import Comparison, compare, flat
 from coreset.report.css import CSS
 from coreset.report.curves import curve_figure, hover, sentence
 from coreset.report.distilled import distilled_html, is_distilled
+from coreset.report.document import document
 from coreset.report.load import Run, read_runs
 from coreset.report.map import plot_map
 from coreset.report.overlap import overlap, overlap_figure, overlap_html
@@ -64,12 +65,7 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
         write_atomic(page.parent / "plots" / f"{name}.png", png(plot))
         write_atomic(page.parent / "plots" / f"{name}.svg", svg(plot, name, alone=True))
     title = text(f"{_task(seen)}: coreset report")
-    html = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{CSS}</style></head>\n<body><main>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
+    html = document(title, CSS, "\n".join(parts))
     return write_atomic(page, html)
 
 

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from coreset.report.document import plain
+
 # Every colour is drawn as it is on light paper; on the page it is a variable that has a second value for dark paper.
 INK, MUTED, RULE, RANDOM = "#1c1f24", "#666d77", "#d8dbe0", "#858c96"
 STRATEGIES = ("#0a6ebd", "#c2410c", "#0f7b5f", "#a33b86", "#8a6d00", "#5146b8", "#8c1d40", "#2b7f8e")
@@ -105,13 +107,13 @@ def svg(fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: 
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         fig.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    text = out.getvalue()
+    text = plain(out.getvalue())
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<[^>]+>", lambda tag: _tag(tag[0], name), text)
     for gid, title in (titles or {}).items():
         group = f'<g id="{name}-{gid}">'
-        text = text.replace(group, f"{group}<title>{escape(title)}</title>", 1)
+        text = text.replace(group, f"{group}<title>{escape(plain(title))}</title>", 1)
     if not alone:
         return re.sub(
             r'<svg ([^>]*?)width="[^"]*" ', r"<svg \1", re.sub(r' height="[\d.]+pt"', "", text, count=1), count=1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
+from coreset.report.document import plain
+
 
 def text(words: object) -> str:
     r"""Return any text safe for HTML; numbers stay on one line with their signs.
@@ -12,7 +14,7 @@ def text(words: object) -> str:
     >>> text("<cat> & 7 %") == "&lt;cat&gt; &amp; 7\u00a0%"
     True
     """
-    safe = escape(str(words))
+    safe = escape(plain(str(words)))
     for mark in (" %", " ± ", " = ", " &lt; "):
         safe = safe.replace(mark, mark.replace(" ", "\u00a0"))
     return safe

@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
-from PIL import Image
 
 from coreset import Pool
+from coreset.scorers.image.files import open_image
 from coreset.tasks import SegmentationScorer, pixel_cost, select
+
+
+def pixels(path: Path) -> np.ndarray:
+    with open_image(path) as image:
+        return np.array(image.convert("RGB"))
 
 
 def main(folder: Path) -> None:
@@ -23,7 +28,7 @@ def main(folder: Path) -> None:
     with torch.no_grad():
         for start in range(0, pool.size, 8):
             names = pool.names[start : start + 8].tolist()
-            x = np.stack([np.array(Image.open(folder / "images" / n).convert("RGB")) for n in names])
+            x = np.stack([pixels(folder / "images" / n) for n in names])
             scorer.update(pool.ids[start : start + 8], net(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255))
     chosen = select(
         pool,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 from coreset import Pool
+from coreset.scorers.image.files import open_image
 from coreset.tasks import Detections, Ledger, aggregate, box_cost, box_scores, detect, select
 
 SMALL = {
@@ -27,10 +27,13 @@ SMALL = {
 }
 
 
+def pixels(path: Path) -> np.ndarray:
+    with open_image(path) as image:
+        return np.array(image.convert("RGB"))
+
+
 def load(folder: Path, name: str) -> torch.Tensor:
-    return (
-        torch.from_numpy(np.array(Image.open(folder / "images" / name).convert("RGB")).transpose(2, 0, 1)).float() / 255
-    )
+    return torch.from_numpy(pixels(folder / "images" / name).transpose(2, 0, 1)).float() / 255
 
 
 def train(

@@ -6,22 +6,28 @@ divided by 257, to the nearest; of an animation the first frame counts. Nothing 
 
 from __future__ import annotations
 
-import io
-import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-MOST_PIXELS = 89_478_485  # where Pillow begins to warn; at twice as many it refuses
-_INSIDE = re.compile(r"(?P<path>.+)@(?P<start>\d+)\+(?P<size>\d+)")
+from coreset.scorers.image.files import (
+    MOST_PIXELS,
+    NotAFile,
+    TooLarge,
+    decoding,
+    frames,
+    open_image,
+    read_bytes,
+    whole_files,
+)
+
+__all__ = ["MOST_PIXELS", "Decoded", "decode", "read_bytes", "rgb", "upright", "whole_files"]
+
+STRIP = 2**21  # pixels converted at a time
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 _UNDEFINED = ("I", "F")  # numbers without a scale
 
@@ -30,7 +36,7 @@ _UNDEFINED = ("I", "F")  # numbers without a scale
 class Decoded:
     """One image. pixels: (H, W, 3) uint8, or None where `status` is not ok. width, height: upright, 0 where unknown. bytes: of the file.
 
-    status: ok, missing_field, missing_file, empty_file, not_an_image, truncated, unreadable, too_large, unsupported.
+    status: ok, missing_field, missing_file, not_a_file, empty_file, not_an_image, truncated, unreadable, too_large, unsupported.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -43,41 +49,6 @@ class Decoded:
     bytes: int = 0
 
 
-_lock, _readers, _found = Lock(), 0, False
-
-
-@contextmanager
-def whole_files() -> Iterator[None]:
-    """Have Pillow refuse files that break off, though another library may have told it to fill them with grey (Data-Juicer does, for the process); threads may overlap."""
-    global _readers, _found
-    with _lock:
-        if not _readers:
-            _found, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        _readers += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _readers -= 1
-            if not _readers:
-                ImageFile.LOAD_TRUNCATED_IMAGES = _found
-
-
-def read_bytes(image: str | bytes) -> bytes:
-    """Return the bytes an `image` column names: a path, a part of a file (`shard.tar@512+2048`: from byte 512 on, 2,048 bytes), or the bytes themselves.
-
-    Raises OSError when they are not there.
-    """
-    if isinstance(image, bytes):
-        return image
-    inside = _INSIDE.fullmatch(image)
-    if inside is None or Path(image).exists():
-        return Path(image).read_bytes()
-    with Path(inside["path"]).open("rb") as file:
-        file.seek(int(inside["start"]))
-        return file.read(int(inside["size"]))
-
-
 def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded:
     """Return an image by its `image` column (see `read_bytes`); never raises for what is wrong with a file.
 
@@ -88,31 +59,33 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
         return Decoded(None, "missing_field")
     try:
         data = read_bytes(image)
+    except NotAFile:
+        return Decoded(None, "not_a_file")
+    except TooLarge:
+        return Decoded(None, "too_large")
     except OSError:
         return Decoded(None, "missing_file")
     if not data:
         return Decoded(None, "empty_file")
     known: dict[str, Any] = {"bytes": len(data)}
     try:
-        with whole_files(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of large files, palettes and odd metadata: the status says what matters
-            with Image.open(io.BytesIO(data)) as file:
-                known |= {"width": file.width, "height": file.height, "format": file.format or "", "mode": file.mode}
-                if file.width * file.height > most_pixels:
-                    return Decoded(None, "too_large", **known)
-                known["frames"] = int(getattr(file, "n_frames", 1))
+        # Pillow warns of large files, palettes and odd metadata: the status says what matters
+        with warnings.catch_warnings(action="ignore"), open_image(data) as file:
+            known |= {"width": file.width, "height": file.height, "format": file.format or "", "mode": file.mode}
+            if file.width * file.height > most_pixels:
+                return Decoded(None, "too_large", **known)
+            known["frames"] = frames(file)
+            with decoding.hold(file.width * file.height):
                 file.seek(0)
                 file.load()
-                upright = ImageOps.exif_transpose(file)
-                known |= {"width": upright.width, "height": upright.height}
-                if upright.mode in _UNDEFINED:
+                seen = upright(file)
+                known |= {"width": seen.width, "height": seen.height}
+                if seen.mode in _UNDEFINED:
                     return Decoded(None, "unsupported", **known)
-                return Decoded(_rgb(upright), "ok", **known)
+                return Decoded(rgb(seen), "ok", **known)
     except UnidentifiedImageError:
         return Decoded(None, "not_an_image", **known)
-    except Image.DecompressionBombError:
+    except (TooLarge, Image.DecompressionBombError):
         return Decoded(None, "too_large", **known)
     except (
         Exception
@@ -126,12 +99,29 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
         return Decoded(None, "truncated" if cut else "unreadable", **known)
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF orientation says; itself, not a copy, where that is not at all."""
+    image.load()
+    turned = image.getexif().get(274, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return upright pixels as (H, W, 3) uint8, converted in strips so that a large image is not held several times over."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP // max(1, image.width))
+    for top in range(0, image.height, rows):
+        below = min(top + rows, image.height)
+        part = image if rows >= image.height else image.crop((0, top, image.width, below))
+        out[top:below] = _rgb(part)
+    return out
+
+
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return upright pixels as (H, W, 3)."""
     if image.mode in _DEEP:
         deep = np.asarray(image).astype(np.uint32)
         return np.repeat(((deep + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         above = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", above.size, (255, 255, 255, 255)), above)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""What two copies of an image have in common: a hash of the pixels, a hash of a thumbnail, a perceptual hash.
+"""What two copies of an image have in common: a hash of the pixels, a hash of a thumbnail, a perceptual hash, the colors of its parts.
 
 Perceptual hash as in the library ImageHash: the luma at 32 x 32, its cosine transform, the 8 x 8 lowest frequencies, a bit each for being above their median. Of a flat
 image, a gradient or a fine pattern all frequencies but a few are rounding errors: all of them hash alike. An image whose median frequency is not clearly above the
@@ -20,16 +20,28 @@ from coreset.batch import objects
 from coreset.types import Array
 
 SIDE, LOW = 32, 8
+PARTS = 4  # a side
 
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     """Return 32 hex digits of size and pixels: equal for two files that show the very same, whatever their format."""
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return the image at side x side, whatever its shape: (side, side, 3), by area (Pillow's box filter)."""
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
+
+
+def part_colors(pixels: NDArray[np.uint8]) -> str:
+    """Return the mean colors of 4 x 4 parts of the image, row by row, as 96 hex digits: what a perceptual hash, which sees the luma's shape alone, does not tell apart.
+
+    >>> part_colors(np.full((9, 9, 3), (255, 0, 16), np.uint8))[:12]
+    'ff0010ff0010'
+    """
+    return thumbnail(pixels, PARTS).tobytes().hex()
 
 
 def frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -57,7 +69,7 @@ def perceptual_hash(low: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True)
 class ImageHashes:
-    """Hash images: `pixel_hash` and `thumbnail_hash` (at side x side, exact), `phash` (16 hex digits) and its `texture`.
+    """Hash images: `pixel_hash` and `thumbnail_hash` (at side x side, exact), `phash` (16 hex digits) and its `texture`, `colors` (96 hex digits, see `part_colors`).
 
     `phash_status` is `flat` where the texture is below min_texture: there is no perceptual hash then.
 
@@ -70,7 +82,7 @@ class ImageHashes:
     min_texture: float = 2.0
 
     needs = frozenset({"pixels"})
-    gives = frozenset({"pixel_hash", "thumbnail_hash", "phash", "texture", "phash_status"})
+    gives = frozenset({"pixel_hash", "thumbnail_hash", "phash", "texture", "phash_status", "colors"})
 
     def __post_init__(self) -> None:
         if self.side < 1 or self.min_texture < 0:
@@ -86,13 +98,14 @@ class ImageHashes:
             if "pixels_status" in batch
             else ["missing_field" if p is None else "ok" for p in images]
         )
-        same, small, look = (objects([None] * len(images)) for _ in range(3))
+        same, small, look, hues = (objects([None] * len(images)) for _ in range(4))
         depth = np.full(len(images), np.nan)
         for i, pixels in enumerate(images):
             if pixels is None:
                 continue
             low = frequencies(pixels)
             same[i], small[i], depth[i] = pixel_hash(pixels), pixel_hash(thumbnail(pixels, self.side)), texture(low)
+            hues[i] = part_colors(pixels)
             if depth[i] < self.min_texture:
                 status[i] = "flat"
             else:
@@ -103,4 +116,5 @@ class ImageHashes:
             "phash": look,
             "phash_status": objects(status),
             "texture": depth,
+            "colors": hues,
         }

@@ -10,11 +10,11 @@ import numpy as np
 
 from coreset.batch import objects, to_numpy
 from coreset.scorers.image.decode import MOST_PIXELS, Decoded, decode
+from coreset.scorers.image.files import PILLOW_REFUSES
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.quality import Quality
 from coreset.types import Array, Scorer
 
-PILLOW_REFUSES = 2 * MOST_PIXELS
 ABOUT = ("width", "height", "frames", "bytes")
 
 
@@ -96,6 +96,9 @@ class Images:
                 held, start, pixels = [], at, 0
             held.append(one)
             pixels += size
+            if pixels >= self.at_once:  # a large one does not wait for the next to be decoded beside it
+                yield self._answers(batch, held, np.arange(start, at + 1))
+                held, start, pixels = [], at + 1, 0
         if held:
             yield self._answers(batch, held, np.arange(start, len(images)))
 

@@ -264,3 +264,87 @@ def test_repeating_rows_that_have_names_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match=r"a.tar: row 1 is to be repeated, but rows of a tar file have names"):
         curate([Twice()], as_tar(tmp_path), tmp_path / "out")
+
+
+def members(*given, pax=None):
+    """Return a tar file of (name, content) and ready-made TarInfos."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, pax_headers=pax) as tar:
+        for one in given:
+            if isinstance(one, tarfile.TarInfo):
+                tar.addfile(one)
+                continue
+            info = tarfile.TarInfo(one[0])
+            info.size = len(one[1])
+            tar.addfile(info, io.BytesIO(one[1]))
+    return out.getvalue()
+
+
+def special(name, kind, to="/etc/passwd"):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, to
+    return info
+
+
+UNSAFE = [
+    "../../x", "/x", "a/../../x", "../x", "//x", "..\\..\\x", "C:\\x", "\\x", "a\nb", "a\x1b[2Jb", "/" + "d/" * 60 + "long", "../" * 50 + "long",
+]  # fmt: skip
+KINDS = {"symlink": tarfile.SYMTYPE, "link": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE, "device": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}  # fmt: skip
+
+
+def curated(tmp_path, data):
+    (tmp_path / "a.tar").write_bytes(data)
+    done = run(tmp_path / "a.tar", tmp_path / "out")
+    with tarfile.open(tmp_path / "out/data/a.tar") as tar:
+        return done.manifest, list(tar)
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
+    data = members(("good.png", png(0)), ("good.txt", b"x"), (f"{name}.png", png(1)), (f"{name}.txt", b"y"))
+    manifest, kept = curated(tmp_path, data)
+    assert manifest["rejects"] == {"unsafe_member": 1}
+    assert [m.name for m in kept] == ["good.png", "good.txt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_links_and_devices_are_never_written(tmp_path, kind):
+    """Beside a row, and inside one: between the members of a row that is kept nothing else is copied."""
+    data = members(
+        ("a.png", png(0)), special("sub", tarfile.DIRTYPE), ("a.txt", b"x"), special("evil", KINDS[kind]),
+        ("b.png", png(1)), special("b.link", KINDS[kind]), ("b.txt", b"y"), special("c.png", KINDS[kind]), ("c.txt", b"z"),
+    )  # fmt: skip
+    manifest, kept = curated(tmp_path, data)
+    assert manifest["rejects"] == {"unsafe_member": 3}
+    assert [m.name for m in kept] == ["a.png", "a.txt"]
+    assert all(m.isfile() for m in kept)
+
+
+def test_a_row_is_not_written_over_by_a_later_one(tmp_path):
+    one, two = (json.dumps({"id": n}).encode() for n in ("1", "2"))
+    data = members(("a.png", png(0)), ("a.txt", b"x"), ("a.json", one), ("b.png", png(1)), ("b.txt", b"y"), ("b.json", two),
+                   ("a.png", png(2)), ("a.txt", b"z"), ("a.json", json.dumps({"id": "3"}).encode()))  # fmt: skip
+    manifest, kept = curated(tmp_path, data)
+    assert manifest["rejects"] == {"duplicate_id": 1}
+    names = [m.name for m in kept]
+    assert names == sorted(set(names), key=names.index) == ["a.png", "a.txt", "a.json", "b.png", "b.txt", "b.json"]
+
+
+def test_names_out_of_one_header_for_all_are_refused(tmp_path):
+    data = members(("../../x.png", png(0)), ("../../x.txt", b"x"), pax={"path": "good.png"})
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(ValueError, match="a header for all members"):
+        run(tmp_path / "a.tar", tmp_path / "out")
+    manifest, kept = curated(tmp_path, members(("a.png", png(0)), ("a.txt", b"x"), pax={"comment": "made today"}))
+    assert (manifest["counts"]["kept"], len(kept)) == (1, 2)
+
+
+def test_what_is_written_unpacks_inside_its_folder(tmp_path):
+    given = [(f"{name}.png", png(i)) for i, name in enumerate(UNSAFE)] + [special("l", tarfile.SYMTYPE, ".."), ("ok/a.png", png(99)), ("ok/a.txt", b"x")]  # fmt: skip
+    curated(tmp_path, members(*given))
+    inside = tmp_path / "unpacked/deep/er"
+    inside.mkdir(parents=True)
+    with tarfile.open(tmp_path / "out/data/a.tar") as tar:
+        tar.extractall(inside, filter="fully_trusted")
+    made = sorted(str(p.relative_to(tmp_path / "unpacked")) for p in (tmp_path / "unpacked").rglob("*") if p.is_file())
+    assert made == ["deep/er/ok/a.png", "deep/er/ok/a.txt"]

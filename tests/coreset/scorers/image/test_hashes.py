@@ -89,7 +89,7 @@ def test_components_of_hashes_a_few_bits_apart(radius):
         for _ in range(5):
             flips = sum(1 << int(b) for b in rng.choice(64, rng.integers(0, 2 * radius + 2), replace=False))
             rows.append(f"{value ^ flips:016x}")
-    operator = ImageDuplicates(radius=radius)
+    operator = ImageDuplicates(radius=radius, colors=None)
     table = run_in_memory(operator, as_batch({"id": [f"{i:03d}" for i in range(len(rows))], "phash": objects(rows)}))
     expected = brute(rows, radius)
     found = dict(
