@@ -7,7 +7,7 @@ within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley, "Fast Distribu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from coreset import Pool, Selection, Signals
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.farthest import farthest_first
 from coreset.numerics.keyed import keyed_uniform, salt
-from coreset.numerics.tensors import as_float, as_tensor
+from coreset.numerics.tensors import as_tensor, unit_rows
 from coreset.rounds import TwoRounds
 from coreset.types import Indices
 
@@ -88,6 +88,11 @@ class KCenterGreedy(TwoRounds):
         """Return `features`, and `labels` when classes are covered one by one."""
         return frozenset({"features", "labels"} if self.per_class else {"features"})
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None if self.normalize else {"scores": 1, "cover_radius": 1}}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         x = self._rows(signals)
@@ -106,7 +111,7 @@ class KCenterGreedy(TwoRounds):
 
     def _rows(self, signals: Signals) -> Tensor:
         x = as_tensor(signals.column("features"))
-        return torch.nn.functional.normalize(as_float(x), dim=1) if self.normalize else x
+        return unit_rows(x) if self.normalize else x
 
     def no_rounds(self) -> str:
         """Return that classes covered one by one have no two-round form."""

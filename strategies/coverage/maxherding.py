@@ -5,6 +5,7 @@ Bae, Noh & Sutherland, "Generalized Coverage for More Robust Low-Budget Active L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float
 from coreset.numerics.similarity import EXACT_UP_TO, Similarity
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 from strategies.submodular.common import NEIGHBORS
 from strategies.submodular.facility_location import FacilityLocationFunction
 
@@ -244,13 +245,18 @@ class MaxHerding(Strategy):
         if not self.width > 0:
             raise ValueError(f"width: expected a positive number, got {self.width}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None} if self.normalize else {}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         taken = np.isin(at, pool.selected)
         picks, added, coverage, variant = herd(
             x, k, np.flatnonzero(taken), np.flatnonzero(~taken), self.width, self.neighbors

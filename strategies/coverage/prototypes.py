@@ -5,6 +5,7 @@ Sorscher, Geirhos, Shekhar, Ganguli & Morcos, "Beyond Neural Scaling Laws: Beati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.kmeans import kmeans
-from coreset.numerics.tensors import as_float, rows, top_k
+from coreset.numerics.tensors import as_float, rows, top_k, unit_rows
 
 KEEPS = ("hardest", "easiest")
 
@@ -28,12 +29,12 @@ def prototype_distance(x: Tensor, clusters: int, rng: np.random.Generator, ids: 
     >>> prototype_distance(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)).tolist()
     [0.0, 0.0]
     """
-    unit = torch.nn.functional.normalize(x, dim=1)
+    unit = unit_rows(x)
     found = kmeans(unit, min(clusters, len(x)), rng, ids)
-    centers = torch.nn.functional.normalize(torch.from_numpy(found.centers), dim=1).to(x.device)
+    centers = unit_rows(torch.from_numpy(found.centers)).to(x.device)
     labels = torch.from_numpy(found.labels).to(x.device)
     cosines = [
-        (torch.nn.functional.normalize(x[i].double(), dim=1) * centers[labels[i]]).sum(dim=1)
+        (unit_rows(x[i].double()) * centers[labels[i]]).sum(dim=1)
         for i in torch.split(torch.arange(len(x), device=x.device), 8192)
     ]
     return np.asarray((1 - torch.cat(cosines).cpu().numpy()).round(12) + 0.0)
@@ -64,6 +65,11 @@ class Prototypes(Strategy):
             raise ValueError(f"keep: expected {' or '.join(KEEPS)}, got {self.keep!r}")
         if self.clusters < 1:
             raise ValueError(f"clusters: expected at least 1, got {self.clusters}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the `k` highest scores."""

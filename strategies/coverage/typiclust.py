@@ -5,6 +5,7 @@ Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Su
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, exact_rows, square_distance
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.neighbours import knn
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 
 VARIANTS = ("paper", "released_code")
 _SMALL = 256  # rows whose pairs are measured one by one: a product would take longer to set up
@@ -139,13 +140,19 @@ class TypiClust(Strategy):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        power = -1 if self.variant == "paper" else -2
+        return {"features": None if self.normalize else {"scores": power}}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return `k` candidates, cluster by cluster."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         count = min(len(pool.selected) + k, self.clusters)
         labels = kmeans(x, count, rng, pool.ids[at]).labels
         labelled = np.isin(at, pool.selected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +172,15 @@ class Pairwise:
     def linear(self) -> bool:
         """Whether sums over features replace sums over pairs, exactly."""
         return self.similarity in ("cosine", "dot")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        if self.similarity in ("dot", "precomputed"):
+            power = 2 if self.similarity == "dot" else 1
+            return {next(iter(self.reads)): {"scores": power, "value": power, "bound": power}}
+        free = self.similarity == "cosine" or (self.similarity == "rbf" and self.gamma is None)
+        return {"features": {}} if free else {}
 
     def measure(self, signals: Signals, ground: Items) -> Similarity:
         """Return the similarity of the ground set's features."""

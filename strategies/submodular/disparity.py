@@ -7,6 +7,7 @@ Lee & Ye, "Max-Sum Diversification, Monotone Submodular Functions and Dynamic Up
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 
 VARIANTS = ("min", "sum")
 
@@ -80,11 +81,17 @@ class Disparity(Strategy):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        lengths = {"scores": 1, "value": 1}
+        return {"features": None if self.normalize else lengths}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         x, taken = (rows(signals.column("features"), at) for at in (pool.candidates, pool.selected))
         if self.normalize:
-            x, taken = (torch.nn.functional.normalize(as_float(part), dim=1) for part in (x, taken))
+            x, taken = (unit_rows(part) for part in (x, taken))
         picks, scores = disperse(x, k, taken, self.variant)
         info = {"variant": self.variant, "value": float(scores.min() if self.variant == "min" else scores.sum())}
         return Selection(pool.candidates[picks.numpy()], scores=scores.numpy(), info=info)

@@ -8,6 +8,7 @@ Kulesza & Taskar, "Determinantal Point Processes for Machine Learning", 2012 (ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +134,11 @@ class LogDet(Pairwise, Submodular):
         super().__post_init__()
         if not self.reg > 0:
             raise ValueError(f"reg: expected a positive number, got {self.reg}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice: none for a similarity that grows with them."""
+        return {} if self.similarity in ("dot", "precomputed") else super().scales
 
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set."""
