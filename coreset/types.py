@@ -439,7 +439,7 @@ class Strategy(ABC):
             carried = self.scales.get(name, _NOT)
             if carried is None or (carried is _NOT and name not in _LIMITED):
                 continue
-            most = largest(columns[name], self._read(pool, name))
+            most = largest(new.get(name, columns[name]), self._read(pool, name))
             exponent = int(np.frexp(most)[1])
             if not most or abs(exponent) <= POWER:
                 continue

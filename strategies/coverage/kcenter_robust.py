@@ -87,7 +87,7 @@ class RobustKCenter(Strategy):
     def __post_init__(self) -> None:
         if not 0 <= self.outliers < 1:
             raise ValueError(f"outliers: expected a share in [0, 1), got {self.outliers}")
-        if self.slack < 0:
+        if not 0 <= self.slack < np.inf:
             raise ValueError(f"slack: expected at least 0, got {self.slack}")
 
     @property

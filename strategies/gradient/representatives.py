@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coreset.numerics.keyed import keyed_order
 from coreset.numerics.kmeans import kmeans
+from coreset.numerics.tensors import unit_rows
 from strategies.coverage.kmeans import nearest_rows
 
 

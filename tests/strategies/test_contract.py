@@ -141,6 +141,10 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["target"] = np.arange(48) % 3 == 0
     if name == "glister" and options.get("validation") == "column":
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+    if options.get("source") == "gradients":
+        found["gradients"] = rng.normal(size=(48, 8))
+    if name == "gradmatch" and options.get("validation") == "column":
+        found["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if name == "votes":  # two tasks; most rows have as many votes as others
         found["influence"] = rng.normal(size=(48, 2))
     if name == "less":
