@@ -335,6 +335,8 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
     axes, kind = _KNOWN.get(name, (None, None))
     if axes is not None and len(column.shape) != len(axes.replace(",", " ").split()):
         raise ValueError(f"{name}: expected shape ({axes}), got {tuple(column.shape)}")
+    if axes is not None and 0 in column.shape[1:] and name != "member_probs":
+        raise ValueError(f"{name}: expected at least one number per example, got shape {tuple(column.shape)}")
     if name == "member_probs" and column.shape[1] < 1:
         raise ValueError(f"member_probs: expected at least one member, got shape {tuple(column.shape)}")
     is_float = column.dtype.kind == "f" if isinstance(column, np.ndarray) else column.dtype.is_floating_point
@@ -411,6 +413,9 @@ class Strategy(ABC):
         """Raise KeyError, TypeError or ValueError when the question cannot be answered; return the columns whose scale may be out of the ordinary."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
             raise TypeError(f"k: expected a whole number of examples, got {k!r}")
+        for name, value in self.parameters().items():
+            if isinstance(value, float) and not np.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value}")
         if not 1 <= k <= len(pool.candidates):
             raise ValueError(f"k: expected 1 to {len(pool.candidates)} (the candidates left), got {k}")
         if signals.size != pool.size:
@@ -467,7 +472,17 @@ class Strategy(ABC):
     def __call__(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Check, select, check the answer: exactly `k` distinct candidates, finite weights of at least zero."""
         columns, powers = self.ready(pool, signals, self.check(pool, signals, k))
-        answer = self._unscaled(self.select(pool, columns, int(k), rng), powers)
+        try:
+            answer = self._unscaled(self.select(pool, columns, int(k), rng), powers)
+        except (TypeError, ValueError) as error:
+            texts = {
+                n: c.dtype
+                for n in self.needs | self.needs_selected
+                if getattr((c := columns.column(n)).dtype, "kind", "f") in "OSU"
+            }
+            if not texts or any(name in str(error) for name in texts):
+                raise
+            raise TypeError(f"{listed(texts)}: expected numbers, got {listed(map(str, texts.values()))}") from error
         who = type(self).__name__
         got = answer.indices
         assert len(got) == k, f"{who} returned {len(got)} examples instead of {k}"

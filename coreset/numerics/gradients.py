@@ -81,7 +81,10 @@ class LastLayerGradients:
     def inner(self, other: LastLayerGradients) -> Tensor:
         """Return <g_i, g_j>, (n, m), in the precision of the factors."""
         feature = products(self.features, other.features)
-        return (feature.add_(1) if self.bias else feature).mul_(products(self.residual, other.residual))
+        a, b = self.residual, other.residual
+        if feature.dtype == torch.float64:  # probabilities in less would leave equal gradients apart
+            a, b = a.double(), b.double()
+        return (feature.add_(1) if self.bias else feature).mul_(products(a, b))
 
     def squared_distances(self, other: LastLayerGradients) -> Tensor:
         """Return ||g_i - g_j||², (n, m): zero for equal gradients, and from float64 where float32 would be mostly rounding."""

@@ -165,7 +165,7 @@ def max_herding(
             bound[stale] = gains(stale)
             fresh[stale] = True
             best, batch = max(best, float(bound[stale].max())), min(2 * batch, 64)
-        pick = int(np.flatnonzero(fresh & (bound >= tied(best)))[0])
+        pick = int(np.flatnonzero(fresh & (bound > -0.5) & (bound >= tied(best)))[0])  # -1: taken
         picks[i], added[i] = pick, bound[pick]
         near = torch.maximum(near, _kernel(y[where[pick]][None], y, width, 2 * half)[0])
         bound[pick] = -1.0  # taken

@@ -88,8 +88,8 @@ class AlfaMix(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.step <= 1:
-            raise ValueError(f"step: expected a number above 0 and at most 1, got {self.step}")
+        if not 1e-3 <= self.step <= 1:  # it is repeated until it adds up to 1
+            raise ValueError(f"step: expected a number of at least 0.001 and at most 1, got {self.step}")
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]

@@ -16,7 +16,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
-from coreset.numerics.tensors import as_tensor
+from coreset.numerics.tensors import as_float, as_tensor
 from coreset.types import check_column
 
 DENSE_UP_TO = 8000  # examples; the matrix then holds 256 MB
@@ -247,7 +247,7 @@ def _rows(signals: Signals, rows: Items) -> Tensor:
 
 def _precomputed(signals: Signals, rows: Items, columns: Items) -> Matrix:
     """Return a part of the column `similarity`, without a copy when it is all of it."""
-    whole = as_tensor(signals.column("similarity")).cpu().numpy()
+    whole = as_float(as_tensor(signals.column("similarity"))).cpu().numpy()
     n = signals.size
     if whole.shape != (n, n) or whole.dtype.kind != "f":
         raise ValueError(
@@ -259,8 +259,8 @@ def _precomputed(signals: Signals, rows: Items, columns: Items) -> Matrix:
     one, other = whole[np.ix_(few, rows)], whole[np.ix_(rows, few)].T
     if not np.allclose(one, other, rtol=1e-3, atol=1e-5):
         raise ValueError("similarity: expected a symmetric matrix")
-    if whole.dtype not in (np.float32, np.float64):
-        whole = whole.astype(np.float32)
+    if not whole.flags.c_contiguous:
+        whole = whole.T if whole.flags.f_contiguous else np.ascontiguousarray(whole)
     return whole if len(rows) == len(columns) == n else whole[np.ix_(rows, columns)]
 
 
