@@ -89,7 +89,9 @@ def random_options(rng: np.random.Generator, name: str) -> dict[str, Any]:
         if isinstance(default, bool):
             out[one.name] = bool(rng.integers(2))
         elif isinstance(default, str) and one.name not in ("signal", "column"):
-            out[one.name] = str(rng.choice(words(cls, one.name) + ["precomputed"] * (one.name == "similarity")))
+            out[one.name] = str(
+                rng.choice(words(cls, one.name) + ["precomputed", "distances"] * (one.name == "similarity"))
+            )
         elif one.name in CHEAP:
             out[one.name] = int(rng.choice([1, out[one.name]]))
         elif isinstance(default, int) or "int" in str(one.type):
@@ -284,21 +286,21 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
 
 @contextmanager
 def _limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError inside the block after some seconds; only in the main thread of a process that has alarms."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+    """Raise TimeoutError inside the block after some seconds of CPU time; only in the main thread of a process that has timers."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
         yield
         return
 
     def late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"no answer after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def ask(question: Question, seconds: int = 20) -> str:

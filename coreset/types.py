@@ -276,7 +276,7 @@ class Selection:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from coreset.store import write_atomic
+        from coreset.store import to_json, write_atomic
 
         columns: dict[str, Any] = {"index": self.indices}
         for name, values in (
@@ -287,9 +287,7 @@ class Selection:
         ):
             if values is not None:
                 columns[name] = list(values) if name == "reason" else values
-        table = pa.table(columns).replace_schema_metadata(
-            {"coreset": json.dumps(dict(self.info), sort_keys=True, default=_plain)}
-        )
+        table = pa.table(columns).replace_schema_metadata({"coreset": to_json(dict(self.info), _plain, sort_keys=True)})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         return write_atomic(path, sink.getvalue().to_pybytes())

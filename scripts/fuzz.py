@@ -25,7 +25,7 @@ def main() -> int:
     args = parser.parse_args()
     counts: Counter[str] = Counter()
     for index in range(args.first, args.first + args.calls):
-        faulthandler.dump_traceback_later(60, exit=True)  # a loop that no alarm reaches
+        faulthandler.dump_traceback_later(300, exit=True)  # a loop that no alarm reaches
         try:
             counts[ask(random_question(args.seed, index, args.strategy))] += 1
         except AssertionError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from coreset.coco import positions, read_json
+from coreset.store import to_json
 from coreset.tasks.methods import narrow
 from coreset.types import Pool, Selection
 
@@ -85,7 +86,7 @@ class Ledger:
             "ids": names,
             **more,
         }
-        line = json.dumps(row, default=_plain)
+        line = to_json(row, _plain)
         self._apply(json.loads(line))  # refused before anything is written
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as f:

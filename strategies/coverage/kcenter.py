@@ -63,7 +63,7 @@ class KCenterGreedy(TwoRounds):
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order). per_class: cover each class by itself, with its share of the
     budget; needs `labels`. first: with nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`, nearest to the mean; its score is
-    infinite. Scores: distance to the nearest earlier choice, which never grows (within a class). info: `cover_radius`, the largest distance left.
+    infinite; a whole number is the position in the dataset of a candidate to start with. Scores: distance to the nearest earlier choice, which never grows (within a class). info: `cover_radius`, the largest distance left.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -73,13 +73,16 @@ class KCenterGreedy(TwoRounds):
 
     normalize: bool = False
     per_class: bool = False
-    first: str = "random"
+    first: str | int = "random"
 
     random = True
 
     def __post_init__(self) -> None:
-        if self.first not in FIRST:
-            raise ValueError(f"first: expected {' or '.join(FIRST)}, got {self.first!r}")
+        index = isinstance(self.first, int | np.integer) and not isinstance(self.first, bool)
+        if self.first not in FIRST and not (index and int(self.first) >= 0):
+            raise ValueError(f"first: expected {' or '.join(FIRST)} or a position, got {self.first!r}")
+        if index and self.per_class:
+            raise ValueError("first: a position to start with is of one class; use random or center with per_class")
         object.__setattr__(self, "greedy", not self.per_class)
         object.__setattr__(self, "needs_selected", self.needs)
 
@@ -159,7 +162,12 @@ class KCenterGreedy(TwoRounds):
         """Return picks, scores and the radius they leave."""
         first = np.empty(0, np.int64)
         if not len(centers):
-            at = nearest_to_mean(x, candidates) if self.first == "center" else int(chance[candidates].argmin())
+            if not isinstance(self.first, str):
+                at = int(np.searchsorted(candidates, self.first))
+                if at == len(candidates) or candidates[at] != self.first:
+                    raise ValueError(f"first: position {self.first} is no candidate")
+            else:
+                at = nearest_to_mean(x, candidates) if self.first == "center" else int(chance[candidates].argmin())
             first = candidates[at : at + 1]
             centers = first
         rest = np.setdiff1d(candidates, first)
