@@ -266,7 +266,10 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
             x[:] = [list(rng.choice(list("abcd"), rng.integers(0, 4))) for _ in at]
         elif column == "logits" and "features" in out.columns and rng.random() < 0.7:
             plain = out.columns["features"]
-            plain = plain.detach().double().numpy() if isinstance(plain, torch.Tensor) else np.asarray(plain)
+            if isinstance(plain, torch.Tensor):
+                dense = str(plain.layout) == "torch.strided" and plain.device.type == "cpu"
+                plain = plain.detach().double().numpy() if dense and not plain.is_complex() else np.zeros(0)
+            plain = np.asarray(plain)
             numbers = plain.ndim == 2 and plain.dtype.kind == "f"
             with np.errstate(all="ignore"):
                 x = (plain.astype(float) if numbers else np.ones((size, 1))) @ rng.normal(

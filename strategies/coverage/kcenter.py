@@ -63,7 +63,9 @@ class KCenterGreedy(TwoRounds):
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order). per_class: cover each class by itself, with its share of the
     budget; needs `labels`. first: with nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`, nearest to the mean; its score is
-    infinite; a whole number is the position in the dataset of a candidate to start with. Scores: distance to the nearest earlier choice, which never grows (within a class). info: `cover_radius`, the largest distance left.
+    infinite; a whole number is the position in the dataset of a candidate to start with. Scores:
+    distance to the nearest earlier choice, which never grows (within a class). info:
+    `cover_radius`, the largest distance left.
 
     >>> from coreset import select
     >>> import numpy as np

@@ -25,7 +25,9 @@ def prototype_distance(
     x: Tensor, clusters: int, rng: np.random.Generator, ids: NDArray[Any], given: Tensor | None = None
 ) -> NDArray[np.float64]:
     """Return 1 - cosine of each row of `x` (n, D) with the center of its k-means cluster, (n,) in [0, 2]; rows are scaled to unit length before clustering.
-    given: the centers (K, D); a row then belongs to the one with the largest cosine. A row or a center of length zero has cosine 0. Rounded to multiples of 1e-12, so that rows which are centers of their own tie at 0.
+    given: the centers (K, D); a row then belongs to the one with the largest cosine. A row or a
+    center of length zero has cosine 0. Rounded to multiples of 1e-12, so that rows which are
+    centers of their own tie at 0.
 
     >>> prototype_distance(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)).tolist()
     [0.0, 0.0]

@@ -130,7 +130,9 @@ class TypiClust(Strategy):
 
     variant: `paper` (default, mean distance) or `released_code` (mean squared distance). normalize: scale features to unit length first, as the paper does.
     neighbours: at most this many make up typicality. clusters: at most this many. smallest: clusters of this size or below come last.
-    given: the clusters are those of a column `clusters` (N,) of whole numbers, and none are looked for. Scores: typicality. The number of clusters depends on k, so a smaller budget has another answer.
+    given: the clusters are those of a column `clusters` (N,) of whole numbers, and none are looked
+    for. Scores: typicality. The number of clusters depends on k, so a smaller budget has another
+    answer.
 
     >>> from coreset import select
     >>> import numpy as np

@@ -148,7 +148,9 @@ class Pairwise:
     """The part of a strategy that compares examples with one another.
 
     similarity: cosine | dot | rbf | euclidean (formulas in `coreset.numerics.similarity`), or `precomputed`: a symmetric column `similarity` (N, N) is used
-    as it is, or `distances`: of a symmetric column `distances` (N, N) the similarity is 1 / (1 + d), as for euclidean. gamma: the width of rbf, by default one over the mean squared distance in the ground set.
+    as it is, or `distances`: of a symmetric column `distances` (N, N) the similarity is 1 / (1 +
+    d), as for euclidean. gamma: the width of rbf, by default one over the mean squared distance in
+    the ground set.
     """
 
     similarity: str = "cosine"
