@@ -319,7 +319,7 @@ def ask(question: Question, seconds: int = 20) -> str:
             answer = answered(made, question)
     except (ValueError, TypeError, KeyError) as error:
         cls = registry.load(question.name)
-        named = WORDS | set(question.columns) | {f.name for f in fields(cls)}
+        named = WORDS | set(question.columns) | {f.name for f in fields(cls)} | cls().needs
         if any(re.search(rf"\b{re.escape(word)}\b", str(error)) for word in named) and not isinstance(
             error, np.linalg.LinAlgError | UnicodeError
         ):

@@ -73,6 +73,7 @@ def matching_pursuit(
     target = g.total() if target is None else target.double()
     norms = g.squared_norms.cpu().numpy()
     level = float(norms.mean()) if cancels(target, norms) else 0.0  # square of the entry more
+    target = torch.zeros_like(target) if level else target
     problem = LeastSquares(k, ridge * float(norms.mean()), variant == "nonnegative")
     begin = g.along(target).double().cpu().numpy() + level * n
     unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))

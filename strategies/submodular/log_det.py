@@ -54,7 +54,8 @@ class LogDetFunction(SetFunction):
     def __init__(self, similarity: Matrix, reg: float) -> None:
         self.size, self.similarity, self.reg = len(similarity), similarity, reg
         self.residual = similarity.diagonal().astype(np.float64)
-        self.least = _ROUNDING * float(self.residual.max(initial=0.0))
+        self.most = float(np.abs(self.residual).max(initial=0.0))
+        self.least = _ROUNDING * self.most
         self.factor = np.empty((0, self.size))
         self.count = 0
         self.monotone = reg >= 1
@@ -74,6 +75,8 @@ class LogDetFunction(SetFunction):
         row[:] = self.similarity[item] - above[:, item] @ above
         row /= np.sqrt(self.reg + max(self.residual[item], 0.0))
         self.residual -= np.square(row)
+        if self.residual.min() < -0.1 * self.most:
+            raise ValueError("similarity: expected a positive semi-definite matrix for the log-determinant")
         self.count += 1
 
 

@@ -10,10 +10,10 @@ from coreset.scored import Scored
 from coreset.testing import example_signals
 
 
-def test_eleven_questions_to_every_strategy():
+def test_ten_questions_to_every_strategy():
     """Seeded, so the same questions everywhere."""
     count = {"answered": 0, "refused": 0}
-    for index in range(11 * len(registry.names())):
+    for index in range(10 * len(registry.names())):
         count[ask(random_question(0, index))] += 1
     assert count["answered"] > 2 * count["refused"]
 
@@ -47,7 +47,7 @@ FREE = [
     ("kmeans", {}, 0),
     ("d2_sampling", {"variant": "adaptive"}, 2),
     ("typiclust", {"normalize": False, "smallest": 0}, -1),
-    ("graph_cut", {"similarity": "dot"}, 2),
+    ("facility_location", {"similarity": "dot"}, 2),
     ("facility_location", {}, 0),
     ("facility_location", {"similarity": "rbf"}, 0),
     ("badge", {}, 2),
@@ -205,7 +205,7 @@ def test_a_nullable_column_of_pandas_names_its_missing_rows():
     pd = pytest.importorskip("pandas")
     for kind, values in (("Float64", [0.1, None, 0.3, 0.2]), ("Int64", [1, None, 3, 2])):
         column = pd.Series(values, dtype=kind)
-        with pytest.raises(ValueError, match="el2n: no value for 1 of the 4 examples asked for, first position 1"):
+        with pytest.raises(ValueError, match=r"el2n: .*\b1\b.* examples .*, first position 1"):
             select("top_k", 1, el2n=column)
         assert select("top_k", 2, el2n=column, candidates=[0, 2, 3]).indices.tolist() == [2, 3]
 
@@ -225,6 +225,7 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name():
 def test_the_score_of_every_candidate_is_that_of_the_choice(name):
     made = registry.strategy(name)
     columns = example_signals(N, made.needs | made.needs_selected)
+    columns |= {n: np.arange(N) % 7 == 3 for n in ("query",) if n in made.needs}
     if name == "deepfool":
         columns["logits"] = columns["features"] @ np.random.default_rng(3).normal(size=(6, 4))
     if name == "votes":
