@@ -121,6 +121,13 @@ class CoreGcn(Strategy):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        if not self.lr > 0:
+            raise ValueError(f"lr: expected a positive number, got {self.lr}")
+        if not (self.weight_decay >= 0 and self.unlabelled_weight >= 0):
+            raise ValueError(
+                "weight_decay, unlabelled_weight: expected numbers of at least 0, "
+                f"got {self.weight_decay} and {self.unlabelled_weight}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a share in [0, 1), got {self.dropout}")
 
