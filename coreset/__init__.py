@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from coreset.api import certify, select
+from coreset.api import certify, score_candidates, select
 from coreset.curve import Curve, Point
 from coreset.registry import names as strategies
 from coreset.types import Oracle, Pool, Scorer, Selection, Signals, Strategy
@@ -22,6 +22,7 @@ __all__ = [
     "Signals",
     "Strategy",
     "certify",
+    "score_candidates",
     "select",
     "strategies",
 ]

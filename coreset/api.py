@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.budget import budget_size
@@ -55,6 +55,33 @@ def select(
     return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info)
 
 
+def score_candidates(
+    strategy: str | Strategy,
+    *,
+    selected: ArrayLike = (),
+    candidates: ArrayLike | None = None,
+    options: Mapping[str, Any] | None = None,
+    **signals: Any,
+) -> NDArray[np.float64]:
+    """Return the score of every candidate, (N,) float64, higher = taken sooner; NaN for examples that are no candidates.
+
+    strategy: one that is a score (such as margin, entropy, grand, el2n). The other arguments: as in `select`.
+    Raises TypeError for a strategy that scores sets rather than examples, and what `select` raises.
+
+    >>> score_candidates("margin", probs=[[0.9, 0.1], [0.5, 0.5], [0.75, 0.25]], selected=[0])
+    array([nan, 1. , 0.5])
+    """
+    from coreset.scored import Scored  # brings torch
+
+    made = registry.strategy(strategy, options)
+    if not isinstance(made, Scored):
+        raise TypeError(f"strategy: expected one that gives every candidate a score, got {type(made).__name__}")
+    pool, columns = _question(signals, selected, candidates)
+    out = np.full(pool.size, np.nan)
+    out[pool.candidates] = made.scores(pool, columns)
+    return out
+
+
 def certify(
     chosen: Selection | ArrayLike,
     *,
@@ -96,6 +123,8 @@ def _question(
     columns = {name: values for name, values in signals.items() if values is not None}
     sizes = {}
     for name, values in columns.items():
+        if type(values).__module__.startswith("scipy.sparse"):
+            raise TypeError(f"{name}: expected an array, got a sparse matrix; pass {name}.toarray()")
         if isinstance(values, str) or not (getattr(values, "shape", ()) or hasattr(values, "__len__")):
             raise TypeError(
                 f"{name}: expected a column with one row per example, got {values!r}; parameters of the strategy go into options={{...}}"

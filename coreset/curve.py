@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from coreset.store import to_json
+
 Axis = Literal["labels", "log", "round"]
 Interpolation = Literal["labels", "log"]
 
@@ -29,6 +31,10 @@ class Point:
     value: float
     round: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.value is None:  # what a file says of NaN
+            object.__setattr__(self, "value", float("nan"))
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class Curve:
     def lines(self) -> str:
         """Return the curve as JSON lines, one a point."""
         rows = ({"strategy": self.strategy, "seed": self.seed, "metric": self.metric, **asdict(p)} for p in self.points)
-        return "".join(json.dumps(r, sort_keys=True) + "\n" for r in rows)
+        return "".join(to_json(r, sort_keys=True) + "\n" for r in rows)
 
 
 def read_curves(paths: Iterable[str | Path]) -> list[Curve]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from coreset.curve import Curve, Point
 from coreset.locks import hold, sweep
-from coreset.store import fingerprint, write_atomic
+from coreset.store import fingerprint, to_json, write_atomic
 
 FORMAT = 1
 
@@ -95,7 +95,7 @@ class RunFolder:
         if state_file.exists():
             self._reopen(json.loads(state_file.read_text()), config)
         else:
-            write_atomic(self.path / "config.json", json.dumps(config, indent=1, default=str))
+            write_atomic(self.path / "config.json", to_json(config, indent=1))
             self._write()
 
     def _reopen(self, state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -104,9 +104,7 @@ class RunFolder:
                 f"{self.path}: written in format {state.get('format')}, this version reads format {FORMAT}"
             )
         if state["fingerprint"] != self.key:
-            changed = difference(
-                json.loads((self.path / "config.json").read_text()), json.loads(json.dumps(config, default=str))
-            )
+            changed = difference(json.loads((self.path / "config.json").read_text()), json.loads(to_json(config)))
             raise ValueError(
                 f"{self.path} holds a run of another configuration: {'; '.join(changed) or 'its fingerprint differs'}"
             )
@@ -141,7 +139,7 @@ class RunFolder:
         self._write()
 
     def _write(self) -> None:
-        write_atomic(self.path / "ledger.jsonl", "".join(json.dumps(e, default=str) + "\n" for e in self.ledger))
+        write_atomic(self.path / "ledger.jsonl", "".join(to_json(e) + "\n" for e in self.ledger))
         write_atomic(self.path / "curve.jsonl", self.curve.lines())
         state = {
             "format": FORMAT,
@@ -155,4 +153,4 @@ class RunFolder:
                 "coreset-lightning", "torch", "pytorch-lightning", "torchvision", "timm", "numpy", "hydra-core"
             ),
         }
-        write_atomic(self.path / "state.json", json.dumps(state, indent=1))
+        write_atomic(self.path / "state.json", to_json(state, indent=1))

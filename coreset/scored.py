@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.columns import times
 from coreset.numerics.tensors import top_k
 from coreset.rounds import TwoRounds
 from coreset.types import Indices, Pool, Selection, Signals
@@ -25,6 +26,22 @@ class Scored(TwoRounds):
     @abstractmethod
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return one number per entry of `pool.candidates`, higher = better."""
+
+    def scores(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
+        """Return the score of every candidate, (n,) in the order of `pool.candidates`, after the checks that calling the strategy makes.
+
+        Raises KeyError, TypeError or ValueError as calling it does, and ValueError when a score is not finite.
+        """
+        columns, powers = self.ready(pool, signals, self.check(pool, signals, 1))
+        scores = np.asarray(self.score(pool, columns), np.float64)
+        strange = int((~np.isfinite(scores)).sum())
+        if strange:
+            raise ValueError(
+                f"{type(self).__name__}: {strange} scores from {', '.join(sorted(self.needs))} are not finite"
+            )
+        for name, power in powers.items():
+            scores = times(scores, -power * (self.scales[name] or {}).get("scores", 0))
+        return scores
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Take the `k` highest scores."""

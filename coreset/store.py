@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
@@ -52,6 +53,26 @@ def fingerprint(*parts: Any) -> str:
 
     feed(parts)
     return digest.hexdigest()[:16]
+
+
+def to_json(value: Any, default: Callable[[Any], Any] = str, **options: Any) -> str:
+    """Return JSON that every reader takes: an infinite number or NaN, for which JSON has no word, is written as null.
+
+    So null among numbers means "no finite number": the score of a first pick that nothing was compared with, an error relative to
+    zero. default: what becomes of anything else that JSON does not know.
+
+    >>> to_json({"scores": [float("inf"), 1.5]})
+    '{"scores": [null, 1.5]}'
+    """
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, float):
+            return part if math.isfinite(part) else None
+        if isinstance(part, Mapping):
+            return {key: finite(item) for key, item in part.items()}
+        return [finite(item) for item in part] if isinstance(part, list | tuple) else part
+
+    return json.dumps(finite(value), default=lambda part: finite(default(part)), allow_nan=False, **options)
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> Path:
@@ -118,7 +139,7 @@ class Store:
             del array
             write_atomic(
                 path.with_suffix(".json"),
-                json.dumps({"name": name, "key": key, "shape": shape, **(about or {})}, indent=1, default=str),
+                to_json({"name": name, "key": key, "shape": shape, **(about or {})}, indent=1),
             )
             part.replace(path)
         except OSError as error:

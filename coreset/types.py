@@ -11,10 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from coreset.columns import POWER, check_kind, kept, largest, plain, rescaled, times
 
 if TYPE_CHECKING:
     from coreset.coco import CocoPool
@@ -129,19 +132,6 @@ class Pool:
         return read_pool(instances, labeled=labeled, features=features, groups=groups)
 
 
-def _keep(values: Any) -> Array:
-    """Leave torch tensors alone, make everything else a numpy array; of lists of texts one of lists, (N,), however long they are."""
-    if (
-        isinstance(values, list)
-        and values
-        and all(isinstance(v, list) and all(isinstance(t, str) for t in v) for v in values)
-    ):
-        lists = np.empty(len(values), object)
-        lists[:] = values
-        return lists
-    return values if type(values).__module__.split(".")[0] == "torch" else np.asarray(values)
-
-
 class Signals:
     """Named per-example columns of one dataset; the one place that aligns rows.
 
@@ -168,7 +158,7 @@ class Signals:
 
     def put(self, name: str, indices: ArrayLike | None, values: Any) -> None:
         """Write `values` at positions `indices` (None: the whole dataset, kept without a copy). Later values replace earlier ones."""
-        values = _keep(values)
+        values, there = kept(name, values)
         if len(values.shape) == 0:
             raise ValueError(f"{name}: expected one value per example, got a single number")
         if indices is None:
@@ -176,6 +166,8 @@ class Signals:
                 raise ValueError(f"{name}: expected {self.size} rows, one per example, got shape {tuple(values.shape)}")
             self._columns[name] = values
             self._known.pop(name, None)
+            if there is not None:
+                self._known[name] = there
             return
         rows = as_indices(indices, self.size, f"{name}: indices")
         if values.shape[0] != len(rows):
@@ -192,8 +184,15 @@ class Signals:
             np.result_type(old.dtype, values.dtype), copy=False
         )  # whole numbers or short texts first must not cut what comes later
         old[rows] = values
-        self._known[name][rows] = True
+        self._known[name][rows] = True if there is None else there
         self._columns[name] = old
+
+    def replaced(self, columns: Mapping[str, Array]) -> Signals:
+        """Return the same columns with some replaced by others of the same rows; nothing is copied."""
+        out = Signals(self.size)
+        out._columns = {**self._columns, **columns}
+        out._known = dict(self._known)
+        return out
 
     def column(self, name: str) -> Array:
         """Return the whole column without a copy; rows never written hold zeros (see `check`)."""
@@ -283,7 +282,7 @@ class Selection:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from coreset.store import write_atomic
+        from coreset.store import to_json, write_atomic
 
         columns: dict[str, Any] = {"index": self.indices}
         for name, values in (
@@ -294,9 +293,7 @@ class Selection:
         ):
             if values is not None:
                 columns[name] = list(values) if name == "reason" else values
-        table = pa.table(columns).replace_schema_metadata(
-            {"coreset": json.dumps(dict(self.info), sort_keys=True, default=_plain)}
-        )
+        table = pa.table(columns).replace_schema_metadata({"coreset": to_json(dict(self.info), _plain, sort_keys=True)})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         return write_atomic(path, sink.getvalue().to_pybytes())
@@ -320,6 +317,8 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
+_NOT: Mapping[str, float] = MappingProxyType({"scores": float("nan")})  # stands for a column that is not in `scales`
+_LIMITED = frozenset({"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"})
 # Axes and kind of the columns whose meaning is fixed: floating or whole numbers.
 _KNOWN = {
     "features": ("N, D", "f"),
@@ -330,14 +329,18 @@ _KNOWN = {
 }
 
 
-def check_column(name: str, column: Array, indices: Indices) -> None:
+def check_column(name: str, column: Array, indices: Indices) -> bool:
     """Raise ValueError when the rows `indices` of a column have a wrong shape or kind, NaN or infinite values, or probabilities that are none.
 
     Probabilities may be of any floating type; they must be non-negative and sum to one within 1e-2 (half precision is not normalised again).
+    Return whether all values are ordinary: whole numbers, or numbers of which the largest certainly lies within 1e-12 ... 1e12.
     """
+    check_kind(name, column)
     axes, kind = _KNOWN.get(name, (None, None))
     if axes is not None and len(column.shape) != len(axes.replace(",", " ").split()):
         raise ValueError(f"{name}: expected shape ({axes}), got {tuple(column.shape)}")
+    if axes is not None and 0 in column.shape[1:] and name != "member_probs":
+        raise ValueError(f"{name}: expected at least one number per example, got shape {tuple(column.shape)}")
     if name == "member_probs" and column.shape[1] < 1:
         raise ValueError(f"member_probs: expected at least one member, got shape {tuple(column.shape)}")
     is_float = column.dtype.kind == "f" if isinstance(column, np.ndarray) else column.dtype.is_floating_point
@@ -346,7 +349,8 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
     if kind == "f" and not is_float:
         raise ValueError(f"{name}: expected floating-point values, got {column.dtype}")
     if not is_float:
-        return
+        return True
+    ordinary = True
     step = max(
         1, 2**22 // max(1, int(np.prod(column.shape[1:])))
     )  # blocks of about 4 M values: no copy of the whole column
@@ -358,10 +362,13 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
         if whole:
             rows = np.arange(start, start + len(block))
         block = block if isinstance(block, np.ndarray) else block.detach().double().cpu().numpy()
-        flat = block.reshape(len(block), -1)
-        with np.errstate(invalid="ignore", over="ignore"):
+        flat = block.reshape(len(block), int(np.prod(block.shape[1:])))
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             # a sum of squares is finite only if every value is: one product at the speed of memory, and row by row where it is not
-            finite = np.isfinite(np.vdot(flat, flat)) or np.isfinite(flat).all(axis=1)
+            squares = np.vdot(flat, flat)
+            finite = np.isfinite(squares) or np.isfinite(flat).all(axis=1)
+        if block.dtype.itemsize > 2:  # 22 more bits: a block holds 2^22 values
+            ordinary &= bool(2.0 ** (22 - 2 * POWER) <= squares <= 2.0 ** (2 * POWER))
         if not np.all(finite):
             bad = int((~finite).sum())
             raise ValueError(
@@ -377,10 +384,12 @@ def check_column(name: str, column: Array, indices: Indices) -> None:
                     "pass logits through softmax first"
                 )
         if like_probs:
-            sums = block.sum(axis=-1, dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums = block.sum(axis=-1, dtype=np.float64)
             like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
     if like_probs:
         raise ValueError("logits: every row is non-negative and sums to 1: these are probabilities; give them as probs")
+    return ordinary
 
 
 class Strategy(ABC):
@@ -388,11 +397,15 @@ class Strategy(ABC):
 
     `needs`: signals read at the candidates; `needs_selected`: signals read at the examples already taken. `greedy`: a prefix of the answer is the
     answer for a smaller budget. `random`: the answer depends on the seed. Calling a strategy checks the input, selects and checks the answer.
+    `scales`: columns of which every positive multiple gives the same choice, with the power of the factor that `scores` and entries of `info` carry: they come in
+    scaled by a power of two where their largest value lies outside 1e-12 ... 1e12 (None: any scale is read as it is). Of the others `features`, gradients and losses
+    beyond 1e12 are refused.
     """
 
     needs_selected: frozenset[str] = frozenset()
     greedy: bool = True
     random: bool = False
+    scales: Mapping[str, Mapping[str, float] | None] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -407,23 +420,80 @@ class Strategy(ABC):
         """Return the strategy's fields: what its YAML file holds."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
-    def check(self, pool: Pool, signals: Signals, k: int) -> None:
-        """Raise KeyError, TypeError or ValueError when the question cannot be answered."""
+    def check(self, pool: Pool, signals: Signals, k: int) -> frozenset[str]:
+        """Raise KeyError, TypeError or ValueError when the question cannot be answered; return the columns whose scale may be out of the ordinary."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
             raise TypeError(f"k: expected a whole number of examples, got {k!r}")
+        for name, value in self.parameters().items():
+            if isinstance(value, float) and not np.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value}")
         if not 1 <= k <= len(pool.candidates):
             raise ValueError(f"k: expected 1 to {len(pool.candidates)} (the candidates left), got {k}")
         if signals.size != pool.size:
             raise ValueError(f"signals describe {signals.size} examples but the pool has {pool.size}")
+        strange = set()
         for name in sorted(self.needs | self.needs_selected):
-            parts = [pool.candidates] * (name in self.needs) + [pool.selected] * (name in self.needs_selected)
-            rows = np.concatenate(parts)
-            check_column(name, signals.check(name, rows), rows)
+            rows = self._read(pool, name)
+            if not check_column(name, signals.check(name, rows), rows):
+                strange.add(name)
+        return frozenset(strange)
+
+    def _read(self, pool: Pool, name: str) -> Indices:
+        """Return the positions at which a column must be known."""
+        parts = [pool.candidates] * (name in self.needs) + [pool.selected] * (name in self.needs_selected)
+        return np.concatenate(parts)
+
+    def ready(self, pool: Pool, signals: Signals, strange: Iterable[str] | None) -> tuple[Signals, dict[str, int]]:
+        """Return the checked columns as `select` reads them, and the power of two by which each of the `strange` was scaled, where it was.
+
+        Raises ValueError for values beyond 1e12 that cannot be scaled.
+        """
+        columns = {n: signals.column(n) for n in self.needs | self.needs_selected}
+        new = {n: other for n, column in columns.items() if (other := plain(column)) is not column}
+        powers: dict[str, int] = {}
+        for name in strange or ():
+            carried = self.scales.get(name, _NOT)
+            if carried is None or (carried is _NOT and name not in _LIMITED):
+                continue
+            most = largest(new.get(name, columns[name]), self._read(pool, name))
+            exponent = int(np.frexp(most)[1])
+            if not most or abs(exponent) <= POWER:
+                continue
+            if carried is not _NOT:
+                powers[name] = -exponent
+                new[name] = rescaled(new.get(name, columns[name]), -exponent)
+            elif exponent > 0:
+                raise ValueError(
+                    f"{name}: values up to {most:.2g} are too large for {type(self).__name__} with these parameters, expected at most "
+                    f"{2.0**POWER:.2g}; scale the column"
+                )
+        return (signals.replaced(new) if new else signals), powers
+
+    def _unscaled(self, answer: Selection, powers: Mapping[str, int]) -> Selection:
+        """Return an answer from scaled columns in the units of those that came in."""
+        scores, info = answer.scores, dict(answer.info)
+        for name, power in powers.items():
+            for what, degree in (self.scales[name] or {}).items():
+                if what == "scores":
+                    scores = None if scores is None else times(scores, -power * degree)
+                elif isinstance(info.get(what), float | list | np.ndarray):
+                    info[what] = times(info[what], -power * degree)
+        return replace(answer, scores=scores, info=info) if powers else answer
 
     def __call__(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Check, select, check the answer: exactly `k` distinct candidates, finite weights of at least zero."""
-        self.check(pool, signals, k)
-        answer = self.select(pool, signals, int(k), rng)
+        columns, powers = self.ready(pool, signals, self.check(pool, signals, k))
+        try:
+            answer = self._unscaled(self.select(pool, columns, int(k), rng), powers)
+        except (TypeError, ValueError) as error:
+            texts = {
+                n: c.dtype
+                for n in self.needs | self.needs_selected
+                if getattr((c := columns.column(n)).dtype, "kind", "f") in "OSU"
+            }
+            if not texts or any(name in str(error) for name in texts):
+                raise
+            raise TypeError(f"{listed(texts)}: expected numbers, got {listed(map(str, texts.values()))}") from error
         who = type(self).__name__
         got = answer.indices
         assert len(got) == k, f"{who} returned {len(got)} examples instead of {k}"

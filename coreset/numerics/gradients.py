@@ -81,7 +81,10 @@ class LastLayerGradients:
     def inner(self, other: LastLayerGradients) -> Tensor:
         """Return <g_i, g_j>, (n, m), in the precision of the factors."""
         feature = products(self.features, other.features)
-        return (feature.add_(1) if self.bias else feature).mul_(products(self.residual, other.residual))
+        a, b = self.residual, other.residual
+        if feature.dtype == torch.float64:  # probabilities in less would leave equal gradients apart
+            a, b = a.double(), b.double()
+        return (feature.add_(1) if self.bias else feature).mul_(products(a, b))
 
     def squared_distances(self, other: LastLayerGradients) -> Tensor:
         """Return ||g_i - g_j||², (n, m): zero for equal gradients, and from float64 where float32 would be mostly rounding."""
@@ -194,6 +197,25 @@ def last_layer_gradients(
     return ColumnGradients(probs, as_tensor(signals.column("features")), positions, labels, bias)
 
 
+def column_gradients(signals: Signals, positions: Indices) -> LastLayerGradients:
+    """Return the gradients at `positions` from the column `gradients` (N, P), a flat gradient per example.
+
+    Raises ValueError for a column of another shape or kind.
+
+    >>> g = column_gradients(Signals(2, gradients=np.array([[3.0, 4.0], [1.0, 0.0]])), np.array([0, 1]))
+    >>> g.squared_norms.tolist()
+    [25.0, 1.0]
+    """
+    column = as_tensor(signals.column("gradients"))
+    if column.ndim != 2 or not column.is_floating_point():
+        raise ValueError(
+            f"gradients: expected floating-point values of shape (N, P), one gradient per example, "
+            f"got {column.dtype} with shape {tuple(column.shape)}"
+        )
+    x = as_float(rows(column, positions))
+    return LastLayerGradients(x.new_ones(len(x), 1), x, bias=False)
+
+
 def known_labels(signals: Signals, positions: Indices, classes: int) -> Tensor:
     """Return `labels` at `positions`, (n,) int64. Raises ValueError when one is unknown or outside 0 ... classes - 1."""
     labels = rows(signals.column("labels"), positions).long()
@@ -222,15 +244,33 @@ def most_along(g: LastLayerGradients, near: Indices, direction: Tensor) -> int:
     return int(near[0])
 
 
-def matching_error(gradients: LastLayerGradients, picks: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
-    """Return ||Σ w_j g_j - Σ g_i|| / ||Σ g_i||: how far the weighted choice is from the full gradient; infinite when that is zero and the other is not.
+def cancels(total: Tensor, norms: NDArray[np.float64]) -> bool:
+    """Return whether a sum of gradients is zero but for rounding; norms (n,): their squared lengths.
+
+    >>> cancels(torch.tensor([[1e-17]]), np.array([1.0, 1.0])), cancels(torch.tensor([[0.1]]), np.array([1.0, 1.0]))
+    (True, False)
+    """
+    return float(total.norm()) <= 1e-12 * float(np.sqrt(norms).sum())
+
+
+def matching_error(
+    gradients: LastLayerGradients,
+    picks: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    target: Tensor | None = None,
+) -> float:
+    """Return ||Σ w_j g_j - T|| / ||T||, with T the `target`, by default Σ g_i: how far the weighted choice is from it; infinite when T is zero and the sum is not.
+
+    What is below rounding, 1e-12 of the summed lengths, counts as zero.
 
     >>> g = LastLayerGradients(torch.ones(4, 1), torch.ones(4, 1))
     >>> matching_error(g, np.array([2]), np.array([3.0]))
     0.25
     """
-    full = gradients.total()
+    full = gradients.total() if target is None else target
     chosen = gradients.at(picks)
     gap = float((chosen.total(torch.from_numpy(weights).to(full.device)) - full).norm())
-    size = float(full.norm())
-    return gap / size if size > 0 else (0.0 if gap == 0 else float("inf"))
+    norms = gradients.squared_norms.cpu().numpy()
+    if not cancels(full, norms):
+        return gap / float(full.norm())
+    return 0.0 if gap <= 1e-12 * float(np.sqrt(norms).sum()) else float("inf")

@@ -49,6 +49,27 @@ def as_float(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def unit_rows(x: Tensor) -> Tensor:
+    """Return the rows of `x` (n, D) at unit length, at any scale; a zero row stays zero. Half precision becomes float32.
+
+    As `torch.nn.functional.normalize`, and where the squares of a row overflow or vanish from the row scaled by a power of two.
+
+    >>> unit_rows(torch.tensor([[3e30, 4e30], [0.0, 0.0], [3e-30, 4e-30]])).round(decimals=3).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0], [0.6000000238418579, 0.800000011920929]]
+    """
+    x = as_float(x)
+    length = x.norm(dim=1)
+    odd = torch.nonzero(~(length >= 1e-12) | ~torch.isfinite(length))[:, 0]
+    out = torch.nn.functional.normalize(x, dim=1)
+    if len(odd):
+        part = x[odd].double()
+        most = part.abs().amax(dim=1, keepdim=True) if x.shape[1] else part
+        power = torch.frexp(most)[1].double()
+        part = part * torch.exp2(-(power / 2).floor()) * torch.exp2(-(power - (power / 2).floor()))
+        out[odd] = torch.nn.functional.normalize(part, dim=1).to(x.dtype)
+    return out
+
+
 def products(a: Tensor, b: Tensor) -> Tensor:
     """Return a @ b.T, (n, m) for rows (n, D) and (m, D). On a CPU by numpy, whose float32 product is no slower than torch's and never set to less precision.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from coreset.pipeline.shards import Shard
 from coreset.pipeline.state import Piece
 from coreset.pipeline.steps import FAILED, Chain, read_columns
 from coreset.pipeline.write import file_hash, whole_file, write_rows
+from coreset.store import to_json
 
 
 def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None) -> int:
@@ -32,7 +32,7 @@ def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] |
     schema = pa.unify_schemas(schemas, promote_options="permissive")
     schema = pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
     if about is not None:
-        schema = schema.with_metadata({"coreset": json.dumps(about, sort_keys=True)})
+        schema = schema.with_metadata({"coreset": to_json(about, sort_keys=True)})
     rows = 0
     with whole_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for path in paths:
@@ -91,7 +91,7 @@ def write_rejects(chain: Chain, pieces: Sequence[Piece], out: Path) -> Counter[s
             found += list(_failed(chain, piece))
             for reject in sorted(found, key=lambda r: (r["line"] is None, r["line"] or 0)):
                 reasons[reject["reason"]] += 1
-                file.write(json.dumps(reject, ensure_ascii=False) + "\n")
+                file.write(to_json(reject, ensure_ascii=False) + "\n")
     return reasons
 
 

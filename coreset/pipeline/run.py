@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
 from coreset.pipeline.write import write_dataset_info
 from coreset.record import versions
-from coreset.store import fingerprint, write_atomic
+from coreset.store import fingerprint, to_json, write_atomic
 
 FORMAT = 1
 Log = Callable[[str], None]
@@ -276,7 +275,7 @@ def curate(
         rejects = write_rejects(chain, rows.pieces, out / "rejects.jsonl")
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
-        write_atomic(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
         gallery = gather(chain, rows.pieces, out / "decisions.parquet")
         shutil.rmtree(state / step.folder, ignore_errors=True)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}

@@ -19,7 +19,7 @@ from coreset.pipeline.groups import decoded, read_batch, write_batches
 from coreset.pipeline.rounds import PLACE, audit, first_round, result, second_round, shard_of, union_of
 from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import Chain, named, read_columns, side_table
-from coreset.store import write_atomic
+from coreset.store import to_json, write_atomic
 from coreset.types import Selection
 
 ABOUT = "rounds.json"  # what is said about an answer in two rounds: guarantee and certificate
@@ -46,7 +46,7 @@ def select_in_rounds(engine: Engine, chain: Chain, link: Link, pieces: Sequence[
         with named(link):
             chosen, about = result(operator, union, answers, audits, size)
     write_table(folder / "chosen.parquet", chosen)
-    write_atomic(folder / ABOUT, json.dumps(about))
+    write_atomic(folder / ABOUT, to_json(about))
     list(engine.map(JoinChosen(chain, link, folder / "chosen.parquet"), list(enumerate(pieces))))
     for left in folder.iterdir():
         if left.name.endswith(_LEFT):

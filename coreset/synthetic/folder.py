@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coreset.store import write_atomic
+from coreset.store import to_json, write_atomic
 
 if TYPE_CHECKING:
     from coreset.synthetic.dataset import Synthetic
@@ -54,7 +54,7 @@ def write_folder(made: Synthetic, folder: str | Path) -> Path:
         columns["views"] = made.views
     write_atomic(folder / "images.safetensors", save({"images": np.ascontiguousarray(made.images)}))
     write_atomic(folder / "labels.safetensors", save({name: np.ascontiguousarray(v) for name, v in columns.items()}))
-    write_atomic(folder / "manifest.json", json.dumps(manifest(made), indent=1, default=_plain))
+    write_atomic(folder / "manifest.json", to_json(manifest(made), _plain, indent=1))
     return folder
 
 

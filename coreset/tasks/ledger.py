@@ -18,6 +18,7 @@ import numpy as np
 
 from coreset.coco import CocoPool, match_images, positions, read_json
 from coreset.regular import read_bytes
+from coreset.store import to_json
 from coreset.tasks.methods import narrow
 from coreset.types import Pool, Selection
 
@@ -123,7 +124,7 @@ class Ledger:
             "ids": [_item(k) for k in ids],
             **more,
         }
-        line = json.dumps(row, default=_plain)
+        line = to_json(row, _plain)
         self._apply(json.loads(line))  # refused before anything is written
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as f:

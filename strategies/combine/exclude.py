@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,8 +32,11 @@ class Exclude(Combined):
     positions: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", tuple(self.ids))
-        object.__setattr__(self, "positions", tuple(self.positions))
+        for name in ("ids", "positions"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise TypeError(f"{name}: expected a list, got {value!r}")
+            object.__setattr__(self, name, tuple(value))
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,6 +31,9 @@ class Mixture(Combined):
     shares: Sequence[float] = (0.5, 0.5)
 
     def __post_init__(self) -> None:
+        for name in ("strategies", "shares"):
+            if not isinstance(getattr(self, name), Iterable):
+                raise TypeError(f"{name}: expected a list, got {getattr(self, name)!r}")
         object.__setattr__(self, "strategies", tuple(self.strategies))
         object.__setattr__(self, "shares", tuple(float(s) for s in self.shares))
         strange = [type(s).__name__ for s in self.strategies if not isinstance(s, Strategy)]
@@ -42,7 +45,7 @@ class Mixture(Combined):
             raise ValueError(
                 f"shares: expected one per strategy, got {len(self.shares)} for {len(self.strategies)} strategies"
             )
-        if min(self.shares) <= 0:
+        if not all(0 < share < np.inf for share in self.shares):
             raise ValueError(f"shares: expected positive numbers, got {list(self.shares)}")
 
     @property

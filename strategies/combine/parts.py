@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,12 @@ class Combined(Strategy):
         """Return whether the answer depends on the seed."""
         return any(p.random for p in self.parts)
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        mine = frozenset[str]().union(*(part.needs | part.needs_selected for part in self.parts))
+        return dict.fromkeys(mine - self.own)
+
 
 def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> Pool:
     """Return `pool` with other candidates (sorted positions, trusted) and, where given, other positions taken; O(1), ids are shared.
@@ -62,11 +68,7 @@ def base_scores(base: Strategy, pool: Pool, signals: Signals) -> NDArray[np.floa
     """
     if not isinstance(base, Scored):
         raise TypeError(f"base: expected a strategy that scores every candidate, got {type(base).__name__}")
-    base.check(pool, signals, 1)
-    scores = np.asarray(base.score(pool, signals), np.float64)
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{type(base).__name__}: {int((~np.isfinite(scores)).sum())} scores are not finite")
-    return scores
+    return base.scores(pool, signals)
 
 
 def column_at(signals: Signals, name: str, indices: Indices) -> NDArray[Any]:

@@ -21,7 +21,8 @@ KINDS = ("power", "softmax", "softrank")
 
 
 def log_weights(scores: NDArray[np.float64], kind: str, beta: float) -> NDArray[np.float64]:
-    """Return the log of the weight each score (n,) is drawn by: s^beta (`power`), exp(beta s) (`softmax`) or rank^-beta, best = 1 (`softrank`).
+    """Return the log of the weight each score (n,) is drawn by: s^beta (`power`), exp(beta s) (`softmax`) or rank^-beta, best = 1 (`softrank`;
+    equal scores have the average of their ranks, and so equal chances).
 
     Raises ValueError for `power` when a score is negative; -1e-9 and above is rounding and counts as 0, weight zero.
 
@@ -31,8 +32,8 @@ def log_weights(scores: NDArray[np.float64], kind: str, beta: float) -> NDArray[
     if kind == "softmax":
         return beta * scores
     if kind == "softrank":
-        rank = np.empty(len(scores))
-        rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+        _, level, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+        rank = (np.cumsum(counts) - (counts - 1) / 2)[level]  # the average of the ranks of equal scores
         return -beta * np.log(rank)
     if (scores < -1e-9).any():
         raise ValueError(

@@ -5,10 +5,10 @@ Citovsky, DeSalvo, Gentile, Karydas, Rajagopalan, Rostamizadeh & Kumar, "Batch A
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, square_distance
 from coreset.numerics.keyed import keyed_uniform, salt
-from coreset.numerics.tensors import as_float, rows, top_k
+from coreset.numerics.tensors import as_float, rows, top_k, unit_rows
 from strategies.uncertainty.margin import margin
 
 SCOPES = ("pool", "uncertain")
@@ -141,6 +141,11 @@ class ClusterMargin(Strategy):
         if self.clusters is not None and self.clusters < 1:
             raise ValueError(f"clusters: expected at least 1 or null, got {self.clusters}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None if self.normalize else {}}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return `k` candidates, cluster by cluster."""
         score = margin(rows(signals.column("probs"), pool.candidates)).cpu().numpy()
@@ -148,7 +153,7 @@ class ClusterMargin(Strategy):
         at = np.arange(len(score)) if self.scope == "pool" else unsure
         x = as_float(rows(signals.column("features"), pool.candidates[at]))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         labels = average_linkage(x, self.clusters or k)[np.searchsorted(at, unsure)]
         picks = unsure[round_robin(labels, k, keyed_uniform(salt(rng), pool.ids[pool.candidates[unsure]]))]
         return Selection(pool.candidates[picks], scores=score[picks], info={"clusters": len(np.unique(labels))})

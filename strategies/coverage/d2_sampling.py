@@ -6,6 +6,7 @@ Vassilvitskii, SODA 2007.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.keyed import keyed_order
 from coreset.numerics.kmeans import assign, d2_sample
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 
 VARIANTS = ("lightweight", "adaptive")
 
@@ -89,13 +90,19 @@ class D2Sampling(Strategy):
         object.__setattr__(self, "greedy", adaptive)
         object.__setattr__(self, "needs_selected", self.needs if adaptive else frozenset())
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        power = 2 if self.variant == "adaptive" else 0
+        return {"features": None if self.normalize else {"scores": power}}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Draw `k` candidates."""
         order = keyed_order(rng, pool.ids[pool.candidates])
         at = pool.candidates[order]  # an arrangement that travels with the ids
         x, taken = (as_float(rows(signals.column("features"), i)) for i in (at, pool.selected))
         if self.normalize:
-            x, taken = torch.nn.functional.normalize(x, dim=1), torch.nn.functional.normalize(taken, dim=1)
+            x, taken = unit_rows(x), unit_rows(taken)
         info = {"variant": self.variant}
         if self.variant == "adaptive":
             near = np.square(assign(x, taken)[1]) if len(taken) else None

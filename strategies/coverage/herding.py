@@ -5,6 +5,7 @@ Welling, "Herding Dynamical Weights to Learn", ICML 2009; as exemplar selection,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,11 @@ class Herding(Strategy):
     def needs(self) -> frozenset[str]:
         """Return `features`, and `labels` when classes are matched one by one."""
         return frozenset({"features", "labels"} if self.per_class else {"features"})
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {"scores": 1, "mean_gap": 1}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy over the candidates."""

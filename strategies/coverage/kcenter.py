@@ -7,7 +7,7 @@ within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley, "Fast Distribu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from coreset import Pool, Selection, Signals
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.farthest import farthest_first
 from coreset.numerics.keyed import keyed_uniform, salt
-from coreset.numerics.tensors import as_float, as_tensor
+from coreset.numerics.tensors import as_tensor, unit_rows
 from coreset.rounds import TwoRounds
 from coreset.types import Indices
 
@@ -63,7 +63,9 @@ class KCenterGreedy(TwoRounds):
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order). per_class: cover each class by itself, with its share of the
     budget; needs `labels`. first: with nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`, nearest to the mean; its score is
-    infinite. Scores: distance to the nearest earlier choice, which never grows (within a class). info: `cover_radius`, the largest distance left.
+    infinite; a whole number is the position in the dataset of a candidate to start with. Scores:
+    distance to the nearest earlier choice, which never grows (within a class). info:
+    `cover_radius`, the largest distance left.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -73,13 +75,16 @@ class KCenterGreedy(TwoRounds):
 
     normalize: bool = False
     per_class: bool = False
-    first: str = "random"
+    first: str | int = "random"
 
     random = True
 
     def __post_init__(self) -> None:
-        if self.first not in FIRST:
-            raise ValueError(f"first: expected {' or '.join(FIRST)}, got {self.first!r}")
+        index = isinstance(self.first, int | np.integer) and not isinstance(self.first, bool)
+        if self.first not in FIRST and not (index and int(self.first) >= 0):
+            raise ValueError(f"first: expected {' or '.join(FIRST)} or a position, got {self.first!r}")
+        if index and self.per_class:
+            raise ValueError("first: a position to start with is of one class; use random or center with per_class")
         object.__setattr__(self, "greedy", not self.per_class)
         object.__setattr__(self, "needs_selected", self.needs)
 
@@ -87,6 +92,11 @@ class KCenterGreedy(TwoRounds):
     def needs(self) -> frozenset[str]:
         """Return `features`, and `labels` when classes are covered one by one."""
         return frozenset({"features", "labels"} if self.per_class else {"features"})
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None if self.normalize else {"scores": 1, "cover_radius": 1}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
@@ -106,7 +116,7 @@ class KCenterGreedy(TwoRounds):
 
     def _rows(self, signals: Signals) -> Tensor:
         x = as_tensor(signals.column("features"))
-        return torch.nn.functional.normalize(as_float(x), dim=1) if self.normalize else x
+        return unit_rows(x) if self.normalize else x
 
     def no_rounds(self) -> str:
         """Return that classes covered one by one have no two-round form."""
@@ -154,7 +164,12 @@ class KCenterGreedy(TwoRounds):
         """Return picks, scores and the radius they leave."""
         first = np.empty(0, np.int64)
         if not len(centers):
-            at = nearest_to_mean(x, candidates) if self.first == "center" else int(chance[candidates].argmin())
+            if not isinstance(self.first, str):
+                at = int(np.searchsorted(candidates, self.first))
+                if at == len(candidates) or candidates[at] != self.first:
+                    raise ValueError(f"first: position {self.first} is no candidate")
+            else:
+                at = nearest_to_mean(x, candidates) if self.first == "center" else int(chance[candidates].argmin())
             first = candidates[at : at + 1]
             centers = first
         rest = np.setdiff1d(candidates, first)

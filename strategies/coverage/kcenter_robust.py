@@ -6,11 +6,11 @@ farthest; the aim (some examples may stay uncovered) is the robust k-center of C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, exact_rows, square_distance
 from coreset.numerics.keyed import keyed_uniform, salt
-from coreset.numerics.tensors import as_float, as_tensor, top_k
+from coreset.numerics.tensors import as_float, as_tensor, top_k, unit_rows
 
 
 @compiled
@@ -87,14 +87,20 @@ class RobustKCenter(Strategy):
     def __post_init__(self) -> None:
         if not 0 <= self.outliers < 1:
             raise ValueError(f"outliers: expected a share in [0, 1), got {self.outliers}")
-        if self.slack < 0:
+        if not 0 <= self.slack < np.inf:
             raise ValueError(f"slack: expected at least 0, got {self.slack}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        lengths = {"scores": 1, "cover_radius": 1, "full_radius": 1}
+        return {"features": None if self.normalize else lengths}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         x = as_float(as_tensor(signals.column("features")).cpu())
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         spared = int(self.outliers * len(pool.candidates) + 1e-9)
         farthest = max(1, int((1 + self.slack) * spared))
         ids = pool.ids[pool.candidates]

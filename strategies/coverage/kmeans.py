@@ -5,15 +5,15 @@ As a selection: Zhdanov, "Diverse Mini-Batch Active Learning", 2019 (arXiv:1901.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.kmeans import Clusters, kmeans
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 
 
 def nearest_rows(clusters: Clusters, order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -68,6 +68,11 @@ class KMeans(Strategy):
     greedy = False
     random = True
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None if self.normalize else {"mean_square": 2}}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return one candidate per cluster."""
         at = pool.candidates[
@@ -75,7 +80,7 @@ class KMeans(Strategy):
         ]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         clusters = kmeans(x, k, rng, pool.ids[at], self.iterations)
         picks, sizes = nearest_to_centers(clusters, k)
         info = {"mean_square": float(np.square(clusters.distances).mean())}

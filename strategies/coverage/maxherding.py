@@ -5,6 +5,7 @@ Bae, Noh & Sutherland, "Generalized Coverage for More Robust Low-Budget Active L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float
 from coreset.numerics.similarity import EXACT_UP_TO, Similarity
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 from strategies.coverage.probcover import prob_cover
 from strategies.submodular.common import NEIGHBORS
 from strategies.submodular.facility_location import FacilityLocationFunction
@@ -166,7 +167,7 @@ def max_herding(
             bound[stale] = gains(stale)
             fresh[stale] = True
             best, batch = max(best, float(bound[stale].max())), min(2 * batch, 64)
-        pick = int(np.flatnonzero(fresh & (bound >= tied(best)))[0])
+        pick = int(np.flatnonzero(fresh & (bound > -0.5) & (bound >= tied(best)))[0])  # -1: taken
         picks[i], added[i] = pick, bound[pick]
         near = torch.maximum(near, _kernel(y[where[pick]][None], y, width, 2 * half)[0])
         bound[pick] = -1.0  # taken
@@ -255,13 +256,18 @@ class MaxHerding(Strategy):
         if not self.width > 0:
             raise ValueError(f"width: expected a positive number, got {self.width}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None} if self.normalize else {}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         taken = np.isin(at, pool.selected)
         if self.kernel == "top_hat":
             picks, counts, coverage = prob_cover(x, k, self.width, taken, ~taken, closed=True, layers=False)

@@ -5,6 +5,7 @@ Xia, Liu, Yu, Shen, Han & Liu, "Moderate Coreset: A Universal Method of Data Sel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,11 @@ class Moderate(Strategy):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
         object.__setattr__(self, "greedy", self.variant == "global")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {"scores": 1}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the middle of the distances."""

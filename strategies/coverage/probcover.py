@@ -5,6 +5,7 @@ Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens", N
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import exact_rows, square_distance
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.neighbours import knn, within
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 
 
 def pure_radius(x: Tensor, labels: NDArray[np.int64], purity: float = 0.95) -> float:
@@ -143,13 +144,20 @@ class ProbCover(Strategy):
         if not 0 < self.purity <= 1:
             raise ValueError(f"purity: expected a share in (0, 1], got {self.purity}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        if self.normalize:
+            return {"features": None}
+        return {"features": {"delta": 1}} if self.delta is None else {}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Find the radius if it is not given, and cover."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         delta = self.delta
         if delta is None:
             delta = pure_radius(x, kmeans(x, min(self.clusters, len(x)), rng, pool.ids[at]).labels, self.purity)

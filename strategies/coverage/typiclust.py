@@ -5,6 +5,7 @@ Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Su
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.distances import Float, exact_rows, square_distance
 from coreset.numerics.kmeans import kmeans
 from coreset.numerics.neighbours import knn
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, as_tensor, rows, unit_rows
 
 VARIANTS = ("paper", "released_code")
 _SMALL = 256  # rows whose pairs are measured one by one: a product would take longer to set up
@@ -109,13 +110,29 @@ def typical_of_clusters(
     return np.array(picks), np.array(scores)
 
 
+def given_clusters(signals: Signals, at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the column `clusters` (N,) at positions, numbered from 0. Raises ValueError for anything but whole numbers.
+
+    >>> given_clusters(Signals(3, clusters=np.array([7, -2, 7])), np.arange(3))
+    array([1, 0, 1])
+    """
+    column = as_tensor(signals.column("clusters")).cpu().numpy()
+    if column.ndim != 1 or column.dtype.kind not in "iu":
+        raise ValueError(
+            f"clusters: expected one whole number per example, shape (N,), got {column.dtype} with shape {column.shape}"
+        )
+    return np.unique(column[at], return_inverse=True)[1].astype(np.int64)
+
+
 @dataclass(frozen=True)
 class TypiClust(Strategy):
     """Cluster everything into min(labelled + k, clusters) groups and take the most typical candidate of each.
 
     variant: `paper` (default, mean distance) or `released_code` (mean squared distance). normalize: scale features to unit length first, as the paper does.
     neighbours: at most this many make up typicality. clusters: at most this many. smallest: clusters of this size or below come last.
-    Scores: typicality. The number of clusters depends on k, so a smaller budget has another answer.
+    given: the clusters are those of a column `clusters` (N,) of whole numbers, and none are looked
+    for. Scores: typicality. The number of clusters depends on k, so a smaller budget has another
+    answer.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -129,9 +146,8 @@ class TypiClust(Strategy):
     neighbours: int = 20
     clusters: int = 500
     smallest: int = 5
+    given: bool = False
 
-    needs = frozenset({"features"})
-    needs_selected = frozenset({"features"})
     greedy = False
     random = True
 
@@ -139,15 +155,31 @@ class TypiClust(Strategy):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        power = -1 if self.variant == "paper" else -2
+        return {"features": None if self.normalize else {"scores": power}}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return `features`, and `clusters` where they are given."""
+        return frozenset({"features", "clusters"} if self.given else {"features"})
+
+    @property
+    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
+        """Return the same for what is already taken."""
+        return self.needs
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return `k` candidates, cluster by cluster."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         count = min(len(pool.selected) + k, self.clusters)
-        labels = kmeans(x, count, rng, pool.ids[at]).labels
+        labels = given_clusters(signals, at) if self.given else kmeans(x, count, rng, pool.ids[at]).labels
         labelled = np.isin(at, pool.selected)
         squared = self.variant == "released_code"
         picks, scores = typical_of_clusters(x, k, labels, labelled, self.neighbours, self.smallest, squared)

@@ -6,6 +6,7 @@ calibration error as in Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gradients import known_labels
 from coreset.numerics.held_out import held_out
 from coreset.numerics.neighbours import knn
-from coreset.numerics.tensors import as_float, rows
+from coreset.numerics.tensors import as_float, rows, unit_rows
 from strategies.coverage.maxherding import check_neighbors, herd
 from strategies.uncertainty.margin import margin
 
@@ -102,13 +103,18 @@ class UHerding(Strategy):
         """Return what is read of the examples already taken, among which the held-out ones usually are."""
         return frozenset({"features", "probs"} | ({"labels"} if self.temperature == "ece" else set()))
 
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None} if self.normalize else {}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the weighted greedy from `pool.selected`."""
         at = np.concatenate([pool.selected, pool.candidates])
         at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
-            x = torch.nn.functional.normalize(x, dim=1)
+            x = unit_rows(x)
         temperature = self._temperature(pool, signals)
         weights = margin(tempered(rows(signals.column("probs"), at), temperature))
         taken = np.isin(at, pool.selected)

@@ -9,6 +9,7 @@ r'), r = p - onehot(prediction), K = W W': C x C numbers stand for the head, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,8 +88,13 @@ class AlfaMix(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.step <= 1:
-            raise ValueError(f"step: expected a number above 0 and at most 1, got {self.step}")
+        if not 1e-3 <= self.step <= 1:  # it is repeated until it adds up to 1
+            raise ValueError(f"step: expected a number of at least 0.001 and at most 1, got {self.step}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Find what changes, then cluster."""

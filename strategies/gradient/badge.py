@@ -6,6 +6,7 @@ k-means++, Arthur & Vassilvitskii, SODA 2007.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,11 @@ class Badge(Strategy):
     def __post_init__(self) -> None:
         if self.first not in FIRST:
             raise ValueError(f"first: expected {' or '.join(FIRST)}, got {self.first!r}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {} if self.bias else {"features": {"scores": 2}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run k-means++ over the candidates."""

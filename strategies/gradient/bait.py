@@ -227,7 +227,7 @@ class Bait(Strategy):
     def __post_init__(self) -> None:
         if self.fisher not in FISHERS:
             raise ValueError(f"fisher: expected {' or '.join(FISHERS)}, got {self.fisher!r}")
-        if not self.ridge > 0:
+        if not 0 < self.ridge < np.inf:
             raise ValueError(f"ridge: expected a positive number, got {self.ridge}")
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
@@ -249,5 +249,11 @@ class Bait(Strategy):
         def parts(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             return class_factor(rows(signals.column("probs"), index), self.fisher), rows(column, index).double()
 
-        picks, gains, trace = bait(*parts(pool.candidates), k, parts(pool.selected), self.ridge)
+        try:
+            picks, gains, trace = bait(*parts(pool.candidates), k, parts(pool.selected), self.ridge)
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(
+                f"features: with ridge {self.ridge:g} the information matrix is not positive definite in float64; scale "
+                "the features down or raise the ridge"
+            ) from error
         return Selection(pool.candidates[picks], scores=gains, info={"trace": trace, "fisher": self.fisher})

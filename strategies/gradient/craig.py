@@ -6,16 +6,17 @@ last-layer gradients and selection per class as in the paper's section 3.4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.gradients import LastLayerGradients, known_labels, last_layer_gradients, matching_error
+from coreset.numerics.gradients import LastLayerGradients, matching_error
 from coreset.numerics.greedy import lazy
 from coreset.numerics.similarity import Sparse
-from strategies.gradient.per_class import per_class
+from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
 from strategies.submodular.facility_location import FacilityLocationFunction
 
 DISTANCES = ("euclidean", "squared")
@@ -106,7 +107,8 @@ def craig(
 class Craig(Strategy):
     """Cover the last-layer gradients; weights are the sizes of the clusters.
 
-    per_class: cover each class by itself with its share of the budget (default), or all at once. distance: `euclidean` between gradients (the
+    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name (N, P), a flat gradient per example, and labels
+    only where classes matter. per_class: cover each class by itself with its share of the budget (default), or all at once. distance: `euclidean` between gradients (the
     paper), or `squared` (CORDS). bias: count the bias in the gradient. Needs the candidates' labels; examples already selected play no part. The
     weights of a class add up to its size. info: `matching_error` of the weighted choice.
 
@@ -119,18 +121,29 @@ class Craig(Strategy):
     per_class: bool = True
     distance: str = "euclidean"
     bias: bool = True
+    source: str = "last_layer"
 
-    needs = frozenset({"features", "labels", "probs"})
     greedy = False
 
     def __post_init__(self) -> None:
+        check_source(self.source, SOURCES)
         if self.distance not in DISTANCES:
             raise ValueError(f"distance: expected {' or '.join(DISTANCES)}, got {self.distance!r}")
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the columns read."""
+        return gradient_columns(self.source, self.per_class)
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        carried = {"scores": 2 if self.distance == "squared" else 1}
+        return {"gradients": carried} if self.bias else {"gradients": carried, "features": carried}
+
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run lazy greedy class by class."""
-        g = last_layer_gradients(signals, pool.candidates, bias=self.bias)
-        labels = known_labels(signals, pool.candidates, g.shape[0]).cpu().numpy()
+        g, labels = gradients_of(signals, pool.candidates, self.source, self.per_class, self.bias)
         gains = np.zeros(len(g))
 
         def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

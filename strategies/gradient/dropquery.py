@@ -5,6 +5,7 @@ Gupte et al., "Revisiting Active Learning in the Era of Vision Foundation Models
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,11 @@ class DropQuery(Strategy):
     def __post_init__(self) -> None:
         if self.per_choice < 0:
             raise ValueError(f"per_choice: expected a whole number of at least 0, got {self.per_choice}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Count the flips, then cluster."""

@@ -6,6 +6,7 @@ approximation of section 3.3 (arXiv:2012.10630); last-layer gradients.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,8 +24,8 @@ from coreset.numerics.gradients import (
     most_along,
 )
 from coreset.numerics.held_out import held_out
-from coreset.numerics.tensors import as_float, rows
-from strategies.gradient.per_class import per_class
+from coreset.numerics.tensors import as_float, rows, top_k
+from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
 
 STEPS = ("sum", "mean")
 SETS = ("self", "selected", "column")
@@ -107,6 +108,8 @@ def glister(
 class Glister(Strategy):
     """Lower the loss on validation examples by one gradient step on the choice.
 
+    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name (N, P), a flat gradient per example, and labels only
+    where classes matter: the validation gradient is then looked at once, as no model is there to take the step, and info has no loss.
     validation: `self`, the candidates (their training loss); `selected`, the examples already taken; `column`, the examples where the boolean
     column `validation` is true, which then may not be chosen. per_class: each class by itself, with its share of the budget and the validation
     examples of that class (all of them where it has none); otherwise all at once. eta: learning rate of the step; step: `sum` of the gradients (the
@@ -126,29 +129,39 @@ class Glister(Strategy):
     step: str = "sum"
     refresh: int = 1
     bias: bool = True
+    source: str = "last_layer"
 
     greedy = False
 
     def __post_init__(self) -> None:
+        check_source(self.source, SOURCES)
         for name, known in (("validation", SETS), ("step", STEPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if not self.eta > 0 or self.refresh < 1:
+        if not 0 < self.eta < np.inf or self.refresh < 1:
             raise ValueError(f"expected eta > 0 and refresh >= 1, got eta {self.eta} and refresh {self.refresh}")
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the columns read; `validation` only where it is asked for."""
-        return frozenset({"features", "labels", "probs"} | ({"validation"} if self.validation == "column" else set()))
+        more = {"validation"} if self.validation == "column" else set()
+        return gradient_columns(self.source, self.per_class) | more
 
     @property
     def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
         """Return what is read of the examples already taken."""
-        return frozenset({"features", "labels", "probs"} if self.validation == "selected" else set())
+        return gradient_columns(self.source, self.per_class) if self.validation == "selected" else frozenset()
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"gradients": {"scores": 2}} if self.source == "gradients" else {}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy class by class."""
         candidates, known = pool.candidates, self._positions(pool, signals)
+        if self.source == "gradients":
+            return self._first_order(pool, signals, k, known)
         g = last_layer_gradients(signals, candidates, bias=self.bias)
         probs = as_float(rows(signals.column("probs"), known))
         held = Validation(
@@ -175,6 +188,26 @@ class Glister(Strategy):
         }
         return Selection(candidates[picks], scores=gains, info=info)
 
+    def _first_order(self, pool: Pool, signals: Signals, k: int, known: NDArray[np.int64]) -> Selection:
+        """Return the candidates whose gradients lie most along the mean validation gradient."""
+        g, labels = gradients_of(signals, pool.candidates, self.source, self.per_class, self.bias)
+        held, theirs = gradients_of(signals, known, self.source, self.per_class, self.bias)
+
+        def solve(mine: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            same = np.flatnonzero(theirs == labels[mine[0]]) if self.per_class else np.empty(0, np.int64)
+            part = held.at(same) if len(same) else held
+            direction = part.total() / len(part)
+            length = float(direction.norm()) * g.squared_norms.sqrt().max().item()
+            along = g.at(mine).double().along(direction).cpu().numpy()
+            tick = float(2.0 ** (np.floor(np.log2(length)) - 40)) if length > 0 else 1.0
+            gains = (along / tick).round() * tick  # a product rounds equal rows in more than one way
+            best = top_k(gains, share)
+            return best, self.eta * gains[best]
+
+        picks, gains = per_class(labels, k, self.per_class, solve)
+        error = matching_error(g, picks, np.full(k, len(g) / k))
+        return Selection(pool.candidates[picks], scores=gains, info={"matching_error": error})
+
     def _positions(self, pool: Pool, signals: Signals) -> NDArray[np.int64]:
         """Return the positions of the validation examples."""
         if self.validation == "self":
@@ -185,4 +218,4 @@ class Glister(Strategy):
                     "validation: nothing is selected yet, so there are no examples to validate on; use validation=self or column"
                 )
             return pool.selected
-        return held_out(pool, signals, ("features", "labels", "probs"))
+        return held_out(pool, signals, sorted(gradient_columns(self.source, self.per_class)))

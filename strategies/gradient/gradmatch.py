@@ -6,6 +6,7 @@ Killamsetty et al., "GRAD-MATCH: Gradient Matching based Data Subset Selection f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +17,18 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
 from coreset.numerics.gradients import (
     LastLayerGradients,
-    known_labels,
-    last_layer_gradients,
+    cancels,
     matching_error,
     most_along,
 )
+from coreset.numerics.held_out import held_out
 from coreset.numerics.least_squares import LeastSquares
-from strategies.gradient.per_class import per_class
+from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
 
 Float = NDArray[np.floating]
 
 VARIANTS = ("nonnegative", "released_code")
+SETS = ("self", "column")
 _COLUMNS = (
     2**28
 )  # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at every pick
@@ -47,9 +49,16 @@ def _products(residual: Float, features: Float, s: int, bias: float, out: Float)
 
 
 def matching_pursuit(
-    g: LastLayerGradients, k: int, ridge: float = 0.0, variant: str = "nonnegative"
+    g: LastLayerGradients,
+    k: int,
+    ridge: float = 0.0,
+    variant: str = "nonnegative",
+    target: torch.Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` rows in the order found and their weights w >= 0, which minimise ||Σ w_j g_j - Σ g_i||² + λ ||w||² over the rows found.
+    """Return `k` rows in the order found and their weights w >= 0, which minimise ||Σ w_j g_j - T||² + λ ||w||² over the rows found.
+
+    T: the target (C, D + bias), such as the summed gradient of validation examples; None: Σ g_i. A target that cancels (zero but for rounding) is
+    matched by no weights at all: then every gradient gets one more entry, their root mean square length, so that the weights also fit their number n.
 
     λ = ridge times the mean squared gradient norm, so that scaling the gradients changes nothing. Each pick is the row with the largest product
     with what is left (ties to the lowest), then all weights are fitted again: to w >= 0, or, `released_code`, freely until the last is found. Where
@@ -61,12 +70,14 @@ def matching_pursuit(
     (array([0, 1]), array([1.5, 0. ]))
     """
     n = len(g)
-    target = g.total()
+    target = g.total() if target is None else target.double()
     norms = g.squared_norms.cpu().numpy()
+    level = float(norms.mean()) if cancels(target, norms) else 0.0  # square of the entry more
+    target = torch.zeros_like(target) if level else target
     problem = LeastSquares(k, ridge * float(norms.mean()), variant == "nonnegative")
-    begin = g.along(target).double().cpu().numpy()
+    begin = g.along(target).double().cpu().numpy() + level * n
     unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))
-    length = float(target.norm())
+    length = float(target.norm()) + float(np.sqrt(level)) * n
     stored = k * n <= _COLUMNS
     columns = np.empty((k if stored else 0, n), np.float32 if g.features.dtype == torch.float32 else np.float64)
     plain = (g.residual.numpy(), g.features.numpy()) if g.features.device.type == "cpu" else None
@@ -81,6 +92,7 @@ def matching_pursuit(
             score = begin.copy()
         else:
             score = g.along(target - _sum(r[:t], h[:t], w, g.bias)).double().cpu().numpy()
+            score += level * (n - w.sum())
         score[taken] = -np.inf
         slack = unit * (length + float(np.abs(w) @ np.sqrt(norms[picks[:t]])))
         near = np.flatnonzero(score >= score.max() - slack)
@@ -90,12 +102,13 @@ def matching_pursuit(
         r[t], h[t] = g.residual[s].double(), g.features[s].double()
         product = (h[: t + 1] @ h[t] + g.bias) * (r[: t + 1] @ r[t])
         along = target[:, : h.shape[1]] @ h[t] + (target[:, -1] if g.bias else 0)
-        problem.add(product.cpu().numpy(), float(r[t] @ along))
+        problem.add(product.cpu().numpy() + level, float(r[t] @ along) + level * n)
         if stored and t + 1 < k:
             if plain is not None:
                 _products(plain[0], plain[1], s, float(g.bias), columns[t])
             else:
                 columns[t] = g.inner(g.at(np.array([s])))[:, 0].cpu().numpy()
+            columns[t] += level
     weights = problem.nonnegative()
     return picks, weights if weights.sum() > 0 else np.full(k, n / k)
 
@@ -109,11 +122,15 @@ def _sum(r: torch.Tensor, h: torch.Tensor, w: NDArray[np.float64], bias: bool) -
 class GradMatch(Strategy):
     """Match the full last-layer gradient by a weighted choice.
 
-    per_class: match each class by itself with its share of the budget (default), or all at once. ridge: λ relative to the mean squared gradient
+    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name (N, P), a flat gradient per example, and labels
+    only where classes matter. validation: `self` matches the gradient of all candidates; `column` that of the examples where the boolean column
+    `validation` is true, which then may not be chosen, scaled by n / m to n candidates (the paper's use for noisy or imbalanced data).
+    per_class: match each class by itself with its share of the budget (default; with validation examples those of the class, all where it has none), or
+    all at once. ridge: λ relative to the mean squared gradient
     norm. bias: count the bias in the gradient. variant: `nonnegative` fits weights of at least zero after every pick (the paper's problem),
     `released_code` fits them freely until all picks are found and to at least zero at last (CORDS, DeepCore). Needs the candidates' labels;
     examples already selected play no part. Weights fit the sum of gradients, so they add up to about the number of candidates; choices that cannot
-    help have weight 0. info: `matching_error` of the whole, `unused` choices of weight 0.
+    help have weight 0; gradients that cancel are matched with weights that add up to their number. info: `matching_error` of the whole, `unused` choices of weight 0.
 
     >>> from coreset import select
     >>> chosen = select("gradmatch", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int), options={"ridge": 0.0})
@@ -125,28 +142,56 @@ class GradMatch(Strategy):
     ridge: float = 0.01
     bias: bool = True
     variant: str = "nonnegative"
+    source: str = "last_layer"
+    validation: str = "self"
 
-    needs = frozenset({"features", "labels", "probs"})
     greedy = False
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
-        if not self.ridge >= 0:
+        check_source(self.source, SOURCES)
+        if self.validation not in SETS:
+            raise ValueError(f"validation: expected {' or '.join(SETS)}, got {self.validation!r}")
+        if not 0 <= self.ridge < np.inf:
             raise ValueError(f"ridge: expected a number of at least 0, got {self.ridge}")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the columns read; `validation` only where it is asked for."""
+        more = {"validation"} if self.validation == "column" else set()
+        return gradient_columns(self.source, self.per_class) | more
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"gradients": {}} if self.bias else {"gradients": {}, "features": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the pursuit class by class."""
-        g = last_layer_gradients(signals, pool.candidates, bias=self.bias)
-        labels = known_labels(signals, pool.candidates, g.shape[0]).cpu().numpy()
+        g, labels = gradients_of(signals, pool.candidates, self.source, self.per_class, self.bias)
+        held: LastLayerGradients | None = None
+        if self.validation == "column":
+            columns = gradient_columns(self.source, self.per_class)
+            known = held_out(pool, signals, sorted(columns))
+            held, theirs = gradients_of(signals, known, self.source, self.per_class, self.bias)
+
+        def target(rows: NDArray[np.int64]) -> torch.Tensor | None:
+            if held is None:
+                return None
+            same = np.flatnonzero(theirs == labels[rows[0]]) if self.per_class else np.empty(0, np.int64)
+            part = held.at(same) if len(same) else held
+            return part.total() * (len(rows) / len(part))
 
         def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            return matching_pursuit(g if len(rows) == len(g) else g.at(rows), share, self.ridge, self.variant)
+            mine = g if len(rows) == len(g) else g.at(rows)
+            return matching_pursuit(mine, share, self.ridge, self.variant, target(rows))
 
         picks, weights = per_class(labels, k, self.per_class, solve)
+        whole = None if held is None else held.total() * (len(g) / len(held))
         info = {
             "variant": self.variant,
-            "matching_error": matching_error(g, picks, weights),
+            "matching_error": matching_error(g, picks, weights, whole),
             "unused": int((weights == 0).sum()),
         }
         return Selection(pool.candidates[picks], weights, info=info)

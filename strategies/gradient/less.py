@@ -5,6 +5,7 @@ Xia et al., "LESS: Selecting Influential Data for Targeted Instruction Tuning", 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,11 @@ class Less(Scored):
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"target: expected {' or '.join(TARGETS)}, got {self.target!r}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"projected_gradients": {}}
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the influence per candidate."""

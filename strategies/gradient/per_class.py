@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.numerics.classes import class_shares, interleave
+from coreset.numerics.gradients import LastLayerGradients, column_gradients, known_labels, last_layer_gradients
+from coreset.numerics.tensors import as_tensor
+from coreset.types import Indices, Signals
 
+SOURCES = ("last_layer", "gradients")
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -34,3 +38,36 @@ def per_class(
         values.append(value)
     order = interleave([len(c) for c in chosen])
     return np.concatenate(chosen)[order], np.concatenate(values)[order]
+
+
+def check_source(source: str, known: tuple[str, ...] = SOURCES) -> None:
+    """Raise ValueError for a source of gradients that is none."""
+    if source not in known:
+        raise ValueError(f"source: expected {' or '.join(known)}, got {source!r}")
+
+
+def gradient_columns(source: str, apart: bool) -> frozenset[str]:
+    """Return the names of the columns that gradients are read from; `apart`: class by class.
+
+    >>> sorted(gradient_columns("gradients", True))
+    ['gradients', 'labels']
+    """
+    if source == "last_layer":
+        return frozenset({"features", "labels", "probs"})
+    return frozenset({"gradients", "labels"} if apart else {"gradients"})
+
+
+def gradients_of(
+    signals: Signals, positions: Indices, source: str, apart: bool, bias: bool
+) -> tuple[LastLayerGradients, NDArray[Any]]:
+    """Return the gradients at positions and the class (n,) of each, all 0 where classes are not looked at and not read.
+
+    Labels unknown (-1) form a class of their own for the column `gradients`; for last-layer gradients they raise ValueError.
+    """
+    if source == "last_layer":
+        g: LastLayerGradients = last_layer_gradients(signals, positions, bias=bias)
+        return g, known_labels(signals, positions, g.shape[0]).cpu().numpy()
+    labels = np.zeros(len(positions), np.int64)
+    if apart:
+        labels = as_tensor(signals.column("labels")).cpu().numpy()[positions]
+    return column_gradients(signals, positions), labels

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coreset.numerics.keyed import keyed_order
 from coreset.numerics.kmeans import kmeans
-from coreset.numerics.tensors import as_float
+from coreset.numerics.tensors import unit_rows
 from strategies.coverage.kmeans import nearest_rows
 
 
@@ -31,7 +31,7 @@ def representatives(
     rows = order[eligible[order]]
     picks = rows
     if len(rows) > k:
-        sphere = torch.nn.functional.normalize(as_float(x[torch.from_numpy(rows).to(x.device)]), dim=1)
+        sphere = unit_rows(x[torch.from_numpy(rows).to(x.device)])
         clusters = kmeans(sphere, k, rng, ids[rows])
         picks = rows[nearest_rows(clusters, np.arange(len(rows)))]
     rest = order[~np.isin(order, picks)]

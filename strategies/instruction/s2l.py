@@ -6,6 +6,7 @@ Models", NeurIPS 2024, Algorithm 1 (arXiv:2403.07384). The released code differs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,11 @@ class S2L(Strategy):
     def __post_init__(self) -> None:
         if self.clusters < 1:
             raise ValueError(f"clusters: expected at least 1, got {self.clusters}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"losses": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the draws, cluster after cluster."""

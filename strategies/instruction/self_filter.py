@@ -6,15 +6,15 @@ difficulty is any number of yours; the paper learns it beside the model. The rel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.tensors import as_float, rows, top_k
+from coreset.numerics.tensors import as_float, rows, top_k, unit_rows
 
 
 def hardest_apart(
@@ -29,7 +29,7 @@ def hardest_apart(
     >>> picks.tolist(), now.tolist()
     ([0, 2], [3.0, 1.0])
     """
-    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    unit = unit_rows(x.double())
     left = np.array(difficulty, np.float64)
     picks, now = np.empty(k, np.int64), np.empty(k)
     open_ = np.ones(len(left), bool)
@@ -65,6 +65,11 @@ class SelfFilter(Strategy):
             raise ValueError(
                 f"neighbours, gamma: expected numbers of at least 0, got {self.neighbours} and {self.gamma}"
             )
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the `k` rows in the order taken."""

@@ -5,6 +5,7 @@ Caramalau, Bhattarai & Kim, "Sequential Graph Convolutional Network for Active L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.farthest import farthest_first
 from coreset.numerics.keyed import keyed_order, keyed_uniform, salt
-from coreset.numerics.tensors import rows
+from coreset.numerics.tensors import rows, unit_rows
 
 
 def degrees(x: Tensor) -> Tensor:
@@ -120,8 +121,20 @@ class CoreGcn(Strategy):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        if not self.lr > 0:
+            raise ValueError(f"lr: expected a positive number, got {self.lr}")
+        if not (self.weight_decay >= 0 and self.unlabelled_weight >= 0):
+            raise ValueError(
+                "weight_decay, unlabelled_weight: expected numbers of at least 0, "
+                f"got {self.weight_decay} and {self.unlabelled_weight}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a share in [0, 1), got {self.dropout}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": None}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Train the graph network, then run k-center from `pool.selected` in its embedding."""
@@ -135,7 +148,7 @@ class CoreGcn(Strategy):
         # in an order of their own: sums round the same however the pool is arranged
         order = np.argsort(keyed_uniform(salt(rng), pool.ids[nodes]), kind="stable")
         nodes, labelled = nodes[order], labelled[order]
-        x = functional.normalize(rows(signals.column("features"), nodes).double(), dim=1)
+        x = unit_rows(rows(signals.column("features"), nodes).double())
         embedding = graph_embedding(
             x, torch.from_numpy(labelled).to(x.device), rng, hidden=self.hidden, dropout=self.dropout, epochs=self.epochs,
             lr=self.lr, weight_decay=self.weight_decay, unlabelled_weight=self.unlabelled_weight,

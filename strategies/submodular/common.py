@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
-from coreset.numerics.tensors import as_tensor
+from coreset.numerics.tensors import as_float, as_tensor
 from coreset.types import check_column
 
 DENSE_UP_TO = 8000  # examples; the matrix then holds 256 MB
 NEIGHBORS = 32
+GIVEN = {"precomputed": "similarity", "distances": "distances"}  # words for columns of pairs, and their names
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,17 @@ class Pairwise:
     """The part of a strategy that compares examples with one another.
 
     similarity: cosine | dot | rbf | euclidean (formulas in `coreset.numerics.similarity`), or `precomputed`: a symmetric column `similarity` (N, N) is used
-    as it is. gamma: the width of rbf, by default one over the mean squared distance in the ground set.
+    as it is, or `distances`: of a symmetric column `distances` (N, N) the similarity is 1 / (1 +
+    d), as for euclidean. gamma: the width of rbf, by default one over the mean squared distance in
+    the ground set.
     """
 
     similarity: str = "cosine"
     gamma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.similarity not in (*KINDS, "precomputed"):
-            raise ValueError(f"similarity: expected one of {', '.join(KINDS)}, precomputed, got {self.similarity!r}")
+        if self.similarity not in (*KINDS, *GIVEN):
+            raise ValueError(f"similarity: expected one of {', '.join((*KINDS, *GIVEN))}, got {self.similarity!r}")
         neighbors = getattr(self, "neighbors", 0)
         if neighbors != "auto" and (not isinstance(neighbors, int) or neighbors < 0):
             raise ValueError(f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}")
@@ -166,12 +169,21 @@ class Pairwise:
     @property
     def reads(self) -> frozenset[str]:
         """The column that is compared."""
-        return frozenset({"similarity" if self.similarity == "precomputed" else "features"})
+        return frozenset({GIVEN.get(self.similarity, "features")})
 
     @property
     def linear(self) -> bool:
         """Whether sums over features replace sums over pairs, exactly."""
         return self.similarity in ("cosine", "dot")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        if self.similarity in ("dot", "precomputed"):
+            power = 2 if self.similarity == "dot" else 1
+            return {next(iter(self.reads)): {"scores": power, "value": power, "bound": power}}
+        free = self.similarity == "cosine" or (self.similarity == "rbf" and self.gamma is None)
+        return {"features": {}} if free else {}
 
     def measure(self, signals: Signals, ground: Items) -> Similarity:
         """Return the similarity of the ground set's features."""
@@ -179,15 +191,15 @@ class Pairwise:
 
     def dense(self, signals: Signals, ground: Items) -> Matrix:
         """Return the similarities of the ground set to itself."""
-        if self.similarity == "precomputed":
-            return _precomputed(signals, ground, ground)
+        if self.similarity in GIVEN:
+            return _precomputed(signals, GIVEN[self.similarity], ground, ground)
         return self.measure(signals, ground).dense()
 
     def between(self, signals: Signals, ground: Items, others: Items, width: int = 0) -> Iterator[Matrix]:
         """Yield the similarities of the ground set (rows) to `others`, `width` columns at a time (0: all at once)."""
         parts = [others[start : start + width] for start in range(0, len(others), width)] if width else [others]
-        if self.similarity == "precomputed":
-            yield from (_precomputed(signals, ground, part) for part in parts)
+        if self.similarity in GIVEN:
+            yield from (_precomputed(signals, GIVEN[self.similarity], ground, part) for part in parts)
             return
         check_column("features", signals.check("features", others), others)
         measure = self.measure(signals, ground)
@@ -211,10 +223,10 @@ class Pairwise:
         """Return all similarities of the ground set, or those between `neighbors` with a floor for the others."""
         neighbors = getattr(self, "neighbors", 0)
         if neighbors == "auto":
-            neighbors = 0 if len(ground) <= DENSE_UP_TO or self.similarity == "precomputed" else NEIGHBORS
+            neighbors = 0 if len(ground) <= DENSE_UP_TO or self.similarity in GIVEN else NEIGHBORS
         if not neighbors:
             return self.dense(signals, ground), None
-        if self.similarity == "precomputed":
+        if self.similarity in GIVEN:
             raise ValueError("neighbors: a precomputed similarity is used as it is; use neighbors=0 or auto")
         return self.measure(signals, ground).nearest(neighbors)
 
@@ -236,23 +248,36 @@ def _rows(signals: Signals, rows: Items) -> Tensor:
     return x if len(rows) == len(x) else x[torch.from_numpy(rows).to(x.device)]
 
 
-def _precomputed(signals: Signals, rows: Items, columns: Items) -> Matrix:
-    """Return a part of the column `similarity`, without a copy when it is all of it."""
-    whole = as_tensor(signals.column("similarity")).cpu().numpy()
+def square_column(signals: Signals, name: str) -> Matrix:
+    """Return a column (N, N) as an array. Raises ValueError for another shape or kind, and for distances below 0 or that are no distances of a row to itself.
+
+    >>> square_column(Signals(2, distances=np.array([[0.0, 1.0], [1.0, 0.0]])), "distances").shape
+    (2, 2)
+    """
+    whole = as_float(as_tensor(signals.column(name))).cpu().numpy()
     n = signals.size
     if whole.shape != (n, n) or whole.dtype.kind != "f":
         raise ValueError(
-            f"similarity: expected floating-point values of shape ({n}, {n}), got {whole.dtype} with shape {whole.shape}"
+            f"{name}: expected floating-point values of shape ({n}, {n}), got {whole.dtype} with shape {whole.shape}"
         )
+    if name == "distances" and (whole.min() < 0 or np.abs(whole.diagonal()).max() > 0):
+        raise ValueError("distances: expected numbers of at least 0, and 0 from each example to itself")
+    return whole
+
+
+def _precomputed(signals: Signals, name: str, rows: Items, columns: Items) -> Matrix:
+    """Return a part of a column of similarities, without a copy when it is all of it, or what a part of a column of distances makes of them."""
+    whole, n = square_column(signals, name), signals.size
     few = rows[
         :: max(1, len(rows) // 64)
     ]  # a sample: reading columns of the whole matrix would take longer than the selection
     one, other = whole[np.ix_(few, rows)], whole[np.ix_(rows, few)].T
     if not np.allclose(one, other, rtol=1e-3, atol=1e-5):
-        raise ValueError("similarity: expected a symmetric matrix")
-    if whole.dtype not in (np.float32, np.float64):
-        whole = whole.astype(np.float32)
-    return whole if len(rows) == len(columns) == n else whole[np.ix_(rows, columns)]
+        raise ValueError(f"{name}: expected a symmetric matrix")
+    if not whole.flags.c_contiguous:
+        whole = whole.T if whole.flags.f_contiguous else np.ascontiguousarray(whole)
+    part = whole if len(rows) == len(columns) == n else whole[np.ix_(rows, columns)]
+    return part if name == "similarity" else (1 / (1 + part)).astype(np.float32)
 
 
 def _ratio(value: float, bound: float) -> float:

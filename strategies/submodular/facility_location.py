@@ -184,7 +184,7 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
             return "per_class=True makes every class a ground set of its own"
         if self.optimizer not in ("naive", "lazy"):
             return f"optimizer={self.optimizer} is no plain greedy (naive or lazy)"
-        if self.similarity in ("dot", "precomputed"):
+        if self.similarity in ("dot", "precomputed", "distances"):
             return f"similarity={self.similarity} (expected cosine, euclidean or rbf)"
         if self.similarity == "rbf" and self.gamma is None:
             return "similarity=rbf without gamma, whose default depends on the rows"

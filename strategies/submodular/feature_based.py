@@ -7,6 +7,7 @@ Wei, Iyer & Bilmes, "Fast Multi-stage Submodular Maximization", ICML 2014; Schre
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,12 @@ class FeatureBased(Submodular):
         super().__post_init__()
         if self.concave not in CONCAVE:
             raise ValueError(f"concave: expected one of {', '.join(CONCAVE)}, got {self.concave!r}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        half = {"scores": 0.5, "value": 0.5, "bound": 0.5}
+        return {"features": half} if self.concave == "sqrt" else {}
 
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set; raises ValueError for negative features."""

@@ -53,7 +53,7 @@ class FLVMI(Pairwise, Submodular):
         cap = cap.astype(similarity.value.dtype if isinstance(similarity, Sparse) else similarity.dtype)
         if isinstance(similarity, Sparse):
             similarity = replace(similarity, value=np.minimum(similarity.value, cap[similarity.column]))
-        elif self.similarity == "precomputed":
+        elif self.similarity in ("precomputed", "distances"):
             similarity = np.minimum(similarity, cap)
         else:
             np.minimum(similarity, cap, out=similarity)

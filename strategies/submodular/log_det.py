@@ -8,6 +8,7 @@ Kulesza & Taskar, "Determinantal Point Processes for Machine Learning", 2012 (ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,27 @@ from coreset.numerics.greedy import Items, SetFunction, Values
 from coreset.numerics.similarity import Linear, Matrix
 from coreset.numerics.tensors import as_tensor
 from strategies.submodular.common import Pairwise, Submodular
+
+_ROUNDING = 2.0**-40  # below this share of the largest diagonal entry a residual is rounding, and without a ridge zero
+
+
+def _log(reg: float, residual: Values, least: float) -> Values:
+    """Return log(reg + residual); without a ridge minus infinity for what depends linearly on the taken."""
+    if reg:
+        return np.asarray(np.log(reg + np.maximum(residual, 0)))
+    out = np.full(len(residual), -np.inf)
+    np.log(residual, out=out, where=residual > least)
+    return out
+
+
+def _definite(gain: float, count: int) -> float:
+    """Return a gain; raise ValueError where it is minus infinity."""
+    if gain == -np.inf:
+        raise ValueError(
+            f"reg: without a ridge at most {count} examples can be taken here, every other one depends linearly on "
+            "them; expected a positive number or fewer examples"
+        )
+    return gain
 
 
 class LogDetFunction(SetFunction):
@@ -32,18 +54,20 @@ class LogDetFunction(SetFunction):
     def __init__(self, similarity: Matrix, reg: float) -> None:
         self.size, self.similarity, self.reg = len(similarity), similarity, reg
         self.residual = similarity.diagonal().astype(np.float64)
+        self.most = float(np.abs(self.residual).max(initial=0.0))
+        self.least = _ROUNDING * self.most
         self.factor = np.empty((0, self.size))
         self.count = 0
         self.monotone = reg >= 1
 
     def gains(self, items: Items) -> Values:
         """Return the gain of each item."""
-        gains = np.log(self.reg + np.maximum(self.residual[items], 0))
+        gains = _log(self.reg, self.residual[items], self.least)
         return np.asarray(gains.round(12))  # a product rounds equal rows in more than one way
 
     def add(self, item: int) -> None:
         """Put `item` into S."""
-        self.value += float(self.gains(np.array([item]))[0])
+        self.value += _definite(float(self.gains(np.array([item]))[0]), self.count)
         if self.count == len(self.factor):  # room for twice as many
             self.factor = np.concatenate([self.factor, np.empty((max(16, self.count), self.size))])
         above = self.factor[: self.count]
@@ -51,6 +75,8 @@ class LogDetFunction(SetFunction):
         row[:] = self.similarity[item] - above[:, item] @ above
         row /= np.sqrt(self.reg + max(self.residual[item], 0.0))
         self.residual -= np.square(row)
+        if self.residual.min() < -0.1 * self.most:
+            raise ValueError("similarity: expected a positive semi-definite matrix for the log-determinant")
         self.count += 1
 
 
@@ -93,6 +119,7 @@ class LogDetSums(SetFunction):
     def __init__(self, kernel: Linear, reg: float) -> None:
         self.size, self.kernel, self.reg = len(kernel.rows), kernel, reg
         self.residual = kernel.squares()
+        self.least = _ROUNDING * float(self.residual.max(initial=0.0))
         self.seen = np.zeros(self.size, np.int64)
         self.axes: NDArray[np.float64] = np.empty((0, kernel.x.shape[1] + 1))
         self.count = 0
@@ -102,11 +129,11 @@ class LogDetSums(SetFunction):
         """Return the gain of each item."""
         x, rows, scale, offset = self.kernel
         _catch_up(x, rows, scale, offset, self.axes, self.count, self.seen, self.residual, items)
-        return np.asarray(np.log(self.reg + np.maximum(self.residual[items], 0)))
+        return _log(self.reg, self.residual[items], self.least)
 
     def add(self, item: int) -> None:
         """Put `item` into S."""
-        self.value += float(self.gains(np.array([item]))[0])
+        self.value += _definite(float(self.gains(np.array([item]))[0]), self.count)
         if self.count == len(self.axes):
             self.axes = np.concatenate([self.axes, np.empty((max(16, self.count), self.axes.shape[1]))])
         phi, axes = self.kernel.phi(item), self.axes[: self.count]
@@ -118,7 +145,8 @@ class LogDetSums(SetFunction):
 class LogDet(Pairwise, Submodular):
     """Take the examples whose similarity matrix has the largest determinant.
 
-    reg: added to the diagonal, positive; at least 1 keeps f monotone, less asks for more diversity. cosine and dot need no matrix; rbf, euclidean and
+    reg: added to the diagonal, at least 0; at least 1 keeps f monotone, less asks for more diversity; 0 is the plain determinant (a DPP), which ends in ValueError
+    once k exceeds the rank of the similarities. cosine and dot need no matrix; rbf, euclidean and
     precomputed hold all pairs (4 n^2 bytes). Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
@@ -131,8 +159,13 @@ class LogDet(Pairwise, Submodular):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.reg > 0:
-            raise ValueError(f"reg: expected a positive number, got {self.reg}")
+        if not self.reg >= 0:
+            raise ValueError(f"reg: expected a number of at least 0, got {self.reg}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice: none for a similarity that grows with them."""
+        return {} if self.similarity in ("dot", "precomputed") else super().scales
 
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set."""

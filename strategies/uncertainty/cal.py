@@ -5,6 +5,7 @@ Margatina, Vernikos, Barrault & Aletras, "Active Learning by Acquiring Contrasti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,11 @@ class Cal(Scored):
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"neighbours: expected at least 1, got {self.neighbours}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {}}
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the mean divergence per candidate, in nats."""

@@ -6,6 +6,7 @@ Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016 (arXiv:1511.04599).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,11 @@ class DeepFool(Scored):
     def needs(self) -> frozenset[str]:
         """Return the column, or what the head's distance is computed from."""
         return frozenset({"deepfool"} if self.source == "column" else {"features", "logits"})
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {"scores": 1}, "logits": {}}
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return minus the distance per candidate."""

@@ -5,6 +5,7 @@ Gissin & Shalev-Shwartz, "Discriminative Active Learning", 2019 (arXiv:1907.0634
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,11 @@ class Discriminative(Strategy):
         for name in ("rounds", "ratio", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {"features": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Fit and take, `rounds` times."""

@@ -177,3 +177,37 @@ def test_a_process_killed_half_way_leaves_nothing_under_the_final_name(tmp_path)
     assert Store(tmp_path).get("x", "k") is None
     assert not (tmp_path / "x-k.npy").exists()
     assert Store(tmp_path).create("x", "k", (2000,), "f4", lambda a: a.fill(3)).sum() == 6000
+
+
+def test_json_has_no_word_for_infinity_and_every_file_says_null(tmp_path):
+    import json
+
+    import numpy as np
+
+    from coreset import Curve, Point, Selection
+    from coreset.curve import read_curves
+    from coreset.record import RunFolder
+    from coreset.store import to_json
+
+    def strict(text):
+        return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    value = {"a": [float("inf"), 1.0, float("nan")], "b": np.float64(-np.inf), "c": np.array([np.inf, 2.0]), "d": "inf"}
+    assert strict(to_json(value, lambda v: v.tolist())) == {
+        "a": [None, 1.0, None],
+        "b": None,
+        "c": [None, 2.0],
+        "d": "inf",
+    }
+    folder = RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0)
+    folder.commit({"round": 0, "scores": [float("inf"), 2.0]}, Point(1, 0.1, float("nan")))
+    line = (tmp_path / "run" / "ledger.jsonl").read_text()
+    assert strict(line) == {"round": 0, "scores": [None, 2.0]}
+    strict((tmp_path / "run" / "curve.jsonl").read_text())
+    assert np.isnan(RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0).points[0].value)
+    (curve,) = read_curves([tmp_path / "run" / "curve.jsonl"])
+    assert isinstance(curve, Curve)
+    (tmp_path / "run" / "ledger.jsonl").write_text(line.replace("null", "Infinity"))  # as it was written before
+    assert RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0).ledger[0]["scores"] == [float("inf"), 2.0]
+    saved = Selection([1], info={"error": float("inf")}).save(tmp_path / "s.parquet")
+    assert Selection.load(saved).info == {"error": None}

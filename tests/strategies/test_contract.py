@@ -57,7 +57,7 @@ NUMBERS = {
     "flvmi": [{"neighbors": 8}],
     "saturated_coverage": [{"neighbors": 8, "alpha": 0.9}],
     "flqmi": [{"eta": 0.3}],
-    "log_det": [{"reg": 0.05}, {"per_class": True, "similarity": "dot"}],
+    "log_det": [{"reg": 0.05}, {"similarity": "rbf", "reg": 0.0}, {"per_class": True, "similarity": "dot"}],
     "cal": [{"neighbours": 1}],
     "dropquery": [{"per_choice": 0}],
     "alfamix": [{"step": 1.0}],
@@ -84,7 +84,7 @@ NUMBERS = {
     "zcore": [{"dims": 1}, {"neighbours": 3, "power": 1.0}],
     "coregcn": [{"subset": 5}, {"subset": None}],
     "learning_loss": [{"subset": 5}, {"subset": None}],
-    "prototypes": [{"clusters": 4}],
+    "prototypes": [{"clusters": 4}, {"centers": np.eye(4, 6).tolist()}],
     "votes": [{"percentile": 40.0}],
     "self_filter": [{"neighbours": 3}, {"gamma": 0.0}],
     "kmeans": [{"iterations": 1}],
@@ -94,6 +94,7 @@ NUMBERS = {
     "s2l": [{"clusters": 5}],
 }
 ELSEWHERE = {  # tested with each strategy
+    ("source", "distances"),  # a square column too
     ("similarity", "precomputed"),  # a square column, which no permutation of rows alone fits
     ("partial", True),  # answers also without one of its columns
 }
@@ -150,6 +151,12 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["target"] = np.arange(48) % 3 == 0
     if name == "boss" or (name == "glister" and options.get("validation") == "column"):
         found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+    if options.get("source") == "gradients":
+        found["gradients"] = rng.normal(size=(48, 8))
+    if name == "gradmatch" and options.get("validation") == "column":
+        found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+    if options.get("given"):
+        found["clusters"] = rng.integers(-1, 4, 48)
     if name == "votes":  # two tasks; most rows have as many votes as others
         found["influence"] = rng.normal(size=(48, 2))
     if name == "activelab":

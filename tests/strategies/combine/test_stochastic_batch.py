@@ -72,3 +72,13 @@ def test_contract_and_refusals():
             StochasticBatch(**bad)
     with pytest.raises(ValueError, match="power: 1 scores are negative, lowest -2"):
         StochasticBatch(TopK("s"))(Pool(2), Signals(2, s=[-2.0, 1.0]), 1, np.random.default_rng(0))
+
+
+def test_softrank_gives_equal_scores_equal_chances():
+    """Averaged ranks: 1, then three rows that share (2 + 3 + 4) / 3, then 5."""
+    values, times = np.array([0.1, 0.5, 0.9, 0.5, 0.5]), 4000
+    w = 1 / np.array([5, 3, 1, 3, 3])
+    first = draws("softrank", 1.0, values, k=2, times=times).sum(axis=1)
+    assert np.abs(first - w / w.sum()).max() < 4 * np.sqrt(0.25 / times)
+    spread = first[[1, 3, 4]]
+    assert spread.max() - spread.min() < 4 * np.sqrt(2 * 0.16 * 0.84 / times)  # 0.25, 0.18 and 0.14 by position

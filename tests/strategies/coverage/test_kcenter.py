@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import coreset
 from coreset import Selection, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
@@ -135,3 +136,15 @@ def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself(widest):
     own = np.where(labels[:, None] == labels[centers][None], square, np.inf)
     assert got.info["cover_radius"] == pytest.approx(np.sqrt(own.min(axis=1).max()))
     assert got.info["cover_radius"] > np.sqrt(square.min(axis=1).max()) * (1 - 1e-12)
+
+
+def test_the_first_pick_may_be_a_position():
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    got = coreset.select("kcenter", 6, features=x, options={"first": 17})
+    assert got.indices[0] == 17
+    assert got.indices[1:].tolist() == coreset.select("kcenter", 5, features=x, selected=[17]).indices.tolist()
+    with pytest.raises(ValueError, match="first: position 17 is no candidate"):
+        coreset.select("kcenter", 2, features=x, candidates=[1, 2, 3], options={"first": 17})
+    for bad in (-1, True, 1.0, "last"):
+        with pytest.raises(ValueError, match="first: expected"):
+            coreset.select("kcenter", 2, features=x, options={"first": bad})

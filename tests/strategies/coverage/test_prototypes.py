@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import coreset
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
@@ -57,3 +58,16 @@ def test_zero_vectors_and_more_clusters_than_rows():
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
         strategy("prototypes", options)
+
+
+def test_given_centers_take_the_place_of_k_means():
+    rng = np.random.default_rng(0)
+    x, centers = rng.normal(size=(40, 5)), rng.normal(size=(3, 5))
+    got = coreset.select("prototypes", 40, features=x, options={"centers": centers})
+    unit, mine = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (x, centers))
+    want = 1 - (unit @ mine.T).max(axis=1)
+    assert got.indices.tolist() == np.argsort(-want).tolist()
+    np.testing.assert_allclose(got.scores, want[got.indices], atol=1e-11)
+    for bad in (centers[0], centers[:, :4], centers * np.nan):
+        with pytest.raises(ValueError, match="centers: expected"):
+            coreset.select("prototypes", 3, features=x, options={"centers": bad})

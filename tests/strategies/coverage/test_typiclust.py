@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import coreset
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
@@ -119,3 +120,19 @@ def test_only_duplicates():
 def test_wrong_variant():
     with pytest.raises(ValueError, match="variant: expected paper or released_code"):
         strategy("typiclust", {"variant": "l2"})
+
+
+def test_given_clusters_take_the_place_of_k_means():
+    """By hand: of each cluster, the largest first, the row with the smallest mean distance to its nearest neighbors."""
+    rng = np.random.default_rng(0)
+    x, clusters = rng.normal(size=(30, 3)), np.repeat([7, -1, 3], [8, 12, 10])
+    options = {"given": True, "normalize": False, "smallest": 0}
+    got = coreset.select("typiclust", 3, features=x, clusters=clusters, options=options)
+    want = []
+    for c in (-1, 3, 7):
+        at = np.flatnonzero(clusters == c)
+        d = np.sort(np.linalg.norm(x[at, None] - x[at], axis=-1), axis=1)[:, 1 : 1 + len(at) // 2]
+        want.append(int(at[d.mean(axis=1).argmin()]))
+    assert got.indices.tolist() == want
+    with pytest.raises(ValueError, match="clusters: expected one whole number"):
+        coreset.select("typiclust", 3, features=x, clusters=clusters / 2, options=options)

@@ -187,3 +187,18 @@ def test_refused():
     for wrong in ({"validation": "test"}, {"step": "max"}, {"eta": 0.0}, {"refresh": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Glister(**wrong)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_with_a_column_of_gradients_the_gain_is_the_product_with_the_mean_validation_gradient(apart):
+    rng = np.random.default_rng(5)
+    g, y, mark = rng.normal(size=(40, 6)), np.arange(40) % 2, np.arange(40) >= 34
+    options = {"source": "gradients", "validation": "column", "per_class": apart, "eta": 0.5}
+    free = np.flatnonzero(~mark)
+    got = coreset.select("glister", 6, gradients=g, labels=y, validation=mark, candidates=free, options=options)
+    for c in (0, 1) if apart else (None,):
+        mine, theirs = (part if c is None else part & (y == c) for part in (~mark, mark))
+        value = np.where(mine, g @ g[theirs].mean(axis=0), -np.inf)
+        picks = got.indices if c is None else got.indices[y[got.indices] == c]
+        assert picks.tolist() == np.argsort(-value)[: len(picks)].tolist()
+        np.testing.assert_allclose(got.scores[np.isin(got.indices, picks)], 0.5 * value[picks], rtol=1e-9)

@@ -187,3 +187,80 @@ def test_unknown_labels_are_refused():
         coreset.select("gradmatch", 2, features=x, probs=p, labels=y)
     with pytest.raises(ValueError, match="ridge"):
         GradMatch(ridge=-1.0)
+
+
+def test_gradients_that_cancel_are_matched_by_opposite_ones():
+    """No weights at all match a sum of zero: the weights also have to add up to the number of rows."""
+    x, p, y = np.ones((4, 1)), np.full((4, 2), 0.5), np.array([0, 0, 1, 1])
+    got = coreset.select("gradmatch", 2, features=x, probs=p, labels=y, options={"per_class": False})
+    assert got.indices.tolist() == [0, 2]
+    assert got.weights[0] == pytest.approx(got.weights[1])
+    assert got.info["matching_error"] == 0.0
+    rng = np.random.default_rng(0)
+    half = rng.integers(-50, 51, (10, 5)).astype(float)  # whole numbers: the sum is zero to the bit
+    g = np.concatenate([half, -half])
+    got = coreset.select(
+        "gradmatch", 12, gradients=g, options={"source": "gradients", "per_class": False, "ridge": 0.0}
+    )
+    w = np.zeros(20)
+    w[got.indices] = got.weights
+    assert np.linalg.norm(w @ g) < 1e-9 * np.abs(g).sum()
+    assert w.sum() == pytest.approx(20)
+    more = np.hstack(
+        [g, np.full((20, 1), np.sqrt((g**2).sum(axis=1).mean()))]
+    )  # the same with one more entry, written out
+    assert got.indices.tolist() == pursuit(more, 12, 0.0)[0].tolist()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_column_of_gradients_is_what_the_last_layer_writes_out(ridge, dtype):
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 3, 50)
+    x, p = rng.normal(size=(50, 6)).astype(dtype), softmax(rng.normal(size=(50, 3))).astype(dtype)
+    g = written_out(x, p, y, True)
+    options = {"per_class": False, "ridge": ridge}
+    got = coreset.select("gradmatch", 9, gradients=g, options={**options, "source": "gradients"})
+    want, weights = pursuit(g, 9, ridge)
+    assert got.indices.tolist() == want.tolist()
+    np.testing.assert_allclose(got.weights, weights, rtol=1e-6, atol=1e-9)
+    for name in ("craig", "gradmatch"):
+        for apart in (True, False):
+            one = coreset.select(name, 9, features=x, probs=p, labels=y, options={"per_class": apart})
+            other = coreset.select(name, 9, gradients=g, labels=y, options={"per_class": apart, "source": "gradients"})
+            assert one.indices.tolist() == other.indices.tolist()
+            np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"gradients: expected .* shape \(N, P\)"):
+        coreset.select("gradmatch", 2, gradients=g[:, 0], options={**options, "source": "gradients"})
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_validation_gradients_are_the_target(apart):
+    """The pursuit written out, towards n / m times the summed gradients of the validation examples (of the class)."""
+    rng = np.random.default_rng(4)
+    g, y, mark = rng.normal(size=(60, 8)), rng.integers(0, 2, 60), np.arange(60) >= 48
+    y[mark] = np.arange(12) % 2
+    options = {"source": "gradients", "validation": "column", "per_class": apart, "ridge": 0.0}
+    free = np.flatnonzero(~mark)
+    got = coreset.select("gradmatch", 8, gradients=g, labels=y, validation=mark, candidates=free, options=options)
+    want = {}
+    for c in (0, 1) if apart else (None,):
+        mine = free if c is None else free[y[free] == c]
+        theirs = np.flatnonzero(mark if c is None else mark & (y == c))
+        share = 8 if c is None else int((y[got.indices] == c).sum())
+        target, picks = g[theirs].sum(axis=0) * len(mine) / len(theirs), []
+        w = np.zeros(0)
+        for _ in range(share):
+            score = g[mine] @ (target - w @ g[picks])
+            score[np.isin(mine, picks)] = -np.inf
+            picks.append(int(mine[score.argmax()]))
+            w = nnls(g[picks].T, target)[0]
+        want.update(zip(picks, w, strict=True))
+    assert set(got.indices.tolist()) == set(want)
+    np.testing.assert_allclose(got.weights, [want[i] for i in got.indices.tolist()], rtol=1e-6, atol=1e-9)
+    whole = g[mark].sum(axis=0) * 48 / 12
+    error = np.linalg.norm(got.weights @ g[got.indices] - whole) / np.linalg.norm(whole)
+    assert got.info["matching_error"] == pytest.approx(error)
+    assert matching_pursuit(
+        LastLayerGradients(torch.ones(2, 1), torch.eye(2), False), 1, target=torch.tensor([[0.0, 3.0]])
+    )[0] == [1]

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+import coreset
 from coreset import select
 from coreset.testing import check_strategy
 from strategies.submodular.disparity import Disparity
@@ -64,3 +65,27 @@ def test_contract(options):
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="variant"):
         Disparity(variant="max")
+
+
+@pytest.mark.parametrize("variant", ["min", "sum"])
+@pytest.mark.parametrize("selected", [[], [3, 8]])
+def test_given_distances_are_used_as_they_are(variant, selected):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    d = np.linalg.norm(x[:, None] - x, axis=-1)
+    got = coreset.select(
+        "disparity", 8, distances=d, selected=selected, options={"variant": variant, "source": "distances"}
+    )
+    taken, scores = list(selected), []
+    for _ in range(8):
+        free = np.setdiff1d(np.arange(30), taken)
+        value = d.sum(axis=1)
+        if taken:
+            value = d[np.ix_(free, taken)].min(axis=1) if variant == "min" else d[np.ix_(free, taken)].sum(axis=1)
+        taken.append(int(free[value.argmax()]))
+        scores.append(value.max())
+    assert got.indices.tolist() == taken[len(selected) :]
+    at = 0 if selected else 1
+    np.testing.assert_allclose(got.scores[at:], scores[at:])
+    for bad in (d[:, :5], -d, d + 1):
+        with pytest.raises(ValueError, match="distances: expected"):
+            coreset.select("disparity", 8, distances=bad, options={"source": "distances"})

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import coreset
 from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
 from coreset.numerics.similarity import Sparse
@@ -306,3 +307,16 @@ def test_approximate_neighbours_reach_the_value_of_exact_ones(monkeypatch):
     assert value[0] >= 0.999 * value[2]
     cut = select("graph_cut", 20, features=x, options={"neighbors": 8})
     assert cut.info["variant"] == "approximate nearest neighbours (IVF)"
+
+
+def test_given_distances_are_similarities_of_one_over_one_plus_d():
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    d = np.linalg.norm(x[:, None] - x, axis=-1)
+    got = coreset.select("facility_location", 8, distances=d, options={"similarity": "distances"})
+    s, best, picks = 1 / (1 + d), np.zeros(40), []
+    for _ in range(8):
+        gain = np.maximum(s - best, 0).sum(axis=1)
+        picks.append(int(gain.argmax()))
+        best = np.maximum(best, s[picks[-1]])
+    assert got.indices.tolist() == picks
+    assert got.info["value"] == pytest.approx(best.sum(), rel=1e-5)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import coreset
 from coreset import select
 from coreset.numerics.similarity import Linear
 from coreset.testing import check_strategy, example_signals
@@ -114,3 +115,25 @@ def test_contract_per_class():
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="reg"):
         LogDet(reg=0.0)
+
+
+def test_without_a_ridge_it_is_the_plain_determinant():
+    x = np.random.default_rng(0).normal(size=(20, 6))
+    for similarity, kernel in (("dot", x @ x.T), ("rbf", np.exp(-((x[:, None] - x) ** 2).sum(axis=-1)))):
+        options = {"similarity": similarity, "reg": 0.0, **({"gamma": 1.0} if similarity == "rbf" else {})}
+        got = coreset.select("log_det", 5, features=x, options=options)
+        picks = []
+        for _ in range(5):
+            free = np.setdiff1d(np.arange(20), picks)
+            value = [np.linalg.slogdet(kernel[np.ix_([*picks, j], [*picks, j])])[1] for j in free]
+            if not picks and similarity == "rbf":
+                value = np.zeros(len(free))  # a unit diagonal: all tie
+            picks.append(int(free[int(np.argmax(value))]))
+        assert got.indices.tolist() == picks
+        want = np.linalg.slogdet(kernel[np.ix_(picks, picks)])[1]
+        assert got.info["value"] == pytest.approx(want, abs=1e-4)
+    with pytest.raises(ValueError, match="reg: without a ridge at most 6 examples"):
+        coreset.select("log_det", 7, features=x, options={"similarity": "dot", "reg": 0.0})
+    wrong = np.random.default_rng(1).normal(size=(20, 20))
+    with pytest.raises(ValueError, match="similarity: expected a positive semi-definite matrix"):
+        coreset.select("log_det", 20, similarity=wrong + wrong.T, options={"similarity": "precomputed"})
