@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.columns import source
+
 if TYPE_CHECKING:
     from coreset.coco import CocoPool
 
@@ -193,7 +195,7 @@ class Signals:
         """Return the whole column without a copy; rows never written hold zeros (see `check`)."""
         if name not in self._columns:
             have = ", ".join(sorted(self._columns)) or "none"
-            raise KeyError(f"signal '{name}' is missing; present: {have}")
+            raise KeyError(f"signal '{name}' is missing; present: {have}. {name}: {source(name)}")
         return self._columns[name]
 
     def check(self, name: str, indices: Indices) -> Array:
