@@ -10,18 +10,25 @@ from typing import Any, Literal
 
 import numpy as np
 
+from coreset.strict_json import dumps
+
 Axis = Literal["labels", "log", "round"]
+GAIN = 0.02  # of the second half of a training: above it the training stopped on a slope
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: `labels` spent in all (validation labels included), their `share` of the pool, the test `value` in [0, 1]."""
+    """One measurement: `labels` spent in all (validation labels included), their `share` of the pool, the test `value` in [0, 1], NaN when the test gave none."""
 
     labels: int
     share: float
     value: float
     round: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.value is None:  # JSON's null: a test that gave no number
+            object.__setattr__(self, "value", float("nan"))
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Curve:
     def lines(self) -> str:
         """Return the curve as JSON lines, one a point."""
         rows = ({"strategy": self.strategy, "seed": self.seed, "metric": self.metric, **asdict(p)} for p in self.points)
-        return "".join(json.dumps(r, sort_keys=True) + "\n" for r in rows)
+        return "".join(dumps(r, sort_keys=True) + "\n" for r in rows)
 
 
 def read_curves(paths: Iterable[str | Path]) -> list[Curve]:

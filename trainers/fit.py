@@ -28,7 +28,7 @@ from trainers.planned import PlannedStream, RecordLosses
 from trainers.recipe import AUTO, Recipe, auto_steps
 from trainers.sampling import EpochPlan
 from trainers.task import Classification, Task
-from trainers.trace import RecordLoss, Trace
+from trainers.trace import RecordTrace, Trace
 
 for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -112,7 +112,8 @@ class Fitter:
             model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
             label_smoothing=recipe.label_smoothing, schedule=recipe.schedule, drop=recipe.drop(budget),
         )  # fmt: skip
-        augment, record = recipe.augments(self.data), RecordLoss(steps)
+        augment, tested = recipe.augments(self.data), test and self.task.dynamics
+        record = RecordTrace(steps, self.task.test(self.data) if tested else None)
         shape: dict[str, Any] = {"steps": steps, "batch_size": recipe.batch_size, "seed": int(child[2])}
         if plan is None:
             stream = self.task.train(self.data, labels, indices, weights, augment=augment, **shape)
@@ -160,7 +161,8 @@ class Fitter:
         device = made.strategy.root_device
         seconds = {"train": trained - begin, "test": time.perf_counter() - trained}
         seen = (stream.counts, stream.epochs) if isinstance(stream, PlannedStream) else (None, None)
-        trace = record.trace(steps / -(-budget // recipe.batch_size))
+        passes = steps / -(-budget // recipe.batch_size)
+        trace = record.trace(passes, accuracy if tested else None)
         return Fitted(lit.model.to(device), accuracy, seconds, device, val, *seen, trace=trace)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +14,7 @@ from coreset.curve import Curve
 from coreset.report.compare import Comparison, by_strategy, compare, mean_line
 from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
+from coreset.report.pairwise import cells, wins
 from coreset.report.sentence import seeds_of, sentence
 from coreset.report.slopes import on_slope
 from coreset.report.table import Row, table
@@ -110,9 +112,22 @@ def print_comparison(paths: str | Path | Iterable[str | Path], console: Console)
             style="dim" if row.strategy == "random" else None,
         )
     console.print(out)
+    _print_wins(seen, console)
     for line in seen.left_out:
         console.print(escape(line), style="yellow", highlight=False)
     _print_verdict(seen, console)
+
+
+def _print_wins(seen: Comparison, console: Console) -> None:
+    """Print who beats whom where at least three strategies share two seeds."""
+    names, matrix = wins(seen.curves)
+    if len(names) < 3 or not np.isfinite(matrix).any():
+        return
+    title = "row beats column: share of budgets, paired t-test over seeds at the 5 % level"
+    out = _new(title, ["", *map(escape, names)])
+    for row in cells(names, matrix):
+        out.add_row(*map(escape, row))
+    console.print(out)
 
 
 def _print_verdict(seen: Comparison, console: Console) -> None:

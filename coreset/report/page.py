@@ -20,9 +20,10 @@ from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
 from coreset.report.map import plot_map
 from coreset.report.overlap import overlap, overlap_figure, overlap_html
+from coreset.report.pairwise import wins_html
 from coreset.report.sentence import seeds_of
-from coreset.report.slopes import on_slope
 from coreset.report.sheet import class_key, sheet_figure, sheet_html
+from coreset.report.slopes import on_slope
 from coreset.report.table import TARGET, Row, table
 from coreset.report.theme import figure, png, strategy_styles, svg, var
 from coreset.report.words import count, counted, duration, p_value, percent, points, share, text
@@ -57,6 +58,7 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
         _head(seen),
         f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
         _numbers(seen, rows),
+        wins_html(seen.curves) if len(seen.runs) > 1 else "",
         *filter(None, [distilled_html(read)]),
         *_pictures(seen, order, plots),
         _standing(seen, order),
