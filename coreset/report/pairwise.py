@@ -39,7 +39,8 @@ def wins(curves: Sequence[Curve]) -> tuple[list[str], NDArray[np.float64]]:
         for j, other in enumerate(names):
             if i != j:
                 out[i, j] = _share_won(values[one], values[other])
-    order = sorted(range(len(names)), key=lambda j: (_lost(out[:, j]), names[j]))
+    lost = [_lost(out[:, j]) for j in range(len(names))]
+    order = sorted(range(len(names)), key=lambda j: (np.isnan(lost[j]), lost[j], names[j]))
     return [names[j] for j in order], out[np.ix_(order, order)]
 
 
