@@ -26,7 +26,7 @@ from trainers.job import RANDOM, build
 from trainers.loggers import close, log_point
 from trainers.oracles import AwaitingLabels
 from trainers.sampling import EpochPlan
-from trainers.settings import RESULT_KEYS, make, resolve, save
+from trainers.settings import RESULT_KEYS, make, resolve
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
@@ -103,8 +103,7 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     make_logger = make(cfg, "logger") if cfg["logger"] else None
     if "full" in names:
         make(_of_all(cfg), "fit")
-    job = build(cfg, folder, data=data)  # refuses what cannot work before anything is logged
-    save(cfg, folder)
+    job = build(cfg, folder, data=data, keep=True)  # refuses what cannot work
     logger = None
     if make_logger is not None:
         logger = make_logger(folder=folder, run_config={k: cfg[k] for k in RESULT_KEYS})

@@ -25,14 +25,21 @@ from trainers.fit import Fitter
 from trainers.measure import dropouts
 from trainers.oracles import HiddenLabels
 from trainers.sampling import Adaptive, EpochPlan
-from trainers.settings import RESULT_KEYS, make
+from trainers.settings import RESULT_KEYS, make, save
 from trainers.task import Classification
 
 RANDOM = "strategies.baseline.random.Random"
 
 
-def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None) -> loops.Job:
-    """Return the job of one run after checking everything that can be known before training."""
+def build(
+    cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False
+) -> loops.Job:
+    """Return the job of one run after checking everything that can be known before training.
+
+    data: the data set where it is loaded already. keep: leave beside the configuration how the run
+    is run, for `resume`. Raises ValueError, TypeError, ImportError or OSError that begins with the
+    setting that is wrong; then nothing was written.
+    """
     data = make(cfg, "data") if data is None else data
     strategy, task = make(cfg, "strategy"), make(cfg, "task")
     task.check(data)
@@ -75,7 +82,11 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
         )
     # nothing is written before this line
     config = {key: cfg[key] for key in RESULT_KEYS} | {"data_fingerprint": data.fingerprint}
+    if keep and not (folder / "config.json").exists():
+        save(cfg, folder)  # first, so that no run is without it, whenever it is killed
     run = RunFolder(folder, config, plan.rounds, cfg["strategy_name"], cfg["seed"], task.metric)
+    if keep:
+        save(cfg, folder)
     oracle: Any = HiddenLabels(data.labels)
     if cfg["oracle"]:
         path = Path(cfg["oracle"].get("path") or folder / "labels.csv")
