@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
 from coreset.api import select
+from coreset.build import build
 from coreset.store import fingerprint, write_atomic
+from coreset.targets import conf_dir as conf_dir
 from coreset.types import Pool, Selection, Signals
 
 
-def conf_dir() -> Path:
-    """Return the folder of the configuration: installed beside this file, or at the top of a source tree."""
-    installed = Path(__file__).parent / "conf"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "conf"
+def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str] = ()) -> None:
+    """Raise ValueError, with the nearest names, for a setting that an application does not have.
+
+    file: the application's own YAML. overrides: of the command line; one that adds to a recipe is
+    refused too, nothing would read it.
+    """
+    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    groups = [k for d in own.pop("defaults", []) if isinstance(d, dict) for k in d]
+    known = sorted({*own, *(g for g in groups if " " not in g)} - {"hydra"})
+    added = [o.lstrip("+").split("=")[0] for o in overrides if o.startswith("+")]
+    wrong = [f"'{k}'" for k in plain if k not in known]
+    wrong += [f"'{o}'" for o in added if o.startswith("recipe.")]
+    for name in (k for k, v in own.items() if isinstance(v, dict)):  # of an application's own
+        wrong += [f"'{name}.{k}'" for k in plain.get(name) or () if k not in own[name]]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0].strip("'"), known, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {', '.join(known)}")
 
 
 def fail(error: Exception, console: Console, go_on: bool) -> None:
@@ -113,10 +130,11 @@ def columns_main(cfg: DictConfig) -> None:
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        check_settings(plain, conf_dir() / "select.yaml", HydraConfig.get().overrides.task)
         out = Path(plain["out"])
         if out.suffix not in (".parquet", ".csv", ".txt"):
             raise ValueError(f"out: expected a name that ends in .parquet, .csv or .txt, got {out}")
-        strategy = instantiate(plain["strategy"], _convert_="all")
+        strategy = build(plain["strategy"], "strategy", trusted=True)
         known = ("features", "logits", "probs", "member_probs", "labels")
         files = {name: plain[name] for name in known if plain[name]} | (plain["columns"] or {})
         columns = {name: read_column(path, name) for name, path in files.items()}

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from coreset.app import conf_dir, fail, write_picks
+from coreset.app import check_settings, conf_dir, fail, write_picks
 from coreset.tasks.command import choose, summary
 
 
@@ -22,6 +22,7 @@ def coco_main(cfg: DictConfig) -> None:
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        check_settings(plain, conf_dir() / "coco" / "select_coco.yaml")
         out = Path(plain["out"])
         if out.suffix not in (".parquet", ".csv", ".txt"):
             raise ValueError(f"out: expected a name that ends in .parquet, .csv or .txt, got {out}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from coreset.app import conf_dir, fail
+from coreset.app import check_settings, conf_dir, fail
+from coreset.build import build
 from coreset.pipeline.operators import flatten, kind
+from coreset.pipeline.recipe import read_recipe
 from coreset.pipeline.run import Curated, Settings, curate
 from coreset.pipeline.scoring import score
 from coreset.report.curation import write_curation_report
@@ -33,11 +36,16 @@ def settings(plain: Mapping[str, Any]) -> Settings:
 
 
 def make_operators(plain: Mapping[str, Any]) -> list[Any]:
-    """Return the operators of a configured recipe. Raises ValueError when it has none, or a budget and nothing that takes it."""
-    recipe = plain["recipe"]
+    """Return the operators of a recipe: a configured one, or with `recipe_file` one given as data.
+
+    Raises what `build` and `read_recipe` do, and ValueError for a recipe that has no operators, or
+    a budget and nothing that takes it.
+    """
+    file = plain.get("recipe_file")
+    recipe = read_recipe(file, plain) if file else plain["recipe"]
     if not isinstance(recipe, Mapping) or not isinstance(recipe.get("operators"), list):
         raise ValueError(f"recipe: expected a file with a list 'operators', got {recipe!r}")
-    operators = flatten([instantiate(one, _convert_="all") for one in recipe["operators"]])
+    operators = flatten(build(recipe["operators"], "operator", trusted=not file))
     if plain["budget"] is not None and not any(
         kind(o) == "select" or getattr(o, "target", None) is not None for o in operators
     ):
@@ -60,7 +68,7 @@ def summary(done: Curated) -> list[str]:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="curate")  # type: ignore[untyped-decorator]
-def curate_main(cfg: DictConfig) -> None:
+def configured_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
     console = Console(stderr=True)
 
@@ -69,7 +77,9 @@ def curate_main(cfg: DictConfig) -> None:
 
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        operators, engine = make_operators(plain), instantiate(plain["engine"], _convert_="all")
+        file = conf_dir() / "curation" / "curate.yaml"
+        check_settings(plain, file, HydraConfig.get().overrides.task)
+        operators, engine = make_operators(plain), build(plain["engine"], "engine", trusted=True)
         done = curate(
             operators,
             plain["input"],
@@ -87,13 +97,26 @@ def curate_main(cfg: DictConfig) -> None:
         raise
 
 
+def curate_main() -> None:
+    """Run `coreset-curate`. `recipe=FILE.yaml`, a file that is there, is a recipe given as data."""
+    ends = (".yaml", ".yml", ".json")
+    for i, argument in enumerate(sys.argv[1:], 1):
+        name = argument.removeprefix("recipe=")
+        if name != argument and name.endswith(ends) and Path(name).is_file():
+            sys.argv[i : i + 1] = ["~recipe", f"recipe_file={json.dumps(name)}"]
+            break
+    configured_main()
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="score")  # type: ignore[untyped-decorator]
 def score_main(cfg: DictConfig) -> None:
     """Score rows of text and write the columns."""
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        scorer, engine = (instantiate(plain[n], _convert_="all") for n in ("scorer", "engine"))
+        file = conf_dir() / "curation" / "score.yaml"
+        check_settings(plain, file, HydraConfig.get().overrides.task)
+        scorer, engine = (build(plain[n], n, trusted=True) for n in ("scorer", "engine"))
         out = Path(plain["out"])
         found = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
         text = f"{found['scored']} of {found['rows']} rows scored -> {out}"

@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coreset.targets import KINDS, Kinds, conf_dir, configured, is_kind, kinds_of, resolve, words
-
-__all__ = ["KINDS", "build", "conf_dir"]
+from coreset.targets import KINDS, Kinds, configured, is_kind, kinds_of, resolve, words
 
 _DEPTH, _NODES = 40, 100_000
 _ALWAYS = frozenset({"_target_", "_partial_", "_convert_"})

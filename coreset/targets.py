@@ -16,7 +16,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
-Kinds = tuple[type, ...]
+from coreset.types import Scorer, Strategy
+
+Kinds = tuple[type | str, ...]  # a class by its dotted path costs no import
 KINDS = ("strategy", "scorer", "operator", "engine", "model")
 PACKAGES = ("coreset", "strategies", "trainers")
 GROUPS = ("coreset.strategies", "coreset.distillers", "coreset.scorers", "coreset.operators")
@@ -33,26 +35,18 @@ def conf_dir() -> Path:
 def named_kinds(name: str) -> Kinds:
     """Return the classes of a kind by its name."""
     if name == "strategy":
-        from coreset.synthetic.distiller import Distiller
-        from coreset.types import Strategy
-
-        return (Strategy, Distiller)
+        return (Strategy, "coreset.synthetic.distiller.Distiller")
     if name == "model":
-        from torch import nn
-
-        return (nn.Module,)
+        return ("torch.nn.modules.module.Module",)
     if name == "engine":
         from coreset.pipeline.engine import Engine
 
         return (Engine,)
-    from coreset.types import Scorer
-
     if name == "scorer":
         return (Scorer,)
     if name == "operator":
-        from coreset.pipeline.operators import Fit, Group, Rule, Select
-
-        return (Scorer, Rule, Fit, Group, Select)
+        base = "coreset.pipeline.operators"
+        return (Scorer, *(f"{base}.{n}" for n in ("Rule", "Fit", "Group", "Select")))
     raise ValueError(f"kind: expected one of {', '.join(KINDS)}, or classes, got {name!r}")
 
 
@@ -72,12 +66,20 @@ def words(kinds: Kinds) -> str:
     >>> words((int, str))
     'int or str'
     """
-    return " or ".join(dict.fromkeys(k.__name__ for k in kinds))
+    names = (k.rsplit(".", 1)[-1] if isinstance(k, str) else k.__name__ for k in kinds)
+    return " or ".join(dict.fromkeys(names))
 
 
 def is_kind(cls: type, kinds: Kinds) -> bool:
     """Return whether a class is of one of the kinds: a subclass, or for a protocol, of its form."""
-    return any(_of_form(cls, k) if getattr(k, "_is_protocol", False) else issubclass(cls, k) for k in kinds)
+    bases = {f"{c.__module__}.{c.__qualname__}" for c in cls.__mro__}
+    for kind in kinds:
+        if isinstance(kind, str):
+            if kind in bases:
+                return True
+        elif _of_form(cls, kind) if getattr(kind, "_is_protocol", False) else issubclass(cls, kind):
+            return True
+    return False
 
 
 def _of_form(cls: type, protocol: type) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.batch import Batch, as_batch, objects, to_arrow, to_numpy
+from coreset.pipeline.fitted import dump_state, load_state
 from coreset.pipeline.operators import Fit, Group, Operator, Rule, Select, Verdict, describe, kind
 
 Cut = Sequence[NDArray[np.int64]]  # rows of each batch, every row once
@@ -25,7 +26,7 @@ def run_in_memory(operator: Operator, rows: Batch, cut: Cut | None = None) -> pa
     cut = [np.arange(rows.rows)] if cut is None else [part for part in cut if len(part)]
     batches = [Batch(rows.table.take(pa.array(part))) for part in cut]
     if isinstance(operator, Fit):
-        states = [operator.fit(only(b, operator.needs)) for b in batches]
+        states = [stored(operator, operator.fit(only(b, operator.needs))) for b in batches]
         while len(states) > 1:  # in pairs, as a tree
             states = [
                 operator.merge(*states[i : i + 2]) if i + 1 < len(states) else states[i]
@@ -51,6 +52,11 @@ def finished(operator: Fit, state: Any) -> Operator:
         )
         raise ValueError(f"{type(operator).__name__} became {type(made).__name__}, which {what}")
     return made
+
+
+def stored(operator: Fit, state: Any) -> Any:
+    """Return a state after a trip through the form in which it is kept on disk."""
+    return operator.from_state(load_state(dump_state(operator.to_state(state))))
 
 
 def only(batch: Batch, names: frozenset[str]) -> Batch:

@@ -97,11 +97,19 @@ class Fit(_Operator):
 
     @abstractmethod
     def fit(self, batch: Batch) -> Any:
-        """Return the state of one batch: picklable, small, and bounded however many rows are merged."""
+        """Return the state of one batch: small, and bounded however many rows are merged."""
 
     @abstractmethod
     def merge(self, a: Any, b: Any) -> Any:
         """Return the state of both; associative and commutative."""
+
+    def to_state(self, state: Any) -> Any:
+        """Return a state as a tree of plain values and arrays, see `coreset.pipeline.fitted`: what is written to disk. Here: itself."""
+        return state
+
+    def from_state(self, plain: Any) -> Any:
+        """Return the state of what `to_state` gave. Here: itself."""
+        return plain
 
     @abstractmethod
     def finish(self, state: Any) -> Scorer | Rule | Group | Select:

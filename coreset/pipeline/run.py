@@ -19,6 +19,7 @@ from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.contract import checked, finished
 from coreset.pipeline.decisions import Counts, DecidePiece, read_rejects
 from coreset.pipeline.engine import Engine, Local
+from coreset.pipeline.fitted import read_state
 from coreset.pipeline.formats import Schema, learn_schema
 from coreset.pipeline.gallery import gather
 from coreset.pipeline.groups import decide_groups
@@ -30,7 +31,7 @@ from coreset.pipeline.plan import check_recipe, links, needed
 from coreset.pipeline.sharded import read_about, select_in_rounds
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
-from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, read_state, side_table
+from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
 from coreset.pipeline.write import write_dataset_info
 from coreset.record import versions
 from coreset.store import fingerprint, write_atomic
@@ -189,8 +190,8 @@ def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -
     state, seen = None, False
     for path in engine.map(FitPiece(chain, link), pieces):
         if path is not None:
-            one = read_state(path)
             with named(link):
+                one = operator.from_state(read_state(path))
                 state, seen = (operator.merge(state, one) if seen else one), True
     with named(link):
         return finished(operator, state) if seen else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from coreset.batch import Batch, objects, to_arrow
 from coreset.pipeline.contract import checked, row_keys
+from coreset.pipeline.fitted import dump_state, has_state
 from coreset.pipeline.operators import Fit, Group, Operator, Verdict
 from coreset.pipeline.state import Link, Piece, View, Work, about, is_whole, whole, write_table
 from coreset.store import write_atomic
@@ -179,17 +179,21 @@ class FitPiece:
 
     def __call__(self, piece: Piece) -> Path | None:
         """Return where the state is, or None when no row is left in the piece."""
-        path = self.chain.work.side(self.link, piece, ".state")
+        path = self.chain.work.side(self.link, piece, ".state.npz")
         operator = self.link.operator
         assert isinstance(operator, Fit)
-        if path.exists():
-            return path if path.stat().st_size else None
+        if path.exists() and not path.stat().st_size:
+            return None
+        if has_state(path):
+            return path
         state, seen = None, False
         for _, batch in self.chain.view(piece).batches(operator.needs, self.chain.batch):
             with named(self.link):
                 one = operator.fit(batch)
                 state, seen = (operator.merge(state, one) if seen else one), True
-        write_atomic(path, pickle.dumps(state, protocol=5) if seen else b"")
+        with named(self.link):
+            data = dump_state(operator.to_state(state)) if seen else b""
+        write_atomic(path, data)
         return path if seen else None
 
 
@@ -235,11 +239,6 @@ class ColumnsPiece:
             table = view.table(self.link.operator.needs, view.alive)
             write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
         return path
-
-
-def read_state(path: Path) -> Any:
-    """Return a state that `FitPiece` wrote."""
-    return pickle.loads(path.read_bytes())
 
 
 def read_columns(path: Path, names: list[str] | None = None) -> pa.Table:

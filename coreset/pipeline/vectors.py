@@ -48,6 +48,14 @@ class SampledVectors(Fit):
         ids = batch["id"][there]
         return Sample(int(there.sum()), keyed_uniform(self.seed, ids), ids, vectors[there]).least(self.sample)
 
+    def to_state(self, state: Sample) -> Any:
+        """Return the sample as a plain tuple."""
+        return tuple(state)
+
+    def from_state(self, plain: Any) -> Sample:
+        """Return the sample of its plain form."""
+        return Sample(*plain)
+
     def merge(self, a: Sample, b: Sample) -> Sample:
         """Return the sample of both."""
         parts = [s for s in (a, b) if len(s.id)] or [a]

@@ -116,6 +116,21 @@ class BalanceEntries(Fit):
         )
         return EntryState(counts, sum(bool(e) for e in lists), sorted(sample)[:_SAMPLE])
 
+    def to_state(self, state: EntryState) -> Any:
+        """Return the counts, the rows and the sample in columns."""
+        luck = np.array([u for u, _, _ in state.sample], np.float64)
+        groups = [g for _, g, _ in state.sample]
+        lists = [e for _, _, e in state.sample]
+        ends = np.cumsum([len(e) for e in lists], dtype=np.int64)
+        flat = np.array([i for e in lists for i in e], np.int64)
+        return dict(state.counts), state.rows, luck, groups, flat, ends
+
+    def from_state(self, plain: Any) -> EntryState:
+        """Return the state of its plain form."""
+        counts, rows, luck, groups, flat, ends = plain
+        lists = [tuple(p.tolist()) for p in np.split(flat, ends[:-1])] if len(ends) else []
+        return EntryState(counts, rows, list(zip(luck.tolist(), groups, lists, strict=True)))
+
     def merge(self, a: EntryState, b: EntryState) -> EntryState:
         """Return the sums and the smallest of both samples."""
         none = np.zeros(0, np.int64)

@@ -92,6 +92,16 @@ class QualityClassifier(Fit):
         """Return the sample of one batch."""
         return self._sample(batch["id"], batch[self.column].tolist())
 
+    def to_state(self, state: Sample) -> Any:
+        """Return numbers, ids, all buckets in a row and where those of each text end."""
+        ends = np.cumsum([len(b) for b in state.buckets], dtype=np.int64)
+        return state.number, state.id, np.concatenate([np.zeros(0, np.int64), *state.buckets]), ends
+
+    def from_state(self, plain: Any) -> Sample:
+        """Return the sample of its plain form."""
+        number, ids, buckets, ends = plain
+        return Sample(number, ids, np.split(buckets, ends[:-1]) if len(ends) else [])
+
     def merge(self, a: Sample, b: Sample) -> Sample:
         """Return the sample of both."""
         both = Sample(np.concatenate([a.number, b.number]), np.concatenate([a.id, b.id]), a.buckets + b.buckets)
