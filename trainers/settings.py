@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
 from coreset.build import build as build_object
-from coreset.build import conf_dir
 from coreset.record import difference
 from coreset.store import write_atomic
 from coreset.synthetic import Distiller
+from coreset.targets import conf_dir
 from coreset.types import Strategy
 from trainers.data import ImageData
 from trainers.features import ModelFeatures, Pixels, Pretrained
@@ -128,7 +128,7 @@ def check_known(cfg: Mapping[str, Any]) -> None:
 def _unknown(key: str, known: Sequence[str], inside: Sequence[str] = ()) -> str:
     near = [*inside, *difflib.get_close_matches(key, known, n=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"{key}: there is no such setting{hint} (--help lists them)"
+    return f"unknown setting '{key}'{hint} (--help lists them)"
 
 
 def save(cfg: Mapping[str, Any], folder: Path) -> None:

@@ -66,7 +66,7 @@ def train(
         (["fit.steps=0"], "fit.steps"),
         (["fit.epochs=2", "fit.steps=3"], "either steps or epochs"),
         (["baseline=[best]"], "random or full"),
-        (["+lr=3"], "lr: there is no such setting; did you mean fit.lr"),
+        (["+lr=3"], "unknown setting .lr.; did you mean fit.lr"),
         (["proxy.steps=3"], "proxy.steps: give either"),
         (["fit.optimizer=adam"], "fit.optimizer: expected adamw"),
         (["strategy=bald", "model=linear", "budget=20"], "no dropout"),

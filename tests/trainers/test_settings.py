@@ -25,11 +25,11 @@ def settings(*overrides):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["+lr=3"], r"^lr: there is no such setting; did you mean fit.lr or proxy.lr"),
-        (["+budgt=3"], r"^budgt: there is no such setting; did you mean budget"),
-        (["+trainer.max_stepss=3"], r"^trainer.max_stepss: .* did you mean trainer.max_steps"),
+        (["+lr=3"], r"^unknown setting .lr.; did you mean fit.lr or proxy.lr"),
+        (["+budgt=3"], r"^unknown setting .budgt.; did you mean budget"),
+        (["+trainer.max_stepss=3"], r"^unknown setting .trainer.max_stepss.; did you mean trainer.max_steps"),
         (["+trainer.max_steps=3"], r"^trainer.max_steps: is set by every training itself"),
-        (["+full.stepz=3"], r"^full.stepz: .* did you mean full.steps"),
+        (["+full.stepz=3"], r"^unknown setting .full.stepz.; did you mean full.steps"),
     ],
 )
 def test_unknown_settings_are_refused_with_the_nearest(overrides, words):
