@@ -142,6 +142,6 @@ def test_your_own_code_is_named_again_on_the_command_line(tmp_path, monkeypatch)
     run = tmp_path / "run"
     own = ["model=linear", "model._target_=mymodels.net"]
     saved_run(run, *own)
-    with pytest.raises(ValueError, match="^model: .*mymodels.net.*refused"):
+    with pytest.raises(ValueError, match="^model: .*refused"):
         make(settings(f"resume={run}"), "model")
     assert make(settings(f"resume={run}", *own), "model").func.__module__ == "mymodels"
