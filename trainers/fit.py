@@ -36,6 +36,7 @@ for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accele
 __all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "Recipe", "auto_steps", "peak_mb"]
 
 ModelFactory = Callable[..., nn.Module]
+DEFAULTS: dict[str, Any] = {"deterministic": "warn", "devices": 1}  # of Lightning's Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ class Fitter:
             limit_val_batches=1.0 if len(held) else 0,
             val_check_interval=max(1, steps // 10),
             num_sanity_val_steps=0,
-            **{"deterministic": "warn", "devices": 1, **self.trainer},
+            **{**DEFAULTS, **self.trainer},
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")

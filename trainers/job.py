@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from coreset.budget import budget_counts, per_class
@@ -21,7 +23,7 @@ from coreset.synthetic.dataset import smallest_labels
 from coreset.types import Strategy
 from trainers import loops
 from trainers.distilled import source_of
-from trainers.fit import Fitter
+from trainers.fit import DEFAULTS, Fitter
 from trainers.measure import dropouts
 from trainers.oracles import HiddenLabels
 from trainers.sampling import Adaptive, EpochPlan
@@ -72,6 +74,7 @@ def build(
     recipe, embedding = make(cfg, "fit"), make(cfg, "embedding")
     if hasattr(embedding, "check"):
         _named("embedding", lambda: embedding.check(data))
+    _check_trainer(cfg["trainer"])
     predicts = "predicted_loss" in plan.needs - set(columns)
     fitter = Fitter(data, make(cfg, "model"), cfg["trainer"], logger or False, predicts, task)
     model = _named("model", lambda: _one_model(fitter))
@@ -97,6 +100,15 @@ def build(
         int(cfg["seed"]), int(cfg["members"]), columns, fingerprint(cfg["model"], *[predicts] * predicts, *[cfg["task"]] * (not task.dynamics)),
         sampling=sampling,
     )  # fmt: skip
+
+
+def _check_trainer(options: Mapping[str, Any]) -> None:
+    """Raise ValueError when Lightning makes no Trainer of these options."""
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    try:
+        pl.Trainer(**dict.fromkeys(off, False), **{**DEFAULTS, **options})
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"trainer: {error}") from error
 
 
 def _one_model(fitter: Fitter) -> nn.Module:

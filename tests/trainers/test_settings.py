@@ -52,6 +52,7 @@ def test_unknown_settings_are_refused_with_the_nearest(overrides, words):
             ["embedding=pretrained", "embedding.name=resnet19"],
             r"^embedding.name: timm has no pretrained weights for 'resnet19'; near: resnet",
         ),
+        (["trainer.accelerator=abacus"], r"^trainer: .*abacus"),
         (["embedding=pretrained", "embedding.size=3"], r"^embedding: expected size >= 32"),
     ],
 )
