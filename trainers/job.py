@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from coreset.budget import budget_counts, per_class
+from coreset.locks import hold
 from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
 from coreset.plan import make_plan
 from coreset.record import RunFolder
@@ -85,9 +86,11 @@ def build(
         )
     # nothing is written before this line
     config = {key: cfg[key] for key in RESULT_KEYS} | {"data_fingerprint": data.fingerprint}
+    held = hold(folder)  # until the run folder holds it
     if keep and not (folder / "config.json").exists():
         save(cfg, folder)  # first, so that no run is without it, whenever it is killed
     run = RunFolder(folder, config, plan.rounds, cfg["strategy_name"], cfg["seed"], task.metric)
+    del held
     if keep:
         save(cfg, folder)
     oracle: Any = HiddenLabels(data.labels)

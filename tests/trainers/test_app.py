@@ -252,6 +252,26 @@ def test_resume_of_another_configuration_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_commands_on_one_folder_are_refused(tmp_path):
+    from coreset.locks import hold
+
+    def files():
+        return {p: p.read_bytes() for p in sorted(run.rglob("*.json*"))}
+
+    run = tmp_path / "run"
+    arguments = ["strategy=margin", "budget=20", *QUICK, "baseline=[]", "logger=none", "hydra.run.dir=run"]
+    for again in (arguments, ["resume=run"]):
+        held, before = hold(run), files()  # what another command does as long as it runs
+        status, err = train(tmp_path, *again)
+        assert status == 1
+        assert re.search(r"^error: another process works in \S+run;", err, re.MULTILINE)
+        assert files() == before
+        held.release()
+        assert train(tmp_path, *again)[0] == 0
+        assert json.loads((run / "state.json").read_text())["finished"]
+
+
+@pytest.mark.slow
 def test_a_strategy_by_the_name_of_its_entry_point(tmp_path):
     status, err = train(
         tmp_path, "strategy=by_name", "strategy.name=margin", "budget=20", *QUICK, "baseline=[]", "hydra.run.dir=run"
