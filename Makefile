@@ -23,7 +23,7 @@ env: .venv/ready
 
 demo: env
 	$(BIN)/python scripts/train.py -m mode=active strategy=random,kcenter,margin seed=0,1,2 start=20 'budget=[40,80,160,320]' \
-	  fit.steps=250 fit.lr=0.01 threads=1 report=false hydra.sweep.dir=outputs/demo
+	  fit.steps=250 fit.batch_size=64 fit.lr=0.01 threads=1 report=false hydra.sweep.dir=outputs/demo
 	$(BIN)/python scripts/compare.py outputs/demo
 
 test: env

@@ -14,6 +14,7 @@ from coreset.store import to_json
 
 Axis = Literal["labels", "log", "round"]
 Interpolation = Literal["labels", "log"]
+GAIN = 0.02  # of the second half of a training: above it the training stopped on a slope
 
 
 def _check_interpolation(axis: str) -> None:
@@ -24,7 +25,7 @@ def _check_interpolation(axis: str) -> None:
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: `labels` spent in all (validation labels included), their `share` of the pool, the test `value` in [0, 1]."""
+    """One measurement: `labels` spent in all (validation labels included), their `share` of the pool, the test `value` in [0, 1], NaN when the test gave none."""
 
     labels: int
     share: float
@@ -33,7 +34,7 @@ class Point:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.value is None:  # what a file says of NaN
+        if self.value is None:  # JSON's null: a test that gave no number
             object.__setattr__(self, "value", float("nan"))
 
 

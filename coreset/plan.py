@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from coreset.budget import budget_size, budget_sizes
+from coreset.catalog import source
 from coreset.types import Strategy, listed
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def make_plan(
     missing = (strategy.needs | strategy.needs_selected) - have - {"labels"}
     if missing:
         raise ValueError(
-            f"{name} needs {listed(missing)}, which nothing in this run gives; a run in {mode} mode has {listed(have)}"
+            f"{name} needs {listed(missing)}, which nothing in this run gives; a run in {mode} mode "
+            f"has {listed(have)}. Hand the rest over with columns: "
+            + "; ".join(f"{column}: {source(column)}" for column in sorted(missing))
         )
     return Plan(mode, tuple(sizes), strategy.needs, strategy.needs_selected)  # type: ignore[arg-type]

@@ -55,24 +55,32 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def to_json(value: Any, default: Callable[[Any], Any] = str, **options: Any) -> str:
-    """Return JSON that every reader takes: an infinite number or NaN, for which JSON has no word, is written as null.
+def strict(value: Any) -> Any:
+    """Return plain data in which NaN and infinite numbers are None; numpy values as Python's own.
 
-    So null among numbers means "no finite number": the score of a first pick that nothing was compared with, an error relative to
-    zero. default: what becomes of anything else that JSON does not know.
+    >>> strict({"a": [1.0, float("nan")], "b": (float("inf"), "x")})
+    {'a': [1.0, None], 'b': [None, 'x']}
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json(value: Any, default: Callable[[Any], Any] = str, **options: Any) -> str:
+    """Return JSON that every reader takes: NaN and infinite numbers are written as null.
+
+    So null among numbers means "no finite number": the score of a first pick that nothing was
+    compared with, an error relative to zero. default: what becomes of anything that JSON does not
+    know; options: those of `json.dumps`.
 
     >>> to_json({"scores": [float("inf"), 1.5]})
     '{"scores": [null, 1.5]}'
     """
-
-    def finite(part: Any) -> Any:
-        if isinstance(part, float):
-            return part if math.isfinite(part) else None
-        if isinstance(part, Mapping):
-            return {key: finite(item) for key, item in part.items()}
-        return [finite(item) for item in part] if isinstance(part, list | tuple) else part
-
-    return json.dumps(finite(value), default=lambda part: finite(default(part)), allow_nan=False, **options)
+    return json.dumps(strict(value), default=lambda part: strict(default(part)), allow_nan=False, **options)
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> Path:

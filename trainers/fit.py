@@ -22,70 +22,21 @@ from torch import Tensor, nn
 from coreset.numerics.keyed import keyed_order
 from coreset.types import Signals
 from trainers.data import ImageData
-from trainers.features import computes_bf16
 from trainers.learning_loss import PredictsLoss
 from trainers.module import Scheduled
 from trainers.planned import PlannedStream, RecordLosses
+from trainers.recipe import AUTO, Recipe, auto_steps
 from trainers.sampling import EpochPlan
 from trainers.task import Classification, Task
+from trainers.trace import RecordTrace, Trace
 
 for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
+__all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "Recipe", "auto_steps", "peak_mb"]
+
 ModelFactory = Callable[..., nn.Module]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained, the same for every strategy.
-
-    steps: optimizer steps, the same at every budget, so that small budgets are not under-trained; or epochs: passes over the selection (give one of the two).
-    augment: random crops and flips as far as the data allow them. precision: `auto` (bf16 where the processor has it), `32` or `bf16`.
-    val_share: share of the labelled examples held out to choose the best checkpoint; they count as labels. 0 keeps the last step. warm_start: active mode goes on
-    from the last round's weights instead of from scratch.
-    """
-
-    steps: int | None = 400
-    epochs: int | None = None
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 0.003
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    label_smoothing: float = 0.0
-    augment: bool = True
-    precision: str = "auto"
-    val_share: float = 0.0
-    warm_start: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError(
-                f"fit: give either steps or epochs and set the other to null, got steps={self.steps}, epochs={self.epochs}"
-            )
-        for name in ("steps", "epochs", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"fit.{name}: expected a whole number of at least 1, got {value!r}")
-        if str(self.precision) not in ("auto", "32", "bf16"):
-            raise ValueError(f"fit.precision: expected auto, 32 or bf16, got {self.precision!r}")
-        if not 0 <= self.val_share < 1:
-            raise ValueError(f"fit.val_share: expected a share in [0, 1), got {self.val_share}")
-
-    def total_steps(self, examples: int) -> int:
-        """Return the optimizer steps for a selection of that size."""
-        return self.steps if self.steps is not None else (self.epochs or 1) * -(-examples // self.batch_size)
-
-    def total_epochs(self, examples: int) -> float:
-        """Return how often every example of a selection of that size is seen."""
-        return self.epochs if self.epochs is not None else (self.steps or 0) * self.batch_size / examples
-
-    @property
-    def bf16(self) -> bool:
-        """Return whether to compute in bf16."""
-        if str(self.precision) == "auto":
-            return computes_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        return str(self.precision) == "bf16"
+DEFAULTS: dict[str, Any] = {"deterministic": "warn", "devices": 1}  # of Lightning's Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +44,7 @@ class Fitted:
     """A trained model with its accuracy (what its task's metric is) on the test set, in [0, 1], NaN without a test, and seconds of training and testing.
 
     counts (N,): how often each example was trained on, `epochs` in how many epochs; only where a plan chose anew each epoch.
+    trace: the course of the training loss.
     """
 
     model: nn.Module
@@ -102,6 +54,7 @@ class Fitted:
     val_accuracy: float | None = None
     counts: NDArray[np.int64] | None = None
     epochs: int | None = None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,13 +111,15 @@ class Fitter:
         steps = recipe.total_steps(budget)
         lit = self.task.module(
             model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
-            label_smoothing=recipe.label_smoothing,
+            label_smoothing=recipe.label_smoothing, schedule=recipe.schedule, drop=recipe.drop(budget),
         )  # fmt: skip
+        augment, tested = recipe.augments(self.data), test and self.task.dynamics
+        record = RecordTrace(steps, self.task.test(self.data) if tested else None)
         shape: dict[str, Any] = {"steps": steps, "batch_size": recipe.batch_size, "seed": int(child[2])}
         if plan is None:
-            stream = self.task.train(self.data, labels, indices, weights, augment=recipe.augment, **shape)
+            stream = self.task.train(self.data, labels, indices, weights, augment=augment, **shape)
         else:
-            shape["augment"] = self.data.augment if recipe.augment else "none"
+            shape["augment"] = self.data.augment if augment else "none"
             plan = plan.over(indices, k=budget, ids=self.data.ids, seed=int(child[2]))
             ask = None if signals is None else partial(_current, lit, signals)
             stream = PlannedStream(plan, ask, self.data.images, labels, indices, **shape)
@@ -179,7 +134,7 @@ class Fitter:
             max_epochs=-1,
             precision="bf16-mixed" if recipe.bf16 else "32-true",
             logger=self.logger,
-            callbacks=[*callbacks, *([best] if best else [])],
+            callbacks=[*callbacks, record, *([best] if best else [])],
             enable_checkpointing=best is not None,
             enable_model_summary=False,
             enable_progress_bar=False,
@@ -187,7 +142,7 @@ class Fitter:
             limit_val_batches=1.0 if len(held) else 0,
             val_check_interval=max(1, steps // 10),
             num_sanity_val_steps=0,
-            **{"deterministic": "warn", "devices": 1, **self.trainer},
+            **{**DEFAULTS, **self.trainer},
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
@@ -207,7 +162,9 @@ class Fitter:
         device = made.strategy.root_device
         seconds = {"train": trained - begin, "test": time.perf_counter() - trained}
         seen = (stream.counts, stream.epochs) if isinstance(stream, PlannedStream) else (None, None)
-        return Fitted(lit.model.to(device), accuracy, seconds, device, val, *seen)
+        passes = steps / -(-budget // recipe.batch_size)
+        trace = record.trace(passes, accuracy if tested else None)
+        return Fitted(lit.model.to(device), accuracy, seconds, device, val, *seen, trace=trace)
 
 
 def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:

@@ -28,7 +28,7 @@ from coreset.numerics.keyed import keyed_order
 from coreset.numerics.plane import plane
 from coreset.plan import Plan
 from coreset.record import RunFolder
-from coreset.store import Store, fingerprint, write_atomic
+from coreset.store import Store, fingerprint, strict, write_atomic
 from coreset.synthetic import Distiller, Synthetic
 from coreset.types import Oracle, Pool, Selection, Signals, Strategy
 from trainers.distilled import Room, distil_round, entry_of, pictures
@@ -268,12 +268,17 @@ def _commit(
         "labels": labels,
         **(entry_of(chosen, len(data.images)) if isinstance(chosen, Synthetic) else _picked(job, chosen)),
         "accuracy": fitted.accuracy,
+        "training": None if fitted.trace is None else fitted.trace.record(),
         "val_accuracy": fitted.val_accuracy,
         "seconds": {name: round(value, 3) for name, value in {**seconds, **fitted.seconds}.items()},
         "peak_mb": round(peak_mb(), 1),
         "info": dict(chosen.info),
     }
-    job.folder.commit(entry, Point(labels, labels / len(data.images), fitted.accuracy, number, extra or {}))
+    extra = dict(extra or {})
+    if fitted.trace is not None and fitted.trace.on_slope:
+        extra["on_slope"] = True
+    point = Point(labels, labels / len(data.images), fitted.accuracy, number, extra)
+    job.folder.commit(strict(entry), point)
 
 
 def _picked(job: Job, chosen: Selection) -> dict[str, Any]:

@@ -12,11 +12,18 @@ from torch import Tensor, nn
 from trainers.batches import Batch, as_channels, prepare
 from trainers.learning_loss import PredictsLoss
 
+OPTIMIZERS = ("adamw", "sgd", "sgd_plain")
+SCHEDULES = ("cosine", "step")
+
 
 class Scheduled(pl.LightningModule):
     """A module that keeps `model` and trains it over a fixed number of steps.
 
-    optimizer: adamw or sgd (Nesterov, momentum 0.9). The learning rate rises over the first `warmup` share of the steps and falls to zero along a cosine.
+    optimizer: adamw, sgd (Nesterov, momentum 0.9; both leave norms and biases undecayed), or
+    sgd_plain (momentum 0.9 without Nesterov, every parameter decayed, as DC and DM evaluate).
+    schedule: the learning rate rises over the first `warmup` share of the steps; then `cosine`
+    falls to zero along a cosine, and `step` falls to a tenth at step `drop` (default: half of
+    them), where the optimizer's state starts anew, as in the released code of DC and DM.
     """
 
     def __init__(
@@ -28,32 +35,53 @@ class Scheduled(pl.LightningModule):
         weight_decay: float,
         optimizer: str = "adamw",
         warmup: float = 0.1,
+        schedule: str = "cosine",
+        drop: int | None = None,
     ) -> None:
         super().__init__()
-        if optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer: expected adamw or sgd, got {optimizer!r}")
+        for name, value, known in (
+            ("optimizer", optimizer, OPTIMIZERS),
+            ("schedule", schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: expected {', '.join(known)}, got {value!r}")
         self.model = model.to(memory_format=torch.channels_last)
         self.steps, self.lr, self.weight_decay = steps, lr, weight_decay
-        self.optimizer, self.warmup = optimizer, warmup
+        self.optimizer, self.warmup, self.schedule = optimizer, warmup, schedule
+        self.drop = steps // 2 if drop is None else drop
+
+    def scale(self, step: int) -> float:
+        """Return what the learning rate is multiplied by at a step."""
+        rise = max(1, round(self.warmup * self.steps))
+        if step < rise:
+            return (step + 1) / rise
+        if self.schedule == "step":
+            return 1.0 if step < self.drop else 0.1
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer with its schedule by step; norms and biases are not decayed."""
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        """Return the optimizer with its schedule by step."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         if self.optimizer == "adamw":
             made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
-        else:
+        elif self.optimizer == "sgd":
             made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
-        rise = max(1, round(self.warmup * self.steps))
-
-        def scale(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, scale)
+        else:
+            made = torch.optim.SGD(
+                trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
+            )
+        schedule = torch.optim.lr_scheduler.LambdaLR(made, self.scale)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Forget the optimizer's momentum where the step schedule falls."""
+        if self.schedule == "step" and self.global_step == self.drop:
+            for made in self.trainer.optimizers:
+                made.state.clear()
 
 
 class LitClassifier(Scheduled):

@@ -12,6 +12,7 @@ from coreset.curve import Curve, Point, mean_curve
 from coreset.report.load import Run
 
 _SAME = ("mode", "data", "model", "fit")
+_BEFORE = {"fit.schedule": "cosine"}  # what runs had before they said it
 _MAY_DIFFER = {"seed", "root", "workers", "device"}  # where and how fast, never what
 
 
@@ -61,12 +62,18 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 def check_same_task(runs: Sequence[Run]) -> None:
     """Raise ValueError, naming the key and both values, when two runs differ in mode, data, model, fit or metric.
 
-    A baseline belongs to the run it lies in and is not asked.
+    A baseline belongs to the run it lies in and is not asked; but the references on all labels,
+    whose values are averaged, must have been trained alike.
     """
-    asked = [run for run in runs if not run.baseline]
+    full = [run for run in runs if run.baseline and run.strategy == "full"]
+    _check_alike(full, ("fit",))
+    _check_alike([run for run in runs if not run.baseline], _SAME)
+
+
+def _check_alike(asked: Sequence[Run], keys: Sequence[str]) -> None:
     tasks = []
     for run in asked:
-        task = flat({key: run.config.get(key) for key in _SAME})
+        task = _BEFORE | flat({key: run.config.get(key) for key in keys})
         if run.curves:
             task["metric"] = run.curves[0].metric
         tasks.append({k: v for k, v in task.items() if not _MAY_DIFFER & set(k.split("."))})

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from coreset.curve import Curve
-from coreset.report.compare import by_strategy, compare, mean_line
+from coreset.report.compare import Comparison, by_strategy, compare, mean_line
+from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
+from coreset.report.pairwise import cells, wins
 from coreset.report.sentence import seeds_of, sentence
+from coreset.report.slopes import on_slope
 from coreset.report.table import Row, table
 from coreset.report.words import count, duration, p_value, points, share
 
@@ -79,7 +83,7 @@ def print_run(run: str | Path | Run, console: Console) -> None:
         console.print(
             f"unfinished: {len(own.rounds)} of {own.state.get('rounds', '?')} rounds", style="yellow", highlight=False
         )
-    console.print(escape(sentence(seen.curves, seen.full)), highlight=False, soft_wrap=True)
+    _print_verdict(seen, console)
 
 
 def print_comparison(paths: str | Path | Iterable[str | Path], console: Console) -> None:
@@ -108,9 +112,32 @@ def print_comparison(paths: str | Path | Iterable[str | Path], console: Console)
             style="dim" if row.strategy == "random" else None,
         )
     console.print(out)
+    _print_wins(seen, console)
     for line in seen.left_out:
         console.print(escape(line), style="yellow", highlight=False)
-    console.print(escape(sentence(seen.curves, seen.full)), highlight=False, soft_wrap=True)
+    _print_verdict(seen, console)
+
+
+def _print_wins(seen: Comparison, console: Console) -> None:
+    """Print who beats whom where at least three strategies share two seeds."""
+    names, matrix = wins(seen.curves)
+    if len(names) < 3 or not np.isfinite(matrix).any():
+        return
+    title = "row beats column: share of budgets, paired t-test over seeds at the 5 % level"
+    out = _new(title, ["", *map(escape, names)])
+    for row in cells(names, matrix):
+        out.add_row(*map(escape, row))
+    console.print(out)
+
+
+def _print_verdict(seen: Comparison, console: Console) -> None:
+    """Print what is proven, what the means say, and which trainings stopped on a slope."""
+    claim = headline(seen.curves, seen.full)
+    console.print(escape(claim), style="bold", highlight=False, soft_wrap=True)
+    means = f"By the means alone: {sentence(seen.curves, seen.full)}"
+    console.print(escape(means), highlight=False, soft_wrap=True)
+    for line in on_slope(seen):
+        console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
 
 
 def _spark(line: Curve, low: float, high: float) -> str:

@@ -17,11 +17,14 @@ from coreset.report.css import CSS
 from coreset.report.curves import curve_figure, hover, sentence
 from coreset.report.distilled import distilled_html, is_distilled
 from coreset.report.document import document
+from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
 from coreset.report.map import plot_map
 from coreset.report.overlap import overlap, overlap_figure, overlap_html
+from coreset.report.pairwise import wins_html
 from coreset.report.sentence import seeds_of
 from coreset.report.sheet import class_key, sheet_figure, sheet_html
+from coreset.report.slopes import on_slope
 from coreset.report.table import TARGET, Row, table
 from coreset.report.theme import figure, png, strategy_styles, svg, var
 from coreset.report.words import count, counted, duration, p_value, percent, points, share, text
@@ -53,9 +56,10 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
     plots: dict[str, Figure] = {}
     order = sorted((row.strategy for row in rows), key=lambda name: name == "random")
     parts = [
-        _head(seen, rows),
+        _head(seen),
         f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
         _numbers(seen, rows),
+        wins_html(seen.curves) if len(seen.runs) > 1 else "",
         *filter(None, [distilled_html(read)]),
         *_pictures(seen, order, plots),
         _standing(seen, order),
@@ -87,22 +91,12 @@ def _task(seen: Comparison) -> str:
     return ", ".join(str(w) for w in words if w)
 
 
-def _head(seen: Comparison, rows: Sequence[Row]) -> str:
-    said = sentence(seen.curves, seen.full)
-    first = next((row for row in rows if row.strategy != "random" and row.difference is not None), None)
-    under = ""
-    if first is not None and first.difference is not None:
-        axis = f"mean {seen.metric} over log labels"
-        ahead = "ahead of" if first.difference > 0 else "behind" if first.difference < 0 else "level with"
-        by = f" by {100 * abs(first.difference):.1f} points" if first.difference else ""
-        sure = (
-            f"paired over {counted(first.pairs, 'seed')}, p {p_value(first.p) if first.p < 0.001 else '= ' + p_value(first.p)}"
-            " after Holm’s correction"
-            if first.p is not None
-            else "too few seeds for a test"
-        )
-        under = f"<p>{text(f'Over all budgets {first.strategy} is {ahead} random{by} ({axis}; {sure}).')}</p>"
-    return f'<header><p class="kicker">{text(_task(seen))}</p><h1>{text(said[0].upper() + said[1:] if said.startswith("no ") else said)}</h1>{under}</header>'
+def _head(seen: Comparison) -> str:
+    claim = headline(seen.curves, seen.full)
+    means = f"By the means alone: {sentence(seen.curves, seen.full)}"
+    under = "".join(f"<p>{text(line)}</p>" for line in (means, *on_slope(seen)))
+    kicker = f'<p class="kicker">{text(_task(seen))}</p>'
+    return f"<header>{kicker}<h1>{text(claim)}</h1>{under}</header>"
 
 
 def _some(budgets: Sequence[int]) -> list[int]:

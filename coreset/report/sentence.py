@@ -31,15 +31,28 @@ def _at_most(labels: float, line: Curve) -> str:
 
 
 def sentence(curves: Sequence[Curve], full: float | None) -> str:
-    """Return one sentence on who needs how many labels for 95 % of the full value, or who leads at the largest budget when nobody gets there.
+    """Return one sentence on the means: who needs how many labels for 95 % of the full value.
+
+    Or who leads at the largest budget, when nobody gets there or a mean value lies above `full`.
+    It describes; what a test proves is `coreset.report.headline.headline`.
 
     curves: one per strategy and seed; full: mean test value of training on all data, None when unknown.
     """
-    groups = by_strategy(curves)
-    fair = {name: group for name, group in groups.items() if not _knows_all(group)}
-    lines = {name: mean_line(group) for name, group in (fair or groups).items()}
+    lines = {name: mean_line(group) for name, group in fair_groups(curves).items()}
+    if full is not None and any(line.values.max() > full for line in lines.values()):
+        full = None  # no ceiling: a share of it says nothing
     text = None if full is None else _to_target(lines, TARGET * full)
     return f"{text or _at_largest(lines, full)} ({_trials(curves)})."
+
+
+def fair_groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Return the curves by strategy, without those that know more labels than they spend.
+
+    All of them where none would be left.
+    """
+    groups = by_strategy(curves)
+    fair = {name: group for name, group in groups.items() if not _knows_all(group)}
+    return fair or groups
 
 
 def _knows_all(group: Sequence[Curve]) -> bool:

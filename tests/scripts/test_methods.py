@@ -45,7 +45,11 @@ def test_paper_is_the_paragraph_that_cites(methods):
 
 def test_every_strategy_has_one_row_of_five_cells(methods):
     page = methods.page()
-    table = [line for line in page.splitlines() if line.startswith("| `")]
+    own, _, columns = page.partition("## Columns")
+    for name, column in methods.COLUMNS.items():
+        assert f"| `{name}` | {column.shape} |" in columns
+        assert methods.escape(column.source) in columns
+    table = [line for line in own.splitlines() if line.startswith("| `")]
     assert all(line.replace(r"\|", "").count("|") == 6 for line in table)
     found = [line.split("`")[1] for line in table]
     ours = [n for n in names() if type(strategy(n)).__module__.startswith("strategies.")]

@@ -16,7 +16,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["trainers.app", "trainers.data_sources", "trainers.models", "coreset.report.page", "coreset.report.console"]
 )
-QUICK = ["fit.steps=6", "proxy.epochs=1", "members=3", "threads=1", "trainer.accelerator=cpu", "store=store"]
+QUICK = ["fit.steps=6", "full.steps=6", "proxy.epochs=1", "members=3", "threads=1", "trainer.accelerator=cpu", "store=store"]
 
 
 def _child(folder, arguments, environment, largest):
@@ -66,6 +66,9 @@ def train(
         (["fit.steps=0"], "fit.steps"),
         (["fit.epochs=2", "fit.steps=3"], "either steps or epochs"),
         (["baseline=[best]"], "random or full"),
+        (["+lr=3"], "unknown setting .lr.; did you mean fit.lr"),
+        (["proxy.steps=3"], "proxy.steps: give either"),
+        (["fit.optimizer=adam"], "fit.optimizer: expected adamw"),
         (["strategy=bald", "model=linear", "budget=20"], "no dropout"),
     ],
 )
@@ -113,6 +116,9 @@ def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     assert not (beside / "random" / "rounds").exists()  # taken from the store, not trained again
     full = [json.loads(line) for line in (beside / "full" / "curve.jsonl").read_text().splitlines()]
     assert [p["share"] for p in full] == [1.0]
+    ledger = json.loads((beside / "full" / "ledger.jsonl").read_text())
+    assert ledger["training"]["steps"] == 6  # what `full` says
+    assert ledger["training"]["on_slope"]
 
     from trainers.app import compare_main
 
@@ -120,6 +126,7 @@ def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     assert "kcenter" in capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text()
     assert "<script" not in page
+    assert "Stopped on a slope: kcenter at 20, 40 labels; random at 20, 40 labels; all labels." in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     (tmp_path / "empty").mkdir()
     assert compare_main([str(tmp_path / "empty")]) == 1
@@ -175,12 +182,9 @@ def test_disk_full_is_said_and_nothing_is_lost(tmp_path):
     assert status == 1
     assert "error:" in err
     assert json.loads((tmp_path / "run" / "state.json").read_text())["rounds_done"] == 0
-    assert (
-        train(
-            tmp_path, "resume=run", "trainer.accelerator=cpu", "threads=1", "store=store", "baseline=[]", "logger=none"
-        )[0]
-        == 0
-    )
+    assert train(tmp_path, "resume=run")[0] == 0
+    assert not (tmp_path / "run" / "baseline").exists()  # as the run was told
+    assert not list((tmp_path / "run").glob("metrics*"))
     assert json.loads((tmp_path / "run" / "state.json").read_text())["finished"]
 
 
@@ -209,7 +213,7 @@ def test_labels_by_hand_stop_the_run_and_resume_goes_on(tmp_path):
             )
             + "\n"
         )
-        status, err = train(tmp_path, "resume=run", "trainer.accelerator=cpu", "threads=1", "store=store")
+        status, err = train(tmp_path, "resume=run")
     assert "report" in err
     assert json.loads((tmp_path / "run" / "state.json").read_text())["finished"]
 
@@ -234,6 +238,8 @@ def test_wandb_offline(tmp_path):
 @pytest.mark.slow
 def test_resume_of_another_configuration_is_refused(tmp_path):
     assert train(tmp_path, "strategy=margin", "budget=20", *QUICK, "baseline=[]", "hydra.run.dir=run")[0] == 0
+    assert train(tmp_path, "resume=run")[0] == 0
+    assert not (tmp_path / "run" / "baseline").exists()
     before = (tmp_path / "run" / "curve.jsonl").read_bytes()
     status, err = train(tmp_path, "resume=run", "strategy=entropy")
     assert status == 1
@@ -243,6 +249,26 @@ def test_resume_of_another_configuration_is_refused(tmp_path):
     status, err = train(tmp_path, "resume=nowhere")
     assert status == 1
     assert "nowhere is no run folder" in err
+
+
+@pytest.mark.slow
+def test_two_commands_on_one_folder_are_refused(tmp_path):
+    from coreset.locks import hold
+
+    def files():
+        return {p: p.read_bytes() for p in sorted(run.rglob("*.json*"))}
+
+    run = tmp_path / "run"
+    arguments = ["strategy=margin", "budget=20", *QUICK, "baseline=[]", "logger=none", "hydra.run.dir=run"]
+    for again in (arguments, ["resume=run"]):
+        held, before = hold(run), files()  # what another command does as long as it runs
+        status, err = train(tmp_path, *again)
+        assert status == 1
+        assert re.search(r"^error: another process works in \S+run;", err, re.MULTILINE)
+        assert files() == before
+        held.release()
+        assert train(tmp_path, *again)[0] == 0
+        assert json.loads((run / "state.json").read_text())["finished"]
 
 
 @pytest.mark.slow

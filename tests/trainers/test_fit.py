@@ -64,7 +64,14 @@ def test_starts_from_given_weights(fitter):
     ("options", "words"),
     [
         ({"epochs": 2}, "either steps or epochs"),
-        ({"steps": 0}, "fit.steps"),
+        ({"steps": 0}, "^steps: "),
+        ({"steps": "many"}, "^steps: .* or auto"),
+        ({"optimizer": "adam"}, "^optimizer: expected adamw, sgd, sgd_plain, got 'adam'"),
+        ({"schedule": "linear"}, "^schedule: expected cosine, step"),
+        ({"lr": 0}, "^lr: "),
+        ({"lr": float("nan")}, "^lr: "),
+        ({"warmup": 1.0}, "^warmup: "),
+        ({"augment": "yes"}, "^augment: expected true, false, auto"),
         ({"precision": "8"}, "precision"),
         ({"val_share": 1.0}, "val_share"),
         ({"batch_size": 1.5}, "batch_size"),
@@ -73,6 +80,37 @@ def test_starts_from_given_weights(fitter):
 def test_wrong_recipes_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         Recipe(**options)
+
+
+def test_steps_by_rule_grow_with_the_examples():
+    """18 sqrt(n), at least 400, at least 8 passes, by another formula than the code's."""
+    recipe, last = Recipe(), 0
+    for n in (1, 100, 494, 1297, 6000, 18_000, 60_000, 200_000, 1_281_167):
+        batches = int(np.ceil(n / 128))
+        steps = recipe.total_steps(n)
+        assert steps == max(400, int(np.rint((324 * n) ** 0.5)), 8 * batches)
+        assert steps >= last
+        assert recipe.total_epochs(n) == pytest.approx(steps / batches)
+        last = steps
+
+
+def test_what_the_second_half_gained_is_recorded_and_changes_nothing(fitter, monkeypatch):
+    """Two epochs more or less do not matter where 400 steps were; one step of ten is a slope."""
+    rows, labels = np.arange(300), fitter.data.labels
+    short = fitter.fit(Recipe(steps=12), labels, rows, seed=(0, 0))
+    assert short.trace.steps == 12
+    assert short.trace.passes == 12 / 3
+    assert short.trace.on_slope
+    assert short.trace.final == short.accuracy
+    assert short.trace.gain == short.accuracy - short.trace.half > 0.02
+    long = fitter.fit(Recipe(steps=300), labels, rows, seed=(0, 0))
+    assert not long.trace.on_slope
+    assert 0.5 < long.trace.half <= 1
+    assert len(long.trace.losses) == 20
+    assert long.trace.losses[0] > 5 * long.trace.losses[-1]
+    monkeypatch.setattr("trainers.trace.RecordTrace._average", lambda *a: None)
+    plain = fitter.fit(Recipe(steps=12), labels, rows, seed=(0, 0)).model.state_dict()
+    assert all(torch.equal(v, plain[k]) for k, v in short.model.state_dict().items())
 
 
 def test_epochs_become_steps():

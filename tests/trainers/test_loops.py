@@ -95,6 +95,29 @@ def test_certificates_of_columns_at_hand_stand_in_the_ledger_and_in_the_file(tmp
         assert found["class_shares"] == pytest.approx({str(c): s for c, s in enumerate(shares) if s})
 
 
+def test_ledger_and_curve_are_strict_json(tmp_path, monkeypatch):
+    def no_constant(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    bad = {"cover_radius": float("inf"), "class_shares": {"3": float("nan")}}
+    monkeypatch.setattr("trainers.loops.certificates", lambda *a: bad)
+    j = job(tmp_path, "kcenter", "prune", budget=(10, 20))
+    run(j)
+    for name in ("ledger.jsonl", "curve.jsonl"):
+        lines = (j.folder.path / name).read_text().splitlines()
+        rows = [json.loads(line, parse_constant=no_constant) for line in lines]
+        assert len(rows) == 2
+    entry = ledger(j)[0]
+    assert entry["info"]["certificates"] == {"cover_radius": None, "class_shares": {"3": None}}
+    training = entry["training"]
+    assert training["steps"] == 6
+    assert training["passes"] == 6
+    assert training["gain"] == pytest.approx(entry["accuracy"] - training["half"])
+    assert training["on_slope"] == (training["gain"] > 0.02)
+    marks = [point.extra.get("on_slope", False) for point in j.folder.points]
+    assert marks == [e["training"]["on_slope"] for e in ledger(j)]
+
+
 def test_prune_budgets_of_a_greedy_strategy_are_prefixes(tmp_path):
     j = job(tmp_path, "kcenter", "prune", (20, 50))
     run(j)

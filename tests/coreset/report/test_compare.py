@@ -96,3 +96,21 @@ def test_nothing_to_show_and_nothing_in_common(tmp_path, write_run):
         compare(read_runs(tmp_path))
     write_run("c0", "kcenter", 0, HIGH)
     assert "margin: its seeds share no label count, not in the averages" in compare(read_runs(tmp_path)).left_out
+
+
+def test_references_that_were_trained_differently_are_not_averaged(tmp_path, write_run):
+    for seed, steps in ((0, 400), (1, "auto")):
+        write_run(f"m{seed}", "margin", seed, HIGH)
+        config = {"fit": {"lr": 0.1, "steps": steps}}
+        write_run(f"m{seed}/baseline/full", "full", seed, {100: 0.9}, config=config)
+    with pytest.raises(ValueError, match=r"fit.steps is 400 in .*m0.* and 'auto' in .*m1"):
+        compare(read_runs(tmp_path))
+
+
+def test_a_run_that_did_not_say_its_schedule_had_the_cosine(tmp_path, write_run):
+    write_run("a", "margin", 0, HIGH)
+    write_run("b", "margin", 1, HIGH, config={"fit": {"lr": 0.1, "schedule": "cosine"}})
+    compare(read_runs(tmp_path))
+    write_run("c", "margin", 2, HIGH, config={"fit": {"lr": 0.1, "schedule": "step"}})
+    with pytest.raises(ValueError, match=r"fit.schedule is 'cosine' .* and 'step'"):
+        compare(read_runs(tmp_path))

@@ -1,0 +1,187 @@
+"""Settings of coreset-train: which there are, what a resumed run had, and their parts as objects."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import OmegaConf
+
+from coreset.build import build as build_object
+from coreset.record import difference
+from coreset.store import write_atomic
+from coreset.synthetic import Distiller
+from coreset.targets import conf_dir
+from coreset.types import Strategy
+from trainers.data import ImageData
+from trainers.features import ModelFeatures, Pixels, Pretrained
+from trainers.oracles import LabelFile
+from trainers.recipe import Recipe
+from trainers.sampling import EpochPlan
+from trainers.task import Task
+
+RESULT_KEYS = (  # decide what comes out of a run: another value is another run
+    "mode",
+    "strategy",
+    "strategy_name",
+    "budget",
+    "unit",
+    "start",
+    "seed",
+    "data",
+    "model",
+    "fit",
+    "proxy",
+    "embedding",
+    "oracle",
+    "members",
+    "columns",
+    "sampling",
+    "task",
+)
+RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
+SAVED = "settings.json"  # in the run folder: the values of RUN_KEYS
+OURS = {  # of Lightning's Trainer: set by every training itself
+    "max_steps", "max_epochs", "precision", "logger", "callbacks", "enable_checkpointing",
+    "enable_model_summary", "enable_progress_bar", "log_every_n_steps", "limit_val_batches",
+    "val_check_interval", "num_sanity_val_steps",
+}  # fmt: skip
+
+
+def kind_of(key: str, trusted: bool) -> Any:
+    """Return what the part `key` of the configuration must be, as `coreset.build.build` takes it.
+
+    A user's own embedding, oracle or logger needs no base class; that of a folder from somebody
+    else must be one of ours.
+    """
+    if key in ("embedding", "oracle", "logger") and trusted:
+        return object
+    return {
+        "strategy": (Strategy, Distiller),
+        "data": ImageData,
+        "model": "model",
+        "task": Task,
+        "fit": Recipe,
+        "proxy": Recipe,
+        "embedding": (ModelFeatures, Pixels, Pretrained),
+        "sampling": EpochPlan,
+        "oracle": LabelFile,
+        "logger": pl.loggers.Logger,
+    }[key]
+
+
+def make(cfg: Mapping[str, Any], key: str) -> Any:
+    """Return the part `key` of a configuration as an object.
+
+    Raises ValueError, TypeError or ImportError that begins with the setting's name on the command
+    line. cfg["untrusted"]: keys that come from a run folder and not from the user.
+    """
+    trusted = key not in cfg.get("untrusted", ())
+    try:
+        return build_object(cfg[key], kind_of(key, trusted), trusted=trusted)
+    except (ValueError, TypeError, ImportError) as error:
+        said = str(error)
+        own = {str(k) for k in cfg[key] if not str(k).startswith("_")}
+        dotted = said.split(":")[0] in own and ": " in said
+        raise type(error)(f"{key}.{said}" if dotted else f"{key}: {said}") from error
+
+
+def known_keys() -> list[str]:
+    """Return the settings at the top of conf/train.yaml, groups among them."""
+    top = OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml"), resolve=False)
+    assert isinstance(top, dict)
+    groups = [next(iter(entry)) for entry in top["defaults"] if isinstance(entry, dict)]
+    groups = [str(g).rpartition("@")[2] for g in groups if not str(g).startswith("override")]
+    plain = [str(k) for k in top if k not in ("defaults", "hydra")]
+    return [*plain, *(g for g in groups if g != "experiment")]
+
+
+def check_known(cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that there is not, with the nearest that there are."""
+    known = known_keys()
+    for key in cfg:
+        if key not in known:
+            inside = [f"{g}.{key}" for g in ("fit", "proxy", "trainer", "strategy", "data", "model")]
+            inside = [name for name in inside if key in (cfg.get(name.split(".")[0]) or {})]
+            raise ValueError(_unknown(str(key), known, inside))
+    recipe = [f.name for f in fields(Recipe)]
+    for key in cfg["full"] or {}:
+        if key not in recipe:
+            raise ValueError(_unknown(f"full.{key}", [f"full.{name}" for name in recipe]))
+    takes = list(inspect.signature(pl.Trainer).parameters)
+    for key in cfg["trainer"] or {}:
+        if key not in takes:
+            raise ValueError(_unknown(f"trainer.{key}", [f"trainer.{name}" for name in takes]))
+        if key in OURS:
+            raise ValueError(
+                f"trainer.{key}: is set by every training itself; how long and how precisely it "
+                "trains stands in fit, where it is logged in logger"
+            )
+
+
+def _unknown(key: str, known: Sequence[str], inside: Sequence[str] = ()) -> str:
+    near = [*inside, *difflib.get_close_matches(key, known, n=3, cutoff=0.6)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown setting '{key}'{hint} (--help lists them)"
+
+
+def save(cfg: Mapping[str, Any], folder: Path) -> None:
+    """Keep beside a run's configuration how it is run, for `resume`."""
+    text = json.dumps({key: cfg[key] for key in RUN_KEYS}, indent=1, allow_nan=False)
+    write_atomic(folder / SAVED, text)
+
+
+def resolve(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a run; with `resume` those saved in that run folder.
+
+    plain: the composed configuration; overrides: what stood on the command line, which decides how
+    a run goes on (RUN_KEYS) but must not contradict what it is (RESULT_KEYS). Raises ValueError for
+    a setting that there is not or contradicts the saved run, and FileNotFoundError when there is
+    none. What comes from the folder alone is listed under "untrusted".
+    """
+    check_known(plain)
+    if not plain["resume"]:
+        return plain
+    folder = Path(plain["resume"])
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"resume: {folder} is no run folder, it has no config.json")
+    saved = json.loads((folder / "config.json").read_text())
+    paths = [o.lstrip("+~").split("=")[0].split("@")[0] for o in overrides]
+    given = {path.split(".")[0] for path in paths}
+    changed = [
+        line
+        for key in sorted(given & set(RESULT_KEYS))
+        for line in difference(saved.get(key), plain.get(key), key)
+    ]
+    if changed:
+        raise ValueError(
+            f"resume: {folder} holds a run of another configuration: {'; '.join(changed)}"
+        )
+    how = json.loads((folder / SAVED).read_text()) if (folder / SAVED).exists() else {}
+    before = {key: how[key] for key in RUN_KEYS if key in how}
+    merged = {**plain, **before, **saved}
+    for path in paths:
+        if path.split(".")[0] in RUN_KEYS:
+            _take(merged, plain, path.split("."))
+    untrusted = {*saved, *before} - given
+    check_known({k: merged[k] for k in plain})
+    return {**merged, "untrusted": sorted(untrusted)}
+
+
+def _take(target: dict[str, Any], origin: Mapping[str, Any], path: Sequence[str]) -> None:
+    """Copy the value at a dotted path from one configuration to another; remove it if it is gone."""
+    for part in path[:-1]:
+        if not isinstance(target.get(part), dict):
+            target[part] = {}
+        target[part] = dict(target[part])
+        target, origin = target[part], origin.get(part) or {}
+    if path[-1] in origin:
+        target[path[-1]] = origin[path[-1]]
+    else:
+        target.pop(path[-1], None)
