@@ -1,7 +1,8 @@
-"""Fitted filters of a corpus: GPT-3's quality classifier, DSIR's importance weights, DataComp's clusters of a reference set."""
+"""Fitted filters of a corpus: GPT-3's quality classifier, DSIR's importance weights, QuRating's ratings, DataComp's clusters of a reference set."""
 
 from coreset.pipeline.quality.classifier import QualityClassifier
 from coreset.pipeline.quality.dsir import Dsir
+from coreset.pipeline.quality.pairwise import PairwiseRatings
 from coreset.pipeline.quality.reference import ReferenceClusters
 
-__all__ = ["Dsir", "QualityClassifier", "ReferenceClusters"]
+__all__ = ["Dsir", "PairwiseRatings", "QualityClassifier", "ReferenceClusters"]
