@@ -73,16 +73,20 @@ class Less(Scored):
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the influence per candidate."""
+        column, known, tasks = self.validation(pool, signals)
+        directions = task_directions(rows(column, known), torch.from_numpy(tasks).to(column.device), self.target)
+        return per_row(  # rounded: a product rounds equal rows in more than one way
+            lambda g: (_unit(g.double()) @ directions.T).amax(dim=1).round(decimals=12), column, pool.candidates
+        )
+
+    def validation(self, pool: Pool, signals: Signals) -> tuple[Tensor, Indices, NDArray[np.int64]]:
+        """Return the gradients (N, P), the positions of the validation examples and their tasks, after checks."""
         column = as_tensor(signals.column("projected_gradients"))
         if column.ndim != 2:
             raise ValueError(
                 f"projected_gradients: expected shape (N, P), one gradient per example, got {tuple(column.shape)}"
             )
-        known, tasks = self._validation(pool, signals)
-        directions = task_directions(rows(column, known), torch.from_numpy(tasks).to(column.device), self.target)
-        return per_row(  # rounded: a product rounds equal rows in more than one way
-            lambda g: (_unit(g.double()) @ directions.T).amax(dim=1).round(decimals=12), column, pool.candidates
-        )
+        return column, *self._validation(pool, signals)
 
     def _validation(self, pool: Pool, signals: Signals) -> tuple[Indices, NDArray[np.int64]]:
         """Return the positions of the validation examples and their tasks."""

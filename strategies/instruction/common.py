@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
-from coreset import Pool
+from coreset import Pool, Signals
 from coreset.types import Indices
 
 
@@ -15,3 +17,14 @@ def by_id(pool: Pool) -> Indices:
     array([2, 0])
     """
     return pool.candidates[np.argsort(pool.ids[pool.candidates], kind="stable")]
+
+
+def tags_at(signals: Signals, at: Indices) -> list[frozenset[str]]:
+    """Return the tags of each example of `at`. Raises ValueError for what is no list of texts."""
+    values = signals.at("tags", at)
+    if values.ndim != 1:
+        raise ValueError(f"tags: expected one list of texts per example, shape (N,), got shape {tuple(values.shape)}")
+    for row, value in zip(at.tolist(), values, strict=True):
+        if not isinstance(value, Collection) or isinstance(value, str) or not all(isinstance(t, str) for t in value):
+            raise ValueError(f"tags: expected a list of texts, got {value!r} at position {row}")
+    return [frozenset(value) for value in values]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.leaders import leaders
@@ -18,6 +19,7 @@ from coreset.types import Indices
 from strategies.combine.parts import column_at
 from strategies.instruction.common import by_id
 
+Float = NDArray[np.float64]
 VARIANTS = ("similarity", "distance")
 
 
@@ -38,14 +40,59 @@ def far_apart(features: object, order: Indices, k: int, cut: float) -> Indices:
     return kept[:k]
 
 
+def turn_scores(signals: Signals, name: str, at: Indices) -> list[Float] | Float:
+    """Return a column of scores at positions: (n,), or an array per conversation, one score per turn.
+
+    Raises ValueError for scores that are negative or not finite, and for what is no list of numbers.
+    """
+    values = column_at(signals, name, at)
+    lists = values.dtype == object
+    out: list[Float] = []
+    for row, value in zip(at.tolist() if lists else (), values.tolist() if lists else (), strict=True):
+        try:
+            own = np.atleast_1d(np.asarray(value, np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: expected a score or a list of them, got {value!r} at position {row}") from error
+        if own.ndim != 1 or not len(own) or not np.isfinite(own).all():
+            raise ValueError(f"{name}: expected finite scores, one per turn, got {value!r} at position {row}")
+        out.append(own)
+    flat = np.concatenate(out) if lists else values.astype(np.float64)
+    if (flat < 0).any():
+        raise ValueError(f"{name}: expected scores of at least 0, which are multiplied, got {flat.min():g}")
+    return out if lists else flat
+
+
+def products(complexity: list[Float] | Float, quality: list[Float] | Float, at: Indices) -> Float:
+    """Return the score of each row (n,): complexity x quality, summed over the turns. at: positions, for the message.
+
+    Raises ValueError where a conversation has other numbers of scores in the two.
+
+    >>> products([np.array([1.0, 2.0])], [np.array([3.0, 4.0])], np.array([0])).tolist()
+    [11.0]
+    """
+    if isinstance(complexity, np.ndarray) and isinstance(quality, np.ndarray):
+        return complexity * quality
+    out = np.empty(len(at))
+    for i, (c, q) in enumerate(zip(complexity, quality, strict=True)):
+        if np.size(c) != np.size(q):
+            raise ValueError(
+                f"complexity, quality: expected one score per turn in both, got {np.size(c)} and {np.size(q)} "
+                f"at position {int(at[i])}"
+            )
+        out[i] = (np.atleast_1d(c) * np.atleast_1d(q)).sum()
+    return out
+
+
 @dataclass(frozen=True)
 class Deita(Strategy):
     """Take candidates by complexity x quality, highest first, and pass over those too like one taken before.
 
-    `complexity` and `quality` (N,): scores of at least 0; of a conversation, put the sum of the products of its turns into one and ones into the other. `features` (N, D):
-    embeddings. variant: `similarity` takes a candidate whose cosine to each taken before is at most `threshold` (the authors' code), `distance` one whose cosine distance
-    to each exceeds it (the algorithm to the letter, a far stricter filter). Where too few are far enough apart the others follow by score; info `filled` says how many.
-    Examples already selected play no part. Scores: the products.
+    `complexity` and `quality` (N,): scores of at least 0, or lists of them, one per turn of a conversation
+    (`coreset.scorers.language.evol.Evol` writes them): its score is the sum of the products of its turns.
+    `features` (N, D): embeddings. variant: `similarity` takes a candidate whose cosine to each taken before
+    is at most `threshold` (the authors' code), `distance` one whose cosine distance to each exceeds it (the
+    algorithm to the letter, a far stricter filter). Where too few are far enough apart the others follow by
+    score; info `filled` says how many. Examples already selected play no part. Scores: the products.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
@@ -67,12 +114,9 @@ class Deita(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the filtered order, then what fills it up."""
-        at, score = by_id(pool), np.ones(len(pool.candidates))
-        for name in ("complexity", "quality"):
-            values = column_at(signals, name, at).astype(np.float64)
-            if (values < 0).any():
-                raise ValueError(f"{name}: expected scores of at least 0, which are multiplied, got {values.min():g}")
-            score *= values
+        at = by_id(pool)
+        complexity, quality = (turn_scores(signals, n, at) for n in ("complexity", "quality"))
+        score = products(complexity, quality, at)
         order = np.argsort(-score, kind="stable")
         cut = float(np.nextafter(self.threshold, 2)) if self.variant == "similarity" else 1 - self.threshold
         features = as_tensor(signals.column("features"))

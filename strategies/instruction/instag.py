@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.types import Indices
-from strategies.instruction.common import by_id
+from strategies.instruction.common import by_id, tags_at
 
 
 def coverage_rounds(tags: Sequence[Collection[str]]) -> NDArray[np.int64]:
@@ -36,16 +35,6 @@ def coverage_rounds(tags: Sequence[Collection[str]]) -> NDArray[np.int64]:
     return out
 
 
-def _tags(signals: Signals, at: Indices) -> list[frozenset[str]]:
-    values = signals.at("tags", at)
-    if values.ndim != 1:
-        raise ValueError(f"tags: expected one list of texts per example, shape (N,), got shape {tuple(values.shape)}")
-    for row, value in zip(at.tolist(), values, strict=True):
-        if not isinstance(value, Collection) or isinstance(value, str) or not all(isinstance(t, str) for t in value):
-            raise ValueError(f"tags: expected a list of texts, got {value!r} at position {row}")
-    return [frozenset(value) for value in values]
-
-
 @dataclass(frozen=True)
 class InsTag(Strategy):
     """Walk the candidates by the number of their tags, most first, and take those that add a tag; when all are walked, begin again with nothing covered.
@@ -63,7 +52,7 @@ class InsTag(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return round after round."""
         at = by_id(pool)
-        tags = _tags(signals, at)
+        tags = tags_at(signals, at)
         size = np.array([len(t) for t in tags], np.int64)
         walk = np.argsort(-size, kind="stable")
         turn = coverage_rounds([tags[i] for i in walk.tolist()])

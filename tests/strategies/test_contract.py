@@ -92,6 +92,8 @@ NUMBERS = {
     "deita": [{"threshold": 0.3}],
     "mods": [{"alpha": 0.4, "beta": 0.6}, {"seeds": 4}],
     "s2l": [{"clusters": 5}],
+    "mig": [{"threshold": 0.5, "spread": 0.5}, {"power": 0.3}, {"offset": 0.1}],
+    "qurating": [{"temperature": 0.0}],
 }
 ELSEWHERE = {  # tested with each strategy
     ("source", "distances"),  # a square column too
@@ -161,11 +163,11 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         found["influence"] = rng.normal(size=(48, 2))
     if name == "activelab":
         found["annotator_labels"] = rng.integers(-1, 4, (48, 3))
-    if name == "less":
+    if name in ("less", "less_round_robin"):
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]
         found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
-    if name == "instag":
+    if name in ("instag", "mig"):
         found["tags"] = objects([rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)])
     if name in ("rds", "s2l"):
         found["query_similarity" if name == "rds" else "losses"] = rng.normal(size=(48, 5))
@@ -230,6 +232,7 @@ PARTS = {
     "column",
     "positions",
     "necessity",
+    "encoder",
 }
 
 

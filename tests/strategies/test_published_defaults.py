@@ -39,6 +39,8 @@ PUBLISHED = {
     "mods": {"alpha": 0.0, "beta": 0.0, "seeds": 0.25, "necessity": None},
     "rds": {"variant": "released"},
     "s2l": {"clusters": 100},
+    "mig": {"threshold": 0.9, "spread": 1.0, "power": 0.8, "offset": 1e-6},
+    "qurating": {"temperature": 2.0, "normalize": True},
     "votes": {"percentile": 80.0},
     "self_filter": {"neighbours": 10, "gamma": 1.0},
     "learning_loss": {"subset": 10_000},

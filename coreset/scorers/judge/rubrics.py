@@ -64,4 +64,22 @@ RUBRICS = {
         0,
         10,
     ),
+    # Liu et al., "What Makes Good Data for Alignment?", ICLR 2024 (arXiv:2312.15685): ratings of 1 to 6 of a question and of its answer, as in its ladders of six
+    # evolved versions; the wording is this project's own. `TurnJudge` asks for every turn of a conversation.
+    "evol_complexity": Rubric(
+        "You rate how complex instructions for language models are.",
+        "###Instruction:\n{instruction}\n\n### Input:\n{input}\n\n"
+        "Rate the difficulty and complexity of this instruction on a scale of 1 to 6: 1 for one that anybody carries out at once, 6 for one with many constraints, much "
+        "depth or several steps of reasoning. Its length alone does not count. Write the number alone on the first line, then one sentence that says why.",
+        1,
+        6,
+    ),
+    "evol_quality": Rubric(
+        "You rate how good answers of language models are.",
+        _TRIPLET
+        + "Rate the quality of this response on a scale of 1 to 6, by its helpfulness, relevance, accuracy, depth, creativity and level of detail: 1 for the poorest, 6 for "
+        "one that cannot be bettered. Write the number alone on the first line, then one sentence that says why.",
+        1,
+        6,
+    ),
 }
