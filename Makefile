@@ -39,7 +39,7 @@ lint: env
 	$(BIN)/lint-imports
 
 lock:
-	uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --group dev --group docs --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 
 results: env
 	$(BIN)/python scripts/results.py
