@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coreset.curve import Curve, Point
+from coreset.locks import hold, sweep
 from coreset.store import fingerprint, write_atomic
 
 FORMAT = 1
@@ -69,8 +70,9 @@ def difference(old: Any, new: Any, path: str = "") -> list[str]:
 class RunFolder:
     """One run on disk: `config.json`, `ledger.jsonl`, `curve.jsonl`, `rounds/`, and `state.json`, which is written last.
 
-    Opening a folder that exists goes on with it: what was written after the last complete round is dropped. Raises ValueError when it holds a run
-    of another configuration or format, naming what differs.
+    Opening a folder that exists goes on with it: what was written after the last complete round is dropped, and so are files that a killed run left half written.
+    The folder is held for this process as long as the object lives. Raises ValueError when it holds a run of another configuration or format, naming what differs,
+    and when another process works in it.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class RunFolder:
         self.key = fingerprint(config)
         self.ledger: list[dict[str, Any]] = []
         self.points: list[Point] = []
+        self._hold = hold(self.path)
+        sweep(self.path)
         state_file = self.path / "state.json"
         if state_file.exists():
             self._reopen(json.loads(state_file.read_text()), config)

@@ -236,7 +236,12 @@ def _extra(name: str, value: Any, kind: str) -> Any:
     ragged = kind in ("numbers", "texts") and (value == [] or (kind == "numbers" and found.startswith("vector")))
     if found != kind and not ragged:
         raise BadRow("mixed_schema", f"'{name}' is {found} here, {kind} in the first rows")
-    return float(value) if kind == "number" else value
+    try:
+        if kind == "number":
+            return float(value)
+        return [float(v) for v in value] if kind == "numbers" or kind.startswith("vector") else value
+    except OverflowError as error:
+        raise BadRow("wrong_type", f"'{name}' is too large for a number") from error
 
 
 def _refuse(row: Mapping[str, Any], schema: Schema) -> None:

@@ -128,8 +128,7 @@ class Ingest:
             try:
                 if line.bad is not None:
                     raise line.bad
-                columns = normal(line.row, self.schema)
-                _check_unicode(columns)
+                columns = read_columns(line.row, self.schema)
             except BadRow as bad:
                 rejects.append(_reject(line, bad))
             else:
@@ -234,21 +233,45 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.StringArray.from_buffers(len(raw), buffers[1], buffers[2], buffers[0])
 
 
-def _check_unicode(columns: dict[str, Any]) -> None:
-    """Raise BadRow for half a surrogate pair: JSON can say it, no file can hold it."""
+def read_columns(row: Any, schema: Schema) -> dict[str, Any]:
+    """Return the columns of one row, as `normal` does, in a form that a file can hold.
+
+    Raises BadRow for every row that cannot be used, whatever is wrong with it.
+    """
     try:
-        columns["text"].encode()
-        columns["id"].encode()
-    except UnicodeEncodeError as error:
-        raise BadRow("wrong_encoding", f"character {error.start + 1} of the text is half a surrogate pair") from error
+        columns = normal(row, schema)
+        _check_unicode(columns, schema)
+    except BadRow:
+        raise
+    except RecursionError as error:
+        raise BadRow("not_json", "nested too deeply") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise BadRow("wrong_type", f"{type(error).__name__}: {error}") from error
+    return columns
+
+
+def _check_unicode(columns: dict[str, Any], schema: Schema) -> None:
+    """Raise BadRow for half a surrogate pair: JSON can say it, no file can hold it."""
+    for name in ("text", "id", *schema.extra, *(["image"] if schema.image == "path" else [])):
+        value = columns.get(name)
+        for text in value if isinstance(value, list) else (value,):
+            try:
+                if isinstance(text, str):
+                    text.encode()
+            except UnicodeEncodeError as error:
+                where = "the text" if name == "text" else f"'{name}'"
+                why = f"character {error.start + 1} of {where} is half a surrogate pair"
+                raise BadRow("wrong_encoding", why) from error
 
 
 def _reject(line: Line, bad: BadRow) -> dict[str, Any]:
-    raw = (
-        json.dumps(line.row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
-        if line.raw is None
-        else line.raw
-    )
+    raw = line.raw
+    if raw is None:
+        try:
+            text = json.dumps(line.row, ensure_ascii=False, default=str)
+        except (ValueError, TypeError, RecursionError):
+            text = ""
+        raw = text.encode("utf-8", "backslashreplace")
     text = raw[: 4 * _SHOWN].decode("utf-8", "backslashreplace")
     out = {"line": line.number, "reason": bad.reason, "why": str(bad), "row": text[:_SHOWN]}
     return out | ({"cut": True} if len(text) > _SHOWN or bad.reason == "too_long" else {})

@@ -54,7 +54,7 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
                 if held.stop > path.stat().st_size:
                     raise OSError(f"the file breaks off inside '{held.key}'")
                 yield held, tar
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise OSError(f"no tar file, or one that breaks off: {error}") from error
 
 
@@ -83,6 +83,8 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
                 raise BadRow("wrong_encoding", f"'{member.name}': byte {error.start + 1} is not UTF-8") from error
             except json.JSONDecodeError as error:
                 raise BadRow("not_json", f"'{member.name}': {error.msg} at character {error.pos + 1}") from error
+            except (ValueError, RecursionError) as error:  # too many digits; nested too deeply
+                raise BadRow("not_json", f"'{member.name}': {error}") from error
             if last != "json":
                 row["text"] = found
             elif isinstance(found, dict):
@@ -127,25 +129,29 @@ def load_coco(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         hint = "; a file with one object a line is a .jsonl file" if error.msg == "Extra data" else ""
         raise OSError(f"no JSON: {error.msg} at character {error.pos + 1}{hint}") from error
+    except (ValueError, RecursionError) as error:
+        raise OSError(f"no JSON that can be read: {error}") from error
+    if not isinstance(data, dict):
+        raise OSError(f"expected an object with COCO's images and annotations, got {type(data).__name__}")
     wrong = [n for n in ("images", "annotations") if not isinstance(data.get(n), list)]
     if wrong:
         raise OSError(
             f"an object without a list '{wrong[0]}': expected a list of rows, or COCO's images and annotations"
         )
-    return data  # type: ignore[no-any-return]
+    return data
 
 
 def read_coco(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None]]:
     """Yield one row per annotation: its caption, with the file, size and other fields of its image."""
     data = load_coco(shard.path)
-    images = {i["id"]: i for i in data["images"] if isinstance(i, dict) and "id" in i}
+    images = {i["id"]: i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id"))}
     for number, note in enumerate(data["annotations"], 1):
         if number <= after:
             continue
         if not isinstance(note, dict):
             yield number, note, None
             continue
-        image = images.get(note.get("image_id"))
+        image = images.get(note.get("image_id")) if _is_id(note.get("image_id")) else None
         row = {"text": note.get("caption"), "id": note.get("id"), "image_id": note.get("image_id")}
         if image is None:
             yield (
@@ -158,11 +164,15 @@ def read_coco(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | Non
             yield number, {**about, **row, "image": image.get("file_name")}, None
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | float | str)
+
+
 def write_coco(shard: Shard, wanted: Iterator[int], part: Path) -> int:
     """Write the annotations with these numbers, the images they belong to, and everything else as it was; return how many."""
     data, keep = load_coco(shard.path), set(wanted)
     notes = [a for number, a in enumerate(data["annotations"], 1) if number in keep]
     used = {a["image_id"] for a in notes}
-    images = [i for i in data["images"] if isinstance(i, dict) and i.get("id") in used]
+    images = [i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id")) and i["id"] in used]
     part.write_text(json.dumps({**data, "images": images, "annotations": notes}, ensure_ascii=False), "utf-8")
     return len(notes)

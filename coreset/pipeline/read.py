@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import codecs
-import io
 import json
-import re
+import sys
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from coreset.pipeline.elements import raw_elements
 from coreset.pipeline.formats import BadRow
+from coreset.pipeline.packed import BLOCK, open_bytes
 from coreset.pipeline.pairs import read_coco, read_tar
 from coreset.pipeline.shards import Shard
 
-_BLOCK = 2**20
-_BLANK = re.compile(r"[ \t\r\n]*")
 _ROWS = 1024
+# what libraries raise about a file that is damaged; everything else is a mistake of ours
+DAMAGED = (pa.ArrowException, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RecursionError)
 
 
 class Line(NamedTuple):
@@ -37,15 +38,8 @@ def read_rows(shard: Shard, longest: int, after: int = 0) -> Iterator[Line]:
     """
     try:
         yield from _READERS[shard.kind](shard, longest, after)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise OSError(str(error)) from error
-
-
-def open_bytes(shard: Shard) -> IO[bytes]:
-    """Return a file's content, decompressed."""
-    if shard.codec is None:
-        return shard.path.open("rb", buffering=_BLOCK)
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(shard.path), "rb"), shard.codec), _BLOCK)
+    except DAMAGED as error:
+        raise OSError(str(error) or type(error).__name__) from error
 
 
 def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bool]]:
@@ -56,7 +50,7 @@ def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bo
             number += 1
             whole = raw.endswith(b"\n")
             if not whole and len(raw) == limit:
-                while rest := file.readline(_BLOCK):
+                while rest := file.readline(BLOCK):
                     if rest.endswith(b"\n"):
                         break
                 yield number, raw[:1000], True, True
@@ -82,14 +76,17 @@ def _json_lines(shard: Shard, longest: int, after: int) -> Iterator[Line]:
             yield Line(number, raw, decode(raw.decode()))
         except UnicodeDecodeError as error:
             yield Line(number, raw, None, BadRow("wrong_encoding", f"byte {error.start + 1} of the line is not UTF-8"))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             yield Line(number, raw, None, bad_json(raw, error, ended))
 
 
 def bad_json(raw: bytes, error: Exception, ended: bool) -> BadRow:
     """Return what is wrong with a line that is no JSON: a last line that breaks off is `truncated_line`, any other `not_json`."""
-    if not isinstance(error, json.JSONDecodeError):
+    if isinstance(error, RecursionError):
         return BadRow("not_json", "nested too deeply")
+    if not isinstance(error, json.JSONDecodeError):
+        digits = sys.get_int_max_str_digits()
+        return BadRow("too_long", f"a whole number has more than {digits} digits")
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
     if cut and raw.lstrip()[:1] in (b"{", b"["):
         return BadRow(
@@ -99,54 +96,19 @@ def bad_json(raw: bytes, error: Exception, ended: bool) -> BadRow:
     return BadRow("not_json", f"{error.msg} at character {error.pos + 1}")
 
 
-def raw_elements(shard: Shard, longest: int) -> Iterator[tuple[int, str]]:
-    """Yield (position, text) of every element of a JSON array, reading only as far as needed.
-
-    Raises OSError where the array breaks off or an element is no JSON or longer than `longest`: what follows cannot be found.
-    """
-    decoder = json.JSONDecoder()
-    with open_bytes(shard) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig")
-        buffer, number = text.read(_BLOCK), 0
-        at = _next(buffer, 0)
-        if buffer[at : at + 1] != "[":
-            raise OSError("expected a JSON array; one object a line is a .jsonl file")
-        at += 1
-        while True:
-            at = _next(buffer, at)
-            if buffer[at : at + 1] == "," and number:
-                at = _next(buffer, at + 1)
-            if buffer[at : at + 1] == "]":
-                return
-            try:
-                _, stop = decoder.raw_decode(buffer, at)
-                if stop == len(buffer):
-                    raise json.JSONDecodeError("Unterminated array", buffer, stop)
-                number += 1
-                yield number, buffer[at:stop]
-                at = stop
-            except json.JSONDecodeError as error:
-                if len(buffer) - at > longest:
-                    raise OSError(f"element {number + 1} has more than {longest} bytes") from error
-                more = text.read(max(_BLOCK, len(buffer) - at))
-                if not more:
-                    raise OSError(f"element {number + 1} breaks off or is no JSON: {error.msg}") from error
-                buffer, at = buffer[at:] + more, 0
-
-
-def _next(text: str, at: int) -> int:
-    """Return where the next character that is no white space stands."""
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
-
-
 def _json_array(shard: Shard, longest: int, after: int) -> Iterator[Line]:
-    try:
-        for number, text in raw_elements(shard, longest):
-            if number > after:
-                yield Line(number, text.encode("utf-8", "surrogatepass"), json.loads(text))
-    except UnicodeDecodeError as error:
-        raise OSError(f"the file is not UTF-8: {error.reason}") from error
+    for number, text in raw_elements(shard, longest):
+        if number <= after:
+            continue
+        raw = text.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode()
+            yield Line(number, raw, json.loads(text))
+        except UnicodeDecodeError as error:
+            why = f"byte {error.start + 1} of the element is not UTF-8"
+            yield Line(number, raw, None, BadRow("wrong_encoding", why))
+        except (ValueError, RecursionError) as error:
+            yield Line(number, raw, None, bad_json(raw, error, True))
 
 
 def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
@@ -179,10 +141,31 @@ def _table(shard: Shard, longest: int, after: int) -> Iterator[Line]:
         if number + batch.num_rows <= after:
             number += batch.num_rows
             continue
-        for row in batch.to_pylist():
+        for row in _rows_of(batch):
             number += 1
             if number > after:
-                yield Line(number, None, row)
+                bad = isinstance(row, BadRow)
+                yield Line(number, None, None if bad else row, row if bad else None)
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
+    """Yield the rows of a batch, a BadRow for one that is damaged: each is validated before it is read, an offset past the end would kill the process."""
+    try:
+        batch.validate(full=True)
+        yield from batch.to_pylist()
+        return
+    except DAMAGED:
+        pass
+    for i in range(batch.num_rows):
+        one = batch.slice(i, 1)
+        try:
+            one.validate(full=True)
+            row = one.to_pylist()[0]
+        except DAMAGED as error:
+            why = str(error).split("\n")[0]
+            text = "UTF8" in why or isinstance(error, UnicodeDecodeError)
+            row = BadRow("wrong_encoding" if text else "damaged", why)
+        yield row
 
 
 def _tar(shard: Shard, longest: int, after: int) -> Iterator[Line]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.batch import Batch
+from coreset.locks import LOCK, locked
 from coreset.pipeline.budgeted import Budgeted
 from coreset.pipeline.contract import checked, finished
 from coreset.pipeline.decisions import Counts, DecidePiece, read_rejects
@@ -27,9 +27,10 @@ from coreset.pipeline.ids import INPUT, check_ids
 from coreset.pipeline.ingest import Ingest, Ingested, first_rows, longest_line
 from coreset.pipeline.operators import Fit, Group, Operator, Select, describe, flatten, kind
 from coreset.pipeline.output import WriteShard, write_decisions, write_rejects
-from coreset.pipeline.plan import check_recipe, links, needed
+from coreset.pipeline.plan import check_recipe, links, needed, reads
 from coreset.pipeline.sharded import read_about, select_in_rounds
 from coreset.pipeline.shards import HUB, Shard, discover, is_saved_dataset, save_dataset
+from coreset.pipeline.stamps import hashes, images_key
 from coreset.pipeline.state import Link, Piece, Work, is_whole, write_table
 from coreset.pipeline.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
 from coreset.pipeline.write import write_dataset_info
@@ -84,25 +85,15 @@ class Rows:
         return sum(one.rows for one in self.ingested)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process (not on Windows), and clear it of what a killed one left half written. Raises ValueError when another works in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except BlockingIOError as error:
-            raise ValueError(f"another process works in {folder}; wait for it or use another folder") from error
-        for left in folder.rglob("*.part"):
-            left.unlink()
-        yield
-
-
-def take_in(operators: Sequence[Any], source: Any, state: Path, out: Path, engine: Engine, settings: Settings) -> Rows:
+def take_in(
+    operators: Sequence[Any],
+    source: Any,
+    state: Path,
+    out: Path,
+    engine: Engine,
+    settings: Settings,
+    log: Log = lambda text: None,
+) -> Rows:
     """Read the input into pieces, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
     is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk")
     shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
@@ -118,19 +109,27 @@ def take_in(operators: Sequence[Any], source: Any, state: Path, out: Path, engin
         max_characters=settings.max_characters,
     )
     flat = check_recipe(flat, schema)
-    files = [(s.name, s.path.stat().st_size, s.path.stat().st_mtime_ns) for s in shards]
+    content, unchanged = hashes(shards, state)
+    if unchanged:
+        log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
+    files = sorted(content.items())
     version = versions("coreset-lightning").get("coreset-lightning", "")
     key = fingerprint(
         FORMAT, version, files, asdict(schema), settings.piece_rows, *([settings.images] if settings.images else [])
     )
     work = Work(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
     ingest = Ingest(work, schema, needs, settings.piece_rows, settings.images)
+    there = len(list((work.root / work.rows).glob("*.json")))
+    if there:
+        log(f"state: the rows of {there} of {len(shards)} files are reused")
     ingested = list(engine.map(ingest, list(enumerate(shards))))
     _check_any(work, ingested)
     for operator in flat:
         if isinstance(operator, Select):
             operator.check(sum(one.rows for one in ingested))
     pieces = [p for one in ingested for p in one.pieces]
+    if schema.image == "path" and any("image" in reads(o) for o in flat):
+        key = fingerprint(key, images_key(engine, work, pieces))
     link = Link(f"00-{INPUT}-{key}", INPUT, key, frozenset())
     check_ids(engine, work, link, pieces, by_content=schema.id is None)
     return Rows(shards, schema, flat, ingested, Chain(work, (link,), settings.batch), key)
@@ -165,6 +164,9 @@ def decide(engine: Engine, rows: Rows, log: Log) -> Chain:
 
 def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int, log: Log) -> Chain:
     operator = link.operator
+    there = sum(chain.work.side(link, p).exists() for p in pieces)
+    if there:
+        log(f"{link.name}: the answers about {there} of {len(pieces)} pieces are reused")
     if not isinstance(operator, Fit | Group | Select):
         return chain.with_link(link)  # row by row: computed when the next operator, or the end, asks for it
     log(f"{link.name} ...")
@@ -260,10 +262,8 @@ def curate(
     out, engine, settings = Path(out), engine or Local(), settings or Settings()
     state = out / "state" if state is None else Path(state)
     _check_out(out)
-    with locked(state):
-        for left in out.rglob("*.part"):
-            left.unlink()
-        rows = take_in(operators, source, state, out, engine, settings)
+    with locked(out), locked(state):
+        rows = take_in(operators, source, state, out, engine, settings, log)
         chain = decide(engine, rows, log)
         step = DecidePiece(chain, f"decisions-{chain.links[-1].key}")
         counts = Counts()
@@ -286,7 +286,8 @@ def curate(
 def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, {out} is a file")
-    if out.is_dir() and any(out.iterdir()) and not (out / "state").exists() and not (out / "manifest.json").exists():
+    other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())
+    if other and not (out / "state").exists() and not (out / "manifest.json").exists():
         raise ValueError(f"out: {out} holds other files; give a new or empty folder, or that of an earlier run")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from coreset.locks import LOCK, locked, sweep
 from coreset.pipeline.engine import Engine, Local
 from coreset.pipeline.operators import describe, kind
 from coreset.pipeline.output import write_decisions, write_rejects
-from coreset.pipeline.run import Log, Settings, decide, locked, take_in
+from coreset.pipeline.run import Log, Settings, decide, take_in
 from coreset.pipeline.state import Piece, write_table
 from coreset.pipeline.steps import Chain
 from coreset.record import versions
@@ -62,7 +65,9 @@ def score(
         )
     state = out.with_name(f"{out.name}.state")
     with locked(state):
-        rows = take_in([scorer], source, state, out, engine, settings or Settings())
+        for name in (out.name, f"{out.stem}.rejects.jsonl"):
+            sweep(out.parent, f"{glob.escape(name)}.*.part", deep=False)
+        rows = take_in([scorer], source, state, out, engine, settings or Settings(), log)
         chain = decide(engine, rows, log)
         paths = list(engine.map(ScorePiece(chain, "scores"), rows.pieces))
         about = {
@@ -77,5 +82,8 @@ def score(
         broken = sum(one.broken is not None for one in rows.ingested)
         if written + rejects - broken != rows.total:
             raise RuntimeError(f"{rows.total} rows were read, but {written} are scored and {rejects - broken} rejected")
-    shutil.rmtree(state)
+        for left in [p for p in state.iterdir() if p.name != LOCK]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with contextlib.suppress(OSError):  # another run may have begun
+        state.rmdir()
     return {"rows": rows.total, "scored": written, "rejected": rejects - broken}

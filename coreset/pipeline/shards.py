@@ -58,6 +58,10 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
         raise FileNotFoundError(2, "expected at least one input file", ", ".join(map(str, given)))
     seen: dict[Path, Path] = {}
     for path in files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"input: the name of {str(path)!r} is not UTF-8; rename the file") from error
         real = path.resolve()
         if real in seen:
             raise ValueError(f"input: {path} is given twice; to weigh rows up give them a column 'repeat'")
@@ -97,6 +101,8 @@ def _files(item: str | Path) -> list[Path]:
             return [path / f["filename"] for f in json.loads((path / "state.json").read_text())["_data_files"]]
         return [p for p in sorted(path.rglob("*")) if p.is_file() and shard_kind(p)]
     if path.exists():
+        if not path.is_file():
+            raise ValueError(f"input: expected a file or a folder, {path} is a pipe, a device or a socket")
         return [path]
     found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207  # absolute patterns too
     if not found:

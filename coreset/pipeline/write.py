@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.pipeline.elements import raw_elements
 from coreset.pipeline.pairs import write_coco, write_tar
-from coreset.pipeline.read import arrow_batches, raw_elements, raw_lines
+from coreset.pipeline.read import DAMAGED, arrow_batches, raw_lines
 from coreset.pipeline.shards import Shard
 from coreset.store import write_atomic
 
@@ -53,7 +54,7 @@ def file_hash(path: Path) -> str:
 
 def _until_it_breaks(rows: Iterator[Any]) -> Iterator[Any]:
     """Yield what can be read of a shard; that it breaks off was said when it was read first."""
-    with contextlib.suppress(OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    with contextlib.suppress(OSError, *DAMAGED):
         yield from rows
 
 

@@ -30,7 +30,13 @@ def test_a_new_run_and_its_rounds(tmp_path):
     assert (state["rounds_done"], state["rounds"], state["finished"], state["format"]) == (3, 3, True, 1)
     assert state["versions"]["numpy"]
     assert state["hardware"] == hardware()
-    assert sorted(p.name for p in run.path.iterdir()) == ["config.json", "curve.jsonl", "ledger.jsonl", "state.json"]
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        ".lock",
+        "config.json",
+        "curve.jsonl",
+        "ledger.jsonl",
+        "state.json",
+    ]
     assert run.round(2) == run.path / "rounds" / "0002"
     assert run.round(2).is_dir()
 

@@ -102,7 +102,7 @@ def test_lines_are_kept_byte_for_byte(tmp_path):
 
 
 def test_a_json_array_is_read_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("coreset.pipeline.read._BLOCK", 16)
+    monkeypatch.setattr("coreset.pipeline.elements.BLOCK", 16)
     text = '\n [ {"text": "one"}\n,{"text": "tw]o, \\" {"} , {"text": "' + "x" * 50 + '"}, 12, 345 ]\n\n'
     (tmp_path / "a.json").write_text(text)
     rows = list(read_rows(Shard(tmp_path / "a.json", "a.json", "json"), 1000))
