@@ -51,6 +51,21 @@ def build(config: Any, kind: str | type | tuple[type, ...], *, trusted: bool = F
     return _call(walk.top(config, what, kinds, kind))
 
 
+def build_options(options: Any, where: str, *, trusted: bool = False) -> Any:
+    """Return the options of an object with every target inside built, of any kind of ours.
+
+    Raises what `build` does. where: what the message calls them.
+
+    >>> build_options({"k": [1, {"_target_": "coreset.scorers.length.Length"}]}, "options")["k"][1].unit
+    'words'
+    """
+    return _call(_Walk(trusted).value(options, where, _all_kinds(), 0))
+
+
+def _all_kinds() -> Kinds:
+    return tuple(dict.fromkeys(k for name in KINDS for k in kinds_of(name)[1]))
+
+
 @dataclass
 class _Plan:
     """One target that has been checked, with its options, plans among them."""
@@ -110,7 +125,7 @@ class _Walk:
             raise ValueError(f"{where}: _partial_ is refused: expected an object, no factory")
         target = resolve(name, where, kinds, self.trusted, factories)
         _check_options(where, name, target, options)
-        inner = tuple(dict.fromkeys([*kinds, *(k for n in KINDS for k in kinds_of(n)[1])]))
+        inner = tuple(dict.fromkeys([*kinds, *_all_kinds()]))
         args = self.value(list(config.get("_args_") or ()), where, inner, depth)
         plan = _Plan(where, target, kinds, partial, args)
         for key, value in options.items():

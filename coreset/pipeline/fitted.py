@@ -32,8 +32,9 @@ def dump_state(state: Any) -> bytes:
     arrays: list[NDArray[Any]] = []
     tree = json.dumps(_encoded(state, arrays, "state")).encode()
     out = io.BytesIO()
-    parts = {f"a{i}": a for i, a in enumerate(arrays)}
-    np.savez(out, **{_TREE: np.frombuffer(tree, np.uint8)}, **parts)
+    parts: dict[str, Any] = {_TREE: np.frombuffer(tree, np.uint8)}
+    parts |= {f"a{i}": a for i, a in enumerate(arrays)}
+    np.savez(out, **parts)
     return out.getvalue()
 
 

@@ -177,7 +177,7 @@ def load_coco(path: Path) -> dict[str, Any]:
         raise OSError(
             f"an object without a list '{wrong[0]}': expected a list of rows, or COCO's images and annotations"
         )
-    return data  # type: ignore[no-any-return]
+    return data
 
 
 def read_coco(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None]]:

@@ -359,3 +359,12 @@ def test_a_hostile_recipe_file_runs_nothing(folder):
         (folder / "witness").write_text(json.dumps({"operators": [hostile(name, options)]}))
         with pytest.raises((ValueError, TypeError, ImportError)):
             make_operators({**PLAIN, "recipe_file": str(folder / "witness")})
+
+
+def test_options_of_an_operator_inside_data_juicer_are_data(folder):
+    from coreset.build import build_options
+
+    for name, options in TARGETS:
+        with pytest.raises((ValueError, TypeError, ImportError)):
+            build_options({"strategy": hostile(name, options)}, "options")
+    assert isinstance(build_options({"strategy": TOP}, "options")["strategy"], Strategy)

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from data_juicer.ops.base_op import OPERATORS, Filter, Pipeline
 
+from coreset.build import build_options
 from coreset.pipeline.juicer.answers import KEPT, Answers, at_once, row_wise
 from coreset.pipeline.juicer.blocks import add_stats, kept_on_ray
 from coreset.pipeline.juicer.dropped import write_dropped
@@ -36,11 +37,9 @@ for _switch in ("UV_OFFLINE", "UV_NO_CACHE", "PIP_NO_INDEX"):
 
 
 def made(value: Any) -> Any:
-    """Return a setting of a recipe with everything in it that has a `_target_` made, as in a recipe of coreset-curate."""
+    """Return a setting of a recipe with everything in it that has a `_target_` made: a recipe of Data-Juicer is data, only what is ours or registered is built."""
     if isinstance(value, Mapping) and "_target_" in value:
-        from hydra.utils import instantiate
-
-        return instantiate(dict(value), _convert_="all")
+        return build_options(dict(value), "options")
     if isinstance(value, Mapping):
         return {n: made(v) for n, v in value.items()}
     return [made(v) for v in value] if isinstance(value, list | tuple) else value

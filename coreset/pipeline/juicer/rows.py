@@ -12,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.batch import Batch, to_arrow
-from coreset.pipeline.formats import COLUMNS, IMAGE_FIELDS, BadRow, Schema, content_id, normal
+from coreset.pipeline.formats import COLUMNS, IMAGE_FIELDS, BadRow, Schema, content_id
+from coreset.pipeline.ingest import read_columns
 
 STATS = "__dj__stats__"
 OURS = "coreset_"  # before the name of a column of ours among the stats: Data-Juicer's own `perplexity` is another
@@ -85,11 +86,9 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
         row = {n: samples[n][i] for n in names}
         before = stats[i].get(f"{OURS}id")
         try:
-            columns = normal(row, schema)
-            columns["text"].encode()
-        except (BadRow, UnicodeEncodeError) as error:
-            reason = error.reason if isinstance(error, BadRow) else "wrong_encoding"
-            bad[i] = f"{reason}: {error}"
+            columns = read_columns(row, schema)
+        except BadRow as error:
+            bad[i] = f"{error.reason}: {error}"
             ids.append(before or _name(row, schema))
             continue
         columns["id"] = before or columns["id"]
