@@ -6,7 +6,7 @@ place, `boundary_mean` weighs the pixels that are hard to draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
