@@ -100,3 +100,13 @@ def test_bad_folders(folder):
     write(folder, "train", [{k: v for k, v in ROWS[0].items() if k != "segmentation"}])
     with pytest.raises(ValueError, match="image 7: an annotation without 'segmentation'"):
         load(folder).part.class_map(0)
+
+
+def test_a_file_name_outside_the_images_is_refused(tmp_path):
+    about = {"categories": [{"id": 1, "name": "x"}], "annotations": []}
+    for name, words in (("/etc/hostname", "is an absolute path"), ("../../x.png", "leaves the folder of the images")):
+        image = {"id": 7, "file_name": name, "width": 4, "height": 4}
+        for part in ("train", "test"):
+            (tmp_path / f"{part}.json").write_text(json.dumps({**about, "images": [image]}))
+        with pytest.raises(ValueError, match=f"train.json: image 7: file_name .*{words}"):
+            coco_folder(str(tmp_path), cache=str(tmp_path / "cache"))

@@ -236,3 +236,8 @@ def test_bad_input(data):
         make_plan(by_name("margin"), [5], 30, "active", 2, model=Detection.signals)
     with pytest.raises(ValueError, match="expected at least one image"):
         DetectionBatches(data.part, np.empty(0, np.int64), 2)
+
+
+def test_object_frequency_is_a_score_of_the_task():
+    table = Detections([1, 2], [0, 0, 1], [[0, 0, 9, 9]] * 3, [0.9, 0.8, 0.7], [1, 2, 1])
+    assert Detection(score="object_frequency")._score(table).values.tolist() == [1.0, 0.9]
