@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Condition, Lock, local
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -160,9 +160,10 @@ def open_image(image: str | Path | bytes, most_pixels: int = PILLOW_REFUSES) -> 
         width, height = opened.size
         if width * height > most_pixels:
             raise TooLarge(f"{width} x {height} pixels, more than {most_pixels}")
-        tile = [getattr(opened, "tag_v2", {}).get(tag) for tag in _TILE]
-        if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > most_pixels:
-            raise TooLarge(f"a tile of {tile[0]} x {tile[1]} pixels, more than {most_pixels}")
+        tags: Any = getattr(opened, "tag_v2", {})
+        across, down = (tags.get(tag) for tag in _TILE)
+        if isinstance(across, int) and isinstance(down, int) and across * down > most_pixels:
+            raise TooLarge(f"a tile of {across} x {down} pixels, more than {most_pixels}")
         yield opened
 
 
