@@ -91,7 +91,7 @@ def check(scorer, column, alone):
             assert said is not None
             if isinstance(value, float) and said == "ok":
                 assert np.isfinite(value), (scorer, name)
-    for size in (1, 7):
+    for size in (1, 50):
         for begin in range(0, len(column) if size > 1 else alone, size):
             part = scorer({"text": column[begin : begin + size]})
             for name, values in part.items():
@@ -101,7 +101,7 @@ def check(scorer, column, alone):
 
 def test_any_text_has_an_answer_or_a_status_in_any_batch(tmp_path):
     for seed, scorer in enumerate(scorers(tmp_path)):
-        check(scorer, texts(seed), 40)
+        check(scorer, texts(seed, 150), 12)
 
 
 @pytest.mark.parametrize("text", LONG, ids=lambda t: repr(t[:3]))

@@ -173,7 +173,7 @@ def test_language_says_nothing_about_too_little():
 def plain_loop(text):
     """Return the piece and copies that cover most of the end, by trying all."""
     best, found = 0, (0, 1)
-    for unit in range(1, len(text) // 2 + 1):
+    for unit in range(1, len(text)):
         piece, copies = text[-unit:], 1
         while text.endswith(piece * (copies + 1)):
             copies += 1
