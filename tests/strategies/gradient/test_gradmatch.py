@@ -196,20 +196,23 @@ def test_gradients_that_cancel_are_matched_by_opposite_ones():
     assert got.indices.tolist() == [0, 2]
     assert got.weights[0] == pytest.approx(got.weights[1])
     assert got.info["matching_error"] == 0.0
-    rng = np.random.default_rng(0)
-    half = rng.integers(-50, 51, (10, 5)).astype(float)  # whole numbers: the sum is zero to the bit
-    g = np.concatenate([half, -half])
-    got = coreset.select(
-        "gradmatch", 12, gradients=g, options={"source": "gradients", "per_class": False, "ridge": 0.0}
-    )
-    w = np.zeros(20)
-    w[got.indices] = got.weights
-    assert np.linalg.norm(w @ g) < 1e-9 * np.abs(g).sum()
-    assert w.sum() == pytest.approx(20)
-    more = np.hstack(
-        [g, np.full((20, 1), np.sqrt((g**2).sum(axis=1).mean()))]
-    )  # the same with one more entry, written out
-    assert got.indices.tolist() == pursuit(more, 12, 0.0)[0].tolist()
+    options = {"source": "gradients", "per_class": False, "ridge": 0.0}
+    for seed in range(5):
+        g = np.random.default_rng(seed).normal(size=(20, 9))
+        g -= g.mean(axis=0)
+        more = np.hstack([g, np.full((20, 1), np.sqrt((g**2).sum(axis=1).mean()))])
+        target, picks, w = np.append(np.zeros(9), more[:, -1].sum()), [], np.zeros(0)
+        for t in range(6):
+            score = more @ (target - w @ more[picks])
+            score[picks] = -np.inf
+            picks.append(int(score.argmax()) if t else 0)  # at first all tie
+            w = nnls(more[picks].T, target)[0]
+        got = coreset.select("gradmatch", 6, gradients=g, options=options)
+        assert got.indices.tolist() == picks
+        np.testing.assert_allclose(got.weights, w, rtol=1e-6, atol=1e-9)
+    whole = coreset.select("gradmatch", 20, gradients=g, options=options)
+    assert np.linalg.norm(whole.weights @ g[whole.indices]) < 1e-9
+    assert whole.weights.sum() == pytest.approx(20)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.01])
