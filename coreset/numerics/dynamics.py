@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from coreset.numerics.tensors import as_tensor
 
-STATISTICS = ("forgetting", "aum", "aum_probs", "el2n", "dyn_unc", "dyn_unc_all", "dual", "mean_prob", "tdds", "memorization")
+STATISTICS = (
+    "forgetting",
+    "aum",
+    "aum_probs",
+    "el2n",
+    "dyn_unc",
+    "dyn_unc_all",
+    "dual",
+    "mean_prob",
+    "tdds",
+    "memorization",
+)
 TRACES = ("true_probs", "margins", "losses")
 SCALE = 10.0  # the released code of Dyn-Unc and DUAL reports ten times the standard deviation
 _LEAST = {"dyn_unc": 11, "dyn_unc_all": 10, "dual": 10, "mean_prob": 10, "tdds": 10}

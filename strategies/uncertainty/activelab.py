@@ -24,8 +24,9 @@ def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray
     quality of the consensus (of examples without labels: the highest probability) and of 1 / K,
     weights: those of the classifier and of all who labeled it, and the mean annotator's.
 
-    >>> active_lab(np.array([[0, 0], [0, 1], [-1, -1]]), np.full((3, 2), 0.5)).argmin()
-    np.int64(2)
+    >>> p = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> active_lab(np.array([[-1, -1], [-1, -1]]), p).round(3).tolist()
+    [0.7, 0.55]
     """
     labeled = (labels >= 0).any(axis=1)
     model, weights, temperature = 1.0, np.ones(labels.shape[1]), 1.0
