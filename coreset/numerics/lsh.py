@@ -30,7 +30,7 @@ def lsh_probability(similarity: ArrayLike, bands: int, rows: int) -> NDArray[np.
     _checked(bands, rows)
     s = np.asarray(similarity, np.float64)
     if not ((s >= 0) & (s <= 1)).all():
-        raise ValueError(f"similarity: expected Jaccard similarities in [0, 1], got {similarity}")
+        raise ValueError(f"similarity: expected Jaccard similarities in [0, 1], got {similarity!r}")
     with np.errstate(divide="ignore"):
         return np.asarray(-np.expm1(bands * np.log1p(-(s**rows))))
 

@@ -43,7 +43,7 @@ def _count(p: Points, begin: Whole, flags: Flags, low: Whole, high: Whole, out: 
                     letters += 1 if several else LETTERS
             else:
                 inside = True
-                run = run or (f & WORD) > 0
+                run = bool(run or (f & WORD) > 0)
         out[row] = total
 
 
