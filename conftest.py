@@ -7,7 +7,7 @@ from PIL import Image
 import coreset  # noqa: F401
 
 collect_ignore = [
-    "coreset/pipeline/juicer/operators.py"
+    "coreset/curation/data_juicer/operators.py"
 ]  # the plug-in: Data-Juicer imports it, and it imports Data-Juicer (9 s)
 PRINTED, OPEN = np.get_printoptions(), Image.open
 

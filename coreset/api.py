@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
-from coreset.budget import budget_size
-from coreset.record import versions
-from coreset.types import Pool, Selection, Signals, Strategy, as_indices, check_column, listed
+from coreset.core.budget import budget_size
+from coreset.runs.run_folder import versions
+from coreset.core.pool import Pool, as_indices
+from coreset.core.selection import Selection
+from coreset.core.signals import Signals, check_column
+from coreset.core.strategy import Strategy, listed
 
 
 def select(
@@ -71,7 +74,7 @@ def score_candidates(
     >>> score_candidates("margin", probs=[[0.9, 0.1], [0.5, 0.5], [0.75, 0.25]], selected=[0])
     array([nan, 1. , 0.5])
     """
-    from coreset.scored import Scored  # brings torch
+    from coreset.score_based import Scored  # brings torch
 
     made = registry.strategy(strategy, options)
     if not isinstance(made, Scored):

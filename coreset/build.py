@@ -36,7 +36,7 @@ def build(config: Any, kind: str | type | tuple[type, ...], *, trusted: bool = F
     Raises TypeError for a target of another kind or an unknown option, ValueError for one that is
     refused, ImportError for one that is not there.
 
-    >>> build({"_target_": "strategies.uncertainty.margin.Margin"}, "strategy").greedy
+    >>> build({"_target_": "coreset.strategies.uncertainty.margin.Margin"}, "strategy").greedy
     True
     >>> build({"_target_": "pathlib.Path.write_text", "data": "b"}, "operator")
     Traceback (most recent call last):

@@ -18,7 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from coreset import registry
-from coreset.types import Pool, Selection, Signals, Strategy
+from coreset.core.pool import Pool
+from coreset.core.selection import Selection
+from coreset.core.signals import Signals
+from coreset.core.strategy import Strategy
 
 Column = Any
 FLOATS = ("f2", "f4", "f8", "f8", "f8", ">f4", ">f8", "longdouble")
@@ -60,7 +63,7 @@ def words(cls: type, name: str) -> list[str]:
     """Return the words an option may be: those of the tuples in the modules of a strategy's class
     that hold its default.
 
-    >>> from strategies.gradient.badge import Badge
+    >>> from coreset.strategies.gradient.badge import Badge
     >>> words(Badge, "first")
     ['largest', 'random']
     """

@@ -13,10 +13,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from coreset.types import Scorer, Strategy
+from coreset.core.strategy import Scorer, Strategy
 
 if TYPE_CHECKING:
-    from coreset.synthetic.distiller import Distiller
+    from coreset.distillation.distiller import Distiller
 
 
 @cache
@@ -80,7 +80,7 @@ def distiller(name: str | Distiller, options: Mapping[str, Any] | None = None) -
     >>> distiller("dm", {"steps": 10}).parameters()["steps"]
     10
     """
-    from coreset.synthetic.distiller import Distiller
+    from coreset.distillation.distiller import Distiller
 
     made: Distiller = _made(name, options, "distiller", "coreset.distillers", Distiller)
     return made

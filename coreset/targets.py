@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from coreset.types import Scorer, Strategy
+from coreset.core.strategy import Scorer, Strategy
 
 Kinds = tuple[type | str, ...]  # a class by its dotted path costs no import
 KINDS = ("strategy", "scorer", "operator", "engine", "model")
@@ -35,17 +35,17 @@ def conf_dir() -> Path:
 def named_kinds(name: str) -> Kinds:
     """Return the classes of a kind by its name."""
     if name == "strategy":
-        return (Strategy, "coreset.synthetic.distiller.Distiller")
+        return (Strategy, "coreset.distillation.distiller.Distiller")
     if name == "model":
         return ("torch.nn.modules.module.Module",)
     if name == "engine":
-        from coreset.pipeline.engine import Engine
+        from coreset.curation.engines.local import Engine
 
         return (Engine,)
     if name == "scorer":
         return (Scorer,)
     if name == "operator":
-        base = "coreset.pipeline.operators"
+        base = "coreset.curation.operators.base"
         return (Scorer, *(f"{base}.{n}" for n in ("Rule", "Fit", "Group", "Select")))
     raise ValueError(f"kind: expected one of {', '.join(KINDS)}, or classes, got {name!r}")
 

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coreset.types import Pool, Scorer, Selection, Signals, Strategy
+from coreset.core.pool import Pool
+from coreset.core.selection import Selection
+from coreset.core.signals import Signals
+from coreset.core.strategy import Scorer, Strategy
 
 if TYPE_CHECKING:
-    from coreset.pipeline.operators import Operator
+    from coreset.curation.operators.base import Operator
 
 
 def example_signals(size: int, names: frozenset[str], seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -248,6 +251,6 @@ def check_operator(operator: Operator, columns: Mapping[str, Any], tolerance: fl
 
     Decisions, reasons and twins must be the same for every batching, order of rows and order of merges; a twin is a row that is kept.
     """
-    from coreset.pipeline.contract import check
+    from coreset.curation.operators.contract import check
 
     check(operator, columns, tolerance)

@@ -3,7 +3,7 @@
 python scripts/distill_grid.py digits                       every method at 1 and 10 images per class: results/distill_digits/grid.json and table.md
 python scripts/distill_grid.py fashion --methods dm --ipc 1 10
 
-The protocol is that of trainers/grid.py. The options of each method, far fewer steps than its paper's, stand in the result.
+The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps than its paper's, stand in the result.
 """
 
 import sys
@@ -24,14 +24,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from coreset import registry  # noqa: E402
-from coreset.numerics.convnet import convnet  # noqa: E402
-from coreset.record import hardware, versions  # noqa: E402
-from coreset.synthetic import Source, Synthetic  # noqa: E402
-from strategies.distill.soft_labels import choose  # noqa: E402
-from trainers.data_sources import digits, fashion_mnist  # noqa: E402
-from trainers.fit import Recipe  # noqa: E402
-from trainers.grid import Plan, grid, scores, table  # noqa: E402
-from trainers.models import mlp, small_cnn  # noqa: E402
+from coreset.distillation.nn.convnet import convnet  # noqa: E402
+from coreset.runs.run_folder import hardware, versions  # noqa: E402
+from coreset.distillation import Source, Synthetic  # noqa: E402
+from coreset.strategies.distill.soft_labels import choose  # noqa: E402
+from coreset.trainers.data.sources import digits, fashion_mnist  # noqa: E402
+from coreset.trainers.learners.fit import Recipe  # noqa: E402
+from coreset.trainers.distillation.grid import Plan, grid, scores, table  # noqa: E402
+from coreset.trainers.tasks.models import mlp, small_cnn  # noqa: E402
 
 DATA = {
     "digits": lambda: replace(digits(), augment="crop"),  # they bear a shift of one pixel

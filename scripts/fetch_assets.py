@@ -8,7 +8,7 @@ import sys
 
 sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
 
-from coreset import assets  # noqa: E402
+from scripts import assets  # noqa: E402
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from coreset.catalog import COLUMNS  # noqa: E402
+from coreset.core.catalog import COLUMNS  # noqa: E402
 from coreset.registry import distiller, load, names, strategy  # noqa: E402
-from coreset.store import write_atomic  # noqa: E402
-from coreset.types import Strategy  # noqa: E402
+from coreset.core.store import write_atomic  # noqa: E402
+from coreset.core.strategy import Strategy  # noqa: E402
 
 PAGE = Path(__file__).parent.parent / "METHODS.md"
 FAMILIES = ("baseline", "uncertainty", "coverage", "submodular", "gradient", "dynamics", "instruction", "combine")
@@ -38,7 +38,7 @@ its last cell says, or bring an array of your own under that name.
 
 DISTILLATION = """## Distillation
 
-These make images instead of choosing them: `strategy=distill/<name>`, `coreset.synthetic.distill("<name>", ipc, images=..., labels=...)`. A distilled set consumes every label of
+These make images instead of choosing them: `strategy=distill/<name>`, `coreset.distillation.distill("<name>", ipc, images=..., labels=...)`. A distilled set consumes every label of
 the pool, whatever its size, so its curve says so and has no place on an axis of labels spent.
 """
 

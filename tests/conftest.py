@@ -23,7 +23,7 @@ def script(path: str):
 @pytest.fixture(scope="session")
 def asset():
     """A function: the folder of a fetched asset by its name. Where it is not there, a user's test is skipped, with the line that fetches it, and CI's fails."""
-    from coreset import assets
+    from scripts import assets
 
     def find(name: str) -> Path:
         try:

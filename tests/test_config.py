@@ -12,9 +12,9 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from coreset import Strategy
-from coreset.pipeline.operators import KINDS, flatten, kind
+from coreset.curation.operators.base import KINDS, flatten, kind
 from coreset.registry import distiller, load, names, scorer, strategy
-from coreset.synthetic import Distiller
+from coreset.distillation import Distiller
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -40,7 +40,7 @@ PASSED = {
     "sampling/adaptive": {"strategy"},
 }
 NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}  # the same keys as fit/default, other values
-DENSE = {"model/detector", "model/segmenter"}  # tests/trainers/test_detection.py, test_segmentation.py
+DENSE = {"model/detector", "model/segmenter"}  # tests/trainers/tasks/test_detection.py, test_segmentation.py
 
 
 def project() -> dict:
@@ -153,7 +153,7 @@ def test_every_strategy_file_is_registered_or_holds_none():
 
 
 def composed(app: str, *overrides: str):
-    from coreset.app import conf_dir
+    from coreset.cli.select import conf_dir
 
     root = conf_dir() / "curation" if app in ("curate", "score") else conf_dir()
     with initialize_config_dir(str(root), version_base="1.3"):
@@ -254,7 +254,7 @@ def test_sweeps_compose(path):
     for combination in product(*values):
         arguments = [f"{key}={value}" for key, value in zip(sweep["parameters"], combination, strict=True)]
         cfg = composed("train", *arguments, *command[4:])
-        assert cfg.logger["_target_"] == "trainers.loggers.wandb_logger"
+        assert cfg.logger["_target_"] == "coreset.trainers.loops.loggers.wandb_logger"
 
 
 def test_a_mistyped_key_is_refused():

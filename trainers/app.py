@@ -16,24 +16,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from coreset.app import conf_dir, fail
-from coreset.record import versions
-from coreset.store import fingerprint, write_atomic
-from coreset.synthetic import Distiller
-from coreset.types import Strategy
-from trainers import loops
-from trainers.job import RANDOM, build
-from trainers.loggers import close, log_point
-from trainers.oracles import AwaitingLabels
-from trainers.sampling import EpochPlan
-from trainers.settings import RESULT_KEYS, make, resolve
+from coreset.cli.select import conf_dir, fail
+from coreset.runs.run_folder import versions
+from coreset.core.store import fingerprint, write_atomic
+from coreset.distillation import Distiller
+from coreset.core.strategy import Strategy
+from coreset.trainers.loops import rounds as loops
+from coreset.trainers.loops.build import RANDOM, build
+from coreset.trainers.loops.loggers import close, log_point
+from coreset.trainers.loops.oracles import AwaitingLabels
+from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
+from coreset.trainers.settings import RESULT_KEYS, make, resolve
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
 
 PER_CLASS: dict[str, Any] = {
     name: {
-        "_target_": "strategies.combine.class_quota.ClassQuota",
+        "_target_": "coreset.strategies.combine.class_quota.ClassQuota",
         "base": {"_target_": target},
         "column": "labels",
         "balance": "equal",
@@ -41,8 +41,8 @@ PER_CLASS: dict[str, Any] = {
     }
     for name, target in (
         ("random", RANDOM),
-        ("herding", "strategies.coverage.herding.Herding"),
-        ("kcenter", "strategies.coverage.kcenter.KCenterGreedy"),
+        ("herding", "coreset.strategies.coverage.herding.Herding"),
+        ("kcenter", "coreset.strategies.coverage.kcenter.KCenterGreedy"),
     )
 }
 

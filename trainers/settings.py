@@ -14,17 +14,17 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
 from coreset.build import build as build_object
-from coreset.record import difference
-from coreset.store import write_atomic
-from coreset.synthetic import Distiller
+from coreset.runs.run_folder import difference
+from coreset.core.store import write_atomic
+from coreset.distillation import Distiller
 from coreset.targets import conf_dir
-from coreset.types import Strategy
-from trainers.data import ImageData
-from trainers.features import ModelFeatures, Pixels, Pretrained
-from trainers.oracles import LabelFile
-from trainers.recipe import Recipe
-from trainers.sampling import EpochPlan
-from trainers.task import Task
+from coreset.core.strategy import Strategy
+from coreset.trainers.data.base import ImageData
+from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
+from coreset.trainers.loops.oracles import LabelFile
+from coreset.trainers.learners.config import Recipe
+from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
+from coreset.trainers.tasks.base import Task
 
 RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "mode",

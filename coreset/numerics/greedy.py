@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.numerics.compiled import compiled
-from coreset.numerics.keyed import keyed_order, keyed_uniform, salt
+from coreset.numerics.random import keyed_order, keyed_uniform, salt
 from coreset.numerics.tensors import top_k
 
 Items = NDArray[np.int64]
@@ -81,7 +81,7 @@ def _best(items: Items, gains: Values) -> int:
 def naive(function: SetFunction, k: int, items: Items) -> Greedy:
     """Return `k` of `items`, computing every gain at every step; exact for any function.
 
-    >>> from strategies.submodular.facility_location import FacilityLocationFunction
+    >>> from coreset.strategies.submodular.facility_location import FacilityLocationFunction
     >>> f = FacilityLocationFunction(np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     >>> naive(f, 2, np.arange(3)).picks
     array([0, 2])
@@ -383,7 +383,7 @@ def knapsack_greedy(function: SetFunction, costs: NDArray[Any], limit: float, it
     better of the two is at least (1 - 1/sqrt(e)) of the best set (Lin & Bilmes, "Multi-document Summarization via Budgeted Maximization of Submodular
     Functions", NAACL 2010). Raises ValueError for costs that are not positive or a function that is not submodular.
 
-    >>> from strategies.submodular.facility_location import FacilityLocationFunction
+    >>> from coreset.strategies.submodular.facility_location import FacilityLocationFunction
     >>> knapsack_greedy(FacilityLocationFunction(np.eye(3)), np.array([3.0, 1.0, 2.0]), 3.5).picks
     array([1, 2])
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.random import keyed_uniform, salt
 
 
 def gumbel_order(

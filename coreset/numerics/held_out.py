@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from coreset.numerics.tensors import as_tensor
-from coreset.types import Indices, Pool, Signals, check_column
+from coreset.core.pool import Indices, Pool
+from coreset.core.signals import Signals, check_column
 
 
 def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:

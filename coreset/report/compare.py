@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coreset.curve import Curve, Point, mean_curve
+from coreset.runs.curve import Curve, Point, mean_curve
 from coreset.report.load import Run
 
 _SAME = ("mode", "data", "model", "fit")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from coreset.curve import Curve
+from coreset.runs.curve import Curve
 from coreset.report.compare import Comparison, by_strategy, compare, mean_line
 from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs

@@ -21,7 +21,7 @@ from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
 from coreset.report.theme import figure, png, svg
 from coreset.report.words import count, counted, share, text
-from coreset.store import write_atomic
+from coreset.core.store import write_atomic
 
 _SHOWN = 6  # rows of an outcome
 _REJECTS = 4  # rows of a reason

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from coreset.curve import Curve, mean_curve
+from coreset.runs.curve import Curve, mean_curve
 from coreset.report.compare import by_strategy
 from coreset.report.document import plain
 from coreset.report.labels import groups, spread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.curve import Curve
+from coreset.runs.curve import Curve
 from coreset.report.compare import mean_line
 from coreset.report.sentence import fair_groups
 from coreset.report.table import Row, table

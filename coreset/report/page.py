@@ -28,7 +28,7 @@ from coreset.report.slopes import on_slope
 from coreset.report.table import TARGET, Row, table
 from coreset.report.theme import figure, png, strategy_styles, svg, var
 from coreset.report.words import count, counted, duration, p_value, percent, points, share, text
-from coreset.store import write_atomic
+from coreset.core.store import write_atomic
 
 _MOST_THUMBS = 2000
 _MOST_BUDGETS = 5  # columns

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.curve import Curve
+from coreset.runs.curve import Curve
 from coreset.report.compare import by_strategy
 from coreset.report.table import paired_p
 from coreset.report.words import percent, text

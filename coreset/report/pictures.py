@@ -36,7 +36,7 @@ STYLE = f"""
 
 
 def pictures_html(gallery: Mapping[str, Any], plots: dict[str, Figure]) -> str:
-    """Return the images of a run as HTML, small and inlined; add its figures to `plots`. gallery: what `coreset.pipeline.gallery.gather` gives.
+    """Return the images of a run as HTML, small and inlined; add its figures to `plots`. gallery: what `coreset.curation.results.gallery.gather` gives.
 
     An image that cannot be drawn is a box that says why.
     """

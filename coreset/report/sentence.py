@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.curve import Curve
+from coreset.runs.curve import Curve
 from coreset.report.compare import by_strategy, mean_line
 from coreset.report.table import TARGET
 from coreset.report.words import count, counted, percent, share

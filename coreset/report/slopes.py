@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.curve import GAIN
+from coreset.runs.curve import GAIN
 from coreset.report.compare import Comparison
 from coreset.report.load import Run
 from coreset.report.words import count
@@ -16,7 +16,7 @@ def on_slope(seen: Comparison) -> list[str]:
     """Return one sentence on the trainings that stopped on a slope; none where there are none.
 
     The ledger's `training.on_slope` says so: what the second half of a training gained lies above
-    `coreset.curve.GAIN`.
+    `coreset.runs.curve.GAIN`.
     """
     runs = {**seen.runs, "all labels": seen.full_runs}
     where = {name: _labels(group) for name, group in runs.items()}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coreset.batch import objects
-from coreset.numerics.word_counts import word_counts
-from coreset.types import Array
+from coreset.core.batch import objects
+from coreset.numerics.text.word_counts import word_counts
+from coreset.core.pool import Array
 
 UNITS = ("words", "white_space_words", "characters")
 
@@ -18,7 +18,7 @@ UNITS = ("words", "white_space_words", "characters")
 class Length:
     """Count what one text column holds: gives `<column>_<unit>`, float64, and its status.
 
-    unit: `words` of any script, see `coreset.numerics.word_counts`: between white space, and the
+    unit: `words` of any script, see `coreset.numerics.text.word_counts`: between white space, and the
     characters of a script without spaces (four letters of Thai, Lao, Tibetan, Myanmar or Khmer are one
     word). `white_space_words`: what `str.split` cuts, as DataComp counts; a Chinese, Japanese or Thai
     paragraph is one. `characters`: code points. Words of two languages are not the same amount of text:

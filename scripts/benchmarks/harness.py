@@ -230,7 +230,7 @@ def child(arguments: Sequence[str], limit: float = 600.0, fresh_cache: bool = Fa
 
 def about(command: str) -> dict[str, Any]:
     """Return hardware, versions, load and date."""
-    from coreset.record import hardware, versions
+    from coreset.runs.run_folder import hardware, versions
 
     return {
         "hardware": hardware(),

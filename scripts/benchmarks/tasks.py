@@ -28,8 +28,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from coreset import Pool  # noqa: E402
-from coreset.record import versions  # noqa: E402
-from coreset.tasks import BoxSets, Detections, SegmentationScorer, aggregate, box_scores, dcus, select  # noqa: E402
+from coreset.runs.run_folder import versions  # noqa: E402
+from coreset.vision import BoxSets, Detections, SegmentationScorer, aggregate, box_scores, dcus, select  # noqa: E402
 from scripts.benchmarks import harness  # noqa: E402
 
 OUT = harness.RESULTS.parent / "tasks"

@@ -13,7 +13,7 @@ import torch
 
 from coreset import Pool
 from coreset.scorers.image.files import open_image
-from coreset.tasks import SegmentationScorer, pixel_cost, select
+from coreset.vision import SegmentationScorer, pixel_cost, select
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 from coreset import Pool
 from coreset.scorers.image.files import open_image
-from coreset.tasks import Detections, Ledger, aggregate, box_cost, box_scores, detect, select
+from coreset.vision import Detections, Ledger, aggregate, box_cost, box_scores, detect, select
 
 SMALL = {
     "min_size": 96,

@@ -10,7 +10,7 @@ from pathlib import Path
 from ultralytics import YOLO
 
 from coreset import Pool
-from coreset.tasks import Detections, aggregate, box_scores, expected_boxes, select
+from coreset.vision import Detections, aggregate, box_scores, expected_boxes, select
 
 
 def main(folder: Path, weights: str = "yolo11n.yaml") -> None:

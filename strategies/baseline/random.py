@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 
 
 @dataclass(frozen=True)

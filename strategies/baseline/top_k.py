@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.types import listed
-from strategies.combine.parts import Combined, column_at
-from strategies.coverage.typiclust import TypiClust
-from strategies.uncertainty.margin import Margin
+from coreset.core.strategy import listed
+from coreset.strategies.combine.parts import Combined, column_at
+from coreset.strategies.coverage.typiclust import TypiClust
+from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.held_out import held_out
 from coreset.numerics.tensors import rows
-from strategies.baseline.random import Random
-from strategies.combine.parts import Combined, narrow
-from strategies.combine.progressive import child, drawn
-from strategies.coverage.kcenter import KCenterGreedy
-from strategies.coverage.maxherding import MaxHerding
-from strategies.coverage.typiclust import TypiClust
-from strategies.coverage.uherding import UHerding
-from strategies.gradient.alfamix import AlfaMix
-from strategies.gradient.badge import Badge
-from strategies.gradient.bait import Bait
-from strategies.gradient.dropquery import DropQuery
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.parts import Combined, narrow
+from coreset.strategies.combine.progressive import child, drawn
+from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.coverage.maxherding import MaxHerding
+from coreset.strategies.coverage.typiclust import TypiClust
+from coreset.strategies.coverage.uherding import UHerding
+from coreset.strategies.gradient.alfamix import AlfaMix
+from coreset.strategies.gradient.badge import Badge
+from coreset.strategies.gradient.bait import Bait
+from coreset.strategies.gradient.dropquery import DropQuery
+from coreset.strategies.uncertainty.margin import Margin
 
 LOSSES = ("zero_one", "cross_entropy")
 

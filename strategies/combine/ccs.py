@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import top_k
-from coreset.scored import Scored
-from strategies.combine.parts import Combined, base_scores
-from strategies.dynamics.aum import Aum
+from coreset.score_based import Scored
+from coreset.strategies.combine.parts import Combined, base_scores
+from coreset.strategies.dynamics.aum import Aum
 
 
 def without_hardest(scores: NDArray[np.float64], share: float, k: int) -> NDArray[np.int64]:

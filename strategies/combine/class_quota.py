@@ -8,8 +8,8 @@ import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.quota import largest_remainder
-from strategies.combine.parts import Combined, column_at, interleave, narrow
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.combine.parts import Combined, column_at, interleave, narrow
+from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.neighbours import knn
+from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
-from strategies.combine.ccs import without_hardest
-from strategies.combine.parts import Combined, base_scores
-from strategies.dynamics.forgetting import Forgetting
+from coreset.score_based import Scored
+from coreset.strategies.combine.ccs import without_hardest
+from coreset.strategies.combine.parts import Combined, base_scores
+from coreset.strategies.dynamics.forgetting import Forgetting
 
 GRAPH_MODES = ("sum", "product")
 

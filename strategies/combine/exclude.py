@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.types import as_indices
-from strategies.combine.parts import Combined, column_at, narrow
-from strategies.uncertainty.margin import Margin
+from coreset.core.pool import as_indices
+from coreset.strategies.combine.parts import Combined, column_at, narrow
+from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.quota import largest_remainder
-from strategies.baseline.random import Random
-from strategies.combine.parts import Combined, interleave, narrow
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.parts import Combined, interleave, narrow
+from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.scored import Scored
-from coreset.types import Indices
+from coreset.score_based import Scored
+from coreset.core.pool import Indices
 
 
 class Combined(Strategy):

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order, salt
-from strategies.baseline.random import Random
-from strategies.combine.parts import Combined, narrow
-from strategies.coverage.maxherding import MaxHerding
-from strategies.coverage.typiclust import TypiClust
-from strategies.coverage.uherding import UHerding
-from strategies.gradient.alfamix import AlfaMix
-from strategies.gradient.badge import Badge
-from strategies.gradient.bait import Bait
-from strategies.gradient.dropquery import DropQuery
-from strategies.uncertainty.margin import Margin
+from coreset.numerics.random import keyed_order, salt
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.parts import Combined, narrow
+from coreset.strategies.coverage.maxherding import MaxHerding
+from coreset.strategies.coverage.typiclust import TypiClust
+from coreset.strategies.coverage.uherding import UHerding
+from coreset.strategies.gradient.alfamix import AlfaMix
+from coreset.strategies.gradient.badge import Badge
+from coreset.strategies.gradient.bait import Bait
+from coreset.strategies.gradient.dropquery import DropQuery
+from coreset.strategies.uncertainty.margin import Margin
 
 
 def published_members() -> tuple[Strategy, ...]:
@@ -65,7 +65,7 @@ class Progressive(Combined):
     `pools`, the candidates after each step. Time: depth x batches choices of k.
 
     >>> from coreset import select
-    >>> from strategies.uncertainty.entropy import Entropy
+    >>> from coreset.strategies.uncertainty.entropy import Entropy
     >>> p = np.array([[0.5, 0.3, 0.2], [0.45, 0.45, 0.1], [0.98, 0.01, 0.01]])
     >>> options = {"members": [Margin(), Entropy()], "final": Margin()}
     >>> chosen = select("progressive", 1, probs=p, options=options)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gumbel import gumbel_order
-from coreset.scored import Scored
-from strategies.combine.parts import Combined, base_scores
-from strategies.uncertainty.bald import Bald
+from coreset.score_based import Scored
+from coreset.strategies.combine.parts import Combined, base_scores
+from coreset.strategies.uncertainty.bald import Bald
 
 KINDS = ("power", "softmax", "softrank")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from strategies.combine.parts import Combined, narrow
-from strategies.coverage.kcenter import KCenterGreedy
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.combine.parts import Combined, narrow
+from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float, square_distance
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.neighbors.distances import Float, square_distance
+from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_float, rows, top_k, unit_rows
-from strategies.uncertainty.margin import margin
+from coreset.strategies.uncertainty.margin import margin
 
 SCOPES = ("pool", "uncertain")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.neighbors.distances import Float
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows
 
 _SMALLEST = 1e-12  # a saturated softmax has zeros; below this a probability counts as this

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.classes import class_shares, interleave
-from coreset.numerics.farthest import farthest_first
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.neighbors.farthest import farthest_first
+from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_tensor, unit_rows
-from coreset.rounds import TwoRounds
-from coreset.types import Indices
+from coreset.two_rounds import TwoRounds
+from coreset.core.pool import Indices
 
 FIRST = ("random", "center")
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float, exact_rows, square_distance
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.neighbors.distances import Float, exact_rows, square_distance
+from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_float, as_tensor, top_k, unit_rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.kmeans import Clusters, kmeans
+from coreset.numerics.neighbors.kmeans import Clusters, kmeans
 from coreset.numerics.tensors import as_float, rows, unit_rows
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float
+from coreset.numerics.neighbors.distances import Float
 from coreset.numerics.similarity import EXACT_UP_TO, Similarity
 from coreset.numerics.tensors import as_float, rows, unit_rows
-from strategies.coverage.probcover import prob_cover
-from strategies.submodular.common import NEIGHBORS
-from strategies.submodular.facility_location import FacilityLocationFunction
+from coreset.strategies.coverage.probcover import prob_cover
+from coreset.strategies.submodular.common import NEIGHBORS
+from coreset.strategies.submodular.facility_location import FacilityLocationFunction
 
 KERNELS = ("rbf", "top_hat")
 _BLOCK = 2**20  # kernel values held at a time: 8 MB

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import exact_rows, square_distance
-from coreset.numerics.kmeans import kmeans
-from coreset.numerics.neighbours import knn, within
+from coreset.numerics.neighbors.distances import exact_rows, square_distance
+from coreset.numerics.neighbors.kmeans import kmeans
+from coreset.numerics.neighbors.nearest import knn, within
 from coreset.numerics.tensors import as_float, rows, unit_rows
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.kmeans import kmeans
+from coreset.numerics.neighbors.kmeans import kmeans
 from coreset.numerics.tensors import as_float, rows, top_k, unit_rows
 
 KEEPS = ("hardest", "easiest")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float, exact_rows, square_distance
-from coreset.numerics.kmeans import kmeans
-from coreset.numerics.neighbours import knn
+from coreset.numerics.neighbors.distances import Float, exact_rows, square_distance
+from coreset.numerics.neighbors.kmeans import kmeans
+from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.tensors import as_float, as_tensor, rows, unit_rows
 
 VARIANTS = ("paper", "released_code")

@@ -16,10 +16,10 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gradients import known_labels
 from coreset.numerics.held_out import held_out
-from coreset.numerics.neighbours import knn
+from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.tensors import as_float, rows, unit_rows
-from strategies.coverage.maxherding import check_neighbors, herd
-from strategies.uncertainty.margin import margin
+from coreset.strategies.coverage.maxherding import check_neighbors, herd
+from coreset.strategies.uncertainty.margin import margin
 
 TEMPERATURES = np.arange(10, 200) / 10  # 1.0 to 19.9, as in the released code
 _BINS = 15

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.compiled import compiled
-from coreset.numerics.distances import Float
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.neighbors.distances import Float
+from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_float, rows, top_k
 
 _BLOCK = 4096  # places drawn at a time

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coreset.numerics.crops import boxes, check_scale, resample
-from coreset.numerics.decode import mosaic
-from coreset.numerics.keyed import keyed_uniform
-from coreset.synthetic import Distiller, Progress, Source, Synthetic, Teacher
-from coreset.synthetic.dataset import smallest_labels
-from coreset.synthetic.soft import about
-from coreset.types import Indices
-from strategies.distill.common import hard_labels, positive, stream
+from coreset.distillation.nn.crops import boxes, check_scale, resample
+from coreset.distillation.nn.decode import mosaic
+from coreset.numerics.random import keyed_uniform
+from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
+from coreset.distillation.dataset import smallest_labels
+from coreset.distillation.soft import about
+from coreset.core.pool import Indices
+from coreset.strategies.distill.common import hard_labels, positive, stream
 
 CROPS = 0  # random stream
 LARGE = 128  # pixels from which the paper tiles 2 x 2

@@ -15,13 +15,14 @@ import torch
 
 from coreset import Pool, Signals, Strategy
 from coreset.registry import distiller, names, strategy
-from coreset.synthetic import Distiller, Progress, Source, Synthetic, Teacher
-from coreset.synthetic.dataset import smallest_labels
-from coreset.synthetic.soft import crop_labels, fixed_labels, online_labels
-from coreset.synthetic.views import Views
-from coreset.types import Indices, listed
-from strategies.combine.parts import narrow
-from strategies.distill.common import positive, stream
+from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
+from coreset.distillation.dataset import smallest_labels
+from coreset.distillation.soft import crop_labels, fixed_labels, online_labels
+from coreset.distillation.views import Views
+from coreset.core.pool import Indices
+from coreset.core.strategy import listed
+from coreset.strategies.combine.parts import narrow
+from coreset.strategies.distill.common import positive, stream
 
 LABELS = {"fixed": 1.0, "crops": 20.0, "online": 20.0}  # and their temperatures in the papers
 CHOICE, BASE, VIEWS = range(3)  # random streams

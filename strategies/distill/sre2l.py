@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coreset.numerics.crops import TRIES, boxes, resample
-from coreset.synthetic import Distiller, Progress, Source, Synthetic
-from coreset.synthetic.dataset import smallest_labels
-from coreset.synthetic.descend import descend
-from coreset.synthetic.soft import about
-from coreset.types import Indices
-from strategies.distill.common import hard_labels, positive, start_images, stream
-from strategies.distill.rded import Rded
+from coreset.distillation.nn.crops import TRIES, boxes, resample
+from coreset.distillation import Distiller, Progress, Source, Synthetic
+from coreset.distillation.dataset import smallest_labels
+from coreset.distillation.descend import descend
+from coreset.distillation.soft import about
+from coreset.core.pool import Indices
+from coreset.strategies.distill.common import hard_labels, positive, start_images, stream
+from coreset.strategies.distill.rded import Rded
 
 STARTS = ("noise", "real", "rded")
 BATCHING = ("mixed", "class")

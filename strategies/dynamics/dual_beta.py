@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gumbel import gumbel_order
-from strategies.baseline.top_k import TopK
+from coreset.strategies.baseline.top_k import TopK
 
 ANCHORS = 10  # the mean prediction of that many top scores places the Beta density
 

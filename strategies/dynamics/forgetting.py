@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.scored import Scored
-from strategies.baseline.top_k import TopK
+from coreset.score_based import Scored
+from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.tensors import as_float, rows
-from strategies.gradient.representatives import representatives
+from coreset.strategies.gradient.representatives import representatives
 
 
 def linear_head(features: Tensor, logits: Tensor) -> Tensor:

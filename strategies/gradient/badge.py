@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gradients import LastLayerGradients, last_layer_gradients
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 
 FIRST = ("largest", "random")
 _EARLY = (8, 64)  # picks at which the distances of all are brought up to date whatever the proposals cost

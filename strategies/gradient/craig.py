@@ -16,8 +16,8 @@ from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gradients import LastLayerGradients, matching_error
 from coreset.numerics.greedy import lazy
 from coreset.numerics.similarity import Sparse
-from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
-from strategies.submodular.facility_location import FacilityLocationFunction
+from coreset.strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
+from coreset.strategies.submodular.facility_location import FacilityLocationFunction
 
 DISTANCES = ("euclidean", "squared")
 DENSE_UP_TO = 8000  # examples in a class; the matrix then holds 256 MB

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.tensors import rows
-from strategies.gradient.representatives import representatives
+from coreset.strategies.gradient.representatives import representatives
 
 
 def flips(probs: Tensor, member_probs: Tensor) -> Tensor:

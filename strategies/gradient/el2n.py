@@ -15,7 +15,7 @@ from torch import Tensor
 from coreset import Pool, Signals
 from coreset.numerics.gradients import known_labels
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 def el2n(probs: Tensor, labels: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from coreset.numerics.gradients import (
 )
 from coreset.numerics.held_out import held_out
 from coreset.numerics.tensors import as_float, rows, top_k
-from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
+from coreset.strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
 
 STEPS = ("sum", "mean")
 SETS = ("self", "selected", "column")

@@ -22,8 +22,8 @@ from coreset.numerics.gradients import (
     most_along,
 )
 from coreset.numerics.held_out import held_out
-from coreset.numerics.least_squares import LeastSquares
-from strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
+from coreset.strategies.gradient.least_squares import LeastSquares
+from coreset.strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
 
 Float = NDArray[np.floating]
 

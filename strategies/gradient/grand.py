@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from coreset import Pool, Signals
 from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.numerics.gradients import last_layer_gradients
-from coreset.scored import Scored
-from strategies.baseline.top_k import TopK
+from coreset.score_based import Scored
+from coreset.strategies.baseline.top_k import TopK
 
 GRADIENTS = ("last_layer", "full")
 

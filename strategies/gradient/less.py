@@ -15,8 +15,9 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import as_tensor, per_row, rows
-from coreset.scored import Scored
-from coreset.types import Indices, check_column
+from coreset.score_based import Scored
+from coreset.core.pool import Indices
+from coreset.core.signals import check_column
 
 TARGETS = ("mean_gradient", "mean_cosine")
 
@@ -46,7 +47,7 @@ def task_directions(gradients: Tensor, tasks: Tensor, target: str = "mean_gradie
 class Less(Scored):
     """Take the candidates with the highest influence on the task they help most.
 
-    `projected_gradients` (N, P) holds a gradient per example, of candidates and of validation examples (`coreset.numerics.projection` makes them);
+    `projected_gradients` (N, P) holds a gradient per example, of candidates and of validation examples (`coreset.strategies.gradient.projection` makes them);
     `validation_task` (N,) the number of the task a validation example belongs to, -1 for all others, which are never chosen. target: cosine with
     the mean validation gradient of the task (`mean_gradient`, the paper), or mean of the cosines (`mean_cosine`, the authors' code). Several
     checkpoints: scale each one's gradients to length sqrt(learning rate) and put them side by side. Scores: the cosine, the largest over tasks; a

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.keyed import keyed_order
-from coreset.numerics.kmeans import kmeans
+from coreset.numerics.random import keyed_order
+from coreset.numerics.neighbors.kmeans import kmeans
 from coreset.numerics.tensors import unit_rows
-from strategies.coverage.kmeans import nearest_rows
+from coreset.strategies.coverage.kmeans import nearest_rows
 
 
 def representatives(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from coreset import Pool, Signals
-from coreset.types import Indices
+from coreset.core.pool import Indices
 
 
 def by_id(pool: Pool) -> Indices:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.leaders import leaders
-from coreset.numerics.semantic import unit_rows
+from coreset.numerics.neighbors.leader_clustering import leaders
+from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.tensors import as_tensor, rows
-from coreset.types import Indices
-from strategies.combine.parts import column_at
-from strategies.instruction.common import by_id
+from coreset.core.pool import Indices
+from coreset.strategies.combine.parts import column_at
+from coreset.strategies.instruction.common import by_id
 
 Float = NDArray[np.float64]
 VARIANTS = ("similarity", "distance")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from strategies.instruction.common import by_id, tags_at
+from coreset.strategies.instruction.common import by_id, tags_at
 
 
 def coverage_rounds(tags: Sequence[Collection[str]]) -> NDArray[np.int64]:

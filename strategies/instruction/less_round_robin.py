@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.tensors import rows
-from coreset.types import Indices
-from strategies.gradient.less import Less, task_directions
-from strategies.instruction.common import by_id
-from strategies.instruction.rds import VARIANTS, round_robin
+from coreset.core.pool import Indices
+from coreset.strategies.gradient.less import Less, task_directions
+from coreset.strategies.instruction.common import by_id
+from coreset.strategies.instruction.rds import VARIANTS, round_robin
 
 TURNS = ("example", "task")
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from coreset import Pool, Selection, Signals, Strategy
-from strategies.combine.parts import column_at
-from strategies.instruction.common import by_id, tags_at
+from coreset.strategies.combine.parts import column_at
+from coreset.strategies.instruction.common import by_id, tags_at
 
 Float = NDArray[np.float64]
 

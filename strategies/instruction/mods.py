@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.types import Indices
-from strategies.combine.parts import column_at, narrow
-from strategies.coverage.kcenter import KCenterGreedy
-from strategies.instruction.common import by_id
+from coreset.core.pool import Indices
+from coreset.strategies.combine.parts import column_at, narrow
+from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.instruction.common import by_id
 
 Necessity = Callable[[Indices, Indices], ArrayLike]
 

@@ -2,7 +2,7 @@
 
 Wettig, Gupta, Malik & Chen, "QuRating: Selecting High-Quality Data for Training Language Models",
 ICML 2024 (arXiv:2402.09739). Ratings are logits of a Bradley-Terry model, of pairwise judgments
-(`coreset.pipeline.quality.PairwiseRatings`); rows are drawn without replacement in proportion to
+(`coreset.curation.operators.quality.PairwiseRatings`); rows are drawn without replacement in proportion to
 exp(rating / temperature).
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gumbel import gumbel_order
-from strategies.combine.parts import column_at
+from coreset.strategies.combine.parts import column_at
 
 
 def rating_logits(

@@ -1,7 +1,7 @@
 """RDS+: the queries take turns, each takes the row of the pool that is nearest to it.
 
 Ivison, Zhang, Brahman, Koh & Dasigi, "Large-Scale Data Selection for Instruction Tuning", 2025 (arXiv:2503.01807). Its embedding, the position-weighted mean of a language
-model's last hidden states, is `coreset.scorers.language.embedding.HiddenEmbedding`; `coreset.pipeline.queries.QuerySimilarity` writes the cosines.
+model's last hidden states, is `coreset.scorers.language.embedding.HiddenEmbedding`; `coreset.curation.operators.query_similarity.QuerySimilarity` writes the cosines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.tensors import rows, top_k
-from strategies.instruction.common import by_id
+from coreset.strategies.instruction.common import by_id
 
 VARIANTS = ("released", "untaken")
 

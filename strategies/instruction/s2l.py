@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
-from coreset.numerics.kmeans import kmeans
+from coreset.numerics.random import keyed_order
+from coreset.numerics.neighbors.kmeans import kmeans
 from coreset.numerics.tensors import as_float, rows
-from strategies.instruction.common import by_id
+from coreset.strategies.instruction.common import by_id
 
 
 def balanced_shares(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.tensors import rows, top_k
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> NDArray[np.int64]:

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.farthest import farthest_first
-from coreset.numerics.keyed import keyed_order, keyed_uniform, salt
+from coreset.numerics.neighbors.farthest import farthest_first
+from coreset.numerics.random import keyed_order, keyed_uniform, salt
 from coreset.numerics.tensors import rows, unit_rows
 
 

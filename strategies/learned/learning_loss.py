@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.tensors import as_float, rows, unit_rows
-from strategies.submodular.common import square_column
+from coreset.strategies.submodular.common import square_column
 
 VARIANTS = ("min", "sum")
 SOURCES = ("features", "distances")

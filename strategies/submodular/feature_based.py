@@ -17,7 +17,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Items, SetFunction, Values
 from coreset.numerics.similarity import Matrix
 from coreset.numerics.tensors import as_float, as_tensor
-from strategies.submodular.common import Submodular
+from coreset.strategies.submodular.common import Submodular
 
 CONCAVE = ("sqrt", "log", "ratio")
 

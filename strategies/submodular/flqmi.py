@@ -14,8 +14,8 @@ import numpy as np
 
 from coreset import Signals
 from coreset.numerics.greedy import Items, SetFunction
-from strategies.submodular.common import Pairwise, Submodular, marked
-from strategies.submodular.facility_location import FacilityLocationFunction
+from coreset.strategies.submodular.common import Pairwise, Submodular, marked
+from coreset.strategies.submodular.facility_location import FacilityLocationFunction
 
 
 @dataclass(frozen=True)

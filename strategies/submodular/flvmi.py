@@ -15,8 +15,8 @@ import numpy as np
 from coreset import Signals
 from coreset.numerics.greedy import Items, SetFunction
 from coreset.numerics.similarity import Sparse
-from strategies.submodular.common import Pairwise, Submodular, marked
-from strategies.submodular.facility_location import FacilityLocationFunction
+from coreset.strategies.submodular.common import Pairwise, Submodular, marked
+from coreset.strategies.submodular.facility_location import FacilityLocationFunction
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from coreset import Signals
 from coreset.numerics.greedy import Items, SetFunction
-from strategies.submodular.common import marked
-from strategies.submodular.graph_cut import GraphCut
+from coreset.strategies.submodular.common import marked
+from coreset.strategies.submodular.graph_cut import GraphCut
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.scored import Scored
-from strategies.submodular.common import Pairwise, marked
+from coreset.score_based import Scored
+from coreset.strategies.submodular.common import Pairwise, marked
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, drop, heapify, sink
 from coreset.numerics.similarity import Linear, Matrix, Sparse
 from coreset.numerics.tensors import as_tensor
-from strategies.submodular.common import Pairwise, Submodular
+from coreset.strategies.submodular.common import Pairwise, Submodular
 
 
 @compiled

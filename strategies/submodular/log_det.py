@@ -19,7 +19,7 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Items, SetFunction, Values
 from coreset.numerics.similarity import Linear, Matrix
 from coreset.numerics.tensors import as_tensor
-from strategies.submodular.common import Pairwise, Submodular
+from coreset.strategies.submodular.common import Pairwise, Submodular
 
 _ROUNDING = 2.0**-40  # below this share of the largest diagonal entry a residual is rounding, and without a ridge zero
 

@@ -16,8 +16,8 @@ from coreset import Signals
 from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Items, SetFunction, Values
 from coreset.numerics.similarity import Matrix, Sparse
-from strategies.submodular.common import Pairwise, Submodular
-from strategies.submodular.graph_cut import row_sums
+from coreset.strategies.submodular.common import Pairwise, Submodular
+from coreset.strategies.submodular.graph_cut import row_sums
 
 
 @compiled

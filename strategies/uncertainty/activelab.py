@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.numerics.crowd import crowdlab, tempered
+from coreset.strategies.uncertainty.crowd import crowdlab, tempered
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.scored import Scored
-from strategies.uncertainty.entropy import entropy
+from coreset.score_based import Scored
+from coreset.strategies.uncertainty.entropy import entropy
 
 
 def bald(member_probs: Tensor) -> Tensor:

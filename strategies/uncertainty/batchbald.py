@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.information import JointLabels
+from coreset.strategies.uncertainty.information import JointLabels
 from coreset.numerics.tensors import rows
 
 

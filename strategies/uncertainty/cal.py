@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.neighbours import knn
+from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 def contrast(probs: Tensor, labelled_probs: Tensor, neighbours: Tensor) -> Tensor:

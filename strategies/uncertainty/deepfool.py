@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import rows
-from coreset.scored import Scored
-from strategies.baseline.top_k import TopK
+from coreset.score_based import Scored
+from coreset.strategies.baseline.top_k import TopK
 
 
 def deepfool(model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10, overshoot: float = 0.02) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.tensors import rows, top_k
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.scored import Scored
+from coreset.score_based import Scored
 
 
 def entropy(probs: Tensor) -> Tensor:

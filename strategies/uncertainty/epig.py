@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.numerics.information import expected_predictive_information
-from coreset.numerics.keyed import keyed_uniform
+from coreset.strategies.uncertainty.information import expected_predictive_information
+from coreset.numerics.random import keyed_uniform
 from coreset.numerics.tensors import as_tensor, rows
-from coreset.scored import Scored
-from coreset.types import Indices, check_column
+from coreset.score_based import Scored
+from coreset.core.pool import Indices
+from coreset.core.signals import check_column
 
 
 @dataclass(frozen=True)

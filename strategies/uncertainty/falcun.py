@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows
-from strategies.uncertainty.margin import margin
+from coreset.strategies.uncertainty.margin import margin
 
 
 def falcun(

@@ -8,7 +8,7 @@ import torch
 
 import coreset
 from coreset import registry
-from strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.coverage.kcenter import KCenterGreedy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))

@@ -6,12 +6,12 @@ import sys
 import pytest
 import yaml
 
-from coreset.app_curate import make_operators
+from coreset.cli.curate import make_operators
 from coreset.build import build
-from coreset.pipeline.budgeted import Budgeted
-from coreset.pipeline.recipe import read_recipe
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.recipe import read_recipe
 from coreset.targets import configured, registered
-from coreset.types import Strategy
+from coreset.core.strategy import Strategy
 
 TOUCH = "touch canary"
 PY = "open('canary', 'w').close()"
@@ -124,28 +124,28 @@ TARGETS = [
     ("antigravity.fly", {}),
     ("this.s", {}),
     # of ours, but no operator, strategy or model
-    ("coreset.store.write_atomic", {"path": "canary", "data": "x"}),
-    ("coreset.store.Store", {"root": "canary"}),
-    ("coreset.store.os.system", {"command": TOUCH}),
-    ("coreset.store.Path.write_text", {"self": "canary", "data": "x"}),
-    ("coreset.record.RunFolder", {"path": "canary", "config": {}, "rounds": 1, "strategy": "a", "seed": 0}),
-    ("coreset.pipeline.run.curate", {"operators": [], "source": "witness", "out": "canary"}),
-    ("coreset.pipeline.run.locked", {"folder": "canary"}),
-    ("coreset.pipeline.steps.read_state", {"path": "evil.pkl"}),
-    ("coreset.pipeline.write.whole_file", {"path": "canary"}),
-    ("coreset.pipeline.shards.save_dataset", {"dataset": "x", "folder": "canary"}),
-    ("coreset.app.subprocess.run", {"args": ["touch", "canary"]}),
+    ("coreset.core.store.write_atomic", {"path": "canary", "data": "x"}),
+    ("coreset.core.store.Store", {"root": "canary"}),
+    ("coreset.core.store.os.system", {"command": TOUCH}),
+    ("coreset.core.store.Path.write_text", {"self": "canary", "data": "x"}),
+    ("coreset.runs.run_folder.RunFolder", {"path": "canary", "config": {}, "rounds": 1, "strategy": "a", "seed": 0}),
+    ("coreset.curation.run.curate", {"operators": [], "source": "witness", "out": "canary"}),
+    ("coreset.curation.run.locked", {"folder": "canary"}),
+    ("coreset.curation.runtime.steps.read_state", {"path": "evil.pkl"}),
+    ("coreset.curation.io.write.whole_file", {"path": "canary"}),
+    ("coreset.curation.io.discover.save_dataset", {"dataset": "x", "folder": "canary"}),
+    ("coreset.cli.select.subprocess.run", {"args": ["touch", "canary"]}),
     ("coreset.build.build", {"config": {}, "kind": "model"}),
     ("coreset.targets.importlib.import_module", {"name": "evil_on_import"}),
-    ("coreset.types.Selection.load", {"path": "witness"}),
-    ("coreset.types.Strategy.__init__.__globals__", {}),
-    ("coreset.types.Pool", {"size": 3}),
+    ("coreset.core.types.Selection.load", {"path": "witness"}),
+    ("coreset.core.types.Strategy.__init__.__globals__", {}),
+    ("coreset.core.types.Pool", {"size": 3}),
     ("coreset.registry.load", {"name": "kcenter"}),
-    ("trainers.data_folder.image_folder", {"root": "."}),
-    ("trainers.data_hf.hf_dataset", {"name": "x"}),
-    ("trainers.loggers.csv_logger", {"folder": "canary", "run_config": {}}),
-    ("trainers.oracles.LabelFile", {"path": "canary", "ids": [], "classes": []}),
-    ("trainers.app.main", {}),
+    ("coreset.trainers.data.folder.image_folder", {"root": "."}),
+    ("coreset.trainers.data.hugging_face.hf_dataset", {"name": "x"}),
+    ("coreset.trainers.loops.loggers.csv_logger", {"folder": "canary", "run_config": {}}),
+    ("coreset.trainers.loops.oracles.LabelFile", {"path": "canary", "ids": [], "classes": []}),
+    ("coreset.trainers.app.main", {}),
     # no dotted path
     ("", {}),
     ("os", {}),
@@ -162,8 +162,8 @@ TARGETS = [
     (None, {}),
     (b"os.system", {}),
 ]  # fmt: skip
-TOP = {"_target_": "strategies.baseline.top_k.TopK", "signal": "words"}
-BUDGETED = "coreset.pipeline.budgeted.Budgeted"
+TOP = {"_target_": "coreset.strategies.baseline.top_k.TopK", "signal": "words"}
+BUDGETED = "coreset.curation.operators.select.Budgeted"
 PLACES = {
     "alone": lambda bad: bad,
     "as a strategy": lambda bad: {"_target_": BUDGETED, "strategy": bad},
@@ -249,7 +249,7 @@ def test_what_is_ours_and_what_is_registered_is_built():
     made = build({"_target_": BUDGETED, "strategy": TOP, "budget": 3}, "operator")
     assert isinstance(made, Budgeted)
     assert made.strategy.signal == "words"
-    factory = build({"_target_": "trainers.models.mlp", "_partial_": True, "width": 8}, "model")
+    factory = build({"_target_": "coreset.trainers.tasks.models.mlp", "_partial_": True, "width": 8}, "model")
     assert factory.keywords == {"width": 8}
     assert isinstance(build({"_target_": "coreset.registry.strategy", "name": "margin"}, "strategy"), Strategy)
 

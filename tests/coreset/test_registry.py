@@ -8,7 +8,7 @@ import pytest
 import coreset
 from coreset import Strategy, registry
 from coreset.registry import load, names, strategy
-from strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.coverage.kcenter import KCenterGreedy
 
 
 def test_names_are_sorted_and_all_load():
@@ -80,7 +80,7 @@ def test_a_local_package_that_hides_ours_is_named(tmp_path):
     ran = python(SELECT, tmp_path)
     assert ran.returncode == 1
     last = ran.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: 'random' is strategies.baseline.random:Random, but")
+    assert last.startswith("ImportError: 'random' is coreset.strategies.baseline.random:Random, but")
     assert str(tmp_path / "strategies" / "__init__.py") in last
     assert "hides it: rename that folder or remove its __init__.py" in last
 
@@ -98,7 +98,7 @@ def test_local_folders_without_init_live_beside_ours(tmp_path):
         (tmp_path / name / "mine.py").write_text("value = 7\n")
     code = (
         SELECT
-        + "; import trainers.mine, strategies.mine, trainers.oracles; print(trainers.mine.value + strategies.mine.value)"
+        + "; import trainers.mine, strategies.mine, coreset.trainers.loops.oracles; print(trainers.mine.value + strategies.mine.value)"
     )
     ran = python(code, tmp_path)
     assert ran.returncode == 0, ran.stderr

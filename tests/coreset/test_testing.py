@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from coreset import Selection, Strategy
-from coreset.numerics.keyed import keyed_order
-from coreset.scored import Scored
+from coreset.numerics.random import keyed_order
+from coreset.score_based import Scored
 from coreset.testing import check_strategy, example_signals
-from coreset.types import Pool
+from coreset.core.pool import Pool
 
 
 @dataclass(frozen=True)

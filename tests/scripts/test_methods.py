@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from coreset.registry import names, strategy
-from strategies.combine.mixture import Mixture
-from strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.combine.mixture import Mixture
+from coreset.strategies.coverage.kcenter import KCenterGreedy
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "methods.py"
@@ -36,11 +36,11 @@ def test_values_as_yaml_writes_them(methods):
 
 
 def test_paper_is_the_paragraph_that_cites(methods):
-    assert "ICLR 2018" in methods.paper("strategies.coverage.kcenter")
-    assert methods.paper("strategies.submodular.facility_location").startswith(
+    assert "ICLR 2018" in methods.paper("coreset.strategies.coverage.kcenter")
+    assert methods.paper("coreset.strategies.submodular.facility_location").startswith(
         "Lin & Bilmes"
     )  # not the formula before it
-    assert methods.paper("strategies.baseline.random") == ""
+    assert methods.paper("coreset.strategies.baseline.random") == ""
 
 
 def test_every_strategy_has_one_row_of_five_cells(methods):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coreset.app import check_settings
+from coreset.cli.select import check_settings
 from coreset.targets import conf_dir
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
@@ -53,7 +53,7 @@ def test_a_recipe_given_as_a_file_is_read_as_data(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "bad.yaml"]
     (tmp_path / "good.yaml").write_text(
         "operators: [{_target_: coreset.scorers.length.Length}, "
-        "{_target_: coreset.pipeline.threshold.Threshold, column: text_words, low: 2}]\n"
+        "{_target_: coreset.curation.operators.threshold.Threshold, column: text_words, low: 2}]\n"
     )
     ran = run(tmp_path, "curate", "recipe=good.yaml", "input=a.jsonl", "out=o")
     assert ran.returncode == 0, ran.stderr

@@ -6,13 +6,13 @@ import torch
 
 from coreset import select
 from coreset.numerics.gradients import LastLayerGradients
-from strategies.coverage.d2_sampling import lightweight_share
-from strategies.coverage.kcenter import nearest_to_mean
-from strategies.coverage.zcore import zcore_scores
-from strategies.gradient.alfamix import linear_head
-from strategies.gradient.bait import class_factor, information
-from strategies.gradient.craig import dense_distances
-from strategies.submodular.disparity import disperse
+from coreset.strategies.coverage.d2_sampling import lightweight_share
+from coreset.strategies.coverage.kcenter import nearest_to_mean
+from coreset.strategies.coverage.zcore import zcore_scores
+from coreset.strategies.gradient.alfamix import linear_head
+from coreset.strategies.gradient.bait import class_factor, information
+from coreset.strategies.gradient.craig import dense_distances
+from coreset.strategies.submodular.disparity import disperse
 
 N = 9001
 RNG = np.random.default_rng(0)

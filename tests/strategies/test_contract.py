@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from coreset import Pool, Signals
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 

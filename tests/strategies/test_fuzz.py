@@ -6,7 +6,7 @@ import torch
 
 from coreset import registry, score_candidates, select
 from coreset.fuzz import Question, ask, random_question
-from coreset.scored import Scored
+from coreset.score_based import Scored
 from coreset.testing import example_signals
 
 

@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import nnls
 
 from coreset import select
-from coreset.numerics.kmeans import assign
-from coreset.numerics.neighbours import knn, within
+from coreset.numerics.neighbors.kmeans import assign
+from coreset.numerics.neighbors.nearest import knn, within
 
 KINDS = ("lattice", "far", "shell", "mirror", "decades")
 

@@ -6,7 +6,7 @@ import pytest
 
 from coreset.numerics.dynamics import DynamicsRecorder
 from coreset.registry import strategy
-from trainers.sampling import InfoBatch
+from coreset.trainers.dynamic_pruning.epoch_plans import InfoBatch
 
 PUBLISHED = {
     "typiclust": {"variant": "paper", "normalize": True, "neighbours": 20, "clusters": 500, "smallest": 5},

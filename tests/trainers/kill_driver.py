@@ -5,14 +5,14 @@ import signal
 import sys
 
 PHASES = {
-    "measure": ("trainers.task", "measure"),
-    "train": ("trainers.module", "LitClassifier.training_step"),
-    "test": ("trainers.module", "LitClassifier.test_step"),
-    "select": ("coreset.types", "Strategy.__call__"),
-    "commit": ("coreset.record", "RunFolder.commit"),
-    "state": ("coreset.record", "write_atomic"),
+    "measure": ("coreset.trainers.tasks.base", "measure"),
+    "train": ("coreset.trainers.tasks.module", "LitClassifier.training_step"),
+    "test": ("coreset.trainers.tasks.module", "LitClassifier.test_step"),
+    "select": ("coreset.core.types", "Strategy.__call__"),
+    "commit": ("coreset.runs.run_folder", "RunFolder.commit"),
+    "state": ("coreset.runs.run_folder", "write_atomic"),
     "rename": ("pathlib", "Path.replace"),
-    "gallery": ("trainers.loops", "write_gallery"),
+    "gallery": ("coreset.trainers.loops.rounds", "write_gallery"),
     "report": ("coreset.report.page", "write_report"),
 }
 
@@ -37,9 +37,9 @@ def arm(phase: str, nth: int) -> None:
 
 if "ARGS" in globals():
     phase, nth, *overrides = ARGS  # noqa: F821
-    import trainers.app
+    import coreset.trainers.app
 
     if phase:
         arm(phase, int(nth))
     sys.argv = ["coreset-train", *overrides]
-    trainers.app.main()
+    coreset.trainers.app.main()

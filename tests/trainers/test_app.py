@@ -14,7 +14,7 @@ import pytest
 DRIVER = str(Path(__file__).parent / "kill_driver.py")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["trainers.app", "trainers.data_sources", "trainers.models", "coreset.report.page", "coreset.report.console"]
+    ["coreset.trainers.app", "coreset.trainers.data.sources", "coreset.trainers.tasks.models", "coreset.report.page", "coreset.report.console"]
 )
 QUICK = ["fit.steps=6", "full.steps=6", "proxy.epochs=1", "members=3", "threads=1", "trainer.accelerator=cpu", "store=store"]
 
@@ -99,7 +99,7 @@ def test_help_and_configuration_are_shown(tmp_path):
     assert "kcenter" in text
     assert "resume=" in text
     assert train(tmp_path, "--cfg", "job", "--resolve")[0] == 0
-    assert "strategies.coverage.kcenter.KCenterGreedy" in (tmp_path / "stdout.txt").read_text()
+    assert "coreset.strategies.coverage.kcenter.KCenterGreedy" in (tmp_path / "stdout.txt").read_text()
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     assert ledger["training"]["steps"] == 6  # what `full` says
     assert ledger["training"]["on_slope"]
 
-    from trainers.app import compare_main
+    from coreset.trainers.app import compare_main
 
     assert compare_main([str(tmp_path / "many"), "--out", str(tmp_path / "report")]) == 0
     assert "kcenter" in capsys.readouterr().out
@@ -190,7 +190,7 @@ def test_disk_full_is_said_and_nothing_is_lost(tmp_path):
 
 @pytest.mark.slow
 def test_labels_by_hand_stop_the_run_and_resume_goes_on(tmp_path):
-    from trainers.data_sources import digits
+    from coreset.trainers.data.sources import digits
 
     labels, file = digits().labels, tmp_path / "run" / "labels.csv"
     arguments = [
@@ -253,7 +253,7 @@ def test_resume_of_another_configuration_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_two_commands_on_one_folder_are_refused(tmp_path):
-    from coreset.locks import hold
+    from coreset.core.locks import hold
 
     def files():
         return {p: p.read_bytes() for p in sorted(run.rglob("*.json*"))}

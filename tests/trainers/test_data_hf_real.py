@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     datasets = pytest.importorskip("datasets", reason='needs the extra hf: pip install "coreset-lightning[hf]"')
 
-from trainers.data_hf import hf_dataset
+from coreset.trainers.data.hugging_face import hf_dataset
 
 
 @pytest.fixture

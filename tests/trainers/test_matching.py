@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from coreset.numerics.convnet import convnet
+from coreset.distillation.nn.convnet import convnet
 from coreset.registry import distiller, strategy
-from coreset.types import Pool, Signals
-from trainers.data_sources import digits
-from trainers.distilled import fit_made, source_of
-from trainers.fit import Fitter, Recipe
+from coreset.core.pool import Pool
+from coreset.core.signals import Signals
+from coreset.trainers.data.sources import digits
+from coreset.trainers.distillation.round import fit_made, source_of
+from coreset.trainers.learners.fit import Fitter, Recipe
 
 DATA = digits()
 OPTIONS = {

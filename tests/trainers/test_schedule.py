@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from coreset.build import build
-from trainers.module import Scheduled
-from trainers.recipe import Recipe
+from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.learners.config import Recipe
 
 N, D = 40, 6
 RNG = np.random.default_rng(0)

@@ -7,10 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from coreset.app import conf_dir
-from trainers.app import _baselines, _of_all, build
-from trainers.recipe import Recipe
-from trainers.settings import RESULT_KEYS, RUN_KEYS, make, resolve, save
+from coreset.cli.select import conf_dir
+from coreset.trainers.app import _baselines, _of_all, build
+from coreset.trainers.learners.config import Recipe
+from coreset.trainers.settings import RESULT_KEYS, RUN_KEYS, make, resolve, save
 
 
 def composed(*overrides):
@@ -107,7 +107,7 @@ def test_resume_takes_what_the_command_line_says_of_how_to_go_on(tmp_path):
     again = settings(f"resume={run}", "baseline=[random]", "trainer.accelerator=auto", "logger=csv")
     assert again["baseline"] == ["random"]
     assert again["trainer"] == {"accelerator": "auto", "devices": 1}
-    assert again["logger"]["_target_"] == "trainers.loggers.csv_logger"
+    assert again["logger"]["_target_"] == "coreset.trainers.loops.loggers.csv_logger"
     assert again["threads"] == 1
     assert json.loads((run / "settings.json").read_text())["baseline"] == before["baseline"]
     with pytest.raises(ValueError, match="another configuration: fit.lr: 0.003 there, 0.1 now"):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.batch import objects
-from coreset.types import Array
+from coreset.core.batch import objects
+from coreset.core.pool import Array
 
 
 class PixelScorer(ABC):

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
-from coreset.types import Array
+from coreset.core.pool import Array
 
 
 @lru_cache(maxsize=2)

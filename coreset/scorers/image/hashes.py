@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from coreset.batch import objects
-from coreset.types import Array
+from coreset.core.batch import objects
+from coreset.core.pool import Array
 
 SIDE, LOW = 32, 8
 PARTS = 4  # a side

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from coreset.batch import objects, to_numpy
+from coreset.core.batch import objects, to_numpy
 from coreset.scorers.image.decode import MOST_PIXELS, Decoded, decode
 from coreset.scorers.image.files import PILLOW_REFUSES
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.quality import Quality
-from coreset.types import Array, Scorer
+from coreset.core.pool import Array
+from coreset.core.strategy import Scorer
 
 ABOUT = ("width", "height", "frames", "bytes")
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers import cache
 from coreset.scorers.judge.endpoint import Endpoint, Failed, Refused, estimated_tokens
 from coreset.scorers.judge.replies import read_by
 from coreset.scorers.judge.rubrics import RUBRICS
-from coreset.types import Array
+from coreset.core.pool import Array
 
 READING = "2"  # raised when replies come to be read in another way
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.judge.scorer import Judge
 from coreset.scorers.language.turns import turns_of
-from coreset.types import Array
+from coreset.core.pool import Array
 
 
 @dataclass(frozen=True)

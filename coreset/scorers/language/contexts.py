@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coreset.numerics.characters import whole_characters
+from coreset.numerics.text.characters import whole_characters
 from coreset.scorers.language.spans import Span
 from coreset.scorers.language.templates import Template
 

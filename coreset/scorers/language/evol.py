@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.language.contexts import encode
 from coreset.scorers.language.ratings import kept_logs, rating_tokens
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.turns import Turn, one_turn, turns_of
-from coreset.types import Array
+from coreset.core.pool import Array
 
 Float = NDArray[np.float64]
 SCORES = ("complexity", "quality")
@@ -67,7 +67,7 @@ class Evol(LanguageScorer):
 
     A row is undefined as a whole: missing_field, empty_text, odd_turns (no answer after a
     question, or none before an answer), too_long, non_finite.
-    `strategies.instruction.deita.Deita` takes the lists: the score of a conversation is then the
+    `coreset.strategies.instruction.deita.Deita` takes the lists: the score of a conversation is then the
     sum of the products of its turns.
     """
 

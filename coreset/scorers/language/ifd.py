@@ -30,7 +30,7 @@ from coreset.scorers.language.released import Fitted, released
 from coreset.scorers.language.scorer import OVER_LONG, LanguageScorer, texts, written
 from coreset.scorers.language.templates import TEMPLATES
 from coreset.scorers.ratio import contrast
-from coreset.types import Array
+from coreset.core.pool import Array
 
 # the template, the tokens of a row, and what becomes of a longer one, as each was published with
 VARIANTS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from coreset import assets
+from scripts import assets
 from coreset.scorers.device import torch_device
 from coreset.scorers.language.packed import pack
 

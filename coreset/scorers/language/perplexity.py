@@ -15,7 +15,7 @@ from coreset.scorers.language.contexts import encode
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.spans import Span
-from coreset.types import Array
+from coreset.core.pool import Array
 
 
 def windows(tokens: tuple[int, ...], start: tuple[int, ...], window: int, stride: int) -> list[Span]:

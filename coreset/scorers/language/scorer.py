@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.device import OnDevice
 from coreset.scorers.language.contexts import Tokens, encode
 from coreset.scorers.language.likelihood import TokenLikelihood

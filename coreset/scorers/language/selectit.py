@@ -24,7 +24,7 @@ from coreset.scorers.language.load import model_hash, read_part, tokenizer_hash
 from coreset.scorers.language.ratings import kept_logs, rating_tokens
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.turns import Turn, one_turn
-from coreset.types import Array
+from coreset.core.pool import Array
 
 Float = NDArray[np.float64]
 MOST = 5

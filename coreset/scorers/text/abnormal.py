@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.characters import sentence_ends
+from coreset.numerics.text.characters import sentence_ends
 from coreset.scorers.text.base import TextScorer, Values
 
 _ZEROS = re.compile(r"0(?:[\s,;.]*0)*")

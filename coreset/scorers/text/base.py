@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.batch import Batch, as_batch, objects
-from coreset.numerics.characters import whole_characters
-from coreset.types import Array
+from coreset.core.batch import Batch, as_batch, objects
+from coreset.numerics.text.characters import whole_characters
+from coreset.core.pool import Array
 
 Values = Mapping[str, NDArray[Any]]
 

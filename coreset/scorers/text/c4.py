@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.sentences import count_sentences
 
@@ -71,7 +71,7 @@ def clean(text: str, punctuation: bool = True, variant: str = "code", least: int
 
 @dataclass(frozen=True)
 class C4(TextScorer):
-    r"""Clean one text column for `coreset.pipeline.rules.C4Rule`.
+    r"""Clean one text column for `coreset.curation.operators.rules.C4Rule`.
 
     c4_text: the lines that stay. c4_sentences: sentences in them. c4_lorem_ipsum, c4_bracket: 1 where the page has one. punctuation: lines must end in a terminal mark.
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coreset.batch import objects
-from coreset.numerics.characters import whole_characters
+from coreset.core.batch import objects
+from coreset.numerics.text.characters import whole_characters
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
-from coreset.types import Array
+from coreset.core.pool import Array
 
 
 @lru_cache(maxsize=2)

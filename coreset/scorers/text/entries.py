@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from coreset.batch import Batch, as_batch
-from coreset.numerics.characters import spans, utf8, whole_characters
-from coreset.numerics.trie import KIND, Trie, build, find, packed
-from coreset.types import Array
+from coreset.core.batch import Batch, as_batch
+from coreset.numerics.text.characters import spans, utf8, whole_characters
+from coreset.scorers.text.trie import KIND, Trie, build, find, packed
+from coreset.core.pool import Array
 
 VARIANTS = ("released", "worldwide", "words")
 _SIGNS = frozenset(string.punctuation) | frozenset("，。、；：？！“”‘’（）【】《》〈〉「」『』～—")

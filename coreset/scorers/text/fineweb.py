@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.characters import sentence_ends
-from coreset.numerics.words import words
+from coreset.numerics.text.characters import sentence_ends
+from coreset.numerics.text.tokenize import words
 from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.gopher_repetition import repeated
 
@@ -24,7 +24,7 @@ VARIANTS = ("fineweb", "datatrove")
 
 @dataclass(frozen=True)
 class FineWeb(TextScorer):
-    r"""Measure one text column for `coreset.pipeline.rules.FineWebRule`.
+    r"""Measure one text column for `coreset.curation.operators.rules.FineWebRule`.
 
     fineweb_punctuated_lines: share of lines that end a sentence (Unicode's Sentence_Terminal). fineweb_short_lines: share of at most `short` characters.
     fineweb_duplicate_characters: characters of lines that occurred before, of all but the line breaks. fineweb_breaks_per_word: line breaks per token. Blank lines are no lines.

@@ -1,7 +1,7 @@
 """The measures of Gopher's quality rules: how many words, how long, how many symbols, bullets, ellipses, stop words.
 
 Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021, appendix A.1.1 (arXiv:2112.11446). The paper leaves open what a word is; here it
-is a token of `coreset.numerics.words`, close to the tokenizer datatrove takes, and one without a letter or digit is a symbol. Variants:
+is a token of `coreset.numerics.text.tokenize`, close to the tokenizer datatrove takes, and one without a letter or digit is a symbol. Variants:
 
     gopher      stop words count in any case ("The" is "the")
     datatrove   stop words count in lower case only, as in huggingface/datatrove
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.words import HAS_ALPHA, HAS_WORD, words
+from coreset.numerics.text.tokenize import HAS_ALPHA, HAS_WORD, words
 from coreset.scorers.text.base import TextScorer, Values, per_text
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -24,7 +24,7 @@ VARIANTS = ("gopher", "datatrove")
 
 @dataclass(frozen=True)
 class GopherQuality(TextScorer):
-    """Measure one text column for `coreset.pipeline.rules.GopherQualityRule`.
+    """Measure one text column for `coreset.curation.operators.rules.GopherQualityRule`.
 
     gopher_words: tokens with a letter or digit. gopher_mean_word_length: their mean length in characters. gopher_hashes, gopher_ellipses: '#' and '...' or '…' per token.
     gopher_bullet_lines, gopher_ellipsis_lines: share of lines that start with • or -, end with an ellipsis. gopher_alphabetic: share of tokens with a letter.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coreset import assets
+from scripts import assets
 from coreset.scorers.text.arpa import arpa_counts
 from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.normal import ccnet_line

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.text.base import TextScorer, Values
 
 INSTALL = "language identification needs py3langid: pip install 'coreset-lightning[text]'"

@@ -2,7 +2,7 @@
 
 The share of n-grams of characters is that of Data-Juicer's character_repetition_filter (Chen et al., SIGMOD 2024,
 arXiv:2309.02033). The share of n-grams of words follows the same formula over this project's words
-(`coreset.numerics.words`: signs are words, case differs, Chinese has words), and so is not the number of its
+(`coreset.numerics.text.tokenize`: signs are words, case differs, Chinese has words), and so is not the number of its
 word_repetition_filter, which cuts at white space, lowers case and strips signs and digits. distinct-n: Li et
 al., NAACL 2016 (arXiv:1510.03055). A loop is the longest tail that is at least two copies of one piece:
 "ha" * 40, which n-grams of words do not see, since it is one word. InternVL 2.5 names it as what ruins a model
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.characters import SPACE, characters, tables
+from coreset.numerics.text.characters import SPACE, characters, tables
 from coreset.numerics.compiled import compiled
-from coreset.numerics.words import Flags, Hashes, Points, Whole, split
+from coreset.numerics.text.tokenize import Flags, Hashes, Points, Whole, split
 from coreset.scorers.text.base import TextScorer, Values
 
 
@@ -114,7 +114,7 @@ def _measure(
 
 @dataclass(frozen=True)
 class Repetition(TextScorer):
-    """Measure one text column for `coreset.pipeline.rules.RepetitionRule`.
+    """Measure one text column for `coreset.curation.operators.rules.RepetitionRule`.
 
     char_repetition: share of the sqrt(types) most frequent repeated n-grams of characters. word_repetition: share of repeated n-grams of words. distinct_words:
     different n-grams of words per n-gram. A text shorter than n repeats nothing: 0, 0 and 1. loop_unit, loop_copies: characters and copies of the piece that the text

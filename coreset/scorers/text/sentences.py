@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from coreset.numerics.characters import sentence_ends
+from coreset.numerics.text.characters import sentence_ends
 
 _ABBREVIATIONS = (
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "etc", "inc", "ltd", "co", "corp", "no", "fig", "al", "jan", "feb", "mar", "apr", "jun", "jul", "aug",

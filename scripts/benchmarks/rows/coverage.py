@@ -136,8 +136,8 @@ def prob_cover_select(scale: float = 1) -> Row:
     """The selection alone, on a given graph."""
     import pandas as pd
 
-    from coreset.numerics.neighbours import within
-    from strategies.coverage.probcover import _cover
+    from coreset.numerics.neighbors.nearest import within
+    from coreset.strategies.coverage.probcover import _cover
 
     n, dim, k = int(10_000 * scale), 128, int(200 * scale)
     x = _unit(n, dim)
@@ -200,8 +200,8 @@ def typi_clust(scale: float = 1) -> Row:
 
 def typi_clust_select(scale: float = 1) -> Row:
     """The selection alone, on given clusters."""
-    from coreset.numerics.kmeans import kmeans
-    from strategies.coverage.typiclust import typical_of_clusters
+    from coreset.numerics.neighbors.kmeans import kmeans
+    from coreset.strategies.coverage.typiclust import typical_of_clusters
 
     n, dim, k = int(10_000 * scale), 128, int(200 * scale)
     x = _unit(n, dim)

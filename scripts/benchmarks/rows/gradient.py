@@ -111,7 +111,7 @@ def craig_distances(scale: float = 1) -> Row:
     import torch
 
     from coreset.numerics.gradients import LastLayerGradients
-    from strategies.gradient.craig import dense_distances
+    from coreset.strategies.gradient.craig import dense_distances
 
     n, dim = int(5_000 * scale), 512
     x, _ = mixture(n, dim)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coreset.store import fingerprint
+from coreset.core.store import fingerprint
 from scripts.benchmarks.harness import Answer, Method, Row
 from scripts.benchmarks.rows_curate.engine import curated, pages, web_rules
 
@@ -26,10 +26,10 @@ CODE = """
 import json, sys, time
 sys.path.insert(0, ".")
 from pathlib import Path
-from coreset.pipeline.engine import Local
-from coreset.pipeline.ray_engine import RayActors
-from coreset.pipeline.run import Settings
-from coreset.store import fingerprint
+from coreset.curation.engines.local import Local
+from coreset.curation.engines.ray import RayActors
+from coreset.curation.run import Settings
+from coreset.core.store import fingerprint
 from scripts.benchmarks.rows_curate.engine import curated, web_rules
 start = time.perf_counter()
 kept = curated(Path({source!r}), web_rules(), Settings(piece_rows=1_000), {engine})

@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coreset import assets
-from coreset.batch import Batch
-from coreset.pipeline.contract import checked, row_keys
-from coreset.pipeline.dedup import ExactDuplicates, NearDuplicates
-from coreset.pipeline.engine import Engine
-from coreset.pipeline.formats import content_id
-from coreset.pipeline.operators import Group, Operator
-from coreset.pipeline.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
-from coreset.pipeline.run import Settings, curate
+from scripts import assets
+from coreset.core.batch import Batch
+from coreset.curation.operators.contract import checked, row_keys
+from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
+from coreset.curation.engines.local import Engine
+from coreset.curation.io.formats import content_id
+from coreset.curation.operators.base import Group, Operator
+from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
+from coreset.curation.run import Settings, curate
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality

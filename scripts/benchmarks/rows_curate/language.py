@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coreset import assets
+from scripts import assets
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.templates import TEMPLATES

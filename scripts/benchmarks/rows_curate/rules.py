@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset import assets
-from coreset.batch import as_batch
-from coreset.pipeline.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
+from scripts import assets
+from coreset.core.batch import as_batch
+from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality

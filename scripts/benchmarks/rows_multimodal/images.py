@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coreset.batch import as_batch, objects
+from coreset.core.batch import as_batch, objects
 from coreset.scorers.image.backbone import LITE0, backbone
 from coreset.scorers.image.classifier import Classifier, squared
 from coreset.scorers.image.decode import decode
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.image.quality import Quality
-from coreset.scorers.pairs.clip import ClipScore
+from coreset.scorers.image_text.clip import ClipScore
 from scripts.benchmarks.harness import Answer, Method, Row
 
 DRAWINGS = Path("/usr/share/openclipart/png")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coreset import assets
-from coreset.batch import as_batch
+from scripts import assets
+from coreset.core.batch import as_batch
 from coreset.scorers.text.entries import Entries, _trie
 from scripts.benchmarks.harness import Answer, Method, Row
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from coreset.numerics.spherical import nearest_centroid, spherical_kmeans
+from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
 from scripts.benchmarks.harness import Answer, Method, Row
 from scripts.benchmarks.rows_curate.dedup import clustered, step
 

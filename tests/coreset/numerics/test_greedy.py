@@ -17,7 +17,7 @@ from coreset.numerics.greedy import (
     stochastic,
     upper_bound,
 )
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.random import keyed_uniform, salt
 
 
 class Cover(SetFunction):

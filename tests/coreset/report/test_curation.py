@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from coreset.pipeline.budgeted import Budgeted
-from coreset.pipeline.run import Settings, curate
-from coreset.pipeline.threshold import Threshold
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.run import Settings, curate
+from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.report.curation import write_curation_report
 from coreset.report.funnel import Stage, funnel_figure, stages

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from coreset.curve import Curve, Point
+from coreset.runs.curve import Curve, Point
 from coreset.report.curves import curve_figure, hover, plot_curves
 from coreset.report.theme import RANDOM, figure, png, strategy_styles, svg
 

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from coreset.pipeline import curate
-from coreset.pipeline.threshold import Threshold
+from coreset.curation import curate
+from coreset.curation.operators.threshold import Threshold
 from coreset.report.curation import write_curation_report
 from coreset.report.document import plain, policy
 from coreset.report.page import write_report

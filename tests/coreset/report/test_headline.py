@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.curve import Curve, Point
+from coreset.runs.curve import Curve, Point
 from coreset.report.headline import headline
 
 LABELS = (50, 100, 200)

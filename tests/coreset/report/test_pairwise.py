@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.curve import Curve, Point
+from coreset.runs.curve import Curve, Point
 from coreset.report.pairwise import cells, wins, wins_html
 
 RNG = np.random.default_rng(0)

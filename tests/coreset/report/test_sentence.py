@@ -1,6 +1,6 @@
 import pytest
 
-from coreset.curve import Curve, Point
+from coreset.runs.curve import Curve, Point
 from coreset.report.sentence import sentence
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.curve import Curve, Point
+from coreset.runs.curve import Curve, Point
 from coreset.report.table import holm, paired_p, shared_budgets, table
 
 

@@ -5,7 +5,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.baseline.top_k import TopK
+from coreset.strategies.baseline.top_k import TopK
 
 
 @pytest.mark.parametrize("highest", [True, False])

@@ -4,9 +4,9 @@ import pytest
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.baseline.top_k import TopK
-from strategies.combine.auto import Auto
-from strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.baseline.top_k import TopK
+from coreset.strategies.combine.auto import Auto
+from coreset.strategies.coverage.kcenter import KCenterGreedy
 
 RNG = np.random.default_rng(0)
 P = RNG.dirichlet(np.ones(2), size=40)

@@ -5,13 +5,13 @@ import pytest
 from scipy.optimize import minimize
 
 from coreset import Pool, Signals
-from coreset.plan import make_plan
+from coreset.trainers.loops.plan import make_plan
 from coreset.registry import strategy
-from strategies.baseline.random import Random
-from strategies.combine.boss import Boss, head_loss
-from strategies.coverage.maxherding import MaxHerding
-from strategies.uncertainty.entropy import Entropy
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.boss import Boss, head_loss
+from coreset.strategies.coverage.maxherding import MaxHerding
+from coreset.strategies.uncertainty.entropy import Entropy
+from coreset.strategies.uncertainty.margin import Margin
 
 
 def case(n=160, classes=3, seed=0):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.combine.ccs import Ccs, even_budgets, strata, without_hardest
-from strategies.combine.class_quota import ClassQuota
-from strategies.dynamics.forgetting import Forgetting
+from coreset.strategies.combine.ccs import Ccs, even_budgets, strata, without_hardest
+from coreset.strategies.combine.class_quota import ClassQuota
+from coreset.strategies.dynamics.forgetting import Forgetting
 
 
 def stratum_counts(difficulty, beta, bins, k):

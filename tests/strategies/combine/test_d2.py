@@ -5,9 +5,9 @@ import torch
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.combine.class_quota import ClassQuota
-from strategies.combine.d2 import D2, message_passing, neighbour_graph
-from strategies.dynamics.aum import Aum
+from coreset.strategies.combine.class_quota import ClassQuota
+from coreset.strategies.combine.d2 import D2, message_passing, neighbour_graph
+from coreset.strategies.dynamics.aum import Aum
 
 
 def reference(x, scores, neighbours, gamma, k, mode="sum"):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from coreset import Pool, Selection, Signals
-from coreset.scored import Scored
-from strategies.baseline.random import Random
-from strategies.combine.ccs import Ccs
-from strategies.combine.parts import base_scores, column_at, interleave, narrow
-from strategies.combine.two_stage import TwoStage
-from strategies.coverage.kcenter import KCenterGreedy
-from strategies.dynamics.aum import Aum
-from strategies.uncertainty.margin import Margin
+from coreset.score_based import Scored
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.ccs import Ccs
+from coreset.strategies.combine.parts import base_scores, column_at, interleave, narrow
+from coreset.strategies.combine.two_stage import TwoStage
+from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.dynamics.aum import Aum
+from coreset.strategies.uncertainty.margin import Margin
 
 
 def test_needs_are_joined():

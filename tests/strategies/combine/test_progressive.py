@@ -8,10 +8,10 @@ import pytest
 from coreset import Pool, Selection, Signals, Strategy, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.baseline.random import Random
-from strategies.combine.progressive import Progressive
-from strategies.uncertainty.entropy import Entropy
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.baseline.random import Random
+from coreset.strategies.combine.progressive import Progressive
+from coreset.strategies.uncertainty.entropy import Entropy
+from coreset.strategies.uncertainty.margin import Margin
 
 SHOWN = []
 

@@ -4,9 +4,9 @@ import pytest
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.baseline.top_k import TopK
-from strategies.combine.stochastic_batch import StochasticBatch
-from strategies.uncertainty.margin import Margin
+from coreset.strategies.baseline.top_k import TopK
+from coreset.strategies.combine.stochastic_batch import StochasticBatch
+from coreset.strategies.uncertainty.margin import Margin
 
 
 def draws(kind, beta, values, k=2, times=1200):

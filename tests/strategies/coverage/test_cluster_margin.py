@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.cluster_margin import average_linkage, round_robin
+from coreset.strategies.coverage.cluster_margin import average_linkage, round_robin
 
 
 def mixture(n=120, dim=3, seed=0):

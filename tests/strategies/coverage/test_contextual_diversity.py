@@ -5,7 +5,7 @@ import torch
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.contextual_diversity import farthest_by_divergence
+from coreset.strategies.coverage.contextual_diversity import farthest_by_divergence
 
 
 def softmax(z):

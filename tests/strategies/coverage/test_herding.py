@@ -5,8 +5,8 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage import herding
-from strategies.coverage.herding import herd
+from coreset.strategies.coverage import herding
+from coreset.strategies.coverage.herding import herd
 
 
 def mixture(n=150, dim=7, seed=0, dtype=np.float32):

@@ -6,7 +6,7 @@ import coreset
 from coreset import Selection, Signals, select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.kcenter import k_center_greedy
+from coreset.strategies.coverage.kcenter import k_center_greedy
 
 
 def mixture(n=200, dim=6, seed=0):

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from coreset import select
-from coreset.numerics.keyed import keyed_uniform
+from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.kcenter_robust import robust_k_center
+from coreset.strategies.coverage.kcenter_robust import robust_k_center
 
 
 def odd_ones(seed=0):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.numerics.kmeans import Clusters
+from coreset.numerics.neighbors.kmeans import Clusters
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.kmeans import nearest_to_centers
+from coreset.strategies.coverage.kmeans import nearest_to_centers
 
 
 def blobs(seed=0):

@@ -5,7 +5,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.moderate import distance_to_median, from_the_middle
+from coreset.strategies.coverage.moderate import distance_to_median, from_the_middle
 
 
 def case(n=101, seed=0):

@@ -5,7 +5,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.probcover import prob_cover, pure_radius
+from coreset.strategies.coverage.probcover import prob_cover, pure_radius
 
 
 def mixture(n=120, dim=3, seed=0):

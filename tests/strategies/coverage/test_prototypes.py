@@ -6,7 +6,7 @@ import coreset
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.prototypes import prototype_distance
+from coreset.strategies.coverage.prototypes import prototype_distance
 
 
 def blobs(seed=0):

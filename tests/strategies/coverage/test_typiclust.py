@@ -6,7 +6,7 @@ import coreset
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.typiclust import typical_of_clusters, typicality
+from coreset.strategies.coverage.typiclust import typical_of_clusters, typicality
 
 
 def reference(x, k, labels, labelled, neighbours, smallest, squared):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.numerics.keyed import keyed_uniform, salt
+from coreset.numerics.random import keyed_uniform, salt
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.coverage.zcore import zcore_scores
+from coreset.strategies.coverage.zcore import zcore_scores
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.numerics import slopes
-from coreset.numerics.convnet import convnet, random_net
-from coreset.numerics.siamese import DEFAULT, Draw, augment, draw, operations
-from coreset.synthetic import Diverged, Progress, distill
-from strategies.distill import dc
-from strategies.distill.dc import match, schedule
+from coreset.distillation.nn import ce_gradients as slopes
+from coreset.distillation.nn.convnet import convnet, random_net
+from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
+from coreset.distillation import Diverged, Progress, distill
+from coreset.strategies.distill import dc
+from coreset.strategies.distill.dc import match, schedule
 
 QUICK = {"networks": 2, "outer": 3, "inner": 2, "width": 6, "real": 12}
 

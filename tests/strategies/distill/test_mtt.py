@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.numerics.convnet import convnet, random_net
-from coreset.synthetic import Progress, distill
-from strategies.distill.mtt import Mtt, flat, shaped, trajectory_loss, walk
+from coreset.distillation.nn.convnet import convnet, random_net
+from coreset.distillation import Progress, distill
+from coreset.strategies.distill.mtt import Mtt, flat, shaped, trajectory_loss, walk
 
 QUICK = {
     "experts": 2,

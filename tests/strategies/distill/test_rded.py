@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as vision
 
-from coreset.numerics.convnet import convnet, random_net
-from coreset.numerics.crops import boxes
-from coreset.numerics.keyed import keyed_uniform
-from coreset.synthetic import Source, Synthetic, Teacher, distill
-from strategies.distill.common import stream
-from strategies.distill.rded import Rded, easiest, pad, tile
+from coreset.distillation.nn.convnet import convnet, random_net
+from coreset.distillation.nn.crops import boxes
+from coreset.numerics.random import keyed_uniform
+from coreset.distillation import Source, Synthetic, Teacher, distill
+from coreset.strategies.distill.common import stream
+from coreset.strategies.distill.rded import Rded, easiest, pad, tile
 
 CLASSES = ("a", "b", "c")
 NORM = {"mean": (0.4, 0.5), "std": (0.25, 0.2)}

@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from coreset.numerics.convnet import convnet, random_net
+from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.registry import distiller
-from coreset.synthetic import Progress, Source, Synthetic, Teacher, distill
-from strategies.combine.mixture import Mixture
-from strategies.coverage.kcenter import KCenterGreedy
-from strategies.distill.dm import Dm
-from strategies.distill.rded import Rded
-from strategies.distill.soft_labels import SoftLabels, choose
+from coreset.distillation import Progress, Source, Synthetic, Teacher, distill
+from coreset.strategies.combine.mixture import Mixture
+from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.strategies.distill.dm import Dm
+from coreset.strategies.distill.rded import Rded
+from coreset.strategies.distill.soft_labels import SoftLabels, choose
 
 CLASSES = ("a", "b", "c")
 QUICK = {

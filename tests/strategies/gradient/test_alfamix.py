@@ -6,7 +6,7 @@ import torch
 
 import coreset
 from coreset.testing import check_strategy
-from strategies.gradient.alfamix import AlfaMix, linear_head, moves
+from coreset.strategies.gradient.alfamix import AlfaMix, linear_head, moves
 
 
 def case(n=60, d=5, c=3, seed=0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import coreset
-import strategies.gradient.bait as module
+import coreset.strategies.gradient.bait as module
 from coreset.testing import check_strategy
-from strategies.gradient.bait import Bait
+from coreset.strategies.gradient.bait import Bait
 
 
 def softmax(z):

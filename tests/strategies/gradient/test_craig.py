@@ -7,7 +7,7 @@ import torch
 import coreset
 from coreset.numerics.gradients import LastLayerGradients
 from coreset.testing import check_strategy
-from strategies.gradient.craig import Craig, craig
+from coreset.strategies.gradient.craig import Craig, craig
 
 
 def softmax(z):
@@ -128,7 +128,7 @@ def test_neighbours_only_comes_close_to_all_pairs_and_weights_stay_exact():
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
 def test_neighbours_only_against_their_definition(distance, monkeypatch):
     """A row is covered by those among its 7 nearest (itself included), and by all others from halfway between the farthest of them and its mean."""
-    monkeypatch.setattr("strategies.gradient.craig.NEIGHBORS", 7)
+    monkeypatch.setattr("coreset.strategies.gradient.craig.NEIGHBORS", 7)
     x, p, y = case(60, 4)
     g = written_out(x, p, y)
     d = ((g[:, None] - g[None]) ** 2).sum(axis=-1)

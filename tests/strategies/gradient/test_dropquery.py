@@ -6,8 +6,8 @@ import torch
 
 import coreset
 from coreset.testing import check_strategy
-from strategies.gradient.dropquery import DropQuery
-from strategies.gradient.representatives import representatives
+from coreset.strategies.gradient.dropquery import DropQuery
+from coreset.strategies.gradient.representatives import representatives
 
 
 def case(n=80, passes=3, c=4, seed=0, d=6):

@@ -5,7 +5,7 @@ import pytest
 
 import coreset
 from coreset.testing import check_strategy, example_signals
-from strategies.gradient.glister import Glister
+from coreset.strategies.gradient.glister import Glister
 
 
 def softmax(z):

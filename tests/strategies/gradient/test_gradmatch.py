@@ -6,10 +6,10 @@ import torch
 from scipy.optimize import nnls
 
 import coreset
-import strategies.gradient.gradmatch as module
+import coreset.strategies.gradient.gradmatch as module
 from coreset.numerics.gradients import LastLayerGradients
 from coreset.testing import check_strategy
-from strategies.gradient.gradmatch import GradMatch, matching_pursuit
+from coreset.strategies.gradient.gradmatch import GradMatch, matching_pursuit
 
 
 def softmax(z):

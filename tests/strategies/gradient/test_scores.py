@@ -6,8 +6,8 @@ import torch
 
 import coreset
 from coreset.testing import check_strategy
-from strategies.gradient.el2n import El2n, el2n
-from strategies.gradient.grand import Grand
+from coreset.strategies.gradient.el2n import El2n, el2n
+from coreset.strategies.gradient.grand import Grand
 
 
 def case(n=30, d=6, c=4):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.pipeline.budgeted import Budgeted
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -84,7 +84,7 @@ def test_in_a_pipeline_no_row_that_only_fills_up_is_kept():
     operator = Budgeted(strategy("deita", {"variant": "distance"}), 40, {"features": "vector"})
     rows = {"vector": columns.pop("features"), **columns}
     check_operator(operator, rows)
-    from coreset.batch import as_batch
+    from coreset.core.batch import as_batch
 
     verdict = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
     want = loop({"features": rows["vector"], **columns}, 40, "distance", 0.9)

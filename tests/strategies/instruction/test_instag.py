@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.batch import as_batch, objects
-from coreset.pipeline.budgeted import Budgeted
+from coreset.core.batch import as_batch, objects
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator, check_strategy
 

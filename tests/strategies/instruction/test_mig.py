@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.batch import objects
-from coreset.pipeline.budgeted import Budgeted
+from coreset.core.batch import objects
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator
-from strategies.instruction.mig import label_graph
+from coreset.strategies.instruction.mig import label_graph
 
 LETTERS = list("abcdefgh")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from coreset import select
-from coreset.pipeline.budgeted import Budgeted
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.pipeline.budgeted import Budgeted
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.pipeline.budgeted import Budgeted
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
 from coreset.testing import check_operator
-from strategies.instruction.s2l import balanced_shares
+from coreset.strategies.instruction.s2l import balanced_shares
 
 SIZES = [30, 3, 12, 7, 1]
 LABEL = np.random.default_rng(0).permutation(np.repeat(np.arange(5), SIZES))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from coreset import select
-from strategies.instruction.self_filter import hardest_apart
+from coreset.strategies.instruction.self_filter import hardest_apart
 
 
 def plainly(difficulty, x, k, neighbours, gamma):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from coreset import select
-from coreset.batch import objects
+from coreset.core.batch import objects
 
 N = 24
 SHAPES = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from coreset import select
-from strategies.instruction.votes import count_votes
+from coreset.strategies.instruction.votes import count_votes
 
 
 def percentile(values, q):

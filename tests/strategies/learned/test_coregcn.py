@@ -7,7 +7,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.learned.coregcn import CoreGcn, degrees, graph_embedding, propagate
+from coreset.strategies.learned.coregcn import CoreGcn, degrees, graph_embedding, propagate
 
 
 def rows(n=20, d=6, seed=0):
@@ -107,7 +107,7 @@ def test_picks_are_farthest_first_in_the_embedding():
     selected = np.array([4, 11, 20])
     chosen = select("coregcn", 8, features=x, selected=selected, seed=5, options={"epochs": 10, "hidden": 7})
     # the embedding again, in the order the strategy puts its nodes in
-    from coreset.numerics.keyed import keyed_order, keyed_uniform, salt
+    from coreset.numerics.random import keyed_order, keyed_uniform, salt
 
     rng = np.random.default_rng(5)
     candidates = np.setdiff1d(np.arange(30), selected)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.learned.learning_loss import LearningLoss
+from coreset.strategies.learned.learning_loss import LearningLoss
 
 
 def test_highest_predicted_loss_ties_to_the_lowest_position():

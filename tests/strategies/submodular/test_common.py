@@ -10,12 +10,12 @@ from coreset import Pool, Signals, select
 from coreset.numerics.greedy import upper_bound
 from coreset.numerics.similarity import Linear, Similarity
 from coreset.registry import strategy
-from strategies.submodular.facility_location import FacilityLocationFunction
-from strategies.submodular.feature_based import FeatureFunction
-from strategies.submodular.flvmi import FLVMI
-from strategies.submodular.graph_cut import GraphCutFunction, GraphCutSums
-from strategies.submodular.log_det import LogDetFunction, LogDetSums
-from strategies.submodular.saturated_coverage import SaturatedCoverageFunction
+from coreset.strategies.submodular.facility_location import FacilityLocationFunction
+from coreset.strategies.submodular.feature_based import FeatureFunction
+from coreset.strategies.submodular.flvmi import FLVMI
+from coreset.strategies.submodular.graph_cut import GraphCutFunction, GraphCutSums
+from coreset.strategies.submodular.log_det import LogDetFunction, LogDetSums
+from coreset.strategies.submodular.saturated_coverage import SaturatedCoverageFunction
 
 
 def functions(seed=0, n=24):

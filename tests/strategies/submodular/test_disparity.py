@@ -6,7 +6,7 @@ import pytest
 import coreset
 from coreset import select
 from coreset.testing import check_strategy
-from strategies.submodular.disparity import Disparity
+from coreset.strategies.submodular.disparity import Disparity
 
 
 def value(x, chosen, variant):

@@ -10,7 +10,7 @@ from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
 from coreset.numerics.similarity import Sparse
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.facility_location import FacilityLocation, FacilityLocationFunction
+from coreset.strategies.submodular.facility_location import FacilityLocation, FacilityLocationFunction
 
 KINDS = ("cosine", "dot", "rbf", "euclidean")
 

@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.feature_based import FeatureBased
+from coreset.strategies.submodular.feature_based import FeatureBased
 
 G = {"sqrt": np.sqrt, "log": np.log1p, "ratio": lambda z: z / (1 + z)}
 

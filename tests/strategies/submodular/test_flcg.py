@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.flcg import FLCG
+from coreset.strategies.submodular.flcg import FLCG
 
 
 @pytest.mark.parametrize("nu", [0.0, 0.8, 1.0])

@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.flqmi import FLQMI
+from coreset.strategies.submodular.flqmi import FLQMI
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])

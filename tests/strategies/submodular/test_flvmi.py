@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.flvmi import FLVMI
+from coreset.strategies.submodular.flvmi import FLVMI
 
 
 @pytest.mark.parametrize("eta", [0.7, 1.0])

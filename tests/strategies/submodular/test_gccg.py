@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.gccg import GCCG
+from coreset.strategies.submodular.gccg import GCCG
 
 
 @pytest.mark.parametrize("nu", [0.0, 1.0, 4.0])

@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.gcmi import GCMI
+from coreset.strategies.submodular.gcmi import GCMI
 
 
 @pytest.mark.parametrize("kind", ["cosine", "dot", "rbf", "euclidean"])

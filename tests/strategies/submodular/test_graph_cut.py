@@ -8,7 +8,7 @@ from coreset import select
 from coreset.numerics.greedy import lazy, naive
 from coreset.numerics.similarity import Linear
 from coreset.testing import check_strategy
-from strategies.submodular.graph_cut import GraphCut, GraphCutFunction, GraphCutSums
+from coreset.strategies.submodular.graph_cut import GraphCut, GraphCutFunction, GraphCutSums
 
 
 def cut(s, lam):

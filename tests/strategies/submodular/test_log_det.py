@@ -6,7 +6,7 @@ import coreset
 from coreset import select
 from coreset.numerics.similarity import Linear
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.log_det import LogDet, LogDetFunction, LogDetSums
+from coreset.strategies.submodular.log_det import LogDet, LogDetFunction, LogDetSums
 
 
 def log_det(s, reg):

@@ -3,7 +3,7 @@ import pytest
 
 from coreset import select
 from coreset.testing import check_strategy, example_signals
-from strategies.submodular.saturated_coverage import SaturatedCoverage
+from coreset.strategies.submodular.saturated_coverage import SaturatedCoverage
 
 
 def saturated(s, alpha):

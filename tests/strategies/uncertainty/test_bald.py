@@ -7,7 +7,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty.bald import bald
+from coreset.strategies.uncertainty.bald import bald
 
 
 def softmax(z):

@@ -6,7 +6,7 @@ import pytest
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty.batchbald import BatchBald
+from coreset.strategies.uncertainty.batchbald import BatchBald
 
 
 def members(n, t, c, seed=0, sharp=2.0):

@@ -4,7 +4,7 @@ import pytest
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty.cal import Cal
+from coreset.strategies.uncertainty.cal import Cal
 
 
 def example(n=40, seed=0):

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from coreset import select
-from coreset.numerics.keyed import keyed_order
+from coreset.numerics.random import keyed_order
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty import discriminative
-from strategies.uncertainty.discriminative import Discriminative, mlp_score
+from coreset.strategies.uncertainty import discriminative
+from coreset.strategies.uncertainty.discriminative import Discriminative, mlp_score
 
 
 def log_odds(x, labelled, train):

@@ -7,7 +7,7 @@ import torch
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty.entropy import entropy
+from coreset.strategies.uncertainty.entropy import entropy
 
 
 def softmax(z):

@@ -6,7 +6,7 @@ import pytest
 from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
-from strategies.uncertainty.falcun import falcun
+from coreset.strategies.uncertainty.falcun import falcun
 
 
 def softmax(z):

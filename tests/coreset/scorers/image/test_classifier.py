@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.image import backbone, classifier
 from coreset.scorers.image.classifier import Classifier, probabilities, squared
 from coreset.testing import check_scorer

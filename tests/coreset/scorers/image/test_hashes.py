@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from coreset.batch import as_batch, objects
-from coreset.pipeline.contract import run_in_memory
-from coreset.pipeline.dedup import ImageDuplicates
+from coreset.core.batch import as_batch, objects
+from coreset.curation.operators.contract import run_in_memory
+from coreset.curation.operators.dedup import ImageDuplicates
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.testing import check_operator
 

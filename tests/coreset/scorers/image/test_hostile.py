@@ -18,16 +18,16 @@ import pytest
 from hostile_images import encode, eps, gif, hostile, linked_tiff
 from PIL import Image, UnidentifiedImageError
 
-from coreset.pipeline import curate
-from coreset.pipeline.rules import ReadableImage
+from coreset.curation import curate
+from coreset.curation.operators.rules import ReadableImage
 from coreset.report.pictures import pictures_html
 from coreset.scorers.image import files
 from coreset.scorers.image.decode import decode
 from coreset.scorers.image.files import NotAFile, Room, TooLarge, open_image
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
-from trainers.data_coco import coco_folder
-from trainers.data_folder import image_folder
+from coreset.trainers.data.coco import coco_folder
+from coreset.trainers.data.folder import image_folder
 
 ROOT = Path(__file__).parents[4]
 PROGRAMS = ("eps-writes", "eps-pipe", "eps-loop", "eps-dos-writes", "eps-dos-loop", "eps-of-pillow")
@@ -199,7 +199,7 @@ def test_room_is_shared_by_all_threads():
 
 
 def test_a_folder_decodes_so_many_pixels_at_a_time(tmp_path, monkeypatch):
-    from trainers import decode as module
+    from coreset.trainers.data import decode as module
 
     for i in range(24):
         folder = tmp_path / "pool" / "ab"[i % 2]
@@ -220,7 +220,7 @@ import numpy as np
 from PIL import Image
 from coreset.scorers.image.images import Images
 from coreset.scorers.image.hashes import ImageHashes
-from coreset.batch import objects
+from coreset.core.batch import objects
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = Images([ImageHashes()])({"image": objects([sys.argv[1]] * 4)})
 assert found["image_status"].tolist() == ["ok"] * 4
@@ -328,8 +328,8 @@ def test_the_pictures_of_a_report(tmp_path, marker):
 @pytest.mark.filterwarnings("ignore")
 def test_image_columns_of_hugging_face(tmp_path, marker):
     datasets = pytest.importorskip("datasets", reason="the extra `hf` is not installed")
-    from coreset.store import Store
-    from trainers.data_hf import convert
+    from coreset.core.store import Store
+    from coreset.trainers.data.hugging_face import convert
 
     large = encode(Image.effect_noise((900, 700), 80), "JPEG")
     turned = Image.Exif()
@@ -349,7 +349,7 @@ def test_image_columns_of_hugging_face(tmp_path, marker):
     data = soon_raised(load)
     assert set(data.ids.tolist()) <= {0, 2, 4, 5, 6}
     assert len(data.images) + len(data.test_images) == 5
-    from trainers.decode import square
+    from coreset.trainers.data.decode import square
 
     for at, i in enumerate(data.ids.tolist()):  # the pixels are those that `datasets` itself gives
         if rows[i]["bytes"] is not None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import coreset.scorers.image.images as module
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.image.quality import Quality

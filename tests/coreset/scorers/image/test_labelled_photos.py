@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.image.classifier import Classifier, probabilities
 from coreset.scorers.image.decode import decode
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.image.quality import Quality
-from coreset.scorers.pairs.conse import Conse
+from coreset.scorers.image_text.conse import Conse
 
 pytestmark = pytest.mark.slow
 needs_weights = pytest.mark.skipif(

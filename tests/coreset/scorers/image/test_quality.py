@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.image.quality import Quality
 
 

@@ -11,7 +11,7 @@ if (HERE := str(Path(__file__).parent)) not in sys.path:
 
 from test_judge import PRICES, judge, serve  # noqa: F401  the fixture
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.judge.pairs import PairJudge, pair_messages, preferred
 from coreset.scorers.judge.rubrics import RUBRICS
 from coreset.scorers.judge.turns import TurnJudge

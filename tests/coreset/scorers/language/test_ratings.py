@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from coreset import select
-from coreset.batch import as_batch, objects
-from coreset.pipeline.budgeted import Budgeted
-from coreset.pipeline.contract import run_in_memory
+from coreset.core.batch import as_batch, objects
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.contract import run_in_memory
 from coreset.registry import scorer, strategy
 from coreset.scorers.language.evol import Evol, evol_prompt
 from coreset.scorers.language.ratings import rating_tokens

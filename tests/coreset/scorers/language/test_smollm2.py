@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ifd_by_definition import ALPACA, ALPACA_INPUT, as_released, by_definition, columns
 
-from coreset import assets
+from scripts import assets
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.perplexity import Perplexity

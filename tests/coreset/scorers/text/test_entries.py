@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from coreset.batch import objects
+from coreset.core.batch import objects
 from coreset.scorers.text.entries import Entries, build_vocabulary
 from coreset.testing import check_scorer
 

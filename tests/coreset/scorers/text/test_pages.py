@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.numerics.characters import tables
+from coreset.numerics.text.characters import tables
 from coreset.scorers.text.boilerplate import Boilerplate, line_kind
 from coreset.scorers.text.c4 import C4, clean
 from coreset.scorers.text.fineweb import FineWeb

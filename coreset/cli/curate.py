@@ -1,0 +1,128 @@
+"""The command line of curation: `coreset-curate` runs a recipe over rows of text, `coreset-score` one scorer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+
+from coreset.cli.select import check_settings, conf_dir, fail
+from coreset.build import build
+from coreset.curation.operators.base import flatten, kind
+from coreset.curation.recipe import read_recipe
+from coreset.curation.run import Curated, Settings, curate
+from coreset.curation.score import score
+from coreset.report.curation import write_curation_report
+
+
+def settings(plain: Mapping[str, Any]) -> Settings:
+    """Return how rows are read, from a configuration.
+
+    >>> settings({"kind": "text", "fields": None, "id": None, "max_characters": 9, "batch": 2, "piece_rows": 5, "images": None}).batch
+    2
+    """
+    names = ("kind", "fields", "id", "max_characters", "batch", "piece_rows", "images")
+    found: dict[str, Any] = {n: plain[n] for n in names}
+    return Settings(**{**found, "fields": found["fields"] or {}})
+
+
+def make_operators(plain: Mapping[str, Any]) -> list[Any]:
+    """Return the operators of a recipe: a configured one, or with `recipe_file` one given as data.
+
+    Raises what `build` and `read_recipe` do, and ValueError for a recipe that has no operators, or
+    a budget and nothing that takes it.
+    """
+    file = plain.get("recipe_file")
+    recipe = read_recipe(file, plain) if file else plain["recipe"]
+    if not isinstance(recipe, Mapping) or not isinstance(recipe.get("operators"), list):
+        raise ValueError(f"recipe: expected a file with a list 'operators', got {recipe!r}")
+    operators = flatten(build(recipe["operators"], "operator", trusted=not file))
+    if plain["budget"] is not None and not any(
+        kind(o) == "select" or getattr(o, "target", None) is not None for o in operators
+    ):
+        raise ValueError(
+            "budget: this recipe selects nothing, it keeps all that pass; leave the budget out or add a selection"
+        )
+    return operators
+
+
+def summary(done: Curated) -> list[str]:
+    """Return what a run came to, a line each."""
+    counts = done.manifest["counts"]
+    lines = [
+        f"{counts['kept']} of {counts['rows']} rows kept, {counts['dropped']} dropped, {counts['rejected']} rejected -> {done.out}"
+    ]
+    if done.manifest["rejects"]:
+        found = ", ".join(f"{reason} {n}" for reason, n in done.manifest["rejects"].items())
+        lines.append(f"rejected: {found}; see {done.out / 'rejects.jsonl'}")
+    return [*lines, f"report: {done.out / 'report.html'}"]
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="curate")  # type: ignore[untyped-decorator]
+def configured_main(cfg: DictConfig) -> None:
+    """Run a recipe over rows of text and write what is kept, and why."""
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(escape(text), soft_wrap=True, highlight=False)
+
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        file = conf_dir() / "curation" / "curate.yaml"
+        check_settings(plain, file, HydraConfig.get().overrides.task)
+        operators, engine = make_operators(plain), build(plain["engine"], "engine", trusted=True)
+        done = curate(
+            operators,
+            plain["input"],
+            plain["out"],
+            engine=engine,
+            settings=settings(plain),
+            state=plain["state"],
+            log=say,
+        )
+        write_curation_report(done.out, done.manifest, done.samples, done.gallery)
+        for line in summary(done):
+            say(line)
+    except Exception as error:
+        fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
+        raise
+
+
+def curate_main() -> None:
+    """Run `coreset-curate`. `recipe=FILE.yaml`, a file that is there, is a recipe given as data."""
+    ends = (".yaml", ".yml", ".json")
+    for i, argument in enumerate(sys.argv[1:], 1):
+        name = argument.removeprefix("recipe=")
+        if name != argument and name.endswith(ends) and Path(name).is_file():
+            sys.argv[i : i + 1] = ["~recipe", f"recipe_file={json.dumps(name)}"]
+            break
+    configured_main()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="score")  # type: ignore[untyped-decorator]
+def score_main(cfg: DictConfig) -> None:
+    """Score rows of text and write the columns."""
+    console = Console(stderr=True)
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        file = conf_dir() / "curation" / "score.yaml"
+        check_settings(plain, file, HydraConfig.get().overrides.task)
+        scorer, engine = (build(plain[n], n, trusted=True) for n in ("scorer", "engine"))
+        out = Path(plain["out"])
+        found = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
+        text = f"{found['scored']} of {found['rows']} rows scored -> {out}"
+        if found["rejected"]:
+            text += f"; {found['rejected']} rejected, see {out.with_suffix('.rejects.jsonl')}"
+        console.print(escape(text), soft_wrap=True, highlight=False)
+    except Exception as error:
+        fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
+        raise

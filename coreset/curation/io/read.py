@@ -1,0 +1,183 @@
+"""Rows out of shards, one by one, with the line they stand on: in bounded memory, and with what is wrong about a line instead of an end to the reading."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coreset.curation.io.json_elements import raw_elements
+from coreset.curation.io.formats import BadRow
+from coreset.curation.io.compressed import BLOCK, open_bytes
+from coreset.curation.io.webdataset import read_coco, read_tar
+from coreset.curation.io.discover import Shard
+
+_ROWS = 1024
+# what libraries raise about a file that is damaged; everything else is a mistake of ours
+DAMAGED = (pa.ArrowException, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RecursionError)
+
+
+class Line(NamedTuple):
+    """One row of a shard. number: the line in JSON lines, else the position of the row, from 1. raw: its bytes where there are any."""
+
+    number: int
+    raw: bytes | None
+    row: Any
+    bad: BadRow | None = None
+
+
+def read_rows(shard: Shard, longest: int, after: int = 0) -> Iterator[Line]:
+    """Yield every row of a shard whose number is larger than `after`; a line of more than `longest` bytes is not held in memory.
+
+    Raises OSError when the file cannot be read or breaks off: what was yielded until then is good.
+    """
+    try:
+        yield from _READERS[shard.kind](shard, longest, after)
+    except DAMAGED as error:
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bool]]:
+    """Yield (number, bytes without the line end, too long, line end is there) of every line that is not blank; of one too long its first bytes."""
+    with open_bytes(shard) as file:
+        number, limit = 0, longest + 2
+        while raw := file.readline(limit):
+            number += 1
+            whole = raw.endswith(b"\n")
+            if not whole and len(raw) == limit:
+                while rest := file.readline(BLOCK):
+                    if rest.endswith(b"\n"):
+                        break
+                yield number, raw[:1000], True, True
+                continue
+            if number == 1:
+                if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise OSError("the file is UTF-16, expected UTF-8")
+                raw = raw.removeprefix(codecs.BOM_UTF8)
+            text = raw.rstrip(b"\r\n")
+            if text.strip():
+                yield number, text, False, whole
+
+
+def _json_lines(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    decode: Callable[[str], Any] = json.JSONDecoder().decode
+    for number, raw, too_long, ended in raw_lines(shard, longest):
+        if number <= after:
+            continue
+        if too_long:
+            yield Line(number, raw, None, BadRow("too_long", f"the line has more than {longest} bytes"))
+            continue
+        try:
+            yield Line(number, raw, decode(raw.decode()))
+        except UnicodeDecodeError as error:
+            yield Line(number, raw, None, BadRow("wrong_encoding", f"byte {error.start + 1} of the line is not UTF-8"))
+        except (ValueError, RecursionError) as error:
+            yield Line(number, raw, None, bad_json(raw, error, ended))
+
+
+def bad_json(raw: bytes, error: Exception, ended: bool) -> BadRow:
+    """Return what is wrong with a line that is no JSON: a last line that breaks off is `truncated_line`, any other `not_json`."""
+    if isinstance(error, RecursionError):
+        return BadRow("not_json", "nested too deeply")
+    if not isinstance(error, json.JSONDecodeError):
+        digits = sys.get_int_max_str_digits()
+        return BadRow("too_long", f"a whole number has more than {digits} digits")
+    cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+    if cut and raw.lstrip()[:1] in (b"{", b"["):
+        return BadRow(
+            "truncated_line",
+            f"the line breaks off after {len(error.doc)} characters{'' if ended else ', at the end of the file'}",
+        )
+    return BadRow("not_json", f"{error.msg} at character {error.pos + 1}")
+
+
+def _json_array(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    for number, text in raw_elements(shard, longest):
+        if number <= after:
+            continue
+        raw = text.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode()
+            yield Line(number, raw, json.loads(text))
+        except UnicodeDecodeError as error:
+            why = f"byte {error.start + 1} of the element is not UTF-8"
+            yield Line(number, raw, None, BadRow("wrong_encoding", why))
+        except (ValueError, RecursionError) as error:
+            yield Line(number, raw, None, bad_json(raw, error, True))
+
+
+def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of a Parquet or Arrow file (IPC file or stream), at most 1,024 rows each."""
+    if shard.kind == "parquet":
+        with pq.ParquetFile(shard.path, memory_map=True) as file:
+            for group in range(file.num_row_groups):  # one by one: those before a broken one are read to their end
+                yield from file.iter_batches(_ROWS, row_groups=[group])
+        return
+    with pa.memory_map(str(shard.path)) as source:
+        for batch in arrow_reader(source):
+            for start in range(0, batch.num_rows, _ROWS):
+                yield batch.slice(start, _ROWS)
+
+
+def arrow_reader(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an open Arrow file, of either form."""
+    if source.read(6) == b"ARROW1":
+        reader = pa.ipc.open_file(source)
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
+        return
+    source.seek(0)
+    yield from pa.ipc.open_stream(source)
+
+
+def _table(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    number = 0
+    for batch in arrow_batches(shard):
+        if number + batch.num_rows <= after:
+            number += batch.num_rows
+            continue
+        for row in _rows_of(batch):
+            number += 1
+            if number > after:
+                bad = isinstance(row, BadRow)
+                yield Line(number, None, None if bad else row, row if bad else None)
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
+    """Yield the rows of a batch, a BadRow for one that is damaged: each is validated before it is read, an offset past the end would kill the process."""
+    try:
+        batch.validate(full=True)
+        yield from batch.to_pylist()
+        return
+    except DAMAGED:
+        pass
+    for i in range(batch.num_rows):
+        one = batch.slice(i, 1)
+        try:
+            one.validate(full=True)
+            row = one.to_pylist()[0]
+        except DAMAGED as error:
+            why = str(error).split("\n")[0]
+            text = "UTF8" in why or isinstance(error, UnicodeDecodeError)
+            row = BadRow("wrong_encoding" if text else "damaged", why)
+        yield row
+
+
+def _tar(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    for number, row, bad in read_tar(shard, after):
+        yield Line(number, None, row, bad)
+
+
+def _coco(shard: Shard, longest: int, after: int) -> Iterator[Line]:
+    for number, row, bad in read_coco(shard, after):
+        yield Line(number, None, row, bad)
+
+
+_READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
+    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar, "coco": _coco,
+}  # fmt: skip

@@ -1,0 +1,28 @@
+"""Keep texts in which something of a vocabulary occurs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coreset.core.batch import Batch, objects
+from coreset.curation.operators.base import Rule, Verdict
+
+
+@dataclass(frozen=True)
+class HasEntry(Rule):
+    """Keep rows with an entry; reads the columns of `coreset.scorers.text.entries.Entries`. With the words of `imagenet_words` it is DataComp's text-based filter.
+
+    >>> from coreset.core.batch import as_batch
+    >>> rows = as_batch({"entries": objects([[3], [], None]), "entries_status": objects(["ok", "no_entry", "missing_field"])})
+    >>> HasEntry().decide(rows).reason.tolist()
+    ['', 'no entry', 'missing field']
+    """
+
+    needs = frozenset({"entries", "entries_status"})
+
+    def decide(self, batch: Batch) -> Verdict:
+        """Return the verdict."""
+        reason = objects(["" if s == "ok" else s.replace("_", " ") for s in batch["entries_status"].tolist()])
+        return Verdict(np.asarray(reason == ""), reason)

@@ -1,0 +1,168 @@
+"""Any strategy of this project over any columns, as the budgeted operator of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from coreset.core.batch import Batch
+from coreset.core.budget import budget_size
+from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.threshold import undefined_reasons
+from coreset.registry import load, names
+from coreset.two_rounds import TwoRounds
+from coreset.core.pool import Pool
+from coreset.core.signals import Signals
+from coreset.core.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Budgeted(Select):
+    """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer or budget is None.
+
+    columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
+    cost: a column, such as tokens; the budget is then a sum of it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
+    order of the strategy, which must be greedy, up to the first that does not fit; a submodular one weighs gain against cost itself (`within`).
+    shards: choose in two rounds, first in each of so many shards (by a hash of the ids), then in the union of their choices: no machine ever holds more than one shard and the
+    union, of `shards` times the budget. Of strategies with `TwoRounds`; the guarantee by name and the measured certificate stand in the manifest, as `rounds`.
+    Rows in which a column is undefined are no candidates and are dropped, and so are those that a strategy takes only to fill the budget up (info `filled`).
+    Gives `rank` (0 = chosen first, -1 = not chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
+    """
+
+    gives = frozenset({"rank", "gain", "gain_status"})
+
+    strategy: Strategy
+    budget: int | float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    cost: str | None = None
+    seed: int = 0
+    shards: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shards is not None:
+            self._check_rounds()
+        if self.cost is not None and not self.strategy.greedy:
+            raise ValueError(
+                f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller budget is not the beginning of a larger one's"
+            )
+        unknown = set(self.columns) - self.strategy.needs - self.strategy.needs_selected
+        if unknown:
+            wanted = ", ".join(sorted(self.strategy.needs)) or "none"
+            raise ValueError(
+                f"columns: {type(self.strategy).__name__} reads no signal {sorted(unknown)}; it reads {wanted}"
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the columns that stand for the strategy's signals, and the cost."""
+        return frozenset(self.columns.get(s, s) for s in self.strategy.needs) | ({self.cost} if self.cost else set())
+
+    def check(self, total: int) -> None:
+        """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
+        if self.budget is not None and self.cost is None:
+            budget_size(self.budget, total)
+
+    def decide(self, rows: Batch, total: int) -> Verdict:
+        """Return the verdict about all rows left."""
+        n = rows.rows
+        reason = self.undefined(rows)
+        candidates = np.flatnonzero(reason == "")
+        k, limit = self._count(rows, candidates, total)
+        rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
+        if k and self.shards is not None:
+            from coreset.curation.operators.two_rounds import in_rounds
+
+            table = rows.table.take(pa.array(candidates)).append_column("_row", pa.array(candidates))
+            chosen_rows, _ = in_rounds(self, table.append_column("_piece", pa.array(np.zeros(len(candidates)))), k)
+            at = chosen_rows["_row"].to_numpy()
+            rank[at], gain[at] = chosen_rows["rank"].to_numpy(), chosen_rows["gain"].to_numpy()
+        elif k:
+            signals = self.signals(rows)
+            pool = Pool(n, candidates=candidates, ids=rows["id"])
+            weighs = getattr(self.strategy, "within", None)
+            if self.cost is not None and weighs is not None:
+                chosen = weighs(pool, signals, rows[self.cost], limit)
+                k = len(chosen)
+            else:
+                chosen = self.strategy(pool, signals, k, np.random.default_rng(self.seed))
+                chosen = chosen.prefix(k - chosen.info.get("filled", 0))
+                k = len(chosen)
+            if self.cost is not None and weighs is None:
+                k = int(np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right"))
+                chosen = chosen.prefix(k)
+            rank[chosen.indices] = np.arange(k)
+            if chosen.scores is not None:
+                gain[chosen.indices] = chosen.scores
+        return self.verdict(reason, rank, gain, k)
+
+    def undefined(self, rows: Batch) -> NDArray[np.object_]:
+        """Return why each row (n,) is no candidate, "" where it is one."""
+        reason = np.full(rows.rows, "", object)
+        for column in sorted(self.needs) if rows.rows else ():
+            values = rows[column]
+            nothing = pa.types.is_null(rows.arrow(column).type)
+            if nothing or values.dtype.kind == "f":
+                undefined = nothing | ~np.isfinite(values.reshape(rows.rows, -1).astype(np.float64)).all(axis=1)
+                undefined &= reason == ""
+                reason[undefined] = undefined_reasons(rows, column)[undefined]
+            elif values.dtype == object:
+                missing = np.array([v is None for v in values.tolist()], bool) & (reason == "")
+                reason[missing] = undefined_reasons(rows, column)[missing]
+        return reason
+
+    def signals(self, rows: Batch) -> Signals:
+        """Return the columns as the strategy's signals."""
+        return Signals(rows.rows, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
+
+    @staticmethod
+    def verdict(reason: NDArray[np.object_], rank: NDArray[np.int64], gain: NDArray[np.float64], k: int) -> Verdict:
+        """Return the verdict about rows, of which those with a rank are among the `k` chosen; reason: why the others were no candidates."""
+        reason[(reason == "") & (rank < 0)] = f"not among the {k} chosen"
+        gain[~np.isfinite(gain)] = np.nan  # the first of k-center lies infinitely far from nothing
+        status = np.where(np.isnan(gain), "undefined", "ok").astype(object)
+        return Verdict(rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status})
+
+    def rounds(self) -> TwoRounds:
+        """Return the strategy as one of two rounds."""
+        assert isinstance(self.strategy, TwoRounds)
+        return self.strategy
+
+    def count(self, candidates: int, total: int) -> int:
+        """Return how many of the candidates are chosen, for a budget of rows."""
+        return candidates if self.budget is None else min(budget_size(self.budget, total), candidates)
+
+    def _check_rounds(self) -> None:
+        """Raise ValueError unless the strategy, with its parameters and a budget of rows, has a two-round form."""
+        if isinstance(self.shards, bool) or not isinstance(self.shards, int) or self.shards < 1:
+            raise ValueError(f"shards: expected a number of shards, at least 1, got {self.shards!r}")
+        if self.cost is not None:
+            raise ValueError("shards: two rounds know budgets of rows only; leave out cost or shards")
+        who = type(self.strategy).__name__
+        why = self.strategy.no_rounds() if isinstance(self.strategy, TwoRounds) else "it has no second round"
+        if why:
+            raise ValueError(
+                f"shards: {who} cannot choose in two rounds: {why}; strategies that can: {', '.join(_in_two_rounds())}"
+            )
+
+    def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
+        """Return how many rows to ask the strategy for, and the cost they may have together."""
+        if self.budget is None or self.cost is None:
+            return self.count(len(candidates), total), np.inf
+        costs = rows[self.cost][candidates].astype(np.float64)
+        if (costs < 0).any():
+            raise ValueError(f"{self.cost}: expected costs of at least 0, got {costs.min():g}")
+        limit = self.budget * costs.sum() if isinstance(self.budget, float) else self.budget
+        budget_size(self.budget, max(int(costs.sum()), int(limit)), f"budget in {self.cost}")
+        return int(np.searchsorted(np.cumsum(np.sort(costs)), limit, side="right")), float(limit)
+
+
+def _in_two_rounds() -> list[str]:
+    """Return the names of the strategies that can choose in two rounds."""
+    made = {name: load(name) for name in names()}
+    return [
+        n for n, c in made.items() if isinstance(c, type) and issubclass(c, TwoRounds) and getattr(c, "row_wise", True)
+    ]

@@ -1,0 +1,119 @@
+"""What a run leaves in its folder: the decisions about all rows, the rows kept in the form they came, the rejects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from coreset.curation.results.decisions import DecidePiece, read_rejects
+from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
+from coreset.curation.io.discover import Shard
+from coreset.curation.runtime.checkpoint import Piece
+from coreset.curation.runtime.steps import FAILED, Chain, read_columns
+from coreset.curation.io.write import file_hash, whole_file, write_rows
+from coreset.core.store import to_json
+
+
+def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None) -> int:
+    """Write the tables of all pieces as one Parquet file, `about` as its metadata; return how many rows it has."""
+    schemas = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            schemas.append(file.schema_arrow.remove_metadata())
+    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    schema = pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+    if about is not None:
+        schema = schema.with_metadata({"coreset": to_json(about, sort_keys=True)})
+    rows = 0
+    with whole_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for path in paths:
+            table = pa.concat_tables([schema.empty_table(), read_columns(path)], promote_options="permissive").cast(
+                schema
+            )
+            writer.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+@dataclass(frozen=True)
+class WriteShard:
+    """Write the kept rows of one shard in the form they came."""
+
+    decide: DecidePiece
+    out: Path
+    longest: int
+
+    def __call__(self, item: tuple[Shard, Sequence[Piece]]) -> dict[str, Any]:
+        """Return the file's name, how many rows it has and its hash."""
+        shard, pieces = item
+        lines, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for piece in pieces:
+            for line, repeat in _kept(self.decide.path(piece)):
+                lines.append(line)
+                times.append(repeat)
+        line, repeat = np.concatenate(lines), np.concatenate(times)
+        count = np.zeros(int(line.max()) + 1 if len(line) else 1, np.int32)
+        count[line] = repeat
+        path = self.out / shard.name
+        written = write_rows(shard, count, self.longest, path)
+        if written != int(repeat.sum()):
+            raise RuntimeError(
+                f"{shard.path}: {int(repeat.sum())} rows were to be kept but {written} could be read again; did the file change?"
+            )
+        return {"file": shard.name, "rows": written, "sha256": file_hash(path)}
+
+
+def _kept(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    with pq.ParquetFile(path) as file:
+        names = ["line", "state", *(["repeat"] if "repeat" in file.schema_arrow.names else [])]
+        table = file.read(names)
+    table = table.filter(pc.equal(table["state"], "kept"))
+    line = table["line"].to_numpy()
+    yield line, table["repeat"].to_numpy().astype(np.int64) if len(names) == 3 else np.ones(len(line), np.int64)
+
+
+def write_rejects(chain: Chain, pieces: Sequence[Piece], out: Path) -> Counter[str]:
+    """Write every reject of the input, and every row an operator failed on, as JSON lines in the order of the input; return the counts by reason."""
+    reasons: Counter[str] = Counter()
+    work = chain.work
+    with whole_file(out) as part, part.open("w", encoding="utf-8") as file:
+        for piece in pieces:
+            found = read_rejects(work, piece)
+            found += list(_failed(chain, piece))
+            for reject in sorted(found, key=lambda r: (r["line"] is None, r["line"] or 0)):
+                reasons[reject["reason"]] += 1
+                file.write(to_json(reject, ensure_ascii=False) + "\n")
+    return reasons
+
+
+def _failed(chain: Chain, piece: Piece) -> Iterator[dict[str, Any]]:
+    """Yield the rows whose id stood before, and those an operator failed on."""
+    work = chain.work
+    rows = None
+    for link in chain.links:
+        with pq.ParquetFile(work.side(link, piece)) as file:
+            why = "failed" if "failed" in file.schema_arrow.names else "reason" if link.name == INPUT else None
+            table = file.read(["row", why]) if why else None
+        for row, text in zip(*(table[n].to_pylist() for n in ("row", why)), strict=True) if table is not None else ():
+            if text:
+                rows = read_columns(work.piece(piece), ["id", "line", "preview"]) if rows is None else rows
+                name, line, shown = (rows[n][row].as_py() for n in ("id", "line", "preview"))
+                reason, said = (DUPLICATE, text) if link.name == INPUT else (FAILED, f"{link.name}: {text}")
+                yield {
+                    "file": work.shards[piece.shard],
+                    "line": line,
+                    "reason": reason,
+                    "why": said,
+                    "id": name,
+                    "row": shown,
+                    "cut": True,
+                }

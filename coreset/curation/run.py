@@ -1,0 +1,358 @@
+"""Curation as one call: a list of operators, rows in, rows out, and what became of every one of them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from coreset.core.batch import Batch
+from coreset.core.locks import LOCK, locked
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.contract import checked, finished
+from coreset.curation.results.decisions import Counts, DecidePiece, read_rejects
+from coreset.curation.engines.local import Engine, Local
+from coreset.curation.runtime.estimator_state import read_state
+from coreset.curation.io.formats import Schema, learn_schema
+from coreset.curation.results.gallery import gather
+from coreset.curation.runtime.group_by_key import decide_groups
+from coreset.curation.runtime.row_ids import INPUT, check_ids
+from coreset.curation.runtime.ingest import Ingest, Ingested, first_rows, longest_line
+from coreset.curation.operators.base import Fit, Group, Operator, Select, describe, flatten, kind
+from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
+from coreset.curation.runtime.check import check_recipe, links, needed, reads
+from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
+from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
+from coreset.curation.io.stamps import hashes, images_key
+from coreset.curation.runtime.checkpoint import Link, Piece, Work, is_whole, write_table
+from coreset.curation.runtime.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
+from coreset.curation.io.write import write_dataset_info
+from coreset.runs.run_folder import versions
+from coreset.core.store import fingerprint, to_json, write_atomic
+
+FORMAT = 1
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How rows are read. kind: auto, alpaca, chat, images or text; fields: {our name: theirs}; id: the field that names rows; the next three bound memory.
+
+    images: the folder that paths of images are relative to; None: the folder of the file that names them.
+    """
+
+    kind: str = "auto"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    max_characters: int = 1_000_000
+    batch: int = 512
+    piece_rows: int = 20_000
+    images: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_characters", "batch", "piece_rows"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The input once it lies in pieces."""
+
+    shards: Sequence[Shard]
+    schema: Schema
+    operators: Sequence[Operator]
+    ingested: Sequence[Ingested]
+    chain: Chain
+    key: str
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """All pieces in the order of the input."""
+        return [p for one in self.ingested for p in one.pieces]
+
+    @property
+    def total(self) -> int:
+        """How many rows were read, rejects among them."""
+        return sum(one.rows for one in self.ingested)
+
+
+def take_in(
+    operators: Sequence[Any],
+    source: Any,
+    state: Path,
+    out: Path,
+    engine: Engine,
+    settings: Settings,
+    log: Log = lambda text: None,
+) -> Rows:
+    """Read the input into pieces, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
+    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk")
+    shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
+    flat = flatten(operators)
+    needs = needed(flat)
+    first = first_rows(shards)
+    schema = learn_schema(
+        first,
+        needs,
+        kind=settings.kind,
+        fields=settings.fields,
+        id_field=settings.id,
+        max_characters=settings.max_characters,
+    )
+    flat = check_recipe(flat, schema)
+    content, unchanged = hashes(shards, state)
+    if unchanged:
+        log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
+    files = sorted(content.items())
+    version = versions("coreset-lightning").get("coreset-lightning", "")
+    key = fingerprint(
+        FORMAT, version, files, asdict(schema), settings.piece_rows, *([settings.images] if settings.images else [])
+    )
+    work = Work(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
+    ingest = Ingest(work, schema, needs, settings.piece_rows, settings.images)
+    there = len(list((work.root / work.rows).glob("*.json")))
+    if there:
+        log(f"state: the rows of {there} of {len(shards)} files are reused")
+    ingested = list(engine.map(ingest, list(enumerate(shards))))
+    _check_any(work, ingested)
+    for operator in flat:
+        if isinstance(operator, Select):
+            operator.check(sum(one.rows for one in ingested))
+    pieces = [p for one in ingested for p in one.pieces]
+    if schema.image == "path" and any("image" in reads(o) for o in flat):
+        key = fingerprint(key, images_key(engine, work, pieces))
+    link = Link(f"00-{INPUT}-{key}", INPUT, key, frozenset())
+    check_ids(engine, work, link, pieces, by_content=schema.id is None)
+    return Rows(shards, schema, flat, ingested, Chain(work, (link,), settings.batch), key)
+
+
+def _check_any(work: Work, ingested: Sequence[Ingested]) -> None:
+    """Raise ValueError when no row at all can be used, with what is wrong about the first."""
+    if any(one.rows > one.rejected for one in ingested):
+        return
+    total = sum(one.rows for one in ingested)
+    first = next((r for one in ingested for p in one.pieces for r in read_rejects(work, p)), None)
+    if first is None:
+        raise ValueError("input: there are no rows")
+    place = first["file"] + (f", line {first['line']}" if first["line"] else "")
+    raise ValueError(f"input: all {total} rows are rejected, the first ({place}) as {first['reason']}: {first['why']}")
+
+
+def decide(engine: Engine, rows: Rows, log: Log) -> Chain:
+    """Run all operators over all pieces; return the chain whose answers lie on disk."""
+    chain, pieces = rows.chain, rows.pieces
+    for link in links(rows.operators, rows.key, rows.total):
+        chain = _decide_one(engine, chain, link, pieces, rows.total, log)
+    left, last = 0, time.monotonic()
+    for i, alive in enumerate(engine.map(chain, pieces), 1):
+        left += alive
+        if time.monotonic() - last > 10 and i < len(pieces):
+            log(f"{i} of {len(pieces)} pieces done")
+            last = time.monotonic()
+    log(f"{left} of {rows.total} rows left")
+    return chain
+
+
+def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int, log: Log) -> Chain:
+    operator = link.operator
+    there = sum(chain.work.side(link, p).exists() for p in pieces)
+    if there:
+        log(f"{link.name}: the answers about {there} of {len(pieces)} pieces are reused")
+    if not isinstance(operator, Fit | Group | Select):
+        return chain.with_link(link)  # row by row: computed when the next operator, or the end, asks for it
+    log(f"{link.name} ...")
+    if isinstance(operator, Fit):
+        fitted = _fitted(engine, chain, link, pieces)
+        if fitted is None:  # no row is left to fit
+            return chain
+        found = getattr(fitted, "found", {})
+        one = Link(link.place, link.name, link.key, link.gives, fitted, found)
+        return _decide_one(engine, chain, one, pieces, total, log)
+    if isinstance(operator, Group):
+        decide_groups(engine, chain, link, pieces)
+    elif isinstance(operator, Budgeted) and operator.shards is not None:
+        select_in_rounds(engine, chain, link, pieces, total)
+    else:
+        _select(engine, chain, link, pieces, total)
+    return chain.with_link(replace(link, operator=None))
+
+
+def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -> Operator | None:
+    operator = link.operator
+    assert isinstance(operator, Fit)
+    state, seen = None, False
+    for path in engine.map(FitPiece(chain, link), pieces):
+        if path is not None:
+            with named(link):
+                one = operator.from_state(read_state(path))
+                state, seen = (operator.merge(state, one) if seen else one), True
+    with named(link):
+        return finished(operator, state) if seen else None
+
+
+def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int) -> None:
+    sides = [chain.work.side(link, p) for p in pieces]
+    if all(is_whole(side) for side in sides):
+        return
+    operator = link.operator
+    assert isinstance(operator, Select)
+    paths = list(engine.map(ColumnsPiece(chain, link), pieces))
+    tables = [read_columns(path) for path in paths]
+    piece = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
+    table = pa.concat_tables(tables, promote_options="permissive").append_column("_piece", pa.array(piece))
+    table = table.sort_by("id")
+    row, piece = table["row"].to_numpy().astype(np.int64), table["_piece"].to_numpy()
+    said = None
+    if table.num_rows:
+        with named(link):
+            columns, verdict = checked(operator, Batch(table.drop_columns(["row", "_piece"])), total)
+        said = side_table(row, columns, verdict)
+    for i, side in enumerate(sides):
+        here = np.flatnonzero(piece == i)
+        here = here[np.argsort(row[here], kind="stable")]
+        write_table(side, pa.table({"row": pa.array([], pa.uint32())}) if said is None else said.take(pa.array(here)))
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run came to: the manifest as it is on disk, some rows of every outcome for a reader, and which images to show (see `gallery.gather`; None: no images)."""
+
+    out: Path
+    manifest: Mapping[str, Any]
+    samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    gallery: Mapping[str, Any] | None = None
+
+
+def curate(
+    operators: Sequence[Any],
+    source: Any,
+    out: str | Path,
+    *,
+    engine: Engine | None = None,
+    settings: Settings | None = None,
+    state: str | Path | None = None,
+    log: Log = lambda text: None,
+) -> Curated:
+    r"""Run operators over rows and write `out`: data/ (the rows kept, in the form they came), decisions.parquet, rejects.jsonl, manifest.json.
+
+    operators: a recipe, any of the five kinds in order. source: paths, globs, folders, "hf:NAME" or a `datasets.Dataset`. state: where the state lies
+    (default out/state); a run that was killed goes on there, and one with another budget finds its scores there; it may be deleted.
+    Raises ValueError, KeyError, TypeError or OSError, in words, for an input or a recipe that cannot work.
+
+    >>> import tempfile
+    >>> from coreset.curation.operators.threshold import Threshold
+    >>> from coreset.scorers.length import Length
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "in.jsonl").write_text('{"text": "one two"}\n{"text": "three"}\n')
+    >>> done = curate([Length(), Threshold("text_words", low=2)], folder / "in.jsonl", folder / "out")
+    >>> done.manifest["counts"]
+    {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
+    """
+    out, engine, settings = Path(out), engine or Local(), settings or Settings()
+    state = out / "state" if state is None else Path(state)
+    _check_out(out)
+    with locked(out), locked(state):
+        rows = take_in(operators, source, state, out, engine, settings, log)
+        chain = decide(engine, rows, log)
+        step = DecidePiece(chain, f"decisions-{chain.links[-1].key}")
+        counts = Counts()
+        for part in engine.map(step, rows.pieces):
+            counts.add(part)
+        _check_counts(counts, rows)
+        data = _write_data(engine, step, rows, out)
+        written = write_decisions([step.path(p) for p in rows.pieces], out / "decisions.parquet")
+        assert written == rows.total, f"{written} decisions about {rows.total} rows"
+        rejects = write_rejects(chain, rows.pieces, out / "rejects.jsonl")
+        manifest = _manifest(rows, chain, counts, rejects, data)
+        manifest["output"]["decisions"] = written
+        write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
+        gallery = gather(chain, rows.pieces, out / "decisions.parquet")
+        shutil.rmtree(state / step.folder, ignore_errors=True)
+    samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
+    return Curated(out, manifest, samples, gallery)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out: expected a folder, {out} is a file")
+    other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())
+    if other and not (out / "state").exists() and not (out / "manifest.json").exists():
+        raise ValueError(f"out: {out} holds other files; give a new or empty folder, or that of an earlier run")
+
+
+def _check_counts(counts: Counts, rows: Rows) -> None:
+    """Raise RuntimeError unless rows in = kept + dropped + rejected: as a whole and from one operator to the next."""
+    if counts.rows != rows.total:
+        raise RuntimeError(f"{rows.total} rows were read, but {counts.rows} were decided about")
+    left = rows.total
+    for name, one in counts.operators.items():
+        if one["in"] != left or one["in"] != one["kept"] + one["dropped"] + one["rejected"]:
+            raise RuntimeError(
+                f"operator '{name}': {left} rows came, {one['in']} were seen: {one['kept']} kept, {one['dropped']} dropped, {one['rejected']} rejected"
+            )
+        left = one["kept"]
+    if left != counts.kept:
+        raise RuntimeError(f"{left} rows are left after the last operator, but {counts.kept} are kept")
+
+
+def _write_data(engine: Engine, step: DecidePiece, rows: Rows, out: Path) -> list[dict[str, Any]]:
+    """Write the kept rows of every shard that could be opened; remove what an earlier run left in `data/`."""
+    todo = [(s, one.pieces) for s, one in zip(rows.shards, rows.ingested, strict=True) if one.pieces and one.rows]
+    folder = out / "data"
+    data = list(engine.map(WriteShard(step, folder, longest_line(rows.schema)), todo))
+    source = rows.shards[0].path.parent
+    if rows.shards[0].kind == "arrow" and is_saved_dataset(source):
+        names = [d["file"] for d in data]
+        kept = sum(d["rows"] for d in data)
+        write_dataset_info(source, folder, names, kept, fingerprint([d["sha256"] for d in data]))
+    wanted = {folder / d["file"] for d in data} | {folder / "dataset_info.json", folder / "state.json"}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    return data
+
+
+def _manifest(
+    rows: Rows, chain: Chain, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what was done to what: nothing in it depends on when, where or how fast."""
+    operators, fits = [], {link.name: dict(link.found) for link in chain.links}
+    for link in links(rows.operators, rows.key, rows.total):
+        about = describe(link.operator)
+        one = {"name": link.name, "kind": kind(link.operator), **about, "hash": fingerprint(about)}
+        rounds = read_about(rows.chain.work, link)
+        one |= {"rounds": rounds} if rounds else {}
+        one |= {"found": found} if (found := fits.get(link.name)) else {}
+        said = counts.operators.get(link.name)
+        operators.append(one if said is None else {**one, "counts": said})
+    inputs = [
+        {
+            "file": s.name,
+            "rows": one.rows,
+            "rejected": one.rejected,
+            "bytes": one.size,
+            "sha256": one.sha256,
+            **({"broken": one.broken} if one.broken else {}),
+        }
+        for s, one in zip(rows.shards, rows.ingested, strict=True)
+    ]
+    return {
+        "format": FORMAT,
+        "counts": {"rows": rows.total, "kept": counts.kept, "dropped": counts.dropped, "rejected": counts.rejected},
+        "rejects": dict(sorted(rejects.items())),
+        "schema": asdict(rows.schema),
+        "input": inputs,
+        "operators": operators,
+        "output": {"data": data, "rows": sum(d["rows"] for d in data)},
+        "versions": versions("coreset-lightning", "numpy", "pyarrow", "torch", "transformers"),
+    }

@@ -1,0 +1,264 @@
+"""What is done to one piece: a step is a small picklable object called with a piece; it reads and writes state and returns little.
+
+That is all an engine has to know: it calls steps on pieces, anywhere, in any order, twice if a worker was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from coreset.core.batch import Batch, objects, to_arrow
+from coreset.curation.operators.contract import checked, only, row_keys
+from coreset.curation.runtime.estimator_state import dump_state, has_state
+from coreset.curation.operators.base import Fit, Group, Operator, Verdict
+from coreset.curation.runtime.checkpoint import Link, Piece, View, Work, about, is_whole, whole, write_table
+from coreset.core.store import write_atomic
+
+FAILED = "operator_failed"
+SAVE_EVERY = 30.0  # seconds
+LOG = logging.getLogger("coreset")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The operators decided so far, in order: what a view of a piece has to follow."""
+
+    work: Work
+    links: tuple[Link, ...] = ()
+    batch: int = 512
+
+    def with_link(self, link: Link) -> Chain:
+        """Return the chain with one more link."""
+        return Chain(self.work, (*self.links, link), self.batch)
+
+    def view(self, piece: Piece) -> View:
+        """Return the piece as the chain leaves it; what is missing on disk is computed and written."""
+        view = View(self.work, piece)
+        for link in self.links:
+            path = self.work.side(link, piece)
+            if not view.follow(path):
+                if link.operator is None:
+                    raise FileNotFoundError(2, f"the state of '{link.name}' is gone", str(path))
+                write_table(path, said_by(link, view, self.batch, path))
+                path.with_suffix(".begun.parquet").unlink(missing_ok=True)
+                view.follow(path)
+        return view
+
+    def __call__(self, piece: Piece) -> int:
+        """Return how many rows of the piece are left at the end of the chain."""
+        return len(self.view(piece).alive)
+
+
+def side_table(
+    rows: NDArray[np.int64], columns: dict[str, Any], verdict: Verdict | None, failed: NDArray[np.object_] | None = None
+) -> pa.Table:
+    """Return what an operator said about rows as the table that is kept of it."""
+    out: dict[str, Any] = {"row": pa.array(rows, pa.uint32())}
+    if verdict is not None or failed is not None:
+        keep = np.ones(len(rows), bool) if verdict is None else verdict.keep
+        if failed is not None:
+            out["failed"] = pa.array(failed, pa.string())
+            keep = keep & np.array([f is None for f in failed], bool)
+        out["keep"] = pa.array(keep)
+    if verdict is not None:
+        out["reason"] = pa.array(verdict.reason, pa.string()).dictionary_encode()
+        out["twin"] = pa.array(objects([None] * len(rows)) if verdict.twin is None else verdict.twin, pa.string())
+    return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
+
+
+def said_by(link: Link, view: View, size: int, path: Path) -> pa.Table:
+    """Run a score or a rule over the alive rows of a piece, batch by batch; return what goes into `path`.
+
+    A row it fails on is set apart; failing on all rows of a batch stops the run. What a slow operator has said is kept every `SAVE_EVERY` seconds, so that a
+    run that was killed goes on inside the piece.
+    """
+    assert link.operator is not None
+    part = path.with_suffix(".begun.parquet")
+    table, begun, saved = _begun(part, size), 0, time.monotonic()
+    parts = [] if table is None else [table]
+    done = 0 if table is None else table.num_rows
+    for rows, batch in view.batches(link.operator.needs, size):
+        begun += len(rows)
+        if begun <= done:
+            continue
+        parts += list(_guarded(link, rows, batch, view))
+        if time.monotonic() - saved > SAVE_EVERY and begun < len(view.alive):
+            parts = [_joined(parts)]
+            write_table(part, parts[0], {"batch": size})
+            LOG.info("%s: %s, %d of %d rows", link.name, view.work.shards[view.piece.shard], begun, len(view.alive))
+            saved = time.monotonic()
+    if not parts:
+        return pa.table({"row": pa.array([], pa.uint32())})
+    table = _joined(parts)
+    return table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
+
+
+def _begun(path: Path, size: int) -> pa.Table | None:
+    """Return what an earlier run has said about the first batches of a piece, if its batches had this size."""
+    file = whole(path)
+    if file is None:
+        return None
+    with file:
+        return file.read().replace_schema_metadata(None) if about(file)["batch"] == size else None
+
+
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    if any("failed" in p.schema.names for p in parts):
+        parts = [p if "failed" in p.schema.names else _nothing_failed(p) for p in parts]
+    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries()
+
+
+def _nothing_failed(table: pa.Table) -> pa.Table:
+    table = table.append_column("failed", pa.nulls(table.num_rows, pa.string()))
+    return (
+        table if "keep" in table.schema.names else table.append_column("keep", pa.array(np.ones(table.num_rows, bool)))
+    )
+
+
+def _guarded(link: Link, rows: NDArray[np.int64], batch: Batch, view: View) -> Iterator[pa.Table]:
+    operator = link.operator
+    assert operator is not None
+    try:
+        yield side_table(rows, *checked(operator, batch))
+        return
+    except (ImportError, OSError, MemoryError, AssertionError):
+        raise
+    except Exception as error:
+        first = error
+    wrong = {i: e for i in range(batch.rows) if (e := _error_on(operator, Batch(batch.table.slice(i, 1)))) is not None}
+    if not wrong or (len(wrong) == batch.rows and batch.rows > 1):
+        line = view.column("line")[int(rows[0])].as_py()
+        where = f"{view.work.shards[view.piece.shard]}, from line {line} on ({batch.rows} rows)"
+        raise ValueError(f"operator '{link.name}' fails in {where}: {type(first).__name__}: {first}") from first
+    good = np.array([i for i in range(batch.rows) if i not in wrong], np.int64)
+    if len(good):
+        yield _nothing_failed(side_table(rows[good], *checked(operator, Batch(batch.table.take(pa.array(good))))))
+    bad = np.array(sorted(wrong), np.int64)
+    words = objects([f"{type(wrong[i]).__name__}: {wrong[i]}" for i in bad.tolist()])
+    yield side_table(rows[bad], {}, None, words)
+
+
+def _error_on(operator: Operator, batch: Batch) -> Exception | None:
+    try:
+        checked(operator, batch)
+    except Exception as error:
+        return error
+    return None
+
+
+@contextlib.contextmanager
+def named(link: Link) -> Iterator[None]:
+    """Say which operator an error comes from."""
+    try:
+        yield
+    except (ImportError, OSError, MemoryError, AssertionError):
+        raise
+    except Exception as error:
+        what = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"operator '{link.name}': {kind}{what}") from error
+
+
+@dataclass(frozen=True)
+class FitPiece:
+    """Fit one piece: the merged state of its batches, on disk."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path | None:
+        """Return where the state is, or None when no row is left in the piece."""
+        path = self.chain.work.side(self.link, piece, ".state.npz")
+        operator = self.link.operator
+        assert isinstance(operator, Fit)
+        if path.exists() and not path.stat().st_size:
+            return None
+        if has_state(path):
+            return path
+        state, seen = None, False
+        for _, batch in self.chain.view(piece).batches(operator.needs, self.chain.batch):
+            with named(self.link):
+                one = operator.fit(batch)
+                state, seen = (operator.merge(state, one) if seen else one), True
+        with named(self.link):
+            data = dump_state(operator.to_state(state)) if seen else b""
+        write_atomic(path, data)
+        return path if seen else None
+
+
+@dataclass(frozen=True)
+class KeyPiece:
+    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none), and `signature`, where it compares."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path:
+        """Return where the keys are."""
+        path = self.chain.work.side(self.link, piece, ".keys.parquet")
+        operator = self.link.operator
+        assert isinstance(operator, Group)
+        if not is_whole(path):
+            view = self.chain.view(piece)
+            batches = view.batches(operator.key_needs, self.chain.batch)
+            found, compared = [], []
+            with named(self.link):
+                for _, batch in batches:
+                    found.append(row_keys(operator, batch))
+                    compared.append(operator.signature(only(batch, operator.key_needs)))
+            keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
+            table = {
+                "row": pa.array(view.alive, pa.uint32()),
+                **{f"k{i}": pa.array(keys[:, i]) for i in range(keys.shape[1])},
+            }
+            signatures = [s for s in compared if s is not None]
+            if signatures:
+                table["signature"] = _as_bytes(signatures)
+            write_table(path, pa.table(table))
+        return path
+
+
+def _as_bytes(parts: Sequence[NDArray[np.uint8]]) -> pa.Array:
+    """Return signatures (n, bytes) as an Arrow column; those of a batch in which none has one may be shorter."""
+    width = max(p.shape[1] for p in parts)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]
+    held = np.ascontiguousarray(np.concatenate(padded))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(held), [None, pa.py_buffer(held.tobytes())])
+
+
+@dataclass(frozen=True)
+class ColumnsPiece:
+    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered over all pieces."""
+
+    chain: Chain
+    link: Link
+
+    def __call__(self, piece: Piece) -> Path:
+        """Return where they are."""
+        path = self.chain.work.side(self.link, piece, ".columns.parquet")
+        if not is_whole(path):
+            view = self.chain.view(piece)
+            assert self.link.operator is not None
+            table = view.table(self.link.operator.needs, view.alive)
+            write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
+        return path
+
+
+def read_columns(path: Path, names: list[str] | None = None) -> pa.Table:
+    """Return a table of the state."""
+    with pq.ParquetFile(path) as file:
+        return file.read(names)
+
+
+Step = Callable[[Any], Any]

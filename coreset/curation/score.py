@@ -1,0 +1,89 @@
+"""Scores alone: one row-wise operator over all rows, its columns in one Parquet file."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from coreset.core.locks import LOCK, locked, sweep
+from coreset.curation.engines.local import Engine, Local
+from coreset.curation.operators.base import describe, kind
+from coreset.curation.results.output import write_decisions, write_rejects
+from coreset.curation.run import Log, Settings, decide, take_in
+from coreset.curation.runtime.checkpoint import Piece, write_table
+from coreset.curation.runtime.steps import Chain
+from coreset.runs.run_folder import versions
+
+
+@dataclass(frozen=True)
+class ScorePiece:
+    """Put together the scores of one piece: id, file, line and the columns the scorer gives."""
+
+    chain: Chain
+    folder: str
+
+    def __call__(self, piece: Piece) -> Path:
+        """Write them; return where they are."""
+        work, view = self.chain.work, self.chain.view(piece)
+        given = sorted(set().union(*(link.gives for link in self.chain.links))) if len(view.alive) else []
+        columns = {n: view.column(n) for n in ("id", "line", *given)}
+        columns["file"] = pa.array([work.shards[piece.shard]] * piece.rows, pa.string())
+        table = pa.table(columns).select(["id", "file", "line", *given])
+        path = work.root / self.folder / f"{piece.name}.parquet"
+        write_table(path, table.take(pa.array(np.sort(view.alive))))
+        return path
+
+
+def score(
+    scorer: Any,
+    source: Any,
+    out: str | Path,
+    *,
+    engine: Engine | None = None,
+    settings: Settings | None = None,
+    log: Log = lambda text: None,
+) -> Mapping[str, int]:
+    """Score all rows and write `out` (.parquet): `id`, `file`, `line` and the scorer's columns, vectors too. Return how many rows were read, scored, rejected.
+
+    Rejects go beside it, into <name>.rejects.jsonl. A run that was killed goes on when it is started again; the state beside `out` is removed at the end.
+    Raises TypeError for an operator that decides instead of scoring, and what `curate` raises.
+    """
+    out, engine = Path(out), engine or Local()
+    if out.suffix != ".parquet":
+        raise ValueError(f"out: expected a name that ends in .parquet, got {out}")
+    if kind(scorer) not in ("score", "fit"):
+        raise TypeError(
+            f"scorer: {type(scorer).__name__} is a {kind(scorer)}, expected a score; use it in a recipe of coreset-curate"
+        )
+    state = out.with_name(f"{out.name}.state")
+    with locked(state):
+        for name in (out.name, f"{out.stem}.rejects.jsonl"):
+            sweep(out.parent, f"{glob.escape(name)}.*.part", deep=False)
+        rows = take_in([scorer], source, state, out, engine, settings or Settings(), log)
+        chain = decide(engine, rows, log)
+        paths = list(engine.map(ScorePiece(chain, "scores"), rows.pieces))
+        about = {
+            "scorer": describe(scorer),
+            "schema": rows.schema.kind,
+            "versions": versions("coreset-lightning", "numpy", "torch", "transformers"),
+        }
+        written = write_decisions(paths, out, about)
+        rejects = sum(write_rejects(chain, rows.pieces, out.with_suffix(".rejects.jsonl")).values())
+        if not rejects:
+            out.with_suffix(".rejects.jsonl").unlink()
+        broken = sum(one.broken is not None for one in rows.ingested)
+        if written + rejects - broken != rows.total:
+            raise RuntimeError(f"{rows.total} rows were read, but {written} are scored and {rejects - broken} rejected")
+        for left in [p for p in state.iterdir() if p.name != LOCK]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with contextlib.suppress(OSError):  # another run may have begun
+        state.rmdir()
+    return {"rows": rows.total, "scored": written, "rejected": rejects - broken}

@@ -1,0 +1,95 @@
+"""Columns of numbers out of the entries of a COCO results file and the arrays beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.vision.coco_check import number, whole
+from coreset.core.files import load_array
+from coreset.core.pool import Array
+
+Float = NDArray[np.float64]
+
+
+def check_entries(rows: Sequence[Any], keys: Sequence[str], source: str) -> None:
+    """Raise ValueError naming file and entry for one that is no object, lacks a key or names no image."""
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"{source}: entry {i}: expected an object, got {row!r:.80}")
+        for key in keys:
+            if key not in row:
+                raise ValueError(f"{source}: entry {i} (image {row.get('image_id')!r:.80}) has no {key!r}")
+        if not isinstance(row["image_id"], str) and whole(row["image_id"]) is None:
+            raise ValueError(
+                f"{source}: entry {i}: image_id: expected a whole number or a text, got {row['image_id']!r:.80}"
+            )
+        if "file_name" in row and not isinstance(row["file_name"], str):
+            raise ValueError(
+                f"{source}: entry {i} (image {row['image_id']!r:.80}): file_name: expected a text,"
+                f" got {row['file_name']!r:.80}"
+            )
+
+
+def numbers(rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tuple[int, ...] = ()) -> NDArray[Any]:
+    """Return one key of all entries as numbers (n, *shape), NaN for null; of `category_id` as whole numbers.
+
+    Raises ValueError naming file and image for the first entry that has none.
+    """
+    values = [row[key] for row in rows]
+    table = _table(values, shape, key == "category_id")
+    if table is not None:
+        return table
+    wanted = f"{shape[0]} numbers" if shape else "a whole number" if key == "category_id" else "a number"
+    for row, value in zip(rows, values, strict=True):
+        good = whole(value) is not None if key == "category_id" else _plain(value)
+        if shape:
+            good = isinstance(value, list | tuple) and len(value) == shape[0] and all(map(_plain, value))
+        if not good:
+            raise ValueError(f"{source}: image {row['image_id']!r:.80}: {key}: expected {wanted}, got {value!r:.200}")
+    if key == "category_id":
+        return np.array([whole(value) for value in values], np.int64)
+    return np.array([[number(v) for v in value] if shape else number(value) for value in values], np.float64)
+
+
+def _table(values: Sequence[Any], shape: tuple[int, ...], labels: bool) -> NDArray[Any] | None:
+    """Return the values as they are where every one is a number, None where they have to be looked at one by one."""
+    try:
+        table = np.array(values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    inner = (v for value in values for v in value) if shape else iter(values)
+    if table.dtype.kind not in "if" or table.shape[1:] != shape or any(v is True or v is False for v in inner):
+        return None
+    if not labels:
+        return table.astype(np.float64)
+    return table if table.dtype.kind == "i" else None
+
+
+def _plain(value: Any) -> bool:
+    """Return whether a value is a number or null."""
+    return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
+
+
+def rows_of(given: str | Path | Array, what: str, count: int, source: str) -> Array:
+    """Return an array with one row per entry of the results, read where it is a file's name."""
+    if given is None:
+        return None
+    rows = load_array(given) if isinstance(given, str | Path) else array_of(given)
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or len(rows) != count or rows.dtype.kind not in "iuf":
+        name = str(given) if isinstance(given, str | Path) else what
+        shape = rows.shape if isinstance(rows, np.ndarray) else "an archive"
+        raise ValueError(
+            f"{name}: expected one row for each of the {count} entries of {source}, got shape {shape}"
+            f" of {getattr(rows, 'dtype', 'arrays')}"
+        )
+    return rows
+
+
+def array_of(values: Any) -> NDArray[Any]:
+    """Return a tensor or a list as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

@@ -1,0 +1,188 @@
+"""The files behind `ImageSelection`: COCO, YOLO, Label Studio, CVAT; in order of priority, with pre-labels.
+
+Pre-labels are detections of at least `score_threshold`, which is asked for: a box too many costs the annotator more than one too few. Files are whole or not
+there. Formats: the COCO data format; YOLO label files (class x y w h, relative); Label Studio's JSON tasks with predictions; CVAT for images 1.1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from coreset.vision.coco import CocoPool
+from coreset.vision.coco_check import inside
+from coreset.core.store import write_atomic
+from coreset.vision.boxes import Detections
+from coreset.core.pool import Indices
+from coreset.core.selection import Selection
+
+
+def _prelabels(
+    chosen: Selection, pool: CocoPool, predictions: Detections | None, score_threshold: float | None
+) -> list[tuple[Any, int, Indices, Detections | None]]:
+    """Return (id, position, pre-labels, their table) per chosen image, in order."""
+    if (predictions is None) != (score_threshold is None):
+        raise ValueError("predictions and score_threshold go together: which boxes become pre-labels?")
+    ids = pool.ids[chosen.indices].tolist()
+    if predictions is None or score_threshold is None:
+        return [(k, at, np.empty(0, np.int64), None) for k, at in zip(ids, chosen.indices.tolist(), strict=True)]
+    found = predictions.align(pool, missing="empty")
+    start = found.offsets
+    rows: list[tuple[Any, int, Indices, Detections | None]] = []
+    for k, at in zip(ids, chosen.indices.tolist(), strict=True):
+        boxes = np.arange(start[at], start[at + 1])
+        boxes = boxes[found.scores[boxes] >= score_threshold]
+        rows.append((k, at, boxes[np.argsort(-found.scores[boxes], kind="stable")], found))
+    return rows
+
+
+def to_coco(
+    chosen: Selection,
+    pool: CocoPool,
+    path: str | Path,
+    predictions: Detections | None,
+    score_threshold: float | None,
+    annotations: Sequence[dict[str, Any]] | None,
+) -> Path:
+    """Do what `ImageSelection.to_coco` says."""
+    if annotations is not None and predictions is not None:
+        raise ValueError("annotations are known or predicted: give one of them")
+    images, rows = [], []
+    for rank, (k, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+        width, height = pool.sizes[at].tolist()
+        images.append({"id": k, "file_name": str(pool.names[at]), "width": width, "height": height, "priority": rank})
+        for box in boxes.tolist() if found is not None else ():
+            x, y, x2, y2 = found.boxes[box].tolist()  # type: ignore[union-attr]
+            w, h = x2 - x, y2 - y
+            label, score = int(found.labels[box]), float(found.scores[box])  # type: ignore[union-attr]
+            rows.append(
+                {"image_id": k, "category_id": label, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0, "score": score}
+            )
+    if annotations is not None:
+        wanted = {image["id"] for image in images}
+        rows = [dict(row) for row in annotations if row["image_id"] in wanted]
+    rows = [{**row, "id": i} for i, row in enumerate(rows, 1)]
+    categories = [{"id": k, "name": name} for k, name in sorted(pool.categories.items())]
+    return write_atomic(path, json.dumps({"images": images, "annotations": rows, "categories": categories}, indent=1))
+
+
+def to_yolo(
+    chosen: Selection,
+    pool: CocoPool,
+    folder: str | Path,
+    predictions: Detections | None,
+    score_threshold: float | None,
+    images: str,
+) -> Path:
+    """Do what `ImageSelection.to_yolo` says."""
+    folder, order = Path(folder), sorted(pool.categories)
+    lines: list[str] = []
+    written: set[Path] = set()
+    images_of = _prelabels(chosen, pool, predictions, score_threshold)
+    names_of = [inside(pool.names[at], f"{pool.source}: image {k!r}") for k, at, _, _ in images_of]
+    for (_, at, boxes, found), name in zip(images_of, names_of, strict=True):
+        lines.append(f"./{PurePosixPath(images) / name}\n")
+        if found is None:
+            continue
+        size = np.tile(pool.sizes[at], 2)
+        table = np.clip(found.boxes[boxes] / size, 0, 1)
+        center, side = (table[:, :2] + table[:, 2:]) / 2, table[:, 2:] - table[:, :2]
+        rows = (
+            f"{order.index(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n"
+            for c, (x, y), (w, h) in zip(found.labels[boxes].tolist(), center, side, strict=True)
+        )
+        target = folder / "labels" / name.with_suffix(".txt")
+        if target in written:
+            raise ValueError(
+                f"{pool.source}: image {pool.ids[at].item()!r}: another chosen image has the label file {target}, names must differ before the suffix"
+            )
+        written.add(target)
+        write_atomic(target, "".join(rows))
+    write_atomic(folder / "train.txt", "".join(lines))
+    names = "".join(f"  {i}: {json.dumps(pool.categories[c])}\n" for i, c in enumerate(order))
+    return write_atomic(folder / "data.yaml", f"train: train.txt\nval:\nnames:\n{names}")
+
+
+def to_label_studio(
+    chosen: Selection,
+    pool: CocoPool,
+    path: str | Path,
+    predictions: Detections | None,
+    score_threshold: float | None,
+    prefix: str,
+    from_name: str,
+    to_name: str,
+) -> Path:
+    """Do what `ImageSelection.to_label_studio` says."""
+    tasks = []
+    for rank, (k, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+        width, height = pool.sizes[at].tolist()
+        data = {"image": prefix + str(pool.names[at]), "image_id": k, "priority": rank}
+        if chosen.scores is not None and np.isfinite(chosen.scores[rank]):
+            data["acquisition_score"] = float(chosen.scores[rank])
+        result = []
+        for i, box in enumerate(boxes.tolist()):
+            assert found is not None
+            x, y, x2, y2 = np.clip(found.boxes[box] / np.array([width, height] * 2), 0, 1).tolist()
+            value = {"x": 100 * x, "y": 100 * y, "width": 100 * (x2 - x), "height": 100 * (y2 - y), "rotation": 0}
+            value["rectanglelabels"] = [pool.categories[int(found.labels[box])]]
+            whole = {"original_width": width, "original_height": height, "image_rotation": 0, "value": value}
+            result.append(
+                {
+                    "id": f"{k}-{i}",
+                    "type": "rectanglelabels",
+                    "from_name": from_name,
+                    "to_name": to_name,
+                    "score": float(found.scores[box]),
+                    **whole,
+                }
+            )
+        tasks.append(
+            {"data": data, "predictions": [{"model_version": "coreset", "score": rank / len(chosen), "result": result}]}
+        )
+    return write_atomic(path, json.dumps(tasks, indent=1))
+
+
+def to_cvat(
+    chosen: Selection,
+    pool: CocoPool,
+    path: str | Path,
+    predictions: Detections | None,
+    score_threshold: float | None,
+) -> Path:
+    """Do what `ImageSelection.to_cvat` says."""
+    path = Path(path)
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    ElementTree.SubElement(task, "size").text = str(len(chosen))
+    ElementTree.SubElement(task, "mode").text = "annotation"
+    labels = ElementTree.SubElement(task, "labels")
+    for _, name in sorted(pool.categories.items()):
+        ElementTree.SubElement(ElementTree.SubElement(labels, "label"), "name").text = name
+    names = []
+    for rank, (_, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+        width, height = pool.sizes[at].tolist()
+        names.append(str(pool.names[at]))
+        image = ElementTree.SubElement(
+            root, "image", id=str(rank), name=names[-1], width=str(width), height=str(height)
+        )
+        for box in boxes.tolist():
+            assert found is not None
+            corners = np.clip(found.boxes[box], 0, [width, height] * 2)
+            about = {key: f"{v:.2f}" for key, v in zip(("xtl", "ytl", "xbr", "ybr"), corners, strict=True)}
+            about |= {
+                "label": pool.categories[int(found.labels[box])],
+                "source": "auto",
+                "occluded": "0",
+                "z_order": "0",
+            }
+            ElementTree.SubElement(image, "box", about)
+    ElementTree.indent(root)
+    write_atomic(path.with_suffix(".txt"), "".join(f"{name}\n" for name in names))
+    return write_atomic(path, ElementTree.tostring(root, encoding="unicode", xml_declaration=True))

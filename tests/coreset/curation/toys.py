@@ -1,0 +1,205 @@
+"""Small operators of every kind for the tests of the engine, and the plain reference: a recipe run in memory, operator by operator, from the definitions."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from coreset.core.batch import Batch, objects, to_arrow, to_numpy
+from coreset.numerics.random import keyed_uniform
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.contract import checked, run_in_memory
+from coreset.curation.operators.base import Fit, Group, Rule, Select, Verdict
+from coreset.curation.operators.threshold import Threshold
+from coreset.registry import strategy
+from coreset.scorers.length import Length
+
+
+@dataclass(frozen=True)
+class Coin(Rule):
+    """Drop a share of the rows, by id."""
+
+    needs = frozenset({"id"})
+    share: float = 0.2
+
+    def decide(self, batch):
+        return Verdict.where(keyed_uniform(7, batch["id"]) >= self.share, "tails")
+
+
+@dataclass(frozen=True)
+class Common(Fit):
+    """Become a score: how often the first word of a text starts a text."""
+
+    needs = frozenset({"text"})
+    gives = frozenset({"common", "common_status"})
+
+    def fit(self, batch):
+        state = {}
+        for text in batch["text"]:
+            first = text.split()[0]
+            state[first] = state.get(first, 0) + 1
+        return state
+
+    def merge(self, a, b):
+        return {k: a.get(k, 0) + b.get(k, 0) for k in {*a, *b}}
+
+    def finish(self, state):
+        return FirstWord(tuple(sorted(state.items())))
+
+
+@dataclass(frozen=True)
+class FirstWord:
+    counts: tuple
+    needs = frozenset({"text"})
+    gives = frozenset({"common", "common_status"})
+
+    def __call__(self, batch):
+        known = dict(self.counts)
+        first = [t.split()[0] for t in batch["text"]]
+        values = np.array([np.nan if f == "the" else known[f] for f in first], float)  # undefined for one word
+        return {"common": values, "common_status": objects(["too_common" if f == "the" else "ok" for f in first])}
+
+
+@dataclass(frozen=True)
+class Near(Group):
+    """Keep the first id among rows that share their first or their last two words, directly or through others; say how many there were."""
+
+    needs = frozenset({"text"})
+    key_needs = frozenset({"text"})
+    gives = frozenset({"group_size"})
+
+    def key(self, batch):
+        words = [t.split() for t in batch["text"]]
+        return np.array([[hash_words(w[:2], 1), hash_words(w[-2:], 2)] for w in words], np.uint64).reshape(-1, 2)
+
+    def decide(self, rows):
+        keep = np.arange(rows.rows) == 0
+        twin = objects([None, *[rows["id"][0]] * (rows.rows - 1)])
+        return Verdict(
+            keep,
+            np.where(keep, "", "near another").astype(object),
+            twin,
+            {"group_size": np.full(rows.rows, float(rows.rows))},
+        )
+
+
+def hash_words(words, side):
+    return 0 if len(words) < 2 else 4 * int.from_bytes(" ".join(words).encode()[:7].ljust(7), "big") + side
+
+
+@dataclass(frozen=True)
+class Quota(Group):
+    """Keep the first two of each number of words; rows alone are looked at too."""
+
+    needs = key_needs = frozenset({"text_words"})
+    smallest = 1
+
+    def key(self, batch):
+        return batch["text_words"].astype(np.uint64) + np.uint64(1)
+
+    def decide(self, rows):
+        return Verdict.where(np.arange(rows.rows) < 2, "quota is full")
+
+
+@dataclass(frozen=True)
+class Fails(Rule):
+    """Raise on texts with a word in them."""
+
+    needs = frozenset({"text"})
+    word: str = "boom"
+
+    def decide(self, batch):
+        for text in batch["text"]:
+            if self.word in text:
+                raise ValueError(f"cannot read {text!r}")
+        return Verdict.where(np.ones(batch.rows, bool), "")
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Write rows with a word in them twice."""
+
+    needs = frozenset({"text"})
+    gives = frozenset({"repeat"})
+    word: str = "a"
+
+    def __call__(self, batch):
+        return {"repeat": np.array([2 if self.word in t.split() else 1 for t in batch["text"]])}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Two numbers a row, from the text."""
+
+    needs = frozenset({"text"})
+    gives = frozenset({"vector"})
+
+    def __call__(self, batch):
+        return {"vector": np.array([[len(t), sum(map(ord, t)) % 97] for t in batch["text"]], np.float64).reshape(-1, 2)}
+
+
+@dataclass(frozen=True)
+class DiesOnce:
+    """A step that kills its process at one item, the first time."""
+
+    flag: Path
+
+    def __call__(self, item):
+        if item == 3 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+
+def recipe(budget=0.3):
+    """Every kind of operator, in an order that lets each see what the others left."""
+    return [
+        Length("text"), Coin(), Threshold("text_words", low=1), Common(), Near(), Vectors(),
+        Budgeted(strategy("kcenter"), budget, {"features": "vector"}),
+    ]  # fmt: skip
+
+
+def in_memory(operators, rows):
+    """Return {id: (state, operator, reason, twin)} and the columns of all rows: the definition of what an engine has to answer."""
+    table = pa.table({n: to_arrow(objects([r[n] for r in rows])) for n in ("id", "text")})
+    ends = {r["id"]: ("kept", None, None, None) for r in rows}
+    total = len(rows)
+    for name, operator in operators:
+        if not table.num_rows:
+            break
+        if isinstance(operator, Select):
+            table = table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
+            columns, verdict = checked(operator, Batch(table), total)
+            said = pa.table(
+                {
+                    "id": table["id"],
+                    **{n: to_arrow(v) for n, v in columns.items()},
+                    "keep": verdict.keep,
+                    "reason": pa.array(verdict.reason, pa.string()),
+                }
+            )
+        else:
+            said = run_in_memory(operator, Batch(table))
+        answers = {r["id"]: r for r in said.to_pylist()}
+        keep = []
+        for one in table["id"].to_pylist():
+            answer = answers.get(one, {})
+            keep.append(answer.get("keep", True))
+            if not keep[-1]:
+                ends[one] = ("dropped", name, answer["reason"], answer.get("twin"))
+        for column in sorted(operator.gives):
+            values = [answers.get(i, {}).get(column) for i in table["id"].to_pylist()]
+            table = table.append_column(
+                column, pa.array(values, said[column].type if column in said.column_names else None)
+            )
+        table = table.filter(pa.array(keep))
+    return ends
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path

@@ -1,0 +1,53 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coreset.trainers.loops.oracles import AwaitingLabels, HiddenLabels, LabelFile
+
+
+def test_hidden_labels():
+    oracle = HiddenLabels(np.array([2, 0, -1]))
+    assert oracle.label(np.array([1, 0])).tolist() == [0, 2]
+    with pytest.raises(ValueError, match="position 2"):
+        oracle.label(np.array([2]))
+
+
+def fill(path, labels):
+    rows = list(csv.DictReader(path.open()))
+    text = "index,id,label\n" + "".join(
+        f'{r["index"]},"{r["id"]}",{labels.get(int(r["index"]), r["label"])}\n' for r in rows
+    )
+    path.write_text(text)
+
+
+def test_hand_off(tmp_path):
+    path = tmp_path / "labels.csv"
+    oracle = LabelFile(path, np.array(["x,y.png", "b.png", "c.png", "d.png"]), ("cat", "dog"))
+    with pytest.raises(AwaitingLabels, match="2 examples"):
+        oracle.label(np.array([2, 0]))
+    assert [r["id"] for r in csv.DictReader(path.open())] == ["c.png", "x,y.png"]
+    fill(path, {2: "dog"})
+    with pytest.raises(AwaitingLabels, match="1 examples"):
+        oracle.label(np.array([2, 0]))
+    fill(path, {0: "0"})
+    assert oracle.label(np.array([0, 2])).tolist() == [0, 1]
+    with pytest.raises(AwaitingLabels):
+        oracle.label(np.array([3]))  # the next batch keeps what is labelled
+    assert [r["label"] for r in csv.DictReader(path.open())] == ["dog", "0", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("index,id,label\n0,a,horse\n", "line 2: label 'horse'"),
+        ("index,id,label\n9,a,cat\n", "line 2: index must be"),
+        ("index,id,label\n0,a,cat\n0,a,dog\n", "line 3: index 0 stands there twice"),
+        ("a,b\n1,2\n", "expected the columns"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path: Path, text, words):
+    (tmp_path / "l.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        LabelFile(tmp_path / "l.csv", np.arange(2), ("cat", "dog")).label(np.array([0]))

@@ -1,0 +1,175 @@
+"""A folder with COCO instances files: images of any size with boxes and masks, for detection and segmentation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.vision.coco import CocoPool, check_annotations, read_json
+from coreset.vision.coco_check import inside
+from coreset.scorers.image.files import open_image
+from coreset.core.store import Store, fingerprint
+from coreset.core.pool import Pool
+from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.decode import decode
+
+IGNORED = 255  # in class maps: crowds, which count neither way
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The pool or the test set of a folder: its images by position, and what is drawn on them. annotations: one list of COCO entries per image."""
+
+    pool: CocoPool
+    root: Path
+    annotations: Sequence[Sequence[Mapping[str, Any]]]
+    number: Mapping[int, int]  # category id -> class, from 1; 0 = background
+
+    def image(self, at: int) -> NDArray[np.uint8]:
+        """Return an image (H, W, 3). Raises ValueError naming it when its size is not the one in the instances file."""
+        path = self.root / str(self.pool.names[at])
+        with open_image(path) as opened:
+            image = np.asarray(opened.convert("RGB"))
+        if image.shape[1::-1] != tuple(self.pool.sizes[at]):
+            raise ValueError(
+                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, but {self.pool.source} says {' x '.join(map(str, self.pool.sizes[at]))}"
+            )
+        return image
+
+    def boxes(self, at: int, crowd: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return boxes (n, 4) as x1, y1, x2, y2 and their classes (n,); without empty ones, and without crowds, or only crowds."""
+        rows = [
+            r
+            for r in self.annotations[at]
+            if bool(r.get("iscrowd", 0)) == crowd and "bbox" in r and min(r["bbox"][2:]) > 0
+        ]
+        boxes = np.array([r["bbox"] for r in rows], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes, np.array([self.number[r["category_id"]] for r in rows], np.int64)
+
+    def class_map(self, at: int) -> NDArray[np.uint8]:
+        """Return the class of every pixel (H, W): 0 = background, later annotations over earlier ones, crowds = 255."""
+        try:
+            from pycocotools import mask as codec
+        except ImportError as error:
+            raise ImportError(
+                "class maps are drawn with pycocotools: pip install 'coreset-lightning[dense]'"
+            ) from error
+        width, height = self.pool.sizes[at].tolist()
+        out = np.zeros((height, width), np.uint8)
+        for row in self.annotations[at]:
+            shape = row.get("segmentation")
+            if not shape:
+                raise ValueError(
+                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}: an annotation without 'segmentation' cannot be drawn"
+                )
+            try:
+                if isinstance(shape, Mapping):
+                    listed = isinstance(shape["counts"], list)
+                    coded = codec.frPyObjects(dict(shape), height, width) if listed else dict(shape)
+                else:
+                    coded = codec.merge(codec.frPyObjects(shape, height, width))
+                drawn = codec.decode(coded).astype(bool)
+            except Exception as error:  # a damaged mask raises whatever the decoder stumbled over
+                who = f"{self.pool.source}: image {self.pool.ids[at].item()!r}, annotation {row.get('id')!r:.80}"
+                raise ValueError(f"{who}: 'segmentation' cannot be drawn: {error}") from error
+            out[drawn] = IGNORED if row.get("iscrowd") else self.number[row["category_id"]]
+        return out
+
+    def main_class(self) -> NDArray[np.int64]:
+        """Return the class with the largest area of boxes per image (N,), 0 where there is none."""
+        total = np.zeros((self.pool.size, len(self.number) + 1))
+        for i in range(self.pool.size):
+            boxes, classes = self.boxes(i)
+            np.add.at(total[i], classes, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        return np.where(total.any(axis=1), total.argmax(axis=1), 0).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoData(ImageData):
+    """A pool and a test set with annotations; `images` are small squares of them, for embeddings and the report.
+
+    labels: the main class of each image (0 = nothing in it), which stands for all of its annotations: an image's boxes and masks are read only where it is known.
+    """
+
+    part: Part = None  # type: ignore[assignment]  # always given
+    test_part: Part = None  # type: ignore[assignment]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the small images, the names and all annotations."""
+        return fingerprint(self.content, dict(self.about), self.labels, self.test_labels, self.classes, self.ids)
+
+
+def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Part:
+    """Return the pool's part after checking that all of these images are labelled: only then may their annotations be read."""
+    assert isinstance(data, CocoData)
+    assert (labels[indices] >= 0).all(), "annotations are read only of images whose label is known"
+    return data.part
+
+
+def coco_folder(
+    root: str,
+    train: str = "train.json",
+    test: str = "test.json",
+    images: str = "images",
+    size: int = 64,
+    cache: str = ".cache/coreset",
+) -> CocoData:
+    """Return the folder `root` with the instances files `train` (the pool) and `test`, and their images in `root`/`images`.
+
+    Classes are background and the categories by ascending id. size: of the small squares. Raises FileNotFoundError, KeyError and ValueError naming file and image.
+    """
+    parts, contents = [], {}
+    for name in (train, test):
+        file = Path(root) / name
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file}: no such file; set data.root to a folder with {train}, {test} and {images}/"
+            )
+        pool = Pool.from_coco(file)
+        for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
+            inside(name_of, f"{file}: image {k!r}")
+        data = read_json(file)
+        rows: list[list[Mapping[str, Any]]] = [[] for _ in range(pool.size)]
+        for row, at in zip(
+            data.get("annotations") or [],
+            check_annotations(pool, data.get("annotations") or [], str(file)).tolist(),
+            strict=True,
+        ):
+            rows[at].append(row)
+        contents[name] = fingerprint(file.read_text())
+        parts.append(Part(pool, Path(root) / images, rows, {k: i for i, k in enumerate(sorted(pool.categories), 1)}))
+    a, b = parts
+    if dict(a.pool.categories) != dict(b.pool.categories):
+        raise ValueError(
+            f"{b.pool.source}: categories {dict(b.pool.categories)} are not those of {a.pool.source}: {dict(a.pool.categories)}"
+        )
+    paths = [p.root / str(n) for p in parts for n in p.pool.names.tolist()]
+    missing = [str(p) for p in paths if not p.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are not there, first {missing[0]}")
+    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    made = decode(
+        Store(cache),
+        fingerprint(list(map(str, paths)), stats, size),
+        list(map(str, paths)),
+        lambda i: open_image(paths[i]),
+        size,
+        a.pool.size,
+        "error",
+    )
+    classes = ("background", *(a.pool.categories[k] for k in a.number))
+    cut = a.pool.size
+    return CocoData(
+        Path(root).resolve().name, made.images[:cut], a.main_class(), made.images[cut:], b.main_class(), classes, made.mean, made.std, a.pool.ids,
+        content=made.content, part=a, test_part=b, about=contents,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""A folder of images with one sub-folder per class, as torchvision reads it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from coreset.scorers.image.files import open_image
+from coreset.core.store import Store, fingerprint
+from coreset.trainers.data.base import ImageData, split_test
+from coreset.trainers.data.decode import decode
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def image_folder(
+    root: str,
+    test_root: str | None = None,
+    test_share: float = 0.2,
+    size: int = 64,
+    on_corrupt: str = "error",
+    augment: str = "crop_flip",
+    cache: str = ".cache/coreset",
+) -> ImageData:
+    """Return the images below `root`, one sub-folder per class; labels follow the sorted names of the folders, ids are the paths below the pool's folder.
+
+    The test set is `test_root`, else `root`/test or `root`/val beside `root`/train, else about `test_share` of every class, by a hash of each path.
+    size, on_corrupt: see `coreset.trainers.data.decode`; decoded once into `cache`. Left out with a warning: files that no image has the name of, and empty folders.
+    Raises FileNotFoundError when a folder is missing, ValueError when there are no two classes or the test set has a class the pool has not.
+    """
+    pool_root = Path(root)
+    if test_root is None and (pool_root / "train").is_dir():
+        beside = [pool_root / name for name in ("test", "val") if (pool_root / name).is_dir()]
+        if beside:
+            test_root, pool_root = str(beside[0]), pool_root / "train"
+        if len(beside) > 1:
+            warnings.warn(f"{root}: test/ is the test set, val/ is not used", stacklevel=2)
+    files, of_class = _scan(pool_root)
+    classes = tuple(sorted(set(of_class)))
+    if len(classes) < 2:
+        raise ValueError(f"{pool_root}: expected at least two class folders with images, found {list(classes)}")
+    labels = np.searchsorted(classes, of_class).astype(np.int64)
+    ids = np.array(files)
+    paths = [pool_root / name for name in files]
+    if test_root is None:
+        test = split_test(labels, ids, test_share)
+    else:
+        test_files, test_of_class = _scan(Path(test_root))
+        strange = sorted(set(test_of_class) - set(classes))
+        if strange:
+            raise ValueError(f"{test_root}: {len(strange)} classes are not in the pool, first {strange[0]!r}")
+        paths += [Path(test_root) / name for name in test_files]
+        ids = np.array([*files, *test_files])
+        labels = np.concatenate([labels, np.searchsorted(classes, test_of_class).astype(np.int64)])
+        test = np.arange(len(paths)) >= len(files)
+    order = np.argsort(test, kind="stable")  # the pool first
+    paths, ids, labels, pool = [paths[i] for i in order], ids[order], labels[order], int((~test).sum())
+    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    key = fingerprint(list(map(str, paths)), stats, size, pool)
+    made = decode(Store(cache), key, list(map(str, paths)), lambda i: open_image(paths[i]), size, pool, on_corrupt)
+    ids, labels = ids[made.kept], labels[made.kept]
+    images, test_images = made.images[: made.pool], made.images[made.pool :]
+    return ImageData(
+        Path(root).resolve().name, images, labels[: made.pool], test_images, labels[made.pool :], classes,
+        made.mean, made.std, ids[: made.pool], augment, made.content,
+    )  # fmt: skip
+
+
+def _scan(root: Path) -> tuple[list[str], list[str]]:
+    """Return the images below the class folders of `root` as sorted relative paths, and the class of each; warns about what is left out."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; set data.root to a folder with one sub-folder per class")
+    files: list[str] = []
+    left_out: list[str] = [p.name for p in sorted(root.iterdir()) if p.is_file()]
+    empty: list[str] = []
+    for folder in sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        inside = [
+            (Path(where) / name).relative_to(root).as_posix()
+            for where, _, names in os.walk(root / folder, followlinks=True)
+            for name in names
+        ]
+        images = [name for name in inside if name.lower().endswith(SUFFIXES)]
+        left_out += sorted(set(inside) - set(images))
+        files += sorted(images)
+        if not images:
+            empty.append(folder)
+    if left_out:
+        warnings.warn(f"{root}: {len(left_out)} files are no images of a class, first {left_out[0]}", stacklevel=3)
+    if empty:
+        warnings.warn(f"{root}: {len(empty)} class folders hold no image, first {empty[0]}", stacklevel=3)
+    return files, [name.split("/")[0] for name in files]

@@ -1,0 +1,48 @@
+"""The column `gradient_norm`: full gradients of proxies, averaged over their initialisations.
+
+Paul, Ganguli & Dziugaite, NeurIPS 2021 (arXiv:2107.07075): GraNd is the expected norm over the
+weights at a time of training, estimated there from 10 trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from coreset.numerics.full_gradients import gradient_norms
+from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
+from coreset.trainers.data.base import ImageData
+from coreset.trainers.tasks.learning_loss import PredictsLoss
+
+
+def image_gradient_norms(
+    model: nn.Module, data: ImageData, labels: NDArray[np.int64], device: torch.device
+) -> NDArray[np.float64]:
+    """Return the norm of the full gradient of every image of the pool, (N,), not augmented."""
+    inner = model.model if isinstance(model, PredictsLoss) else model
+    inner = inner.to(device).eval()
+    mean, std = (t.to(device) for t in as_channels(data.mean, data.std))
+    out = []
+    for batch in EvalBatches(data.images, labels, np.arange(len(data.images))):
+        x = prepare({"image": batch["image"].to(device)}, mean, std).contiguous()
+        out.append(gradient_norms(inner, x, batch["label"].to(device)).cpu().numpy())
+    return np.concatenate(out)
+
+
+def expected_gradient_norms(
+    first: nn.Module,
+    others: Iterable[Callable[[], nn.Module]],
+    data: ImageData,
+    labels: NDArray[np.int64],
+    device: torch.device,
+) -> NDArray[np.float64]:
+    """Return the mean norm (N,) over `first` and what `others` train, one model at a time."""
+    total, models = image_gradient_norms(first, data, labels, device), 1
+    for train in others:
+        total += image_gradient_norms(train(), data, labels, device)
+        models += 1
+    return total / models

@@ -1,0 +1,101 @@
+"""Oracles: where labels come from."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.core.store import write_atomic
+from coreset.core.pool import Indices
+
+
+class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labelled
+    """The batch to label is written; the run goes on when the labels are there."""
+
+    def __init__(self, path: Path, missing: int) -> None:
+        super().__init__(
+            f"{missing} examples wait for a label in {path}: fill its column 'label', then resume this run"
+        )
+        self.path, self.missing = path, missing
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenLabels:
+    """Simulation: the labels are known and shown only when asked for.
+
+    labels (N,): class numbers, -1 = unknown.
+    """
+
+    labels: NDArray[np.int64]
+
+    def label(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the labels at `indices`; ValueError when one of them is not known."""
+        found = self.labels[indices]
+        if (found < 0).any():
+            raise ValueError(
+                f"labels: {int((found < 0).sum())} chosen examples have no label, first position {int(indices[found < 0][0])}; use oracle=file"
+            )
+        return np.asarray(found, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """Hand-off by a CSV file with the columns index, id, label; a label is a class name or its number.
+
+    path: the file; rows asked for are added with an empty label, and `AwaitingLabels` is raised until all of them are filled. ids (N,): outside names.
+    classes: class names in the order of their numbers.
+    """
+
+    path: Path
+    ids: NDArray[np.generic]
+    classes: tuple[str, ...]
+
+    def label(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the labels at `indices`, or write what is missing and raise AwaitingLabels. ValueError names line and value of a label that is no class."""
+        path = Path(self.path)
+        rows: dict[int, tuple[str, str]] = {}
+        if path.exists():
+            with path.open(newline="") as f:
+                reader = csv.DictReader(f)
+                if reader.fieldnames is None or not {"index", "label"} <= set(reader.fieldnames):
+                    raise ValueError(f"{path}: expected the columns index, id, label, got {reader.fieldnames}")
+                for line, row in enumerate(reader, 2):
+                    index = row["index"].strip()
+                    if not index.isdigit() or int(index) >= len(self.ids):
+                        raise ValueError(
+                            f"{path}, line {line}: index must be a position below {len(self.ids)}, got {index!r}"
+                        )
+                    if int(index) in rows:
+                        raise ValueError(f"{path}, line {line}: index {index} stands there twice")
+                    rows[int(index)] = (str(line), (row["label"] or "").strip())
+        labels = [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
+        missing = sum(label < 0 for label in labels)
+        if missing:
+            text = ["index,id,label\n"]
+            everything = {
+                **{i: value for i, (_, value) in rows.items()},
+                **{int(i): rows.get(int(i), ("", ""))[1] for i in indices},
+            }
+            for i, value in everything.items():
+                cells = [str(i), str(self.ids[i]), value]
+                text.append(
+                    ",".join('"' + c.replace('"', '""') + '"' if set(c) & set(',"\n') else c for c in cells) + "\n"
+                )
+            write_atomic(path, "".join(text))
+            raise AwaitingLabels(path, missing)
+        return np.array(labels, np.int64)
+
+    def _number(self, path: Path, line: str, value: str) -> int:
+        if not value:
+            return -1
+        if value in self.classes:
+            return self.classes.index(value)
+        if value.isdigit() and int(value) < len(self.classes):
+            return int(value)
+        raise ValueError(
+            f"{path}, line {line}: label {value!r} is no class; expected one of {', '.join(self.classes[:10])} or 0 to {len(self.classes) - 1}"
+        )
