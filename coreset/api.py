@@ -31,7 +31,7 @@ def select(
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
 
-    strategy: a name (`coreset.strategies()` lists them) or a Strategy. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the
+    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the
     whole pool). selected: positions already taken. candidates: positions that may be chosen (default: all others). ids: outside names, unique.
     certify: write what is known of the answer into `info["certificates"]` (cover radius, facility value and more: see `certify`).
     signals: columns with one row per example, such as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.

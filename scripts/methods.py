@@ -87,7 +87,7 @@ def page() -> str:
     families: dict[str, list[str]] = {}
     for name in names():
         package, _, rest = load(name).__module__.partition(".")
-        if package == "strategies":
+        if package == "coreset.strategies":
             families.setdefault(rest.split(".")[0], []).append(name)
     order = sorted(families, key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f))
     parts = [HEAD, f"{sum(map(len, families.values()))} strategies in {len(families)} families.\n"]
@@ -112,7 +112,7 @@ def distillation() -> str:
     for name in names("coreset.distillers"):
         made = distiller(name)
         module = type(made).__module__
-        if module.startswith("strategies."):
+        if module.startswith("coreset.strategies."):
             first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
             options = ", ".join(f"`{key}={shown(value)}`" for key, value in made.parameters().items())
             needs = "`labels` of the whole pool" + ", a teacher" * made.wants_teacher

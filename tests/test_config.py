@@ -28,7 +28,7 @@ TARGETS = {name: cfg for name, cfg in FILES.items() if "_target_" in cfg}
 STRATEGIES = {
     name.split("/")[1]: cfg
     for name, cfg in TARGETS.items()
-    if name.startswith("strategy/") and name.count("/") == 1 and cfg["_target_"].startswith("strategies.")
+    if name.startswith("strategy/") and name.count("/") == 1 and cfg["_target_"].startswith("coreset.strategies.")
 }  # by_name asks the registry, for strategies of other packages
 DISTILLERS = {name.split("/")[2]: cfg for name, cfg in TARGETS.items() if name.startswith("strategy/distill/")}
 
@@ -37,7 +37,7 @@ PASSED = {
     "model": {"num_classes", "in_channels", "image_size"},
     "logger": {"folder", "run_config"},
     "oracle": {"ids", "classes"},
-    "sampling/adaptive": {"strategy"},
+    "dynamic/adaptive": {"strategy"},
 }
 NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}  # the same keys as fit/default, other values
 DENSE = {"model/detector", "model/segmenter"}  # tests/trainers/tasks/test_detection.py, test_segmentation.py

@@ -83,10 +83,10 @@ def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
     if isinstance(strategy, Distiller):
         return f"{name}, all labels"
-    if not cfg["sampling"]:
+    if not cfg["dynamic"]:
         return name
-    plan = make(cfg, "sampling")
-    how = label_of(choices["sampling"], plan)
+    plan = make(cfg, "dynamic")
+    how = label_of(choices["dynamic"], plan)
     return f"{name} {how}, all labels" if plan.by_strategy else f"{how}, all labels"
 
 
@@ -202,7 +202,7 @@ def _baseline(
     if cfg["strategy_name"] == name:
         return
     chosen = PER_CLASS[name] if balanced and name != "full" else {"_target_": RANDOM}
-    changed: dict[str, Any] = {"strategy": chosen, "strategy_name": name, "columns": None, "sampling": {}}
+    changed: dict[str, Any] = {"strategy": chosen, "strategy_name": name, "columns": None, "dynamic": {}}
     if cfg["oracle"]:
         return  # labels cost somebody's time: no baseline asks for more of them
     if name == "full":

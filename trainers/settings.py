@@ -42,7 +42,7 @@ RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "oracle",
     "members",
     "columns",
-    "sampling",
+    "dynamic",
     "task",
 )
 RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
@@ -70,7 +70,7 @@ def kind_of(key: str, trusted: bool) -> Any:
         "fit": Recipe,
         "proxy": Recipe,
         "embedding": (ModelFeatures, Pixels, Pretrained),
-        "sampling": EpochPlan,
+        "dynamic": EpochPlan,
         "oracle": LabelFile,
         "logger": pl.loggers.Logger,
     }[key]

@@ -98,25 +98,3 @@ class Pool:
     def __repr__(self) -> str:
         counts = f"size={self.size}, selected={len(self.selected)}, candidates={len(self.candidates)}"
         return f"{type(self).__name__}({counts})"
-
-    @classmethod
-    def from_coco(
-        cls,
-        instances: str | Path,
-        *,
-        labeled: str | Path | Sequence[Any] = (),
-        features: str | Path | Array = None,
-        groups: str | None = None,
-    ) -> CocoPool:
-        """Return the images of a COCO instances file, with their names, sizes and categories; annotations it has are checked and left where they are.
-
-        labeled: what is labelled already, a COCO file that lists these images (with or without boxes in them) or their ids; the boxes of such a file calibrate
-        `expected_boxes`. features: one row per image in the order of the file, an array or .npy (memory-mapped); a .npz with `ids` and `features` is put in
-        order by id. groups: a key of the image entries, such as `video_id`. Files are regular files of at most 8 GiB; ids and names have at most 4,096
-        characters, an image at most 2^31 - 1 pixels a side. Raises ValueError, KeyError or OSError naming file and id for duplicate or unknown ids, a file
-        name that leaves its folder, a width that is no whole number, categories that do not match, boxes outside their image, masks of another size, and
-        features that do not fit.
-        """
-        from coreset.vision.coco import read_pool
-
-        return read_pool(instances, labeled=labeled, features=features, groups=groups)

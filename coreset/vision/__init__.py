@@ -1,6 +1,6 @@
 """Detection and segmentation without our trainer: score, aggregate, select, over image ids.
 
-A pool comes from `coreset.Pool.from_coco`, boxes from `Detections.from_...`; `select` returns an `ImageSelection`, which writes itself for tools and trainers.
+A pool comes from `CocoPool.from_coco`, boxes from `Detections.from_...`; `select` returns an `ImageSelection`, which writes itself for tools and trainers.
 """
 
 from coreset.vision.coco import CocoPool

@@ -21,7 +21,7 @@ class ImageSelection(Selection):
     """A selection with its pool. Every file is written in the order chosen, the first to label first.
 
     predictions and score_threshold go together: the detections of at least that score become pre-labels. Raises TypeError where the pool is not one of
-    `Pool.from_coco`, since only that knows names and sizes.
+    `CocoPool.from_coco`, since only that knows names and sizes.
 
     >>> from coreset.vision.coco import CocoPool
     >>> pool = CocoPool(2, ids=np.array([7, 9]), names=np.array(["a.jpg", "b.jpg"]), sizes=np.array([[4, 3], [4, 3]]))
@@ -51,7 +51,7 @@ class ImageSelection(Selection):
     def _images(self) -> CocoPool:
         if not isinstance(self.pool, CocoPool):
             raise TypeError(
-                f"names and sizes of the images are not known: expected a pool of Pool.from_coco, got {type(self.pool).__name__}"
+                f"names and sizes of the images are not known: expected a pool of CocoPool.from_coco, got {type(self.pool).__name__}"
             )
         return self.pool
 

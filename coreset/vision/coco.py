@@ -139,7 +139,7 @@ def read_pool(
     features: str | Path | Array = None,
     groups: str | None = None,
 ) -> CocoPool:
-    """Return the images of an instances file as a pool: what `Pool.from_coco` does."""
+    """Return the images of an instances file as a pool: what `CocoPool.from_coco` does."""
     data, source = read_json(instances), str(instances)
     images, categories, annotations = parts_of(data, source)
     about: dict[str, Any] = {**check_images(images, source, groups), "categories": categories, "source": source}

@@ -28,7 +28,7 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
     Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs no file to be seen before any is read.
     """
     _check(cfg)
-    every = Pool.from_coco(cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"])
+    every = CocoPool.from_coco(cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"])
     ledger = None if cfg["ledger"] is None else Ledger(cfg["ledger"])
     pool = every if ledger is None else ledger.pool(every)
     found = _detections(cfg, every)

@@ -211,7 +211,7 @@ class Ledger:
                 self._match(pool)
                 names = pool.ids[match_images(pool, data["images"], source, renumbered)].tolist()
             elif renumbered:
-                raise ValueError("renumbered: file names alone need pool=Pool.from_coco(...)")
+                raise ValueError("renumbered: file names alone need pool=CocoPool.from_coco(...)")
             else:
                 names = [self._known(image, i, source) for i, image in enumerate(data["images"])]
         else:
@@ -243,7 +243,7 @@ class Ledger:
         if key not in self._files:
             raise ValueError(
                 f"{source}: image {key!r} is {name!r:.200} here, and {self.path} keeps no file name of it: give"
-                " pool=Pool.from_coco(...), which knows it"
+                " pool=CocoPool.from_coco(...), which knows it"
             )
         if not _same_file(name, self._files[key]):
             raise ValueError(f"{source}: image {key!r} is {name!r:.200} here and {self._files[key]!r} in {self.path}")

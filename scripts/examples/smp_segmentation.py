@@ -4,6 +4,7 @@ python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3 --width 12
 python scripts/examples/smp_segmentation.py data/stamps
 """
 
+from coreset.vision.coco import CocoPool
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def main(folder: Path) -> None:
-    pool = Pool.from_coco(folder / "train.json")
+    pool = CocoPool.from_coco(folder / "train.json")
     net = smp.Unet("resnet18", encoder_weights=None, classes=len(pool.categories) + 1).eval()
     scorer = SegmentationScorer("entropy", ["mean", "class_mean", "boundary_mean"])
     with torch.no_grad():

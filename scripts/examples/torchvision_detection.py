@@ -6,6 +6,7 @@
 Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen images over, and the ledger takes back what was labelled.
 """
 
+from coreset.vision.coco import CocoPool
 import json
 import sys
 from pathlib import Path
@@ -54,10 +55,10 @@ def train(
 def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4) -> None:
     torch.manual_seed(0)
     data = json.loads((folder / "train.json").read_text())
-    pool = Pool.from_coco(folder / "train.json")
+    pool = CocoPool.from_coco(folder / "train.json")
     ledger = Ledger(folder / "al.jsonl")
     if not ledger.started:
-        ledger.start(pool.ids[:8])  # in a project: Pool.from_coco(..., labeled="labeled.json") says it
+        ledger.start(pool.ids[:8])  # in a project: CocoPool.from_coco(..., labeled="labeled.json") says it
     known: list[int] = ledger.ids("start") + ledger.ids("labeled")
     first = ledger.batches  # run again on the same folder, it goes on where it stopped
     model = fasterrcnn_mobilenet_v3_large_320_fpn(

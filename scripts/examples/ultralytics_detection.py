@@ -4,6 +4,7 @@ python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3
 python scripts/examples/ultralytics_detection.py data/stamps [weights.pt]
 """
 
+from coreset.vision.coco import CocoPool
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from coreset.vision import Detections, aggregate, box_scores, expected_boxes, se
 
 
 def main(folder: Path, weights: str = "yolo11n.yaml") -> None:
-    pool = Pool.from_coco(folder / "train.json")
+    pool = CocoPool.from_coco(folder / "train.json")
     model = YOLO(weights, task="detect", verbose=False)
     files = [str(folder / "images" / n) for n in pool.names]
     results = model.predict(

@@ -12,7 +12,7 @@ from coreset.strategies.coverage.kcenter import KCenterGreedy
 
 
 def test_names_are_sorted_and_all_load():
-    assert names() == sorted(names()) == coreset.strategies()
+    assert names() == sorted(names()) == coreset.list_strategies()
     for name in names():
         made = load(name)
         assert issubclass(made, Strategy), name

@@ -80,7 +80,7 @@ def test_score(folder):
         "scorer.column=text",
         "input=pages.jsonl",
         "out=deep/s.parquet",
-        "model=HuggingFaceTB/SmolLM2-135M-Instruct",
+        "model.name=HuggingFaceTB/SmolLM2-135M-Instruct",
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.strip() == "3 of 5 rows scored -> deep/s.parquet; 2 rejected, see deep/s.rejects.jsonl"

@@ -135,7 +135,7 @@ def coco_folder(
             raise FileNotFoundError(
                 f"{file}: no such file; set data.root to a folder with {train}, {test} and {images}/"
             )
-        pool = Pool.from_coco(file)
+        pool = CocoPool.from_coco(file)
         for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
             inside(name_of, f"{file}: image {k!r}")
         data = read_json(file)

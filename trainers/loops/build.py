@@ -175,22 +175,22 @@ def _check_distiller(cfg: Mapping[str, Any], method: Distiller, data: Any, sizes
 
 def _sampling(cfg: Mapping[str, Any], strategy: Strategy | Distiller) -> EpochPlan | None:
     """Return what chooses while training, or None; ValueError where it contradicts the mode or the strategy."""
-    if not cfg["sampling"]:
+    if not cfg["dynamic"]:
         return None
-    plan = make(cfg, "sampling")
-    name = str(cfg["sampling"]["_target_"]).rsplit(".", 1)[-1]
+    plan = make(cfg, "dynamic")
+    name = str(cfg["dynamic"]["_target_"]).rsplit(".", 1)[-1]
     if cfg["mode"] != "prune":
         raise ValueError(
-            f"sampling: {name} changes the examples while training and needs the labels of the whole pool: use mode=prune"
+            f"dynamic: {name} changes the examples while training and needs the labels of the whole pool: use mode=prune"
         )
     if isinstance(strategy, Distiller):
         raise ValueError(
-            f"sampling: {name} chooses among the pool's examples, {type(strategy).__name__} makes its own: use sampling=none"
+            f"dynamic: {name} chooses among the pool's examples, {type(strategy).__name__} makes its own: use dynamic=none"
         )
     if isinstance(plan, Adaptive):
         return replace(plan, strategy=strategy)
     if cfg["strategy"]["_target_"] != RANDOM:
         raise ValueError(
-            f"sampling: {name} chooses by itself, a strategy has no say in it: add strategy=random, or use sampling=adaptive"
+            f"dynamic: {name} chooses by itself, a strategy has no say in it: add strategy=random, or use dynamic=adaptive"
         )
     return plan

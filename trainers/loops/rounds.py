@@ -165,7 +165,7 @@ def _prune_while_training(job: Job, number: int) -> None:
     total = int(fitted.counts.sum())
     seen = np.argsort(-fitted.counts, kind="stable")[: np.count_nonzero(fitted.counts)]
     extra = {
-        "sampling": type(job.sampling).__name__, "labels_used": len(everything), "examples_trained": len(seen),
+        "dynamic": type(job.sampling).__name__, "labels_used": len(everything), "examples_trained": len(seen),
         "examples_seen": total, "epochs": fitted.epochs,
     }  # fmt: skip
     info = {

@@ -16,7 +16,7 @@ from coreset.registry import load, names, strategy
 def test_every_column_that_a_strategy_needs_has_its_row():
     needed = set()
     for name in names():
-        if load(name).__module__.startswith("strategies."):
+        if load(name).__module__.startswith("coreset.strategies."):
             needed |= strategy(name).needs | strategy(name).needs_selected
     assert needed <= COLUMNS.keys()
     assert {*STATISTICS, *TRACES} <= COLUMNS.keys()

@@ -187,7 +187,7 @@ def test_clip_score(pairs, towers, tmp_path):
     source, rows = pairs
     want = {r["id"] for r in best(source, rows, 0.3)}
     assert len(want) == round(0.3 * len(rows)) == 28
-    assert kept(operators("recipe=datacomp_clip", f"model={towers}", "budget=0.3"), source, tmp_path / "out") == want
+    assert kept(operators("recipe=datacomp_clip", f"model.name={towers}", "budget=0.3"), source, tmp_path / "out") == want
 
 
 def test_image_based_among_the_best(pairs, towers, tmp_path):
@@ -201,7 +201,7 @@ def test_image_based_among_the_best(pairs, towers, tmp_path):
     reference = np.array([[-1.0, -1, -1], [-1, -0.9, -1.1]])
     np.save(tmp_path / "reference.npy", reference)
     made = operators(
-        "recipe=datacomp_image", f"model={towers}", "budget=0.6", f"recipe.operators.8.against={tmp_path / 'reference.npy'}", "+recipe.operators.8.clusters=6"
+        "recipe=datacomp_image", f"model.name={towers}", "budget=0.6", f"recipe.operators.8.against={tmp_path / 'reference.npy'}", "+recipe.operators.8.clusters=6"
     )  # fmt: skip
     found = kept(made, source, tmp_path / "out")
     from coreset.numerics.neighbors.semantic import unit_rows

@@ -121,9 +121,9 @@ def test_mods_in_two_runs(rows, tmp_path, asset):
         picks.append(int(np.min([((x - x[p]) ** 2).sum(axis=1) for p in picks], axis=0).argmax()))
     seeds = {good[p]["id"] for p in picks}
     state = tmp_path / "state"
-    first = ran(rows, tmp_path, "recipe=sft_mods_seeds", "model=minilm", "budget=9", state=state)
+    first = ran(rows, tmp_path, "recipe=sft_mods_seeds", "model.name=minilm", "budget=9", state=state)
     assert set(kept(first)) == seeds
-    both = ["recipe=sft_mods", "model=minilm", "recipe.operators.2.strategy.seeds=9"]
+    both = ["recipe=sft_mods", "model.name=minilm", "recipe.operators.2.strategy.seeds=9"]
     bad = sorted(
         (r for r in good if r["response_reward"] < 0 and r["id"] not in seeds), key=lambda r: r["response_reward"]
     )
@@ -168,7 +168,7 @@ def test_deita(short, tmp_path, states):
     for row in order:
         if all(embedding[row["id"]] @ embedding[other] <= cut + 1e-9 for other in keep):
             keep.append(row["id"])
-    made = ["recipe=sft_deita", "model=smollm2", f"recipe.operators.1.strategy.threshold={cut + 1e-5}"]
+    made = ["recipe=sft_deita", "model.name=smollm2", f"recipe.operators.1.strategy.threshold={cut + 1e-5}"]
     state = tmp_path / "state"
     assert kept(ran(short, tmp_path, *made, "budget=5", state=state)) == sorted(keep[:5])
     assert 5 < len(keep) < 20
@@ -190,7 +190,7 @@ def test_rds(short, tmp_path, states):
     file = write(tmp_path / "queries.jsonl", queries)
     (tmp_path / "pool").mkdir()
     decisions = ran(
-        pool, tmp_path / "pool", "recipe=sft_rds", "model=smollm2", f"recipe.operators.0.queries={file}", "budget=7"
+        pool, tmp_path / "pool", "recipe=sft_rds", "model.name=smollm2", f"recipe.operators.0.queries={file}", "budget=7"
     )
     assert kept(decisions) == sorted(taken)
     assert [i for i, d in sorted(decisions.items(), key=lambda d: d[1]["rank"]) if d["rank"] >= 0] == taken
@@ -199,7 +199,7 @@ def test_rds(short, tmp_path, states):
 def test_the_top_share_of_ifd_below_a_bound(short, tmp_path, asset):
     """The bound of the recipe is 1, which no row of these few reaches."""
     asset("smollm2")
-    decisions = ran(short, tmp_path, "recipe=sft_ifd", "model=smollm2", "budget=0.25", "recipe.operators.5.high=0.1")
+    decisions = ran(short, tmp_path, "recipe=sft_ifd", "model.name=smollm2", "budget=0.25", "recipe.operators.5.high=0.1")
     ifd = {i: d["ifd"] for i, d in decisions.items()}
     above = [i for i, value in ifd.items() if value >= 0.1]
     assert 0 < len(above) < 15

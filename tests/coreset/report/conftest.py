@@ -32,7 +32,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         path.mkdir(parents=True)
         settings = {
             "mode": mode,
-            "strategy": {"_target_": f"strategies.{strategy}"},
+            "strategy": {"_target_": f"coreset.strategies.{strategy}"},
             "strategy_name": strategy,
             "seed": seed,
             "data": {"name": "toy"},

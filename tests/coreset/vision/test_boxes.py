@@ -1,3 +1,4 @@
+from coreset.vision.coco import CocoPool
 import json
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ def instances(tmp_path, **change):
 
 @pytest.fixture
 def pool(tmp_path):
-    return Pool.from_coco(instances(tmp_path))
+    return CocoPool.from_coco(instances(tmp_path))
 
 
 def entry(image_id=20, category_id=3, bbox=(10, 5, 20, 30), score=0.5, **more):

@@ -1,5 +1,6 @@
 """What an image costs: never nothing, and as many boxes as labeled images show."""
 
+from coreset.vision.coco import CocoPool
 import json
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_a_labeled_file_calibrates(tmp_path):
     about = {"categories": [{"id": 1, "name": "cat"}], "annotations": []}
     (tmp_path / "all.json").write_text(json.dumps({**about, "images": images}))
     (tmp_path / "labeled.json").write_text(json.dumps({**about, "images": images[:2], "annotations": drawn}))
-    pool = Pool.from_coco(tmp_path / "all.json", labeled=tmp_path / "labeled.json")
+    pool = CocoPool.from_coco(tmp_path / "all.json", labeled=tmp_path / "labeled.json")
     np.testing.assert_array_equal(pool.known_boxes, [3, 2, np.nan, np.nan, np.nan, np.nan])
     rows = [
         {"image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5], "score": s} for k, s in ((0, 0.75), (1, 0.5), (2, 1))
@@ -94,11 +95,11 @@ def test_a_labeled_file_calibrates(tmp_path):
     assert seconds_of(cost, 2, 10).tolist() == pytest.approx([32, 22, 42, 17, 17, 17])
     assert seconds_of(cost, 2, 10).about == cost.about
     assert (cost * 2).about == {}  # of a number that was changed, nothing is claimed
-    plain = Pool.from_coco(tmp_path / "all.json", labeled=[0, 1])
+    plain = CocoPool.from_coco(tmp_path / "all.json", labeled=[0, 1])
     assert plain.known_boxes is None
     assert expected_boxes(Detections.from_coco_results(rows, plain)).about["calibrated_on"] == 0
     (tmp_path / "bare.json").write_text(json.dumps({**about, "images": images[:2]}))
-    assert Pool.from_coco(tmp_path / "all.json", labeled=tmp_path / "bare.json").known_boxes is None
+    assert CocoPool.from_coco(tmp_path / "all.json", labeled=tmp_path / "bare.json").known_boxes is None
 
 
 def test_bad_input():

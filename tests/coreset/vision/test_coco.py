@@ -1,3 +1,4 @@
+from coreset.vision.coco import CocoPool
 import json
 import os
 
@@ -26,7 +27,7 @@ def test_ids_sizes_groups_and_labels(tmp_path):
     )
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     np.save(tmp_path / "f.npy", features)
-    pool = Pool.from_coco(write(tmp_path / "all.json"), labeled=labeled, features=tmp_path / "f.npy", groups="video_id")
+    pool = CocoPool.from_coco(write(tmp_path / "all.json"), labeled=labeled, features=tmp_path / "f.npy", groups="video_id")
     assert pool.ids.tolist() == [7, 3, 9]
     assert pool.selected.tolist() == [1]
     assert pool.candidates.tolist() == [0, 2]
@@ -35,16 +36,16 @@ def test_ids_sizes_groups_and_labels(tmp_path):
     assert dict(pool.categories) == {1: "tree", 5: "nut"}
     np.testing.assert_array_equal(pool.features, features)
     assert isinstance(pool.features, np.memmap)
-    assert Pool.from_coco(tmp_path / "all.json", labeled=[9, 7]).selected.tolist() == [2, 0]
+    assert CocoPool.from_coco(tmp_path / "all.json", labeled=[9, 7]).selected.tolist() == [2, 0]
 
 
 def test_features_with_ids_are_put_in_order(tmp_path):
     np.savez(tmp_path / "f.npz", ids=np.array([9, 7, 3]), features=np.array([[9.0], [7.0], [3.0]]))
-    pool = Pool.from_coco(write(tmp_path / "all.json"), features=tmp_path / "f.npz")
+    pool = CocoPool.from_coco(write(tmp_path / "all.json"), features=tmp_path / "f.npz")
     assert pool.features[:, 0].tolist() == [7, 3, 9]
     np.savez(tmp_path / "g.npz", ids=np.array([9, 7]), features=np.ones((2, 1)))
     with pytest.raises(KeyError, match=r"g.npz: no features for 1 images of .*all.json, first 3"):
-        Pool.from_coco(tmp_path / "all.json", features=tmp_path / "g.npz")
+        CocoPool.from_coco(tmp_path / "all.json", features=tmp_path / "g.npz")
 
 
 def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
@@ -52,7 +53,7 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
         {**IMAGES[0], "id": i, "file_name": name}
         for i, name in ((1, "a/x.jpg"), (2, "b/x.jpg"), (3, "c/y.jpg"), (4, "z.jpg"))
     ]
-    pool = Pool.from_coco(write(tmp_path / "all.json", images=images))
+    pool = CocoPool.from_coco(write(tmp_path / "all.json", images=images))
     assert positions(pool, ["b/x.jpg", "y", "/data/z.png", 1], "names").tolist() == [1, 2, 3, 0]
     assert positions(pool, ["/data/b/x.jpg", "/data/x/c/y.jpg"], "names").tolist() == [1, 2]
     with pytest.raises(KeyError, match="names: 1 image ids are not in .*all.json, first 'x'"):
@@ -166,52 +167,52 @@ def test_names_paths_and_stems_find_an_image_where_only_one_has_them(tmp_path):
 )
 def test_bad_instances_name_file_and_image(tmp_path, change, error, message):
     with pytest.raises(error, match=message):
-        Pool.from_coco(write(tmp_path / "all.json", **change))
+        CocoPool.from_coco(write(tmp_path / "all.json", **change))
 
 
 def test_only_regular_files_of_a_stated_size_are_opened(tmp_path):
     every = write(tmp_path / "all.json")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="pipe: not a regular file"):
-        Pool.from_coco(tmp_path / "pipe")
+        CocoPool.from_coco(tmp_path / "pipe")
     for name in ("labeled", "features"):
         with pytest.raises(OSError, match="pipe: not a regular file"):
-            Pool.from_coco(every, **{name: tmp_path / "pipe"})
+            CocoPool.from_coco(every, **{name: tmp_path / "pipe"})
     with pytest.raises(OSError, match="not a regular file"):
-        Pool.from_coco(tmp_path)
+        CocoPool.from_coco(tmp_path)
     with (tmp_path / "large.json").open("wb") as f:
         f.truncate(8 * 2**30 + 1)  # holds no byte on disk
     with pytest.raises(ValueError, match="large.json: expected at most 8,589,934,592 bytes, got 8,589,934,593"):
-        Pool.from_coco(tmp_path / "large.json")
+        CocoPool.from_coco(tmp_path / "large.json")
     (tmp_path / "deep.json").write_text("[" * 200000)
     with pytest.raises(ValueError, match="deep.json: not a JSON file"):
-        Pool.from_coco(tmp_path / "deep.json")
+        CocoPool.from_coco(tmp_path / "deep.json")
     (tmp_path / "f.npy").write_bytes(b"\x93NUMPY")
     (tmp_path / "f.npz").write_bytes(b"PK\x03\x04")
     for name in ("f.npy", "f.npz"):
         with pytest.raises(ValueError, match=f"{name}: not an .npy or .npz file"):
-            Pool.from_coco(every, features=tmp_path / name)
+            CocoPool.from_coco(every, features=tmp_path / name)
     np.savez(tmp_path / "g.npz", ids=np.array([9, 7, 3]))
     with pytest.raises(ValueError, match="g.npz: expected the arrays 'ids' and 'features'"):
-        Pool.from_coco(every, features=tmp_path / "g.npz")
+        CocoPool.from_coco(every, features=tmp_path / "g.npz")
     np.savez(tmp_path / "h.npz", ids=np.array([9, 7, 3, 3]), features=np.ones((4, 2)))
     with pytest.raises(ValueError, match="h.npz: expected one row of features for each of 4 distinct ids"):
-        Pool.from_coco(every, features=tmp_path / "h.npz")
+        CocoPool.from_coco(every, features=tmp_path / "h.npz")
 
 
 def test_a_pool_is_shown_in_one_line(tmp_path):
-    pool = Pool.from_coco(write(tmp_path / "all.json"), labeled=[9])
+    pool = CocoPool.from_coco(write(tmp_path / "all.json"), labeled=[9])
     source = str(tmp_path / "all.json")
     assert repr(pool) == f"CocoPool(size=3, selected=1, candidates=2, classes=['tree', 'nut'], source={source!r})"
     assert repr(Pool(1000, selected=range(100))) == "Pool(size=1000, selected=100, candidates=900)"
     many = [{"id": k, "name": f"c{k}"} for k in range(80)]
-    pool = Pool.from_coco(write(tmp_path / "all.json", categories=many))
+    pool = CocoPool.from_coco(write(tmp_path / "all.json", categories=many))
     assert "'c4', and 75 more]" in repr(pool)
 
 
 def test_numbers_that_are_whole_are_whole(tmp_path):
     images = [{**IMAGES[0], "id": 7.0, "width": 64.0}, IMAGES[1]]
-    pool = Pool.from_coco(write(tmp_path / "all.json", images=images))
+    pool = CocoPool.from_coco(write(tmp_path / "all.json", images=images))
     assert pool.ids.tolist() == [7, 3]
     assert pool.ids.dtype == np.int64
     assert pool.sizes[0].tolist() == [64, 32]
@@ -221,21 +222,21 @@ def test_groups_of_one_kind(tmp_path):
     for bad in (None, ["a"], 3, float("nan")):
         images = [IMAGES[0], {**IMAGES[1], "video_id": bad}]
         with pytest.raises(ValueError, match="all.json: image 3: video_id: expected a text or a number"):
-            Pool.from_coco(write(tmp_path / "all.json", images=images), groups="video_id")
+            CocoPool.from_coco(write(tmp_path / "all.json", images=images), groups="video_id")
 
 
 def test_other_files_that_do_not_fit(tmp_path):
     every = write(tmp_path / "all.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(ValueError, match="no COCO instances file"):
-        Pool.from_coco(tmp_path / "list.json")
+        CocoPool.from_coco(tmp_path / "list.json")
     with pytest.raises(ValueError, match="image 7 has no 'scene'"):
-        Pool.from_coco(every, groups="scene")
+        CocoPool.from_coco(every, groups="scene")
     with pytest.raises(ValueError, match=r"features: expected \(3, D\), one row per image"):
-        Pool.from_coco(every, features=np.ones((2, 4)))
+        CocoPool.from_coco(every, features=np.ones((2, 4)))
     with pytest.raises(KeyError, match="labeled: 1 image ids are not in .*, first 4"):
-        Pool.from_coco(every, labeled=[4])
+        CocoPool.from_coco(every, labeled=[4])
     with pytest.raises(ValueError, match=r"labeled.json: categories \{1: 'nut'\} do not match"):
-        Pool.from_coco(every, labeled=write(tmp_path / "labeled.json", categories=[{"id": 1, "name": "nut"}]))
+        CocoPool.from_coco(every, labeled=write(tmp_path / "labeled.json", categories=[{"id": 1, "name": "nut"}]))
     with pytest.raises(ValueError, match="image 7 is 'other.jpg' here and 'v1/7.jpg' in"):
-        Pool.from_coco(every, labeled=write(tmp_path / "labeled.json", images=[{"id": 7, "file_name": "other.jpg"}]))
+        CocoPool.from_coco(every, labeled=write(tmp_path / "labeled.json", images=[{"id": 7, "file_name": "other.jpg"}]))

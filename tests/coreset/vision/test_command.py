@@ -1,5 +1,6 @@
 """`coreset-select coco=...`: the settings, and the command as a process."""
 
+from coreset.vision.coco import CocoPool
 import json
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def settings(folder, **change):
 
 def test_it_is_the_three_verbs(folder):
     got = choose(settings(folder, budget={"boxes": 12}))
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     found = Detections.from_coco_results(folder / "results.json", pool)
     scores = aggregate(
         found, box_scores(found, "binary_entropy"), "sum", score_threshold=0.05, min_size=0, empty="quota:0.05"
@@ -78,7 +79,7 @@ def test_no_budget_is_overrun(folder, unit, strategy):
     limit = {"images": 7, "boxes": 9, "pixels": 20000, "seconds": 99}[unit]
     cost = {"score_threshold": 0.3, "seconds_per_image": 4, "seconds_per_box": 7}
     got = choose(settings(folder, budget={unit: limit}, cost=cost, strategy=strategy))
-    found = Detections.from_coco_results(folder / "results.json", Pool.from_coco(folder / "instances.json"))
+    found = Detections.from_coco_results(folder / "results.json", CocoPool.from_coco(folder / "instances.json"))
     boxes = np.maximum(1, np.bincount(found.image[found.scores >= 0.3], minlength=N))[got.indices].sum()
     spent = {"images": len(got), "boxes": boxes, "pixels": len(got) * 64 * 48, "seconds": 4 * len(got) + 7 * boxes}[
         unit
@@ -95,7 +96,7 @@ def test_ppal_from_the_shell(folder):
     got = choose(cfg)
     from coreset.vision import dcus
 
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     found = Detections.from_coco_results(folder / "results.json", pool, features=folder / "f.npy")
     want = select(
         pool,
@@ -174,7 +175,7 @@ def test_a_labeled_file_calibrates_and_the_console_says_so(folder):
     assert plain[1].startswith("cost in boxes: expected boxes, not calibrated")
     (folder / "labeled.json").write_text(json.dumps({**data, "annotations": drawn}))
     got = choose(settings(folder, budget={"boxes": 30}))
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     cost = expected_boxes(Detections.from_coco_results(folder / "results.json", pool))
     assert cost[pool.selected].sum() == pytest.approx(40)
     assert got.info["cost"]["boxes"] == pytest.approx(cost[got.indices].sum())
@@ -197,7 +198,7 @@ def test_what_a_ledger_began_with_is_not_bought_when_only_new_labels_are_given(f
 
 def test_object_frequency_from_the_shell(folder):
     got = choose(settings(folder, budget={"images": 5}, score="object_frequency", empty="last"))
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     table = Detections.from_coco_results(folder / "results.json", pool)
     scores = object_frequency(table, score_threshold=0.05, min_size=0, empty="last")
     assert got.ids.tolist() == select(pool, 5, scores=scores).ids.tolist()

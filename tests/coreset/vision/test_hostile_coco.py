@@ -1,5 +1,6 @@
 """Some thousand malformed files, made from a right one by seeded changes: a refusal in words that names the file, or a right answer."""
 
+from coreset.vision.coco import CocoPool
 import copy
 import json
 import os
@@ -101,7 +102,7 @@ def test_instances(tmp_path, seed):
         path = tmp_path / f"all{i}.json"
         path.write_text(json.dumps(data))
         try:
-            pool = Pool.from_coco(path, groups="group" if i % 2 else None)
+            pool = CocoPool.from_coco(path, groups="group" if i % 2 else None)
         except Exception as error:
             refused(error, path.name)
             continue
@@ -124,7 +125,7 @@ def test_labeled_files(tmp_path, seed):
         path = tmp_path / f"labeled{i}.json"
         path.write_text(json.dumps(data))
         try:
-            pool = Pool.from_coco(every, labeled=path)
+            pool = CocoPool.from_coco(every, labeled=path)
         except Exception as error:
             refused(error, path.name)
             continue
@@ -142,7 +143,7 @@ def test_results(tmp_path, seed, known):
     rng, taken = np.random.default_rng(seed), 0
     every = tmp_path / "all.json"
     every.write_text(json.dumps(right()))
-    pool = Pool.from_coco(every) if known else None
+    pool = CocoPool.from_coco(every) if known else None
     for i in range(150):
         data = spoil(rng, results())
         path = tmp_path / f"results{i}.json"
@@ -178,7 +179,7 @@ def test_outputs_of_torchvision(tmp_path, seed):
     rng, taken = np.random.default_rng(seed), 0
     every = tmp_path / "all.json"
     every.write_text(json.dumps(right()))
-    pool = Pool.from_coco(every)
+    pool = CocoPool.from_coco(every)
     strange = [v for v in STRANGE if not isinstance(v, str | dict)]
     for i in range(150):
         rows = spoil(rng, outputs(), strange) if i else outputs()
@@ -204,7 +205,7 @@ def test_ingest(tmp_path, seed, with_pool):
     rng, taken = np.random.default_rng(seed), 0
     every = tmp_path / "all.json"
     every.write_text(json.dumps(right()))
-    pool = Pool.from_coco(every, labeled=[4])
+    pool = CocoPool.from_coco(every, labeled=[4])
     part = {"images": right()["images"][:2]}
     for i in range(100):
         ledger = Ledger(tmp_path / f"al{seed}{i}.jsonl")
@@ -236,7 +237,7 @@ def test_bytes_that_are_no_file_of_ours(tmp_path, seed):
     whole = json.dumps(right()).encode()
     every = tmp_path / "all.json"
     every.write_bytes(whole)
-    pool = Pool.from_coco(every)
+    pool = CocoPool.from_coco(every)
     ledger = Ledger(tmp_path / "al.jsonl")
     ledger.commit(ImageSelection.over(pool, Selection([0, 1], ids=pool.ids[[0, 1]])))
     for i in range(100):
@@ -246,7 +247,7 @@ def test_bytes_that_are_no_file_of_ours(tmp_path, seed):
         path = tmp_path / f"bytes{i}.json"
         path.write_bytes(bytes(data[: int(rng.integers(1, len(data) + 1))]))
         for use in (
-            Pool.from_coco, lambda p: Pool.from_coco(every, labeled=p), lambda p: Pool.from_coco(every, features=p),
+            CocoPool.from_coco, lambda p: CocoPool.from_coco(every, labeled=p), lambda p: CocoPool.from_coco(every, features=p),
             lambda p: Detections.from_coco_results(p, pool), lambda p: ledger.ingest(p, pool), Ledger,
         ):  # fmt: skip
             try:
@@ -258,10 +259,10 @@ def test_bytes_that_are_no_file_of_ours(tmp_path, seed):
 def test_a_pipe_is_not_waited_for(tmp_path):
     every = tmp_path / "all.json"
     every.write_text(json.dumps(right()))
-    pool = Pool.from_coco(every)
+    pool = CocoPool.from_coco(every)
     os.mkfifo(tmp_path / "pipe")
     for use in (
-        Pool.from_coco, lambda p: Pool.from_coco(every, labeled=p), lambda p: Pool.from_coco(every, features=p), lambda p: Detections.from_coco_results(p, pool),
+        CocoPool.from_coco, lambda p: CocoPool.from_coco(every, labeled=p), lambda p: CocoPool.from_coco(every, features=p), lambda p: Detections.from_coco_results(p, pool),
         lambda p: Detections.from_coco_results(results(), pool, probs=p), lambda p: Ledger(tmp_path / "al.jsonl").ingest(p, pool), Ledger,
     ):  # fmt: skip
         with pytest.raises(OSError, match="pipe: not a regular file"):

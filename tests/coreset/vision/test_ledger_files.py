@@ -1,5 +1,6 @@
 """The ledger and files: images go by their names, the start is kept, what contradicts is refused."""
 
+from coreset.vision.coco import CocoPool
 import json
 import os
 
@@ -24,7 +25,7 @@ def write(path, images, annotations=()):
 
 @pytest.fixture
 def pool(tmp_path):
-    return Pool.from_coco(write(tmp_path / "all.json", [image(k) for k in range(1, 9)]))
+    return CocoPool.from_coco(write(tmp_path / "all.json", [image(k) for k in range(1, 9)]))
 
 
 def batch(pool, *ids):
@@ -49,7 +50,7 @@ def test_a_file_that_a_tool_numbered_anew_never_labels_other_images(tmp_path, po
 
 def test_ids_that_are_labeled_already_do_not_hide_a_contradiction(tmp_path, pool):
     ledger = Ledger(tmp_path / "al.jsonl")
-    begun = Pool.from_coco(tmp_path / "all.json", labeled=[1, 2])
+    begun = CocoPool.from_coco(tmp_path / "all.json", labeled=[1, 2])
     ledger.commit(batch(begun, 3, 4))
     back = write(tmp_path / "back.json", [image(1, "3.jpg"), image(2, "4.jpg")])
     with pytest.raises(ValueError, match="image 1 is '3.jpg' here and '1.jpg' in .*has id 3 there"):
@@ -91,8 +92,8 @@ def test_a_labeled_file_of_the_same_name_in_another_folder_is_another_image(tmp_
     every = write(tmp_path / "all.json", [image(1, "a/x.jpg"), image(2, "b/x.jpg")])
     back = write(tmp_path / "back.json", [image(1, "b/x.jpg")])
     with pytest.raises(ValueError, match="image 1 is 'b/x.jpg' here and 'a/x.jpg' in .*has id 2 there"):
-        Pool.from_coco(every, labeled=back)
-    pool = Pool.from_coco(every)
+        CocoPool.from_coco(every, labeled=back)
+    pool = CocoPool.from_coco(every)
     ledger = Ledger(tmp_path / "al.jsonl")
     ledger.commit(batch(pool, 1))
     for known in (pool, None):
@@ -102,7 +103,7 @@ def test_a_labeled_file_of_the_same_name_in_another_folder_is_another_image(tmp_
 
 def test_the_start_is_written_down_once_and_never_bought(tmp_path):
     write(tmp_path / "all.json", [image(k) for k in range(1, 9)])
-    begun = Pool.from_coco(tmp_path / "all.json", labeled=[1, 2, 3])
+    begun = CocoPool.from_coco(tmp_path / "all.json", labeled=[1, 2, 3])
     ledger = Ledger(tmp_path / "al.jsonl")
     ledger.commit(batch(ledger.pool(begun), 5, 4))
     ledger.ingest([5, 4])
@@ -111,7 +112,7 @@ def test_the_start_is_written_down_once_and_never_bought(tmp_path):
     assert events[0]["names"] == ["1.jpg", "2.jpg", "3.jpg"]
     for labeled in ([], [4, 5], [1, 2, 3], [1, 2, 3, 4, 5]):  # whatever a later run says of what it knows
         ledger = Ledger(tmp_path / "al.jsonl")
-        now = ledger.pool(Pool.from_coco(tmp_path / "all.json", labeled=labeled))
+        now = ledger.pool(CocoPool.from_coco(tmp_path / "all.json", labeled=labeled))
         assert now.ids[now.candidates].tolist() == [6, 7, 8]
         assert now.selected.tolist() == [0, 1, 2, 4, 3]
         scores = ImageScores(now.ids, np.arange(8.0)[::-1], "last")
@@ -124,15 +125,15 @@ def test_the_start_is_written_down_once_and_never_bought(tmp_path):
 
 def test_a_pool_that_contradicts_the_ledger_is_refused(tmp_path, pool):
     ledger = Ledger(tmp_path / "al.jsonl")
-    ledger.commit(batch(Pool.from_coco(tmp_path / "all.json", labeled=[1]), 5))
-    other = Pool.from_coco(tmp_path / "all.json", labeled=[1, 7])
+    ledger.commit(batch(CocoPool.from_coco(tmp_path / "all.json", labeled=[1]), 5))
+    other = CocoPool.from_coco(tmp_path / "all.json", labeled=[1, 7])
     for use in (ledger.pool, ledger.start, lambda p: ledger.commit(batch(p, 8))):
         with pytest.raises(ValueError, match=r"image 7 is labeled in .*all.json, but is neither one of the 1 images"):
             use(other)
-    renamed = Pool.from_coco(write(tmp_path / "b.json", [image(k, f"{k + 1}.jpg") for k in range(1, 9)]))
+    renamed = CocoPool.from_coco(write(tmp_path / "b.json", [image(k, f"{k + 1}.jpg") for k in range(1, 9)]))
     with pytest.raises(ValueError, match=r"al.jsonl: image 1 is '1.jpg' here and '2.jpg' in .*b.json"):
         ledger.pool(renamed)
-    gone = Pool.from_coco(write(tmp_path / "c.json", [image(k) for k in range(2, 9)]))
+    gone = CocoPool.from_coco(write(tmp_path / "c.json", [image(k) for k in range(2, 9)]))
     with pytest.raises(KeyError, match="al.jsonl: 1 image ids are not in .*c.json, first 1"):
         ledger.pool(gone)
     assert ledger.start([1]) == 1
@@ -148,7 +149,7 @@ def test_ledgers_from_before_the_start_was_kept(tmp_path, pool):
     )
     ledger = Ledger(path)
     assert not ledger.started
-    begun = Pool.from_coco(tmp_path / "all.json", labeled=[1, 2, 5])
+    begun = CocoPool.from_coco(tmp_path / "all.json", labeled=[1, 2, 5])
     assert ledger.pool(begun).ids[ledger.pool(begun).candidates].tolist() == [3, 6, 7, 8]
     back = write(tmp_path / "back.json", [image(4)])
     with pytest.raises(

@@ -1,5 +1,6 @@
 """A small torchvision detection project that never imports our trainers: its files in, the next batch out."""
 
+from coreset.vision.coco import CocoPool
 import json
 
 import numpy as np
@@ -30,7 +31,7 @@ def project(tmp_path_factory):
 
 def test_score_aggregate_select_write_and_go_on(project):
     folder, outputs = project
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json", groups="video_id")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json", groups="video_id")
     found = tasks.Detections.from_torchvision(outputs, pool.ids[pool.candidates], pool).align(pool)
     uncertain = tasks.aggregate(
         found, tasks.box_scores(found, "entropy"), "topk_mean", score_threshold=0.3, min_size=1, empty="quota:0.25"
@@ -60,7 +61,7 @@ def test_score_aggregate_select_write_and_go_on(project):
 
 def test_the_same_from_a_results_file(project):
     folder, outputs = project
-    pool = Pool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
+    pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     rows = []
     for k, out in zip(pool.ids[pool.candidates].tolist(), outputs, strict=True):
         for (x, y, x2, y2), c, s in zip(

@@ -1,5 +1,6 @@
 """Real annotations: tree crowns on aerial photographs (NEON, in the deepforest wheel) and masks of nuclei (in the stardist package)."""
 
+from coreset.vision.coco import CocoPool
 import json
 from xml.etree import ElementTree
 
@@ -47,7 +48,7 @@ def trees(asset, tmp_path_factory):
 
 def test_a_budget_of_crowns_is_never_overrun_and_random_costs_what_its_tiles_hold(trees):
     path, rows = trees
-    pool = Pool.from_coco(path, groups="site")
+    pool = CocoPool.from_coco(path, groups="site")
     assert pool.size > 100
     assert len(rows) > 300
     truth = np.bincount([r["image_id"] for r in rows], minlength=pool.size).astype(float)

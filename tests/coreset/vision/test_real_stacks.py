@@ -1,5 +1,6 @@
 """The packages users have, as they are: ultralytics and supervision give detections; they, globox and Label Studio's own SDK read what a selection writes."""
 
+from coreset.vision.coco import CocoPool
 import json
 import os
 import subprocess
@@ -48,7 +49,7 @@ def ultralytics(tmp_path_factory):
 @pytest.fixture(scope="module")
 def picked(folder):
     """A pool, boxes of a made-up model, and five images chosen by them."""
-    pool = Pool.from_coco(folder / "instances.json")
+    pool = CocoPool.from_coco(folder / "instances.json")
     rng, rows = np.random.default_rng(1), []
     for i, (width, height) in enumerate(pool.sizes.tolist()):
         for _ in range(i % 4):
@@ -87,7 +88,7 @@ def test_results_of_a_real_yolo(folder, ultralytics):
         str(folder / "images"), conf=1e-6, max_det=5, imgsz=96, classes=[0, 1], verbose=False, save=False
     )
     assert sum(len(r.boxes) for r in results) > 0
-    pool = Pool.from_coco(folder / "instances.json")
+    pool = CocoPool.from_coco(folder / "instances.json")
     found = Detections.from_ultralytics(results, pool, outside="clip").align(pool)
     for i, r in enumerate(sorted(results, key=lambda r: r.path)):
         mine = slice(*found.offsets[i : i + 2])
@@ -109,7 +110,7 @@ def test_results_of_a_real_yolo(folder, ultralytics):
 
 def test_supervision_with_and_without_boxes(folder):
     supervision = pytest.importorskip("supervision", reason="pip install supervision")
-    pool = Pool.from_coco(folder / "instances.json")
+    pool = CocoPool.from_coco(folder / "instances.json")
     some = supervision.Detections(
         xyxy=np.array([[1.0, 2, 30, 40], [0, 0, 5, 5]]), confidence=np.array([0.9, 0.4]), class_id=np.array([8, 3])
     )

@@ -98,7 +98,7 @@ def test_an_image_that_fits_may_stand_anywhere_in_the_order():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ["random", "kcenter", "kmeans", "random_stratified", "random_foreground"])
 def test_no_strategy_overruns(seed, name):
-    if name not in coreset.strategies() and not name.startswith("random"):
+    if name not in coreset.list_strategies() and not name.startswith("random"):
         pytest.skip(f"{name} is not registered here")
     rng = np.random.default_rng(seed)
     cost = rng.integers(0, 9, 60).astype(float)

@@ -165,7 +165,7 @@ def test_bad_input(tmp_path):
         ImageSelection.over(POOL, Selection([0], ids=np.array([13])))
     with pytest.raises(ValueError, match=r"holds position 3, but the pool has 3 images"):
         ImageSelection.over(POOL, Selection([3]))
-    with pytest.raises(TypeError, match=r"expected a pool of Pool.from_coco, got Pool"):
+    with pytest.raises(TypeError, match=r"expected a pool of CocoPool.from_coco, got Pool"):
         ImageSelection.over(Pool(2), Selection([1])).to_coco(tmp_path / "x.json")
     with pytest.raises(ValueError, match="predictions and score_threshold go together"):
         CHOSEN.to_cvat(tmp_path / "x.xml", FOUND)

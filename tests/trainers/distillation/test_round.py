@@ -161,7 +161,7 @@ def config(**change):
         ({"budget": "[100]", "unit": "bytes"}, "do not pay for one image"),
         ({"mode": "active"}, "needs labels of the candidates"),
         ({"oracle": "file"}, "label of every example"),
-        ({"sampling": "rs2"}, "makes its own"),
+        ({"dynamic": "rs2"}, "makes its own"),
         ({"fit.val_share": 0.1}, "val_share"),
         ({"strategy.lr": -1}, "lr: expected more than 0"),
     ],
