@@ -3,12 +3,12 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from coreset.api import certify, score_candidates, select
-from coreset.runs.curve import Curve, Point
-from coreset.registry import names as strategies
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
 from coreset.core.strategy import Oracle, Scorer, Strategy
+from coreset.registry import names as strategies
+from coreset.runs.curve import Curve, Point
 
 try:
     __version__ = version("coreset-lightning")

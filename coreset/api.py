@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_size
-from coreset.runs.run_folder import versions
 from coreset.core.pool import Pool, as_indices
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 from coreset.core.strategy import Strategy, listed
+from coreset.runs.run_folder import versions
 
 
 def select(

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.neighbors.farthest import farthest_first
-from coreset.numerics.gradients import last_layer_gradients, matching_error
-from coreset.numerics.tensors import as_tensor, rows
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
+from coreset.numerics.gradients import last_layer_gradients, matching_error
+from coreset.numerics.neighbors.farthest import farthest_first
+from coreset.numerics.tensors import as_tensor, rows
 
 CHEAP = 1e10  # multiplications, about a second on one core: what the loops and coreset-select spend on one certificate
 _BLOCK = 2**20  # numbers held at a time: 8 MB

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.columns import times
-from coreset.numerics.tensors import top_k
-from coreset.two_rounds import TwoRounds
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.numerics.tensors import top_k
+from coreset.two_rounds import TwoRounds
 
 
 class Scored(TwoRounds):

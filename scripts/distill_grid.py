@@ -24,13 +24,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from coreset import registry  # noqa: E402
+from coreset.distillation import Source, Synthetic  # noqa: E402
 from coreset.distillation.nn.convnet import convnet  # noqa: E402
 from coreset.runs.run_folder import hardware, versions  # noqa: E402
-from coreset.distillation import Source, Synthetic  # noqa: E402
 from coreset.strategies.distill.soft_labels import choose  # noqa: E402
 from coreset.trainers.data.sources import digits, fashion_mnist  # noqa: E402
-from coreset.trainers.learners.fit import Recipe  # noqa: E402
 from coreset.trainers.distillation.grid import Plan, grid, scores, table  # noqa: E402
+from coreset.trainers.learners.fit import Recipe  # noqa: E402
 from coreset.trainers.tasks.models import mlp, small_cnn  # noqa: E402
 
 DATA = {

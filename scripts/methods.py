@@ -14,9 +14,9 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from coreset.core.catalog import COLUMNS  # noqa: E402
-from coreset.registry import distiller, load, names, strategy  # noqa: E402
 from coreset.core.store import write_atomic  # noqa: E402
 from coreset.core.strategy import Strategy  # noqa: E402
+from coreset.registry import distiller, load, names, strategy  # noqa: E402
 
 PAGE = Path(__file__).parent.parent / "METHODS.md"
 FAMILIES = ("baseline", "uncertainty", "coverage", "submodular", "gradient", "dynamics", "instruction", "combine")
@@ -100,8 +100,7 @@ def page() -> str:
 def columns() -> str:
     """Return the table of the columns: what each holds and where it comes from."""
     rows = [
-        f"| `{name}` | {escape(c.shape)} | {escape(c.holds)} | {escape(c.source)} |\n"
-        for name, c in COLUMNS.items()
+        f"| `{name}` | {escape(c.shape)} | {escape(c.holds)} | {escape(c.source)} |\n" for name, c in COLUMNS.items()
     ]
     return COLUMN_HEAD + "".join(rows)
 

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from coreset import Strategy
 from coreset.curation.operators.base import KINDS, flatten, kind
-from coreset.registry import distiller, load, names, scorer, strategy
 from coreset.distillation import Distiller
+from coreset.registry import distiller, load, names, scorer, strategy
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"

@@ -17,15 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from coreset.cli.select import conf_dir, fail
-from coreset.runs.run_folder import versions
 from coreset.core.store import fingerprint, write_atomic
-from coreset.distillation import Distiller
 from coreset.core.strategy import Strategy
+from coreset.distillation import Distiller
+from coreset.runs.run_folder import versions
+from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.loops import rounds as loops
 from coreset.trainers.loops.build import RANDOM, build
 from coreset.trainers.loops.loggers import close, log_point
 from coreset.trainers.loops.oracles import AwaitingLabels
-from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.settings import RESULT_KEYS, make, resolve
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
@@ -128,9 +128,7 @@ def _baselines(cfg: Mapping[str, Any]) -> list[str]:
     names = cfg["baseline"] or []
     wrong = [names] if isinstance(names, str) else [n for n in names if n not in ("random", "full")]
     if wrong:
-        raise ValueError(
-            f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}"
-        )
+        raise ValueError(f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}")
     return list(names)
 
 

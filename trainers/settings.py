@@ -14,17 +14,17 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
 from coreset.build import build as build_object
-from coreset.runs.run_folder import difference
 from coreset.core.store import write_atomic
-from coreset.distillation import Distiller
-from coreset.targets import conf_dir
 from coreset.core.strategy import Strategy
+from coreset.distillation import Distiller
+from coreset.runs.run_folder import difference
+from coreset.targets import conf_dir
 from coreset.trainers.data.base import ImageData
-from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
-from coreset.trainers.loops.oracles import LabelFile
-from coreset.trainers.learners.config import Recipe
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
+from coreset.trainers.learners.config import Recipe
+from coreset.trainers.loops.oracles import LabelFile
 from coreset.trainers.tasks.base import Task
+from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
 
 RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "mode",
@@ -155,14 +155,10 @@ def resolve(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     paths = [o.lstrip("+~").split("=")[0].split("@")[0] for o in overrides]
     given = {path.split(".")[0] for path in paths}
     changed = [
-        line
-        for key in sorted(given & set(RESULT_KEYS))
-        for line in difference(saved.get(key), plain.get(key), key)
+        line for key in sorted(given & set(RESULT_KEYS)) for line in difference(saved.get(key), plain.get(key), key)
     ]
     if changed:
-        raise ValueError(
-            f"resume: {folder} holds a run of another configuration: {'; '.join(changed)}"
-        )
+        raise ValueError(f"resume: {folder} holds a run of another configuration: {'; '.join(changed)}")
     how = json.loads((folder / SAVED).read_text()) if (folder / SAVED).exists() else {}
     before = {key: how[key] for key in RUN_KEYS if key in how}
     merged = {**plain, **before, **saved}

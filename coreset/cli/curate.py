@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from coreset.cli.select import check_settings, conf_dir, fail
 from coreset.build import build
+from coreset.cli.select import check_settings, conf_dir, fail
 from coreset.curation.operators.base import flatten, kind
 from coreset.curation.recipe import read_recipe
 from coreset.curation.run import Curated, Settings, curate

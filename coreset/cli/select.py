@@ -24,11 +24,11 @@ from rich.markup import escape
 
 from coreset.api import select
 from coreset.build import build
-from coreset.core.store import fingerprint, write_atomic
-from coreset.targets import conf_dir as conf_dir
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.core.store import fingerprint, write_atomic
+from coreset.targets import conf_dir as conf_dir
 
 
 def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str] = ()) -> None:

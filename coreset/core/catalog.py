@@ -52,9 +52,7 @@ COLUMNS: dict[str, Column] = {
         "strategy=learning_loss does",
     ),
     "labels": Column("(N,)", "class numbers, -1 where unknown", "the data set's own labels"),
-    "forgetting": Column(
-        "(N,)", "how often a learned example was forgotten", _dynamics("forgetting")
-    ),
+    "forgetting": Column("(N,)", "how often a learned example was forgotten", _dynamics("forgetting")),
     "aum": Column("(N,)", "area under the margin of the logits", _dynamics("aum")),
     "aum_probs": Column("(N,)", "area under the margin of the probabilities", _dynamics("aum_probs")),
     "el2n": Column("(N,)", "mean norm of the error vector of early epochs", _dynamics("el2n")),
@@ -67,36 +65,24 @@ COLUMNS: dict[str, Column] = {
     "margins": Column("(N, E)", "the margin of the true class, by epoch", _dynamics("margins")),
     "losses": Column("(N, E)", "the loss, by epoch or checkpoint", _dynamics("losses")),
     "query": Column("(N,)", "true at the examples that are queries", _field("a mark of yours")),
-    "private": Column(
-        "(N,)", "true at the examples to keep away from", _field("a mark of yours")
-    ),
+    "private": Column("(N,)", "true at the examples to keep away from", _field("a mark of yours")),
     "projected_gradients": Column(
         "(N, P)",
         "each example's gradient, projected",
         "compute it with coreset.strategies.gradient.projection.projected_gradients on a model of yours",
     ),
-    "validation_task": Column(
-        "(N,)", "the task of a validation example, -1 elsewhere", _field("numbers of yours")
-    ),
-    "influence": Column(
-        "(N, T)", "influence of an example on each of T tasks", _field("any number of yours")
-    ),
+    "validation_task": Column("(N,)", "the task of a validation example, -1 elsewhere", _field("numbers of yours")),
+    "influence": Column("(N, T)", "influence of an example on each of T tasks", _field("any number of yours")),
     "difficulty": Column("(N,)", "how hard an example is", _field("any number of yours")),
     "query_similarity": Column(
         "(N, Q)",
         "cosine with each of Q queries",
         "compute it with coreset.curation.operators.query_similarity.QuerySimilarity, as recipe=sft_rds does",
     ),
-    "complexity": Column(
-        "(N,)", "how complex an instruction is", _field("a field of the rows, e.g. a judge's score")
-    ),
-    "quality": Column(
-        "(N,)", "how good a response is", _field("a field of the rows, e.g. scorer=judge")
-    ),
+    "complexity": Column("(N,)", "how complex an instruction is", _field("a field of the rows, e.g. a judge's score")),
+    "quality": Column("(N,)", "how good a response is", _field("a field of the rows, e.g. scorer=judge")),
     "tags": Column("(N,)", "a list of tags an example", _field("a field of the rows")),
-    "reward": Column(
-        "(N,)", "a reward model's score of the row's response", _field("a field of the rows")
-    ),
+    "reward": Column("(N,)", "a reward model's score of the row's response", _field("a field of the rows")),
     "response_reward": Column(
         "(N,)",
         "the same of the fine-tuned model's response",

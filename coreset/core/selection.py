@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coreset.core.pool import Indices
 
+
 @dataclass(frozen=True, eq=False)
 class Selection:
     """Positions in the order chosen: any prefix of a greedy answer is itself the answer for a smaller budget.

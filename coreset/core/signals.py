@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coreset.core.pool import Array, Indices, as_indices
+
 
 class Signals:
     """Named per-example columns of one dataset; the one place that aligns rows.

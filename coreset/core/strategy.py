@@ -14,6 +14,7 @@ from coreset.core.pool import Array, Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 
+
 class Strategy(ABC):
     """Decide which examples to take: a frozen dataclass whose fields are its parameters, beside the pure function that is the method.
 

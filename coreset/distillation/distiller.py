@@ -14,12 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from coreset.numerics.random import keyed_uniform, salt
-from coreset.distillation.nn.layers import last_linear
+from coreset.core.pool import Indices
 from coreset.core.store import fingerprint
 from coreset.distillation.dataset import Synthetic, smallest_labels
+from coreset.distillation.nn.layers import last_linear
 from coreset.distillation.progress import Progress
-from coreset.core.pool import Indices
+from coreset.numerics.random import keyed_uniform, salt
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.tensors import as_float, as_tensor, products, rows
 from coreset.core.pool import Indices
 from coreset.core.signals import Signals
+from coreset.numerics.tensors import as_float, as_tensor, products, rows
 
 _CLOSE = 1e-3  # below this share of the two squared norms a float32 distance is mostly rounding: taken again in float64
 _SAME = 1e-12  # below this share a float64 distance is rounding: the gradients are equal

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from coreset.numerics.tensors import as_tensor
 from coreset.core.pool import Indices, Pool
 from coreset.core.signals import Signals, check_column
+from coreset.numerics.tensors import as_tensor
 
 
 def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:

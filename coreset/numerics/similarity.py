@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.neighbors.approximate import has_faiss, ivf_blocks
 from coreset.numerics.compiled import compiled
+from coreset.numerics.neighbors.approximate import has_faiss, ivf_blocks
 from coreset.numerics.neighbors.distances import float32_products
 from coreset.numerics.neighbors.nearest import knn_blocks
 from coreset.numerics.tensors import as_float

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from coreset.runs.curve import Curve, Point, mean_curve
 from coreset.report.load import Run
+from coreset.runs.curve import Curve, Point, mean_curve
 
 _SAME = ("mode", "data", "model", "fit")
 _BEFORE = {"fit.schedule": "cosine"}  # what runs had before they said it

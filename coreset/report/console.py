@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from coreset.runs.curve import Curve
 from coreset.report.compare import Comparison, by_strategy, compare, mean_line
 from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
@@ -19,6 +18,7 @@ from coreset.report.sentence import seeds_of, sentence
 from coreset.report.slopes import on_slope
 from coreset.report.table import Row, table
 from coreset.report.words import count, duration, p_value, points, share
+from coreset.runs.curve import Curve
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BUDGETS = 6

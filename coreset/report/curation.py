@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
+from coreset.core.store import write_atomic
 from coreset.report.css import CSS
 from coreset.report.document import document
 from coreset.report.funnel import funnel_figure, stages
@@ -21,7 +22,6 @@ from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
 from coreset.report.theme import figure, png, svg
 from coreset.report.words import count, counted, share, text
-from coreset.core.store import write_atomic
 
 _SHOWN = 6  # rows of an outcome
 _REJECTS = 4  # rows of a reason

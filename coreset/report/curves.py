@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from coreset.runs.curve import Curve, mean_curve
 from coreset.report.compare import by_strategy
 from coreset.report.document import plain
 from coreset.report.labels import groups, spread
@@ -18,6 +17,7 @@ from coreset.report.sentence import seeds_of, sentence
 from coreset.report.table import TARGET, table
 from coreset.report.theme import INK, MUTED, RULE, figure, quiet, strategy_styles
 from coreset.report.words import count, counted, percent, share
+from coreset.runs.curve import Curve, mean_curve
 
 __all__ = ["curve_figure", "plot_curves", "sentence", "table"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.runs.curve import Curve
 from coreset.report.compare import mean_line
 from coreset.report.sentence import fair_groups
 from coreset.report.table import Row, table
 from coreset.report.words import counted, p_value, percent, points, share
+from coreset.runs.curve import Curve
 
 LEVEL = 0.05  # of the two-sided paired t-test after Holm's correction
 _MOST_NAMES = 3

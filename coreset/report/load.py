@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.runs.curve import Curve, read_curves
 from coreset.core.pool import Indices
+from coreset.runs.curve import Curve, read_curves
 
 _CONFIGS = ("config.yaml", "config.json")
 _RECORDS = {"state.json", "ledger.jsonl", "curve.jsonl"}

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from coreset.certificates import in_words
+from coreset.core.store import write_atomic
 from coreset.report.balance import imbalance, plot_balance
 from coreset.report.compare import Comparison, compare, flat
 from coreset.report.css import CSS
@@ -28,7 +29,6 @@ from coreset.report.slopes import on_slope
 from coreset.report.table import TARGET, Row, table
 from coreset.report.theme import figure, png, strategy_styles, svg, var
 from coreset.report.words import count, counted, duration, p_value, percent, points, share, text
-from coreset.core.store import write_atomic
 
 _MOST_THUMBS = 2000
 _MOST_BUDGETS = 5  # columns

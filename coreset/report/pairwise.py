@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.runs.curve import Curve
 from coreset.report.compare import by_strategy
 from coreset.report.table import paired_p
 from coreset.report.words import percent, text
+from coreset.runs.curve import Curve
 
 LEVEL = 0.05  # two-sided, as published: without a correction for the number of pairs
 
@@ -30,10 +30,7 @@ def wins(curves: Sequence[Curve]) -> tuple[list[str], NDArray[np.float64]]:
     """
     groups = by_strategy(curves)
     names = list(groups)
-    values = {
-        name: {(c.seed, p.labels): p.value for c in group for p in c.points}
-        for name, group in groups.items()
-    }
+    values = {name: {(c.seed, p.labels): p.value for c in group for p in c.points} for name, group in groups.items()}
     out = np.full((len(names), len(names)), np.nan)
     for i, one in enumerate(names):
         for j, other in enumerate(names):
@@ -63,8 +60,7 @@ def _lost(column: NDArray[np.float64]) -> float:
 def cells(names: Sequence[str], matrix: NDArray[np.float64]) -> list[list[str]]:
     """Return the rows of the table in words: a name and its wins; the last row holds the losses."""
     rows = [
-        [name, *("–" if np.isnan(v) else percent(v, 0) for v in row)]
-        for name, row in zip(names, matrix, strict=True)
+        [name, *("–" if np.isnan(v) else percent(v, 0) for v in row)] for name, row in zip(names, matrix, strict=True)
     ]
     lost = [_lost(matrix[:, j]) for j in range(len(names))]
     return [*rows, ["loses", *("–" if np.isnan(v) else percent(v, 0) for v in lost)]]
@@ -76,10 +72,7 @@ def wins_html(curves: Sequence[Curve]) -> str:
     if not np.isfinite(matrix).any():
         return ""
     heads = "".join(f"<th>{text(h)}</th>" for h in ("row beats column", *names))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>"
-        for row in cells(names, matrix)
-    )
+    rows = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in cells(names, matrix))
     note = (
         "Share of the budgets at which the row beats the column: paired t-test over seeds at the "
         "5 % level, two-sided, not corrected. Last row: share of comparisons lost, fewest first."

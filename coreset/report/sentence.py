@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.runs.curve import Curve
 from coreset.report.compare import by_strategy, mean_line
 from coreset.report.table import TARGET
 from coreset.report.words import count, counted, percent, share
+from coreset.runs.curve import Curve
 
 
 def seeds_of(curves: Sequence[Curve]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coreset.runs.curve import GAIN
 from coreset.report.compare import Comparison
 from coreset.report.load import Run
 from coreset.report.words import count
+from coreset.runs.curve import GAIN
 
 _MOST = 6
 

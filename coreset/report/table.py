@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr
 
-from coreset.runs.curve import Curve, mean_curve
 from coreset.report.compare import by_strategy, mean_line
+from coreset.runs.curve import Curve, mean_curve
 
 TARGET = 0.95  # of full accuracy
 

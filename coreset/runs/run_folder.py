@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from coreset.runs.curve import Curve, Point
 from coreset.core.locks import hold, sweep
 from coreset.core.store import fingerprint, to_json, write_atomic
+from coreset.runs.curve import Curve, Point
 
 FORMAT = 1
 

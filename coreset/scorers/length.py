@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import objects
-from coreset.numerics.text.word_counts import word_counts
 from coreset.core.pool import Array
+from coreset.numerics.text.word_counts import word_counts
 
 UNITS = ("words", "white_space_words", "characters")
 

@@ -3,10 +3,10 @@
 A pool comes from `CocoPool.from_coco`, boxes from `Detections.from_...`; `select` returns an `ImageSelection`, which writes itself for tools and trainers.
 """
 
-from coreset.vision.coco import CocoPool
 from coreset.vision.aggregate import ImageScores, aggregate
 from coreset.vision.boxes import Detections
 from coreset.vision.chosen import ImageSelection
+from coreset.vision.coco import CocoPool
 from coreset.vision.cost import box_cost, calibration, expected_boxes, pixel_cost, recalibrate, seconds
 from coreset.vision.distance import BoxSets
 from coreset.vision.frequency import object_frequency

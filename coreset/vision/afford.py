@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.boxes import Float
-from coreset.vision.cost import within
 from coreset.core.pool import Indices
 from coreset.core.selection import Selection
+from coreset.vision.boxes import Float
+from coreset.vision.cost import within
 
 TRIES = 16
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.boxes import Detections, Float
 from coreset.core.pool import Indices
+from coreset.vision.boxes import Detections, Float
 
 HOW = ("max", "mean", "sum", "topk_mean", "weighted_sum")
 POLICIES = "exclude, last, first or quota:SHARE, such as quota:0.05"

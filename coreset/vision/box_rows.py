@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.coco_check import number, whole
 from coreset.core.files import load_array
 from coreset.core.pool import Array
+from coreset.vision.coco_check import number, whole
 
 Float = NDArray[np.float64]
 

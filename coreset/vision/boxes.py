@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.coco import OUTSIDE, CocoPool, by_file, check_annotations, positions, read_json
-from coreset.vision.box_rows import array_of, check_entries, numbers, rows_of
 from coreset.core.pool import Array, Indices, Pool
+from coreset.vision.box_rows import array_of, check_entries, numbers, rows_of
+from coreset.vision.coco import OUTSIDE, CocoPool, by_file, check_annotations, positions, read_json
 
 Float = NDArray[np.float64]
 Outside = Literal["error", "clip"]

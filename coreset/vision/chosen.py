@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from coreset.vision.coco import CocoPool
-from coreset.vision import write
-from coreset.vision.boxes import Detections
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.vision import write
+from coreset.vision.boxes import Detections
+from coreset.vision.coco import CocoPool
 
 
 @dataclass(frozen=True, eq=False, repr=False)

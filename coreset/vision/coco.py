@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.coco_check import OUTSIDE, check_box, check_images, parts_of
 from coreset.core.files import load_array, read_json
 from coreset.core.pool import Array, Indices, Pool
+from coreset.vision.coco_check import OUTSIDE, check_box, check_images, parts_of
 
 __all__ = ["OUTSIDE", "CocoPool", "check_annotations", "match_images", "positions", "read_json", "read_pool"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from coreset.core.budget import budget_size
-from coreset.vision.coco import CocoPool, read_json
 from coreset.vision.aggregate import ImageScores, aggregate
 from coreset.vision.boxes import Detections, Float
 from coreset.vision.chosen import ImageSelection
+from coreset.vision.coco import CocoPool, read_json
 from coreset.vision.cost import box_cost, expected_boxes, in_words, pixel_cost, seconds
 from coreset.vision.distance import BoxSets
 from coreset.vision.frequency import object_frequency
@@ -19,7 +19,6 @@ from coreset.vision.ledger import Ledger
 from coreset.vision.ppal import dcus
 from coreset.vision.score import KINDS, box_scores
 from coreset.vision.select import select
-from coreset.core.pool import Pool
 
 
 def choose(cfg: Mapping[str, Any]) -> ImageSelection:
@@ -28,7 +27,9 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
     Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs no file to be seen before any is read.
     """
     _check(cfg)
-    every = CocoPool.from_coco(cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"])
+    every = CocoPool.from_coco(
+        cfg["coco"], labeled=cfg["labeled"] or (), features=cfg["features"], groups=cfg["groups"]
+    )
     ledger = None if cfg["ledger"] is None else Ledger(cfg["ledger"])
     pool = every if ledger is None else ledger.pool(every)
     found = _detections(cfg, every)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coreset.vision.coco import CocoPool
 from coreset.vision.aggregate import reduce_boxes
 from coreset.vision.boxes import Detections, Float
+from coreset.vision.coco import CocoPool
 
 FIT = ("prefix", "fill")
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coreset.vision.boxes import Detections, Float
 from coreset.core.pool import Indices
+from coreset.vision.boxes import Detections, Float
 
 KINDS = ("ccms", "chamfer")
 _BLOCK = 2**21  # products held at a time: 16 MB in float64

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.boxes import Detections, Float
 from coreset.core.pool import Indices
+from coreset.vision.boxes import Detections, Float
 
 
 def predicted_class(detections: Detections, score_threshold: float) -> Indices:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from coreset.vision.coco import CocoPool, match_images, positions, read_json
 from coreset.core.files import read_bytes
-from coreset.core.store import to_json
-from coreset.vision.methods import narrow
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.core.store import to_json
+from coreset.vision.coco import CocoPool, match_images, positions, read_json
+from coreset.vision.methods import narrow
 
 # event -> (states it may come from, state it leads to); None = never chosen
 MOVES = {

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.numerics.random import keyed_uniform, salt
-from coreset.vision.boxes import Float
-from coreset.vision.distance import BoxSets
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
+from coreset.numerics.random import keyed_uniform, salt
+from coreset.vision.boxes import Float
+from coreset.vision.distance import BoxSets
 
 
 def _steady(distances: Float, distance: BoxSets) -> Float:

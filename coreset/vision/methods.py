@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset import registry
-from coreset.numerics.classes import interleave
-from coreset.numerics.random import keyed_order
-from coreset.vision.aggregate import empty_policy
-from coreset.vision.boxes import Detections
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
+from coreset.numerics.classes import interleave
+from coreset.numerics.random import keyed_order
+from coreset.vision.aggregate import empty_policy
+from coreset.vision.boxes import Detections
 
 
 def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> Pool:

@@ -13,21 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_size
-from coreset.vision.coco import CocoPool, positions
+from coreset.core.pool import Indices, Pool
+from coreset.core.selection import Selection
+from coreset.core.signals import Signals
+from coreset.core.strategy import Strategy
 from coreset.numerics.classes import interleave
 from coreset.numerics.quota import largest_remainder
 from coreset.score_based import Scored
 from coreset.vision.afford import afford
 from coreset.vision.aggregate import ImageScores, empty_policy
 from coreset.vision.chosen import ImageSelection
+from coreset.vision.coco import CocoPool, positions
 from coreset.vision.cost import FIT, Estimate, check_costs, most_images
 from coreset.vision.distance import BoxSets
 from coreset.vision.medoids import SetKCenter, SetKMedoids
 from coreset.vision.methods import RandomForeground, narrow
-from coreset.core.pool import Indices, Pool
-from coreset.core.selection import Selection
-from coreset.core.signals import Signals
-from coreset.core.strategy import Strategy
 
 BALANCE = "uniform, proportional, inverse_frequency or {category: share}"
 Draw = Callable[[Pool, int, np.random.Generator], Selection]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_sizes
-from coreset.runs.curve import Curve, Point
-from coreset.numerics.random import keyed_order
-from coreset.vision.methods import narrow
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.numerics.random import keyed_order
+from coreset.runs.curve import Curve, Point
+from coreset.vision.methods import narrow
 
 Choose = Callable[[Pool, Any, int, int], Selection]
 

@@ -14,12 +14,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from coreset.vision.coco import CocoPool
-from coreset.vision.coco_check import inside
-from coreset.core.store import write_atomic
-from coreset.vision.boxes import Detections
 from coreset.core.pool import Indices
 from coreset.core.selection import Selection
+from coreset.core.store import write_atomic
+from coreset.vision.boxes import Detections
+from coreset.vision.coco import CocoPool
+from coreset.vision.coco_check import inside
 
 
 def _prelabels(

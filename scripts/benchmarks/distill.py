@@ -28,16 +28,16 @@ from torch import Tensor  # noqa: E402
 from torch.func import functional_call, grad, stack_module_state, vmap  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from coreset.distillation.nn.convnet import convnet, random_net  # noqa: E402
-from coreset.strategies.distill.matching import DISTANCES, real_means  # noqa: E402
-from coreset.distillation.nn.siamese import Draw  # noqa: E402
 from coreset.distillation import Source  # noqa: E402
 from coreset.distillation.descend import descend, sgd  # noqa: E402
-from scripts.benchmarks import runner  # noqa: E402
-from scripts.benchmarks.harness import Method, Row  # noqa: E402
+from coreset.distillation.nn.convnet import convnet, random_net  # noqa: E402
+from coreset.distillation.nn.siamese import Draw  # noqa: E402
 from coreset.strategies.distill import dc, dm  # noqa: E402
+from coreset.strategies.distill.matching import DISTANCES, real_means  # noqa: E402
 from coreset.trainers.data.sources import fashion_mnist  # noqa: E402
 from coreset.trainers.distillation.round import source_of  # noqa: E402
+from scripts.benchmarks import runner  # noqa: E402
+from scripts.benchmarks.harness import Method, Row  # noqa: E402
 
 CLASSES = 10
 PLAIN = Draw(("",) * CLASSES, torch.zeros(CLASSES, 3))  # no augmentation

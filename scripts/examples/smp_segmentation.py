@@ -4,7 +4,6 @@ python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3 --width 12
 python scripts/examples/smp_segmentation.py data/stamps
 """
 
-from coreset.vision.coco import CocoPool
 import sys
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 
-from coreset import Pool
 from coreset.scorers.image.files import open_image
 from coreset.vision import SegmentationScorer, pixel_cost, select
+from coreset.vision.coco import CocoPool
 
 
 def pixels(path: Path) -> np.ndarray:

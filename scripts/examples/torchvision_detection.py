@@ -6,7 +6,6 @@
 Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen images over, and the ledger takes back what was labelled.
 """
 
-from coreset.vision.coco import CocoPool
 import json
 import sys
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-from coreset import Pool
 from coreset.scorers.image.files import open_image
 from coreset.vision import Detections, Ledger, aggregate, box_cost, box_scores, detect, select
+from coreset.vision.coco import CocoPool
 
 SMALL = {
     "min_size": 96,

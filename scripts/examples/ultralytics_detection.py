@@ -4,14 +4,13 @@ python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3
 python scripts/examples/ultralytics_detection.py data/stamps [weights.pt]
 """
 
-from coreset.vision.coco import CocoPool
 import sys
 from pathlib import Path
 
 from ultralytics import YOLO
 
-from coreset import Pool
 from coreset.vision import Detections, aggregate, box_scores, expected_boxes, select
+from coreset.vision.coco import CocoPool
 
 
 def main(folder: Path, weights: str = "yolo11n.yaml") -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.random import keyed_order
 from coreset.numerics.quota import largest_remainder
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.score_based import Scored
 from coreset.core.pool import Indices
+from coreset.score_based import Scored
 
 
 class Combined(Strategy):

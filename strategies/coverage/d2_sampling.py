@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.random import keyed_order
 from coreset.numerics.neighbors.kmeans import assign, d2_sample
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import as_float, rows, unit_rows
 
 VARIANTS = ("lightweight", "adaptive")

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.pool import Indices
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.distances import Float, exact_rows
 from coreset.numerics.tensors import as_tensor
-from coreset.core.pool import Indices
 
 VARIANTS = ("icarl", "inner_product")
 _FEW = 16  # picks, up to which a 16-bit copy does not pay

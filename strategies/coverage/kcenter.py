@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals
+from coreset.core.pool import Indices
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_tensor, unit_rows
 from coreset.two_rounds import TwoRounds
-from coreset.core.pool import Indices
 
 FIRST = ("random", "center")
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coreset.distillation.nn.decode import pack
 from coreset.distillation import Source
+from coreset.distillation.nn.decode import pack
 
 STARTS = ("real", "noise")
 

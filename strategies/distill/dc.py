@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coreset.distillation.nn.convnet import ConvNet, convnet, draw_weights
-from coreset.distillation.nn.decode import decode
-from coreset.strategies.distill.gradient_matching import DISTANCES, class_gradients
-from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
-from coreset.distillation.nn.ce_gradients import slopes
+from coreset.core.pool import Indices
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.descend import descend, sgd
-from coreset.core.pool import Indices
+from coreset.distillation.nn.ce_gradients import slopes
+from coreset.distillation.nn.convnet import ConvNet, convnet, draw_weights
+from coreset.distillation.nn.decode import decode
+from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
 from coreset.strategies.distill.common import hard_labels, positive, real_batch, start_images, stream, torch_stream
+from coreset.strategies.distill.gradient_matching import DISTANCES, class_gradients
 
 TRAIN_ON = ("made", "real")
 START, NET, BATCH, TRAIN = range(4)  # random streams

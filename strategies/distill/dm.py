@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coreset.distillation.nn.convnet import ConvNet, convnet, random_net
-from coreset.distillation.nn.decode import decode
-from coreset.strategies.distill.matching import DISTANCES, Distance, class_means, real_means
-from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
+from coreset.core.pool import Indices
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.descend import descend, sgd
-from coreset.core.pool import Indices
+from coreset.distillation.nn.convnet import ConvNet, convnet, random_net
+from coreset.distillation.nn.decode import decode
+from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
 from coreset.strategies.distill.common import hard_labels, positive, real_batch, start_images, stream, torch_stream
+from coreset.strategies.distill.matching import DISTANCES, Distance, class_means, real_means
 
 MODES = ("auto", "pooled", "fresh")
 START, ENTRY, ORDER = range(3)  # random streams

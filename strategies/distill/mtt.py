@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from coreset.distillation.nn.convnet import convnet, draw_weights
-from coreset.distillation.nn.siamese import DEFAULT, augment, draw, operations
-from coreset.distillation.nn.ce_gradients import slopes
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.descend import descend
+from coreset.distillation.nn.ce_gradients import slopes
+from coreset.distillation.nn.convnet import convnet, draw_weights
+from coreset.distillation.nn.siamese import DEFAULT, augment, draw, operations
 from coreset.strategies.distill.common import hard_labels, positive, start_images, stream, torch_stream
 
 START, EXPERT, PICK, STUDENT = range(4)  # random streams

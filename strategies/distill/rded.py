@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coreset.distillation.nn.crops import boxes, check_scale, resample
-from coreset.distillation.nn.decode import mosaic
-from coreset.numerics.random import keyed_uniform
+from coreset.core.pool import Indices
 from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
 from coreset.distillation.dataset import smallest_labels
+from coreset.distillation.nn.crops import boxes, check_scale, resample
+from coreset.distillation.nn.decode import mosaic
 from coreset.distillation.soft import about
-from coreset.core.pool import Indices
+from coreset.numerics.random import keyed_uniform
 from coreset.strategies.distill.common import hard_labels, positive, stream
 
 CROPS = 0  # random stream

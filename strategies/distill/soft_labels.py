@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from coreset import Pool, Signals, Strategy
-from coreset.registry import distiller, names, strategy
+from coreset.core.pool import Indices
+from coreset.core.strategy import listed
 from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
 from coreset.distillation.dataset import smallest_labels
 from coreset.distillation.soft import crop_labels, fixed_labels, online_labels
 from coreset.distillation.views import Views
-from coreset.core.pool import Indices
-from coreset.core.strategy import listed
+from coreset.registry import distiller, names, strategy
 from coreset.strategies.combine.parts import narrow
 from coreset.strategies.distill.common import positive, stream
 

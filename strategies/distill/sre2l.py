@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coreset.distillation.nn.crops import TRIES, boxes, resample
+from coreset.core.pool import Indices
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.dataset import smallest_labels
 from coreset.distillation.descend import descend
+from coreset.distillation.nn.crops import TRIES, boxes, resample
 from coreset.distillation.soft import about
-from coreset.core.pool import Indices
 from coreset.strategies.distill.common import hard_labels, positive, start_images, stream
 from coreset.strategies.distill.rded import Rded
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import as_tensor, per_row, rows
-from coreset.score_based import Scored
 from coreset.core.pool import Indices
 from coreset.core.signals import check_column
+from coreset.numerics.tensors import as_tensor, per_row, rows
+from coreset.score_based import Scored
 
 TARGETS = ("mean_gradient", "mean_cosine")
 

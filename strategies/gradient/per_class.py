@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.pool import Indices
+from coreset.core.signals import Signals
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.gradients import LastLayerGradients, column_gradients, known_labels, last_layer_gradients
 from coreset.numerics.tensors import as_tensor
-from coreset.core.pool import Indices
-from coreset.core.signals import Signals
 
 SOURCES = ("last_layer", "gradients")
 Rows = NDArray[np.int64]

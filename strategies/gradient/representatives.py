@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.numerics.random import keyed_order
 from coreset.numerics.neighbors.kmeans import kmeans
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import unit_rows
 from coreset.strategies.coverage.kmeans import nearest_rows
 

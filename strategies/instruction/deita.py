@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.pool import Indices
 from coreset.numerics.neighbors.leader_clustering import leaders
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.tensors import as_tensor, rows
-from coreset.core.pool import Indices
 from coreset.strategies.combine.parts import column_at
 from coreset.strategies.instruction.common import by_id
 

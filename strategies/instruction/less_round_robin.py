@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
-from coreset.numerics.tensors import rows
 from coreset.core.pool import Indices
+from coreset.numerics.tensors import rows
 from coreset.strategies.gradient.less import Less, task_directions
 from coreset.strategies.instruction.common import by_id
 from coreset.strategies.instruction.rds import VARIANTS, round_robin

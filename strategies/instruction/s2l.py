@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.random import keyed_order
 from coreset.numerics.neighbors.kmeans import kmeans
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import as_float, rows
 from coreset.strategies.instruction.common import by_id
 

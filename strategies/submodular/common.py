@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.signals import check_column
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_float, as_tensor
-from coreset.core.signals import check_column
 
 DENSE_UP_TO = 8000  # examples; the matrix then holds 256 MB
 NEIGHBORS = 32

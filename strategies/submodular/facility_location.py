@@ -23,8 +23,8 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, drop, heapify, maximize, rise
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
-from coreset.two_rounds import TwoRounds
 from coreset.strategies.submodular.common import Pairwise, Submodular
+from coreset.two_rounds import TwoRounds
 
 _BLOCK = 2**22  # similarities held at a time: 16 MB
 

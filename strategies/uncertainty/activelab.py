@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.strategies.uncertainty.crowd import crowdlab, tempered
 from coreset.numerics.tensors import rows
 from coreset.score_based import Scored
+from coreset.strategies.uncertainty.crowd import crowdlab, tempered
 
 
 def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.strategies.uncertainty.information import JointLabels
 from coreset.numerics.tensors import rows
+from coreset.strategies.uncertainty.information import JointLabels
 
 
 def batchbald(

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.random import keyed_order
 from coreset.numerics.quota import largest_remainder
+from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows, top_k
 
 CLASSIFIERS = ("mlp", "logistic")

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.strategies.uncertainty.information import expected_predictive_information
+from coreset.core.pool import Indices
+from coreset.core.signals import check_column
 from coreset.numerics.random import keyed_uniform
 from coreset.numerics.tensors import as_tensor, rows
 from coreset.score_based import Scored
-from coreset.core.pool import Indices
-from coreset.core.signals import check_column
+from coreset.strategies.uncertainty.information import expected_predictive_information
 
 
 @dataclass(frozen=True)

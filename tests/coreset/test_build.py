@@ -6,12 +6,12 @@ import sys
 import pytest
 import yaml
 
-from coreset.cli.curate import make_operators
 from coreset.build import build
+from coreset.cli.curate import make_operators
+from coreset.core.strategy import Strategy
 from coreset.curation.operators.select import Budgeted
 from coreset.curation.recipe import read_recipe
 from coreset.targets import configured, registered
-from coreset.core.strategy import Strategy
 
 TOUCH = "touch canary"
 PY = "open('canary', 'w').close()"

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from coreset.runs.curve import Curve, Point, read_curves
 from coreset.core.store import to_json as dumps
+from coreset.runs.curve import Curve, Point, read_curves
 
 
 def no_constant(name):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from coreset import Selection, Strategy
+from coreset.core.pool import Pool
 from coreset.numerics.random import keyed_order
 from coreset.score_based import Scored
 from coreset.testing import check_strategy, example_signals
-from coreset.core.pool import Pool
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,9 @@ LAST_FOUR = np.random.default_rng(1).permutation(48)[-4:]  # of the contract's l
 def words(cls: type, name: str) -> list[str]:
     """Return the other values of an option that is a word: those of the tuples in its modules that hold its default."""
     default = getattr(cls(), name)
-    modules = {importlib.import_module(c.__module__) for c in cls.__mro__ if c.__module__.startswith("coreset.strategies.")}
+    modules = {
+        importlib.import_module(c.__module__) for c in cls.__mro__ if c.__module__.startswith("coreset.strategies.")
+    }
     known = [
         v
         for m in modules

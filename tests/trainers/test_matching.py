@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from coreset.distillation.nn.convnet import convnet
-from coreset.registry import distiller, strategy
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
+from coreset.distillation.nn.convnet import convnet
+from coreset.registry import distiller, strategy
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made, source_of
 from coreset.trainers.learners.fit import Fitter, Recipe

@@ -11,7 +11,13 @@ import pytest
 DRIVER = str(Path(__file__).parent / "kill_driver.py")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["coreset.trainers.app", "coreset.trainers.data.sources", "coreset.trainers.tasks.models", "coreset.report.page", "coreset.report.console"]
+    [
+        "coreset.trainers.app",
+        "coreset.trainers.data.sources",
+        "coreset.trainers.tasks.models",
+        "coreset.report.page",
+        "coreset.report.console",
+    ]
 )
 COMMON = ["fit.steps=6", "proxy.epochs=1", "members=3", "threads=1", "trainer.accelerator=cpu", "baseline=[random]"]
 CASES = {

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from coreset.build import build
-from coreset.trainers.tasks.module import Scheduled
 from coreset.trainers.learners.config import Recipe
+from coreset.trainers.tasks.module import Scheduled
 
 N, D = 40, 6
 RNG = np.random.default_rng(0)
@@ -58,9 +58,7 @@ def trained(steps, **recipe):
 def test_step_decay_is_a_new_optimizer_at_a_tenth():
     """Reference: the released loop, which makes a new SGD after epoch E // 2 + 1 of E + 1."""
     steps, drop, lr, decay = 30, 17, 0.1, 0.02
-    lit = trained(
-        steps, lr=lr, weight_decay=decay, optimizer="sgd_plain", warmup=0.0, schedule="step", drop=drop
-    )
+    lit = trained(steps, lr=lr, weight_decay=decay, optimizer="sgd_plain", warmup=0.0, schedule="step", drop=drop)
     torch.manual_seed(0)
     model = Regression(steps=1, lr=1, weight_decay=0).model
 

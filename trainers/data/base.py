@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.numerics.random import keyed_uniform
 from coreset.core.store import fingerprint
+from coreset.numerics.random import keyed_uniform
 
 AUGMENTS = ("none", "crop", "crop_flip")
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.coco import CocoPool, check_annotations, read_json
-from coreset.vision.coco_check import inside
-from coreset.scorers.image.files import open_image
 from coreset.core.store import Store, fingerprint
-from coreset.core.pool import Pool
+from coreset.scorers.image.files import open_image
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.decode import decode
+from coreset.vision.coco import CocoPool, check_annotations, read_json
+from coreset.vision.coco_check import inside
 
 IGNORED = 255  # in class maps: crowds, which count neither way
 

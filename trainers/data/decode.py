@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.decode import STRIP, upright
 from coreset.scorers.image.files import decoding, whole_files
-from coreset.core.store import Store, fingerprint
 from coreset.trainers.data.base import channel_stats
 from coreset.trainers.tasks.features import progress
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coreset.scorers.image.files import open_image
 from coreset.core.store import Store, fingerprint
+from coreset.scorers.image.files import open_image
 from coreset.trainers.data.base import ImageData, split_test
 from coreset.trainers.data.decode import decode
 

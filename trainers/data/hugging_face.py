@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.decode import upright
 from coreset.scorers.image.files import MOST_BYTES, decoding, open_image
-from coreset.core.store import Store, fingerprint
 from coreset.trainers.data.base import ImageData, split_test
 from coreset.trainers.data.decode import decode
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from coreset.numerics.random import keyed_order
 from coreset.core.store import Store
 from coreset.distillation import Source, Synthetic, Teacher
 from coreset.distillation.scores import augmentation_robust, label_robust
 from coreset.distillation.soft import fixed_labels
+from coreset.numerics.random import keyed_order
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.distillation.round import fit_made, source_of
-from coreset.trainers.learners.fit import Fitter, ModelFactory, Recipe
 from coreset.trainers.distillation.teacher import Teachers
+from coreset.trainers.learners.fit import Fitter, ModelFactory, Recipe
 
 Make = Callable[[Source, int, np.random.Generator], Synthetic]
 LABELS, AUGMENT = ("hard", "soft"), (False, True)

@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from coreset.numerics.random import keyed_order
-from coreset.numerics.pca import plane
-from coreset.runs.run_folder import RunFolder
 from coreset.core.store import Store, fingerprint
 from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
-from coreset.trainers.data.batches import TrainStream
+from coreset.numerics.pca import plane
+from coreset.numerics.random import keyed_order
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.base import ImageData
-from coreset.trainers.learners.fit import Fitted, Fitter, Recipe
-from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.distillation.soft import LitSoft, Soft
-from coreset.trainers.tasks.base import Classification
 from coreset.trainers.distillation.teacher import Teachers
+from coreset.trainers.learners.fit import Fitted, Fitter, Recipe
+from coreset.trainers.tasks.base import Classification
+from coreset.trainers.tasks.module import Scheduled
 
 SHOWN_PER_CLASS = 10  # pictures
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.distillation.nn.soft import soft_cross_entropy
 from coreset.distillation import Synthetic, Teacher
 from coreset.distillation.labels import soften
+from coreset.distillation.nn.soft import soft_cross_entropy
 from coreset.distillation.views import Views, look
 from coreset.trainers.data.batches import Batch, TrainStream, prepare
 from coreset.trainers.tasks.module import LitClassifier

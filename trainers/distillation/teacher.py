@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coreset.distillation.nn.convnet import convnet
 from coreset.core.store import Store, fingerprint, write_atomic
 from coreset.distillation import Teacher
+from coreset.distillation.nn.convnet import convnet
 from coreset.trainers.learners.fit import Fitter, Recipe
 
 TEACHING = 4  # the random stream of a run's proxy, whose training this is

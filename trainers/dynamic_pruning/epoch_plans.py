@@ -20,10 +20,10 @@ import torch
 import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
 
-from coreset.numerics.random import keyed_order
 from coreset.core.pool import Pool, as_indices
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
+from coreset.numerics.random import keyed_order
 
 Choice = tuple[NDArray[np.int64], NDArray[np.float64]]
 _ORDER, _PICK, _PASS = range(3)  # random streams of an epoch

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from coreset.core.signals import Signals
-from coreset.trainers.dynamic_pruning.stream import losses_of
 from coreset.trainers.dynamic_pruning.epoch_plans import Adaptive, EpochPlan
+from coreset.trainers.dynamic_pruning.stream import losses_of
 
 
 def _rank() -> tuple[int, int]:

@@ -75,9 +75,7 @@ class Recipe:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 more = " or auto" if name == "steps" else ""
-                raise ValueError(
-                    f"{name}: expected a whole number of at least 1{more}, got {value!r}"
-                )
+                raise ValueError(f"{name}: expected a whole number of at least 1{more}, got {value!r}")
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")

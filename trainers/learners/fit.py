@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from coreset.numerics.random import keyed_order
 from coreset.core.signals import Signals
+from coreset.numerics.random import keyed_order
 from coreset.trainers.data.base import ImageData
-from coreset.trainers.tasks.learning_loss import PredictsLoss
-from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.dynamic_pruning.stream import PlannedStream, RecordLosses
 from coreset.trainers.learners.config import AUTO, Recipe, auto_steps
-from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
-from coreset.trainers.tasks.base import Classification, Task
 from coreset.trainers.learners.trace import RecordTrace, Trace
+from coreset.trainers.tasks.base import Classification, Task
+from coreset.trainers.tasks.learning_loss import PredictsLoss
+from coreset.trainers.tasks.module import Scheduled
 
 for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.ERROR)

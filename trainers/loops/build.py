@@ -15,29 +15,27 @@ from torch import nn
 
 from coreset.core.budget import budget_counts, per_class
 from coreset.core.locks import hold
-from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
-from coreset.numerics.full_gradients import GRADIENT_NORM
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
 from coreset.core.store import Store, fingerprint
+from coreset.core.strategy import Strategy
 from coreset.distillation import Distiller
 from coreset.distillation.dataset import smallest_labels
-from coreset.core.strategy import Strategy
-from coreset.trainers.loops import rounds as loops
+from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
+from coreset.numerics.full_gradients import GRADIENT_NORM
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.distillation.round import source_of
-from coreset.trainers.learners.fit import DEFAULTS, Fitter
-from coreset.trainers.tasks.measure import dropouts
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.dynamic_pruning.epoch_plans import Adaptive, EpochPlan
+from coreset.trainers.learners.fit import DEFAULTS, Fitter
+from coreset.trainers.loops import rounds as loops
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.settings import RESULT_KEYS, make, save
 from coreset.trainers.tasks.base import Classification
+from coreset.trainers.tasks.measure import dropouts
 
 RANDOM = "coreset.strategies.baseline.random.Random"
 
 
-def build(
-    cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False
-) -> loops.Job:
+def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False) -> loops.Job:
     """Return the job of one run after checking everything that can be known before training.
 
     data: the data set where it is loaded already. keep: leave beside the configuration how the run
@@ -56,7 +54,9 @@ def build(
             )
     fixed = ["features"] if cfg["embedding"]["_target_"] != "coreset.trainers.tasks.features.ModelFeatures" else []
     sampling = _sampling(cfg, strategy)
-    dynamics = () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)  # those need a proxy trained before
+    dynamics = (
+        () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)
+    )  # those need a proxy trained before
     cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
     budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
     plan = make_plan(
@@ -130,9 +130,7 @@ def _one_model(fitter: Fitter) -> nn.Module:
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"cannot read images of shape ({c}, {h}, {w}): {error}") from error
         if shape != (2, len(fitter.data.classes)):
-            raise ValueError(
-                f"expected logits of shape (2, {len(fitter.data.classes)}) for two images, got {shape}"
-            )
+            raise ValueError(f"expected logits of shape (2, {len(fitter.data.classes)}) for two images, got {shape}")
     return model
 
 

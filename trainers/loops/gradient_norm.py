@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from coreset.numerics.full_gradients import gradient_norms
-from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
 from coreset.trainers.tasks.learning_loss import PredictsLoss
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.core.store import write_atomic
 from coreset.core.pool import Indices
+from coreset.core.store import write_atomic
 
 
 class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labelled

@@ -19,27 +19,27 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from coreset.core.budget import per_class
 from coreset.certificates import CHEAP, certificates
-from coreset.runs.curve import Point
-from coreset.numerics.dynamics import DynamicsRecorder
-from coreset.numerics.full_gradients import GRADIENT_NORM
-from coreset.numerics.random import keyed_order
-from coreset.numerics.pca import plane
-from coreset.trainers.loops.plan import Plan
-from coreset.runs.run_folder import RunFolder
-from coreset.core.store import Store, fingerprint, strict, write_atomic
-from coreset.distillation import Distiller, Synthetic
+from coreset.core.budget import per_class
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.core.store import Store, fingerprint, strict, write_atomic
 from coreset.core.strategy import Oracle, Strategy
+from coreset.distillation import Distiller, Synthetic
+from coreset.numerics.dynamics import DynamicsRecorder
+from coreset.numerics.full_gradients import GRADIENT_NORM
+from coreset.numerics.pca import plane
+from coreset.numerics.random import keyed_order
+from coreset.runs.curve import Point
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.distillation.round import Room, distil_round, entry_of, pictures
-from coreset.trainers.loops.dynamics import RecordDynamics
-from coreset.trainers.tasks.features import ModelFeatures
-from coreset.trainers.learners.fit import Fitted, Fitter, Recipe, peak_mb
-from coreset.trainers.loops.gradient_norm import expected_gradient_norms
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
+from coreset.trainers.learners.fit import Fitted, Fitter, Recipe, peak_mb
+from coreset.trainers.loops.dynamics import RecordDynamics
+from coreset.trainers.loops.gradient_norm import expected_gradient_norms
+from coreset.trainers.loops.plan import Plan
+from coreset.trainers.tasks.features import ModelFeatures
 
 START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run, one each
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from coreset.trainers.loops.plan import MODEL_SIGNALS
 from coreset.core.strategy import Strategy
-from coreset.trainers.data.batches import EvalBatches, TrainStream
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.batches import EvalBatches, TrainStream
+from coreset.trainers.loops.plan import MODEL_SIGNALS
 from coreset.trainers.tasks.measure import measure
 from coreset.trainers.tasks.module import LitClassifier, Scheduled
 

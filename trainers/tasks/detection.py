@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from coreset.vision import Detections, ImageScores, WithEmpty, aggregate, box_scores, detect, object_frequency
 from coreset.core.strategy import Strategy
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import CocoData, Part, known_part
-from coreset.trainers.tasks.module import Scheduled
 from coreset.trainers.tasks.base import Task
+from coreset.trainers.tasks.module import Scheduled
+from coreset.vision import Detections, ImageScores, WithEmpty, aggregate, box_scores, detect, object_frequency
 
 METRICS = {"mAP": "map", "mAP50": "map_50"}
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coreset.core.store import Store, fingerprint
 from coreset.scorers.device import torch_device
 from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
-from coreset.core.store import Store, fingerprint
 from coreset.trainers.data.base import ImageData
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from coreset.distillation.nn.layers import last_linear
-from coreset.trainers.loops.plan import MODEL_SIGNALS
-from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
+from coreset.trainers.loops.plan import MODEL_SIGNALS
 from coreset.trainers.tasks.learning_loss import PredictsLoss
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)

@@ -71,9 +71,7 @@ class Scheduled(pl.LightningModule):
         elif self.optimizer == "sgd":
             made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
         else:
-            made = torch.optim.SGD(
-                trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
-            )
+            made = torch.optim.SGD(trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(made, self.scale)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

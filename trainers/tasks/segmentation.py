@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from coreset.vision import SegmentationScorer
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import IGNORED, CocoData, Part, known_part
+from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.detection import as_tensor, pooled
 from coreset.trainers.tasks.module import Scheduled
-from coreset.trainers.tasks.base import Task
+from coreset.vision import SegmentationScorer
 
 
 def segmenter(

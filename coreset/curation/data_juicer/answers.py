@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.batch import Batch, to_arrow, to_numpy
-from coreset.curation.operators.contract import checked, finished, only, run_in_memory
+from coreset.core.strategy import Scorer
 from coreset.curation.data_juicer.rows import OURS, Rows, python_values
 from coreset.curation.operators.base import Fit, Group, Rule, Select, Verdict
+from coreset.curation.operators.contract import checked, finished, only, run_in_memory
 from coreset.curation.operators.threshold import Threshold
-from coreset.core.strategy import Scorer
 
 KEPT, DROPPED, REJECTED = "kept", "dropped", "rejected"
 TEXT = pa.string()

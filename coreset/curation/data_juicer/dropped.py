@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coreset.curation.data_juicer.rows import OURS, STATS
 from coreset.core.store import fingerprint, write_atomic
+from coreset.curation.data_juicer.rows import OURS, STATS
 
 FOLDER = "dropped"
 

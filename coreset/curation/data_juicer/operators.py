@@ -19,6 +19,7 @@ from uuid import uuid4
 from data_juicer.ops.base_op import OPERATORS, Filter, Pipeline
 
 from coreset.build import build_options
+from coreset.core.store import fingerprint
 from coreset.curation.data_juicer.answers import KEPT, Answers, at_once, row_wise
 from coreset.curation.data_juicer.blocks import add_stats, kept_on_ray
 from coreset.curation.data_juicer.dropped import write_dropped
@@ -26,7 +27,6 @@ from coreset.curation.data_juicer.rows import IDS, OURS, STATS, Rows, joined, re
 from coreset.curation.operators.base import Fit, Group, Select, describe
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import load, names
-from coreset.core.store import fingerprint
 
 LOG = logging.getLogger("coreset")
 CHUNK = 1000

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coreset.curation.io.json_elements import raw_elements
-from coreset.curation.io.formats import BadRow
 from coreset.curation.io.compressed import BLOCK, open_bytes
-from coreset.curation.io.webdataset import read_coco, read_tar
 from coreset.curation.io.discover import Shard
+from coreset.curation.io.formats import BadRow
+from coreset.curation.io.json_elements import raw_elements
+from coreset.curation.io.webdataset import read_coco, read_tar
 
 _ROWS = 1024
 # what libraries raise about a file that is damaged; everything else is a mistake of ours

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coreset.core.store import fingerprint, write_atomic
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.discover import Shard
+from coreset.curation.io.write import file_hash
 from coreset.curation.runtime.checkpoint import Piece, Work
 from coreset.curation.runtime.steps import read_columns
-from coreset.curation.io.write import file_hash
-from coreset.core.store import fingerprint, write_atomic
 
 FILE = "files.json"
 _INSIDE = re.compile(r"(.+)@\d+\+\d+")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from coreset.curation.io.formats import BadRow
 from coreset.curation.io.discover import Shard
+from coreset.curation.io.formats import BadRow
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption"})

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coreset.curation.io.json_elements import raw_elements
-from coreset.curation.io.webdataset import write_coco, write_tar
-from coreset.curation.io.read import DAMAGED, arrow_batches, raw_lines
-from coreset.curation.io.discover import Shard
 from coreset.core.store import write_atomic
+from coreset.curation.io.discover import Shard
+from coreset.curation.io.json_elements import raw_elements
+from coreset.curation.io.read import DAMAGED, arrow_batches, raw_lines
+from coreset.curation.io.webdataset import write_coco, write_tar
 
 Times = NDArray[np.integer[Any]]  # how often the row of a number is written; index 0 is no row
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, as_batch, objects, to_arrow, to_numpy
-from coreset.curation.runtime.estimator_state import dump_state, load_state
 from coreset.curation.operators.base import Fit, Group, Operator, Rule, Select, Verdict, describe, kind
+from coreset.curation.runtime.estimator_state import dump_state, load_state
 
 Cut = Sequence[NDArray[np.int64]]  # rows of each batch, every row once
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.curation.operators.base import Fit
+from coreset.numerics.neighbors.semantic import unit_rows
+from coreset.numerics.random import keyed_uniform
 
 
 class Sample(NamedTuple):

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import as_batch, objects
-from coreset.curation.io.reference_texts import hashes_of, texts_of
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
+from coreset.curation.io.reference_texts import hashes_of, texts_of
 
 
 @lru_cache(4)

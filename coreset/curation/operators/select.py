@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
+from coreset.core.pool import Pool
+from coreset.core.signals import Signals
+from coreset.core.strategy import Strategy
 from coreset.curation.operators.base import Select, Verdict
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.registry import load, names
 from coreset.two_rounds import TwoRounds
-from coreset.core.pool import Pool
-from coreset.core.signals import Signals
-from coreset.core.strategy import Strategy
 
 
 @dataclass(frozen=True)

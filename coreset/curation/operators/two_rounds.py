@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.numerics.random import keyed_uniform, salt
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.numerics.random import keyed_uniform, salt
 
 if TYPE_CHECKING:
     from coreset.curation.operators.select import Budgeted

@@ -15,10 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import objects, to_numpy
-from coreset.numerics.random import keyed_uniform
-from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.checkpoint import Link, Piece, Work, spread, write_table
+from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.steps import FAILED, Chain, read_columns
+from coreset.numerics.random import keyed_uniform
 
 WORKING = "_text"  # a column of this ending is made for later operators, too long to decide by: it stays in the state
 _SAMPLES = 12  # shown per outcome

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.mixing.entries import KeepByEntries
 from coreset.curation.runtime.checkpoint import Link, Piece
 from coreset.curation.runtime.steps import Chain
+from coreset.numerics.random import keyed_uniform
 from coreset.scorers.text.entries import Entries, load_entries
 
 Whole = NDArray[np.int64]

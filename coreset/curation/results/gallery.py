@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.pca import plane
 from coreset.curation.runtime.checkpoint import Piece
 from coreset.curation.runtime.steps import Chain
+from coreset.numerics.pca import plane
+from coreset.numerics.random import keyed_uniform
 
 _KEPT, _GONE = 12, 6  # images shown of the rows kept, and of a reason
 _GROUPS, _TWINS = 5, 3  # groups shown of an operator, and twins of a group

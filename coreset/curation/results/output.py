@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coreset.curation.results.decisions import DecidePiece, read_rejects
-from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
-from coreset.curation.io.discover import Shard
-from coreset.curation.runtime.checkpoint import Piece
-from coreset.curation.runtime.steps import FAILED, Chain, read_columns
-from coreset.curation.io.write import file_hash, whole_file, write_rows
 from coreset.core.store import to_json
+from coreset.curation.io.discover import Shard
+from coreset.curation.io.write import file_hash, whole_file, write_rows
+from coreset.curation.results.decisions import DecidePiece, read_rejects
+from coreset.curation.runtime.checkpoint import Piece
+from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
+from coreset.curation.runtime.steps import FAILED, Chain, read_columns
 
 
 def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None) -> int:

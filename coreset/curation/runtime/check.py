@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from coreset.core.store import fingerprint
 from coreset.curation.io.formats import RESERVED, Schema
 from coreset.curation.operators.base import Group, Operator, describe, flatten, unique_names
 from coreset.curation.runtime.checkpoint import Link
-from coreset.core.store import fingerprint
 
 
 def reads(operator: Operator) -> frozenset[str]:

@@ -15,12 +15,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
-from coreset.curation.operators.contract import checked
 from coreset.curation.engines.local import Engine
+from coreset.curation.io.write import whole_file
 from coreset.curation.operators.base import Group, Verdict
+from coreset.curation.operators.contract import checked
 from coreset.curation.runtime.checkpoint import Link, Piece, is_whole, write_table
 from coreset.curation.runtime.steps import Chain, KeyPiece, named, read_columns, side_table
-from coreset.curation.io.write import whole_file
 
 Int = NDArray[np.int64]
 _KEYS = 4_000_000  # compared at a time

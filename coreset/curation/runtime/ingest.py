@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from coreset.core.store import write_atomic
+from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow, Schema, normal
 from coreset.curation.io.read import Line, read_rows
-from coreset.curation.io.discover import Shard
-from coreset.curation.runtime.checkpoint import Piece, Work, about, is_whole, whole, write_table
 from coreset.curation.io.write import file_hash
-from coreset.core.store import write_atomic
+from coreset.curation.runtime.checkpoint import Piece, Work, about, is_whole, whole, write_table
 
 _SHOWN = 10_000  # characters of a rejected row that are kept
 _PREVIEW = 300

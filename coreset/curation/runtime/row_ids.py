@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from coreset.core.batch import to_numpy
 from coreset.curation.engines.local import Engine
-from coreset.curation.runtime.group_by_key import members
 from coreset.curation.runtime.checkpoint import Link, Piece, Work, is_whole, write_table
+from coreset.curation.runtime.group_by_key import members
 from coreset.curation.runtime.steps import read_columns
 
 DUPLICATE = "duplicate_id"

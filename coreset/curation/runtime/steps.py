@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
-from coreset.curation.operators.contract import checked, only, row_keys
-from coreset.curation.runtime.estimator_state import dump_state, has_state
-from coreset.curation.operators.base import Fit, Group, Operator, Verdict
-from coreset.curation.runtime.checkpoint import Link, Piece, View, Work, about, is_whole, whole, write_table
 from coreset.core.store import write_atomic
+from coreset.curation.operators.base import Fit, Group, Operator, Verdict
+from coreset.curation.operators.contract import checked, only, row_keys
+from coreset.curation.runtime.checkpoint import Link, Piece, View, Work, about, is_whole, whole, write_table
+from coreset.curation.runtime.estimator_state import dump_state, has_state
 
 FAILED = "operator_failed"
 SAVE_EVERY = 30.0  # seconds

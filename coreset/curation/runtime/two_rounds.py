@@ -13,14 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.select import Budgeted
+from coreset.core.selection import Selection
+from coreset.core.store import to_json, write_atomic
 from coreset.curation.engines.local import Engine
-from coreset.curation.runtime.group_by_key import decoded, read_batch, write_batches
+from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.two_rounds import PLACE, audit, first_round, result, second_round, shard_of, union_of
 from coreset.curation.runtime.checkpoint import Link, Piece, Work, is_whole, write_table
+from coreset.curation.runtime.group_by_key import decoded, read_batch, write_batches
 from coreset.curation.runtime.steps import Chain, named, read_columns, side_table
-from coreset.core.store import to_json, write_atomic
-from coreset.core.selection import Selection
 
 ABOUT = "rounds.json"  # what is said about an answer in two rounds: guarantee and certificate
 _LEFT = (".split.arrow", ".first.parquet", ".audit.parquet", "union.parquet", "chosen.parquet")

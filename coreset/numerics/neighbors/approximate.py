@@ -19,8 +19,8 @@ from torch import Tensor
 
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.distances import Float, Frame, exact_rows, square_distance
-from coreset.numerics.random import keyed_uniform
 from coreset.numerics.neighbors.nearest import knn
+from coreset.numerics.random import keyed_uniform
 
 _BLOCK = 2048  # rows searched at a time
 _PER_CELL = 8  # rows of the training sample for each cell

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset.numerics.compiled import compiled
-from coreset.numerics.neighbors.distances import Float, Frame, exact_rows, float32_products, square_distance
 from coreset.numerics.neighbors.bfloat16 import STORED, bfloat16_pays
+from coreset.numerics.neighbors.distances import Float, Frame, exact_rows, float32_products, square_distance
 from coreset.numerics.tensors import top_k
 
 Whole = NDArray[np.int64]

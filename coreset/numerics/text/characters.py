@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.numerics.compiled import compiled
 from coreset.core.pool import Array
+from coreset.numerics.compiled import compiled
 
 SPACE, ALPHA, WORD, DIGIT, BREAK, ALONE, SENTENCE_END = (1 << i for i in range(7))
 DROP = 0  # what a combining mark folds to

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.numerics.text.characters import tables, utf8
-from coreset.numerics.compiled import compiled
-from coreset.numerics.text.tokenize import Flags, Hashes, Points, Whole, byte_terms, folded_row, mix
 from coreset.core.pool import Array
+from coreset.numerics.compiled import compiled
+from coreset.numerics.text.characters import tables, utf8
+from coreset.numerics.text.tokenize import Flags, Hashes, Points, Whole, byte_terms, folded_row, mix
 
 Bytes = NDArray[np.uint8]
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)

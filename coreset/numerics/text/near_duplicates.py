@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.text.characters import tables, utf8, whole_characters
+from coreset.core.pool import Array
 from coreset.numerics.compiled import compiled
+from coreset.numerics.text.characters import tables, utf8, whole_characters
 from coreset.numerics.text.minhash import Bytes, band_keys, roll
 from coreset.numerics.text.tokenize import Flags, Hashes, Points, Whole, byte_terms, folded_row
-from coreset.core.pool import Array
 
 
 @compiled

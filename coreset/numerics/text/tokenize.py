@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, DROP, SPACE, WORD, characters, tables, utf8
-from coreset.numerics.compiled import compiled
 from coreset.core.pool import Array
+from coreset.numerics.compiled import compiled
+from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, DROP, SPACE, WORD, characters, tables, utf8
 
 Flags = NDArray[np.uint8]
 Points = NDArray[np.uint32]

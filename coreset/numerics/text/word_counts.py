@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, SPACE, WORD, characters, tables
-from coreset.numerics.compiled import compiled
-from coreset.numerics.text.tokenize import Flags, Points, Whole
 from coreset.core.pool import Array
+from coreset.numerics.compiled import compiled
+from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, SPACE, WORD, characters, tables
+from coreset.numerics.text.tokenize import Flags, Points, Whole
 
 ALPHABETS = ((0xE00, 0x17FF), (0xA9E0, 0xAA7F))  # scripts without spaces whose words have several letters
 LETTERS = 4  # of such a word

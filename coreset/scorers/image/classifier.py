@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from scripts.assets import sha256
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone
-from coreset.core.pool import Array
+from scripts.assets import sha256
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
-from coreset.core.pool import Array
 
 
 @lru_cache(maxsize=2)

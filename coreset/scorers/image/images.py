@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from coreset.core.batch import objects, to_numpy
+from coreset.core.pool import Array
+from coreset.core.strategy import Scorer
 from coreset.scorers.image.decode import MOST_PIXELS, Decoded, decode
 from coreset.scorers.image.files import PILLOW_REFUSES
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.quality import Quality
-from coreset.core.pool import Array
-from coreset.core.strategy import Scorer
 
 ABOUT = ("width", "height", "frames", "bytes")
 

@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
-from coreset.core.pool import Array
 
 OPEN_CLIP = "open_clip:"
 WEIGHT = 2.5

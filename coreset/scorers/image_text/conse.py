@@ -14,13 +14,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice
 from coreset.scorers.image.backbone import LITE0
 from coreset.scorers.image.classifier import probabilities
-from coreset.scorers.language.load import model_hash
 from coreset.scorers.image_text.clip import pair_status
+from coreset.scorers.language.load import model_hash
 from coreset.scorers.text.embedding import encode_texts
-from coreset.core.pool import Array
 
 
 @lru_cache(maxsize=2)

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice
-from coreset.scorers.language.load import DTYPES, model_hash
-from coreset.scorers.language.scorer import texts, written
 from coreset.scorers.image_text.vision_language import (
     Asked,
     ImageLikelihood,
@@ -22,8 +21,9 @@ from coreset.scorers.image_text.vision_language import (
     load_vision_language,
     message,
 )
+from coreset.scorers.language.load import DTYPES, model_hash
+from coreset.scorers.language.scorer import texts, written
 from coreset.scorers.ratio import contrast
-from coreset.core.pool import Array
 
 PLACE = "<image>"  # where conversations of LLaVA's form say that the image goes
 NAMES = {"image": "visual_dependence", "question": "instruction_relevance"}

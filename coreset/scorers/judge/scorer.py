@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers import cache
 from coreset.scorers.judge.endpoint import Endpoint, Failed, Refused, estimated_tokens
 from coreset.scorers.judge.replies import read_by
 from coreset.scorers.judge.rubrics import RUBRICS
-from coreset.core.pool import Array
 
 READING = "2"  # raised when replies come to be read in another way
 

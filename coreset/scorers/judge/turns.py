@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.judge.scorer import Judge
 from coreset.scorers.language.turns import turns_of
-from coreset.core.pool import Array
 
 
 @dataclass(frozen=True)

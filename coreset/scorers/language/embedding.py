@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.language.chat import render
 from coreset.scorers.language.contexts import Tokens, encode
 from coreset.scorers.language.load import LanguageModel, load_tokenizer
 from coreset.scorers.language.nll import default_budget
 from coreset.scorers.language.scorer import LanguageScorer, texts
 from coreset.scorers.language.spans import plan
-from coreset.core.pool import Array
 
 POOLINGS = ("weighted", "mean", "last")
 

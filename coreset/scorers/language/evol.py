@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.scorers.language.contexts import encode
 from coreset.scorers.language.ratings import kept_logs, rating_tokens
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.turns import Turn, one_turn, turns_of
-from coreset.core.pool import Array
 
 Float = NDArray[np.float64]
 SCORES = ("complexity", "quality")

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from coreset.core.pool import Array
 from coreset.scorers.language import contexts
 from coreset.scorers.language.chat import chat
 from coreset.scorers.language.contexts import Answer, Found, Row
@@ -30,7 +31,6 @@ from coreset.scorers.language.released import Fitted, released
 from coreset.scorers.language.scorer import OVER_LONG, LanguageScorer, texts, written
 from coreset.scorers.language.templates import TEMPLATES
 from coreset.scorers.ratio import contrast
-from coreset.core.pool import Array
 
 # the template, the tokens of a row, and what becomes of a longer one, as each was published with
 VARIANTS = {

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from scripts import assets
 from coreset.scorers.device import torch_device
 from coreset.scorers.language.packed import pack
+from scripts import assets
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INSTALL = "language models need transformers: pip install 'coreset-lightning[llm]'"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coreset.core.pool import Array
 from coreset.scorers.language.contexts import encode
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.spans import Span
-from coreset.core.pool import Array
 
 
 def windows(tokens: tuple[int, ...], start: tuple[int, ...], window: int, stride: int) -> list[Span]:

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from coreset.core.pool import Array
 from coreset.scorers.language.contexts import encode
 from coreset.scorers.language.load import model_hash, read_part, tokenizer_hash
 from coreset.scorers.language.ratings import kept_logs, rating_tokens
 from coreset.scorers.language.scorer import LanguageScorer, texts, written
 from coreset.scorers.language.turns import Turn, one_turn
-from coreset.core.pool import Array
 
 Float = NDArray[np.float64]
 MOST = 5

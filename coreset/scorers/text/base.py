@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, as_batch, objects
-from coreset.numerics.text.characters import whole_characters
 from coreset.core.pool import Array
+from coreset.numerics.text.characters import whole_characters
 
 Values = Mapping[str, NDArray[Any]]
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from coreset.core.batch import objects
+from coreset.core.pool import Array
 from coreset.numerics.text.characters import whole_characters
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.language.load import model_hash, read_part
-from coreset.core.pool import Array
 
 
 @lru_cache(maxsize=2)

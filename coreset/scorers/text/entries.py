@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.batch import Batch, as_batch
+from coreset.core.pool import Array
 from coreset.numerics.text.characters import spans, utf8, whole_characters
 from coreset.scorers.text.trie import KIND, Trie, build, find, packed
-from coreset.core.pool import Array
 
 VARIANTS = ("released", "worldwide", "words")
 _SIGNS = frozenset(string.punctuation) | frozenset("，。、；：？！“”‘’（）【】《》〈〉「」『』～—")

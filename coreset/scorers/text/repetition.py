@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from coreset.numerics.text.characters import SPACE, characters, tables
 from coreset.numerics.compiled import compiled
+from coreset.numerics.text.characters import SPACE, characters, tables
 from coreset.numerics.text.tokenize import Flags, Hashes, Points, Whole, split
 from coreset.scorers.text.base import TextScorer, Values
 

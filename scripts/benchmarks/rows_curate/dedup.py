@@ -12,13 +12,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from scripts import assets
 from coreset.core.batch import Batch, objects, to_arrow
-from coreset.numerics.text.near_duplicates import jaccard, near_duplicates
-from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
-from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.dedup import SemanticDuplicates
+from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
+from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
+from coreset.numerics.text.near_duplicates import jaccard, near_duplicates
+from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 from scripts.benchmarks.inputs import mixture
 

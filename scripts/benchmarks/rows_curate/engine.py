@@ -16,19 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scripts import assets
 from coreset.core.batch import Batch
-from coreset.curation.operators.contract import checked, row_keys
-from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.formats import content_id
 from coreset.curation.operators.base import Group, Operator
+from coreset.curation.operators.contract import checked, row_keys
+from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
 from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
 from coreset.curation.run import Settings, curate
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
 from coreset.scorers.text.gopher_repetition import GopherRepetition
+from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 FOLDER = Path(tempfile.gettempdir()) / "coreset-benchmark-curate"

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts import assets
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.templates import TEMPLATES
+from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 LONGEST = 512  # tokens, as in the released program

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts import assets
 from coreset.core.batch import as_batch
 from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
 from coreset.scorers.text.gopher_repetition import GopherRepetition
+from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scripts import assets
 from coreset.core.batch import as_batch
 from coreset.scorers.text.entries import Entries, _trie
+from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 PAIRS, ENTRIES = 50_000, 500_000

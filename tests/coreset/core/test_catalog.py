@@ -9,8 +9,8 @@ import pytest
 import coreset
 from coreset.core.catalog import COLUMNS, source
 from coreset.numerics.dynamics import STATISTICS, TRACES, DynamicsRecorder
-from coreset.trainers.loops.plan import MODEL_SIGNALS, make_plan
 from coreset.registry import load, names, strategy
+from coreset.trainers.loops.plan import MODEL_SIGNALS, make_plan
 
 
 def test_every_column_that_a_strategy_needs_has_its_row():

@@ -185,9 +185,9 @@ def test_json_has_no_word_for_infinity_and_every_file_says_null(tmp_path):
     import numpy as np
 
     from coreset import Curve, Point, Selection
+    from coreset.core.store import to_json
     from coreset.runs.curve import read_curves
     from coreset.runs.run_folder import RunFolder
-    from coreset.core.store import to_json
 
     def strict(text):
         return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))

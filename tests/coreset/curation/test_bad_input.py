@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from toys import Coin, write_jsonl
 
-from coreset.curation.run import Settings, curate
 from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings, curate
 from coreset.scorers.length import Length
 
 RECIPE = [Length("response"), Threshold("response_words", low=2)]

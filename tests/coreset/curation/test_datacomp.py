@@ -187,7 +187,9 @@ def test_clip_score(pairs, towers, tmp_path):
     source, rows = pairs
     want = {r["id"] for r in best(source, rows, 0.3)}
     assert len(want) == round(0.3 * len(rows)) == 28
-    assert kept(operators("recipe=datacomp_clip", f"model.name={towers}", "budget=0.3"), source, tmp_path / "out") == want
+    assert (
+        kept(operators("recipe=datacomp_clip", f"model.name={towers}", "budget=0.3"), source, tmp_path / "out") == want
+    )
 
 
 def test_image_based_among_the_best(pairs, towers, tmp_path):

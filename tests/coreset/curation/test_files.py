@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from toys import write_jsonl
 
+from coreset.curation.io.discover import Shard, discover, shard_kind
 from coreset.curation.io.formats import content_id
 from coreset.curation.io.read import read_rows
-from coreset.curation.run import Settings, curate
-from coreset.curation.io.discover import Shard, discover, shard_kind
-from coreset.curation.operators.threshold import Threshold
 from coreset.curation.io.write import write_rows
+from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings, curate
 from coreset.scorers.length import Length
 
 ROWS = [

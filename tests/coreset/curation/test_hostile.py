@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from toys import write_jsonl
 
-from coreset.curation.run import Settings, curate
 from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings, curate
 from coreset.scorers.length import Length
 
 RECIPE = [Length(), Threshold("text_words", low=1), Threshold("score", low=-1e300)]

@@ -190,7 +190,12 @@ def test_rds(short, tmp_path, states):
     file = write(tmp_path / "queries.jsonl", queries)
     (tmp_path / "pool").mkdir()
     decisions = ran(
-        pool, tmp_path / "pool", "recipe=sft_rds", "model.name=smollm2", f"recipe.operators.0.queries={file}", "budget=7"
+        pool,
+        tmp_path / "pool",
+        "recipe=sft_rds",
+        "model.name=smollm2",
+        f"recipe.operators.0.queries={file}",
+        "budget=7",
     )
     assert kept(decisions) == sorted(taken)
     assert [i for i, d in sorted(decisions.items(), key=lambda d: d[1]["rank"]) if d["rank"] >= 0] == taken
@@ -199,7 +204,9 @@ def test_rds(short, tmp_path, states):
 def test_the_top_share_of_ifd_below_a_bound(short, tmp_path, asset):
     """The bound of the recipe is 1, which no row of these few reaches."""
     asset("smollm2")
-    decisions = ran(short, tmp_path, "recipe=sft_ifd", "model.name=smollm2", "budget=0.25", "recipe.operators.5.high=0.1")
+    decisions = ran(
+        short, tmp_path, "recipe=sft_ifd", "model.name=smollm2", "budget=0.25", "recipe.operators.5.high=0.1"
+    )
     ifd = {i: d["ifd"] for i, d in decisions.items()}
     above = [i for i, value in ifd.items() if value >= 0.1]
     assert 0 < len(above) < 15

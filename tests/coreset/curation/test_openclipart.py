@@ -14,8 +14,8 @@ from test_images import operators
 from test_run import files
 
 from coreset.curation import curate
-from coreset.curation.operators.dedup import ExactDuplicates, ImageDuplicates
 from coreset.curation.engines.local import Local
+from coreset.curation.operators.dedup import ExactDuplicates, ImageDuplicates
 from coreset.curation.operators.rules import ReadableImage
 from coreset.curation.run import Settings
 from coreset.scorers.image.decode import MOST_PIXELS

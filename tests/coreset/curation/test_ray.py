@@ -16,26 +16,26 @@ from test_run import files, make_rows
 from toys import DiesOnce, Fails, Vectors, recipe, write_jsonl
 
 from coreset.core.batch import as_batch
+from coreset.core.store import Store
 from coreset.curation import curate
+from coreset.curation.engines.local import Local
+from coreset.curation.engines.ray import RayActors, wants_gpu
 from coreset.curation.operators.select import Budgeted
 from coreset.curation.results.decisions import DecidePiece
-from coreset.curation.engines.local import Local
 from coreset.curation.results.output import WriteShard
-from coreset.curation.engines.ray import RayActors, wants_gpu
 from coreset.curation.run import Settings
-from coreset.curation.score import score
 from coreset.curation.runtime.checkpoint import Link
 from coreset.curation.runtime.steps import Chain, FitPiece
+from coreset.curation.score import score
 from coreset.registry import strategy
 from coreset.scorers.image.features import ImageFeatures
 from coreset.scorers.image.images import Images
+from coreset.scorers.image_text.clip import ClipScore
+from coreset.scorers.image_text.conse import Conse
 from coreset.scorers.language.ifd import AnswerLoss, Ifd
 from coreset.scorers.language.perplexity import Perplexity
 from coreset.scorers.length import Length
-from coreset.scorers.image_text.clip import ClipScore
-from coreset.scorers.image_text.conse import Conse
 from coreset.scorers.text.embedding import SentenceEmbedding
-from coreset.core.store import Store
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.tasks.features import Pretrained
 

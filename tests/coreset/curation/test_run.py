@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toys import Coin, Common, Fails, Near, Quota, Twice, Vectors, in_memory, recipe, write_jsonl
 
-from coreset.curation.operators.select import Budgeted
 from coreset.curation.engines.local import Local
 from coreset.curation.operators.base import unique_names
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import Settings, curate
 from coreset.curation.score import score
-from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length
 

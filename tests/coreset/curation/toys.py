@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.batch import Batch, objects, to_arrow, to_numpy
-from coreset.numerics.random import keyed_uniform
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.operators.contract import checked, run_in_memory
 from coreset.curation.operators.base import Fit, Group, Rule, Select, Verdict
+from coreset.curation.operators.contract import checked, run_in_memory
+from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.threshold import Threshold
+from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
 from coreset.scorers.length import Length
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from coreset.curation.operators.select import Budgeted
-from coreset.curation.run import Settings, curate
 from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings, curate
 from coreset.registry import strategy
 from coreset.report.curation import write_curation_report
 from coreset.report.funnel import Stage, funnel_figure, stages

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from coreset.runs.curve import Curve, Point
 from coreset.report.curves import curve_figure, hover, plot_curves
 from coreset.report.theme import RANDOM, figure, png, strategy_styles, svg
+from coreset.runs.curve import Curve, Point
 
 
 def curves(names, seeds=3, labels=(10, 20, 40, 80)):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.runs.curve import Curve, Point
 from coreset.report.headline import headline
+from coreset.runs.curve import Curve, Point
 
 LABELS = (50, 100, 200)
 
@@ -49,9 +49,7 @@ def test_what_is_proven_is_said_with_seeds_and_p():
     random = noisy(0.0, 5, 0.01, 2)
     said = headline(curves("one", one) + curves("two", two) + curves("random", random), 0.95)
     x = np.log(LABELS)
-    gains = [
-        100 * float(np.trapezoid(v - random, x, axis=1).mean() / (x[-1] - x[0])) for v in (one, two)
-    ]
+    gains = [100 * float(np.trapezoid(v - random, x, axis=1).mean() / (x[-1] - x[0])) for v in (one, two)]
     p = sorted(p_of(v, random) for v in (one, two))
     assert max(2 * p[0], p[1]) < 0.05  # Holm
     assert said.startswith(

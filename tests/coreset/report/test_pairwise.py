@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.runs.curve import Curve, Point
 from coreset.report.pairwise import cells, wins, wins_html
+from coreset.runs.curve import Curve, Point
 
 RNG = np.random.default_rng(0)
 LABELS, SEEDS = (10, 20, 40, 80), 5

@@ -1,7 +1,7 @@
 import pytest
 
-from coreset.runs.curve import Curve, Point
 from coreset.report.sentence import sentence
+from coreset.runs.curve import Curve, Point
 
 
 def curve(name, values, seed=0, pool=1000):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coreset.runs.curve import Curve, Point
 from coreset.report.table import holm, paired_p, shared_budgets, table
+from coreset.runs.curve import Curve, Point
 
 
 def curve(name, seed, values, pool=100):

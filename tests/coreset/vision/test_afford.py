@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.vision import ImageScores, select
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.strategy import Strategy
+from coreset.vision import ImageScores, select
 
 COSTS = st.lists(st.integers(0, 9), min_size=2, max_size=30)
 

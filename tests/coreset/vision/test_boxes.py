@@ -1,4 +1,3 @@
-from coreset.vision.coco import CocoPool
 import json
 from types import SimpleNamespace
 
@@ -6,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from coreset import Pool
 from coreset.vision import Detections
+from coreset.vision.coco import CocoPool
 
 
 def instances(tmp_path, **change):

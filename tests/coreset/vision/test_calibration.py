@@ -1,6 +1,5 @@
 """What an image costs: never nothing, and as many boxes as labeled images show."""
 
-from coreset.vision.coco import CocoPool
 import json
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from coreset import Pool
 from coreset.vision import Detections, ImageScores, aggregate, box_cost, box_scores, calibration, expected_boxes, select
 from coreset.vision import seconds as seconds_of
+from coreset.vision.coco import CocoPool
 
 N = 60
 

@@ -1,4 +1,3 @@
-from coreset.vision.coco import CocoPool
 import json
 import os
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 
 from coreset import Pool
-from coreset.vision.coco import positions
+from coreset.vision.coco import CocoPool, positions
 
 IMAGES = [
     {"id": i, "file_name": f"v{i % 2}/{i}.jpg", "width": 64, "height": 32, "video_id": f"v{i % 2}"} for i in (7, 3, 9)
@@ -27,7 +26,9 @@ def test_ids_sizes_groups_and_labels(tmp_path):
     )
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     np.save(tmp_path / "f.npy", features)
-    pool = CocoPool.from_coco(write(tmp_path / "all.json"), labeled=labeled, features=tmp_path / "f.npy", groups="video_id")
+    pool = CocoPool.from_coco(
+        write(tmp_path / "all.json"), labeled=labeled, features=tmp_path / "f.npy", groups="video_id"
+    )
     assert pool.ids.tolist() == [7, 3, 9]
     assert pool.selected.tolist() == [1]
     assert pool.candidates.tolist() == [0, 2]
@@ -239,4 +240,6 @@ def test_other_files_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r"labeled.json: categories \{1: 'nut'\} do not match"):
         CocoPool.from_coco(every, labeled=write(tmp_path / "labeled.json", categories=[{"id": 1, "name": "nut"}]))
     with pytest.raises(ValueError, match="image 7 is 'other.jpg' here and 'v1/7.jpg' in"):
-        CocoPool.from_coco(every, labeled=write(tmp_path / "labeled.json", images=[{"id": 7, "file_name": "other.jpg"}]))
+        CocoPool.from_coco(
+            every, labeled=write(tmp_path / "labeled.json", images=[{"id": 7, "file_name": "other.jpg"}])
+        )

@@ -1,6 +1,5 @@
 """`coreset-select coco=...`: the settings, and the command as a process."""
 
-from coreset.vision.coco import CocoPool
 import json
 import subprocess
 import sys
@@ -10,8 +9,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from coreset import Pool, Selection
+from coreset import Selection
 from coreset.vision import BoxSets, Detections, Ledger, aggregate, box_scores, expected_boxes, object_frequency, select
+from coreset.vision.coco import CocoPool
 from coreset.vision.command import choose, summary
 
 ROOT = Path(__file__).parent.parent.parent.parent

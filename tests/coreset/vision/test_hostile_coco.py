@@ -1,6 +1,5 @@
 """Some thousand malformed files, made from a right one by seeded changes: a refusal in words that names the file, or a right answer."""
 
-from coreset.vision.coco import CocoPool
 import copy
 import json
 import os
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from coreset import Pool
-from coreset.vision import Detections, ImageSelection, Ledger
 from coreset.core.selection import Selection
+from coreset.vision import Detections, ImageSelection, Ledger
+from coreset.vision.coco import CocoPool
 
 REFUSALS = (ValueError, KeyError, TypeError, OSError)
 NAN, INF = float("nan"), float("inf")

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from coreset.vision import Ledger
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.vision import Ledger
 
 IDS = np.array([11, 12, 13, 14, 15, 16])
 POOL = Pool(6, selected=[0], ids=IDS)

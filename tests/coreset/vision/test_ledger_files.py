@@ -1,15 +1,14 @@
 """The ledger and files: images go by their names, the start is kept, what contradicts is refused."""
 
-from coreset.vision.coco import CocoPool
 import json
 import os
 
 import numpy as np
 import pytest
 
-from coreset import Pool
-from coreset.vision import ImageScores, ImageSelection, Ledger, select
 from coreset.core.selection import Selection
+from coreset.vision import ImageScores, ImageSelection, Ledger, select
+from coreset.vision.coco import CocoPool
 
 CATEGORIES = [{"id": 1, "name": "cat"}]
 

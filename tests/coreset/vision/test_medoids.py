@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from coreset.testing import check_strategy
 from coreset.vision import BoxSets, Detections, landmark_features
 from coreset.vision.medoids import SetKCenter, SetKMedoids, farthest_first, k_medoids
-from coreset.testing import check_strategy
 
 
 def sets(images=40, seed=0):

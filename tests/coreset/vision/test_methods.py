@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from coreset import registry
-from coreset.vision import Detections, OverCrops, RandomForeground
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
+from coreset.vision import Detections, OverCrops, RandomForeground
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 2 / 3, 1.0])

@@ -1,6 +1,5 @@
 """A small torchvision detection project that never imports our trainers: its files in, the next batch out."""
 
-from coreset.vision.coco import CocoPool
 import json
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 import torch
 from torchvision.models import detection
 
-from coreset import Pool, vision as tasks
+from coreset import vision as tasks
+from coreset.vision.coco import CocoPool
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Real annotations: tree crowns on aerial photographs (NEON, in the deepforest wheel) and masks of nuclei (in the stardist package)."""
 
-from coreset.vision.coco import CocoPool
 import json
 from xml.etree import ElementTree
 
@@ -12,6 +11,7 @@ from PIL import Image
 
 from coreset import Pool
 from coreset.vision import Detections, ImageScores, SegmentationScorer, aggregate, box_cost, box_scores, select
+from coreset.vision.coco import CocoPool
 
 SIDE = 100
 

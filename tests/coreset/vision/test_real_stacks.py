@@ -1,6 +1,5 @@
 """The packages users have, as they are: ultralytics and supervision give detections; they, globox and Label Studio's own SDK read what a selection writes."""
 
-from coreset.vision.coco import CocoPool
 import json
 import os
 import subprocess
@@ -12,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from coreset import Pool
 from coreset.vision import Detections, aggregate, box_scores, select
+from coreset.vision.coco import CocoPool
 
 ROOT = Path(__file__).parent.parent.parent.parent
 NAMES = {3: "cat", 8: "dog"}

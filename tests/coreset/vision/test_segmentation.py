@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.vision import SegmentationScorer, select
 from coreset.core.pool import Pool
+from coreset.vision import SegmentationScorer, select
 
 EVERY = [
     "mean",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import coreset
+from coreset.core.pool import Pool
 from coreset.vision import BoxSets, Detections, ImageScores, dcus, select
 from coreset.vision.medoids import farthest_first, k_medoids
-from coreset.core.pool import Pool
 
 IDS = np.array([101, 102, 103, 104, 105, 106])
 POOL = Pool(6, selected=[0], ids=IDS)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from coreset.vision import Detections, aggregate, box_scores, select, simulate
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.vision import Detections, aggregate, box_scores, select, simulate
 
 N = 60
 IDS = np.arange(N) + 1000

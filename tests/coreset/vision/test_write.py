@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from coreset.vision import CocoPool, Detections, ImageScores, ImageSelection, select
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.vision import CocoPool, Detections, ImageScores, ImageSelection, select
 
 POOL = CocoPool(
     3,

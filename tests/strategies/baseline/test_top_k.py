@@ -4,8 +4,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.top_k import TopK
+from coreset.testing import check_strategy
 
 
 @pytest.mark.parametrize("highest", [True, False])

@@ -3,10 +3,10 @@ import pytest
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.auto import Auto
 from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.testing import check_strategy
 
 RNG = np.random.default_rng(0)
 P = RNG.dirichlet(np.ones(2), size=40)

@@ -5,13 +5,13 @@ import pytest
 from scipy.optimize import minimize
 
 from coreset import Pool, Signals
-from coreset.trainers.loops.plan import make_plan
 from coreset.registry import strategy
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.combine.boss import Boss, head_loss
 from coreset.strategies.coverage.maxherding import MaxHerding
 from coreset.strategies.uncertainty.entropy import Entropy
 from coreset.strategies.uncertainty.margin import Margin
+from coreset.trainers.loops.plan import make_plan
 
 
 def case(n=160, classes=3, seed=0):

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.combine.ccs import Ccs, even_budgets, strata, without_hardest
 from coreset.strategies.combine.class_quota import ClassQuota
 from coreset.strategies.dynamics.forgetting import Forgetting
+from coreset.testing import check_strategy
 
 
 def stratum_counts(difficulty, beta, bins, k):

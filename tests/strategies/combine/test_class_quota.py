@@ -3,11 +3,11 @@ import pytest
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.class_quota import ClassQuota
 from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.testing import check_strategy
 
 GROUPS = np.array(["b", "a", "b", "c", "a", "b", "b", "a", "b", "b"])
 S = np.array([5.0, 1.0, 9.0, 3.0, 2.0, 7.0, 1.0, 8.0, 2.0, 4.0])

@@ -4,10 +4,10 @@ import torch
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.combine.class_quota import ClassQuota
 from coreset.strategies.combine.d2 import D2, message_passing, neighbour_graph
 from coreset.strategies.dynamics.aum import Aum
+from coreset.testing import check_strategy
 
 
 def reference(x, scores, neighbours, gamma, k, mode="sum"):

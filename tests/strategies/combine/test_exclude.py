@@ -4,9 +4,9 @@ import torch
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.exclude import Exclude
+from coreset.testing import check_strategy
 
 S = np.array([5.0, 9.0, 7.0, 1.0, 8.0])
 

@@ -3,11 +3,11 @@ import pytest
 
 from coreset import Pool, Signals
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.mixture import Mixture
 from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.testing import check_strategy
 
 
 def test_shares_are_exact_and_none_is_taken_twice():

@@ -7,11 +7,11 @@ import pytest
 
 from coreset import Pool, Selection, Signals, Strategy, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.combine.progressive import Progressive
 from coreset.strategies.uncertainty.entropy import Entropy
 from coreset.strategies.uncertainty.margin import Margin
+from coreset.testing import check_strategy
 
 SHOWN = []
 

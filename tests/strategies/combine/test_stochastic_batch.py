@@ -3,10 +3,10 @@ import pytest
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.stochastic_batch import StochasticBatch
 from coreset.strategies.uncertainty.margin import Margin
+from coreset.testing import check_strategy
 
 
 def draws(kind, beta, values, k=2, times=1200):

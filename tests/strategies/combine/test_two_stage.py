@@ -3,11 +3,11 @@ import pytest
 
 from coreset import Pool, Signals
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.baseline.top_k import TopK
 from coreset.strategies.combine.two_stage import TwoStage
 from coreset.strategies.coverage.kcenter import KCenterGreedy
+from coreset.testing import check_strategy
 
 
 @pytest.mark.parametrize(("k", "expand", "size"), [(5, 2.0, 10), (5, 1.0, 5), (5, 1.3, 7), (5, 100.0, 28), (1, 1.1, 2)])

@@ -6,8 +6,8 @@ from scipy.spatial.distance import pdist
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.cluster_margin import average_linkage, round_robin
+from coreset.testing import check_strategy
 
 
 def mixture(n=120, dim=3, seed=0):

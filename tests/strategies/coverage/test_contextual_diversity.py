@@ -4,8 +4,8 @@ import torch
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.contextual_diversity import farthest_by_divergence
+from coreset.testing import check_strategy
 
 
 def softmax(z):

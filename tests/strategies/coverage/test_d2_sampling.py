@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.d2_sampling import inclusion, lightweight_share, systematic
+from coreset.testing import check_strategy
 
 
 def case(n=40, seed=0):

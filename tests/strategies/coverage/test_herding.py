@@ -4,9 +4,9 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage import herding
 from coreset.strategies.coverage.herding import herd
+from coreset.testing import check_strategy
 
 
 def mixture(n=150, dim=7, seed=0, dtype=np.float32):

@@ -5,8 +5,8 @@ import torch
 import coreset
 from coreset import Selection, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.kcenter import k_center_greedy
+from coreset.testing import check_strategy
 
 
 def mixture(n=200, dim=6, seed=0):

@@ -5,8 +5,8 @@ import torch
 from coreset import select
 from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.kcenter_robust import robust_k_center
+from coreset.testing import check_strategy
 
 
 def odd_ones(seed=0):

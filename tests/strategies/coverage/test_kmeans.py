@@ -4,8 +4,8 @@ import pytest
 from coreset import select
 from coreset.numerics.neighbors.kmeans import Clusters
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.kmeans import nearest_to_centers
+from coreset.testing import check_strategy
 
 
 def blobs(seed=0):

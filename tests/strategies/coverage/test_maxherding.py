@@ -4,9 +4,9 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage import maxherding
 from coreset.strategies.coverage.maxherding import max_herding
+from coreset.testing import check_strategy
 
 
 def mixture(n=150, dim=4, seed=0):

@@ -4,8 +4,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.moderate import distance_to_median, from_the_middle
+from coreset.testing import check_strategy
 
 
 def case(n=101, seed=0):

@@ -4,8 +4,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.probcover import prob_cover, pure_radius
+from coreset.testing import check_strategy
 
 
 def mixture(n=120, dim=3, seed=0):

@@ -5,8 +5,8 @@ import torch
 import coreset
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.prototypes import prototype_distance
+from coreset.testing import check_strategy
 
 
 def blobs(seed=0):

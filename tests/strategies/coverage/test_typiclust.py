@@ -5,8 +5,8 @@ import torch
 import coreset
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.typiclust import typical_of_clusters, typicality
+from coreset.testing import check_strategy
 
 
 def reference(x, k, labels, labelled, neighbours, smallest, squared):

@@ -4,8 +4,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.coverage.uherding import calibrated_temperature, calibration_error, smallest_gap, tempered
+from coreset.testing import check_strategy, example_signals
 
 
 def case(n=80, seed=0):

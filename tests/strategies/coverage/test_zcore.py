@@ -4,8 +4,8 @@ import pytest
 from coreset import select
 from coreset.numerics.random import keyed_uniform, salt
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.coverage.zcore import zcore_scores
+from coreset.testing import check_strategy
 
 
 @pytest.mark.parametrize(

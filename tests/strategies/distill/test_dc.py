@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from coreset.distillation import Diverged, Progress, distill
 from coreset.distillation.nn import ce_gradients as slopes
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
-from coreset.distillation import Diverged, Progress, distill
 from coreset.strategies.distill import dc
 from coreset.strategies.distill.dc import match, schedule
 

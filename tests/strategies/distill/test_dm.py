@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from coreset.distillation import Diverged, Progress, Source, distill
 from coreset.distillation.nn.convnet import convnet, random_net
-from coreset.strategies.distill.matching import DISTANCES, real_means
 from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
 from coreset.registry import distiller
-from coreset.distillation import Diverged, Progress, Source, distill
 from coreset.strategies.distill.dm import Dm, Target, match
+from coreset.strategies.distill.matching import DISTANCES, real_means
 
 QUICK = {"steps": 6, "width": 8, "real": 12, "pool": 3}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation import Progress, distill
+from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.strategies.distill.mtt import Mtt, flat, shaped, trajectory_loss, walk
 
 QUICK = {

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as vision
 
+from coreset.distillation import Source, Synthetic, Teacher, distill
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.nn.crops import boxes
 from coreset.numerics.random import keyed_uniform
-from coreset.distillation import Source, Synthetic, Teacher, distill
 from coreset.strategies.distill.common import stream
 from coreset.strategies.distill.rded import Rded, easiest, pad, tile
 

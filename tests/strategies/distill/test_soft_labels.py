@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from coreset.distillation import Progress, Source, Synthetic, Teacher, distill
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.registry import distiller
-from coreset.distillation import Progress, Source, Synthetic, Teacher, distill
 from coreset.strategies.combine.mixture import Mixture
 from coreset.strategies.coverage.kcenter import KCenterGreedy
 from coreset.strategies.distill.dm import Dm

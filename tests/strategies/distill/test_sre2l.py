@@ -7,9 +7,9 @@ from scipy.signal import correlate2d
 from torch import nn
 from torchvision.transforms.v2 import functional as vision
 
+from coreset.distillation import Diverged, Progress, Source, Teacher, distill
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.nn.crops import boxes
-from coreset.distillation import Diverged, Progress, Source, Teacher, distill
 from coreset.distillation.progress import GOOD
 from coreset.strategies.distill.sre2l import Sre2l, bn_loss, invert, measured, running
 

@@ -4,8 +4,8 @@ from scipy.stats import beta
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.dynamics.dual_beta import DualBeta, beta_log_weights
+from coreset.testing import check_strategy
 
 
 def columns(n=40, seed=0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import coreset
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.alfamix import AlfaMix, linear_head, moves
+from coreset.testing import check_strategy
 
 
 def case(n=60, d=5, c=3, seed=0):

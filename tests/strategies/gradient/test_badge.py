@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import coreset
 from coreset.numerics.gradients import LastLayerGradients
-from coreset.testing import check_strategy
 from coreset.strategies.gradient import badge
 from coreset.strategies.gradient.badge import Badge, sample_d2
+from coreset.testing import check_strategy
 
 
 def softmax(z):

@@ -5,8 +5,8 @@ import pytest
 
 import coreset
 import coreset.strategies.gradient.bait as module
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.bait import Bait
+from coreset.testing import check_strategy
 
 
 def softmax(z):

@@ -6,8 +6,8 @@ import torch
 
 import coreset
 from coreset.numerics.gradients import LastLayerGradients
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.craig import Craig, craig
+from coreset.testing import check_strategy
 
 
 def softmax(z):

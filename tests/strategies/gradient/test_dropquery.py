@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import coreset
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.dropquery import DropQuery
 from coreset.strategies.gradient.representatives import representatives
+from coreset.testing import check_strategy
 
 
 def case(n=80, passes=3, c=4, seed=0, d=6):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import coreset
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.gradient.glister import Glister
+from coreset.testing import check_strategy, example_signals
 
 
 def softmax(z):

@@ -8,8 +8,8 @@ from scipy.optimize import nnls
 import coreset
 import coreset.strategies.gradient.gradmatch as module
 from coreset.numerics.gradients import LastLayerGradients
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.gradmatch import GradMatch, matching_pursuit
+from coreset.testing import check_strategy
 
 
 def softmax(z):

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import coreset
+from coreset.strategies.gradient.less import Less
 from coreset.strategies.gradient.projection import projected_gradients
 from coreset.testing import check_strategy
-from coreset.strategies.gradient.less import Less
 
 
 def case(n=40, p=9, seed=0):

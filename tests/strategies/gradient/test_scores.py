@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import coreset
-from coreset.testing import check_strategy
 from coreset.strategies.gradient.el2n import El2n, el2n
 from coreset.strategies.gradient.grand import Grand
+from coreset.testing import check_strategy
 
 
 def case(n=30, d=6, c=4):

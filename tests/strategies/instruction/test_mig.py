@@ -9,8 +9,8 @@ from coreset import select
 from coreset.core.batch import objects
 from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
-from coreset.testing import check_operator
 from coreset.strategies.instruction.mig import label_graph
+from coreset.testing import check_operator
 
 LETTERS = list("abcdefgh")
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from coreset import select
 from coreset.curation.operators.select import Budgeted
 from coreset.registry import strategy
-from coreset.testing import check_operator
 from coreset.strategies.instruction.s2l import balanced_shares
+from coreset.testing import check_operator
 
 SIZES = [30, 3, 12, 7, 1]
 LABEL = np.random.default_rng(0).permutation(np.repeat(np.arange(5), SIZES))

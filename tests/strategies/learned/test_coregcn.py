@@ -6,8 +6,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.learned.coregcn import CoreGcn, degrees, graph_embedding, propagate
+from coreset.testing import check_strategy
 
 
 def rows(n=20, d=6, seed=0):

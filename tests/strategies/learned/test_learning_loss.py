@@ -4,8 +4,8 @@ import pytest
 from coreset import select
 from coreset.numerics.random import keyed_order
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.learned.learning_loss import LearningLoss
+from coreset.testing import check_strategy
 
 
 def test_highest_predicted_loss_ties_to_the_lowest_position():

@@ -5,8 +5,8 @@ import pytest
 
 import coreset
 from coreset import select
-from coreset.testing import check_strategy
 from coreset.strategies.submodular.disparity import Disparity
+from coreset.testing import check_strategy
 
 
 def value(x, chosen, variant):

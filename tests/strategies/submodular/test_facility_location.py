@@ -9,8 +9,8 @@ import coreset
 from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
 from coreset.numerics.similarity import Sparse
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.facility_location import FacilityLocation, FacilityLocationFunction
+from coreset.testing import check_strategy, example_signals
 
 KINDS = ("cosine", "dot", "rbf", "euclidean")
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.feature_based import FeatureBased
+from coreset.testing import check_strategy, example_signals
 
 G = {"sqrt": np.sqrt, "log": np.log1p, "ratio": lambda z: z / (1 + z)}
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.flcg import FLCG
+from coreset.testing import check_strategy, example_signals
 
 
 @pytest.mark.parametrize("nu", [0.0, 0.8, 1.0])

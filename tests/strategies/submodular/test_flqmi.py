@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.flqmi import FLQMI
+from coreset.testing import check_strategy, example_signals
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])

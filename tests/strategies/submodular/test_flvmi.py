@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.flvmi import FLVMI
+from coreset.testing import check_strategy, example_signals
 
 
 @pytest.mark.parametrize("eta", [0.7, 1.0])

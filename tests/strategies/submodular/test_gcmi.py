@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.gcmi import GCMI
+from coreset.testing import check_strategy, example_signals
 
 
 @pytest.mark.parametrize("kind", ["cosine", "dot", "rbf", "euclidean"])

@@ -7,8 +7,8 @@ import torch
 from coreset import select
 from coreset.numerics.greedy import lazy, naive
 from coreset.numerics.similarity import Linear
-from coreset.testing import check_strategy
 from coreset.strategies.submodular.graph_cut import GraphCut, GraphCutFunction, GraphCutSums
+from coreset.testing import check_strategy
 
 
 def cut(s, lam):

@@ -5,8 +5,8 @@ import torch
 import coreset
 from coreset import select
 from coreset.numerics.similarity import Linear
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.log_det import LogDet, LogDetFunction, LogDetSums
+from coreset.testing import check_strategy, example_signals
 
 
 def log_det(s, reg):

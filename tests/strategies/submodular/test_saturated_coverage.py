@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset import select
-from coreset.testing import check_strategy, example_signals
 from coreset.strategies.submodular.saturated_coverage import SaturatedCoverage
+from coreset.testing import check_strategy, example_signals
 
 
 def saturated(s, alpha):

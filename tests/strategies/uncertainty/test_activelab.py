@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from coreset import Pool, Signals, select
-from coreset.strategies.uncertainty.crowd import crowdlab, fitted_temperature, label_counts, majority
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.activelab import active_lab
+from coreset.strategies.uncertainty.crowd import crowdlab, fitted_temperature, label_counts, majority
+from coreset.testing import check_strategy
 
 
 def case(seed, n=50, blank=0.4):

@@ -5,8 +5,8 @@ import pytest
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.batchbald import BatchBald
+from coreset.testing import check_strategy
 
 
 def members(n, t, c, seed=0, sharp=2.0):

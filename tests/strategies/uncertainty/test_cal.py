@@ -3,8 +3,8 @@ import pytest
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.cal import Cal
+from coreset.testing import check_strategy
 
 
 def example(n=40, seed=0):

@@ -5,8 +5,8 @@ from torch import nn
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.deepfool import DeepFool, deepfool, head_distance
+from coreset.testing import check_strategy
 
 
 def linear(d=5, c=4, seed=0):

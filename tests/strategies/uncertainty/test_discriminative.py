@@ -5,9 +5,9 @@ import torch
 from coreset import select
 from coreset.numerics.random import keyed_order
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty import discriminative
 from coreset.strategies.uncertainty.discriminative import Discriminative, mlp_score
+from coreset.testing import check_strategy
 
 
 def log_odds(x, labelled, train):

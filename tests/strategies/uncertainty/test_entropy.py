@@ -6,8 +6,8 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.entropy import entropy
+from coreset.testing import check_strategy
 
 
 def softmax(z):

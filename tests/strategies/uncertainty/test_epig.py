@@ -3,9 +3,9 @@ import pytest
 
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.combine.stochastic_batch import StochasticBatch
 from coreset.strategies.uncertainty.epig import Epig
+from coreset.testing import check_strategy
 
 
 def members(n=12, t=4, c=3, seed=0):

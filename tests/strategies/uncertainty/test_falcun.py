@@ -5,8 +5,8 @@ import pytest
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.testing import check_strategy
 from coreset.strategies.uncertainty.falcun import falcun
+from coreset.testing import check_strategy
 
 
 def softmax(z):

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from coreset.core.store import Store
-from coreset.trainers.data.folder import image_folder
 from coreset.trainers.data.decode import decode, square
+from coreset.trainers.data.folder import image_folder
 
 
 def save(path, color=(200, 10, 10), size=(40, 30), mode="RGB", **options):

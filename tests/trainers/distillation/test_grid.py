@@ -8,10 +8,10 @@ import pytest
 
 from coreset.distillation.nn.convnet import convnet
 from coreset.distillation.scores import augmentation_robust, label_robust
-from coreset.trainers.distillation import grid as module
 from coreset.trainers.data.sources import digits
-from coreset.trainers.learners.fit import Recipe
+from coreset.trainers.distillation import grid as module
 from coreset.trainers.distillation.grid import Plan, grid, scores, split, table
+from coreset.trainers.learners.fit import Recipe
 from coreset.trainers.tasks.models import linear
 
 DATA = digits()

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import distiller
 from coreset.core.store import Store
 from coreset.distillation import Synthetic
+from coreset.registry import distiller
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.app import build, curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
-from coreset.trainers.tasks.features import ModelFeatures
-from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import Job, run, write_gallery
-from coreset.trainers.tasks.models import small_cnn
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.distillation.teacher import Teachers
+from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 QUICK = {"steps": 8, "width": 4, "real": 16, "pool": 2}

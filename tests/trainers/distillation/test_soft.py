@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.distillation.nn.convnet import convnet, random_net
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
 from coreset.core.store import Store
 from coreset.distillation import Synthetic, Teacher
+from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.soft import crop_labels, fixed_labels, online_labels
 from coreset.distillation.views import Views, look
+from coreset.runs.run_folder import RunFolder
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.distill.rded import Rded
 from coreset.strategies.distill.soft_labels import SoftLabels, choose
@@ -20,13 +19,14 @@ from coreset.strategies.distill.sre2l import Sre2l
 from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import Made, fit_made, source_of
-from coreset.trainers.tasks.features import ModelFeatures
-from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import Job, run, write_gallery
-from coreset.trainers.tasks.models import small_cnn
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
+from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 ASKED = {"network": None, "epoch": None}

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.registry import strategy
 from coreset.core.signals import Signals
+from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 
 CONTEXT = multiprocessing.get_context("forkserver")

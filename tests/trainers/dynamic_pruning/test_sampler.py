@@ -10,10 +10,10 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from coreset.registry import strategy
 from coreset.core.signals import Signals
-from coreset.trainers.dynamic_pruning.sampler import EpochSampler, Sampling
+from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
+from coreset.trainers.dynamic_pruning.sampler import EpochSampler, Sampling
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning", "ignore:.*lr_scheduler.*")
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import strategy as by_name
 from coreset.core.store import Store
+from coreset.registry import strategy as by_name
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
-from coreset.trainers.tasks.features import ModelFeatures
-from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import Job, run, write_gallery
-from coreset.trainers.tasks.models import small_cnn
-from coreset.trainers.loops.oracles import HiddenLabels
-from coreset.trainers.dynamic_pruning.stream import PlannedStream, losses_of
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
+from coreset.trainers.dynamic_pruning.stream import PlannedStream, losses_of
+from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 N = len(DATA.images)

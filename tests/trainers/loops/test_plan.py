@@ -1,7 +1,7 @@
 import pytest
 
-from coreset.trainers.loops.plan import make_plan
 from coreset.registry import strategy
+from coreset.trainers.loops.plan import make_plan
 
 
 def test_totals_rounds_and_needs():

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from coreset import Selection
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import strategy as by_name
 from coreset.core.store import Store
+from coreset.registry import strategy as by_name
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
-from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import PROXY, Job, run, write_gallery
-from coreset.trainers.tasks.models import small_cnn
 from coreset.trainers.loops.oracles import AwaitingLabels, HiddenLabels, LabelFile
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import PROXY, Job, run, write_gallery
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 QUICK = Recipe(steps=6)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import strategy as by_name
 from coreset.core.store import Store
-from coreset.vision import Detections, aggregate, box_scores
+from coreset.registry import strategy as by_name
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
+from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import Job, run, write_gallery
 from coreset.trainers.tasks.detection import Detection, DetectionBatches, LitDetector, detector, same_size
 from coreset.trainers.tasks.features import ModelFeatures
-from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import Job, run, write_gallery
-from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.vision import Detections, aggregate, box_scores
 
 TINY = {
     "min_size": 72, "max_size": 96, "box_batch_size_per_image": 16, "rpn_batch_size_per_image": 32, "rpn_pre_nms_top_n_train": 60, "rpn_post_nms_top_n_train": 30,

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import nn
 
 from coreset.core.batch import objects
+from coreset.core.store import Store
 from coreset.scorers.image.backbone import LITE0, backbone, load_in_order
 from coreset.scorers.image.features import ImageFeatures
 from coreset.scorers.image.images import Images
-from coreset.core.store import Store
 from coreset.testing import check_scorer
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained

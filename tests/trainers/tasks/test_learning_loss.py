@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from coreset.distillation.nn.layers import last_linear
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import strategy as by_name
 from coreset.core.store import Store
+from coreset.distillation.nn.layers import last_linear
+from coreset.registry import strategy as by_name
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
-from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.tasks.learning_loss import PredictsLoss, ranking_loss
+from coreset.trainers.loops.oracles import HiddenLabels
+from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import Job, run
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.learning_loss import PredictsLoss, ranking_loss
 from coreset.trainers.tasks.measure import measure
 from coreset.trainers.tasks.models import linear, mlp, small_cnn, timm_model
-from coreset.trainers.loops.oracles import HiddenLabels
 
 DATA = digits()
 

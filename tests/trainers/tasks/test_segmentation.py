@@ -7,16 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from coreset.trainers.loops.plan import make_plan
-from coreset.runs.run_folder import RunFolder
-from coreset.registry import strategy as by_name
 from coreset.core.store import Store
+from coreset.registry import strategy as by_name
+from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
-from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.learners.fit import Fitter, Recipe
-from coreset.trainers.loops.rounds import Job, run
 from coreset.trainers.loops.oracles import HiddenLabels
-from coreset.trainers.tasks.segmentation import LitSegmenter, Segmentation, SegmentationBatches, _inside, logits_of, segmenter
+from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.rounds import Job, run
+from coreset.trainers.tasks.features import ModelFeatures
+from coreset.trainers.tasks.segmentation import (
+    LitSegmenter,
+    Segmentation,
+    SegmentationBatches,
+    _inside,
+    logits_of,
+    segmenter,
+)
 
 TASK = Segmentation(size=(72, 96), batch_size=4)
 

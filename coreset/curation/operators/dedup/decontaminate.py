@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.numerics.text.minhash import roll
-from coreset.numerics.neighbors.semantic import unit_rows
-from coreset.numerics.text.tokenize import NUMBERS, Hashes, folded
-from coreset.curation.operators.base import Rule, Verdict
 from coreset.curation.io.reference_texts import hashes_of, texts_of
-from coreset.curation.operators.threshold import undefined_reasons
+from coreset.curation.operators.base import Rule, Verdict
 from coreset.curation.operators.embedding_sample import vectors_of
+from coreset.curation.operators.threshold import undefined_reasons
+from coreset.numerics.neighbors.semantic import unit_rows
+from coreset.numerics.text.minhash import roll
+from coreset.numerics.text.tokenize import NUMBERS, Hashes, folded
 
 
 class Grams(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.numerics.text.tokenize import NUMBERS, folded
 from coreset.curation.operators.base import Group, Verdict
+from coreset.numerics.text.tokenize import NUMBERS, folded
 
 
 def first_of(parts: list[Any]) -> NDArray[np.int64]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.numerics.neighbors.hamming import linked
-from coreset.curation.operators.dedup.exact import twin_verdict
 from coreset.curation.operators.base import Group, Verdict
+from coreset.curation.operators.dedup.exact import twin_verdict
+from coreset.numerics.neighbors.hamming import linked
 
 
 @dataclass(frozen=True)

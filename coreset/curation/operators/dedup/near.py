@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coreset.core.batch import Batch
+from coreset.curation.operators.base import Group, Verdict
+from coreset.curation.operators.dedup.exact import twin_verdict
 from coreset.numerics.text.minhash import band_keys
 from coreset.numerics.text.near_duplicates import near_duplicates
 from coreset.numerics.text.tokenize import NUMBERS, Hashes
-from coreset.curation.operators.dedup.exact import twin_verdict
-from coreset.curation.operators.base import Group, Verdict
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
-from coreset.curation.operators.dedup.semantic_eps import close_pairs, eps_of, leaving_cosines
-from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
-from coreset.curation.operators.dedup.exact import twin_verdict
 from coreset.curation.operators.base import Group, Verdict
-from coreset.curation.operators.threshold import undefined_reasons
+from coreset.curation.operators.dedup.exact import twin_verdict
+from coreset.curation.operators.dedup.semantic_eps import close_pairs, eps_of, leaving_cosines
 from coreset.curation.operators.embedding_sample import Sample, SampledVectors
+from coreset.curation.operators.threshold import undefined_reasons
+from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
+from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
+from coreset.numerics.random import keyed_uniform
 
 ORDERS = ("hard", "easy", "random")
 MODES = ("released", "components")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Fit
 from coreset.core.pool import Array
+from coreset.curation.operators.base import Fit
 
 Float = NDArray[np.float64]
 _QUANTUM = 2.0**-30  # sums are of whole numbers of it: the same however rows are cut

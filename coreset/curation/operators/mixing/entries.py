@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.budget import budget_size
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.base import Fit, Rule, Verdict
+from coreset.numerics.random import keyed_uniform
 
 Counts = NDArray[np.int64]
 _SAMPLE = 2**17  # rows from which t is found for a target; a smaller pool is taken whole

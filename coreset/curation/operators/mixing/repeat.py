@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.base import Rule, Verdict
+from coreset.numerics.random import keyed_uniform
 
 
 @dataclass(frozen=True)

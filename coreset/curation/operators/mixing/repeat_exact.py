@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.base import Select, Verdict
+from coreset.numerics.random import keyed_uniform
 
 
 def exact_repeats(keys: NDArray[np.float64], count: int) -> NDArray[np.int64]:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.quota import largest_remainder
 from coreset.curation.operators.base import Select, Verdict
 from coreset.curation.operators.threshold import undefined_reasons
+from coreset.numerics.quota import largest_remainder
+from coreset.numerics.random import keyed_uniform
 
 
 def temperature_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:

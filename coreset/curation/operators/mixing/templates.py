@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.neighbors.leader_clustering import leaders
-from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.curation.operators.base import Select, Verdict
 from coreset.curation.operators.threshold import undefined_reasons
+from coreset.numerics.neighbors.leader_clustering import leaders
+from coreset.numerics.neighbors.semantic import unit_rows
+from coreset.numerics.random import keyed_uniform
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.numerics.text.hashed import spark_buckets
-from coreset.numerics.random import keyed_uniform
-from coreset.curation.operators.base import Fit
 from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.operators.base import Fit
+from coreset.numerics.random import keyed_uniform
+from coreset.numerics.text.hashed import spark_buckets
 from coreset.scorers.text.base import TextScorer, Values
 
 

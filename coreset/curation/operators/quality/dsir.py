@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.numerics.text.hashed import Whole, dsir_buckets
-from coreset.curation.operators.base import Fit
 from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.operators.base import Fit
+from coreset.numerics.text.hashed import Whole, dsir_buckets
 from coreset.scorers.text.base import TextScorer, Values
 
 

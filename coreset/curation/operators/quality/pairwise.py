@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
+from coreset.core.pool import Array
+from coreset.curation.operators.base import Fit
 from coreset.numerics.bradley_terry import bradley_terry
 from coreset.numerics.random import keyed_uniform
-from coreset.curation.operators.base import Fit
 from coreset.scorers.judge.pairs import PairJudge
-from coreset.core.pool import Array
 
 
 class Excerpt(NamedTuple):

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
+from coreset.curation.io.write import file_hash
+from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.embedding_sample import Sample, SampledVectors, vectors_of
+from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
-from coreset.curation.operators.base import Rule, Verdict
-from coreset.curation.operators.threshold import undefined_reasons
-from coreset.curation.operators.embedding_sample import Sample, SampledVectors, vectors_of
-from coreset.curation.io.write import file_hash
 
 ROWS_A_CLUSTER = 128
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coreset.core.batch import Batch
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.base import Rule, Verdict
 from coreset.curation.operators.threshold import undefined_reasons
+from coreset.numerics.random import keyed_uniform
 
 
 def keep_probability(scores: ArrayLike, alpha: float = 9.0) -> NDArray[np.float64]:

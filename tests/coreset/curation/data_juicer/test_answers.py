@@ -8,12 +8,12 @@ import pytest
 from toys import Common, Fails, Near
 
 from coreset.core.batch import objects
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.operators.contract import run_in_memory
-from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.data_juicer.answers import at_once, row_wise
 from coreset.curation.data_juicer.rows import STATS, joined, read
 from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.contract import run_in_memory
+from coreset.curation.operators.dedup import ExactDuplicates
+from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length

@@ -13,10 +13,10 @@ import yaml
 from toys import write_jsonl
 
 from coreset.curation import curate
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.data_juicer.dropped import read_dropped
+from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.operators.rules import RepetitionRule
+from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length

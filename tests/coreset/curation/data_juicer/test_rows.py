@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from coreset.curation.io.formats import content_id
 from coreset.curation.data_juicer.rows import STATS, joined, read, schema_of
+from coreset.curation.io.formats import content_id
 
 TEXT = frozenset({"text"})
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from toys import Coin, write_jsonl
 
-from coreset.curation.run import Settings, curate
 from coreset.curation.io.stamps import stamp
 from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings, curate
 from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length
 

@@ -14,8 +14,8 @@ from PIL import Image
 from coreset.curation import curate
 from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.operators.rules import ReadableImage
-from coreset.curation.run import Settings
 from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length

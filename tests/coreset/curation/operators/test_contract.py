@@ -10,9 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset.core.batch import Batch, as_batch, objects
-from coreset.numerics.random import keyed_uniform
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.base import (
     Fit,
     Group,
@@ -25,7 +22,10 @@ from coreset.curation.operators.base import (
     short_name,
     unique_names,
 )
+from coreset.curation.operators.contract import run_in_memory
+from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.threshold import Threshold
+from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
 from coreset.scorers.length import Length
 from coreset.testing import check_operator, check_scorer
@@ -284,7 +284,11 @@ def test_kinds_names_and_descriptions():
     assert unique_names([Coin(), Coin(1), Exact()]) == ["coin", "coin_2", "exact"]
     assert flatten([Coin(), [Exact(), [Coin(2)]]]) == [Coin(), Exact(), Coin(2)]
     about = describe(LONGEST)
-    assert about["strategy"] == {"_target_": "coreset.strategies.baseline.top_k.TopK", "signal": "words", "highest": True}
+    assert about["strategy"] == {
+        "_target_": "coreset.strategies.baseline.top_k.TopK",
+        "signal": "words",
+        "highest": True,
+    }
     with pytest.raises(TypeError, match="plain values"):
         describe(Score(len))
     with pytest.raises(AssertionError, match="is no frozen dataclass"):

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from kill_driver import PHASES, arm
 
 from coreset.core.batch import as_batch
-from coreset.numerics.random import keyed_uniform
+from coreset.core.pool import Pool
+from coreset.core.signals import Signals
 from coreset.curation import Settings, curate
 from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.two_rounds import in_rounds
 from coreset.curation.runtime.two_rounds import ABOUT
+from coreset.numerics.random import keyed_uniform
 from coreset.registry import load, names, strategy
-from coreset.two_rounds import TwoRounds
 from coreset.score_based import Scored
-from coreset.testing import check_operator, example_signals
-from coreset.core.pool import Pool
-from coreset.core.signals import Signals
 from coreset.strategies.baseline.top_k import TopK
+from coreset.testing import check_operator, example_signals
+from coreset.two_rounds import TwoRounds
 
 RNG = np.random.default_rng(0)
 N, SHARDS, SEED = 60, 4, 3

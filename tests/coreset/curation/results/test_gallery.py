@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from coreset.numerics.random import keyed_uniform
-from coreset.numerics.pca import plane
 from coreset.curation import curate
-from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.dedup import ExactDuplicates
-from coreset.curation.results.gallery import SALT
 from coreset.curation.operators.mixing import BalanceEntries
 from coreset.curation.operators.rules import ReadableImage
+from coreset.curation.operators.select import Budgeted
+from coreset.curation.results.gallery import SALT
 from coreset.curation.run import Settings
+from coreset.numerics.pca import plane
+from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
 from coreset.scorers.image.images import Images
 from coreset.scorers.text.entries import Entries

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset.distillation.nn import ce_gradients as module
+from coreset.distillation.nn.ce_gradients import slopes
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.nn.norm_pool import norm_pool
-from coreset.distillation.nn.ce_gradients import slopes
 
 
 def plain(x, weight, bias, eps=1e-5):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
 from coreset.numerics.neighbors.leader_clustering import leaders
 from coreset.numerics.neighbors.semantic import unit_rows
+from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
 
 
 def murmur(data, seed):

@@ -8,8 +8,8 @@ import torch
 
 from coreset import select
 from coreset.core.batch import as_batch, objects
-from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.contract import run_in_memory
+from coreset.curation.operators.select import Budgeted
 from coreset.registry import scorer, strategy
 from coreset.scorers.language.evol import Evol, evol_prompt
 from coreset.scorers.language.ratings import rating_tokens

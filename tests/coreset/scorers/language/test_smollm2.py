@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from ifd_by_definition import ALPACA, ALPACA_INPUT, as_released, by_definition, columns
 
-from scripts import assets
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.perplexity import Perplexity
 from coreset.testing import check_scorer
+from scripts import assets
 
 pytestmark = pytest.mark.slow
 

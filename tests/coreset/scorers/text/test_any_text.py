@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from coreset.curation.operators.quality.dsir import DsirWeight
 from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
 from coreset.numerics.text.near_duplicates import near_duplicates
-from coreset.curation.operators.quality.dsir import DsirWeight
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.length import Length
 from coreset.scorers.text.abnormal import Abnormal

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from coreset.core.batch import as_batch, objects
-from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.curation import curate
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.dedup import (
@@ -15,6 +14,7 @@ from coreset.curation.operators.dedup import (
     SemanticDuplicates,
 )
 from coreset.curation.run import Settings
+from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.testing import check_operator
 
 BASE = "the quick brown fox jumps over the lazy dog while the slow red hen looks at it from the garden wall"

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw
 
 from coreset.core.batch import as_batch, objects
 from coreset.curation import curate
-from coreset.curation.runtime import group_by_key as at_scale
 from coreset.curation.operators.contract import row_keys, run_in_memory
 from coreset.curation.operators.dedup import ImageDuplicates
-from coreset.curation.runtime.group_by_key import members
 from coreset.curation.run import Settings
+from coreset.curation.runtime import group_by_key as at_scale
+from coreset.curation.runtime.group_by_key import members
 from coreset.curation.runtime.steps import _as_bytes
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coreset.curation.operators.dedup import semantic_eps
-from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
 from coreset.curation.operators.dedup.semantic_eps import close_pairs, eps_of, leaving_cosines
+from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
 
 
 def clustered(n=150, dim=8, groups=15, noise=0.15, seed=0):

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import binomtest
 
 from coreset.core.batch import as_batch, objects
-from coreset.numerics.random import keyed_uniform
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.mixing import RepeatExact, RepeatFactor, StratifiedSample, TemplateQuota
 from coreset.curation.operators.mixing.stratified import temperature_shares
+from coreset.numerics.random import keyed_uniform
 from coreset.testing import check_operator
 
 

@@ -5,14 +5,14 @@ import pytest
 from scipy.stats import binomtest
 
 from coreset.core.batch import as_batch, objects
-from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
-from coreset.numerics.random import keyed_uniform, salt
-from coreset.curation.operators.select import Budgeted
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.quality import Dsir, QualityClassifier, ReferenceClusters
 from coreset.curation.operators.quality.classifier import unit_counts
 from coreset.curation.operators.quality.dsir import log_ratio
 from coreset.curation.operators.rules import ParetoRule
+from coreset.curation.operators.select import Budgeted
+from coreset.numerics.random import keyed_uniform, salt
+from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
 from coreset.registry import strategy
 from coreset.testing import check_operator
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binom
 
 from coreset.core.batch import as_batch, objects
+from coreset.curation.operators.base import Verdict
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.mixing import StratifiedSample
-from coreset.curation.operators.base import Verdict
 from coreset.curation.operators.rules import (
     BoilerplateRule,
     C4Rule,
