@@ -7,7 +7,7 @@ from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
 from coreset.core.strategy import Oracle, Scorer, Strategy
-from coreset.registry import names as strategies
+from coreset.registry import names as list_strategies
 from coreset.runs.curve import Curve, Point
 
 try:
@@ -25,7 +25,7 @@ __all__ = [
     "Signals",
     "Strategy",
     "certify",
+    "list_strategies",
     "score_candidates",
     "select",
-    "strategies",
 ]

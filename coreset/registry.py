@@ -11,12 +11,9 @@ import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coreset.core.strategy import Scorer, Strategy
-
-if TYPE_CHECKING:
-    from coreset.distillation.distiller import Distiller
 
 
 @cache
@@ -70,19 +67,7 @@ def strategy(name: str | Strategy, options: Mapping[str, Any] | None = None) -> 
     >>> strategy("margin").needs
     frozenset({'probs'})
     """
-    made: Strategy = _made(name, options, "strategy", "coreset.strategies", Strategy)
-    return made
-
-
-def distiller(name: str | Distiller, options: Mapping[str, Any] | None = None) -> Distiller:
-    """Return a distillation method by name with `options` as its parameters, as `strategy` does for selection.
-
-    >>> distiller("dm", {"steps": 10}).parameters()["steps"]
-    10
-    """
-    from coreset.distillation.distiller import Distiller
-
-    made: Distiller = _made(name, options, "distiller", "coreset.distillers", Distiller)
+    made: Strategy = create(name, options, "strategy", "coreset.strategies", Strategy)
     return made
 
 
@@ -92,11 +77,15 @@ def scorer(name: str | Scorer, options: Mapping[str, Any] | None = None) -> Scor
     >>> scorer("length", {"unit": "characters"})({"text": ["abc"]})["text_characters"]
     array([3.])
     """
-    made: Scorer = _made(name, options, "scorer", "coreset.scorers", Scorer)
+    made: Scorer = create(name, options, "scorer", "coreset.scorers", Scorer)
     return made
 
 
-def _made(name: Any, options: Mapping[str, Any] | None, what: str, group: str, kind: type) -> Any:
+def create(name: Any, options: Mapping[str, Any] | None, what: str, group: str, kind: type) -> Any:
+    """Return the part registered under `name` in `group`, made with `options`; an instance of `kind` is returned as it is.
+
+    what: the word for it in messages. Raises KeyError for an unknown name, TypeError for an unknown option or a class that is not of `kind`.
+    """
     options = dict(options or {})
     if isinstance(name, kind):
         if options:

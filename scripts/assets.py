@@ -6,9 +6,7 @@ Nothing of it is part of this project: each asset keeps its own licence.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from coreset.core.cache import cache_dir, sha256
 from coreset.core.store import write_atomic
 
 
@@ -102,12 +101,6 @@ ASSETS = {
 }
 
 
-def cache_dir() -> Path:
-    """Return the folder of everything that is fetched or converted: $CORESET_CACHE, else `coreset` in $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("CORESET_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coreset"
-
-
 def folder(name: str) -> Path:
     """Return where an asset lies or would lie. Raises KeyError for an unknown name.
 
@@ -117,14 +110,6 @@ def folder(name: str) -> Path:
     if name not in ASSETS:
         raise KeyError(f"unknown asset '{name}'; known: {', '.join(ASSETS)}")
     return cache_dir() / "assets" / f"{name}-{ASSETS[name].version}"
-
-
-def path(name: str) -> Path:
-    """Return the folder of an asset that was fetched. Raises FileNotFoundError that says how to fetch it."""
-    place = folder(name)
-    if not (place / "manifest.json").is_file():
-        raise FileNotFoundError(f"asset '{name}' is not in {place}: run `python scripts/fetch_assets.py {name}`")
-    return place
 
 
 def fetch(name: str, log: Callable[[str], None] = print) -> Path:
@@ -235,9 +220,3 @@ def unpack(archive: Path, into: Path, members: tuple[str, ...]) -> None:
     missing = [m for m in members if m not in found]
     if missing:
         raise ValueError(f"{archive.name}: no file matches {', '.join(missing)}")
-
-
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal digits."""
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,10 +1,6 @@
 """Choose from columns on disk: see `--help`."""
 
-import sys
-
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-from coreset.cli.select import select_main  # noqa: E402
+from coreset.cli.select import select_main
 
 if __name__ == "__main__":
     select_main()

@@ -6,32 +6,29 @@ python scripts/distill_grid.py fashion --methods dm --ipc 1 10
 The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps than its paper's, stand in the result.
 """
 
+import argparse
+import json
+import logging
 import sys
+import time
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
+import numpy as np
+import torch
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import logging  # noqa: E402
-import time  # noqa: E402
-import warnings  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from functools import partial  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-from coreset import registry  # noqa: E402
-from coreset.distillation import Source, Synthetic  # noqa: E402
-from coreset.distillation.nn.convnet import convnet  # noqa: E402
-from coreset.runs.run_folder import hardware, versions  # noqa: E402
-from coreset.strategies.distill.soft_labels import choose  # noqa: E402
-from coreset.trainers.data.sources import digits, fashion_mnist  # noqa: E402
-from coreset.trainers.distillation.grid import Plan, grid, scores, table  # noqa: E402
-from coreset.trainers.learners.fit import Recipe  # noqa: E402
-from coreset.trainers.tasks.models import mlp, small_cnn  # noqa: E402
+from coreset import registry
+from coreset.distillation import Source, Synthetic, distiller
+from coreset.distillation.nn.convnet import convnet
+from coreset.runs.run_folder import hardware, versions
+from coreset.strategies.distill.soft_labels import choose
+from coreset.trainers.data.sources import digits, fashion_mnist
+from coreset.trainers.distillation.grid import Plan, grid, scores, table
+from coreset.trainers.learners.fit import Recipe
+from coreset.trainers.tasks.models import mlp, small_cnn
 
 DATA = {
     "digits": lambda: replace(digits(), augment="crop"),  # they bear a shift of one pixel
@@ -58,7 +55,7 @@ def maker(name: str, seconds: dict[str, list[float]]) -> Any:
             assert source.teacher is not None
             made = source.real(choose(registry.strategy(name), source, source.teacher(), ipc, int(rng.integers(2**31))))
         else:
-            made = registry.distiller(name, OPTIONS[name])(source, ipc, rng)
+            made = distiller(name, OPTIONS[name])(source, ipc, rng)
         seconds.setdefault(f"{name} {ipc}", []).append(time.process_time() - begin)
         return made
 

@@ -4,11 +4,8 @@ What is there and whole stays as it is. The folder: $CORESET_CACHE, else `corese
 """
 
 import argparse
-import sys
 
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-from scripts import assets  # noqa: E402
+import assets
 
 
 def main() -> None:

@@ -10,9 +10,7 @@ import sys
 import time
 from collections import Counter
 
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-from coreset.fuzz import ask, random_question  # noqa: E402
+from coreset.fuzz import ask, random_question
 
 
 def main() -> int:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-import argparse  # noqa: E402
-import inspect  # noqa: E402
-import re  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from coreset.core.catalog import COLUMNS  # noqa: E402
-from coreset.core.store import write_atomic  # noqa: E402
-from coreset.core.strategy import Strategy  # noqa: E402
-from coreset.registry import distiller, load, names, strategy  # noqa: E402
+from coreset.core.catalog import COLUMNS
+from coreset.core.store import write_atomic
+from coreset.core.strategy import Strategy
+from coreset.distillation.distiller import distiller
+from coreset.registry import load, names, strategy
 
 PAGE = Path(__file__).parent.parent / "METHODS.md"
 FAMILIES = ("baseline", "uncertainty", "coverage", "submodular", "gradient", "dynamics", "instruction", "combine")

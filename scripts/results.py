@@ -4,17 +4,14 @@ python scripts/results.py [experiment ...] [--jobs 2] writes results/<experiment
 Finished runs are kept in outputs/results and not made again. `first_command` is the first command of the README, made anew with the defaults: results/first_command/table.md.
 """
 
+import argparse
+import json
+import resource
+import shutil
+import subprocess
 import sys
-
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-import resource  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-from concurrent.futures import ThreadPoolExecutor  # noqa: E402
-from pathlib import Path  # noqa: E402
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
 PRUNE = ["random", "stratified", "top_k", "kcenter", "herding", "margin"]

@@ -1,10 +1,6 @@
 """Score rows of text: see `--help`."""
 
-import sys
-
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
-
-from coreset.cli.curate import score_main  # noqa: E402
+from coreset.cli.curate import score_main
 
 if __name__ == "__main__":
     score_main()

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path = [p for p in sys.path if not p.endswith("scripts")]  # select.py here would hide the standard library's
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from coreset.scorers.image.files import open_image  # noqa: E402
+from coreset.scorers.image.files import open_image
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 CLASSES = {

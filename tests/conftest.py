@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 def script(path: str):
     """Return a script as a module, with sys.path as it was."""
     spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", SCRIPTS / path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
     before = list(sys.path)
     spec.loader.exec_module(module)
     sys.path[:] = before
@@ -23,11 +23,11 @@ def script(path: str):
 @pytest.fixture(scope="session")
 def asset():
     """A function: the folder of a fetched asset by its name. Where it is not there, a user's test is skipped, with the line that fetches it, and CI's fails."""
-    from scripts import assets
+    from coreset.core.cache import asset_dir
 
     def find(name: str) -> Path:
         try:
-            return assets.path(name)
+            return asset_dir(name)
         except FileNotFoundError as error:
             if os.environ.get("CI", "").lower() in ("1", "true"):
                 pytest.fail(str(error))

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from coreset import Strategy
 from coreset.curation.operators.base import KINDS, flatten, kind
 from coreset.distillation import Distiller
-from coreset.registry import distiller, load, names, scorer, strategy
+from coreset.distillation.distiller import distiller
+from coreset.registry import load, names, scorer, strategy
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -153,9 +154,9 @@ def test_every_strategy_file_is_registered_or_holds_none():
 
 
 def composed(app: str, *overrides: str):
-    from coreset.cli.select import conf_dir
+    from coreset.cli.common import conf_dir
 
-    root = conf_dir() / "curation" if app in ("curate", "score") else conf_dir()
+    root = conf_dir()
     with initialize_config_dir(str(root), version_base="1.3"):
         return compose(app, overrides=list(overrides))
 

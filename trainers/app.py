@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from coreset.cli.select import conf_dir, fail
+from coreset.cli.common import conf_dir, fail
 from coreset.core.store import fingerprint, write_atomic
 from coreset.core.strategy import Strategy
 from coreset.distillation import Distiller

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from coreset.build import build
-from coreset.cli.select import check_settings, conf_dir, fail
+from coreset.cli.common import check_settings, conf_dir, fail
 from coreset.curation.operators.base import flatten, kind
 from coreset.curation.recipe import read_recipe
 from coreset.curation.run import Curated, Settings, curate
@@ -67,7 +67,7 @@ def summary(done: Curated) -> list[str]:
     return [*lines, f"report: {done.out / 'report.html'}"]
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="curate")  # type: ignore[untyped-decorator]
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="curate")  # type: ignore[untyped-decorator]
 def configured_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
     console = Console(stderr=True)
@@ -77,7 +77,7 @@ def configured_main(cfg: DictConfig) -> None:
 
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        file = conf_dir() / "curation" / "curate.yaml"
+        file = conf_dir() / "curate.yaml"
         check_settings(plain, file, HydraConfig.get().overrides.task)
         operators, engine = make_operators(plain), build(plain["engine"], "engine", trusted=True)
         done = curate(
@@ -108,13 +108,13 @@ def curate_main() -> None:
     configured_main()
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir() / "curation"), config_name="score")  # type: ignore[untyped-decorator]
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
 def score_main(cfg: DictConfig) -> None:
     """Score rows of text and write the columns."""
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        file = conf_dir() / "curation" / "score.yaml"
+        file = conf_dir() / "score.yaml"
         check_settings(plain, file, HydraConfig.get().overrides.task)
         scorer, engine = (build(plain[n], n, trusted=True) for n in ("scorer", "engine"))
         out = Path(plain["out"])

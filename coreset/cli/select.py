@@ -2,126 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
 from coreset.api import select
 from coreset.build import build
+from coreset.cli.common import check_settings, fail, read_column, write_picks
 from coreset.core.pool import Pool
-from coreset.core.selection import Selection
 from coreset.core.signals import Signals
-from coreset.core.store import fingerprint, write_atomic
+from coreset.core.store import fingerprint
 from coreset.targets import conf_dir as conf_dir
-
-
-def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str] = ()) -> None:
-    """Raise ValueError, with the nearest names, for a setting that an application does not have.
-
-    file: the application's own YAML. overrides: of the command line; one that adds to a recipe is
-    refused too, nothing would read it.
-    """
-    own = yaml.safe_load(file.read_text(encoding="utf-8"))
-    groups = [k for d in own.pop("defaults", []) if isinstance(d, dict) for k in d]
-    known = sorted({*own, *(g for g in groups if " " not in g)} - {"hydra"})
-    added = [o.lstrip("+").split("=")[0] for o in overrides if o.startswith("+")]
-    wrong = [f"'{k}'" for k in plain if k not in known]
-    wrong += [f"'{o}'" for o in added if o.startswith("recipe.")]
-    for name in (k for k, v in own.items() if isinstance(v, dict)):  # of an application's own
-        wrong += [f"'{name}.{k}'" for k in plain.get(name) or () if k not in own[name]]
-    if wrong:
-        near = difflib.get_close_matches(wrong[0].strip("'"), known, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {', '.join(known)}")
-
-
-def fail(error: Exception, console: Console, go_on: bool) -> None:
-    """Print an error in words and leave with status 1; with `go_on` (a sweep) the next job starts. HYDRA_FULL_ERROR=1 shows where it happened."""
-    while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    expected = isinstance(error, ValueError | TypeError | OSError | ImportError) or (
-        isinstance(error, KeyError) and " " in text
-    )
-    if isinstance(error, OmegaConfBaseException):  # its other lines are OmegaConf's own
-        text, expected = text.split("\n")[0], True
-    text = escape(text if expected else f"{type(error).__name__}: {text}")
-    console.print(f"[bold red]error:[/] {text}", soft_wrap=True, highlight=False)
-    if expected and not go_on and not os.environ.get("HYDRA_FULL_ERROR"):
-        sys.exit(1)
-
-
-def read_column(path: str | Path, name: str) -> Any:
-    """Return a column from .npy (memory-mapped), .parquet or .csv (the column `name`, or the only one) or .txt (one example a line).
-
-    Text files keep `ids` as they are written. Raises ValueError for another ending, a file that cannot be read or a table without that column.
-    """
-    path = Path(path)
-    if path.suffix not in READERS:
-        raise ValueError(f"{name}: expected a .npy, .parquet, .csv or .txt file, got {path}")
-    try:
-        return READERS[path.suffix](path, name)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name}: cannot be read from {path}: {error}") from error
-
-
-def _read_text(path: Path, name: str) -> Any:
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
-    if name == "ids":
-        return np.array(lines)
-    dtype = np.int64 if name in ("selected", "candidates", "labels") else np.float64
-    return np.loadtxt(lines, dtype, ndmin=1) if lines else np.empty(0, dtype)
-
-
-def _read_table(path: Path, name: str) -> Any:
-    import pandas as pd
-
-    is_parquet, as_written = path.suffix == ".parquet", str if name == "ids" else None
-    table = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype=as_written)
-    wanted = name if name in table else "index" if name in ("selected", "candidates") and "index" in table else None
-    if wanted is None and len(table.columns) == 1:
-        wanted = table.columns[0]
-    if wanted is None:
-        raise ValueError(f"no column '{name}'; it has {', '.join(map(str, table.columns))}")
-    return np.asarray(table[wanted].tolist())
-
-
-READERS: dict[str, Callable[[Path, str], Any]] = {
-    ".npy": lambda path, name: np.load(path, mmap_mode="r", allow_pickle=False),
-    ".parquet": _read_table,
-    ".csv": _read_table,
-    ".txt": _read_text,
-}
-
-
-def write_picks(chosen: Selection, out: Path) -> None:
-    """Write a selection in order: .parquet with everything, .csv (index, id) or .txt (one position a line)."""
-    if out.suffix == ".parquet":
-        chosen.save(out)
-        return
-    text = io.StringIO()
-    if out.suffix == ".txt":
-        text.writelines(f"{i}\n" for i in chosen.indices)
-    else:
-        ids = chosen.indices if chosen.ids is None else chosen.ids
-        csv.writer(text, lineterminator="\n").writerows([("index", "id"), *zip(chosen.indices, ids, strict=True)])
-    write_atomic(out, text.getvalue())
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="select")  # type: ignore[untyped-decorator]

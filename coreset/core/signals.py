@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.core.catalog import source
+from coreset.core.columns import POWER, check_kind, kept
 from coreset.core.pool import Array, Indices, as_indices
 
 
@@ -95,12 +97,6 @@ class Signals:
         """Return the rows of `name` at `indices`, in that order (a copy)."""
         rows = as_indices(indices, self.size, f"{name}: indices")
         return self.check(name, rows)[rows]
-
-
-_NOT: Mapping[str, float] = MappingProxyType({"scores": float("nan")})  # stands for a column that is not in `scales`
-
-
-_LIMITED = frozenset({"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"})
 
 
 # Axes and kind of the columns whose meaning is fixed: floating or whole numbers.

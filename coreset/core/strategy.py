@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.columns import POWER, largest, plain, rescaled, times
 from coreset.core.pool import Array, Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
+
+_NOT: Mapping[str, float] = MappingProxyType({"scores": float("nan")})  # stands for a column that is not in `scales`
+_LIMITED = frozenset({"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"})
 
 
 class Strategy(ABC):

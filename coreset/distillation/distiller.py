@@ -20,6 +20,7 @@ from coreset.distillation.dataset import Synthetic, smallest_labels
 from coreset.distillation.nn.layers import last_linear
 from coreset.distillation.progress import Progress
 from coreset.numerics.random import keyed_uniform, salt
+from coreset.registry import create
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +240,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def distiller(name: str | Distiller, options: Mapping[str, Any] | None = None) -> Distiller:
+    """Return a distillation method by name with `options` as its parameters, as `coreset.registry.strategy` does for selection.
+
+    >>> distiller("dm", {"steps": 10}).parameters()["steps"]
+    10
+    """
+    method: Distiller = create(name, options, "distiller", "coreset.distillers", Distiller)
+    return method
+
+
 def distill(
     method: str | Distiller,
     ipc: int,
@@ -257,8 +268,6 @@ def distill(
     options: the method's parameters. source: other fields of Source. Mean and std are the pool's per channel unless they are given.
     Raises KeyError for an unknown method, ValueError or TypeError for a question that cannot be answered.
     """
-    from coreset.registry import distiller
-
     images, labels = np.asarray(images), np.asarray(labels)
     names = tuple(map(str, range(int(labels.max()) + 1))) if classes is None else tuple(map(str, classes))
     if "mean" not in source:

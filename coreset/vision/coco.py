@@ -46,6 +46,27 @@ class CocoPool(Pool):
         classes = ", ".join(map(repr, names[:SHOWN])) + more
         return f"{super().__repr__()[:-1]}, classes=[{classes}], source={self.source!r})"
 
+    @classmethod
+    def from_coco(
+        cls,
+        instances: str | Path,
+        *,
+        labeled: str | Path | Sequence[Any] = (),
+        features: str | Path | Array = None,
+        groups: str | None = None,
+    ) -> CocoPool:
+        """Return the images of a COCO instances file: names, sizes, categories.
+
+        Annotations in the file are checked and left where they are. labeled: the images that are
+        labeled already: a COCO file that lists them (with or without boxes) or their ids. features:
+        one row per image in the order of the file, an array or .npy (memory-mapped); a .npz with
+        `ids` and `features` is put in order by id. groups: a key of the image entries, such as
+        `video_id`. Raises ValueError or KeyError naming file and id for duplicate or unknown ids,
+        categories that do not match, boxes outside their image, masks of another size, and
+        features that do not fit.
+        """
+        return read_pool(instances, labeled=labeled, features=features, groups=groups)
+
     @cached_property
     def files(self) -> dict[str, int]:
         """Position by file name, and by stem where only one image has it."""

@@ -18,9 +18,10 @@ from coreset.core.pool import Indices
 from coreset.core.strategy import listed
 from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
 from coreset.distillation.dataset import smallest_labels
+from coreset.distillation.distiller import distiller
 from coreset.distillation.soft import crop_labels, fixed_labels, online_labels
 from coreset.distillation.views import Views
-from coreset.registry import distiller, names, strategy
+from coreset.registry import names, strategy
 from coreset.strategies.combine.parts import narrow
 from coreset.strategies.distill.common import positive, stream
 

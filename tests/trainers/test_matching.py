@@ -7,8 +7,9 @@ import pytest
 
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
+from coreset.distillation.distiller import distiller
 from coreset.distillation.nn.convnet import convnet
-from coreset.registry import distiller, strategy
+from coreset.registry import strategy
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made, source_of
 from coreset.trainers.learners.fit import Fitter, Recipe

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from coreset.cli.select import conf_dir
+from coreset.cli.common import conf_dir
 from coreset.trainers.app import _baselines, _of_all, build
 from coreset.trainers.learners.config import Recipe
 from coreset.trainers.settings import RESULT_KEYS, RUN_KEYS, make, resolve, save

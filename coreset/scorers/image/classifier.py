@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from coreset.core.batch import objects
+from coreset.core.cache import sha256
 from coreset.core.pool import Array
 from coreset.scorers.device import OnDevice, torch_device
 from coreset.scorers.image.backbone import LITE0, backbone
-from scripts.assets import sha256
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

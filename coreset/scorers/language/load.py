@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import Any
 
 import torch
 
+from coreset.core.cache import asset_dir, sha256
 from coreset.scorers.device import torch_device
 from coreset.scorers.language.packed import pack
-from scripts import assets
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INSTALL = "language models need transformers: pip install 'coreset-lightning[llm]'"
@@ -55,11 +56,13 @@ def locate(model: str) -> tuple[str, str | None]:
         return str(path.parent), path.name
     if path.is_dir():
         return str(path), None
-    if model in assets.ASSETS:
-        inside = sorted(assets.path(model).glob("**/config.json"), key=lambda p: len(p.parts))
-        return str(inside[0].parent if inside else assets.path(model)), None
     if path.is_absolute() or model.startswith((".", "~")) or path.suffix in (".gguf", ".safetensors"):
         raise FileNotFoundError(f"model: there is no {model}")
+    if "/" not in model:  # the short name of a model in the cache, such as smollm2
+        with contextlib.suppress(FileNotFoundError):
+            place = asset_dir(model)
+            inside = sorted(place.glob("**/config.json"), key=lambda p: len(p.parts))
+            return str(inside[0].parent if inside else place), None
     return model, None
 
 
@@ -150,7 +153,7 @@ def model_hash(model: str) -> str:
             else sorted(p for p in folder.iterdir() if p.suffix in PARTS and p.name != "manifest.json")
         )
         for file in files:
-            digest.update(f"{'' if gguf else file.name} {assets.sha256(file)}\n".encode())
+            digest.update(f"{'' if gguf else file.name} {sha256(file)}\n".encode())
     else:
         config = read_part("configuration", model, "AutoConfig")
         digest.update(f"{where} {getattr(config, '_commit_hash', None)}".encode())

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
+from coreset.core.cache import asset_dir
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.dedup import SemanticDuplicates
 from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
 from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
 from coreset.numerics.text.near_duplicates import jaccard, near_duplicates
-from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 from scripts.benchmarks.inputs import mixture
 
@@ -37,7 +37,7 @@ class Documents(NamedTuple):
 @cache
 def documents(count: int) -> Documents:
     """Return `count` documents of words of real pages, lower case and nothing but letters so that every method sees the same shingles; one in ten a changed copy of another."""
-    pages = (assets.path("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
+    pages = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     running = " ".join(json.loads(line)["text"] for line in pages)
     words = np.array([w for w in running.lower().split() if w.isascii() and w.isalpha()], object)
     rng = np.random.default_rng(0)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coreset.core.batch import Batch
+from coreset.core.cache import asset_dir
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.formats import content_id
 from coreset.curation.operators.base import Group, Operator
@@ -28,7 +29,6 @@ from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
 from coreset.scorers.text.gopher_repetition import GopherRepetition
-from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 FOLDER = Path(tempfile.gettempdir()) / "coreset-benchmark-curate"
@@ -48,7 +48,7 @@ def pages(count: int) -> Path:
     path = FOLDER / f"pages-{count}.jsonl"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        real = [json.loads(line)["text"] for line in (assets.path("llamafactory") / "data" / "c4_demo.jsonl").open()]
+        real = [json.loads(line)["text"] for line in (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").open()]
         rng = np.random.default_rng(0)
         with path.with_suffix(".part").open("w") as file:
             for i in range(count):

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from coreset.core.cache import asset_dir
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.templates import TEMPLATES
-from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 LONGEST = 512  # tokens, as in the released program
@@ -25,7 +25,7 @@ Columns = dict[str, list[str]]
 @cache
 def instructions(count: int) -> Columns:
     """Return `count` real Alpaca rows that fit into 512 tokens and whose answer begins at a border of tokens, where the released loop scores all of it."""
-    found = json.loads((assets.path("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
+    found = json.loads((asset_dir("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
     random.Random(0).shuffle(found)
     ids, good = load_tokenizer("smollm2"), []
     for row in found:
@@ -42,7 +42,7 @@ def plain_model(dtype: str) -> Any:
     """Return the model as transformers loads it."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(assets.path("smollm2"), dtype=getattr(torch, dtype)).eval()
+    return AutoModelForCausalLM.from_pretrained(asset_dir("smollm2"), dtype=getattr(torch, dtype)).eval()
 
 
 def part_loss(net: Any, ids: Any, text: str, answer: str, longest: int) -> float:

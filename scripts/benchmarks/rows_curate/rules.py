@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import as_batch
+from coreset.core.cache import asset_dir
 from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
 from coreset.scorers.text.gopher_repetition import GopherRepetition
-from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 
 @cache
 def pages(count: int) -> list[str]:
     """Return the 300 real pages of C4 and worse ones made of them, one sort after the other: cut into lines, doubled, trailing off."""
-    lines = (assets.path("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
+    lines = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     real = [json.loads(line)["text"] for line in lines]
     worse = [
         text

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coreset.core.batch import as_batch
+from coreset.core.cache import asset_dir
 from coreset.scorers.text.entries import Entries, _trie
-from scripts import assets
 from scripts.benchmarks.harness import Answer, Method, Row
 
 PAIRS, ENTRIES = 50_000, 500_000
@@ -31,7 +31,7 @@ class Captions(NamedTuple):
 @cache
 def captions(pairs: int, entries: int) -> Captions:
     """Return captions, 6 to 24 words in a row of real web pages, and a vocabulary: their words, their pairs of words, and pairs and triples of words drawn at random."""
-    pages = (assets.path("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
+    pages = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     running = [json.loads(line)["text"].split() for line in pages]
     rng = np.random.default_rng(0)
     texts = []

@@ -5,7 +5,7 @@ from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
 from coreset import Selection
-from coreset.cli.select import conf_dir, fail, read_column, write_picks
+from coreset.cli.common import conf_dir, fail, read_column, write_picks
 
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 

@@ -13,7 +13,7 @@ from coreset.cli.curate import make_operators
 from coreset.curation import curate
 from coreset.scorers.text import embedding
 
-CONF = Path(__file__).parents[3] / "conf" / "curation"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def vectors(texts, *_):

@@ -17,7 +17,7 @@ from coreset.scorers.image_text import clip
 from coreset.scorers.text.language import identifier
 from coreset.scorers.text.wordnet import FOLDER, first_sense_words, imagenet_words
 
-CONF = Path(__file__).parents[3] / "conf" / "curation"
+CONF = Path(__file__).parents[3] / "conf"
 CAPTIONS = [
     "a dog runs over the green grass", "two words", "A of it", "a b c", "Der Zug nach Berlin kommt heute viel zu spät an", "the old house on the hill in the evening",
     "words", "", "les enfants jouent dans le jardin de la maison", "three small birds", "a photograph of my dogs, both asleep", "abcde", "we met at the station",

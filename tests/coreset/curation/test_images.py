@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from coreset.cli.curate import make_operators
 from coreset.curation import curate
 
-CONF = Path(__file__).parents[3] / "conf" / "curation"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def operators(*overrides):

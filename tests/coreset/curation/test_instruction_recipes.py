@@ -14,7 +14,7 @@ from coreset.cli.curate import make_operators
 from coreset.curation import curate
 
 pytestmark = pytest.mark.slow
-CONF = Path(__file__).parents[3] / "conf" / "curation"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 @pytest.fixture(scope="module")

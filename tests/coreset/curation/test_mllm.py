@@ -17,7 +17,7 @@ from coreset.registry import strategy
 from coreset.scorers.text.abnormal import Abnormal
 from coreset.testing import check_scorer
 
-CONF = Path(__file__).parents[3] / "conf" / "curation"
+CONF = Path(__file__).parents[3] / "conf"
 WORDS = [
     "the",
     "cat",

@@ -135,7 +135,7 @@ def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
     from coreset.cli.curate import make_operators
 
     folder = asset("llamafactory") / "data"
-    conf = Path(__file__).parents[3] / "conf" / "curation"
+    conf = Path(__file__).parents[3] / "conf"
     for name, file, extra in (("sft", "alpaca_en_demo.json", ["budget=0.2"]), ("pretrain", "c4_demo.jsonl", [])):
         with initialize_config_dir(str(conf), version_base="1.3"):
             cfg = compose("curate", [f"recipe={name}", f"input={folder / file}", "out=x", *extra])

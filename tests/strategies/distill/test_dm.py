@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from coreset.distillation import Diverged, Progress, Source, distill
+from coreset.distillation.distiller import distiller
 from coreset.distillation.nn.convnet import convnet, random_net
 from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
-from coreset.registry import distiller
 from coreset.strategies.distill.dm import Dm, Target, match
 from coreset.strategies.distill.matching import DISTANCES, real_means
 

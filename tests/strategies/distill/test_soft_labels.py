@@ -6,8 +6,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from coreset.distillation import Progress, Source, Synthetic, Teacher, distill
+from coreset.distillation.distiller import distiller
 from coreset.distillation.nn.convnet import convnet, random_net
-from coreset.registry import distiller
 from coreset.strategies.combine.mixture import Mixture
 from coreset.strategies.coverage.kcenter import KCenterGreedy
 from coreset.strategies.distill.dm import Dm

@@ -8,7 +8,7 @@ import torch
 
 from coreset.core.store import Store
 from coreset.distillation import Synthetic
-from coreset.registry import distiller
+from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.app import build, curve_name
 from coreset.trainers.data.sources import digits
@@ -146,7 +146,7 @@ def config(**change):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from coreset.cli.select import conf_dir
+    from coreset.cli.common import conf_dir
 
     overrides = ["strategy=distill/dm", "budget=[1,3]", "unit=ipc", *(f"{k}={v}" for k, v in change.items())]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

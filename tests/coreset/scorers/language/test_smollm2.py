@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 from ifd_by_definition import ALPACA, ALPACA_INPUT, as_released, by_definition, columns
 
+from coreset.core.cache import asset_dir
 from coreset.scorers.language.ifd import Ifd
 from coreset.scorers.language.load import load_tokenizer
 from coreset.scorers.language.perplexity import Perplexity
 from coreset.testing import check_scorer
-from scripts import assets
 
 pytestmark = pytest.mark.slow
 
 
 def cached(name):
     """Return the folder of an asset, or skip with the reason."""
-    if damage := assets.damage(assets.folder(name)):
-        pytest.skip(f"{name}: {damage}; python scripts/fetch_assets.py {name}")
-    return assets.path(name)
+    try:
+        return asset_dir(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

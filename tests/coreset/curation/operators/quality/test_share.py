@@ -15,7 +15,7 @@ from coreset.curation.operators.quality import DataCompShare
 from coreset.curation.operators.quality.share import share_threshold
 from coreset.testing import check_operator
 
-CONF = Path(__file__).parents[4] / "conf" / "curation"
+CONF = Path(__file__).parents[4] / "conf"
 
 
 def kept(scores, **options):

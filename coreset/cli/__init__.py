@@ -1,0 +1,1 @@
+"""The commands of the library: coreset-select, coreset-curate, coreset-score."""

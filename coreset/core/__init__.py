@@ -1,0 +1,1 @@
+"""Pool, Signals, Selection, Strategy, budgets and storage: numpy only; the interfaces live here."""

@@ -1,0 +1,1 @@
+"""Where a recipe runs: in local processes or on Ray."""

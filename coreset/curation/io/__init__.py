@@ -1,0 +1,1 @@
+"""Reading and writing of rows: files, formats, WebDataset shards, reference texts."""

@@ -1,0 +1,1 @@
+"""Operators of a recipe: filters, deduplication, mixing, quality, selection."""

@@ -1,0 +1,1 @@
+"""What a run leaves: decisions, kept rows, samples for the report."""

@@ -1,0 +1,1 @@
+"""One run of a recipe: checks, checkpoints, partitions, groups, row ids."""

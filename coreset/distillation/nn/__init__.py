@@ -1,0 +1,1 @@
+"""Networks and differentiable image operations of dataset distillation."""

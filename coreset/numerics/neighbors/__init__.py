@@ -1,0 +1,1 @@
+"""Distances, nearest neighbors and clusterings."""

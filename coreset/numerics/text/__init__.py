@@ -1,0 +1,1 @@
+"""Characters, tokens, hashes and near duplicates of text."""

@@ -1,0 +1,1 @@
+"""Selection strategies and distillation methods, one a file, a folder per family."""

@@ -1,0 +1,1 @@
+"""Baselines: random, stratified, top k."""

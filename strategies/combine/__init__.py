@@ -1,0 +1,1 @@
+"""Combinators: strategies made of strategies."""

@@ -1,0 +1,1 @@
+"""Gradients: matching, embeddings, influence."""

@@ -1,0 +1,1 @@
+"""Instruction data for language models."""

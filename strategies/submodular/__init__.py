@@ -1,0 +1,1 @@
+"""Submodular set functions under greedy maximization."""

@@ -1,0 +1,1 @@
+"""Uncertainty of a model's predictions."""

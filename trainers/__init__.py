@@ -1,0 +1,1 @@
+"""Training with PyTorch Lightning: tasks, data, loops, commands."""

@@ -1,0 +1,1 @@
+"""Data sets of the loops and their batches."""

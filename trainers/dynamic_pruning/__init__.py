@@ -1,0 +1,1 @@
+"""Examples that change while training: InfoBatch, RS2, adaptive selection."""

@@ -1,0 +1,1 @@
+"""The loops prune and active, training, label sources, loggers."""

@@ -1,0 +1,1 @@
+"""What is trained: classification, detection, segmentation; models and what is measured of them."""
