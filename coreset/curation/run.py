@@ -18,6 +18,7 @@ from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.curation.engines.local import Engine, Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.curation.io.formats import Schema, learn_schema
+from coreset.curation.io.read import first_rows
 from coreset.curation.io.stamps import hashes, images_key
 from coreset.curation.io.write import write_dataset_info
 from coreset.curation.operators.base import Fit, Group, Operator, Select, describe, flatten, kind
@@ -30,7 +31,7 @@ from coreset.curation.runtime.check import check_recipe, links, needed, reads
 from coreset.curation.runtime.checkpoint import Link, Piece, Work, is_whole, write_table
 from coreset.curation.runtime.estimator_state import read_state
 from coreset.curation.runtime.group_by_key import decide_groups
-from coreset.curation.runtime.ingest import Ingest, Ingested, first_rows, longest_line
+from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
 from coreset.curation.runtime.row_ids import INPUT, check_ids
 from coreset.curation.runtime.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.distillation.folder import read_folder, write_folder, write_images
+from coreset.distillation.items import Items, ViewItems, check_against
 from coreset.distillation.labels import KINDS, check_labels, soften
 
 SPACES = ("normalised", "pixels")
@@ -197,32 +199,50 @@ class Synthetic:
 
         Raises ValueError when `dataset` has images of another shape or its `classes` are others, or in another order, and for labels that only a teacher can give.
         """
-        from coreset.distillation.items import Items, ViewItems, check_against
-
         if dataset is not None:
-            check_against(self, dataset)
+            check_against(self.images.shape[1:], self.classes, dataset)
         if self.views is not None:
             return ViewItems(self.normalised(), self.labels, self.views, self.temperature)
         return Items(self.normalised(), self.targets())
 
+    def manifest(self) -> dict[str, Any]:
+        """Return everything about the set but its numbers, as plain JSON values.
+
+        info holds method, configuration, seed, data set (name, fingerprint, size, labels used) and the recipe it is to be trained with, as far as they are known.
+        """
+        known = ("method", "configuration", "seed", "data", "recipe")
+        return {
+            **{key: self.info.get(key) for key in known},
+            "classes": list(self.classes),
+            "images_per_class": self.counts.tolist(),
+            "image": {
+                "count": len(self), "channels": self.images.shape[1], "size": self.images.shape[2], "dtype": str(self.images.dtype),
+                "space": self.space, "mean": list(self.mean), "std": list(self.std), "decode": self.decode,
+            },
+            "label": {"kind": self.kind, "dtype": str(self.labels.dtype), "temperature": self.temperature, "mix": self.mix},
+            "bytes": self.nbytes,
+            "info": {key: value for key, value in self.info.items() if key not in known},
+        }  # fmt: skip
+
     def save(self, folder: str | Path) -> Path:
         """Write `images.safetensors`, `labels.safetensors` and, last, `manifest.json` into a folder; return it."""
-        from coreset.distillation.folder import write_folder
-
-        return write_folder(self, folder)
+        small = smallest_labels(len(self.classes))
+        columns = {"labels": self.labels.astype(small) if self.kind in ("hard", "online") else self.labels}
+        if self.truth is not None:
+            columns["truth"] = self.truth.astype(small)
+        if self.views is not None:
+            columns["views"] = self.views
+        return write_folder(folder, self.manifest(), self.images, columns)
 
     @classmethod
     def load(cls, folder: str | Path) -> Synthetic:
         """Read what `save` wrote. Raises ValueError for another format version or a folder that is not whole, FileNotFoundError for none."""
-        from coreset.distillation.folder import read_folder
-
-        return read_folder(folder)
+        return cls(**read_folder(folder))
 
     def export(self, folder: str | Path) -> Path:
         """Write the decoded images as PNG, cut to 0 .. 255, one folder a class, numbered so that their order by name is the label order; return the folder."""
-        from coreset.distillation.folder import write_images
-
-        return write_images(self, folder)
+        pixels = np.clip(np.rint(self.pixels()), 0, 255).astype(np.uint8)
+        return write_images(folder, pixels, np.repeat(self.hard, self.decode**2), self.classes)
 
 
 def _channels(values: tuple[float, ...]) -> NDArray[np.float32]:

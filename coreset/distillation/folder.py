@@ -4,57 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coreset.core.store import to_json, write_atomic
-
-if TYPE_CHECKING:
-    from coreset.distillation.dataset import Synthetic
 
 FORMAT = 1
 FILES = ("manifest.json", "images.safetensors", "labels.safetensors")
 
 
-def manifest(made: Synthetic) -> dict[str, Any]:
-    """Return everything about a distilled set but its numbers, as plain JSON values.
-
-    info holds method, configuration, seed, data set (name, fingerprint, size, labels used) and the recipe it is to be trained with, as far as they are known.
-    """
-    known = ("method", "configuration", "seed", "data", "recipe")
-    return {
-        "format": FORMAT,
-        **{key: made.info.get(key) for key in known},
-        "classes": list(made.classes),
-        "images_per_class": made.counts.tolist(),
-        "image": {
-            "count": len(made), "channels": made.images.shape[1], "size": made.images.shape[2], "dtype": str(made.images.dtype),
-            "space": made.space, "mean": list(made.mean), "std": list(made.std), "decode": made.decode,
-        },
-        "label": {"kind": made.kind, "dtype": str(made.labels.dtype), "temperature": made.temperature, "mix": made.mix},
-        "bytes": made.nbytes,
-        "info": {key: value for key, value in made.info.items() if key not in known},
-    }  # fmt: skip
-
-
-def write_folder(made: Synthetic, folder: str | Path) -> Path:
-    """Write the three files, the manifest last; each is whole or not there."""
+def write_folder(
+    folder: str | Path,
+    manifest: Mapping[str, Any],
+    images: NDArray[Any],
+    columns: Mapping[str, NDArray[Any]],
+) -> Path:
+    """Write images, label columns and, last, the manifest; each file is whole or not there."""
     from safetensors.numpy import save
 
-    from coreset.distillation.dataset import smallest_labels
-
     folder = Path(folder)
-    small = smallest_labels(len(made.classes))
-    columns = {"labels": made.labels.astype(small) if made.kind in ("hard", "online") else made.labels}
-    if made.truth is not None:
-        columns["truth"] = made.truth.astype(small)
-    if made.views is not None:
-        columns["views"] = made.views
-    write_atomic(folder / "images.safetensors", save({"images": np.ascontiguousarray(made.images)}))
+    write_atomic(folder / "images.safetensors", save({"images": np.ascontiguousarray(images)}))
     write_atomic(folder / "labels.safetensors", save({name: np.ascontiguousarray(v) for name, v in columns.items()}))
-    write_atomic(folder / "manifest.json", to_json(manifest(made), _plain, indent=1))
+    write_atomic(folder / "manifest.json", to_json({"format": FORMAT, **manifest}, _plain, indent=1))
     return folder
 
 
@@ -62,12 +37,13 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def read_folder(folder: str | Path) -> Synthetic:
-    """Read the three files back; ValueError for another format version, a missing file or numbers that do not fit the manifest."""
+def read_folder(folder: str | Path) -> dict[str, Any]:
+    """Return the fields of a distilled set from its three files.
+
+    Raises ValueError for another format version, a missing file or numbers that do not fit the manifest.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
-
-    from coreset.distillation.dataset import Synthetic
 
     folder = Path(folder)
     path = folder / "manifest.json"
@@ -93,29 +69,43 @@ def read_folder(folder: str | Path) -> Synthetic:
             raise ValueError(
                 f"{folder}: the manifest says {image['dtype']} images {shape}, the file holds {images.dtype} {images.shape}"
             )
-        return Synthetic(
-            images, columns["labels"], tuple(said["classes"]), tuple(image["mean"]), tuple(image["std"]), image["space"], image["decode"],
-            label["kind"], label["temperature"], {**{k: v for k, v in known.items() if v is not None}, **said["info"]},
-            columns.get("truth"), label["mix"], columns.get("views"),
-        )  # fmt: skip
+        return {
+            "images": images,
+            "labels": columns["labels"],
+            "classes": tuple(said["classes"]),
+            "mean": tuple(image["mean"]),
+            "std": tuple(image["std"]),
+            "space": image["space"],
+            "decode": image["decode"],
+            "kind": label["kind"],
+            "temperature": label["temperature"],
+            "info": {**{k: v for k, v in known.items() if v is not None}, **said["info"]},
+            "truth": columns.get("truth"),
+            "mix": label["mix"],
+            "views": columns.get("views"),
+        }
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{folder}: not a readable distilled set ({error!r})") from error
 
 
-def write_images(made: Synthetic, folder: str | Path) -> Path:
-    """Write PNG files `<label>_<class>/<number>.png`. Raises ValueError for images of other than 1 or 3 channels and for a folder that is not empty."""
+def write_images(
+    folder: str | Path, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str]
+) -> Path:
+    """Write PNG files `<label>_<class>/<number>.png`; pixels (M, S, S, C), labels (M,).
+
+    Raises ValueError for images of other than 1 or 3 channels and for a folder that is not empty.
+    """
     from PIL import Image
 
     folder = Path(folder)
-    if made.images.shape[1] not in (1, 3):
-        raise ValueError(f"export: PNG takes 1 or 3 channels, these images have {made.images.shape[1]}")
+    if pixels.shape[3] not in (1, 3):
+        raise ValueError(f"export: PNG takes 1 or 3 channels, these images have {pixels.shape[3]}")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"export: {folder} is not empty")
-    pixels = np.clip(np.rint(made.pixels()), 0, 255).astype(np.uint8)
-    width = len(str(len(made.classes) - 1))
-    numbers = [0] * len(made.classes)
-    for image, label in zip(pixels, np.repeat(made.hard, made.decode**2).tolist(), strict=True):
-        name = re.sub(r"[^\w.=+-]+", "_", made.classes[label])
+    width = len(str(len(classes) - 1))
+    numbers = [0] * len(classes)
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        name = re.sub(r"[^\w.=+-]+", "_", classes[label])
         path = folder / f"{label:0{width}d}_{name}" / f"{numbers[label]:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         numbers[label] += 1

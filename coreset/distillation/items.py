@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from torch.utils.data import Dataset
 
 from coreset.distillation.labels import soften
 from coreset.distillation.views import look
-
-if TYPE_CHECKING:
-    from coreset.distillation.dataset import Synthetic
 
 
 class Items(Dataset[tuple[Tensor, Any]]):
@@ -50,15 +47,15 @@ class ViewItems(Dataset[tuple[Tensor, Any]]):
         return seen, torch.from_numpy(soften(self.logits[view, image], self.temperature))
 
 
-def check_against(made: Synthetic, dataset: Any) -> None:
-    """Raise ValueError when `dataset` is not what `made` may stand for: images of another shape, or other classes."""
-    classes = getattr(dataset, "classes", None)
-    if classes is not None and tuple(map(str, classes)) != made.classes:
-        raise ValueError(
-            f"classes: the dataset has {list(classes)}, the distilled set {list(made.classes)}, in this order"
-        )
+def check_against(want: tuple[int, ...], classes: tuple[str, ...], dataset: Any) -> None:
+    """Raise ValueError when a distilled set cannot stand for `dataset`: images of another shape, or other classes.
+
+    want: shape (C, S, S) of the distilled images; classes: their names in label order.
+    """
+    theirs = getattr(dataset, "classes", None)
+    if theirs is not None and tuple(map(str, theirs)) != classes:
+        raise ValueError(f"classes: the dataset has {list(theirs)}, the distilled set {list(classes)}, in this order")
     image = np.asarray(dataset[0][0])
-    want = made.images.shape[1:]
     shape = image.shape if image.ndim == 3 else (1, *image.shape)
     if shape != want and (*shape[2:], *shape[:2]) != want:
         raise ValueError(f"images: the dataset's first has shape {image.shape}, the distilled ones (C, S, S) = {want}")

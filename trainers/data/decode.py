@@ -20,7 +20,7 @@ from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.decode import STRIP, upright
 from coreset.scorers.image.files import decoding, whole_files
 from coreset.trainers.data.base import channel_stats
-from coreset.trainers.tasks.features import progress
+from coreset.trainers.progress import progress
 
 WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits a channel
 

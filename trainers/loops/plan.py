@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from coreset.core.budget import budget_size, budget_sizes
 from coreset.core.catalog import source
 from coreset.core.strategy import Strategy, listed
-
-if TYPE_CHECKING:
-    from coreset.distillation.distiller import Distiller
+from coreset.distillation.distiller import Distiller
+from coreset.trainers.tasks.measure import MODEL_SIGNALS
 
 Mode = Literal["prune", "active"]
-
-MODEL_SIGNALS = frozenset({"features", "logits", "probs", "member_probs", "predicted_loss"})
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from torch import nn
 from coreset.core.strategy import Strategy
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.batches import EvalBatches, TrainStream
-from coreset.trainers.loops.plan import MODEL_SIGNALS
-from coreset.trainers.tasks.measure import measure
+from coreset.trainers.tasks.measure import MODEL_SIGNALS, measure
 from coreset.trainers.tasks.module import LitClassifier, Scheduled
 
 

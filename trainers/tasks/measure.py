@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from coreset.distillation.nn.layers import last_linear
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.batches import EvalBatches, as_channels, prepare
-from coreset.trainers.loops.plan import MODEL_SIGNALS
 from coreset.trainers.tasks.learning_loss import PredictsLoss
+
+MODEL_SIGNALS = frozenset({"features", "logits", "probs", "member_probs", "predicted_loss"})
+
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 

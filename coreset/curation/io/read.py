@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -181,3 +182,22 @@ def _coco(shard: Shard, longest: int, after: int) -> Iterator[Line]:
 _READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
     "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar, "coco": _coco,
 }  # fmt: skip
+
+
+def first_rows(shards: Sequence[Shard], count: int = 100, longest: int = 2**23) -> list[dict[str, Any]]:
+    """Return the first good rows of the first shard that has any: what the schema is learned from.
+
+    Raises ValueError that says what is wrong with the first shard when none has.
+    """
+    why = ""
+    for shard in shards:
+        found: list[dict[str, Any]] = []
+        try:
+            for line in islice((line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count):
+                found.append(line.row)  # those before the shard breaks off count
+        except OSError as error:
+            why = why or f"{shard.path}: {error.strerror or error}"
+        if found:
+            return found
+        why = why or f"{shard.path}: no row is a JSON object with fields"
+    raise ValueError(f"input: nothing can be read: {why}")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from coreset.curation.io.discover import discover
 from coreset.curation.io.formats import content_id, learn_schema, normal
-from coreset.curation.io.read import read_rows
+from coreset.curation.io.read import first_rows, read_rows
 from coreset.curation.io.write import file_hash
-from coreset.curation.runtime.ingest import first_rows
 
 _LONGEST = 2**26
 

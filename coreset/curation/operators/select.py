@@ -16,6 +16,7 @@ from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
 from coreset.curation.operators.base import Select, Verdict
 from coreset.curation.operators.threshold import undefined_reasons
+from coreset.curation.operators.two_rounds import in_rounds
 from coreset.registry import load, names
 from coreset.two_rounds import TwoRounds
 
@@ -74,8 +75,6 @@ class Budgeted(Select):
         k, limit = self._count(rows, candidates, total)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k and self.shards is not None:
-            from coreset.curation.operators.two_rounds import in_rounds
-
             table = rows.table.take(pa.array(candidates)).append_column("_row", pa.array(candidates))
             chosen_rows, _ = in_rounds(self, table.append_column("_piece", pa.array(np.zeros(len(candidates)))), k)
             at = chosen_rows["_row"].to_numpy()

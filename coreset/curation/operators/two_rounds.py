@@ -6,7 +6,7 @@ A row's shard is a hash of its id, so that no cut of the input changes an answer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,26 +15,48 @@ from numpy.typing import NDArray
 from coreset.core.batch import Batch
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
+from coreset.core.signals import Signals
 from coreset.numerics.random import keyed_uniform, salt
+from coreset.two_rounds import TwoRounds
 
-if TYPE_CHECKING:
-    from coreset.curation.operators.select import Budgeted
+
+class PartitionedSelect(Protocol):
+    """What two rounds need of a selection operator."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+        ...
+
+    @property
+    def shards(self) -> int | None:
+        """Number of partitions of the first round."""
+        ...
+
+    def rounds(self) -> TwoRounds:
+        """Return the strategy in its two-round form."""
+        ...
+
+    def signals(self, rows: Batch) -> Signals:
+        """Return the columns of rows as the strategy's signals."""
+        ...
+
 
 PLACE = ("_piece", "_row")  # where a row came from: these columns come back
 
 
-def shard_of(operator: Budgeted, ids: NDArray[Any]) -> NDArray[np.int64]:
+def shard_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:
     """Return the shard (n,) of every id."""
     assert operator.shards is not None
     return np.floor(_chance(operator, 1, ids) * operator.shards).astype(np.int64)
 
 
-def _chance(operator: Budgeted, stream: int, ids: NDArray[Any]) -> NDArray[np.float64]:
+def _chance(operator: PartitionedSelect, stream: int, ids: NDArray[Any]) -> NDArray[np.float64]:
     """Return a number per id: other ones than the strategy's own."""
     return keyed_uniform(salt(np.random.default_rng([operator.seed, stream])), ids)
 
 
-def first_round(operator: Budgeted, shard: pa.Table, k: int) -> pa.Table:
+def first_round(operator: PartitionedSelect, shard: pa.Table, k: int) -> pa.Table:
     """Return the rows of one shard that it chooses (`_order` from 0 on, `_score`), and those of the sample (`_sampled`)."""
     strategy, n = operator.rounds(), shard.num_rows
     rows = Batch(shard)
@@ -58,7 +80,7 @@ def union_of(firsts: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive").sort_by("id")
 
 
-def second_round(operator: Budgeted, union: pa.Table, k: int) -> list[Selection]:
+def second_round(operator: PartitionedSelect, union: pa.Table, k: int) -> list[Selection]:
     """Return the answers to measure, as positions in the union."""
     order, score, shard = (union[n].to_numpy() for n in ("_order", "_score", "_shard"))
     sample = np.flatnonzero(union["_sampled"].to_numpy())
@@ -73,13 +95,15 @@ def second_round(operator: Budgeted, union: pa.Table, k: int) -> list[Selection]
     return operator.rounds().merge(pool, operator.signals(rows), k, rng, firsts, sample)
 
 
-def audit(operator: Budgeted, shard: pa.Table, union: pa.Table, answers: Sequence[Selection]) -> NDArray[np.float64]:
+def audit(
+    operator: PartitionedSelect, shard: pa.Table, union: pa.Table, answers: Sequence[Selection]
+) -> NDArray[np.float64]:
     """Return what the rows of one shard say about the answers, (answers, numbers)."""
     return operator.rounds().audit(operator.signals(Batch(shard)), operator.signals(Batch(union)), answers)
 
 
 def result(
-    operator: Budgeted, union: pa.Table, answers: Sequence[Selection], audits: NDArray[np.float64], size: int
+    operator: PartitionedSelect, union: pa.Table, answers: Sequence[Selection], audits: NDArray[np.float64], size: int
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Return the rows chosen (their place, `rank`, `gain`) and what is to be said about them: the guarantee by name and the certificate."""
     strategy = operator.rounds()
@@ -102,7 +126,7 @@ def result(
     return table.append_column("gain", pa.array(chosen.scores)), about
 
 
-def in_rounds(operator: Budgeted, rows: pa.Table, k: int) -> tuple[pa.Table, dict[str, Any]]:
+def in_rounds(operator: PartitionedSelect, rows: pa.Table, k: int) -> tuple[pa.Table, dict[str, Any]]:
     """Return what `result` does, for candidates in the order of their ids, all in memory: what an engine must return too."""
     number = shard_of(operator, Batch(rows)["id"])
     shards = [rows.filter(pa.array(number == i)) for i in np.unique(number)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -275,22 +274,3 @@ def _reject(line: Line, bad: BadRow) -> dict[str, Any]:
     text = raw[: 4 * _SHOWN].decode("utf-8", "backslashreplace")
     out = {"line": line.number, "reason": bad.reason, "why": str(bad), "row": text[:_SHOWN]}
     return out | ({"cut": True} if len(text) > _SHOWN or bad.reason == "too_long" else {})
-
-
-def first_rows(shards: Sequence[Shard], count: int = 100, longest: int = 2**23) -> list[dict[str, Any]]:
-    """Return the first good rows of the first shard that has any: what the schema is learned from.
-
-    Raises ValueError that says what is wrong with the first shard when none has.
-    """
-    why = ""
-    for shard in shards:
-        found: list[dict[str, Any]] = []
-        try:
-            for line in islice((line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count):
-                found.append(line.row)  # those before the shard breaks off count
-        except OSError as error:
-            why = why or f"{shard.path}: {error.strerror or error}"
-        if found:
-            return found
-        why = why or f"{shard.path}: no row is a JSON object with fields"
-    raise ValueError(f"input: nothing can be read: {why}")
