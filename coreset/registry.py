@@ -6,7 +6,6 @@ Another package adds its own with one line in its pyproject: `[project.entry-poi
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache
@@ -33,7 +32,7 @@ def names(group: str = "coreset.strategies") -> list[str]:
 def load(name: str, group: str = "coreset.strategies") -> Any:
     """Return the class or function registered under `name`.
 
-    Raises KeyError with the nearest names when there is none, and ImportError that says which folder hides ours when a local `strategies/` does.
+    Raises KeyError with the nearest names when there is none.
     """
     found = _entries(group)
     if name not in found:
@@ -42,21 +41,7 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
         raise KeyError(
             f"unknown {group.split('.')[-1].removesuffix('s').replace('ie', 'y')} '{name}'{hint} Known: {', '.join(found)}"
         )
-    entry = found[name]
-    try:
-        return entry.load()
-    except ModuleNotFoundError as error:
-        top = entry.module.split(".")[0]
-        place = (
-            getattr(importlib.import_module(top), "__file__", None)
-            if error.name and error.name.split(".")[0] == top
-            else None
-        )
-        if place is None:
-            raise
-        raise ImportError(
-            f"'{name}' is {entry.value}, but the package '{top}' at {place} hides it: rename that folder or remove its __init__.py"
-        ) from error
+    return found[name].load()
 
 
 def strategy(name: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:

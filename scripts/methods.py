@@ -84,9 +84,9 @@ def page() -> str:
     """Return METHODS.md: a table per family, in the order of FAMILIES, names sorted; strategies of other packages are left out."""
     families: dict[str, list[str]] = {}
     for name in names():
-        package, _, rest = load(name).__module__.partition(".")
-        if package == "coreset.strategies":
-            families.setdefault(rest.split(".")[0], []).append(name)
+        module = load(name).__module__
+        if module.startswith("coreset.strategies."):
+            families.setdefault(module.split(".")[2], []).append(name)
     order = sorted(families, key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f))
     parts = [HEAD, f"{sum(map(len, families.values()))} strategies in {len(families)} families.\n"]
     for family in order:
