@@ -20,7 +20,7 @@ from coreset.core.strategy import Scorer, Strategy
 
 Kinds = tuple[type | str, ...]  # a class by its dotted path costs no import
 KINDS = ("strategy", "scorer", "operator", "engine", "model")
-PACKAGES = ("coreset", "strategies", "trainers")
+PACKAGES = ("coreset",)
 GROUPS = ("coreset.strategies", "coreset.distillers", "coreset.scorers", "coreset.operators")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 
