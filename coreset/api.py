@@ -74,10 +74,10 @@ def score_candidates(
     >>> score_candidates("margin", probs=[[0.9, 0.1], [0.5, 0.5], [0.75, 0.25]], selected=[0])
     array([nan, 1. , 0.5])
     """
-    from coreset.score_based import Scored  # brings torch
+    from coreset.score_based import ScoreBased  # brings torch
 
     made = registry.strategy(strategy, options)
-    if not isinstance(made, Scored):
+    if not isinstance(made, ScoreBased):
         raise TypeError(f"strategy: expected one that gives every candidate a score, got {type(made).__name__}")
     pool, columns = _question(signals, selected, candidates)
     out = np.full(pool.size, np.nan)

@@ -17,7 +17,7 @@ from coreset.numerics.tensors import top_k
 from coreset.two_rounds import TwoRounds
 
 
-class Scored(TwoRounds):
+class ScoreBased(TwoRounds):
     """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner, ties to the lowest position.
 
     row_wise: the score of a row depends on that row alone; the highest of each shard then hold the highest of all.

@@ -249,7 +249,7 @@ def check_scorer(scorer: Scorer, columns: Mapping[str, Any], tolerance: float = 
 def check_operator(operator: Operator, columns: Mapping[str, Any], tolerance: float = 0.0) -> None:
     """Raise AssertionError with a sentence when an operator of any of the five kinds breaks the contract on these rows: see `check_scorer`.
 
-    Decisions, reasons and twins must be the same for every batching, order of rows and order of merges; a twin is a row that is kept.
+    Decisions, reasons and duplicates must be the same for every batching, order of rows and order of merges; a duplicate_of is a row that is kept.
     """
     from coreset.curation.operators.contract import check
 

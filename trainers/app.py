@@ -138,7 +138,7 @@ def _of_all(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {**mine, "fit": {**cfg["fit"], **(cfg["full"] or {})}}
 
 
-def _follow(job: loops.Job, console: Console, name: str, logger: Any = None) -> None:
+def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = None) -> None:
     """Run a job with a progress bar over its rounds; log each point when its round is complete."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

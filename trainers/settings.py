@@ -21,7 +21,7 @@ from coreset.runs.run_folder import difference
 from coreset.targets import conf_dir
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
-from coreset.trainers.learners.config import Recipe
+from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.loops.oracles import LabelFile
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
@@ -67,8 +67,8 @@ def kind_of(key: str, trusted: bool) -> Any:
         "data": ImageData,
         "model": "model",
         "task": Task,
-        "fit": Recipe,
-        "proxy": Recipe,
+        "fit": TrainingConfig,
+        "proxy": TrainingConfig,
         "embedding": (ModelFeatures, Pixels, Pretrained),
         "dynamic": EpochPlan,
         "oracle": LabelFile,
@@ -110,7 +110,7 @@ def check_known(cfg: Mapping[str, Any]) -> None:
             inside = [f"{g}.{key}" for g in ("fit", "proxy", "trainer", "strategy", "data", "model")]
             inside = [name for name in inside if key in (cfg.get(name.split(".")[0]) or {})]
             raise ValueError(_unknown(str(key), known, inside))
-    recipe = [f.name for f in fields(Recipe)]
+    recipe = [f.name for f in fields(TrainingConfig)]
     for key in cfg["full"] or {}:
         if key not in recipe:
             raise ValueError(_unknown(f"full.{key}", [f"full.{name}" for name in recipe]))

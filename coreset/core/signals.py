@@ -112,7 +112,7 @@ _KNOWN = {
 def check_column(name: str, column: Array, indices: Indices) -> bool:
     """Raise ValueError when the rows `indices` of a column have a wrong shape or kind, NaN or infinite values, or probabilities that are none.
 
-    Probabilities may be of any floating type; they must be non-negative and sum to one within 1e-2 (half precision is not normalised again).
+    Probabilities may be of any floating type; they must be non-negative and sum to one within 1e-2 (half precision is not normalized again).
     Return whether all values are ordinary: whole numbers, or numbers of which the largest certainly lies within 1e-12 ... 1e12.
     """
     check_kind(name, column)

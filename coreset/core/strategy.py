@@ -156,7 +156,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Oracle(Protocol):
-    """Give labels for examples: hidden ones (simulation), a file, a labelling tool."""
+    """Give labels for examples: hidden ones (simulation), a file, a labeling tool."""
 
     def label(self, indices: Indices) -> NDArray[np.int64]:
         """Return one label per position, in order."""

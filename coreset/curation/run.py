@@ -21,19 +21,19 @@ from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
 from coreset.curation.io.stamps import hashes, images_key
 from coreset.curation.io.write import write_dataset_info
-from coreset.curation.operators.base import Fit, Group, Operator, Select, describe, flatten, kind
+from coreset.curation.operators.base import Estimator, GroupBy, Operator, Selector, describe, flatten, kind
 from coreset.curation.operators.contract import checked, finished
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.results.decisions import Counts, DecidePiece, read_rejects
+from coreset.curation.operators.select import Select
+from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
 from coreset.curation.results.gallery import gather
 from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
-from coreset.curation.runtime.check import check_recipe, links, needed, reads
-from coreset.curation.runtime.checkpoint import Link, Piece, Work, is_whole, write_table
+from coreset.curation.runtime.check import check_recipe, needed, reads, stages
+from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
 from coreset.curation.runtime.estimator_state import read_state
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
 from coreset.curation.runtime.row_ids import INPUT, check_ids
-from coreset.curation.runtime.steps import Chain, ColumnsPiece, FitPiece, named, read_columns, side_table
+from coreset.curation.runtime.steps import ColumnsPartition, FitPartition, Pipeline, named, read_columns, side_table
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
 
@@ -53,11 +53,11 @@ class Settings:
     id: str | None = None
     max_characters: int = 1_000_000
     batch: int = 512
-    piece_rows: int = 20_000
+    partition_rows: int = 20_000
     images: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_characters", "batch", "piece_rows"):
+        for name in ("max_characters", "batch", "partition_rows"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
@@ -65,19 +65,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Rows:
-    """The input once it lies in pieces."""
+    """The input once it lies in partitions."""
 
     shards: Sequence[Shard]
     schema: Schema
     operators: Sequence[Operator]
     ingested: Sequence[Ingested]
-    chain: Chain
+    chain: Pipeline
     key: str
 
     @property
-    def pieces(self) -> list[Piece]:
-        """All pieces in the order of the input."""
-        return [p for one in self.ingested for p in one.pieces]
+    def partitions(self) -> list[Partition]:
+        """All partitions in the order of the input."""
+        return [p for one in self.ingested for p in one.partitions]
 
     @property
     def total(self) -> int:
@@ -94,7 +94,7 @@ def take_in(
     settings: Settings,
     log: Log = lambda text: None,
 ) -> Rows:
-    """Read the input into pieces, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
+    """Read the input into partitions, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
     is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk")
     shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
     flat = flatten(operators)
@@ -115,109 +115,109 @@ def take_in(
     files = sorted(content.items())
     version = versions("coreset-lightning").get("coreset-lightning", "")
     key = fingerprint(
-        FORMAT, version, files, asdict(schema), settings.piece_rows, *([settings.images] if settings.images else [])
+        FORMAT, version, files, asdict(schema), settings.partition_rows, *([settings.images] if settings.images else [])
     )
-    work = Work(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
-    ingest = Ingest(work, schema, needs, settings.piece_rows, settings.images)
+    work = StateStore(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
+    ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images)
     there = len(list((work.root / work.rows).glob("*.json")))
     if there:
         log(f"state: the rows of {there} of {len(shards)} files are reused")
     ingested = list(engine.map(ingest, list(enumerate(shards))))
     _check_any(work, ingested)
     for operator in flat:
-        if isinstance(operator, Select):
+        if isinstance(operator, Selector):
             operator.check(sum(one.rows for one in ingested))
-    pieces = [p for one in ingested for p in one.pieces]
+    partitions = [p for one in ingested for p in one.partitions]
     if schema.image == "path" and any("image" in reads(o) for o in flat):
-        key = fingerprint(key, images_key(engine, work, pieces))
-    link = Link(f"00-{INPUT}-{key}", INPUT, key, frozenset())
-    check_ids(engine, work, link, pieces, by_content=schema.id is None)
-    return Rows(shards, schema, flat, ingested, Chain(work, (link,), settings.batch), key)
+        key = fingerprint(key, images_key(engine, work, partitions))
+    stage = Stage(f"00-{INPUT}-{key}", INPUT, key, frozenset())
+    check_ids(engine, work, stage, partitions, by_content=schema.id is None)
+    return Rows(shards, schema, flat, ingested, Pipeline(work, (stage,), settings.batch), key)
 
 
-def _check_any(work: Work, ingested: Sequence[Ingested]) -> None:
+def _check_any(work: StateStore, ingested: Sequence[Ingested]) -> None:
     """Raise ValueError when no row at all can be used, with what is wrong about the first."""
     if any(one.rows > one.rejected for one in ingested):
         return
     total = sum(one.rows for one in ingested)
-    first = next((r for one in ingested for p in one.pieces for r in read_rejects(work, p)), None)
+    first = next((r for one in ingested for p in one.partitions for r in read_rejects(work, p)), None)
     if first is None:
         raise ValueError("input: there are no rows")
     place = first["file"] + (f", line {first['line']}" if first["line"] else "")
     raise ValueError(f"input: all {total} rows are rejected, the first ({place}) as {first['reason']}: {first['why']}")
 
 
-def decide(engine: Engine, rows: Rows, log: Log) -> Chain:
-    """Run all operators over all pieces; return the chain whose answers lie on disk."""
-    chain, pieces = rows.chain, rows.pieces
-    for link in links(rows.operators, rows.key, rows.total):
-        chain = _decide_one(engine, chain, link, pieces, rows.total, log)
+def decide(engine: Engine, rows: Rows, log: Log) -> Pipeline:
+    """Run all operators over all partitions; return the chain whose answers lie on disk."""
+    chain, partitions = rows.chain, rows.partitions
+    for stage in stages(rows.operators, rows.key, rows.total):
+        chain = _decide_one(engine, chain, stage, partitions, rows.total, log)
     left, last = 0, time.monotonic()
-    for i, alive in enumerate(engine.map(chain, pieces), 1):
+    for i, alive in enumerate(engine.map(chain, partitions), 1):
         left += alive
-        if time.monotonic() - last > 10 and i < len(pieces):
-            log(f"{i} of {len(pieces)} pieces done")
+        if time.monotonic() - last > 10 and i < len(partitions):
+            log(f"{i} of {len(partitions)} partitions done")
             last = time.monotonic()
     log(f"{left} of {rows.total} rows left")
     return chain
 
 
-def _decide_one(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int, log: Log) -> Chain:
-    operator = link.operator
-    there = sum(chain.work.side(link, p).exists() for p in pieces)
+def _decide_one(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int, log: Log) -> Pipeline:
+    operator = stage.operator
+    there = sum(chain.work.side(stage, p).exists() for p in partitions)
     if there:
-        log(f"{link.name}: the answers about {there} of {len(pieces)} pieces are reused")
-    if not isinstance(operator, Fit | Group | Select):
-        return chain.with_link(link)  # row by row: computed when the next operator, or the end, asks for it
-    log(f"{link.name} ...")
-    if isinstance(operator, Fit):
-        fitted = _fitted(engine, chain, link, pieces)
+        log(f"{stage.name}: the answers about {there} of {len(partitions)} partitions are reused")
+    if not isinstance(operator, Estimator | GroupBy | Selector):
+        return chain.with_stage(stage)  # row by row: computed when the next operator, or the end, asks for it
+    log(f"{stage.name} ...")
+    if isinstance(operator, Estimator):
+        fitted = _fitted(engine, chain, stage, partitions)
         if fitted is None:  # no row is left to fit
             return chain
         found = getattr(fitted, "found", {})
-        one = Link(link.place, link.name, link.key, link.gives, fitted, found)
-        return _decide_one(engine, chain, one, pieces, total, log)
-    if isinstance(operator, Group):
-        decide_groups(engine, chain, link, pieces)
-    elif isinstance(operator, Budgeted) and operator.shards is not None:
-        select_in_rounds(engine, chain, link, pieces, total)
+        one = Stage(stage.place, stage.name, stage.key, stage.gives, fitted, found)
+        return _decide_one(engine, chain, one, partitions, total, log)
+    if isinstance(operator, GroupBy):
+        decide_groups(engine, chain, stage, partitions)
+    elif isinstance(operator, Select) and operator.shards is not None:
+        select_in_rounds(engine, chain, stage, partitions, total)
     else:
-        _select(engine, chain, link, pieces, total)
-    return chain.with_link(replace(link, operator=None))
+        _select(engine, chain, stage, partitions, total)
+    return chain.with_stage(replace(stage, operator=None))
 
 
-def _fitted(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -> Operator | None:
-    operator = link.operator
-    assert isinstance(operator, Fit)
+def _fitted(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]) -> Operator | None:
+    operator = stage.operator
+    assert isinstance(operator, Estimator)
     state, seen = None, False
-    for path in engine.map(FitPiece(chain, link), pieces):
+    for path in engine.map(FitPartition(chain, stage), partitions):
         if path is not None:
-            with named(link):
+            with named(stage):
                 one = operator.from_state(read_state(path))
                 state, seen = (operator.merge(state, one) if seen else one), True
-    with named(link):
+    with named(stage):
         return finished(operator, state) if seen else None
 
 
-def _select(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece], total: int) -> None:
-    sides = [chain.work.side(link, p) for p in pieces]
+def _select(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int) -> None:
+    sides = [chain.work.side(stage, p) for p in partitions]
     if all(is_whole(side) for side in sides):
         return
-    operator = link.operator
-    assert isinstance(operator, Select)
-    paths = list(engine.map(ColumnsPiece(chain, link), pieces))
+    operator = stage.operator
+    assert isinstance(operator, Selector)
+    paths = list(engine.map(ColumnsPartition(chain, stage), partitions))
     tables = [read_columns(path) for path in paths]
-    piece = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
-    table = pa.concat_tables(tables, promote_options="permissive").append_column("_piece", pa.array(piece))
+    partition = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
+    table = pa.concat_tables(tables, promote_options="permissive").append_column("_partition", pa.array(partition))
     table = table.sort_by("id")
-    row, piece = table["row"].to_numpy().astype(np.int64), table["_piece"].to_numpy()
+    row, partition = table["row"].to_numpy().astype(np.int64), table["_partition"].to_numpy()
     said = None
     if table.num_rows:
-        with named(link):
-            columns, verdict = checked(operator, Batch(table.drop_columns(["row", "_piece"])), total)
-        said = side_table(row, columns, verdict)
+        with named(stage):
+            columns, decision = checked(operator, Batch(table.drop_columns(["row", "_partition"])), total)
+        said = side_table(row, columns, decision)
     for i, side in enumerate(sides):
-        here = np.flatnonzero(piece == i)
+        here = np.flatnonzero(partition == i)
         here = here[np.argsort(row[here], kind="stable")]
         write_table(side, pa.table({"row": pa.array([], pa.uint32())}) if said is None else said.take(pa.array(here)))
     for path in paths:
@@ -265,19 +265,19 @@ def curate(
     with locked(out), locked(state):
         rows = take_in(operators, source, state, out, engine, settings, log)
         chain = decide(engine, rows, log)
-        step = DecidePiece(chain, f"decisions-{chain.links[-1].key}")
+        step = DecidePartition(chain, f"decisions-{chain.links[-1].key}")
         counts = Counts()
-        for part in engine.map(step, rows.pieces):
+        for part in engine.map(step, rows.partitions):
             counts.add(part)
         _check_counts(counts, rows)
         data = _write_data(engine, step, rows, out)
-        written = write_decisions([step.path(p) for p in rows.pieces], out / "decisions.parquet")
+        written = write_decisions([step.path(p) for p in rows.partitions], out / "decisions.parquet")
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
-        rejects = write_rejects(chain, rows.pieces, out / "rejects.jsonl")
+        rejects = write_rejects(chain, rows.partitions, out / "rejects.jsonl")
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
         write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
-        gallery = gather(chain, rows.pieces, out / "decisions.parquet")
+        gallery = gather(chain, rows.partitions, out / "decisions.parquet")
         shutil.rmtree(state / step.folder, ignore_errors=True)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
     return Curated(out, manifest, samples, gallery)
@@ -306,9 +306,9 @@ def _check_counts(counts: Counts, rows: Rows) -> None:
         raise RuntimeError(f"{left} rows are left after the last operator, but {counts.kept} are kept")
 
 
-def _write_data(engine: Engine, step: DecidePiece, rows: Rows, out: Path) -> list[dict[str, Any]]:
+def _write_data(engine: Engine, step: DecidePartition, rows: Rows, out: Path) -> list[dict[str, Any]]:
     """Write the kept rows of every shard that could be opened; remove what an earlier run left in `data/`."""
-    todo = [(s, one.pieces) for s, one in zip(rows.shards, rows.ingested, strict=True) if one.pieces and one.rows]
+    todo = [(s, one.partitions) for s, one in zip(rows.shards, rows.ingested, strict=True) if one.partitions and one.rows]
     folder = out / "data"
     data = list(engine.map(WriteShard(step, folder, longest_line(rows.schema)), todo))
     source = rows.shards[0].path.parent
@@ -324,17 +324,17 @@ def _write_data(engine: Engine, step: DecidePiece, rows: Rows, out: Path) -> lis
 
 
 def _manifest(
-    rows: Rows, chain: Chain, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]
+    rows: Rows, chain: Pipeline, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what was done to what: nothing in it depends on when, where or how fast."""
-    operators, fits = [], {link.name: dict(link.found) for link in chain.links}
-    for link in links(rows.operators, rows.key, rows.total):
-        about = describe(link.operator)
-        one = {"name": link.name, "kind": kind(link.operator), **about, "hash": fingerprint(about)}
-        rounds = read_about(rows.chain.work, link)
+    operators, fits = [], {stage.name: dict(stage.found) for stage in chain.stages}
+    for stage in stages(rows.operators, rows.key, rows.total):
+        about = describe(stage.operator)
+        one = {"name": stage.name, "kind": kind(stage.operator), **about, "hash": fingerprint(about)}
+        rounds = read_about(rows.chain.work, stage)
         one |= {"rounds": rounds} if rounds else {}
-        one |= {"found": found} if (found := fits.get(link.name)) else {}
-        said = counts.operators.get(link.name)
+        one |= {"found": found} if (found := fits.get(stage.name)) else {}
+        said = counts.operators.get(stage.name)
         operators.append(one if said is None else {**one, "counts": said})
     inputs = [
         {

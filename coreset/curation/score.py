@@ -18,26 +18,26 @@ from coreset.curation.engines.local import Engine, Local
 from coreset.curation.operators.base import describe, kind
 from coreset.curation.results.output import write_decisions, write_rejects
 from coreset.curation.run import Log, Settings, decide, take_in
-from coreset.curation.runtime.checkpoint import Piece, write_table
-from coreset.curation.runtime.steps import Chain
+from coreset.curation.runtime.checkpoint import Partition, write_table
+from coreset.curation.runtime.steps import Pipeline
 from coreset.runs.run_folder import versions
 
 
 @dataclass(frozen=True)
-class ScorePiece:
-    """Put together the scores of one piece: id, file, line and the columns the scorer gives."""
+class ScorePartition:
+    """Put together the scores of one partition: id, file, line and the columns the scorer gives."""
 
-    chain: Chain
+    chain: Pipeline
     folder: str
 
-    def __call__(self, piece: Piece) -> Path:
+    def __call__(self, partition: Partition) -> Path:
         """Write them; return where they are."""
-        work, view = self.chain.work, self.chain.view(piece)
-        given = sorted(set().union(*(link.gives for link in self.chain.links))) if len(view.alive) else []
+        work, view = self.chain.work, self.chain.view(partition)
+        given = sorted(set().union(*(stage.gives for stage in self.chain.stages))) if len(view.alive) else []
         columns = {n: view.column(n) for n in ("id", "line", *given)}
-        columns["file"] = pa.array([work.shards[piece.shard]] * piece.rows, pa.string())
+        columns["file"] = pa.array([work.shards[partition.shard]] * partition.rows, pa.string())
         table = pa.table(columns).select(["id", "file", "line", *given])
-        path = work.root / self.folder / f"{piece.name}.parquet"
+        path = work.root / self.folder / f"{partition.name}.parquet"
         write_table(path, table.take(pa.array(np.sort(view.alive))))
         return path
 
@@ -69,14 +69,14 @@ def score(
             sweep(out.parent, f"{glob.escape(name)}.*.part", deep=False)
         rows = take_in([scorer], source, state, out, engine, settings or Settings(), log)
         chain = decide(engine, rows, log)
-        paths = list(engine.map(ScorePiece(chain, "scores"), rows.pieces))
+        paths = list(engine.map(ScorePartition(chain, "scores"), rows.partitions))
         about = {
             "scorer": describe(scorer),
             "schema": rows.schema.kind,
             "versions": versions("coreset-lightning", "numpy", "torch", "transformers"),
         }
         written = write_decisions(paths, out, about)
-        rejects = sum(write_rejects(chain, rows.pieces, out.with_suffix(".rejects.jsonl")).values())
+        rejects = sum(write_rejects(chain, rows.partitions, out.with_suffix(".rejects.jsonl")).values())
         if not rejects:
             out.with_suffix(".rejects.jsonl").unlink()
         broken = sum(one.broken is not None for one in rows.ingested)

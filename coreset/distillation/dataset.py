@@ -14,7 +14,7 @@ from coreset.distillation.folder import read_folder, write_folder, write_images
 from coreset.distillation.items import Items, ViewItems, check_against
 from coreset.distillation.labels import KINDS, check_labels, soften
 
-SPACES = ("normalised", "pixels")
+SPACES = ("normalized", "pixels")
 
 
 def smallest_labels(classes: int) -> np.dtype[Any]:
@@ -30,7 +30,7 @@ def smallest_labels(classes: int) -> np.dtype[Any]:
 class Synthetic:
     """A distilled set: M stored images, their labels, and all it takes to train on them.
 
-    images (M, C, S, S) float32, float16 or uint8. classes: names in label order. mean, std: per channel, of pixels / 255. space: `normalised` = (pixel / 255 - mean) / std, or
+    images (M, C, S, S) float32, float16 or uint8. classes: names in label order. mean, std: per channel, of pixels / 255. space: `normalized` = (pixel / 255 - mean) / std, or
     `pixels` = 0 .. 255. decode: every stored image is a mosaic of decode x decode training images. info: who made it of what. labels, by kind:
 
     - `hard`: (M,) whole numbers.
@@ -51,7 +51,7 @@ class Synthetic:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    space: str = "normalised"
+    space: str = "normalized"
     decode: int = 1
     kind: str = "hard"
     temperature: float = 1.0
@@ -146,8 +146,8 @@ class Synthetic:
             "trained_images": len(self) * self.decode**2,
         }
 
-    def normalised(self) -> NDArray[np.float32]:
-        """Return what a network trains on: decoded, normalised images (M decode^2, C, S, S)."""
+    def normalized(self) -> NDArray[np.float32]:
+        """Return what a network trains on: decoded, normalized images (M decode^2, C, S, S)."""
         import torch
 
         from coreset.distillation.nn.decode import decode
@@ -159,7 +159,7 @@ class Synthetic:
 
     def pixels(self) -> NDArray[np.float32]:
         """Return the decoded images (M decode^2, S, S, C) on the scale 0 .. 255; made images may lie outside it and are not cut."""
-        x = (self.normalised() * _channels(self.std) + _channels(self.mean)) * 255
+        x = (self.normalized() * _channels(self.std) + _channels(self.mean)) * 255
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32)
 
     def targets(self) -> NDArray[Any]:
@@ -195,15 +195,15 @@ class Synthetic:
         return replace(self, info={**self.info, **info})
 
     def of(self, dataset: Any = None) -> Any:
-        """Return a map-style dataset of (image (C, S, S) float32, normalised; label), to train on in place of `dataset`; of labelled crops, every view is an item.
+        """Return a map-style dataset of (image (C, S, S) float32, normalized; label), to train on in place of `dataset`; of labeled crops, every view is an item.
 
         Raises ValueError when `dataset` has images of another shape or its `classes` are others, or in another order, and for labels that only a teacher can give.
         """
         if dataset is not None:
             check_against(self.images.shape[1:], self.classes, dataset)
         if self.views is not None:
-            return ViewItems(self.normalised(), self.labels, self.views, self.temperature)
-        return Items(self.normalised(), self.targets())
+            return ViewItems(self.normalized(), self.labels, self.views, self.temperature)
+        return Items(self.normalized(), self.targets())
 
     def manifest(self) -> dict[str, Any]:
         """Return everything about the set but its numbers, as plain JSON values.

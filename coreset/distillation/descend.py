@@ -1,4 +1,4 @@
-"""Descent on the pixels, the same for every method that optimises them: resumable to the bit, watched, stopped at the first loss that is no number."""
+"""Descent on the pixels, the same for every method that optimizes them: resumable to the bit, watched, stopped at the first loss that is no number."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from coreset.registry import create
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A network trained on the pool that scores or labels images: normalised (B, C, S, S) -> logits (B, classes); in eval mode, frozen.
+    """A network trained on the pool that scores or labels images: normalized (B, C, S, S) -> logits (B, classes); in eval mode, frozen.
 
     epoch: of its training; accuracy: on the test set, NaN when it was not tested; name: what it is, for the manifest.
     """
@@ -125,7 +125,7 @@ class Source:
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def tensor(self, rows: Indices) -> Tensor:
-        """Return the images at `rows`, normalised float32 (n, C, S, S) on the device."""
+        """Return the images at `rows`, normalized float32 (n, C, S, S) on the device."""
         x = torch.from_numpy(np.ascontiguousarray(self.images[rows])).to(self.device).permute(0, 3, 1, 2).float()
         mean, std = (torch.tensor(v, device=self.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return ((x / 255 - mean) / std).contiguous()
@@ -137,9 +137,9 @@ class Source:
         return [r[np.argsort(key[r], kind="stable")] for r in each]
 
     def made(self, images: Tensor, labels: NDArray[Any], **rest: Any) -> Synthetic:
-        """Return normalised images (M, C, S, S) as a distilled set of this pool; `rest`: other fields of Synthetic."""
+        """Return normalized images (M, C, S, S) as a distilled set of this pool; `rest`: other fields of Synthetic."""
         return Synthetic(
-            images.detach().float().cpu().numpy(), labels, self.classes, self.mean, self.std, **{"space": "normalised", **rest}
+            images.detach().float().cpu().numpy(), labels, self.classes, self.mean, self.std, **{"space": "normalized", **rest}
         )  # fmt: skip
 
     def made_pixels(self, images: Tensor, labels: NDArray[Any], **rest: Any) -> Synthetic:
@@ -158,7 +158,7 @@ class Source:
 class Distiller(ABC):
     """Make a small data set out of a large one: a frozen dataclass whose fields are its parameters, beside the functions that are the method.
 
-    Calling it checks the question, distils and checks the answer. It reads the labels of the whole pool (`labels_used`), whatever the budget, and a larger budget's answer
+    Calling it checks the question, distills and checks the answer. It reads the labels of the whole pool (`labels_used`), whatever the budget, and a larger budget's answer
     does not contain a smaller one's. good_to: images per class above which the method is no better than random images, None when that is not known; good_why: who found that.
     wants_teacher: whether `source.teacher` must be there.
     """
@@ -207,7 +207,7 @@ class Distiller(ABC):
     def __call__(
         self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress | None = None
     ) -> Synthetic:
-        """Check, distil, check the answer: exactly `ipc` stored images per class (hard labels: of every class), in the pool's classes, finite."""
+        """Check, distill, check the answer: exactly `ipc` stored images per class (hard labels: of every class), in the pool's classes, finite."""
         self.check(source, ipc)
         progress = Progress() if progress is None else progress
         seed = salt(rng)
@@ -262,7 +262,7 @@ def distill(
     progress: Progress | None = None,
     **source: Any,
 ) -> Synthetic:
-    """Distil a labelled pool to `ipc` images per class: `distill("dm", 1, images=x, labels=y)`.
+    """Distill a labeled pool to `ipc` images per class: `distill("dm", 1, images=x, labels=y)`.
 
     method: a name (`coreset.registry.names("coreset.distillers")`) or a Distiller. images (N, S, S, C) uint8. classes: names in label order (default "0", "1", ...).
     options: the method's parameters. source: other fields of Source. Mean and std are the pool's per channel unless they are given.

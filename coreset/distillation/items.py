@@ -15,7 +15,7 @@ from coreset.distillation.views import look
 
 
 class Items(Dataset[tuple[Tensor, Any]]):
-    """Pairs of a normalised image (C, S, S) and its label: a whole number, or probabilities (classes,)."""
+    """Pairs of a normalized image (C, S, S) and its label: a whole number, or probabilities (classes,)."""
 
     def __init__(self, images: NDArray[np.float32], labels: NDArray[Any]) -> None:
         self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
@@ -29,7 +29,7 @@ class Items(Dataset[tuple[Tensor, Any]]):
 
 
 class ViewItems(Dataset[tuple[Tensor, Any]]):
-    """Pairs of a view of a normalised image and its probabilities, all images of the first view first."""
+    """Pairs of a view of a normalized image and its probabilities, all images of the first view first."""
 
     def __init__(
         self, images: NDArray[np.float32], logits: NDArray[Any], views: NDArray[Any], temperature: float

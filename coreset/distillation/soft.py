@@ -27,7 +27,7 @@ def fixed_labels(
     Raises ValueError when the teacher's classes are others, or its answer is NaN or too large for float16.
     """
     teacher.check(made.classes)
-    x = torch.from_numpy(made.normalised()).to(device)
+    x = torch.from_numpy(made.normalized()).to(device)
     logits = _half(teacher.logits(x))
     return made.with_labels(logits, "logits", temperature, truth=made.hard, mix=mix, teacher=about(teacher))
 
@@ -48,7 +48,7 @@ def crop_labels(
     show: called with (views done, of how many). Raises ValueError as `fixed_labels`, and for more than 65,536 images to paste pieces of.
     """
     teacher.check(made.classes)
-    x = torch.from_numpy(made.normalised()).to(device)
+    x = torch.from_numpy(made.normalized()).to(device)
     if views.cutmix and len(x) > np.iinfo(STORED).max + 1:
         raise ValueError(f"cutmix: {len(x)} images are more than {np.iinfo(STORED).max + 1}: set it to 0")
     drawn = np.stack([views.draw(len(x), x.shape[-1], np.random.default_rng([seed, e])) for e in range(crops)])

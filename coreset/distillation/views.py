@@ -56,9 +56,9 @@ class Views:
         if self.cutmix:
             partner = rng.permutation(images)
             cut = (side * np.sqrt(1 - rng.beta(self.cutmix, self.cutmix, images))).astype(np.int64)
-            centre = rng.integers(0, side, (images, 2))
-            low = np.clip(centre - cut[:, None] // 2, 0, side)
-            high = np.clip(centre + cut[:, None] // 2, 0, side)
+            center = rng.integers(0, side, (images, 2))
+            low = np.clip(center - cut[:, None] // 2, 0, side)
+            high = np.clip(center + cut[:, None] // 2, 0, side)
             parts += [partner[:, None], low, high - low]
         return np.concatenate(parts, axis=1)
 

@@ -49,7 +49,7 @@ class DynamicsRecorder:
     size: examples in the dataset. statistics: which columns `finish` gives, of
 
     - `forgetting`: how often correct turned wrong between two sightings; an example that was never correct gets the number of epochs + 1, above any other.
-    - `aum`: mean of z_y - max_{c != y} z_c on logits (low = hard or mislabelled); `aum_probs`: the same on probabilities (CCS sums it; same order).
+    - `aum`: mean of z_y - max_{c != y} z_c on logits (low = hard or mislabeled); `aum_probs`: the same on probabilities (CCS sums it; same order).
     - `el2n`: mean of ||p - onehot(y)|| over epochs < `el2n_epochs`.
     - `dyn_unc`: mean of 10 std(p_y) over the sliding windows of `window` sightings, without the last window, as released (std with n - 1).
     - `dyn_unc_all`: the same over every window, the last one too, as the authors of DUAL compute it.

@@ -1,4 +1,4 @@
-"""Greedy maximisation of set functions: any optimiser goes with any function.
+"""Greedy maximization of set functions: any optimizer goes with any function.
 
 Naive greedy: Nemhauser, Wolsey & Fisher, 1978. Lazy: Minoux, 1978. Stochastic: Mirzasoleiman et al., "Lazier Than Lazy Greedy", AAAI 2015
 (arXiv:1409.7938). GreeDi: Mirzasoleiman et al., "Distributed Submodular Maximization", NeurIPS 2013. Upper bound: Leskovec et al., "Cost-effective
@@ -336,7 +336,7 @@ def maximize(
     epsilon: float = 0.01,
     parts: int = 4,
 ) -> Greedy:
-    """Return `k` of `items` by the optimiser of that name; `function` then holds them. Raises ValueError for an unknown name."""
+    """Return `k` of `items` by the optimizer of that name; `function` then holds them. Raises ValueError for an unknown name."""
     if optimizer in ("naive", "lazy"):
         if optimizer == "lazy":
             check_submodular(function)
@@ -380,7 +380,7 @@ def knapsack_greedy(function: SetFunction, costs: NDArray[Any], limit: float, it
     """Return items whose costs never exceed `limit` together, most gain per cost first, or the best single item when that is worth more.
 
     costs (size,): positive. Items that no longer fit are passed over; it stops when nothing fits or nothing gains. For monotone submodular functions the
-    better of the two is at least (1 - 1/sqrt(e)) of the best set (Lin & Bilmes, "Multi-document Summarization via Budgeted Maximization of Submodular
+    better of the two is at least (1 - 1/sqrt(e)) of the best set (Lin & Bilmes, "Multi-document Summarization via Select Maximization of Submodular
     Functions", NAACL 2010). Raises ValueError for costs that are not positive or a function that is not submodular.
 
     >>> from coreset.strategies.submodular.facility_location import FacilityLocationFunction

@@ -1,4 +1,4 @@
-"""Labelled examples kept out of training, for what must be judged on data the model has not seen."""
+"""Labeled examples kept out of training, for what must be judged on data the model has not seen."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def keyed_uniform(salt: int, ids: NDArray[Any]) -> NDArray[np.float64]:
         x = pd.util.hash_array(texts, hash_key="coreset-row-keys", categorize=False)
     with np.errstate(over="ignore"):
         x = x + np.uint64(salt & 0xFFFFFFFFFFFFFFFF) * np.uint64(0x9E3779B97F4A7C15)
-        for _ in range(2):  # two rounds: neighbouring salts and ids do not correlate
+        for _ in range(2):  # two rounds: neighboring salts and ids do not correlate
             x = x + np.uint64(0x9E3779B97F4A7C15)
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Similarities between examples: dense, between nearest neighbours only, or as the sums of a linear kernel without any matrix.
+"""Similarities between examples: dense, between nearest neighbors only, or as the sums of a linear kernel without any matrix.
 
     cosine     1/2 + 1/2 <x, y> / (|x||y|)      in [0, 1]; a zero vector is at 1/2 to everything
     dot        <x, y>                           may be negative
@@ -29,7 +29,7 @@ from coreset.numerics.tensors import as_float
 
 KINDS = ("cosine", "dot", "rbf", "euclidean")
 Matrix = NDArray[np.floating[Any]]
-EXACT_UP_TO = 50_000  # rows; beyond, the nearest neighbours are found approximately
+EXACT_UP_TO = 50_000  # rows; beyond, the nearest neighbors are found approximately
 _BLOCK = 2**20  # similarities finished at a time: 4 MB
 _ROWS = 8192
 
@@ -41,7 +41,7 @@ class Sparse:
     start: NDArray[np.int64]
     column: NDArray[np.int32]
     value: NDArray[np.float32]
-    variant: str = "nearest neighbours"
+    variant: str = "nearest neighbors"
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -67,7 +67,7 @@ class Sparse:
 
 @compiled
 def _turn(index: NDArray[np.int32], value: NDArray[np.float32], own: NDArray[np.float32]) -> tuple[Any, Any, Any]:
-    """Turn lists by row (row i: its neighbours) into lists by column (row j: whose neighbour j is), with every row its own first entry."""
+    """Turn lists by row (row i: its neighbors) into lists by column (row j: whose neighbor j is), with every row its own first entry."""
     n, k = index.shape
     start = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -162,16 +162,16 @@ class Similarity:
         return 1 / (1 + square.sqrt()) if self.kind == "euclidean" else 1 - square / 4
 
     def nearest(self, k: int, block: int = 4096) -> tuple[Sparse, NDArray[np.float32]]:
-        """Return the similarities to the `k` nearest neighbours of each row, and a floor (n,) for all the others.
+        """Return the similarities to the `k` nearest neighbors of each row, and a floor (n,) for all the others.
 
         Row j of the first lists itself and the rows that have j among their `k` nearest: what j can stand for. The floor of row i lies halfway between
-        its similarity to its k-th neighbour and that at its root mean square distance from all rows. Beyond 50,000 rows the neighbours are approximate
+        its similarity to its k-th neighbor and that at its root mean square distance from all rows. Beyond 50,000 rows the neighbors are approximate
         (`ivf_blocks`). Memory: 16 n k bytes, and up to 50,000 rows two copies of x for a time, beyond a quarter of one.
-        Raises ValueError for `dot`, which has no nearest neighbours.
+        Raises ValueError for `dot`, which has no nearest neighbors.
         """
         if self.kind == "dot":
             raise ValueError(
-                "neighbors: the similarity 'dot' has no nearest-neighbour graph; use cosine, rbf, euclidean or neighbors=0"
+                "neighbors: the similarity 'dot' has no nearest-neighbor graph; use cosine, rbf, euclidean or neighbors=0"
             )
         n = len(self.x)
         k = min(k, n - 1)
@@ -190,7 +190,7 @@ class Similarity:
             value[(own < 1)[:, None] | (own < 1)[index]] = 0.5
         last = value[:, -1] if k else far
         floor = np.round((last + far) * 2.0**19).astype(np.float32) * np.float32(2.0**-20)
-        variant = "approximate nearest neighbours (IVF)" if approximate else "nearest neighbours"
+        variant = "approximate nearest neighbors (IVF)" if approximate else "nearest neighbors"
         return Sparse(*_turn(index, value, own), variant), floor
 
     def _far(self, block: int) -> NDArray[Any]:
@@ -215,7 +215,7 @@ def _round(s: Tensor) -> Tensor:
 
 
 def _prepare(x: Tensor, kind: str, shift: Tensor) -> Tensor:
-    """Return unit rows float32 (cosine), centred rows float64 (rbf, euclidean: no cancellation) or rows float32 (dot)."""
+    """Return unit rows float32 (cosine), centerd rows float64 (rbf, euclidean: no cancellation) or rows float32 (dot)."""
     if kind == "cosine":
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         for start in range(0, len(x), 8192):

@@ -26,7 +26,7 @@ from coreset.report.words import count, counted, share, text
 _SHOWN = 6  # rows of an outcome
 _REJECTS = 4  # rows of a reason
 _PLOTS = 9  # shown at once
-_HIDDEN = ("id", "file", "line", "state", "operator", "reason", "twin", "preview", "rank", "gain", "gain_status")
+_HIDDEN = ("id", "file", "line", "state", "operator", "reason", "duplicate_of", "preview", "rank", "gain", "gain_status")
 _STYLE = """
 .cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));margin:6px 0 18px}
 .cards article{background:var(--sunk);border-radius:8px;padding:12px 14px;font-size:13px;line-height:1.45;min-width:0;overflow-wrap:anywhere}
@@ -158,7 +158,7 @@ def _card(row: Mapping[str, Any]) -> str:
     asked, separator, answer = str(row["preview"]).partition("\x1e")
     body = f'<p class="asked">{text(asked)}</p><p>{text(answer)}</p>' if separator else f"<p>{text(asked)}</p>"
     facts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
-    facts += [f"twin {text(row['twin'])}"] if row.get("twin") else []
+    facts += [f"duplicate_of {text(row['duplicate_of'])}"] if row.get("duplicate_of") else []
     numbers = {k: v for k, v in row.items() if k not in _HIDDEN and type(v) in (int, float) and v and v == v}
     facts += [f"{text(k)}\u00a0{v:.4g}" for k, v in list(numbers.items())[:4]]
     facts.append(text(f"{row['file']}, line {row['line']}"))

@@ -26,7 +26,7 @@ _LEADER = 18.0  # points between a line's end and its label
 
 
 def plot_curves(curves: Sequence[Curve], ax: Axes, full: float | None = None, pool_size: int | None = None) -> Axes:
-    """Draw mean and ± 1 sd over seeds per strategy against labels on a log axis, named at the line ends; `random` in grey.
+    """Draw mean and ± 1 sd over seeds per strategy against labels on a log axis, named at the line ends; `random` in gray.
 
     full: mean test value of training on all data (a dotted line, and one at 95 % of it); pool_size: N, for shares beside label counts. Returns `ax`.
     Artists have the gids `curve-0`, `curve-1`, ... in the order of `by_strategy`, for `hover`.

@@ -40,6 +40,6 @@ def distilled_html(runs: Sequence[Run]) -> str:
     rows = "".join(_row(run, entry) for run in made for entry in run.rounds if "synthetic" in entry)
     return (
         '<h2>What the distilled sets cost</h2><p class="note">A distilled set is made from every image and every label of the pool, whatever its size: '
-        "its budget is what is stored and trained on, not what had to be labelled. Bytes: pixels and labels as stored; trained on: images after decoding.</p>"
+        "its budget is what is stored and trained on, not what had to be labeled. Bytes: pixels and labels as stored; trained on: images after decoding.</p>"
         f'<div class="scroll"><table class="numbers"><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
     )

@@ -53,7 +53,7 @@ def _most(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 def funnel_figure(found: Sequence[Stage]) -> Figure:
-    """Draw one bar a stage: what is left in colour, what went at this stage in grey; beside it the counts and the reasons."""
+    """Draw one bar a stage: what is left in color, what went at this stage in gray; beside it the counts and the reasons."""
     height = 0.5 + 0.5 * len(found)
     fig, ax = figure(10.0, height)
     ax.set_position((0.185, 0.02, 0.465, 1 - 0.1 / height))

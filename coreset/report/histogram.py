@@ -1,4 +1,4 @@
-"""Histograms of scores: all rows that have one in grey, those that were kept in colour."""
+"""Histograms of scores: all rows that have one in gray, those that were kept in color."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def spread(wanted: ArrayLike, gap: float, low: float, high: float) -> NDArray[np
 
 
 def groups(ends: Sequence[float], tolerance: float) -> list[list[int]]:
-    """Return the positions of `ends` in groups whose neighbours lie within `tolerance`, left to right.
+    """Return the positions of `ends` in groups whose neighbors lie within `tolerance`, left to right.
 
     >>> groups([3.0, 1.0, 3.1], 0.5)
     [[1], [0, 2]]

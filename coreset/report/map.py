@@ -1,4 +1,4 @@
-"""Where the picks lie: a 2-D map of features, the pool faint, the chosen ringed, coloured by class."""
+"""Where the picks lie: a 2-D map of features, the pool faint, the chosen ringed, colored by class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset.report.theme import INK, class_color
 
-_LAYERS = 4  # rings and discs are drawn in turns, so that neighbours of one class do not melt into one
+_LAYERS = 4  # rings and discs are drawn in turns, so that neighbors of one class do not melt into one
 
 
 def _dots(ax: Axes, xy: NDArray[Any], points: float, color: str, alpha: float, front: float) -> None:
@@ -41,7 +41,7 @@ def _frame(xy: NDArray[Any], ax: Axes) -> None:
 
 
 def plot_kept(xy: NDArray[Any], kept: NDArray[np.bool_], colors: tuple[str, str], ax: Axes) -> Axes:
-    """Draw points (P, 2) into `ax` in the first colour where `kept` (P,), else in the second, and return it.
+    """Draw points (P, 2) into `ax` in the first color where `kept` (P,), else in the second, and return it.
 
     The two are drawn in turns, so that neither hides the other. Raises ValueError when the lengths differ.
     """

@@ -221,7 +221,7 @@ def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         plots[_file("map", name)] = fig
         cells.append(f"<h3>{text(name)} <small>seed {run.seed}</small></h3>{svg(fig, f'map{i}')}")
     return (
-        '<h2>Where they lie</h2><p class="note">Features in two dimensions; the pool faint, the chosen ringed, coloured by class.</p>'
+        '<h2>Where they lie</h2><p class="note">Features in two dimensions; the pool faint, the chosen ringed, colored by class.</p>'
         + _grid(cells, 270)
     )
 

@@ -51,7 +51,7 @@ def _score(value: float) -> str:
 def sheet_html(
     gallery: Mapping[str, NDArray[Any]], labels: Mapping[int, int], per_round: int, noun: str = "label"
 ) -> str:
-    """Return the first `per_round` picks of every round as HTML, one block per round: a border in the colour of the class, the score below, id and class
+    """Return the first `per_round` picks of every round as HTML, one block per round: a border in the color of the class, the score below, id and class
     on hover.
 
     labels: how many labels there were after each round, for the heading of its block; noun: what they are, where not labels.
@@ -78,7 +78,7 @@ def sheet_html(
 
 
 def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: int = 16) -> Figure:
-    """Return the first `most` picks in order as a figure, `across` a row, framed in the colour of the class; for PNG and SVG."""
+    """Return the first `most` picks in order as a figure, `across` a row, framed in the color of the class; for PNG and SVG."""
     thumbs = gallery["thumbs"][:most, ..., :3]
     rows = max(1, -(-len(thumbs) // across))
     h, w = thumbs.shape[1:3]
@@ -96,7 +96,7 @@ def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: in
 
 
 def class_key(classes: NDArray[Any], most: int = 20) -> str:
-    """Return the colours of the classes as HTML; empty when there are more than `most`, whose colours would repeat."""
+    """Return the colors of the classes as HTML; empty when there are more than `most`, whose colors would repeat."""
     if len(classes) > most:
         return ""
     chips = (f'<li><i style="background:{class_color(i)}"></i>{escape(str(c))}</li>' for i, c in enumerate(classes))

@@ -1,4 +1,4 @@
-"""How the report looks: colours that the colour-blind tell apart, on light and on dark paper, and SVG that follows the page."""
+"""How the report looks: colors that the color-blind tell apart, on light and on dark paper, and SVG that follows the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from coreset.report.document import plain
 
-# Every colour is drawn as it is on light paper; on the page it is a variable that has a second value for dark paper.
+# Every color is drawn as it is on light paper; on the page it is a variable that has a second value for dark paper.
 INK, MUTED, RULE, RANDOM = "#1c1f24", "#666d77", "#d8dbe0", "#858c96"
 STRATEGIES = ("#0a6ebd", "#c2410c", "#0f7b5f", "#a33b86", "#8a6d00", "#5146b8", "#8c1d40", "#2b7f8e")
 CLASSES = ("#4477aa", "#e0645c", "#2f8f4e", "#c9a227", "#4db3d1", "#a5478f", "#e08a3c", "#7a6fd0", "#8a8f3c", "#8c6a5a")
@@ -37,12 +37,12 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
 
 
 def variables(dark: bool = False) -> str:
-    """Return the colours as CSS declarations."""
+    """Return the colors as CSS declarations."""
     return "".join(f"--{_NAMES[c]}:{_DARK[c] if dark else c};" for c in _NAMES)
 
 
 def var(color: str) -> str:
-    """Return a colour of the theme as a CSS variable, any other as it is.
+    """Return a color of the theme as a CSS variable, any other as it is.
 
     >>> var(INK), var("#ffffff")
     ('var(--ink)', '#ffffff')
@@ -51,7 +51,7 @@ def var(color: str) -> str:
 
 
 def strategy_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, dash and marker per strategy, by the order of names: `random` in grey always, dashes from the ninth on.
+    """Return color, dash and marker per strategy, by the order of names: `random` in gray always, dashes from the ninth on.
 
     >>> strategy_styles(["margin", "random"])["random"]["color"] == RANDOM
     True
@@ -67,7 +67,7 @@ def strategy_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def class_color(label: int) -> str:
-    """Return the colour of a class; grey for -1, and from the eleventh class on the colours come again."""
+    """Return the color of a class; gray for -1, and from the eleventh class on the colors come again."""
     return RANDOM if label < 0 else CLASSES[label % len(CLASSES)]
 
 
@@ -92,7 +92,7 @@ def quiet(ax: Axes, spines: Sequence[str] = ("left", "bottom")) -> None:
 
 
 def _tag(tag: str, name: str) -> str:
-    """Return one SVG tag with ids of its own, colours as variables, fewer digits and the page's font."""
+    """Return one SVG tag with ids of its own, colors as variables, fewer digits and the page's font."""
     tag = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: var(m[0]), tag)
     tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
@@ -100,9 +100,9 @@ def _tag(tag: str, name: str) -> str:
 
 
 def svg(fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: bool = False) -> str:
-    """Return the figure as SVG whose texts are text and whose colours follow the page; the same figure gives the same bytes.
+    """Return the figure as SVG whose texts are text and whose colors follow the page; the same figure gives the same bytes.
 
-    name: makes ids unique on the page. titles: hover text by the gid of an artist. alone: with an XML head and its own light and dark colours.
+    name: makes ids unique on the page. titles: hover text by the gid of an artist. alone: with an XML head and its own light and dark colors.
     """
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

@@ -121,7 +121,7 @@ def seconds(boxes: ArrayLike, base: float, per_box: float) -> Float:
 
 
 def recalibrate(estimate: ArrayLike, true: ArrayLike) -> float:
-    """Return the factor sum(true) / sum(estimate) by which the estimates of labelled images have to be multiplied.
+    """Return the factor sum(true) / sum(estimate) by which the estimates of labeled images have to be multiplied.
 
     >>> recalibrate([10, 20], [15, 30])
     1.5

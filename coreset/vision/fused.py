@@ -1,7 +1,7 @@
 """Pixel scores on a CPU in one pass over the logits: a strip of pixels at a time stays in the first-level cache, and no map of probabilities is made.
 
 The formulas of `pixels`, rearranged so that the logits are enough: with m = max z, e = exp(z - m), S = sum e and T = sum e (z - m) over the classes,
-entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 - m) / S. In float32, with an exponential of our own that the compiler can vectorise (relative error about 1e-7).
+entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 - m) / S. In float32, with an exponential of our own that the compiler can vectorize (relative error about 1e-7).
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
 
 @compiled
 def _edges(label: NDArray[np.int32], valid: NDArray[np.bool_], width: int, out: NDArray[np.bool_]) -> None:
-    """Least and greatest class of the neighbours, along each row and then across the rows: plain loops over whole rows, which the compiler vectorises."""
+    """Least and greatest class of the neighbors, along each row and then across the rows: plain loops over whole rows, which the compiler vectorizes."""
     rows, columns = label.shape
     none, most = np.int32(-1), np.int32(2**31 - 1)
     low, high = np.empty((rows, columns), np.int32), np.empty((rows, columns), np.int32)

@@ -1,6 +1,6 @@
-"""The ledger of a labelling project: one JSON line per event, from which every state can be told again.
+"""The ledger of a labeling project: one JSON line per event, from which every state can be told again.
 
-The images it starts from are written down once. Any other is pending once a batch with it is committed, then labelled, skipped (it may be chosen again) or
+The images it starts from are written down once. Any other is pending once a batch with it is committed, then labeled, skipped (it may be chosen again) or
 rejected (it may not).
 """
 
@@ -150,7 +150,7 @@ class Ledger:
         return [k for k, s in self._state.items() if s == state]
 
     def start(self, known: Pool | Iterable[Any]) -> int:
-        """Write down the images that were labelled before the first batch, once: a pool's selected ones, or ids; return their number.
+        """Write down the images that were labeled before the first batch, once: a pool's selected ones, or ids; return their number.
 
         Images of a batch are none of them. Raises ValueError where others are written down already.
         """
@@ -193,10 +193,10 @@ class Ledger:
     def ingest(
         self, labeled: str | Path | Iterable[Any], pool: Pool | None = None, *, renumbered: bool = False
     ) -> dict[str, int]:
-        """Mark as labelled what a COCO file lists under `images` (with or without boxes in them), or these ids; return how many are labelled and still pending.
+        """Mark as labeled what a COCO file lists under `images` (with or without boxes in them), or these ids; return how many are labeled and still pending.
 
         The images of a file are known by their file name, and their id must be that of the pool (of the ledger, without one). renumbered: the file comes from
-        a tool that numbers images anew; its ids mean nothing and file names alone count, for which the pool is needed. Images that were labelled before may be
+        a tool that numbers images anew; its ids mean nothing and file names alone count, for which the pool is needed. Images that were labeled before may be
         in the file again. Raises ValueError or KeyError naming file and image for one whose name and id contradict each other, and for one that was never
         committed, unless it is in the start or in `pool.selected`, the labels there were before the first batch.
         """
@@ -205,7 +205,7 @@ class Ledger:
             data = read_json(labeled)
             if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not data["images"]:
                 raise ValueError(
-                    f"{source}: no labelled images, expected a COCO file with a list 'images' that is not empty"
+                    f"{source}: no labeled images, expected a COCO file with a list 'images' that is not empty"
                 )
             if isinstance(pool, CocoPool):
                 self._match(pool)
@@ -258,7 +258,7 @@ class Ledger:
         self._write("reject", ids, reason=reason)
 
     def pool(self, pool: Pool) -> Pool:
-        """Return the pool as it stands: the start, labelled and pending images are selected, rejected ones no candidates, skipped ones candidates again.
+        """Return the pool as it stands: the start, labeled and pending images are selected, rejected ones no candidates, skipped ones candidates again.
 
         Raises ValueError or KeyError naming the image for a pool that contradicts the ledger: selected images of neither the start nor a batch, another file
         name of an image, an image that is not there.

@@ -1,6 +1,6 @@
 """Uncertainty of segmentation maps, streamed: every batch is reduced on its device to a few numbers per image, and no map is kept.
 
-Which reduction is right depends on the task: plain means favour large uncertain areas, `class_mean` gives rare classes their say, `region_max` finds the worst
+Which reduction is right depends on the task: plain means favor large uncertain areas, `class_mean` gives rare classes their say, `region_max` finds the worst
 place, `boundary_mean` weighs the pixels that are hard to draw.
 """
 

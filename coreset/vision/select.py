@@ -19,7 +19,7 @@ from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
 from coreset.numerics.classes import interleave
 from coreset.numerics.quota import largest_remainder
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.vision.afford import afford
 from coreset.vision.aggregate import ImageScores, empty_policy
 from coreset.vision.chosen import ImageSelection
@@ -103,7 +103,7 @@ def select(
     if max_per_group is not None and members is not None:
         # a random order and scores stay what they are when an image is passed over
         looks = bool(base.needs) or distance is not None
-        draw = _capped(draw, members, max_per_group, exact=base.greedy and looks and not isinstance(base, Scored))
+        draw = _capped(draw, members, max_per_group, exact=base.greedy and looks and not isinstance(base, ScoreBased))
     open_pool = narrow(pool, pool.candidates[~empty[pool.candidates]]) if policy[0] == "exclude" else pool
     free = open_pool.candidates
     k = most_images({u: p[free] for u, p in prices.items()}, limits) if len(free) else 0

@@ -36,15 +36,15 @@ def simulate(
     """Return the curve of `choose`: one training per total in `budget` (images; counts or shares of the pool, growing).
 
     oracle(ids) gives their labels in whatever form `fit(ids, labels) -> model` takes; predict(model, ids) what `choose` reads, for
-    every image of the pool (diversity looks at the labelled ones too); metric(model) -> number in [0, 1] on
+    every image of the pool (diversity looks at the labeled ones too); metric(model) -> number in [0, 1] on
     test data of yours. choose: a function (pool, predictions, k, seed) -> Selection, such as a call of `select`, or a registered name, for which `predict`
-    returns its signals {name: one row per id}. Images labelled at the start (`pool.selected`) count; what is missing to the first total is drawn at random,
+    returns its signals {name: one row per id}. Images labeled at the start (`pool.selected`) count; what is missing to the first total is drawn at random,
     keyed by id and seed alone: the same start for every strategy. Raises ValueError when a choice is short or holds what is no candidate.
     """
     totals = budget_sizes(budget, pool.size)
     if totals[0] < max(1, len(pool.selected)):
         raise ValueError(
-            f"budget: the first total {totals[0]} is less than the {len(pool.selected)} images labelled at the start"
+            f"budget: the first total {totals[0]} is less than the {len(pool.selected)} images labeled at the start"
         )
     start_rng, rounds = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
     start = pool.candidates[keyed_order(start_rng, pool.ids[pool.candidates])][: totals[0] - len(pool.selected)]

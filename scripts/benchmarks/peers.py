@@ -31,7 +31,7 @@ def activeml_k_center(x: Float, k: int, first: int) -> Whole:
 
 
 def small_text_k_center(x: Float, k: int, first: int) -> Whole:
-    """small-text: greedy_coreset, Euclidean. It takes positions among the unlabelled for positions among all, so the labelled row has to stand last."""
+    """small-text: greedy_coreset, Euclidean. It takes positions among the unlabeled for positions among all, so the labeled row has to stand last."""
     rest = np.delete(np.arange(len(x)), first)
     moved, last = np.concatenate([x[rest], x[[first]]]), len(x) - 1
     found = import_module("small_text.query_strategies.coresets").greedy_coreset(
@@ -53,7 +53,7 @@ def apricot_facility(s: Float, k: int, optimizer: str = "lazy") -> Whole:
 
 
 def apricot_facility_sparse(s: Any, k: int) -> Whole:
-    """apricot: the same on a scipy matrix of nearest neighbours."""
+    """apricot: the same on a scipy matrix of nearest neighbors."""
     return np.asarray(
         import_module("apricot").FacilityLocationSelection(k, metric="precomputed", optimizer="lazy").fit(s).ranking
     )
@@ -94,7 +94,7 @@ def submodlib_facility_features(x: Float, k: int) -> Whole:
 
 
 def submodlib_facility_sparse(x: Float, k: int, neighbors: int) -> Whole:
-    """submodlib: the same between nearest neighbours only."""
+    """submodlib: the same between nearest neighbors only."""
     make = import_module("submodlib").FacilityLocationFunction
     return _maximize(make(n=len(x), mode="sparse", data=x, metric="cosine", num_neighbors=neighbors), k, "LazyGreedy")
 
@@ -131,9 +131,9 @@ def activeml_prob_cover(x: Float, k: int, radius: float) -> Whole:
     return np.asarray(strategy.query(x, _labels(len(x)), batch_size=k))
 
 
-def activeml_typi_clust(x: Float, k: int, neighbours: int) -> Whole:
+def activeml_typi_clust(x: Float, k: int, neighbors: int) -> Whole:
     """scikit-activeml: TypiClust with its default k-means."""
-    strategy = import_module("skactiveml.pool").TypiClust(k=neighbours, random_state=0)
+    strategy = import_module("skactiveml.pool").TypiClust(k=neighbors, random_state=0)
     return np.asarray(strategy.query(x, _labels(len(x)), batch_size=k))
 
 

@@ -114,7 +114,7 @@ def write_table(names: Sequence[str], folder: Path, title: str, command: str) ->
         f"# {title}",
         "",
         "CPU seconds of the process on one thread; each table is one process, its methods in turns. `slope`: the cost of a pick, from two small budgets, times the budget, "
-        "so set-up and imports are left out in the peer's favour. Extra MB: rise of the resident set over the inputs, in a process of its own; "
+        "so set-up and imports are left out in the peer's favor. Extra MB: rise of the resident set over the inputs, in a process of its own; "
         "what it had freed before and takes again is not seen, so tens of MB may be missing.",
         "",
         *[line for result in found for line in section(result, first.get(result["name"], {}).get("cpu_s"))],

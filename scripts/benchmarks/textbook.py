@@ -341,8 +341,8 @@ def bald_scores(member_probs: Float) -> NDArray[np.float64]:
     return gain
 
 
-def typical_of_clusters(x: Float, labels: Whole, k: int, neighbours: int, smallest: int = 5) -> Whole:
-    """TypiClust's choice from given clusters: largest first, the row with the smallest mean distance to its neighbours inside the cluster."""
+def typical_of_clusters(x: Float, labels: Whole, k: int, neighbors: int, smallest: int = 5) -> Whole:
+    """TypiClust's choice from given clusters: largest first, the row with the smallest mean distance to its neighbors inside the cluster."""
     from sklearn.neighbors import NearestNeighbors
 
     sizes = np.bincount(labels)
@@ -360,7 +360,7 @@ def typical_of_clusters(x: Float, labels: Whole, k: int, neighbours: int, smalle
         if len(rows) == 1:
             picks.append(int(rows[0]))
             continue
-        near = max(1, min(neighbours, len(rows) // 2))
+        near = max(1, min(neighbors, len(rows) // 2))
         distance, _ = NearestNeighbors(n_neighbors=near + 1).fit(x[rows]).kneighbors(x[rows])
         picks.append(int(rows[distance[:, 1:].mean(axis=1).argmin()]))
     return np.array(picks)

@@ -3,7 +3,7 @@
     python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3
     python scripts/examples/torchvision_detection.py data/stamps
 
-Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen images over, and the ledger takes back what was labelled.
+Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen images over, and the ledger takes back what was labeled.
 """
 
 import json

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 @dataclass(frozen=True)
-class TopK(Scored):
+class TopK(ScoreBased):
     """Take the candidates with the highest values of one column (N,).
 
     signal: name of the column. highest: False takes the lowest.

@@ -1,6 +1,6 @@
 """Auto: a coverage method while labels are few, an uncertainty method after that.
 
-Few labels per class favour typical examples, many favour uncertain ones: Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit
+Few labels per class favor typical examples, many favor uncertain ones: Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit
 High and Low Budgets", ICML 2022 (arXiv:2202.02794).
 """
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import top_k
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.combine.parts import Combined, base_scores
 from coreset.strategies.dynamics.aum import Aum
 
@@ -66,7 +66,7 @@ class Ccs(Combined):
     True
     """
 
-    base: Scored = field(default_factory=Aum)
+    base: ScoreBased = field(default_factory=Aum)
     beta: float = 0.1
     bins: int = 50
 

@@ -1,4 +1,4 @@
-"""D2 pruning: difficulty spread over a nearest-neighbour graph, then taken greedily while neighbours of what is taken lose theirs.
+"""D2 pruning: difficulty spread over a nearest-neighbor graph, then taken greedily while neighbors of what is taken lose theirs.
 
 Maharana, Yadav & Bansal, "D2 Pruning: Message Passing for Balancing Diversity and Difficulty in Data Pruning", ICLR 2024 (arXiv:2310.07931).
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.tensors import rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.combine.ccs import without_hardest
 from coreset.strategies.combine.parts import Combined, base_scores
 from coreset.strategies.dynamics.forgetting import Forgetting
@@ -25,22 +25,22 @@ GRAPH_MODES = ("sum", "product")
 
 @dataclass(frozen=True)
 class Graph:
-    """An undirected graph in rows: the neighbours of i are `ends[starts[i]:starts[i + 1]]`, ascending, at `lengths` of the same slice."""
+    """An undirected graph in rows: the neighbors of i are `ends[starts[i]:starts[i + 1]]`, ascending, at `lengths` of the same slice."""
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     lengths: NDArray[np.float64]
 
 
-def neighbour_graph(x: Tensor, neighbours: int) -> Graph:
-    """Return the graph that joins each row of `x` (n, D) with its nearest `neighbours` rows (fewer when n is small), in either direction.
+def neighbor_graph(x: Tensor, neighbors: int) -> Graph:
+    """Return the graph that joins each row of `x` (n, D) with its nearest `neighbors` rows (fewer when n is small), in either direction.
 
     >>> import torch
-    >>> g = neighbour_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1)
+    >>> g = neighbor_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1)
     >>> g.starts.tolist(), g.ends.tolist(), g.lengths.tolist()
     ([0, 1, 3, 4], [1, 0, 2, 1], [1.0, 1.0, 2.0, 2.0])
     """
-    n, k = len(x), min(neighbours, len(x) - 1)
+    n, k = len(x), min(neighbors, len(x) - 1)
     if k < 1:
         return Graph(np.zeros(n + 1, np.int64), np.empty(0, np.int64), np.empty(0))
     distance, index = (t.cpu().numpy() for t in knn(x, k))
@@ -55,12 +55,12 @@ def message_passing(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return `k` rows in order and the value each was taken with.
 
-    Forward: s_i + sum_j e^-d_ij s_j over the neighbours. Then the largest is taken, ties to the lowest row, and each neighbour j not yet taken loses
+    Forward: s_i + sum_j e^-d_ij s_j over the neighbors. Then the largest is taken, ties to the lowest row, and each neighbor j not yet taken loses
     e^(-gamma d_ij) times the value of what was taken. scores (n,) >= 0. graph_mode: `sum` as above, `product`: s_i times
     the sum over the neighbors, the other forward pass of the released code.
 
     >>> import torch
-    >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbour_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
+    >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbor_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
     [1, 2]
     """
     n = len(scores)
@@ -88,20 +88,20 @@ def message_passing(
 
 @dataclass(frozen=True)
 class D2(Combined):
-    """Take hard candidates, but not their neighbours in feature space as well.
+    """Take hard candidates, but not their neighbors in feature space as well.
 
-    base: the difficulty; when a score is negative all are shifted so that the lowest is 0. neighbours: edges per candidate. gamma: how far the suppression
+    base: the difficulty; when a score is negative all are shifted so that the lowest is 0. neighbors: edges per candidate. gamma: how far the suppression
     reaches (small = far). drop: share of the hardest left out first (as in CCS; the paper's mislabel ratio). The graph joins candidates only.
     graph_mode: how a score and what its neighbors pass on are joined, `sum` (the paper) or `product` (an option of the released code).
 
     >>> from coreset import select
     >>> x = np.array([[0.0], [0.1], [9.0], [9.5]])
-    >>> select("d2", 2, features=x, forgetting=[5.0, 5.1, 4.0, 1.0], options={"neighbours": 1}).indices
+    >>> select("d2", 2, features=x, forgetting=[5.0, 5.1, 4.0, 1.0], options={"neighbors": 1}).indices
     array([1, 2])
     """
 
-    base: Scored = field(default_factory=Forgetting)
-    neighbours: int = 5
+    base: ScoreBased = field(default_factory=Forgetting)
+    neighbors: int = 5
     gamma: float = 0.1
     drop: float = 0.0
     graph_mode: str = "sum"
@@ -109,9 +109,9 @@ class D2(Combined):
     own = frozenset({"features"})
 
     def __post_init__(self) -> None:
-        if self.neighbours < 1 or self.gamma < 0 or not 0 <= self.drop < 1:
+        if self.neighbors < 1 or self.gamma < 0 or not 0 <= self.drop < 1:
             raise ValueError(
-                f"expected neighbours >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbours}, {self.gamma}, {self.drop}"
+                f"expected neighbors >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbors}, {self.gamma}, {self.drop}"
             )
         if self.graph_mode not in GRAPH_MODES:
             raise ValueError(f"graph_mode: expected {' or '.join(GRAPH_MODES)}, got {self.graph_mode!r}")
@@ -132,6 +132,6 @@ class D2(Combined):
         kept = without_hardest(scores, self.drop, k)
         at = pool.candidates[kept]
         difficulty = scores[kept] - min(scores[kept].min(), 0.0)
-        graph = neighbour_graph(rows(signals.column("features"), at), self.neighbours)
+        graph = neighbor_graph(rows(signals.column("features"), at), self.neighbors)
         picks, values = message_passing(difficulty, graph, k, self.gamma, self.graph_mode)
         return Selection(at[picks], scores=values)

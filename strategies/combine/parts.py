@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.pool import Indices
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 class Combined(Strategy):
@@ -66,7 +66,7 @@ def base_scores(base: Strategy, pool: Pool, signals: Signals) -> NDArray[np.floa
 
     Raises TypeError when `base` is no `Scored`, and ValueError when a score is not finite.
     """
-    if not isinstance(base, Scored):
+    if not isinstance(base, ScoreBased):
         raise TypeError(f"base: expected a strategy that scores every candidate, got {type(base).__name__}")
     return base.scores(pool, signals)
 

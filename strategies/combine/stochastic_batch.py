@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gumbel import gumbel_order
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.combine.parts import Combined, base_scores
 from coreset.strategies.uncertainty.bald import Bald
 
@@ -56,7 +56,7 @@ class StochasticBatch(Combined):
     array([1, 0])
     """
 
-    base: Scored = field(default_factory=Bald)
+    base: ScoreBased = field(default_factory=Bald)
     kind: str = "power"
     beta: float = 1.0
 

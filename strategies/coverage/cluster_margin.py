@@ -24,7 +24,7 @@ SCOPES = ("pool", "uncertain")
 
 @compiled
 def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], height: Float) -> None:
-    """Agglomerate by nearest-neighbour chain; `center` (n, D) is overwritten. Merge m joins the clusters of rows left[m] and right[m]."""
+    """Agglomerate by nearest-neighbor chain; `center` (n, D) is overwritten. Merge m joins the clusters of rows left[m] and right[m]."""
     n = len(center)
     size, spread = np.ones(n), np.zeros(n)  # spread: mean squared distance of a cluster's rows to its center
     active = np.arange(n)

@@ -57,7 +57,7 @@ def _inner(a: NDArray[np.int16], b: NDArray[np.int16]) -> float:
 
 @compiled
 def _value(row: Float, residual: Float, distance: bool) -> float:
-    """Return what herding maximises for a row, in float64."""
+    """Return what herding maximizes for a row, in float64."""
     value = 0.0
     if distance:
         for d in range(len(residual)):

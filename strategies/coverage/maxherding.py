@@ -94,7 +94,7 @@ def max_herding(
     [1, 2]
     """
     mean = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) / len(x)
-    y = x.double() - mean  # products of centred rows cancel less
+    y = x.double() - mean  # products of centerd rows cancel less
     w = torch.ones(len(y), dtype=torch.float64, device=y.device) if weights is None else weights.to(y.device).double()
     near = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     where = torch.from_numpy(candidates).to(y.device)
@@ -186,8 +186,8 @@ def sparse_herding(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
     """Return what `max_herding` does, from the kernel between each row and its nearest `neighbors` alone; all other values are taken to be at a floor.
 
-    The floor of a row lies halfway between its kernel to the last neighbour and that at its root mean square distance, as in facility location (`Similarity.nearest`),
-    and the coverage returned is that of this function. Beyond 50,000 rows the neighbours are approximate. Memory: 16 n neighbors bytes, no copy of x but a quarter of one.
+    The floor of a row lies halfway between its kernel to the last neighbor and that at its root mean square distance, as in facility location (`Similarity.nearest`),
+    and the coverage returned is that of this function. Beyond 50,000 rows the neighbors are approximate. Memory: 16 n neighbors bytes, no copy of x but a quarter of one.
     """
     graph, floor = Similarity.of(x, "rbf", 1 / width**2).nearest(neighbors)
     w = np.ones(len(x), np.float32) if weights is None else weights.cpu().numpy().astype(np.float32)
@@ -207,15 +207,15 @@ def herd(
     neighbors: int | str,
     weights: Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float, str]:
-    """Return what `max_herding` or `sparse_herding` does, and which of them it was: `auto` is exact up to 50,000 rows, with 32 neighbours beyond."""
+    """Return what `max_herding` or `sparse_herding` does, and which of them it was: `auto` is exact up to 50,000 rows, with 32 neighbors beyond."""
     near = (0 if len(x) <= EXACT_UP_TO else NEIGHBORS) if isinstance(neighbors, str) else neighbors
     if near:
-        return *sparse_herding(x, k, taken, candidates, width, near, weights), f"{near} nearest neighbours"
+        return *sparse_herding(x, k, taken, candidates, width, near, weights), f"{near} nearest neighbors"
     return *max_herding(x, k, taken, candidates, width, weights), "all pairs"
 
 
 def check_neighbors(neighbors: int | str) -> None:
-    """Raise ValueError for what is neither 'auto' nor a number of neighbours."""
+    """Raise ValueError for what is neither 'auto' nor a number of neighbors."""
     if neighbors != "auto" and (isinstance(neighbors, bool | str) or neighbors < 0):
         raise ValueError(f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}")
 
@@ -227,7 +227,7 @@ class MaxHerding(Strategy):
     kernel: `rbf`, exp(-(d / width)^2), or `top_hat`, 1 where d <= width and else 0, under which this is ProbCover's greedy
     with closed balls (Bae et al., section 3); it counts all pairs within the width and, when all is covered, goes on
     with the lowest ids. width: of the kernel. normalize: scale features to unit length first, as the paper does. neighbors: 0 measures all pairs; k only those of each
-    example and its k nearest neighbours, all others taken to be at a floor; `auto` does the second beyond 50,000 examples, with 32 (see `sparse_herding`). Scores:
+    example and its k nearest neighbors, all others taken to be at a floor; `auto` does the second beyond 50,000 examples, with 32 (see `sparse_herding`). Scores:
     coverage added. info: `coverage` reached, 0 to 1, and `variant`.
 
     >>> from coreset import select

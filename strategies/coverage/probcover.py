@@ -46,7 +46,7 @@ def pure_radius(x: Tensor, labels: NDArray[np.int64], purity: float = 0.95) -> f
 def _take(
     p: int, start: NDArray[np.int64], columns: NDArray[np.int32], covered: NDArray[np.bool_], gain: NDArray[np.int64]
 ) -> int:
-    """Cover row p and its neighbours, lower everyone's gain by what is gone, and return how many rows are newly covered."""
+    """Cover row p and its neighbors, lower everyone's gain by what is gone, and return how many rows are newly covered."""
     new = 0
     for e in range(start[p] - 1, start[p + 1]):
         j = p if e < start[p] else columns[e]

@@ -52,9 +52,9 @@ def _typicality(x: Float, at: NDArray[np.int64], count: int, squared: bool, out:
 
 
 def typicality(
-    x: Tensor, neighbours: int = 20, squared: bool = False, at: NDArray[np.int64] | None = None
+    x: Tensor, neighbors: int = 20, squared: bool = False, at: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """Return 1 / mean distance to the nearest min(neighbours, n / 2) others (at least one), (n,); a row on its own, or on top of these, is infinite.
+    """Return 1 / mean distance to the nearest min(neighbors, n / 2) others (at least one), (n,); a row on its own, or on top of these, is infinite.
 
     squared: mean of squared distances, as the released code measures it. at: only these rows, n of them; default all.
 
@@ -64,7 +64,7 @@ def typicality(
     at = np.arange(len(x)) if at is None else at
     if len(at) == 1:
         return np.full(1, np.inf)
-    count = max(1, min(neighbours, len(at) // 2))
+    count = max(1, min(neighbors, len(at) // 2))
     if x.device.type == "cpu" and len(at) <= _SMALL:
         out = np.empty(len(at))
         _typicality(exact_rows(x), at, count, squared, out)
@@ -77,24 +77,24 @@ def typical_of_clusters(
     x: Tensor,
     k: int,
     labels: NDArray[np.int64],
-    labelled: NDArray[np.bool_],
-    neighbours: int,
+    labeled: NDArray[np.bool_],
+    neighbors: int,
     smallest: int,
     squared: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` unlabelled rows and their typicality, from given clusters `labels` (n,).
+    """Return `k` unlabeled rows and their typicality, from given clusters `labels` (n,).
 
-    Clusters with `smallest` rows or fewer are dropped; the others are visited again and again, fewest labelled first, then largest, then lowest row, and each
+    Clusters with `smallest` rows or fewer are dropped; the others are visited again and again, fewest labeled first, then largest, then lowest row, and each
     gives the most typical of what it has left (ties to the lowest row). A cluster that has run out is passed over; when all have, the dropped ones follow, in the
     same order.
     """
     sizes = np.bincount(labels)
     first = np.full(len(sizes), len(labels))
     np.minimum.at(first, labels, np.arange(len(labels)))
-    known = np.bincount(labels[labelled], minlength=len(sizes))
+    known = np.bincount(labels[labeled], minlength=len(sizes))
     ranked = np.lexsort((first, -sizes, known))
     large, small = [[int(c) for c in ranked if (sizes[c] > smallest) == big and sizes[c]] for big in (True, False)]
-    left = {c: np.flatnonzero((labels == c) & ~labelled) for c in large + small}
+    left = {c: np.flatnonzero((labels == c) & ~labeled) for c in large + small}
     picks: list[int] = []
     scores: list[float] = []
     for turn in (large, small):
@@ -102,7 +102,7 @@ def typical_of_clusters(
             for c in turn:
                 if len(picks) == k or not len(left[c]):
                     continue
-                value = typicality(x, neighbours, squared, left[c])
+                value = typicality(x, neighbors, squared, left[c])
                 best = int(value.argmax())
                 picks.append(int(left[c][best]))
                 scores.append(float(value[best]))
@@ -126,10 +126,10 @@ def given_clusters(signals: Signals, at: NDArray[np.int64]) -> NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TypiClust(Strategy):
-    """Cluster everything into min(labelled + k, clusters) groups and take the most typical candidate of each.
+    """Cluster everything into min(labeled + k, clusters) groups and take the most typical candidate of each.
 
     variant: `paper` (default, mean distance) or `released_code` (mean squared distance). normalize: scale features to unit length first, as the paper does.
-    neighbours: at most this many make up typicality. clusters: at most this many. smallest: clusters of this size or below come last.
+    neighbors: at most this many make up typicality. clusters: at most this many. smallest: clusters of this size or below come last.
     given: the clusters are those of a column `clusters` (N,) of whole numbers, and none are looked
     for. Scores: typicality. The number of clusters depends on k, so a smaller budget has another
     answer.
@@ -143,7 +143,7 @@ class TypiClust(Strategy):
 
     variant: str = "paper"
     normalize: bool = True
-    neighbours: int = 20
+    neighbors: int = 20
     clusters: int = 500
     smallest: int = 5
     given: bool = False
@@ -180,7 +180,7 @@ class TypiClust(Strategy):
             x = unit_rows(x)
         count = min(len(pool.selected) + k, self.clusters)
         labels = given_clusters(signals, at) if self.given else kmeans(x, count, rng, pool.ids[at]).labels
-        labelled = np.isin(at, pool.selected)
+        labeled = np.isin(at, pool.selected)
         squared = self.variant == "released_code"
-        picks, scores = typical_of_clusters(x, k, labels, labelled, self.neighbours, self.smallest, squared)
+        picks, scores = typical_of_clusters(x, k, labels, labeled, self.neighbors, self.smallest, squared)
         return Selection(at[picks], scores=scores, info={"variant": self.variant, "clusters": len(np.unique(labels))})

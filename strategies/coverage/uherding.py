@@ -69,7 +69,7 @@ class UHerding(Strategy):
     """Take the candidate that adds most to the coverage of what the model is unsure about.
 
     Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides the logits first; `ece` takes, as the paper does, the one
-    with the smallest expected calibration error on labelled examples that the model was not trained on, which the boolean column `validation` marks and which may
+    with the smallest expected calibration error on labeled examples that the model was not trained on, which the boolean column `validation` marks and which may
     not be chosen. width: the kernel's h; None takes the smallest positive distance between two selected
     examples (1, MaxHerding's, with fewer than two), as the paper does, so that the kernel sharpens as labels grow. normalize: unit length first.
     neighbors: see `MaxHerding`. Scores: weighted coverage added. info: `temperature`, `width`, `coverage`, `variant`.
@@ -118,9 +118,9 @@ class UHerding(Strategy):
         temperature = self._temperature(pool, signals)
         weights = margin(tempered(rows(signals.column("probs"), at), temperature))
         taken = np.isin(at, pool.selected)
-        labelled = np.flatnonzero(taken)
-        width = self.width or smallest_gap(x[torch.from_numpy(labelled).to(x.device)])
-        picks, added, coverage, variant = herd(x, k, labelled, np.flatnonzero(~taken), width, self.neighbors, weights)
+        labeled = np.flatnonzero(taken)
+        width = self.width or smallest_gap(x[torch.from_numpy(labeled).to(x.device)])
+        picks, added, coverage, variant = herd(x, k, labeled, np.flatnonzero(~taken), width, self.neighbors, weights)
         info = {"temperature": temperature, "width": width, "coverage": coverage, "variant": variant}
         return Selection(at[picks], scores=added, info=info)
 

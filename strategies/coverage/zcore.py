@@ -1,4 +1,4 @@
-"""Zero-shot coreset scores: examples that stand for many random places of the feature space, less what their neighbours already stand for.
+"""Zero-shot coreset scores: examples that stand for many random places of the feature space, less what their neighbors already stand for.
 
 Griffin, Marks & Corso, "Zero-Shot Coreset Selection via Iterative Subspace Sampling", WACV 2026 (arXiv:2411.15349), with the constants of the released code, which draws
 without a seed.
@@ -104,16 +104,16 @@ def zcore_scores(
     samples: int,
     rng: np.random.Generator,
     dims: int = 2,
-    neighbours: int = 1000,
+    neighbors: int = 1000,
     power: float = 4.0,
 ) -> NDArray[np.float64]:
     """Return coverage less redundancy (n,) for the rows of `x` (n, D).
 
     Each sample is a point in `dims` random coordinates, drawn from the triangular law between their minimum and maximum with the mode at the median. The row nearest
-    to it (L1 in these coordinates, ties to the lowest row) gains 1; the `neighbours` rows next to that row lose 1 together, in proportion to distance^-power (those at distance 0,
+    to it (L1 in these coordinates, ties to the lowest row) gains 1; the `neighbors` rows next to that row lose 1 together, in proportion to distance^-power (those at distance 0,
     if any, share it alone). Time: O(samples n dims), about 8 minutes for a million samples of 50,000 rows on one core. Memory: one copy of x.
 
-    >>> zcore_scores(np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbours=1).sum()
+    >>> zcore_scores(np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1).sum()
     np.float64(0.0)
     """
     columns = np.ascontiguousarray(x.T)
@@ -121,7 +121,7 @@ def zcore_scores(
     scores = np.zeros(len(x))
     for start in range(0, samples, _BLOCK):
         draws = rng.random((min(_BLOCK, samples - start), 2 * min(dims, len(columns))))
-        _visit(columns, low, mode, high, draws, min(neighbours, len(x) - 1), power, scores)
+        _visit(columns, low, mode, high, draws, min(neighbors, len(x) - 1), power, scores)
     return scores
 
 
@@ -129,7 +129,7 @@ def zcore_scores(
 class ZCore(Strategy):
     """Take the candidates with the highest scores; needs no labels and no training.
 
-    samples: random places. dims: coordinates per place. neighbours, power: who shares the redundancy, and how it fades. random_start: scores start between 0 and 1 at random
+    samples: random places. dims: coordinates per place. neighbors, power: who shares the redundancy, and how it fades. random_start: scores start between 0 and 1 at random
     (keyed by id), as released, and not at 0. Scores: start plus coverage less redundancy.
 
     >>> from coreset import select
@@ -141,7 +141,7 @@ class ZCore(Strategy):
 
     samples: int = 1_000_000
     dims: int = 2
-    neighbours: int = 1000
+    neighbors: int = 1000
     power: float = 4.0
     random_start: bool = True
 
@@ -149,7 +149,7 @@ class ZCore(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        for name in ("samples", "dims", "neighbours"):
+        for name in ("samples", "dims", "neighbors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -165,6 +165,6 @@ class ZCore(Strategy):
         ]  # ties go to the lowest id: by default the lowest position
         start = keyed_uniform(salt(rng), pool.ids[at]) if self.random_start else np.zeros(len(at))
         x = as_float(rows(signals.column("features"), at)).cpu().numpy()
-        scores = start + zcore_scores(x, self.samples, rng, self.dims, self.neighbours, self.power)
+        scores = start + zcore_scores(x, self.samples, rng, self.dims, self.neighbors, self.power)
         picks = top_k(scores, k)
         return Selection(at[picks], scores=scores[picks])

@@ -1,4 +1,4 @@
-"""RDED: the crops of real images that a teacher finds easiest, tiled; nothing is optimised.
+"""RDED: the crops of real images that a teacher finds easiest, tiled; nothing is optimized.
 
 Sun, Shi, Yu & Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm", CVPR 2024 (arXiv:2312.03526).
 """

@@ -60,7 +60,7 @@ def choose(base: Strategy, source: Source, teacher: Teacher, ipc: int, seed: int
 class SoftLabels(Distiller):
     """Choose or make images with another method, then let a teacher label them.
 
-    base: a method that selects (its choice within each class) or distils, by name or made. labels: `fixed`, one of each training image; `crops`, one of each of `crops` random
+    base: a method that selects (its choice within each class) or distills, by name or made. labels: `fixed`, one of each training image; `crops`, one of each of `crops` random
     views of it, kept with the set, of which training takes one an epoch in turn; `online`, the teacher asked about new views in every step. temperature: None: 1 for
     fixed ones, 20 for the others. hard: share of the hard label's cross-entropy in the loss. scale, cutmix: of the views; mirrored where that keeps the class. network:
     parameters of a ConvNet as teacher, None: the run's model. epoch: of its training, None: the last. Training
@@ -150,9 +150,9 @@ class SoftLabels(Distiller):
             asked = {"network": None if self.network is None else dict(self.network), "epoch": teacher.epoch}
             soft = online_labels(made, teacher, views, asked, self.heat, self.hard)
         else:
-            labelling = int(stream(seed, VIEWS).integers(2**62))
+            labeling = int(stream(seed, VIEWS).integers(2**62))
             soft = crop_labels(
-                made, teacher, views, self.crops, labelling, source.device, self.heat, self.hard,
+                made, teacher, views, self.crops, labeling, source.device, self.heat, self.hard,
                 lambda done, all_: progress.show(done, all_, float("nan")),
             )  # fmt: skip
         place.clear()

@@ -1,6 +1,6 @@
 """SRe2L: images that a trained network takes for their class, and whose statistics at its batch norms are those it saw in training.
 
-Yin, Xing & Shen, "Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective", NeurIPS 2023 (arXiv:2306.13092): the recovery. Its relabelling
+Yin, Xing & Shen, "Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective", NeurIPS 2023 (arXiv:2306.13092): the recovery. Its relabeling
 is `soft_labels` with `labels=crops`. Batches of one class against that class's statistics: Xiao & He, "Are Large-scale Soft Labels Necessary for Large-scale
 Dataset Distillation?", NeurIPS 2024 (arXiv:2410.15919).
 """
@@ -211,7 +211,7 @@ class Sre2l(Distiller):
         own = stream(seed, START)
         if self.start == "rded":
             made = self._rded.distill(source, ipc, own, Progress())
-            return torch.from_numpy(made.normalised()).to(source.device)
+            return torch.from_numpy(made.normalized()).to(source.device)
         return start_images(source, ipc, int(own.integers(2**62)), self.start)
 
     def view(self, x: Tensor, flips: bool, rng: np.random.Generator) -> Tensor:

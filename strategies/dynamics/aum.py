@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)
-class Aum(Scored):
+class Aum(ScoreBased):
     """Take the candidates with the lowest margin, the hardest, first.
 
-    signal: `aum` (on logits, Pleiss) or `aum_probs` (on probabilities, as CCS uses it). The very lowest are often mislabelled: `ccs` cuts them off.
+    signal: `aum` (on logits, Pleiss) or `aum_probs` (on probabilities, as CCS uses it). The very lowest are often mislabeled: `ccs` cuts them off.
 
     >>> from coreset import select
     >>> select("aum", 2, aum=[3.0, -1.0, 0.5]).indices

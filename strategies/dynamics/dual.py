@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)
-class Dual(Scored):
+class Dual(ScoreBased):
     """Take the candidates with the highest DUAL score. Below a third of the data the authors sample instead: see `dual_beta`.
 
     >>> from coreset import select

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 SIGNALS = ("dyn_unc", "dyn_unc_all")
 
 
 @dataclass(frozen=True)
-class DynUnc(Scored):
+class DynUnc(ScoreBased):
     """Take the candidates with the highest dynamic uncertainty: neither easy nor hopeless.
 
     signal: `dyn_unc` (without the last window, as released) or `dyn_unc_all` (over every window, as

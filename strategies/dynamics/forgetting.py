@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)
-class Forgetting(Scored):
+class Forgetting(ScoreBased):
     """Take the most forgotten candidates; those never learned count as the most forgettable.
 
     The column comes from `coreset.numerics.dynamics.DynamicsRecorder`, which gives a never-learned example the number of epochs + 1.

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)
-class Memorization(Scored):
-    """Take the candidates with the highest memorization: the long tail, and mislabelled examples with it.
+class Memorization(ScoreBased):
+    """Take the candidates with the highest memorization: the long tail, and mislabeled examples with it.
 
     `memorization` is the recorder's mean cross-entropy over epochs, or any column of yours such as leave-one-out estimates.
 

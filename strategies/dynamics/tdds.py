@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
 @dataclass(frozen=True)
-class Tdds(Scored):
+class Tdds(ScoreBased):
     """Take the candidates with the highest TDDS. With the released decay of 0.9 only the last one or two windows count.
 
     >>> from coreset import select

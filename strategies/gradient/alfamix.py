@@ -1,4 +1,4 @@
-"""ALFA-Mix: examples whose prediction changes when a little of the labelled classes' mean features is mixed into their own.
+"""ALFA-Mix: examples whose prediction changes when a little of the labeled classes' mean features is mixed into their own.
 
 Parvaneh et al., "Active Learning by Feature Mixing", CVPR 2022 (arXiv:2203.07034), closed form of the mixing ratio (equation 5).
 
@@ -38,9 +38,9 @@ def linear_head(features: Tensor, logits: Tensor) -> Tensor:
     square = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
     cross = torch.zeros(dim, logits.shape[1], dtype=torch.float64, device=features.device)
     for h, z in blocks:
-        centred = h.double() - middle
-        square += centred.T @ centred
-        cross += centred.T @ (z.double() - level)
+        centerd = h.double() - middle
+        square += centerd.T @ centerd
+        cross += centerd.T @ (z.double() - level)
     head = (torch.linalg.pinv(square, rtol=1e-10, hermitian=True) @ cross).T
     missed = spread = 0.0
     for h, z in blocks:
@@ -56,7 +56,7 @@ def linear_head(features: Tensor, logits: Tensor) -> Tensor:
 
 
 def moves(logits: Tensor, head: Tensor) -> Tensor:
-    """Return by how much each logit grows per unit step along the normalised gradient in the features, (n, C) float64; zero where the gradient is."""
+    """Return by how much each logit grows per unit step along the normalized gradient in the features, (n, C) float64; zero where the gradient is."""
     z = logits.double()
     r = z.softmax(dim=1)
     r[torch.arange(len(r), device=r.device), z.argmax(dim=1)] -= 1
@@ -99,7 +99,7 @@ class AlfaMix(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Find what changes, then cluster."""
         if not len(pool.selected):
-            raise ValueError("selected: ALFA-Mix mixes with labelled examples, and nothing is selected yet")
+            raise ValueError("selected: ALFA-Mix mixes with labeled examples, and nothing is selected yet")
         x, z = (as_float(rows(signals.column(n), pool.candidates)) for n in ("features", "logits"))
         z = z.to(x.device)
         taken = as_float(rows(signals.column("features"), pool.selected)).double()

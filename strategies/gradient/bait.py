@@ -157,7 +157,7 @@ def bait(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[float]]:
     """Return `k` rows in the order they came in, what tr(M⁻¹ F) fell by as each came, and that trace before and after.
 
-    factor (n, C, q) and h (n, D) of the candidates, `taken` the same of what is already labelled (m examples). F: mean information of both
+    factor (n, C, q) and h (n, D) of the candidates, `taken` the same of what is already labeled (m examples). F: mean information of both
     together; M = λ I + m / (m + k) (mean information of the taken) + k / (m + k) (sum of that of the choice). Forward: the row that lowers the
     trace most, 2k times (or until none is left); backward: the row whose loss raises it least goes, until k are left. Ties to the lowest row.
     Memory O((C D)² + n C² + n D), float64.

@@ -53,7 +53,7 @@ def dense_distances(g: LastLayerGradients, distance: str) -> NDArray[np.float32]
 def sparse_distances(g: LastLayerGradients, distance: str, neighbors: int) -> tuple[Sparse, NDArray[np.float32]]:
     """Return -d_ij between each row and its nearest ones, and a floor for all other pairs.
 
-    Row j lists the rows that have j among their nearest. The floor of row i lies halfway between its farthest neighbour and its mean.
+    Row j lists the rows that have j among their nearest. The floor of row i lies halfway between its farthest neighbor and its mean.
     """
     n = len(g)
     index, value = np.empty((n, neighbors), np.int32), np.empty((n, neighbors), np.float32)
@@ -75,7 +75,7 @@ def craig(
 
     Lazy greedy on f(S) = Σ_i d_max - min_j d_ij. A weight counts the rows nearest to a choice, ties to the earlier one; a choice stands for itself.
     Two rows that are each other's nearest tie in earnest: the longer gradient wins, then the lowest row. All pairs up to `dense_up_to` rows;
-    beyond, f sees each row's 64 nearest neighbours only, and the weights are still exact.
+    beyond, f sees each row's 64 nearest neighbors only, and the weights are still exact.
 
     >>> import torch
     >>> g = LastLayerGradients(torch.tensor([[1.0], [1.1], [5.0]]), torch.ones(3, 1), bias=False)

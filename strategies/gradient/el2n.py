@@ -1,4 +1,4 @@
-"""EL2N: the length of the error vector ||p - onehot(y)||; hard and mislabelled examples score high.
+"""EL2N: the length of the error vector ||p - onehot(y)||; hard and mislabeled examples score high.
 
 Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in Training", NeurIPS 2021 (arXiv:2107.07075).
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from coreset import Pool, Signals
 from coreset.numerics.gradients import known_labels
 from coreset.numerics.tensors import rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def el2n(probs: Tensor, labels: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def el2n(probs: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class El2n(Scored):
+class El2n(ScoreBased):
     """Take the candidates with the longest error vector of one model. Needs their labels.
 
     The paper's mean over several early checkpoints is a column (`el2n`) that training records: `top_k` takes it.

@@ -55,7 +55,7 @@ def matching_pursuit(
     variant: str = "nonnegative",
     target: torch.Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` rows in the order found and their weights w >= 0, which minimise ||Σ w_j g_j - T||² + λ ||w||² over the rows found.
+    """Return `k` rows in the order found and their weights w >= 0, which minimize ||Σ w_j g_j - T||² + λ ||w||² over the rows found.
 
     T: the target (C, D + bias), such as the summed gradient of validation examples; None: Σ g_i. A target that cancels (zero but for rounding) is
     matched by no weights at all: then every gradient gets one more entry, their root mean square length, so that the weights also fit their number n.

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from coreset import Pool, Signals
 from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.numerics.gradients import last_layer_gradients
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 GRADIENTS = ("last_layer", "full")
 
 
 @dataclass(frozen=True)
-class Grand(Scored):
+class Grand(ScoreBased):
     """Take the candidates with the longest loss gradient. Needs their labels.
 
     gradient: `last_layer`, ||p - onehot(y)|| sqrt(||h||^2 + 1) of one model, or `full`, the paper's: over all

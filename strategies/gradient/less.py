@@ -17,7 +17,7 @@ from coreset import Pool, Signals
 from coreset.core.pool import Indices
 from coreset.core.signals import check_column
 from coreset.numerics.tensors import as_tensor, per_row, rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 TARGETS = ("mean_gradient", "mean_cosine")
 
@@ -44,7 +44,7 @@ def task_directions(gradients: Tensor, tasks: Tensor, target: str = "mean_gradie
 
 
 @dataclass(frozen=True)
-class Less(Scored):
+class Less(ScoreBased):
     """Take the candidates with the highest influence on the task they help most.
 
     `projected_gradients` (N, P) holds a gradient per example, of candidates and of validation examples (`coreset.strategies.gradient.projection` makes them);

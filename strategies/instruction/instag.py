@@ -39,7 +39,7 @@ def coverage_rounds(tags: Sequence[Collection[str]]) -> NDArray[np.int64]:
 class InsTag(Strategy):
     """Walk the candidates by the number of their tags, most first, and take those that add a tag; when all are walked, begin again with nothing covered.
 
-    `tags` (N,): a list of texts per example, each counted once; normalise them before (rare ones out, synonyms joined). Ties go to the lowest id. Candidates without tags come
+    `tags` (N,): a list of texts per example, each counted once; normalize them before (rare ones out, synonyms joined). Ties go to the lowest id. Candidates without tags come
     last of all; info `filled` says how many were needed, `rounds` how often the walk began. Examples already selected play no part. Scores: the number of tags.
 
     >>> from coreset import select

@@ -42,7 +42,7 @@ class QuRating(Strategy):
     Gumbel top-k, keyed by id.
     `rating` (N,): any rating. normalize: bring the candidates' ratings to mean 0 and standard
     deviation 1 before. temperature: 0 takes the highest ratings and draws nothing. The authors'
-    program ends with the row that meets a budget of tokens; `Budgeted` with a cost ends before
+    program ends with the row that meets a budget of tokens; `Select` with a cost ends before
     the one that overruns it. Scores: the perturbed log-weights.
 
     >>> from coreset import select

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.tensors import rows, top_k
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> NDArray[np.int64]:
@@ -27,7 +27,7 @@ def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> ND
 
 
 @dataclass(frozen=True)
-class Votes(Scored):
+class Votes(ScoreBased):
     """Take the candidates with the most votes; of equal votes the lowest id.
 
     Needs `influence` (N, T), one column a task. percentile: from which on a task votes, among the candidates. Scores: the votes.

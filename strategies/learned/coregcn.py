@@ -1,4 +1,4 @@
-"""CoreGCN: k-center on what a graph network sees that learned to tell labelled from unlabelled examples.
+"""CoreGCN: k-center on what a graph network sees that learned to tell labeled from unlabeled examples.
 
 Caramalau, Bhattarai & Kim, "Sequential Graph Convolutional Network for Active Learning", CVPR 2021 (arXiv:2006.10219).
 """
@@ -39,7 +39,7 @@ def propagate(x: Tensor, d: Tensor, h: Tensor) -> Tensor:
 
 def graph_embedding(
     x: Tensor,
-    labelled: Tensor,
+    labeled: Tensor,
     rng: np.random.Generator,
     *,
     hidden: int,
@@ -47,11 +47,11 @@ def graph_embedding(
     epochs: int,
     lr: float,
     weight_decay: float,
-    unlabelled_weight: float,
+    unlabeled_weight: float,
 ) -> Tensor:
-    """Return the hidden layer beside the output, (N, hidden + 1), of a two-layer graph network trained to tell `labelled` (N,) bool from the others.
+    """Return the hidden layer beside the output, (N, hidden + 1), of a two-layer graph network trained to tell `labeled` (N,) bool from the others.
 
-    x (N, D) unit rows. Loss: -mean log s over the labelled - unlabelled_weight x mean log(1 - s) over the others, s the sigmoid of the output; Adam, all rows every epoch.
+    x (N, D) unit rows. Loss: -mean log s over the labeled - unlabeled_weight x mean log(1 - s) over the others, s the sigmoid of the output; Adam, all rows every epoch.
     Computed in float64, weights drawn from `rng`.
     """
     x = x.double()
@@ -76,8 +76,8 @@ def graph_embedding(
             kept = torch.rand(h.shape, generator=draw, dtype=torch.float64).to(x.device) >= dropout
             z = (propagate(x, d, (h * kept / (1 - dropout)) @ w2) + b2)[:, 0]
             loss = (
-                -functional.logsigmoid(z[labelled]).mean()
-                - unlabelled_weight * functional.logsigmoid(-z[~labelled]).mean()
+                -functional.logsigmoid(z[labeled]).mean()
+                - unlabeled_weight * functional.logsigmoid(-z[~labeled]).mean()
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -89,10 +89,10 @@ def graph_embedding(
 
 @dataclass(frozen=True)
 class CoreGcn(Strategy):
-    """Take the candidate farthest from everything taken so far, in the embedding of a graph network over labelled examples and a random part of the pool.
+    """Take the candidate farthest from everything taken so far, in the embedding of a graph network over labeled examples and a random part of the pool.
 
     subset: how many candidates, drawn by id, are in the graph (at least the budget; None: all). The rest as published: hidden 128, dropout 0.3, 200 epochs, Adam with
-    lr 0.001 and weight decay 0.0005, unlabelled_weight 1.2 (lambda). Edges are cosines of the features, which should not be negative (after a ReLU). Scores: the distance
+    lr 0.001 and weight decay 0.0005, unlabeled_weight 1.2 (lambda). Edges are cosines of the features, which should not be negative (after a ReLU). Scores: the distance
     at which each was chosen. A budget above `subset` makes a larger graph: prefixes agree up to it only.
 
     >>> from coreset import select
@@ -107,7 +107,7 @@ class CoreGcn(Strategy):
     epochs: int = 200
     lr: float = 0.001
     weight_decay: float = 0.0005
-    unlabelled_weight: float = 1.2
+    unlabeled_weight: float = 1.2
 
     needs = frozenset({"features"})
     needs_selected = frozenset({"features"})
@@ -123,10 +123,10 @@ class CoreGcn(Strategy):
                 raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
         if not self.lr > 0:
             raise ValueError(f"lr: expected a positive number, got {self.lr}")
-        if not (self.weight_decay >= 0 and self.unlabelled_weight >= 0):
+        if not (self.weight_decay >= 0 and self.unlabeled_weight >= 0):
             raise ValueError(
-                "weight_decay, unlabelled_weight: expected numbers of at least 0, "
-                f"got {self.weight_decay} and {self.unlabelled_weight}"
+                "weight_decay, unlabeled_weight: expected numbers of at least 0, "
+                f"got {self.weight_decay} and {self.unlabeled_weight}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a share in [0, 1), got {self.dropout}")
@@ -139,22 +139,22 @@ class CoreGcn(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Train the graph network, then run k-center from `pool.selected` in its embedding."""
         if not len(pool.selected):
-            raise ValueError("selected: CoreGCN tells labelled from unlabelled examples; label some first, at random")
+            raise ValueError("selected: CoreGCN tells labeled from unlabeled examples; label some first, at random")
         candidates = pool.candidates
         if self.subset is not None:
             candidates = candidates[keyed_order(rng, pool.ids[candidates])[: max(k, self.subset)]]
         nodes = np.concatenate([pool.selected, candidates])
-        labelled = np.arange(len(nodes)) < len(pool.selected)
+        labeled = np.arange(len(nodes)) < len(pool.selected)
         # in an order of their own: sums round the same however the pool is arranged
         order = np.argsort(keyed_uniform(salt(rng), pool.ids[nodes]), kind="stable")
-        nodes, labelled = nodes[order], labelled[order]
+        nodes, labeled = nodes[order], labeled[order]
         x = unit_rows(rows(signals.column("features"), nodes).double())
         embedding = graph_embedding(
-            x, torch.from_numpy(labelled).to(x.device), rng, hidden=self.hidden, dropout=self.dropout, epochs=self.epochs,
-            lr=self.lr, weight_decay=self.weight_decay, unlabelled_weight=self.unlabelled_weight,
+            x, torch.from_numpy(labeled).to(x.device), rng, hidden=self.hidden, dropout=self.dropout, epochs=self.epochs,
+            lr=self.lr, weight_decay=self.weight_decay, unlabeled_weight=self.unlabeled_weight,
         )  # fmt: skip
         back = np.argsort(nodes)  # by position, so that ties go to the lowest
-        nodes, labelled, embedding = nodes[back], labelled[back], embedding[torch.from_numpy(back).to(x.device)]
-        centers, free = (torch.from_numpy(np.flatnonzero(part)).to(x.device) for part in (labelled, ~labelled))
+        nodes, labeled, embedding = nodes[back], labeled[back], embedding[torch.from_numpy(back).to(x.device)]
+        centers, free = (torch.from_numpy(np.flatnonzero(part)).to(x.device) for part in (labeled, ~labeled))
         picks, distances, _ = farthest_first(embedding, k, centers, free)
         return Selection(nodes[picks], scores=distances, info={"looked_at": len(candidates)})

@@ -1,4 +1,4 @@
-"""What all submodular strategies share: a function on the ground set, and an optimiser that any of them can use."""
+"""What all submodular strategies share: a function on the ground set, and an optimizer that any of them can use."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ GIVEN = {"precomputed": "similarity", "distances": "distances"}  # words for col
 
 @dataclass(frozen=True)
 class Submodular(Strategy):
-    """Greedy maximisation of a set function over the ground set: the candidates and what is already taken, which counts as in S from the start.
+    """Greedy maximization of a set function over the ground set: the candidates and what is already taken, which counts as in S from the start.
 
     optimizer: naive | lazy | stochastic | lazier_than_lazy | greedi; the first two give the same answer, `epsilon` sets the sample size of the next two
     (n / k ln 1/epsilon), `parts` belongs to the last. per_class: each class (`labels`) is a ground set of its own and gets its share of the budget by
     largest remainders; the order interleaves the classes.
 
     `info` holds the value f(S), without a constant so that f(empty) = 0, and where the function is monotone and submodular an upper bound on what any
-    set with as many new examples can reach, with their ratio; `variant` says how it was computed (from all pairs, nearest neighbours or sums).
+    set with as many new examples can reach, with their ratio; `variant` says how it was computed (from all pairs, nearest neighbors or sums).
     """
 
     optimizer: str = "lazy"
@@ -79,7 +79,7 @@ class Submodular(Strategy):
         return self.optimizer not in ("naive", "lazy")
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
-        """Run the optimiser on the whole pool or on each class."""
+        """Run the optimizer on the whole pool or on each class."""
         if not self.per_class:
             found, info = self._solve(pool, signals, pool.candidates, pool.selected, k, rng)
             return Selection(found.picks, scores=found.gains, info=info)

@@ -158,9 +158,9 @@ class FacilityLocationFunction(SetFunction):
 class FacilityLocation(Pairwise, Submodular, TwoRounds):
     """Take the examples that stand best for all others.
 
-    neighbors: 0 compares all pairs (4 n^2 bytes); k keeps the similarities to each example's k nearest neighbours and takes all others to be at a floor,
+    neighbors: 0 compares all pairs (4 n^2 bytes); k keeps the similarities to each example's k nearest neighbors and takes all others to be at a floor,
     halfway to the mean (16 n k bytes; once k times the budget reaches n, the value over all pairs stayed within 0.1 % in our measurements, and `info` speaks
-    of the function with the floor); `auto` compares all pairs up to 8,000 examples and keeps 32 neighbours beyond. Two mutual nearest neighbours often
+    of the function with the floor); `auto` compares all pairs up to 8,000 examples and keeps 32 neighbors beyond. Two mutual nearest neighbors often
     tie exactly; the lower position is taken. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.submodular.common import Pairwise, marked
 
 
 @dataclass(frozen=True)
-class GCMI(Pairwise, Scored):
+class GCMI(Pairwise, ScoreBased):
     """Take the candidates with the largest sum of similarities to the query examples, which the column `query` (N,) marks.
 
     >>> from coreset import select

@@ -62,7 +62,7 @@ def _cut(s: Matrix, twice: float, current: Values, items: Items, picks: Items, g
 
 
 class GraphCutFunction(SetFunction):
-    """Graph cut from a symmetric matrix (n, n) or its nearest-neighbour part; all gains are kept up to date.
+    """Graph cut from a symmetric matrix (n, n) or its nearest-neighbor part; all gains are kept up to date.
 
     bonus (n,): a modular part, added to each item's gain (default none).
     """
@@ -179,7 +179,7 @@ class GraphCut(Pairwise, Submodular):
     """Take examples with a large similarity to all, less `lam` times that among the taken.
 
     lam: 0 or more; at most 0.5 keeps f monotone (and the guarantee of greedy), more spreads the choice out. neighbors: `auto` computes cosine and dot exactly
-    from sums of features, without any matrix; the other similarities from all pairs up to 8,000 examples and 32 neighbours beyond. 0: all pairs. k: each
+    from sums of features, without any matrix; the other similarities from all pairs up to 8,000 examples and 32 neighbors beyond. 0: all pairs. k: each
     example's k nearest, symmetric, zero elsewhere. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select

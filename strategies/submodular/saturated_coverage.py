@@ -83,7 +83,7 @@ class SaturatedCoverage(Pairwise, Submodular):
 
     alpha: the share of an example's total similarity at which it is satisfied, in (0, 1]; when about alpha n examples are taken, everything is satisfied,
     all gains are zero and the lowest positions follow. neighbors: 0 all pairs, k each example's k nearest (the others count as zero, in the share as
-    well), `auto` all pairs up to 8,000 examples and 32 neighbours beyond. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    well), `auto` all pairs up to 8,000 examples and 32 neighbors beyond. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])

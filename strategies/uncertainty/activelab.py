@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.uncertainty.crowd import crowdlab, tempered
 
 
@@ -41,7 +41,7 @@ def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray
 
 
 @dataclass(frozen=True)
-class ActiveLab(Scored):
+class ActiveLab(ScoreBased):
     """Take the candidates whose consensus label is least sure: new ones, or labeled ones once more.
 
     Needs `annotator_labels` (N, M) whole numbers, a column an annotator, -1 where one gave no

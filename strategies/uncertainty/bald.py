@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.uncertainty.entropy import entropy
 
 
@@ -30,7 +30,7 @@ def bald(member_probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Bald(Scored):
+class Bald(ScoreBased):
     """Take the candidates on which the members (MC dropout passes or an ensemble) disagree while each is sure.
 
     >>> from coreset import select

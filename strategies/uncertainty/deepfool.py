@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
@@ -79,9 +79,9 @@ def head_distance(features: Tensor, logits: Tensor) -> Tensor:
     z = logits.double()
     if z.shape[1] < 2:
         raise ValueError(f"logits: a boundary needs at least two classes, got shape {tuple(z.shape)}")
-    centred = z - z.mean(dim=0)
-    w = torch.linalg.pinv(x.T @ x, rtol=1e-10, hermitian=True) @ (x.T @ centred)  # (D, C)
-    left = float((centred - x @ w).norm()) / max(float(centred.norm()), 1e-300)
+    centerd = z - z.mean(dim=0)
+    w = torch.linalg.pinv(x.T @ x, rtol=1e-10, hermitian=True) @ (x.T @ centerd)  # (D, C)
+    left = float((centerd - x @ w).norm()) / max(float(centerd.norm()), 1e-300)
     if left > 0.01:
         raise ValueError(
             f"logits: expected a linear function of the features, but {left:.1%} of them is left over; features must be the head's input"
@@ -96,7 +96,7 @@ def head_distance(features: Tensor, logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DeepFool(Scored):
+class DeepFool(ScoreBased):
     """Take the candidates closest to a decision boundary.
 
     source: `head` (default) measures in feature space, from `features` and `logits`, exactly, for a network that ends in a linear layer; `column` reads the

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def entropy(probs: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def entropy(probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Entropy(Scored):
+class Entropy(ScoreBased):
     """Take the candidates whose predicted class distribution has the highest entropy.
 
     >>> from coreset import select

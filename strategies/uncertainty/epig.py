@@ -15,12 +15,12 @@ from coreset.core.pool import Indices
 from coreset.core.signals import check_column
 from coreset.numerics.random import keyed_uniform
 from coreset.numerics.tensors import as_tensor, rows
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.uncertainty.information import expected_predictive_information
 
 
 @dataclass(frozen=True)
-class Epig(Scored):
+class Epig(ScoreBased):
     """Take the candidates whose labels tell most about the labels of the targets.
 
     column: a boolean column (N,), True = target (None: the candidates and what is taken). targets: at most that many of them are used, a sample keyed by id and

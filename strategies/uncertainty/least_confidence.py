@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def least_confidence(probs: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def least_confidence(probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LeastConfidence(Scored):
+class LeastConfidence(ScoreBased):
     """Take the candidates whose most likely class is least likely.
 
     >>> from coreset import select

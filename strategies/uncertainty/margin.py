@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def margin(probs: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def margin(probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Margin(Scored):
+class Margin(ScoreBased):
     """Take the candidates whose two most likely classes are closest.
 
     >>> from coreset import select

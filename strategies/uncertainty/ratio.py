@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coreset import Pool, Signals
 from coreset.numerics.tensors import per_row
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 
 
 def ratio(probs: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def ratio(probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Ratio(Scored):
+class Ratio(ScoreBased):
     """Take the candidates whose second likeliest class is nearest to the likeliest, as a ratio.
 
     >>> from coreset import select

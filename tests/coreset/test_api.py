@@ -15,8 +15,8 @@ X = RNG.normal(size=(40, 3))
 
 
 def test_three_lines():
-    already_labelled, dataset = [3, 5], torch.utils.data.TensorDataset(torch.arange(40))
-    chosen = coreset.select("kcenter", budget=5, features=X, selected=already_labelled, seed=0)
+    already_labeled, dataset = [3, 5], torch.utils.data.TensorDataset(torch.arange(40))
+    chosen = coreset.select("kcenter", budget=5, features=X, selected=already_labeled, seed=0)
     subset = torch.utils.data.Subset(dataset, chosen.indices)
     assert [int(v) for (v,) in subset] == chosen.indices.tolist()
     assert not set(chosen.indices) & {3, 5}

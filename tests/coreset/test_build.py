@@ -9,7 +9,7 @@ import yaml
 from coreset.build import build
 from coreset.cli.curate import make_operators
 from coreset.core.strategy import Strategy
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.recipe import read_recipe
 from coreset.targets import configured, registered
 
@@ -163,7 +163,7 @@ TARGETS = [
     (b"os.system", {}),
 ]  # fmt: skip
 TOP = {"_target_": "coreset.strategies.baseline.top_k.TopK", "signal": "words"}
-BUDGETED = "coreset.curation.operators.select.Budgeted"
+BUDGETED = "coreset.curation.operators.select.Select"
 PLACES = {
     "alone": lambda bad: bad,
     "as a strategy": lambda bad: {"_target_": BUDGETED, "strategy": bad},
@@ -247,7 +247,7 @@ def test_what_is_ours_and_what_is_registered_is_built():
     assert len(configured()) > 100
     assert len(registered()) > 100
     made = build({"_target_": BUDGETED, "strategy": TOP, "budget": 3}, "operator")
-    assert isinstance(made, Budgeted)
+    assert isinstance(made, Select)
     assert made.strategy.signal == "words"
     factory = build({"_target_": "coreset.trainers.tasks.models.mlp", "_partial_": True, "width": 8}, "model")
     assert factory.keywords == {"width": 8}

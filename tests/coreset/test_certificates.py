@@ -113,7 +113,7 @@ def test_only_what_is_known_is_certified_and_nothing_by_default():
     hidden[30:] = -1
     got = certify([2, 40], features=x, probs=p, labels=hidden)
     assert set(got) == {"cover_radius", "facility_value", "kernel_discrepancy"}
-    got = certify([2], features=x, probs=p, labels=hidden)  # all that is taken is labelled, not all there is
+    got = certify([2], features=x, probs=p, labels=hidden)  # all that is taken is labeled, not all there is
     assert set(got) == {"cover_radius", "facility_value", "kernel_discrepancy", "class_shares"}
     assert got["class_shares"] == {str(y[2]): 1.0}
     signals = Signals(60)

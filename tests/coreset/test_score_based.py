@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset import Pool, Signals
-from coreset.score_based import Scored, by_score
+from coreset.score_based import ScoreBased, by_score
 
 
 def test_by_score_is_a_stable_sort_over_the_candidates():
@@ -16,7 +16,7 @@ def test_by_score_is_a_stable_sort_over_the_candidates():
 
 def test_a_scored_strategy_takes_the_highest():
     @dataclass(frozen=True)
-    class Loss(Scored):
+    class Loss(ScoreBased):
         needs = frozenset({"loss"})
 
         def score(self, pool, signals):

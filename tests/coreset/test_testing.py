@@ -10,12 +10,12 @@ import torch
 from coreset import Selection, Strategy
 from coreset.core.pool import Pool
 from coreset.numerics.random import keyed_order
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.testing import check_strategy, example_signals
 
 
 @dataclass(frozen=True)
-class Good(Scored):
+class Good(ScoreBased):
     """Highest value of a column, the base of all that is broken below."""
 
     needs = frozenset({"loss"})
@@ -143,7 +143,7 @@ class TakesNaNOfTaken(TakesNaN):
 
 class TakesAnyShape(Good):
     def check(self, pool, signals, k):
-        Scored.check(self, pool, signals, k)
+        ScoreBased.check(self, pool, signals, k)
 
     def score(self, pool, signals):
         return np.asarray(signals.column("loss")).reshape(len(pool.ids), -1)[pool.candidates, 0]
@@ -211,7 +211,7 @@ class NegativeInNoWords(Good):
 
 
 @dataclass(frozen=True)
-class OfProbs(Scored):
+class OfProbs(ScoreBased):
     """Highest first probability; the base of what is broken about probabilities and classes."""
 
     needs = frozenset({"probs"})
@@ -258,7 +258,7 @@ class SecondClass(OfProbs):
 
 
 @dataclass(frozen=True)
-class SecondFeature(Scored):
+class SecondFeature(ScoreBased):
     needs = frozenset({"features"})
 
     def score(self, pool, signals):

@@ -26,7 +26,7 @@ def folder(tmp_path):
     (tmp_path / "mine" / "recipe").mkdir(parents=True)
     (tmp_path / "mine" / "recipe" / "longest.yaml").write_text(
         "operators:\n  - _target_: coreset.scorers.length.Length\n    column: response\n"
-        "  - _target_: coreset.curation.operators.select.Budgeted\n    strategy: {_target_: coreset.strategies.baseline.top_k.TopK, signal: response_words}\n    budget: ${budget}\n"
+        "  - _target_: coreset.curation.operators.select.Select\n    strategy: {_target_: coreset.strategies.baseline.top_k.TopK, signal: response_words}\n    budget: ${budget}\n"
     )
     return tmp_path
 

@@ -12,7 +12,7 @@ from coreset.core.batch import objects
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 
-# Draws and options without ties of their own making: of two mutual nearest neighbours either may stand for the other, and a saturated sum gains nothing more.
+# Draws and options without ties of their own making: of two mutual nearest neighbors either may stand for the other, and a saturated sum gains nothing more.
 SEED = {"facility_location": 3, "flcg": 3, "flvmi": 3, "maxherding": 3, "uherding": 3}
 SEED_OF = {
     ("facility_location", "per_class"): 1,
@@ -40,7 +40,7 @@ NUMBERS = {
     ],
     "uherding": [{"temperature": 2.5}, {"neighbors": 4}, {"width": 0.6}, {"width": 2.0, "normalize": False}],
     "probcover": [{"delta": 0.6}, {"delta": 2.0, "normalize": False}, {"purity": 0.7, "clusters": 3}],
-    "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbours": 1}],
+    "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbors": 1}],
     "cluster_margin": [{"clusters": 3}, {"factor": 1.5}],
     "kcenter_robust": [{"outliers": 0.0}, {"outliers": 0.3, "slack": 0.0}],
     "facility_location": [
@@ -58,7 +58,7 @@ NUMBERS = {
     "saturated_coverage": [{"neighbors": 8, "alpha": 0.9}],
     "flqmi": [{"eta": 0.3}],
     "log_det": [{"reg": 0.05}, {"similarity": "rbf", "reg": 0.0}, {"per_class": True, "similarity": "dot"}],
-    "cal": [{"neighbours": 1}],
+    "cal": [{"neighbors": 1}],
     "dropquery": [{"per_choice": 0}],
     "alfamix": [{"step": 1.0}],
     "batchbald": [{"configurations": 20}],
@@ -68,7 +68,7 @@ NUMBERS = {
     "glister": [{"eta": 1.0}, {"refresh": 5}],
     "bait": [{"ridge": 0.01}],
     "ccs": [{"beta": 0.4, "bins": 3}],
-    "d2": [{"neighbours": 1}, {"gamma": 1.0}, {"drop": 0.3}],
+    "d2": [{"neighbors": 1}, {"gamma": 1.0}, {"drop": 0.3}],
     "dual_beta": [{"c_d": 1.0}],
     "class_quota": [{"cap": 30}, {"balance": "equal"}],
     "stratified": [{"balance": "equal"}],
@@ -81,12 +81,12 @@ NUMBERS = {
     "progressive": [{"depth": 2, "alpha": 0.8}, {"most": 20}],
     "two_stage": [{"expand": 1.0}],
     "stochastic_batch": [{"beta": 4.0}],
-    "zcore": [{"dims": 1}, {"neighbours": 3, "power": 1.0}],
+    "zcore": [{"dims": 1}, {"neighbors": 3, "power": 1.0}],
     "coregcn": [{"subset": 5}, {"subset": None}],
     "learning_loss": [{"subset": 5}, {"subset": None}],
     "prototypes": [{"clusters": 4}, {"centers": np.eye(4, 6).tolist()}],
     "votes": [{"percentile": 40.0}],
-    "self_filter": [{"neighbours": 3}, {"gamma": 0.0}],
+    "self_filter": [{"neighbors": 3}, {"gamma": 0.0}],
     "kmeans": [{"iterations": 1}],
     "top_k": [{"signal": "blur"}, {"highest": False}],
     "deita": [{"threshold": 0.3}],
@@ -220,7 +220,7 @@ DEGREE = {
     "dropout",
     "lr",
     "weight_decay",
-    "unlabelled_weight",
+    "unlabeled_weight",
 }
 PARTS = {
     "base",

@@ -6,7 +6,7 @@ import torch
 
 from coreset import registry, score_candidates, select
 from coreset.fuzz import Question, ask, random_question
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.testing import example_signals
 
 
@@ -221,7 +221,7 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name():
             select(made, 2, **example_signals(N, made.needs))
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names() if isinstance(registry.load(n)(), Scored)])
+@pytest.mark.parametrize("name", [n for n in registry.names() if isinstance(registry.load(n)(), ScoreBased)])
 def test_the_score_of_every_candidate_is_that_of_the_choice(name):
     made = registry.strategy(name)
     columns = example_signals(N, made.needs | made.needs_selected)

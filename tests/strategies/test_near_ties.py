@@ -115,7 +115,7 @@ def test_gradmatch(kind, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours_radius_and_centers(kind):
+def test_neighbors_radius_and_centers(kind):
     x = data(kind)
     d = squares(x, np.arange(len(x)))
     np.fill_diagonal(d, np.inf)

@@ -9,7 +9,7 @@ from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import InfoBatch
 
 PUBLISHED = {
-    "typiclust": {"variant": "paper", "normalize": True, "neighbours": 20, "clusters": 500, "smallest": 5},
+    "typiclust": {"variant": "paper", "normalize": True, "neighbors": 20, "clusters": 500, "smallest": 5},
     "probcover": {"purity": 0.95, "normalize": True},
     "maxherding": {"width": 1.0, "normalize": True},
     "uherding": {"width": None, "normalize": True},
@@ -18,8 +18,8 @@ PUBLISHED = {
     "moderate": {"variant": "global"},
     "prototypes": {"keep": "hardest"},
     "d2_sampling": {"variant": "lightweight"},
-    "zcore": {"samples": 1_000_000, "dims": 2, "neighbours": 1000, "power": 4.0, "random_start": True},
-    "cal": {"neighbours": 10},
+    "zcore": {"samples": 1_000_000, "dims": 2, "neighbors": 1000, "power": 4.0, "random_start": True},
+    "cal": {"neighbors": 10},
     "discriminative": {"classifier": "mlp", "rounds": 10, "ratio": 10, "epochs": 500},
     "stochastic_batch": {"kind": "power", "beta": 1.0},
     "badge": {"first": "largest", "bias": False},
@@ -32,7 +32,7 @@ PUBLISHED = {
     "less": {"target": "mean_gradient"},
     "aum": {"signal": "aum"},
     "ccs": {"bins": 50},
-    "d2": {"neighbours": 5, "gamma": 0.1},
+    "d2": {"neighbors": 5, "gamma": 0.1},
     "dual_beta": {"c_d": 4.0},
     "two_stage": {"expand": 4.0},
     "deita": {"variant": "similarity", "threshold": 0.9},
@@ -42,10 +42,10 @@ PUBLISHED = {
     "mig": {"threshold": 0.9, "spread": 1.0, "power": 0.8, "offset": 1e-6},
     "qurating": {"temperature": 2.0, "normalize": True},
     "votes": {"percentile": 80.0},
-    "self_filter": {"neighbours": 10, "gamma": 1.0},
+    "self_filter": {"neighbors": 10, "gamma": 1.0},
     "learning_loss": {"subset": 10_000},
     "coregcn": {
-        "subset": 10_000, "hidden": 128, "dropout": 0.3, "epochs": 200, "lr": 0.001, "weight_decay": 0.0005, "unlabelled_weight": 1.2,
+        "subset": 10_000, "hidden": 128, "dropout": 0.3, "epochs": 200, "lr": 0.001, "weight_decay": 0.0005, "unlabeled_weight": 1.2,
     },
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from coreset.distillation.nn.convnet import convnet
 from coreset.registry import strategy
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made, source_of
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 
 DATA = digits()
 OPTIONS = {
@@ -24,7 +24,7 @@ OPTIONS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("method", OPTIONS)
 def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_nothing(method):
-    fitter, recipe = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}), Recipe(steps=300, augment=False)
+    fitter, recipe = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}), TrainingConfig(steps=300, augment=False)
     source = source_of(DATA, DATA.labels)
     found = {"made": [], "random": [], "herding": [], "shuffled": []}
     pixels = DATA.images.reshape(len(DATA.images), -1).astype(np.float32)

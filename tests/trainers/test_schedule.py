@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from coreset.build import build
-from coreset.trainers.learners.config import Recipe
+from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.tasks.module import Scheduled
 
 N, D = 40, 6
@@ -116,7 +116,7 @@ def test_the_published_recipe_drops_where_the_released_code_does():
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_container(OmegaConf.load(Path("conf/fit/published_distillation.yaml")))
-    recipe = build(config, Recipe)
+    recipe = build(config, TrainingConfig)
     last = 300
     assert recipe.epochs == last + 1
     for examples in (10, 100, 500, 5000):

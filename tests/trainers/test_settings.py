@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from coreset.cli.common import conf_dir
 from coreset.trainers.app import _baselines, _of_all, build
-from coreset.trainers.learners.config import Recipe
+from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.settings import RESULT_KEYS, RUN_KEYS, make, resolve, save
 
 
@@ -69,7 +69,7 @@ def test_the_reference_has_a_rule_of_its_own():
     for overrides in (["fit.steps=7"], ["fit.steps=null", "fit.epochs=2"], []):
         cfg = settings("fit.lr=0.01", *overrides)
         recipe = make(_of_all(cfg), "fit")
-        assert recipe == Recipe(lr=0.01)
+        assert recipe == TrainingConfig(lr=0.01)
         assert recipe.total_steps(60_000) == 4409
     cfg = settings("fit.steps=7", "full.steps=null", "full.epochs=3", "+full.batch_size=10")
     assert make(_of_all(cfg), "fit").total_steps(60) == 18

@@ -120,7 +120,7 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of everything a result depends on: images, labels, class names, ids, normalisation. The name is not part of it."""
+        """16 hex digits of everything a result depends on: images, labels, class names, ids, normalization. The name is not part of it."""
         content = self.content or fingerprint(self.images, self.test_images)
         shape = [len(self.images), len(self.test_images), *self.images.shape[1:]]
         return fingerprint(content, shape, self.labels, self.test_labels, self.classes, self.ids, self.mean, self.std)

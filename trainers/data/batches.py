@@ -1,4 +1,4 @@
-"""Batches from pools of uint8 images held in memory once: gathered whole, augmented and normalised on the device."""
+"""Batches from pools of uint8 images held in memory once: gathered whole, augmented and normalized on the device."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class EvalBatches:
 
 
 def prepare(batch: Batch, mean: Tensor, std: Tensor) -> Tensor:
-    """Return normalised images (B, C, H, W) float32 in channels-last order, shifted (zero padding) and flipped as the batch says; on its device."""
+    """Return normalized images (B, C, H, W) float32 in channels-last order, shifted (zero padding) and flipped as the batch says; on its device."""
     x = batch["image"]
     if "shift" in batch:
         b, h, w, c = x.shape

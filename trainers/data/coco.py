@@ -109,7 +109,7 @@ class CocoData(ImageData):
 
 
 def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Part:
-    """Return the pool's part after checking that all of these images are labelled: only then may their annotations be read."""
+    """Return the pool's part after checking that all of these images are labeled: only then may their annotations be read."""
     assert isinstance(data, CocoData)
     assert (labels[indices] >= 0).all(), "annotations are read only of images whose label is known"
     return data.part

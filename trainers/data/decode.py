@@ -26,9 +26,9 @@ WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits a chann
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Return an image as (size, size, 3) RGB: turned as its EXIF says, transparency on white, shorter side resized (bilinear), centre cut out.
+    """Return an image as (size, size, 3) RGB: turned as its EXIF says, transparency on white, shorter side resized (bilinear), center cut out.
 
-    16-bit grey becomes 8-bit. Raises ValueError for images of floats or of 32-bit numbers, whose range is not known.
+    16-bit gray becomes 8-bit. Raises ValueError for images of floats or of 32-bit numbers, whose range is not known.
     """
     longer = max(size, round(size * max(image.size) / min(image.size)))
     image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth

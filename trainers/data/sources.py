@@ -47,7 +47,7 @@ def digits() -> ImageData:
 
 
 def fashion_mnist(root: str = "data") -> ImageData:
-    """Return Fashion-MNIST: 60,000 grey 28 x 28 photos of clothing in 10 classes, 10,000 more for the test.
+    """Return Fashion-MNIST: 60,000 gray 28 x 28 photos of clothing in 10 classes, 10,000 more for the test.
 
     Xiao, Rasul & Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017 (arXiv:1708.07747). Taken from `root`
     (the four idx files, plain or .gz, there or in FashionMNIST/raw), else from the Debian package dataset-fashion-mnist, else downloaded into `root`.
@@ -67,7 +67,7 @@ def fashion_mnist(root: str = "data") -> ImageData:
 
 
 def cifar10(root: str = "data") -> ImageData:
-    """Return CIFAR-10: 50,000 colour 32 x 32 photos in 10 classes, 10,000 more for the test; read by torchvision from `root`, downloaded when not there.
+    """Return CIFAR-10: 50,000 color 32 x 32 photos in 10 classes, 10,000 more for the test; read by torchvision from `root`, downloaded when not there.
 
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """

@@ -22,7 +22,7 @@ from coreset.numerics.random import keyed_order
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.distillation.round import fit_made, source_of
 from coreset.trainers.distillation.teacher import Teachers
-from coreset.trainers.learners.fit import Fitter, ModelFactory, Recipe
+from coreset.trainers.learners.fit import Fitter, ModelFactory, TrainingConfig
 
 Make = Callable[[Source, int, np.random.Generator], Synthetic]
 LABELS, AUGMENT = ("hard", "soft"), (False, True)
@@ -60,8 +60,8 @@ def grid(
     methods: Mapping[str, Make],
     budgets: Sequence[int],
     models: Mapping[str, ModelFactory],
-    recipe: Recipe,
-    teaching: Recipe,
+    recipe: TrainingConfig,
+    teaching: TrainingConfig,
     folder: Path,
     plan: Plan | None = None,
     seed: int = 0,
@@ -114,14 +114,14 @@ def _cells(models: Mapping[str, Any], first: str) -> list[tuple[str, str, bool]]
     ]
 
 
-def _best_rate(judge: Fitter, recipe: Recipe, made: Synthetic, rates: Sequence[float], seed: tuple[int, ...]) -> float:
+def _best_rate(judge: Fitter, recipe: TrainingConfig, made: Synthetic, rates: Sequence[float], seed: tuple[int, ...]) -> float:
     if len(rates) == 1:
         return rates[0]
     found = [fit_made(judge, replace(recipe, lr=r), made, (*seed, 0)).accuracy for r in rates]
     return rates[int(np.argmax(found))]
 
 
-def _full(fitter: Fitter, recipe: Recipe, teacher: Teacher, seed: int) -> dict[str, Any]:
+def _full(fitter: Fitter, recipe: TrainingConfig, teacher: Teacher, seed: int) -> dict[str, Any]:
     everything = np.arange(len(fitter.data.labels))
     plain = fitter.fit(replace(recipe, augment=False), fitter.data.labels, everything, seed=(seed, 9)).accuracy
     return {

@@ -22,7 +22,7 @@ from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
-from coreset.trainers.learners.fit import Fitted, Fitter, Recipe
+from coreset.trainers.learners.fit import Fitted, Fitter, TrainingConfig
 from coreset.trainers.tasks.base import Classification
 from coreset.trainers.tasks.module import Scheduled
 
@@ -63,12 +63,12 @@ class Made(Classification):
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
+class DistillationContext:
     """What a round of distillation works with: the run's trainings and store, the pool's labels, a folder, and whom to tell."""
 
     fitter: Fitter
-    recipe: Recipe
-    proxy: Recipe
+    recipe: TrainingConfig
+    proxy: TrainingConfig
     store: Store
     seed: int
     model_key: str
@@ -96,7 +96,7 @@ def source_of(
 
 def fit_made(
     fitter: Fitter,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     made: Synthetic,
     seed: tuple[int, ...],
     test: bool = True,
@@ -116,8 +116,8 @@ def fit_made(
     return replace(fitter, task=task).fit(recipe, targets, np.arange(len(targets)), seed=seed, test=test)
 
 
-def distil_round(
-    room: Room, method: Distiller, ipc: int, rng: np.random.Generator, seed: tuple[int, ...]
+def distill_round(
+    room: DistillationContext, method: Distiller, ipc: int, rng: np.random.Generator, seed: tuple[int, ...]
 ) -> tuple[Synthetic, Fitted, dict[str, float]]:
     """Return a distilled set of `ipc` images per class, which is left in the round's folder as `synthetic`, the model trained on it, and the seconds it took.
 
@@ -137,7 +137,7 @@ def distil_round(
     return made, fit_made(room.fitter, room.recipe, made, seed, teacher=asked(room, made)), seconds
 
 
-def asked(room: Room, made: Synthetic) -> Teacher | None:
+def asked(room: DistillationContext, made: Synthetic) -> Teacher | None:
     """Return the teacher that a set with online labels asks while training, out of the store; None for other labels."""
     if made.kind != "online":
         return None

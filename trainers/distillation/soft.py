@@ -54,7 +54,7 @@ class Soft:
 class SoftStream:
     """The batches of a stream with `truth`, the hard labels, beside `label`; of views where there are any, in place of whole images.
 
-    Labelled crops: epoch e takes view e mod their number. A teacher's: with augment, new views are drawn every epoch, by the stream's seed and the epoch alone.
+    Labeled crops: epoch e takes view e mod their number. A teacher's: with augment, new views are drawn every epoch, by the stream's seed and the epoch alone.
     """
 
     def __init__(self, base: TrainStream, soft: Soft, augment: bool) -> None:

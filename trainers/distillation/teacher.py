@@ -1,4 +1,4 @@
-"""Teachers: networks trained on the whole labelled pool, as they were after every epoch; kept in the store."""
+"""Teachers: networks trained on the whole labeled pool, as they were after every epoch; kept in the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from coreset.core.store import Store, fingerprint, write_atomic
 from coreset.distillation import Teacher
 from coreset.distillation.nn.convnet import convnet
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 
 TEACHING = 4  # the random stream of a run's proxy, whose training this is
 
@@ -53,7 +53,7 @@ class Teachers:
     """Make teachers for one run: the recipe is the run's proxy (fit@proxy), the network its model or a ConvNet with other parameters."""
 
     fitter: Fitter
-    recipe: Recipe
+    recipe: TrainingConfig
     store: Store
     seed: int
     model_key: str

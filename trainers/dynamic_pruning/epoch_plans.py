@@ -33,7 +33,7 @@ class EpochPlan(ABC):
     """Rows and weights of one epoch after the other: `over` binds a plan to a pool, `update` records losses, `epoch` answers.
 
     Everything follows from (seed, epoch), keyed by row id, and from the recorded losses. A plan pickles and deep-copies; `state_dict` holds it in the middle of an
-    epoch, in tensors. Where torch.distributed is initialised, `epoch` (at a new number) and `state_dict` gather the losses of all ranks, so every rank must call them;
+    epoch, in tensors. Where torch.distributed is initialized, `epoch` (at a new number) and `state_dict` gather the losses of all ranks, so every rank must call them;
     all ranks get the same choice.
     """
 

@@ -35,7 +35,7 @@ def auto_steps(examples: int, batch_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """How a model is trained, the same for every strategy.
 
     steps: optimizer steps, the same at every budget, or `auto`: `auto_steps` of the number of

@@ -24,7 +24,7 @@ from coreset.numerics.random import keyed_order
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.dynamic_pruning.stream import PlannedStream, RecordLosses
-from coreset.trainers.learners.config import AUTO, Recipe, auto_steps
+from coreset.trainers.learners.config import AUTO, TrainingConfig, auto_steps
 from coreset.trainers.learners.trace import RecordTrace, Trace
 from coreset.trainers.tasks.base import Classification, Task
 from coreset.trainers.tasks.learning_loss import PredictsLoss
@@ -79,7 +79,7 @@ class Fitter:
 
     def fit(
         self,
-        recipe: Recipe,
+        recipe: TrainingConfig,
         labels: NDArray[np.int64],
         indices: NDArray[np.int64],
         *,
@@ -175,14 +175,14 @@ def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signal
 
 
 def _hold_out(
-    recipe: Recipe, indices: NDArray[np.int64], weights: NDArray[np.float64] | None, seed: int, budget: int
+    recipe: TrainingConfig, indices: NDArray[np.int64], weights: NDArray[np.float64] | None, seed: int, budget: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, NDArray[np.int64]]:
     """Return training indices, their weights and the held-out validation indices: a share of the budget."""
     count = round(recipe.val_share * budget)
     if not count:
         return indices, weights, np.empty(0, np.int64)
     if count >= budget:
-        raise ValueError(f"fit.val_share: {recipe.val_share} of {budget} labelled examples leaves none to train on")
+        raise ValueError(f"fit.val_share: {recipe.val_share} of {budget} labeled examples leaves none to train on")
     out = np.zeros(len(indices), bool)
     out[keyed_order(np.random.default_rng(seed), indices)[:count]] = True
     return indices[~out], None if weights is None else weights[~out], indices[out]

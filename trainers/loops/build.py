@@ -35,7 +35,7 @@ from coreset.trainers.tasks.measure import dropouts
 RANDOM = "coreset.strategies.baseline.random.Random"
 
 
-def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False) -> loops.Job:
+def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False) -> loops.RunContext:
     """Return the job of one run after checking everything that can be known before training.
 
     data: the data set where it is loaded already. keep: leave beside the configuration how the run
@@ -99,7 +99,7 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
         path = Path(cfg["oracle"].get("path") or folder / "labels.csv")
         oracle = make(cfg, "oracle")(path=path, ids=data.ids, classes=data.classes)
     store = Store(cfg["store"])
-    return loops.Job(
+    return loops.RunContext(
         plan, strategy, fitter, recipe, proxy, embedding, oracle, store, run,
         int(cfg["seed"]), int(cfg["members"]), columns, fingerprint(cfg["model"], *[predicts] * predicts, *[cfg["task"]] * (not task.dynamics)),
         sampling=sampling,

@@ -1,4 +1,4 @@
-"""The column `gradient_norm`: full gradients of proxies, averaged over their initialisations.
+"""The column `gradient_norm`: full gradients of proxies, averaged over their initializations.
 
 Paul, Ganguli & Dziugaite, NeurIPS 2021 (arXiv:2107.07075): GraNd is the expected norm over the
 weights at a time of training, estimated there from 10 trainings.

@@ -13,7 +13,7 @@ from coreset.core.pool import Indices
 from coreset.core.store import write_atomic
 
 
-class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labelled
+class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labeled
     """The batch to label is written; the run goes on when the labels are there."""
 
     def __init__(self, path: Path, missing: int) -> None:

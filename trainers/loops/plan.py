@@ -42,7 +42,7 @@ def make_plan(
 ) -> Plan:
     """Return the plan, or raise ValueError in words when the strategy needs what the mode cannot give.
 
-    columns: signals the user brings (known for every example). dynamics: signals that the training of a proxy on labelled data records. model: signals that
+    columns: signals the user brings (known for every example). dynamics: signals that the training of a proxy on labeled data records. model: signals that
     a model of this run gives. In prune mode labels are known everywhere; in active mode only the labels of what was taken are.
 
     >>> from coreset.registry import strategy
@@ -63,7 +63,7 @@ def make_plan(
         forbidden = strategy.needs & ({"labels"} | set(dynamics)) - set(columns)
         if forbidden:
             raise ValueError(
-                f"{name} needs {listed(forbidden)} of the candidates, which active mode cannot know before they are labelled: "
+                f"{name} needs {listed(forbidden)} of the candidates, which active mode cannot know before they are labeled: "
                 "use mode=prune, or a strategy that reads features or probabilities"
             )
     else:

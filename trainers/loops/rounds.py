@@ -33,9 +33,9 @@ from coreset.numerics.pca import plane
 from coreset.numerics.random import keyed_order
 from coreset.runs.curve import Point
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.distillation.round import Room, distil_round, entry_of, pictures
+from coreset.trainers.distillation.round import DistillationContext, distill_round, entry_of, pictures
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
-from coreset.trainers.learners.fit import Fitted, Fitter, Recipe, peak_mb
+from coreset.trainers.learners.fit import Fitted, Fitter, TrainingConfig, peak_mb
 from coreset.trainers.loops.dynamics import RecordDynamics
 from coreset.trainers.loops.gradient_norm import expected_gradient_norms
 from coreset.trainers.loops.plan import Plan
@@ -45,14 +45,14 @@ START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run,
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class RunContext:
     """Everything one run needs, checked before anything trains."""
 
     plan: Plan
     strategy: Strategy | Distiller
     fitter: Fitter
-    recipe: Recipe
-    proxy: Recipe
+    recipe: TrainingConfig
+    proxy: TrainingConfig
     embedding: Any
     oracle: Oracle
     store: Store
@@ -92,13 +92,13 @@ class Job:
         return np.random.default_rng([self.seed, stream, number])
 
 
-def run(job: Job) -> None:
+def run(job: RunContext) -> None:
     """Go on with the next unfinished round until the plan is done."""
     (prune if job.plan.mode == "prune" else active)(job)
 
 
-def prune(job: Job) -> None:
-    """Choose, train and test at every budget; every choice starts from the whole labelled pool."""
+def prune(job: RunContext) -> None:
+    """Choose, train and test at every budget; every choice starts from the whole labeled pool."""
     data = job.fitter.data
     signals = None
     for number in range(job.folder.done, job.plan.rounds):
@@ -126,20 +126,20 @@ def prune(job: Job) -> None:
         _commit(job, number, chosen, fitted, seconds)
 
 
-def _distil(job: Job, method: Distiller, number: int) -> None:
-    """Make images out of the whole labelled pool at one budget, train on them and test."""
+def _distil(job: RunContext, method: Distiller, number: int) -> None:
+    """Make images out of the whole labeled pool at one budget, train on them and test."""
     ipc = per_class([job.plan.sizes[number]], len(job.fitter.data.classes))[0]
     labels = job.oracle.label(np.arange(len(job.fitter.data.images)))
-    room = Room(
+    room = DistillationContext(
         job.fitter, job.recipe, job.proxy, job.store, job.seed, job.model_key, job.device, labels, job.folder.round(number),
         partial(job.progress, number),
     )  # fmt: skip
     # the same stream at every budget: a point does not depend on which others there are
-    made, fitted, seconds = distil_round(room, method, ipc, job.rng(STRATEGY), (job.seed, TRAINING, number))
+    made, fitted, seconds = distill_round(room, method, ipc, job.rng(STRATEGY), (job.seed, TRAINING, number))
     _commit(job, number, made, fitted, seconds, {**made.budget, "labels_used": len(labels)})
 
 
-def _prune_while_training(job: Job, number: int) -> None:
+def _prune_while_training(job: RunContext, number: int) -> None:
     """Train and test at one budget on examples that change; the selection holds all that were trained on, most often first, with how often as scores."""
     assert job.sampling is not None
     data = job.fitter.data
@@ -179,7 +179,7 @@ def _prune_while_training(job: Job, number: int) -> None:
     _commit(job, number, chosen, fitted, {"select": 0.0, "measure": choosing}, extra)
 
 
-def active(job: Job) -> None:
+def active(job: RunContext) -> None:
     """Begin with a random start set, then label what the strategy chooses by the model of the round before."""
     assert isinstance(job.strategy, Strategy), "a distiller has no active mode"
     data = job.fitter.data
@@ -223,7 +223,7 @@ def _certified(chosen: Selection, pool: Pool, signals: Signals) -> Selection:
     return replace(chosen, info={**chosen.info, "certificates": found}) if found else chosen
 
 
-def _known(job: Job, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+def _known(job: RunContext, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a label column that knows `indices` alone."""
     labels = np.full(len(job.fitter.data.images), -1, np.int64)
     if len(indices):
@@ -232,7 +232,7 @@ def _known(job: Job, indices: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _fit(
-    job: Job,
+    job: RunContext,
     number: int,
     labels: NDArray[np.int64],
     indices: NDArray[np.int64],
@@ -252,7 +252,7 @@ def _fit(
 
 
 def _commit(
-    job: Job,
+    job: RunContext,
     number: int,
     chosen: Selection | Synthetic,
     fitted: Fitted,
@@ -284,7 +284,7 @@ def _commit(
     job.folder.commit(strict(entry), point)
 
 
-def _picked(job: Job, chosen: Selection) -> dict[str, Any]:
+def _picked(job: RunContext, chosen: Selection) -> dict[str, Any]:
     """Return what the ledger keeps of a selection."""
     data = job.fitter.data
     known = job.oracle.label(chosen.indices)
@@ -296,7 +296,7 @@ def _picked(job: Job, chosen: Selection) -> dict[str, Any]:
     }
 
 
-def _last_model(job: Job) -> tuple[nn.Module | None, torch.device]:
+def _last_model(job: RunContext) -> tuple[nn.Module | None, torch.device]:
     """Return the model of the last complete round from its checkpoint."""
     device = job.device
     if not job.folder.done:
@@ -307,7 +307,7 @@ def _last_model(job: Job) -> tuple[nn.Module | None, torch.device]:
 
 
 def _active_signals(
-    job: Job, number: int, pool: Pool, labels: NDArray[np.int64], model: nn.Module, device: torch.device
+    job: RunContext, number: int, pool: Pool, labels: NDArray[np.int64], model: nn.Module, device: torch.device
 ) -> Signals:
     """Measure what the strategy needs in one pass over the rows it needs."""
     signals = job.signals()
@@ -326,8 +326,8 @@ def _active_signals(
     return signals
 
 
-def _prune_signals(job: Job) -> Signals:
-    """Return all columns; those of a model come from a proxy trained on the whole labelled pool, kept in the store."""
+def _prune_signals(job: RunContext) -> Signals:
+    """Return all columns; those of a model come from a proxy trained on the whole labeled pool, kept in the store."""
     signals = job.signals()
     data = job.fitter.data
     size = len(data.images)
@@ -380,8 +380,8 @@ def _prune_signals(job: Job) -> Signals:
     return signals
 
 
-def _another_proxy(job: Job, labels: NDArray[np.int64], member: int) -> nn.Module:
-    """Return the proxy from another initialisation and order."""
+def _another_proxy(job: RunContext, labels: NDArray[np.int64], member: int) -> nn.Module:
+    """Return the proxy from another initialization and order."""
     everything, seed = np.arange(len(labels)), (job.seed, PROXY, member)
     return job.fitter.fit(job.proxy, labels, everything, seed=seed, test=False, scratch=job.store.root).model
 
@@ -390,7 +390,7 @@ def _fill(values: NDArray[Any], out: NDArray[Any]) -> None:
     out[...] = values
 
 
-def write_gallery(job: Job, thumbs: int = 256, points: int = 3000) -> None:
+def write_gallery(job: RunContext, thumbs: int = 256, points: int = 3000) -> None:
     """Write `gallery.npz` for the report: the first choices as pictures and a plane through the last model's features; nothing when it is there."""
     data, ledger = job.fitter.data, job.folder.ledger
     path = job.folder.path / "gallery.npz"

@@ -67,7 +67,7 @@ class Task(ABC):
 
     @abstractmethod
     def held(self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Iterable[Any]:
-        """Return batches of labelled examples of the pool to validate on."""
+        """Return batches of labeled examples of the pool to validate on."""
 
     @abstractmethod
     def test(self, data: ImageData) -> Iterable[Any]:

@@ -141,7 +141,7 @@ class LitDetector(Scheduled):
         self.log(f"{name}/{self.metric}", torch.where(value < 0, torch.nan, value))  # -1: there was nothing to find
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Collect what is found on held-out labelled images."""
+        """Collect what is found on held-out labeled images."""
         self._count(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -212,7 +212,7 @@ class Detection(Task):
         weights: NDArray[np.float64] | None,
         **shape: Any,
     ) -> DetectionBatches:
-        """Return random batches of the labelled images."""
+        """Return random batches of the labeled images."""
         return DetectionBatches(
             known_part(data, labels, indices), indices, shape.pop("batch_size"), weights=weights, **shape
         )
@@ -239,7 +239,7 @@ class Detection(Task):
         seed: int,
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Return them from one pass over the images, those of one size together: padding would say more of the neighbours than of the image."""
+        """Return them from one pass over the images, those of one size together: padding would say more of the neighbors than of the image."""
         part, names = cast(CocoData, data).part, set(names)
         model = model.to(device).eval()
         caught: dict[str, Tensor] = {}

@@ -20,12 +20,12 @@ from coreset.trainers.progress import progress
 
 @dataclass(frozen=True)
 class ModelFeatures:
-    """The input of the trained model's last linear layer, measured anew each round; the loops recognise this class."""
+    """The input of the trained model's last linear layer, measured anew each round; the loops recognize this class."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of each image, standardised per channel and flattened."""
+    """The pixels of each image, standardized per channel and flattened."""
 
     def __call__(self, data: ImageData, store: Store) -> NDArray[np.float32]:
         """Return (N, S * S * C) float32, memory-mapped from `store`."""

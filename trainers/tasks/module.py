@@ -101,8 +101,8 @@ class LitClassifier(Scheduled):
         super().__init__(model, **recipe)
         self.label_smoothing, self.temperature = label_smoothing, temperature
         self.right = self.seen = 0
-        centre, scale = as_channels(mean, std)
-        self.register_buffer("mean", centre, persistent=False)
+        center, scale = as_channels(mean, std)
+        self.register_buffer("mean", center, persistent=False)
         self.register_buffer("std", scale, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -135,7 +135,7 @@ class LitClassifier(Scheduled):
         self.right = self.seen = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers on held-out labelled examples."""
+        """Count right answers on held-out labeled examples."""
         self._count(batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -107,7 +107,7 @@ class SegmentationBatches:
 
 
 class LitSegmenter(Scheduled):
-    """Train a network by cross-entropy per pixel, weighted per image; images are normalised by `mean` and `std`."""
+    """Train a network by cross-entropy per pixel, weighted per image; images are normalized by `mean` and `std`."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class LitSegmenter(Scheduled):
         self.overlap.reset()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Count pixels of held-out labelled images."""
+        """Count pixels of held-out labeled images."""
         self.overlap.update(self(batch).argmax(dim=1), batch["target"])
 
     def on_validation_epoch_end(self) -> None:
@@ -204,7 +204,7 @@ class Segmentation(Task):
         weights: NDArray[np.float64] | None,
         **shape: Any,
     ) -> SegmentationBatches:
-        """Return random batches of the labelled images."""
+        """Return random batches of the labeled images."""
         return SegmentationBatches(
             known_part(data, labels, indices), indices, self.size, shape.pop("batch_size"), weights=weights, **shape
         )

@@ -1,4 +1,4 @@
-"""What one operator says about rows of Data-Juicer, as stats: its columns and `state`, `reason`, `twin`; a row it fails on is rejected alone."""
+"""What one operator says about rows of Data-Juicer, as stats: its columns and `state`, `reason`, `duplicate_of`; a row it fails on is rejected alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from coreset.core.batch import Batch, to_arrow, to_numpy
 from coreset.core.strategy import Scorer
 from coreset.curation.data_juicer.rows import OURS, Rows, python_values
-from coreset.curation.operators.base import Fit, Group, Rule, Select, Verdict
+from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Selector
 from coreset.curation.operators.contract import checked, finished, only, run_in_memory
 from coreset.curation.operators.threshold import Threshold
 
@@ -31,14 +31,14 @@ class Answers:
         return {f"{OURS}{name}": values[i] for name, values in self.stats.items()}
 
 
-def row_wise(operator: Scorer | Rule, band: Threshold | None, rows: Rows) -> Answers:
+def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> Answers:
     """Return what a scorer or rule says about a batch; band: which scores are kept.
 
     A row it fails on is rejected. Raises ValueError when it fails on every row of a batch, or on the batch and on none of its rows: then the fault is not in the rows.
     """
     bad = dict(rows.bad)
     good = rows.good.tolist()
-    parts: list[tuple[list[int], dict[str, Any], Verdict | None]] = []
+    parts: list[tuple[list[int], dict[str, Any], Decision | None]] = []
     if good:
         try:
             parts = [(good, *_said(operator, band, rows.batch))]
@@ -59,23 +59,23 @@ def row_wise(operator: Scorer | Rule, band: Threshold | None, rows: Rows) -> Ans
     return _put_together(operator, rows, bad, parts)
 
 
-def _said(operator: Scorer | Rule, band: Threshold | None, batch: Batch) -> tuple[dict[str, Any], Verdict | None]:
+def _said(operator: Scorer | Filter, band: Threshold | None, batch: Batch) -> tuple[dict[str, Any], Decision | None]:
     """Call the operator. A column without any value in this batch has no type: it may be one of texts, and is one of numbers where that does not go."""
     empty = [f.name for f in batch.table.schema if pa.types.is_null(f.type)]
     try:
-        columns, verdict = checked(operator, batch)
+        columns, decision = checked(operator, batch)
     except Exception:
         if not empty:
             raise
         numbers = {n: pa.nulls(batch.rows, pa.float64()) if n in empty else batch.arrow(n) for n in batch}
-        columns, verdict = checked(operator, Batch(pa.table(numbers)))
+        columns, decision = checked(operator, Batch(pa.table(numbers)))
     if band is not None:
         given = {
             "id": batch.arrow("id"),
             **{n: pa.array(python_values(v)) for n, v in columns.items() if n.startswith(band.column)},
         }
-        verdict = checked(band, Batch(pa.table(given)))[1]
-    return columns, verdict
+        decision = checked(band, Batch(pa.table(given)))[1]
+    return columns, decision
 
 
 def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
@@ -83,43 +83,43 @@ def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
     bad, good = dict(rows.bad), rows.good
     if not len(good):
         return _put_together(operator, rows, bad, [])
-    if isinstance(operator, Fit):
+    if isinstance(operator, Estimator):
         operator = finished(operator, operator.fit(only(rows.batch, operator.needs)))
-    if isinstance(operator, Select):
+    if isinstance(operator, Selector):
         order = np.argsort(rows.batch["id"].astype(str), kind="stable")
         batch = Batch(rows.batch.table.take(pa.array(order)).combine_chunks())
-        columns, verdict = checked(operator, batch, len(rows.ids) if total is None else total)
-        return _put_together(operator, rows, bad, [(good[order].tolist(), columns, verdict)])
-    if not isinstance(operator, Group):
+        columns, decision = checked(operator, batch, len(rows.ids) if total is None else total)
+        return _put_together(operator, rows, bad, [(good[order].tolist(), columns, decision)])
+    if not isinstance(operator, GroupBy):
         return row_wise(operator, None, rows)
     table = run_in_memory(operator, rows.batch)
     place = dict(zip(rows.batch["id"].tolist(), good.tolist(), strict=True))
-    gives = {n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "twin")}
-    keep, reason, twin = (to_numpy(table[n]) for n in ("keep", "reason", "twin"))
+    gives = {n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "duplicate_of")}
+    keep, reason, duplicate_of = (to_numpy(table[n]) for n in ("keep", "reason", "duplicate_of"))
     said = [place[i] for i in table["id"].to_pylist()]  # rows in no group are kept unseen
-    return _put_together(operator, rows, bad, [(said, gives, Verdict(keep.astype(bool), reason, twin))])
+    return _put_together(operator, rows, bad, [(said, gives, Decision(keep.astype(bool), reason, duplicate_of))])
 
 
 def _put_together(
-    operator: Any, rows: Rows, bad: dict[int, str], parts: Sequence[tuple[list[int], dict[str, Any], Verdict | None]]
+    operator: Any, rows: Rows, bad: dict[int, str], parts: Sequence[tuple[list[int], dict[str, Any], Decision | None]]
 ) -> Answers:
     size = len(rows.ids)
-    stats: dict[str, list[Any]] = {"state": [KEPT] * size, "reason": [""] * size, "twin": [""] * size}
+    stats: dict[str, list[Any]] = {"state": [KEPT] * size, "reason": [""] * size, "duplicate_of": [""] * size}
     columns: dict[str, list[Any]] = {name: [None] * size for name in sorted(operator.gives)}
     kinds: dict[str, pa.DataType] = {n: v.type for n, v in _of_no_rows(operator, rows, parts).items()}
-    for places, given, verdict in parts:
+    for places, given, decision in parts:
         for name, values in given.items():
             column = to_arrow(values)
             kinds[name] = column.type if pa.types.is_null(kinds.get(name, pa.null())) else kinds[name]
             for i, value in zip(places, column.to_pylist(), strict=True):
                 columns[name][i] = value
-        if verdict is None:
+        if decision is None:
             continue
         for at, i in enumerate(places):
-            if not verdict.keep[at]:
-                stats["state"][i], stats["reason"][i] = DROPPED, str(verdict.reason[at])
-            if verdict.twin is not None:
-                stats["twin"][i] = verdict.twin[at] or ""
+            if not decision.keep[at]:
+                stats["state"][i], stats["reason"][i] = DROPPED, str(decision.reason[at])
+            if decision.duplicate_of is not None:
+                stats["duplicate_of"][i] = decision.duplicate_of[at] or ""
     for i, why in bad.items():
         stats["state"][i], stats["reason"][i] = REJECTED, why
     return Answers(
@@ -133,7 +133,7 @@ def _put_together(
 
 def _of_no_rows(operator: Any, rows: Rows, parts: Sequence[Any]) -> dict[str, pa.Array]:
     """Return the columns of a batch without a good row, for their types; {} when there is one, or the operator cannot say."""
-    if parts or isinstance(operator, Fit | Group | Select):
+    if parts or isinstance(operator, Estimator | GroupBy | Selector):
         return {}
     try:
         return {n: to_arrow(v) for n, v in checked(operator, Batch(rows.batch.table.slice(0, 0)))[0].items()}

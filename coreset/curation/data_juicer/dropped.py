@@ -18,20 +18,20 @@ def write_dropped(work_dir: str | Path, operator: str, rows: Sequence[Mapping[st
     """Write rows, {field: value} with their stats, that an operator dropped or rejected. batch: what tells the batch they come from, such as the ids of all its rows and its
     place; it names the file, so that a task done twice writes the same one.
 
-    Each line holds `id`, `state` (dropped or rejected), `operator`, `reason`, `twin` (the id of the row kept instead), `scores` and the `row` itself.
+    Each line holds `id`, `state` (dropped or rejected), `operator`, `reason`, `duplicate_of` (the id of the row kept instead), `scores` and the `row` itself.
     """
     if not rows:
         return
     lines = []
     for row in rows:
         stats = {n.removeprefix(OURS): v for n, v in dict(row[STATS]).items() if n.startswith(OURS)}
-        name, state, reason, twin = (stats.pop(n, "") for n in ("id", "state", "reason", "twin"))
+        name, state, reason, duplicate_of = (stats.pop(n, "") for n in ("id", "state", "reason", "duplicate_of"))
         about = {
             "id": name,
             "state": state,
             "operator": operator,
             "reason": reason,
-            "twin": twin or None,
+            "duplicate_of": duplicate_of or None,
             "scores": _plain(stats),
         }
         own = {n: v for n, v in row.items() if not n.startswith("__dj__")}

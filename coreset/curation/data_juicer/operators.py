@@ -1,6 +1,6 @@
 """The plug-in that Data-Juicer imports: an operator `coreset_<name>` for each scorer and operator of the registry, made in one loop.
 
-Row-wise ones are Filters: scores and verdicts go into the stats, rows that are out go to `<work_dir>/dropped/` with the reason. What needs all rows is a Pipeline
+Row-wise ones are Filters: scores and decisions go into the stats, rows that are out go to `<work_dir>/dropped/` with the reason. What needs all rows is a Pipeline
 operator with the global flag: a Selector is refused on Ray, and without the flag a budget would be spent once per partition. An operator that fails as a whole stops
 the run, whatever `skip_op_error` says, since Data-Juicer would leave out the whole batch without a word; a row it fails on is rejected alone.
 """
@@ -24,7 +24,7 @@ from coreset.curation.data_juicer.answers import KEPT, Answers, at_once, row_wis
 from coreset.curation.data_juicer.blocks import add_stats, kept_on_ray
 from coreset.curation.data_juicer.dropped import write_dropped
 from coreset.curation.data_juicer.rows import IDS, OURS, STATS, Rows, joined, read
-from coreset.curation.operators.base import Fit, Group, Select, describe
+from coreset.curation.operators.base import Estimator, GroupBy, Selector, describe
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import load, names
 
@@ -155,7 +155,7 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
                 f"{self._name}: budget: a share is one of all rows read, which an operator of Data-Juicer cannot know; "
                 f"give a count (200), or with the share how many rows the input has (total)"
             )
-        if total is not None and isinstance(operator, Select):
+        if total is not None and isinstance(operator, Selector):
             operator.check(total)
 
     def answers(self, rows: Rows) -> Answers:
@@ -213,9 +213,9 @@ def _init(base: Any, target: Any, more: tuple[str, ...]) -> Any:
 def _register(entry: str, group: str) -> None:
     target = load(entry, group)
     gives = getattr(target, "gives", None)
-    whole = issubclass(target, Fit | Group | Select) or (isinstance(gives, frozenset) and "repeat" in gives)
+    whole = issubclass(target, Estimator | GroupBy | Selector) or (isinstance(gives, frozenset) and "repeat" in gives)
     base: type = _AllRows if whole else _RowWise
-    more = ("total",) if issubclass(target, Select) else ("on", "low", "high") if group == SCORERS else ()
+    more = ("total",) if issubclass(target, Selector) else ("on", "low", "high") if group == SCORERS else ()
     name = f"Coreset{target.__name__}{'Pipeline' if whole else 'Filter'}"
     about = {"__module__": __name__, "__qualname__": name, "__doc__": target.__doc__, "group": group, "entry": entry}
     cls = type(name, (base,), {**about, "__init__": _init(base, target, more)})

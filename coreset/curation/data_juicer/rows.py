@@ -20,7 +20,7 @@ OURS = "coreset_"  # before the name of a column of ours among the stats: Data-J
 _INTERNAL = "__dj__"
 IDS = ("id", "__key__")
 _CHAT = ("messages", "conversations", "conversation")
-_VERDICT = ("id", "state", "reason", "twin")
+_DECISION = ("id", "state", "reason", "duplicate_of")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
             table[name] = _array([stats[i][name] for i in good])
         elif size:
             have = sorted(
-                {*mine, *names, *(s.removeprefix(OURS) for s in said if s.removeprefix(OURS) not in _VERDICT)}
+                {*mine, *names, *(s.removeprefix(OURS) for s in said if s.removeprefix(OURS) not in _DECISION)}
             )
             raise KeyError(f"column '{name}' is missing; the rows have {', '.join(have)}")
     return Rows(Batch(pa.table(table)), np.array(good, np.int64), bad, ids, schema.id is None)

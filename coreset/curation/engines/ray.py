@@ -1,7 +1,7 @@
 """The engine for a cluster: Ray actors that stay, so that each loads a model once, and are replaced when they die.
 
 Steps read and write files of the state, which lies in a folder that every machine sees; what travels through Ray is a step and a place. A lost worker's item is done again by
-another: a step done twice writes the same. Plain actors and not Ray Data's blocks, since the pieces of the state are the blocks already: rows need not be moved, counted or ordered
+another: a step done twice writes the same. Plain actors and not Ray Data's blocks, since the partitions of the state are the blocks already: rows need not be moved, counted or ordered
 a second time, and an answer cannot depend on how Ray cut them.
 """
 
@@ -43,8 +43,8 @@ class _Worker:
 def wants_gpu(step: Any) -> bool:
     """Return whether an operator that a step may run says that a GPU is worth having (`gpu`)."""
     chain = getattr(step, "chain", None) or getattr(getattr(step, "decide", None), "chain", None) or step
-    links = [*getattr(chain, "links", ()), *([step.link] if hasattr(step, "link") else [])]
-    return any(getattr(link.operator, "gpu", False) for link in links)
+    stages = [*getattr(chain, "stages", ()), *([step.stage] if hasattr(step, "stage") else [])]
+    return any(getattr(stage.operator, "gpu", False) for stage in stages)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class RayActors:
                 ):  # some may have died since the last call
                     what = "workers died as they began" if doing is None else "the worker of one item died"
                     raise RuntimeError(
-                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use fewer workers or smaller pieces"
+                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use fewer workers or smaller partitions"
                     ) from error
                 pool[place] = self._new(ray, gpus)
                 running[pool[place].ready.remote()] = (None, place)

@@ -1,4 +1,4 @@
-"""Rows as people write them, recognised and checked: Alpaca, ShareGPT and messages, images with captions, plain text. One row in, the columns operators read out."""
+"""Rows as people write them, recognized and checked: Alpaca, ShareGPT and messages, images with captions, plain text. One row in, the columns operators read out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS["alpaca"] = COLUMNS["chat"]
 IMAGE_FIELDS = ("image", "image_path", "file_name", "images")
 CAPTION_FIELDS = ("text", "caption", "txt")
 _WANTED = {"alpaca": ("instruction", "output"), "chat": ("messages",), "images": ("image",), "text": ("text",)}
-RESERVED = frozenset({"id", "file", "line", "preview", "row", "state", "operator", "keep", "reason", "twin", "failed"})
+RESERVED = frozenset({"id", "file", "line", "preview", "row", "state", "operator", "keep", "reason", "duplicate_of", "failed"})
 # roles as data sets write them
 ROLES = {
     "system": "system", "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",

@@ -18,7 +18,7 @@ from coreset.core.store import fingerprint, write_atomic
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash
-from coreset.curation.runtime.checkpoint import Piece, Work
+from coreset.curation.runtime.checkpoint import Partition, StateStore
 from coreset.curation.runtime.steps import read_columns
 
 FILE = "files.json"
@@ -75,13 +75,13 @@ def _hash(path: Path) -> str:
 
 @dataclass(frozen=True)
 class StampImages:
-    """Stamp the image files that the rows of a piece refer to by path."""
+    """Stamp the image files that the rows of a partition refer to by path."""
 
-    work: Work
+    work: StateStore
 
-    def __call__(self, piece: Piece) -> str:
+    def __call__(self, partition: Partition) -> str:
         """Return a hash of the stamps."""
-        paths = read_columns(self.work.piece(piece), ["image"])["image"].to_pylist()
+        paths = read_columns(self.work.partition(partition), ["image"])["image"].to_pylist()
         stamps: dict[str, Any] = {}
         for path in paths:
             if path is None or "://" in path:
@@ -93,6 +93,6 @@ class StampImages:
         return fingerprint(stamps)
 
 
-def images_key(engine: Engine, work: Work, pieces: Sequence[Piece]) -> str:
-    """Return a hash of the stamps of all image files that the rows of all pieces refer to."""
-    return fingerprint(list(engine.map(StampImages(work), pieces)))
+def images_key(engine: Engine, work: StateStore, partitions: Sequence[Partition]) -> str:
+    """Return a hash of the stamps of all image files that the rows of all partitions refer to."""
+    return fingerprint(list(engine.map(StampImages(work), partitions)))

@@ -26,19 +26,19 @@ KINDS = ("score", "rule", "fit", "group", "select")
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """What an operator decides about n rows: `keep` (n,), a `reason` per row ("" where kept), `twin` (the id of the row kept instead, or None).
+class Decision:
+    """What an operator decides about n rows: `keep` (n,), a `reason` per row ("" where kept), `duplicate_of` (the id of the row kept instead, or None).
 
     columns: further columns of these rows, such as a rank. A reason is one of few phrases ("fewer than 50 words"), so that they can be counted.
     Raises ValueError when a dropped row has no reason or a kept one has, and for a wrong length.
 
-    >>> Verdict([True, False], ["", "too long"]).reason.tolist()
+    >>> Decision([True, False], ["", "too long"]).reason.tolist()
     ['', 'too long']
     """
 
     keep: NDArray[np.bool_]
     reason: NDArray[np.object_]
-    twin: NDArray[np.object_] | None = None
+    duplicate_of: NDArray[np.object_] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ class Verdict:
             raise ValueError(f"keep: expected one truth value per row, got {keep.dtype} with shape {keep.shape}")
         given = self.reason
         reason = given if isinstance(given, np.ndarray) and given.dtype == object else objects(list(given))
-        twin = None if self.twin is None else objects(list(self.twin))
-        for name, values in (("reason", reason), ("twin", twin), *self.columns.items()):
+        duplicate_of = None if self.duplicate_of is None else objects(list(self.duplicate_of))
+        for name, values in (("reason", reason), ("duplicate_of", duplicate_of), *self.columns.items()):
             if values is not None and len(values) != len(keep):
                 raise ValueError(f"{name}: expected {len(keep)} entries, one per row, got {len(values)}")
         wrong = np.flatnonzero((reason != "") == keep)
@@ -56,14 +56,14 @@ class Verdict:
             row = int(wrong[0])
             what = f"kept, but with the reason {reason[row]!r}" if keep[row] else "dropped without a reason"
             raise ValueError(f"reason: row {row} is {what}")
-        for name, value in (("keep", keep), ("reason", reason), ("twin", twin)):
+        for name, value in (("keep", keep), ("reason", reason), ("duplicate_of", duplicate_of)):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def where(cls, keep: NDArray[np.bool_], reason: str, **more: Any) -> Verdict:
-        """Return the verdict that drops every row outside `keep` for one and the same reason.
+    def where(cls, keep: NDArray[np.bool_], reason: str, **more: Any) -> Decision:
+        """Return the decision that drops every row outside `keep` for one and the same reason.
 
-        >>> Verdict.where(np.array([True, False]), "too long").reason.tolist()
+        >>> Decision.where(np.array([True, False]), "too long").reason.tolist()
         ['', 'too long']
         """
         return cls(keep, np.where(keep, "", reason).astype(object), **more)
@@ -80,15 +80,15 @@ class _Operator(ABC):
         """Names of the columns that are read."""
 
 
-class Rule(_Operator):
+class Filter(_Operator):
     """Decide row by row, from columns: keep or drop with a reason."""
 
     @abstractmethod
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict about every row of the batch; a row whose needed value is undefined must be dropped, with that as the reason."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision about every row of the batch; a row whose needed value is undefined must be dropped, with that as the reason."""
 
 
-class Fit(_Operator):
+class Estimator(_Operator):
     """Look at all rows once, then become another operator.
 
     `fit` turns a batch into a state, `merge` joins two states; however the rows are cut and in whatever order they come, `finish` must return the same
@@ -112,11 +112,11 @@ class Fit(_Operator):
         return plain
 
     @abstractmethod
-    def finish(self, state: Any) -> Scorer | Rule | Group | Select:
+    def finish(self, state: Any) -> Scorer | Filter | GroupBy | Selector:
         """Return the operator that the fitted state makes. It may need and give no more than this one does."""
 
 
-class Group(_Operator):
+class GroupBy(_Operator):
     """Bring rows together by key, then decide inside each group.
 
     Rows that share any key, directly or through others, are one group. Groups with fewer rows than `smallest` are kept without being looked at. An operator whose keys
@@ -143,22 +143,22 @@ class Group(_Operator):
         raise NotImplementedError(f"{type(self).__name__} gives signatures but does not compare them")
 
     @abstractmethod
-    def decide(self, rows: Batch) -> Verdict:
-        """Return the verdict about one whole group, its rows in the order of their ids."""
+    def decide(self, rows: Batch) -> Decision:
+        """Return the decision about one whole group, its rows in the order of their ids."""
 
 
-class Select(_Operator):
+class Selector(_Operator):
     """Choose among all rows at once, under a budget."""
 
     def check(self, total: int) -> None:  # most have nothing to check
         """Raise ValueError for a budget that cannot be met with `total` rows read: called before anything is computed."""
 
     @abstractmethod
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows that are left, in the order of their ids. total: how many rows were read, the base of shares."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows that are left, in the order of their ids. total: how many rows were read, the base of shares."""
 
 
-Operator = Scorer | Rule | Fit | Group | Select
+Operator = Scorer | Filter | Estimator | GroupBy | Selector
 
 
 def kind(operator: Any) -> str:
@@ -166,7 +166,7 @@ def kind(operator: Any) -> str:
 
     Raises TypeError for anything else, naming what is missing.
     """
-    for name, base in (("rule", Rule), ("fit", Fit), ("group", Group), ("select", Select)):
+    for name, base in (("rule", Filter), ("fit", Estimator), ("group", GroupBy), ("select", Selector)):
         if isinstance(operator, base):
             return name
     missing = [n for n in ("needs", "gives") if not isinstance(getattr(operator, n, None), frozenset)]

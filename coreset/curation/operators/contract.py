@@ -12,20 +12,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, as_batch, objects, to_arrow, to_numpy
-from coreset.curation.operators.base import Fit, Group, Operator, Rule, Select, Verdict, describe, kind
+from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Operator, Selector, describe, kind
 from coreset.curation.runtime.estimator_state import dump_state, load_state
 
 Cut = Sequence[NDArray[np.int64]]  # rows of each batch, every row once
 
 
 def run_in_memory(operator: Operator, rows: Batch, cut: Cut | None = None) -> pa.Table:
-    """Return what one operator says about rows, sorted by id: `id`, the columns it gives and, unless it is a score, `keep`, `reason`, `twin`.
+    """Return what one operator says about rows, sorted by id: `id`, the columns it gives and, unless it is a score, `keep`, `reason`, `duplicate_of`.
 
     cut: the rows of each batch (default: one batch of all). Raises ValueError when the operator gives other columns than it says.
     """
     cut = [np.arange(rows.rows)] if cut is None else [part for part in cut if len(part)]
     batches = [Batch(rows.table.take(pa.array(part))) for part in cut]
-    if isinstance(operator, Fit):
+    if isinstance(operator, Estimator):
         states = [stored(operator, operator.fit(only(b, operator.needs))) for b in batches]
         while len(states) > 1:  # in pairs, as a tree
             states = [
@@ -33,16 +33,16 @@ def run_in_memory(operator: Operator, rows: Batch, cut: Cut | None = None) -> pa
                 for i in range(0, len(states), 2)
             ]
         return run_in_memory(finished(operator, states[0]), rows, cut)
-    if isinstance(operator, Select):
+    if isinstance(operator, Selector):
         order = np.argsort(rows["id"].astype(str), kind="stable")
         return _answer(operator, [Batch(rows.table.take(pa.array(order)))])
-    if isinstance(operator, Group):
+    if isinstance(operator, GroupBy):
         keys = np.concatenate([row_keys(operator, b) for b in batches])
         return _answer(operator, _groups(operator, Batch(pa.concat_tables([b.table for b in batches])), keys))
     return _answer(operator, batches)
 
 
-def finished(operator: Fit, state: Any) -> Operator:
+def finished(operator: Estimator, state: Any) -> Operator:
     """Return the operator a fit becomes. Raises ValueError when it reads or writes other columns than the fit said."""
     made = operator.finish(state)
     more = made.needs - operator.needs
@@ -54,7 +54,7 @@ def finished(operator: Fit, state: Any) -> Operator:
     return made
 
 
-def stored(operator: Fit, state: Any) -> Any:
+def stored(operator: Estimator, state: Any) -> Any:
     """Return a state after a trip through the form in which it is kept on disk."""
     return operator.from_state(load_state(dump_state(operator.to_state(state))))
 
@@ -69,7 +69,7 @@ def only(batch: Batch, names: frozenset[str]) -> Batch:
     return batch if len(keep) == len(batch) else Batch(batch.table.select(keep))
 
 
-def row_keys(operator: Group, batch: Batch) -> NDArray[np.uint64]:
+def row_keys(operator: GroupBy, batch: Batch) -> NDArray[np.uint64]:
     """Return the keys of a group operator as (n, several) uint64, 0 = no key; texts are hashed."""
     keys = np.asarray(operator.key(only(batch, operator.key_needs)))
     if keys.dtype.kind in "OU":
@@ -85,17 +85,17 @@ def row_keys(operator: Group, batch: Batch) -> NDArray[np.uint64]:
     return np.ascontiguousarray(keys.reshape(len(keys), -1).astype(np.uint64))
 
 
-def checked(operator: Operator, batch: Batch, total: int | None = None) -> tuple[dict[str, Any], Verdict | None]:
-    """Call a score, rule, group or select on a batch; return its columns and its verdict (None for a score), after checking names and lengths."""
+def checked(operator: Operator, batch: Batch, total: int | None = None) -> tuple[dict[str, Any], Decision | None]:
+    """Call a score, rule, group or select on a batch; return its columns and its decision (None for a score), after checking names and lengths."""
     seen = only(batch, operator.needs)
-    verdict: Verdict | None = None
-    if isinstance(operator, Select):
-        verdict = operator.decide(seen, batch.rows if total is None else total)
-    elif isinstance(operator, Rule | Group):
-        verdict = operator.decide(seen)
-    if verdict is not None and len(verdict.keep) != batch.rows:
-        raise ValueError(f"{type(operator).__name__}: expected a verdict on {batch.rows} rows, got {len(verdict.keep)}")
-    columns = dict(operator(seen) if verdict is None else verdict.columns)  # type: ignore[operator]
+    decision: Decision | None = None
+    if isinstance(operator, Selector):
+        decision = operator.decide(seen, batch.rows if total is None else total)
+    elif isinstance(operator, Filter | GroupBy):
+        decision = operator.decide(seen)
+    if decision is not None and len(decision.keep) != batch.rows:
+        raise ValueError(f"{type(operator).__name__}: expected a decision on {batch.rows} rows, got {len(decision.keep)}")
+    columns = dict(operator(seen) if decision is None else decision.columns)  # type: ignore[operator]
     if set(columns) != set(operator.gives):
         raise ValueError(f"{type(operator).__name__} says it gives {sorted(operator.gives)} but gave {sorted(columns)}")
     for name, values in columns.items():
@@ -103,30 +103,30 @@ def checked(operator: Operator, batch: Batch, total: int | None = None) -> tuple
             raise ValueError(
                 f"{type(operator).__name__}: column '{name}' has {len(values)} entries for {batch.rows} rows"
             )
-    return columns, verdict
+    return columns, decision
 
 
 def _answer(operator: Operator, batches: Sequence[Batch]) -> pa.Table:
     parts = []
     for batch in batches:
-        columns, verdict = checked(operator, batch)
+        columns, decision = checked(operator, batch)
         about = {"id": batch.arrow("id"), **{n: to_arrow(v) for n, v in sorted(columns.items())}}
-        if verdict is not None:
-            twin = objects([None] * batch.rows) if verdict.twin is None else verdict.twin
+        if decision is not None:
+            duplicate_of = objects([None] * batch.rows) if decision.duplicate_of is None else decision.duplicate_of
             about |= {
-                "keep": pa.array(verdict.keep),
-                "reason": pa.array(verdict.reason, pa.string()),
-                "twin": pa.array(twin, pa.string()),
+                "keep": pa.array(decision.keep),
+                "reason": pa.array(decision.reason, pa.string()),
+                "duplicate_of": pa.array(duplicate_of, pa.string()),
             }
         parts.append(pa.table(about))
     if not parts:  # no two rows share a key: nothing is said of any
-        said = {"keep": pa.bool_(), "reason": pa.string(), "twin": pa.string()}
+        said = {"keep": pa.bool_(), "reason": pa.string(), "duplicate_of": pa.string()}
         return pa.schema({"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **said}).empty_table()
     table = pa.concat_tables(parts, promote_options="permissive")
     return table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
 
 
-def _groups(operator: Group, rows: Batch, keys: NDArray[np.uint64]) -> list[Batch]:
+def _groups(operator: GroupBy, rows: Batch, keys: NDArray[np.uint64]) -> list[Batch]:
     """Return the rows of every group in the order of ids, the small groups left out."""
     parent = list(range(rows.rows))
 
@@ -167,7 +167,7 @@ def check(operator: Operator, columns: Mapping[str, Any], tolerance: float) -> N
     rows = as_batch(table)
     before = pickle.dumps(rows.table)
     describe(operator)
-    assert operator.gives.isdisjoint({"id", "keep", "reason", "twin"}), (
+    assert operator.gives.isdisjoint({"id", "keep", "reason", "duplicate_of"}), (
         f"{what} gives a reserved name: {sorted(operator.gives)}"
     )
     np.random.seed(5)  # noqa: NPY002  # the global state is what is watched
@@ -192,10 +192,10 @@ def check(operator: Operator, columns: Mapping[str, Any], tolerance: float) -> N
         what, "after a trip through pickle", whole, run_in_memory(pickle.loads(pickle.dumps(operator)), rows), tolerance
     )
     if kind(operator) != "select":
-        kept = {t for t in (whole["twin"].to_pylist() if "twin" in whole.column_names else []) if t}
+        kept = {t for t in (whole["duplicate_of"].to_pylist() if "duplicate_of" in whole.column_names else []) if t}
         alive = dict(zip(whole["id"].to_pylist(), whole["keep"].to_pylist(), strict=True)) if kept else {}
         wrong = sorted(t for t in kept if not alive.get(t, False))
-        assert not wrong, f"{what}: the twin {wrong[:1]} is not a row that is kept"
+        assert not wrong, f"{what}: the duplicate_of {wrong[:1]} is not a row that is kept"
 
 
 def _check_values(what: str, table: pa.Table) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.random import keyed_uniform
 
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
         return Sample(self.rows, self.number[order], self.id[order], self.vector[order])
 
 
-class SampledVectors(Fit):
+class SampledVectors(Estimator):
     """A fit to `sample` unit vectors of `column` (n, D), drawn by id with `seed`; rows without one do not count."""
 
     column: str

@@ -14,7 +14,7 @@ from coreset.core.budget import budget_size
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
-from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.curation.operators.two_rounds import in_rounds
 from coreset.registry import load, names
@@ -22,7 +22,7 @@ from coreset.two_rounds import TwoRounds
 
 
 @dataclass(frozen=True)
-class Budgeted(Select):
+class Select(Selector):
     """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer or budget is None.
 
     columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
@@ -67,8 +67,8 @@ class Budgeted(Select):
         if self.budget is not None and self.cost is None:
             budget_size(self.budget, total)
 
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows left."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows left."""
         n = rows.rows
         reason = self.undefined(rows)
         candidates = np.flatnonzero(reason == "")
@@ -76,7 +76,7 @@ class Budgeted(Select):
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k and self.shards is not None:
             table = rows.table.take(pa.array(candidates)).append_column("_row", pa.array(candidates))
-            chosen_rows, _ = in_rounds(self, table.append_column("_piece", pa.array(np.zeros(len(candidates)))), k)
+            chosen_rows, _ = in_rounds(self, table.append_column("_partition", pa.array(np.zeros(len(candidates)))), k)
             at = chosen_rows["_row"].to_numpy()
             rank[at], gain[at] = chosen_rows["rank"].to_numpy(), chosen_rows["gain"].to_numpy()
         elif k:
@@ -96,7 +96,7 @@ class Budgeted(Select):
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
                 gain[chosen.indices] = chosen.scores
-        return self.verdict(reason, rank, gain, k)
+        return self.decision(reason, rank, gain, k)
 
     def undefined(self, rows: Batch) -> NDArray[np.object_]:
         """Return why each row (n,) is no candidate, "" where it is one."""
@@ -118,12 +118,12 @@ class Budgeted(Select):
         return Signals(rows.rows, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
 
     @staticmethod
-    def verdict(reason: NDArray[np.object_], rank: NDArray[np.int64], gain: NDArray[np.float64], k: int) -> Verdict:
-        """Return the verdict about rows, of which those with a rank are among the `k` chosen; reason: why the others were no candidates."""
+    def decision(reason: NDArray[np.object_], rank: NDArray[np.int64], gain: NDArray[np.float64], k: int) -> Decision:
+        """Return the decision about rows, of which those with a rank are among the `k` chosen; reason: why the others were no candidates."""
         reason[(reason == "") & (rank < 0)] = f"not among the {k} chosen"
         gain[~np.isfinite(gain)] = np.nan  # the first of k-center lies infinitely far from nothing
         status = np.where(np.isnan(gain), "undefined", "ok").astype(object)
-        return Verdict(rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status})
+        return Decision(rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status})
 
     def rounds(self) -> TwoRounds:
         """Return the strategy as one of two rounds."""

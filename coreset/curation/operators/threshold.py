@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 @dataclass(frozen=True)
-class Threshold(Rule):
+class Threshold(Filter):
     """Keep rows whose column lies in [low, high]; a bound that is None does not exist. strict: the bounds themselves are outside.
 
     A row whose value is undefined is dropped with its status as the reason.
@@ -39,8 +39,8 @@ class Threshold(Rule):
         """Return the one column that is read."""
         return frozenset({self.column})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict: undefined, below, above, or kept."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision: undefined, below, above, or kept."""
         values = np.asarray(batch[self.column])
         if values.ndim != 1 or values.dtype.kind not in "biuf":
             raise TypeError(f"{self.column}: expected one number per row, got {values.dtype} with shape {values.shape}")
@@ -53,7 +53,7 @@ class Threshold(Rule):
             reason[more(values, self.high)] = f"{self.column} {at}above {self.high:g}"
         undefined = np.isnan(values)
         reason[undefined] = undefined_reasons(batch, self.column)[undefined]
-        return Verdict(reason == "", reason)
+        return Decision(reason == "", reason)
 
 
 def undefined_reasons(batch: Batch, column: str) -> NDArray[np.object_]:

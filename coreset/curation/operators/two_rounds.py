@@ -42,7 +42,7 @@ class PartitionedSelect(Protocol):
         ...
 
 
-PLACE = ("_piece", "_row")  # where a row came from: these columns come back
+PLACE = ("_partition", "_row")  # where a row came from: these columns come back
 
 
 def shard_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:

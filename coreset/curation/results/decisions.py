@@ -1,4 +1,4 @@
-"""The decision about every row of a piece: what all operators said about it put together, and the counts of it."""
+"""The decision about every row of a partition: what all operators said about it put together, and the counts of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import objects, to_numpy
-from coreset.curation.runtime.checkpoint import Link, Piece, Work, spread, write_table
+from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, spread, write_table
 from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
-from coreset.curation.runtime.steps import FAILED, Chain, read_columns
+from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
 from coreset.numerics.random import keyed_uniform
 
 WORKING = "_text"  # a column of this ending is made for later operators, too long to decide by: it stays in the state
@@ -58,38 +58,38 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class DecidePiece:
-    """Put together what all operators said about one piece."""
+class DecidePartition:
+    """Put together what all operators said about one partition."""
 
-    chain: Chain
+    chain: Pipeline
     folder: str
 
-    def path(self, piece: Piece) -> Path:
-        """Return where the decisions about a piece are."""
-        return self.chain.work.root / self.folder / f"{piece.name}.parquet"
+    def path(self, partition: Partition) -> Path:
+        """Return where the decisions about a partition are."""
+        return self.chain.work.root / self.folder / f"{partition.name}.parquet"
 
-    def __call__(self, piece: Piece) -> Counts:
-        """Write the decisions about the piece, rejects among them, in the order of lines; return their counts."""
+    def __call__(self, partition: Partition) -> Counts:
+        """Write the decisions about the partition, rejects among them, in the order of lines; return their counts."""
         work = self.chain.work
-        view = self.chain.view(piece)
-        ends, counts = _Ends(piece.rows), Counts()
+        view = self.chain.view(partition)
+        ends, counts = _Ends(partition.rows), Counts()
         columns: dict[str, pa.Array] = {}
-        for link in self.chain.links:
-            said = read_columns(work.side(link, piece))
+        for stage in self.chain.stages:
+            said = read_columns(work.side(stage, partition))
             row = said["row"].to_numpy().astype(np.int64)
-            counts.operators[link.name] = ends.take(link, row, said)
-            for name in sorted(link.gives & set(said.schema.names)):
+            counts.operators[stage.name] = ends.take(stage, row, said)
+            for name in sorted(stage.gives & set(said.schema.names)):
                 if not _is_vector(said[name].type) and not name.endswith(WORKING):
-                    columns[name] = spread(row, said[name], piece.rows)
-        file = work.shards[piece.shard]
+                    columns[name] = spread(row, said[name], partition.rows)
+        file = work.shards[partition.shard]
         about = {
             "id": view.column("id"),
-            "file": pa.array([file] * piece.rows, pa.string()),
+            "file": pa.array([file] * partition.rows, pa.string()),
             "line": view.column("line"),
         }
         table = pa.table(about | ends.columns() | columns)
         counts.samples = _samples(table, view.column("preview"))
-        rejects = [r for r in read_rejects(work, piece) if r["line"] is not None]
+        rejects = [r for r in read_rejects(work, partition) if r["line"] is not None]
         if rejects:
             table = _with_rejects(table, rejects, file)
             lost = len(rejects)
@@ -97,26 +97,26 @@ class DecidePiece:
             counts.add(Counts(rejected=lost, operators={INPUT: {**_NONE, **more}}))
         final = Counter(ends.state.tolist())
         counts.add(Counts(final["kept"], final["dropped"], final["rejected"]))
-        write_table(self.path(piece), table)
+        write_table(self.path(partition), table)
         return counts
 
 
 class _Ends:
-    """What became of every row of a piece: filled in operator by operator."""
+    """What became of every row of a partition: filled in operator by operator."""
 
     def __init__(self, size: int) -> None:
         self.state = np.full(size, "kept", object)
-        self.operator, self.reason, self.twin = (
+        self.operator, self.reason, self.duplicate_of = (
             np.full(size, None, object),
             np.full(size, None, object),
             np.full(size, None, object),
         )
 
-    def take(self, link: Link, row: NDArray[np.int64], said: pa.Table) -> dict[str, Any]:
+    def take(self, stage: Stage, row: NDArray[np.int64], said: pa.Table) -> dict[str, Any]:
         """Take over what one operator said about `row`; return its counts."""
         names = said.schema.names
         here = np.ones(len(row), bool) if "keep" not in names else to_numpy(said["keep"]).astype(bool)
-        numbers = [n for n in sorted(link.gives & set(names)) if pa.types.is_floating(said[n].type)]
+        numbers = [n for n in sorted(stage.gives & set(names)) if pa.types.is_floating(said[n].type)]
         undefined = {n: int(np.isnan(to_numpy(said[n])[here]).sum()) for n in numbers}
         counts = {**_NONE, "in": len(row), "kept": len(row), "undefined": {n: c for n, c in undefined.items() if c}}
         if "keep" not in names:
@@ -125,12 +125,12 @@ class _Ends:
         out = row[gone]
         failed = said["failed"].is_valid().to_numpy()[gone] if "failed" in names else np.zeros(len(out), bool)
         words = to_numpy(said["reason"])[gone] if "reason" in names else objects([None] * len(out))
-        lost = failed | (link.name == INPUT)
-        self.operator[out] = link.name
+        lost = failed | (stage.name == INPUT)
+        self.operator[out] = stage.name
         self.state[out] = np.where(lost, "rejected", "dropped")
-        self.reason[out] = np.where(failed, FAILED, DUPLICATE if link.name == INPUT else words)
-        if "twin" in names:
-            self.twin[out] = to_numpy(said["twin"])[gone]
+        self.reason[out] = np.where(failed, FAILED, DUPLICATE if stage.name == INPUT else words)
+        if "duplicate_of" in names:
+            self.duplicate_of[out] = to_numpy(said["duplicate_of"])[gone]
         rejected, reasons = int(lost.sum()), Counter(self.reason[out].tolist())
         return counts | {
             "kept": len(row) - len(out),
@@ -141,12 +141,12 @@ class _Ends:
 
     def columns(self) -> dict[str, pa.Array]:
         """Return the columns of the decisions."""
-        return {n: pa.array(getattr(self, n), pa.string()) for n in ("state", "operator", "reason", "twin")}
+        return {n: pa.array(getattr(self, n), pa.string()) for n in ("state", "operator", "reason", "duplicate_of")}
 
 
-def read_rejects(work: Work, piece: Piece) -> list[dict[str, Any]]:
-    """Return what the reader refused in a piece, in order."""
-    text = work.piece(piece).with_suffix(".rejects.jsonl").read_text(encoding="utf-8")
+def read_rejects(work: StateStore, partition: Partition) -> list[dict[str, Any]]:
+    """Return what the reader refused in a partition, in order."""
+    text = work.partition(partition).with_suffix(".rejects.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
 from coreset.curation.operators.mixing.entries import KeepByEntries
-from coreset.curation.runtime.checkpoint import Link, Piece
-from coreset.curation.runtime.steps import Chain
+from coreset.curation.runtime.checkpoint import Partition, Stage
+from coreset.curation.runtime.steps import Pipeline
 from coreset.numerics.random import keyed_uniform
 from coreset.scorers.text.entries import Entries, load_entries
 
@@ -22,18 +22,18 @@ Whole = NDArray[np.int64]
 _SHOWN, _ROWS, _BINS = 6, 2, 60
 
 
-def entries_shown(chain: Chain, pieces: Sequence[Piece], salt: int) -> dict[str, Any] | None:
+def entries_shown(chain: Pipeline, partitions: Sequence[Partition], salt: int) -> dict[str, Any] | None:
     """Return what the last balancing of a chain did, or None where there is none.
 
     `seen`: entries that occur; `curve` (B, 3): rank, and the mean number of rows before and after of the entries about it, commonest first; `head` and `tail`: six entries
     each with `entry`, `before`, `after` and the `ids` of two of their rows that were kept
     and two that were thinned out; the tail is drawn among the rarest. salt: of the draws.
     """
-    link = next((k for k in reversed(chain.links) if isinstance(k.operator, KeepByEntries)), None)
-    if link is None:
+    stage = next((k for k in reversed(chain.stages) if isinstance(k.operator, KeepByEntries)), None)
+    if stage is None:
         return None
     before, after = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for _, lists, keep in _parts(chain, link, pieces):
+    for _, lists, keep in _parts(chain, stage, partitions):
         before, after = _added(before, lists), _added(after, lists.filter(pa.array(keep)))
     after = np.pad(after, (0, len(before) - len(after)))
     seen = np.flatnonzero(before)
@@ -41,7 +41,7 @@ def entries_shown(chain: Chain, pieces: Sequence[Piece], salt: int) -> dict[str,
     rare = order[before[order] == before[order[-1]]]
     tail = np.sort(rare[np.argsort(keyed_uniform(salt, rare), kind="stable")[:_SHOWN]])
     wanted = np.unique(np.concatenate([order[:_SHOWN], tail]))
-    ids, names = _ids(chain, link, pieces, wanted, salt), _names(chain, link)
+    ids, names = _ids(chain, stage, partitions, wanted, salt), _names(chain, stage)
 
     def about(entry: int) -> dict[str, Any]:
         name = names[entry] if entry < len(names) else f"entry {entry}"
@@ -56,18 +56,18 @@ def entries_shown(chain: Chain, pieces: Sequence[Piece], salt: int) -> dict[str,
 
 
 def _parts(
-    chain: Chain, link: Link, pieces: Sequence[Piece]
+    chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
 ) -> Iterator[tuple[NDArray[Any], pa.Array, NDArray[np.bool_]]]:
-    """Yield ids, lists of entries and verdicts of the rows of each piece that came to the balancing."""
-    assert isinstance(link.operator, KeepByEntries)
-    for piece in pieces:
-        view = chain.view(piece)
-        with pq.ParquetFile(chain.work.side(link, piece)) as file:
+    """Yield ids, lists of entries and decisions of the rows of each partition that came to the balancing."""
+    assert isinstance(stage.operator, KeepByEntries)
+    for partition in partitions:
+        view = chain.view(partition)
+        with pq.ParquetFile(chain.work.side(stage, partition)) as file:
             if "keep" not in file.schema_arrow.names:
                 continue
             said = file.read(["row", "keep"])
         row = pa.array(to_numpy(said["row"]))
-        lists = view.column(link.operator.column).take(row)
+        lists = view.column(stage.operator.column).take(row)
         yield to_numpy(view.column("id").take(row)), lists, to_numpy(said["keep"]).astype(bool)
 
 
@@ -79,10 +79,10 @@ def _added(counts: Whole, lists: pa.Array) -> Whole:
     )
 
 
-def _ids(chain: Chain, link: Link, pieces: Sequence[Piece], wanted: Whole, salt: int) -> dict[int, list[str]]:
+def _ids(chain: Pipeline, stage: Stage, partitions: Sequence[Partition], wanted: Whole, salt: int) -> dict[int, list[str]]:
     """Return some rows of each wanted entry, chosen by a hash of their ids: those kept, then the others."""
     held: dict[tuple[int, bool], list[tuple[float, str]]] = {(e, k): [] for e in wanted.tolist() for k in (True, False)}
-    for ids, lists, keep in _parts(chain, link, pieces):
+    for ids, lists, keep in _parts(chain, stage, partitions):
         flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.int64)
         sizes = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
         owner = np.repeat(np.arange(len(ids)), sizes)
@@ -95,11 +95,11 @@ def _ids(chain: Chain, link: Link, pieces: Sequence[Piece], wanted: Whole, salt:
     return {e: [name for k in (True, False) for _, name in held[e, k]] for e in wanted.tolist()}
 
 
-def _names(chain: Chain, link: Link) -> Sequence[str]:
+def _names(chain: Pipeline, stage: Stage) -> Sequence[str]:
     """Return the vocabulary, where the entries were found by one."""
-    assert isinstance(link.operator, KeepByEntries)
-    for one in chain.links:
-        if isinstance(one.operator, Entries) and link.operator.column in one.operator.gives:
+    assert isinstance(stage.operator, KeepByEntries)
+    for one in chain.stages:
+        if isinstance(one.operator, Entries) and stage.operator.column in one.operator.gives:
             path = Path(one.operator.vocabulary)
             return load_entries(str(path), path.stat().st_mtime_ns)
     return ()

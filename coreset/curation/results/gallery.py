@@ -18,26 +18,26 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
-from coreset.curation.runtime.checkpoint import Piece
-from coreset.curation.runtime.steps import Chain
+from coreset.curation.runtime.checkpoint import Partition
+from coreset.curation.runtime.steps import Pipeline
 from coreset.numerics.pca import plane
 from coreset.numerics.random import keyed_uniform
 
 _KEPT, _GONE = 12, 6  # images shown of the rows kept, and of a reason
-_GROUPS, _TWINS = 5, 3  # groups shown of an operator, and twins of a group
+_GROUPS, _TWINS = 5, 3  # groups shown of an operator, and duplicates of a group
 _MAP = 1500  # rows on the map
 SALT = 0x6D756C6C65727931  # of its own: a draw that some operator made too would show the rows that had luck
-_READ = ["id", "state", "operator", "reason", "twin"]
+_READ = ["id", "state", "operator", "reason", "duplicate_of"]
 
 
-def gather(chain: Chain, pieces: Sequence[Piece], decisions: Path) -> dict[str, Any] | None:
-    """Return what a page shows of the images of a finished run, or None where its pieces have none.
+def gather(chain: Pipeline, partitions: Sequence[Partition], decisions: Path) -> dict[str, Any] | None:
+    """Return what a page shows of the images of a finished run, or None where its partitions have none.
 
-    `outcomes`: per state, operator and reason how many rows and some of them; `groups`: per operator that names twins, how many groups and some of them, the image that
+    `outcomes`: per state, operator and reason how many rows and some of them; `groups`: per operator that names duplicates, how many groups and some of them, the image that
     was kept first; `entries`: of a balancing, see `entries_shown`; `map`: the name of an embedding, the rows `xy` (P, 2) and whether they were `kept` (P,). A row is its
     `id`, `image`, `preview`, `state` and `reason`.
     """
-    if not pieces or not _has_images(chain, pieces[0]):
+    if not partitions or not _has_images(chain, partitions[0]):
         return None
     from coreset.curation.results.entries import entries_shown  # loads compiled code, which no worker needs before it
 
@@ -45,19 +45,19 @@ def gather(chain: Chain, pieces: Sequence[Piece], decisions: Path) -> dict[str, 
     with pq.ParquetFile(decisions) as file:
         for i in range(file.num_row_groups):
             chosen.add(file.read_row_group(i, _READ))
-    entries = entries_shown(chain, pieces, SALT)
+    entries = entries_shown(chain, partitions, SALT)
     wanted = chosen.ids()
     for end in ("head", "tail"):
         wanted |= {name for one in entries[end] for name in one["ids"]} if entries else set()
-    rows = _rows(chain, pieces, wanted, decisions)
+    rows = _rows(chain, partitions, wanted, decisions)
     if entries:
         for one in (*entries["head"], *entries["tail"]):
             one["rows"] = [rows[name] for name in one.pop("ids")]
-    return {**chosen.shown(rows), "entries": entries, "map": _map(chain, pieces)}
+    return {**chosen.shown(rows), "entries": entries, "map": _map(chain, partitions)}
 
 
-def _has_images(chain: Chain, piece: Piece) -> bool:
-    with pq.ParquetFile(chain.work.piece(piece)) as file:
+def _has_images(chain: Pipeline, partition: Partition) -> bool:
+    with pq.ParquetFile(chain.work.partition(partition)) as file:
         return "image" in file.schema_arrow.names
 
 
@@ -68,14 +68,14 @@ class _Chosen:
         self.outcomes: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
         self.sizes: Counter[tuple[str, str, str]] = Counter()
         self.groups: dict[str, dict[str, list[str]]] = {}
-        self.twins: Counter[tuple[str, str]] = Counter()
+        self.duplicates: Counter[tuple[str, str]] = Counter()
 
     def add(self, table: pa.Table) -> None:
         """Take in one part."""
         table = table.filter(table["id"].is_valid())  # a row that could not be read has no id and no image
         luck = keyed_uniform(SALT, to_numpy(table["id"]))
         columns = (table[n].to_pylist() for n in _READ)
-        for u, (name, state, operator, reason, twin) in zip(luck.tolist(), zip(*columns, strict=True), strict=True):
+        for u, (name, state, operator, reason, duplicate_of) in zip(luck.tolist(), zip(*columns, strict=True), strict=True):
             if state == "rejected":
                 continue
             key = (state, operator or "", reason or "")
@@ -84,15 +84,15 @@ class _Chosen:
             heapq.heappush(held, (-u, name))
             if len(held) > (_KEPT if state == "kept" else _GONE):
                 heapq.heappop(held)
-            if twin is not None:
-                self.twins[operator, twin] += 1
-                self._group(operator, twin, name)
+            if duplicate_of is not None:
+                self.duplicates[operator, duplicate_of] += 1
+                self._group(operator, duplicate_of, name)
 
-    def _group(self, operator: str, twin: str, name: str) -> None:
-        """Add a twin to its group, unless enough groups have a smaller number: one that was refused or put out never comes back."""
+    def _group(self, operator: str, duplicate_of: str, name: str) -> None:
+        """Add a duplicate_of to its group, unless enough groups have a smaller number: one that was refused or put out never comes back."""
         held = self.groups.setdefault(operator, {})
-        held.setdefault(twin, []).append(name)
-        held[twin] = sorted(held[twin])[:_TWINS]
+        held.setdefault(duplicate_of, []).append(name)
+        held[duplicate_of] = sorted(held[duplicate_of])[:_TWINS]
         if len(held) > _GROUPS:
             names = np.array(sorted(held), object)
             del held[str(names[int(keyed_uniform(SALT, names).argmax())])]
@@ -101,7 +101,7 @@ class _Chosen:
         """Return all ids that will be shown."""
         out = {name for held in self.outcomes.values() for _, name in held}
         for held in self.groups.values():
-            out |= set(held) | {name for twins in held.values() for name in twins}
+            out |= set(held) | {name for duplicates in held.values() for name in duplicates}
         return out
 
     def shown(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -112,19 +112,19 @@ class _Chosen:
             for state, operator, reason in sorted(self.outcomes, key=lambda k: (k[0] != "kept", -self.sizes[k], k))
         ]  # fmt: skip
         groups = [
-            {"operator": operator, "size": sum(o == operator for o, _ in self.twins),
-             "groups": [{"size": 1 + self.twins[operator, twin], "rows": [rows[n] for n in (twin, *names)]} for twin, names in sorted(held.items())]}
+            {"operator": operator, "size": sum(o == operator for o, _ in self.duplicates),
+             "groups": [{"size": 1 + self.duplicates[operator, duplicate_of], "rows": [rows[n] for n in (duplicate_of, *names)]} for duplicate_of, names in sorted(held.items())]}
             for operator, held in sorted(self.groups.items())
         ]  # fmt: skip
         return {"outcomes": outcomes, "groups": groups}
 
 
-def _rows(chain: Chain, pieces: Sequence[Piece], wanted: set[str], decisions: Path) -> dict[str, dict[str, Any]]:
-    """Return the wanted rows by id: their image and preview out of the pieces, what became of them out of the decisions."""
+def _rows(chain: Pipeline, partitions: Sequence[Partition], wanted: set[str], decisions: Path) -> dict[str, dict[str, Any]]:
+    """Return the wanted rows by id: their image and preview out of the partitions, what became of them out of the decisions."""
     out: dict[str, dict[str, Any]] = {}
     names = pa.array(sorted(wanted), pa.string())
-    for piece in pieces:
-        with pq.ParquetFile(chain.work.piece(piece)) as file:
+    for partition in partitions:
+        with pq.ParquetFile(chain.work.partition(partition)) as file:
             here = np.flatnonzero(pc.is_in(file.read(["id"])["id"], names).to_numpy())
             if len(here):
                 found = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
@@ -137,12 +137,12 @@ def _rows(chain: Chain, pieces: Sequence[Piece], wanted: set[str], decisions: Pa
     return out
 
 
-def _map(chain: Chain, pieces: Sequence[Piece]) -> dict[str, Any] | None:
+def _map(chain: Pipeline, partitions: Sequence[Partition]) -> dict[str, Any] | None:
     """Return some rows in the plane of the first embedding that an operator read or gave, chosen by a hash of their ids."""
-    name = next((found for piece in pieces if (found := _embedding(chain, piece))), None)
+    name = next((found for partition in partitions if (found := _embedding(chain, partition))), None)
     held: list[tuple[float, NDArray[Any], bool]] = []
-    for piece in pieces if name else ():
-        view = chain.view(piece)
+    for partition in partitions if name else ():
+        view = chain.view(partition)
         x = to_numpy(view.column(str(name)))
         there = np.flatnonzero(np.isfinite(x).all(axis=1)) if x.ndim == 2 else np.zeros(0, np.int64)
         luck = keyed_uniform(SALT, to_numpy(view.column("id"))[there])
@@ -155,9 +155,9 @@ def _map(chain: Chain, pieces: Sequence[Piece]) -> dict[str, Any] | None:
     return {"name": name, "xy": plane(np.stack([x for _, x, _ in held])), "kept": np.array([k for *_, k in held], bool)}
 
 
-def _embedding(chain: Chain, piece: Piece) -> str | None:
-    """Return the first column of vectors that belongs to a piece."""
-    for path in (chain.work.piece(piece), *(chain.work.side(link, piece) for link in chain.links)):
+def _embedding(chain: Pipeline, partition: Partition) -> str | None:
+    """Return the first column of vectors that belongs to a partition."""
+    for path in (chain.work.partition(partition), *(chain.work.side(stage, partition) for stage in chain.stages)):
         with pq.ParquetFile(path) as file:
             for field in file.schema_arrow:
                 if pa.types.is_fixed_size_list(field.type):

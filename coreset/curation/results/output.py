@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from coreset.core.store import to_json
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash, whole_file, write_rows
-from coreset.curation.results.decisions import DecidePiece, read_rejects
-from coreset.curation.runtime.checkpoint import Piece
+from coreset.curation.results.decisions import DecidePartition, read_rejects
+from coreset.curation.runtime.checkpoint import Partition
 from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
-from coreset.curation.runtime.steps import FAILED, Chain, read_columns
+from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
 
 
 def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None) -> int:
-    """Write the tables of all pieces as one Parquet file, `about` as its metadata; return how many rows it has."""
+    """Write the tables of all partitions as one Parquet file, `about` as its metadata; return how many rows it has."""
     schemas = []
     for path in paths:
         with pq.ParquetFile(path) as file:
@@ -48,16 +48,16 @@ def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] |
 class WriteShard:
     """Write the kept rows of one shard in the form they came."""
 
-    decide: DecidePiece
+    decide: DecidePartition
     out: Path
     longest: int
 
-    def __call__(self, item: tuple[Shard, Sequence[Piece]]) -> dict[str, Any]:
+    def __call__(self, item: tuple[Shard, Sequence[Partition]]) -> dict[str, Any]:
         """Return the file's name, how many rows it has and its hash."""
-        shard, pieces = item
+        shard, partitions = item
         lines, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for piece in pieces:
-            for line, repeat in _kept(self.decide.path(piece)):
+        for partition in partitions:
+            for line, repeat in _kept(self.decide.path(partition)):
                 lines.append(line)
                 times.append(repeat)
         line, repeat = np.concatenate(lines), np.concatenate(times)
@@ -81,35 +81,35 @@ def _kept(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     yield line, table["repeat"].to_numpy().astype(np.int64) if len(names) == 3 else np.ones(len(line), np.int64)
 
 
-def write_rejects(chain: Chain, pieces: Sequence[Piece], out: Path) -> Counter[str]:
+def write_rejects(chain: Pipeline, partitions: Sequence[Partition], out: Path) -> Counter[str]:
     """Write every reject of the input, and every row an operator failed on, as JSON lines in the order of the input; return the counts by reason."""
     reasons: Counter[str] = Counter()
     work = chain.work
     with whole_file(out) as part, part.open("w", encoding="utf-8") as file:
-        for piece in pieces:
-            found = read_rejects(work, piece)
-            found += list(_failed(chain, piece))
+        for partition in partitions:
+            found = read_rejects(work, partition)
+            found += list(_failed(chain, partition))
             for reject in sorted(found, key=lambda r: (r["line"] is None, r["line"] or 0)):
                 reasons[reject["reason"]] += 1
                 file.write(to_json(reject, ensure_ascii=False) + "\n")
     return reasons
 
 
-def _failed(chain: Chain, piece: Piece) -> Iterator[dict[str, Any]]:
+def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
     """Yield the rows whose id stood before, and those an operator failed on."""
     work = chain.work
     rows = None
-    for link in chain.links:
-        with pq.ParquetFile(work.side(link, piece)) as file:
-            why = "failed" if "failed" in file.schema_arrow.names else "reason" if link.name == INPUT else None
+    for stage in chain.stages:
+        with pq.ParquetFile(work.side(stage, partition)) as file:
+            why = "failed" if "failed" in file.schema_arrow.names else "reason" if stage.name == INPUT else None
             table = file.read(["row", why]) if why else None
         for row, text in zip(*(table[n].to_pylist() for n in ("row", why)), strict=True) if table is not None else ():
             if text:
-                rows = read_columns(work.piece(piece), ["id", "line", "preview"]) if rows is None else rows
+                rows = read_columns(work.partition(partition), ["id", "line", "preview"]) if rows is None else rows
                 name, line, shown = (rows[n][row].as_py() for n in ("id", "line", "preview"))
-                reason, said = (DUPLICATE, text) if link.name == INPUT else (FAILED, f"{link.name}: {text}")
+                reason, said = (DUPLICATE, text) if stage.name == INPUT else (FAILED, f"{stage.name}: {text}")
                 yield {
-                    "file": work.shards[piece.shard],
+                    "file": work.shards[partition.shard],
                     "line": line,
                     "reason": reason,
                     "why": said,

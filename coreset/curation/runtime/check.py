@@ -7,13 +7,13 @@ from typing import Any
 
 from coreset.core.store import fingerprint
 from coreset.curation.io.formats import RESERVED, Schema
-from coreset.curation.operators.base import Group, Operator, describe, flatten, unique_names
-from coreset.curation.runtime.checkpoint import Link
+from coreset.curation.operators.base import GroupBy, Operator, describe, flatten, unique_names
+from coreset.curation.runtime.checkpoint import Stage
 
 
 def reads(operator: Operator) -> frozenset[str]:
     """Return every column an operator reads."""
-    return operator.needs | operator.key_needs if isinstance(operator, Group) else operator.needs
+    return operator.needs | operator.key_needs if isinstance(operator, GroupBy) else operator.needs
 
 
 def needed(operators: Sequence[Operator]) -> frozenset[str]:
@@ -52,11 +52,11 @@ def check_recipe(operators: Iterable[Any], schema: Schema) -> list[Operator]:
     return flat
 
 
-def links(operators: Sequence[Operator], source_key: str, total: int) -> list[Link]:
+def stages(operators: Sequence[Operator], source_key: str, total: int) -> list[Stage]:
     """Return the operators in their places; each key hangs on the input and on all operators before. total: rows read, which budgets are shares of."""
     out = []
     key = source_key
     for i, (name, operator) in enumerate(zip(unique_names(operators), operators, strict=True), 1):
         key = fingerprint(key, describe(operator), total)
-        out.append(Link(f"{i:02d}-{name}-{key}", name, key, operator.gives, operator))
+        out.append(Stage(f"{i:02d}-{name}-{key}", name, key, operator.gives, operator))
     return out

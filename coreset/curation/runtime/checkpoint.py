@@ -1,7 +1,7 @@
-"""The state of a run on disk: pieces of the input as Parquet, and beside each piece one small table per operator. What is there is never computed again.
+"""The state of a run on disk: partitions of the input as Parquet, and beside each partition one small table per operator. What is there is never computed again.
 
-<root>/rows-<key>/<piece>.parquet              id, line and the columns operators need; a piece is a bounded number of rows of one shard
-<root>/<nn>-<operator>-<key>/<piece>.parquet   what the operator said about the rows that reached it: row, its columns, keep, reason, twin
+<root>/rows-<key>/<partition>.parquet              id, line and the columns operators need; a partition is a bounded number of rows of one shard
+<root>/<nn>-<operator>-<key>/<partition>.parquet   what the operator said about the rows that reached it: row, its columns, keep, reason, duplicate_of
 
 A key is a hash of the input, of the operator and of all operators before it, so another recipe never reads what this one wrote. Files get their names when they
 are whole; two workers that write the same one write the same bytes.
@@ -26,8 +26,8 @@ from coreset.curation.operators.base import Operator
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A run of rows of one shard. shard: its place among the shards; number: the piece's place in the shard; rows: how many."""
+class Partition:
+    """A run of rows of one shard. shard: its place among the shards; number: the partition's place in the shard; rows: how many."""
 
     shard: int
     number: int
@@ -40,7 +40,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Link:
+class Stage:
     """One operator in its place. operator: None where its answers lie on disk already (the input's own checks, a group, a selection). found: what a fit came to, for
     the manifest.
     """
@@ -54,20 +54,20 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Work:
-    """Where the state lies: the folder of all of it, of the pieces, and the names of the shards by number."""
+class StateStore:
+    """Where the state lies: the folder of all of it, of the partitions, and the names of the shards by number."""
 
     root: Path
     rows: str
     shards: tuple[str, ...]
 
-    def piece(self, piece: Piece) -> Path:
-        """Return the file of a piece."""
-        return self.root / self.rows / f"{piece.name}.parquet"
+    def partition(self, partition: Partition) -> Path:
+        """Return the file of a partition."""
+        return self.root / self.rows / f"{partition.name}.parquet"
 
-    def side(self, link: Link, piece: Piece, ending: str = ".parquet") -> Path:
-        """Return the file of what an operator said about a piece."""
-        return self.root / link.place / f"{piece.name}{ending}"
+    def side(self, stage: Stage, partition: Partition, ending: str = ".parquet") -> Path:
+        """Return the file of what an operator said about a partition."""
+        return self.root / stage.place / f"{partition.name}{ending}"
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = None) -> None:
@@ -109,13 +109,13 @@ def about(file: pq.ParquetFile) -> dict[str, Any]:
     return found
 
 
-class View:
-    """The rows of one piece as the operators before have left them: which are alive, and every column by name, read when it is asked for."""
+class PartitionView:
+    """The rows of one partition as the operators before have left them: which are alive, and every column by name, read when it is asked for."""
 
-    def __init__(self, work: Work, piece: Piece) -> None:
-        self.work, self.piece = work, piece
-        self.alive: NDArray[np.int64] = np.arange(piece.rows)
-        base = work.piece(piece)
+    def __init__(self, work: StateStore, partition: Partition) -> None:
+        self.work, self.partition = work, partition
+        self.alive: NDArray[np.int64] = np.arange(partition.rows)
+        base = work.partition(partition)
         with pq.ParquetFile(base) as file:
             self._where: dict[str, Path] = dict.fromkeys(file.schema_arrow.names, base)
         self._columns: dict[str, pa.Array] = {}
@@ -130,22 +130,22 @@ class View:
             if "keep" in names:
                 said = file.read(["row", "keep"])
                 self.alive = to_numpy(said["row"].filter(said["keep"])).astype(np.int64)
-            for name in set(names) - {"row", "keep", "reason", "twin", "failed"}:
+            for name in set(names) - {"row", "keep", "reason", "duplicate_of", "failed"}:
                 self._where[name] = path
                 self._columns.pop(name, None)
         return True
 
     def column(self, name: str) -> pa.Array:
-        """Return a column of all rows of the piece; null where the operator that gives it never saw the row."""
+        """Return a column of all rows of the partition; null where the operator that gives it never saw the row."""
         if name not in self._columns:
             if name not in self._where:
                 raise KeyError(f"column '{name}' is missing; present: {', '.join(sorted(self._where))}")
             path = self._where[name]
-            own = path == self.work.piece(self.piece)
+            own = path == self.work.partition(self.partition)
             with pq.ParquetFile(path) as file:
                 table = file.read([name] if own else ["row", name])
             self._columns[name] = (
-                one_chunk(table[name]) if own else spread(to_numpy(table["row"]), table[name], self.piece.rows)
+                one_chunk(table[name]) if own else spread(to_numpy(table["row"]), table[name], self.partition.rows)
             )
         return self._columns[name]
 
@@ -159,10 +159,10 @@ class View:
         if missing:
             raise KeyError(f"column '{min(missing)}' is missing; present: {', '.join(sorted(self._where))}")
         full = pa.table({n: self.column(n) for n in names})
-        return full if np.array_equal(rows, np.arange(self.piece.rows)) else full.take(pa.array(rows))
+        return full if np.array_equal(rows, np.arange(self.partition.rows)) else full.take(pa.array(rows))
 
     def batches(self, needs: frozenset[str], size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """Yield the alive rows in batches: their places in the piece, and what an operator with these needs gets to see."""
+        """Yield the alive rows in batches: their places in the partition, and what an operator with these needs gets to see."""
         table = self.table(needs, self.alive)
         for start in range(0, len(self.alive), size):
             yield self.alive[start : start + size], Batch(table.slice(start, size))

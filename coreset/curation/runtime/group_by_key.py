@@ -1,4 +1,4 @@
-"""Group operators at scale: rows that share a key brought together through files, in bounded memory, and what was decided brought back to its piece.
+"""Group operators at scale: rows that share a key brought together through files, in bounded memory, and what was decided brought back to its partition.
 
 Keys are compared one range of hashes after the other; only rows that have a partner are fetched with their columns, cut into parts of whole groups.
 """
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from coreset.core.batch import Batch, objects, to_arrow
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.write import whole_file
-from coreset.curation.operators.base import Group, Verdict
+from coreset.curation.operators.base import Decision, GroupBy
 from coreset.curation.operators.contract import checked
-from coreset.curation.runtime.checkpoint import Link, Piece, is_whole, write_table
-from coreset.curation.runtime.steps import Chain, KeyPiece, named, read_columns, side_table
+from coreset.curation.runtime.checkpoint import Partition, Stage, is_whole, write_table
+from coreset.curation.runtime.steps import KeyPartition, Pipeline, named, read_columns, side_table
 
 Int = NDArray[np.int64]
 _KEYS = 4_000_000  # compared at a time
 _PART = 20_000  # rows decided about in one step, unless one group has more
 
 
-def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: Group | None = None) -> tuple[Int, Int]:
+def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: GroupBy | None = None) -> tuple[Int, Int]:
     """Return rows and their groups, (m,) each, ordered by group: connected components of rows by shared keys, numbered by their first row.
 
-    paths: key tables by piece; offsets: the number of each piece's first row. Groups of fewer than `smallest` rows are left out. operator: who compares rows of a key
+    paths: key tables by partition; offsets: the number of each partition's first row. Groups of fewer than `smallest` rows are left out. operator: who compares rows of a key
     by their signatures, where the tables have them.
     """
     from scipy.sparse import coo_array
@@ -57,7 +57,7 @@ def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: Group 
     return nodes[keep][order].astype(np.int64), group[keep][order].astype(np.int64)
 
 
-def _edges(paths: Sequence[Path], offsets: Int, operator: Group | None = None) -> Iterator[Int]:
+def _edges(paths: Sequence[Path], offsets: Int, operator: GroupBy | None = None) -> Iterator[Int]:
     """Yield pairs of rows that share a key, each row with the next of its key, or with the first it is linked to: enough to connect them."""
     total, width = 0, 0
     for path in paths:
@@ -96,7 +96,7 @@ def _edges(paths: Sequence[Path], offsets: Int, operator: Group | None = None) -
 
 
 def _signatures(table: pa.Table, width: int) -> NDArray[np.uint8]:
-    """Return the signatures of a key table (n, width), padded with zeros: a piece without a single one knows no width."""
+    """Return the signatures of a key table (n, width), padded with zeros: a partition without a single one knows no width."""
     out = np.zeros((table.num_rows, width), np.uint8)
     if "signature" in table.schema.names:
         held = table["signature"].combine_chunks()
@@ -106,28 +106,28 @@ def _signatures(table: pa.Table, width: int) -> NDArray[np.uint8]:
     return out
 
 
-def decide_groups(engine: Engine, chain: Chain, link: Link, pieces: Sequence[Piece]) -> None:
-    """Run a group operator over all pieces: afterwards its answers lie beside every piece."""
-    operator = link.operator
-    assert isinstance(operator, Group)
-    if all(is_whole(chain.work.side(link, p)) for p in pieces):
+def decide_groups(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]) -> None:
+    """Run a group operator over all partitions: afterwards its answers lie beside every partition."""
+    operator = stage.operator
+    assert isinstance(operator, GroupBy)
+    if all(is_whole(chain.work.side(stage, p)) for p in partitions):
         return
-    offsets = np.cumsum([0, *(p.rows for p in pieces)])[:-1]
-    paths = list(engine.map(KeyPiece(chain, link), pieces))
+    offsets = np.cumsum([0, *(p.rows for p in partitions)])[:-1]
+    paths = list(engine.map(KeyPartition(chain, stage), partitions))
     row, group = members(paths, offsets, operator.smallest, operator)
     starts = np.searchsorted(group, group)  # where each row's group begins: parts hold whole groups
     part = starts // _PART
     _, part = np.unique(part, return_inverse=True) if len(part) else (part, part)
     parts = int(part.max()) + 1 if len(part) else 0
-    piece = np.searchsorted(offsets, row, side="right") - 1
-    for i, p in enumerate(pieces):
-        here = piece == i
+    partition = np.searchsorted(offsets, row, side="right") - 1
+    for i, p in enumerate(partitions):
+        here = partition == i
         where = {"row": row[here] - offsets[i], "group": group[here], "part": part[here]}
-        write_table(chain.work.side(link, p, ".groups.parquet"), pa.table(where))
-    list(engine.map(SplitPiece(chain, link, parts), list(enumerate(pieces))))
-    list(engine.map(DecidePart(chain, link, tuple(pieces)), range(parts)))
-    list(engine.map(JoinPiece(chain, link, parts), list(enumerate(pieces))))
-    for left in (chain.work.root / link.place).iterdir():
+        write_table(chain.work.side(stage, p, ".groups.parquet"), pa.table(where))
+    list(engine.map(SplitPartition(chain, stage, parts), list(enumerate(partitions))))
+    list(engine.map(DecidePart(chain, stage, tuple(partitions)), range(parts)))
+    list(engine.map(JoinPartition(chain, stage, parts), list(enumerate(partitions))))
+    for left in (chain.work.root / stage.place).iterdir():
         if left.name.endswith((".keys.parquet", ".groups.parquet", ".split.arrow", ".part.arrow")):
             left.unlink()
 
@@ -147,25 +147,25 @@ def read_batch(path: Path, number: int) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class SplitPiece:
-    """Cut the grouped rows of one piece by part."""
+class SplitPartition:
+    """Cut the grouped rows of one partition by part."""
 
-    chain: Chain
-    link: Link
+    chain: Pipeline
+    stage: Stage
     parts: int
 
-    def __call__(self, item: tuple[int, Piece]) -> None:
-        """Write the rows of the piece for every part: what the operator needs, `row`, `group` and the piece's place."""
-        number, piece = item
-        work, operator = self.chain.work, self.link.operator
-        path = work.side(self.link, piece, ".split.arrow")
+    def __call__(self, item: tuple[int, Partition]) -> None:
+        """Write the rows of the partition for every part: what the operator needs, `row`, `group` and the partition's place."""
+        number, partition = item
+        work, operator = self.chain.work, self.stage.operator
+        path = work.side(self.stage, partition, ".split.arrow")
         if path.exists() or not self.parts:
             return
-        where = read_columns(work.side(self.link, piece, ".groups.parquet"))
+        where = read_columns(work.side(self.stage, partition, ".groups.parquet"))
         row, part = where["row"].to_numpy(), where["part"].to_numpy()
-        assert isinstance(operator, Group)
-        table = self.chain.view(piece).table(operator.needs, row)
-        about = {"_row": where["row"], "_group": where["group"], "_piece": pa.array(np.full(len(row), number))}
+        assert isinstance(operator, GroupBy)
+        table = self.chain.view(partition).table(operator.needs, row)
+        about = {"_row": where["row"], "_group": where["group"], "_partition": pa.array(np.full(len(row), number))}
         for name, values in about.items():
             table = table.append_column(name, values)
         write_batches(path, [table.filter(pa.array(part == p)) for p in range(self.parts)])
@@ -175,40 +175,40 @@ class SplitPiece:
 class DecidePart:
     """Decide about whole groups, the rows of each in the order of their ids."""
 
-    chain: Chain
-    link: Link
-    pieces: tuple[Piece, ...]
+    chain: Pipeline
+    stage: Stage
+    partitions: tuple[Partition, ...]
 
     def __call__(self, part: int) -> None:
-        """Write the answers, a batch for every piece."""
-        work, operator = self.chain.work, self.link.operator
-        assert isinstance(operator, Group)
-        path = work.root / self.link.place / f"{part:05d}.part.arrow"
+        """Write the answers, a batch for every partition."""
+        work, operator = self.chain.work, self.stage.operator
+        assert isinstance(operator, GroupBy)
+        path = work.root / self.stage.place / f"{part:05d}.part.arrow"
         if path.exists():
             return
         table = pa.concat_tables(
-            [read_batch(work.side(self.link, p, ".split.arrow"), part) for p in self.pieces],
+            [read_batch(work.side(self.stage, p, ".split.arrow"), part) for p in self.partitions],
             promote_options="permissive",
         )
         table = table.sort_by([("_group", "ascending"), ("id", "ascending")])
-        group, piece, row = (table[n].to_numpy() for n in ("_group", "_piece", "_row"))
-        rows = table.drop_columns(["_group", "_piece", "_row"]).combine_chunks()
+        group, partition, row = (table[n].to_numpy() for n in ("_group", "_partition", "_row"))
+        rows = table.drop_columns(["_group", "_partition", "_row"]).combine_chunks()
         cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
-        with named(self.link):
+        with named(self.stage):
             said = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in zip(cuts, cuts[1:], strict=False)]
         answers = decoded(side_table(row, *_together(said)))
-        write_batches(path, [answers.filter(pa.array(piece == i)) for i in range(len(self.pieces))])
+        write_batches(path, [answers.filter(pa.array(partition == i)) for i in range(len(self.partitions))])
 
 
-def _together(said: Sequence[tuple[dict[str, Any], Verdict | None]]) -> tuple[dict[str, Any], Verdict]:
+def _together(said: Sequence[tuple[dict[str, Any], Decision | None]]) -> tuple[dict[str, Any], Decision]:
     """Return the answers about groups, one after the other, as one."""
-    verdicts = [v for _, v in said if v is not None]
-    keep, reason = np.concatenate([v.keep for v in verdicts]), np.concatenate([v.reason for v in verdicts])
-    twin = np.concatenate([objects([None] * len(v.keep)) if v.twin is None else v.twin for v in verdicts])
+    decisions = [v for _, v in said if v is not None]
+    keep, reason = np.concatenate([v.keep for v in decisions]), np.concatenate([v.reason for v in decisions])
+    duplicate_of = np.concatenate([objects([None] * len(v.keep)) if v.duplicate_of is None else v.duplicate_of for v in decisions])
     columns = {
         name: pa.concat_arrays(_one_type([to_arrow(columns[name]) for columns, _ in said])) for name in said[0][0]
     }
-    return columns, Verdict(keep, reason, twin)
+    return columns, Decision(keep, reason, duplicate_of)
 
 
 def _one_type(arrays: list[pa.Array]) -> list[pa.Array]:
@@ -226,31 +226,31 @@ def decoded(table: pa.Table) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class JoinPiece:
-    """Bring the answers about one piece's rows together; rows in no group are kept."""
+class JoinPartition:
+    """Bring the answers about one partition's rows together; rows in no group are kept."""
 
-    chain: Chain
-    link: Link
+    chain: Pipeline
+    stage: Stage
     parts: int
 
-    def __call__(self, item: tuple[int, Piece]) -> None:
-        """Write the piece's side table."""
-        number, piece = item
+    def __call__(self, item: tuple[int, Partition]) -> None:
+        """Write the partition's side table."""
+        number, partition = item
         work = self.chain.work
-        said = [read_batch(work.root / self.link.place / f"{p:05d}.part.arrow", number) for p in range(self.parts)]
-        alive = self.chain.view(piece).alive
+        said = [read_batch(work.root / self.stage.place / f"{p:05d}.part.arrow", number) for p in range(self.parts)]
+        alive = self.chain.view(partition).alive
         seen = np.concatenate([np.empty(0, np.int64), *(t["row"].to_numpy() for t in said)])
-        write_table(work.side(self.link, piece), joined(said, np.setdiff1d(alive, seen)))
+        write_table(work.side(self.stage, partition), joined(said, np.setdiff1d(alive, seen)))
 
 
 def joined(said: Sequence[pa.Table], others: NDArray[Any]) -> pa.Table:
     """Return answers and the `others`, which are kept, in the order of rows."""
-    verdict = {
+    decision = {
         "row": pa.array(others, pa.uint32()),
         "keep": pa.array(np.ones(len(others), bool)),
         "reason": pa.array([""] * len(others)),
     }
-    table = pa.concat_tables([*said, pa.table(verdict)], promote_options="permissive")
+    table = pa.concat_tables([*said, pa.table(decision)], promote_options="permissive")
     table = table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
     return table.set_column(
         table.schema.get_field_index("reason"), "reason", table["reason"].combine_chunks().dictionary_encode()

@@ -1,4 +1,4 @@
-"""The input as pieces: rows read, recognised and checked once, written as Parquet with the columns the recipe needs; what is wrong goes to the rejects."""
+"""The input as partitions: rows read, recognized and checked once, written as Parquet with the columns the recipe needs; what is wrong goes to the rejects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow, Schema, normal
 from coreset.curation.io.read import Line, read_rows
 from coreset.curation.io.write import file_hash
-from coreset.curation.runtime.checkpoint import Piece, Work, about, is_whole, whole, write_table
+from coreset.curation.runtime.checkpoint import Partition, StateStore, about, is_whole, whole, write_table
 
 _SHOWN = 10_000  # characters of a rejected row that are kept
 _PREVIEW = 300
@@ -25,9 +25,9 @@ _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one shard gave: its pieces, rows read and rejected, the hash and size of the file, and `broken`: what is wrong with the file, or None."""
+    """What one shard gave: its partitions, rows read and rejected, the hash and size of the file, and `broken`: what is wrong with the file, or None."""
 
-    pieces: Sequence[Piece]
+    partitions: Sequence[Partition]
     rows: int
     rejected: int
     sha256: str
@@ -37,12 +37,12 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Read one shard into pieces of at most `rows` rows and about `characters` characters. A piece that is there already is not made again.
+    """Read one shard into partitions of at most `rows` rows and about `characters` characters. A partition that is there already is not made again.
 
     images: the folder that paths of images are relative to; None: that of the shard.
     """
 
-    work: Work
+    work: StateStore
     schema: Schema
     needs: frozenset[str]
     rows: int = 20_000
@@ -56,10 +56,10 @@ class Ingest:
         done = folder / f"{number:05d}.json"
         if done.exists():
             found = json.loads(done.read_text())
-            there = [Piece(**p) for p in found["pieces"]]
-            if all(is_whole(self.work.piece(p)) for p in there):
-                return Ingested(**{**found, "pieces": there})
-        pieces, said = self._there(number)
+            there = [Partition(**p) for p in found["partitions"]]
+            if all(is_whole(self.work.partition(p)) for p in there):
+                return Ingested(**{**found, "partitions": there})
+        partitions, said = self._there(number)
         last, rows, rejected, broken, ended = (
             said["last"],
             said["rows"],
@@ -70,7 +70,7 @@ class Ingest:
         lines = _Guarded(shard, longest_line(self.schema), last)
         base = Path(self.images).absolute() if self.images else shard.path.absolute().parent
         while not ended:
-            piece = Piece(number, len(pieces), 0)
+            partition = Partition(number, len(partitions), 0)
             held, rejects, last = self._fill(lines, base)
             rows += len(held) + len(rejects)
             rejected += len(rejects)
@@ -84,41 +84,41 @@ class Ingest:
                     }
                 )
             if held or rejects:
-                piece = Piece(number, len(pieces), len(held))
+                partition = Partition(number, len(partitions), len(held))
                 text = "".join(json.dumps({"file": shard.name, **r}, ensure_ascii=False) + "\n" for r in rejects)
                 write_atomic(
-                    self.work.piece(piece).with_suffix(".rejects.jsonl"), text.encode("utf-8", "backslashreplace")
+                    self.work.partition(partition).with_suffix(".rejects.jsonl"), text.encode("utf-8", "backslashreplace")
                 )
                 write_table(
-                    self.work.piece(piece),
+                    self.work.partition(partition),
                     self._table(held),
                     {"last": last, "rows": rows, "rejected": rejected, "broken": broken, "ended": ended},
                 )
-                pieces.append(piece)
+                partitions.append(partition)
             if lines.ended:
                 break
         try:
             sha256, size = file_hash(shard.path), shard.path.stat().st_size
         except OSError:
             sha256, size = "", 0
-        ingested = Ingested(pieces, rows, rejected, sha256, size, broken)
+        ingested = Ingested(partitions, rows, rejected, sha256, size, broken)
         write_atomic(done, json.dumps(asdict(ingested)))
         return ingested
 
-    def _there(self, shard: int) -> tuple[list[Piece], dict[str, Any]]:
-        """Return the pieces an earlier run has finished, and what the last of them says: how far it read and what it counted."""
-        pieces: list[Piece] = []
+    def _there(self, shard: int) -> tuple[list[Partition], dict[str, Any]]:
+        """Return the partitions an earlier run has finished, and what the last of them says: how far it read and what it counted."""
+        partitions: list[Partition] = []
         said: dict[str, Any] = {"last": 0, "rows": 0, "rejected": 0, "broken": None, "ended": False}
         while True:
-            file = whole(self.work.piece(Piece(shard, len(pieces), 0)))
+            file = whole(self.work.partition(Partition(shard, len(partitions), 0)))
             if file is None:
-                return pieces, said
+                return partitions, said
             with file:
                 said = about(file)
-                pieces.append(Piece(shard, len(pieces), file.metadata.num_rows))
+                partitions.append(Partition(shard, len(partitions), file.metadata.num_rows))
 
     def _fill(self, lines: _Guarded, base: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-        """Return the good rows and the rejects of the next piece, and the last line that was read."""
+        """Return the good rows and the rejects of the next partition, and the last line that was read."""
         held: list[dict[str, Any]] = []
         rejects: list[dict[str, Any]] = []
         characters, last = 0, lines.last
@@ -221,7 +221,7 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     ends = np.cumsum([0, *map(len, raw)])
     if ends[-1] >= 2**31:
         raise ValueError(
-            f"a piece has {ends[-1]} bytes of text in one column, more than 2 GiB: use a smaller piece_rows or max_characters"
+            f"a partition has {ends[-1]} bytes of text in one column, more than 2 GiB: use a smaller partition_rows or max_characters"
         )
     missing = np.packbits([v is not None for v in values], bitorder="little").tobytes() if None in values else None
     buffers = [

@@ -1,6 +1,6 @@
-"""What is done to one piece: a step is a small picklable object called with a piece; it reads and writes state and returns little.
+"""What is done to one partition: a step is a small picklable object called with a partition; it reads and writes state and returns little.
 
-That is all an engine has to know: it calls steps on pieces, anywhere, in any order, twice if a worker was lost.
+That is all an engine has to know: it calls steps on partitions, anywhere, in any order, twice if a worker was lost.
 """
 
 from __future__ import annotations
@@ -20,9 +20,18 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
 from coreset.core.store import write_atomic
-from coreset.curation.operators.base import Fit, Group, Operator, Verdict
+from coreset.curation.operators.base import Decision, Estimator, GroupBy, Operator
 from coreset.curation.operators.contract import checked, only, row_keys
-from coreset.curation.runtime.checkpoint import Link, Piece, View, Work, about, is_whole, whole, write_table
+from coreset.curation.runtime.checkpoint import (
+    Partition,
+    PartitionView,
+    Stage,
+    StateStore,
+    about,
+    is_whole,
+    whole,
+    write_table,
+)
 from coreset.curation.runtime.estimator_state import dump_state, has_state
 
 FAILED = "operator_failed"
@@ -31,72 +40,72 @@ LOG = logging.getLogger("coreset")
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The operators decided so far, in order: what a view of a piece has to follow."""
+class Pipeline:
+    """The operators decided so far, in order: what a view of a partition has to follow."""
 
-    work: Work
-    links: tuple[Link, ...] = ()
+    work: StateStore
+    stages: tuple[Stage, ...] = ()
     batch: int = 512
 
-    def with_link(self, link: Link) -> Chain:
+    def with_stage(self, stage: Stage) -> Pipeline:
         """Return the chain with one more link."""
-        return Chain(self.work, (*self.links, link), self.batch)
+        return Pipeline(self.work, (*self.stages, stage), self.batch)
 
-    def view(self, piece: Piece) -> View:
-        """Return the piece as the chain leaves it; what is missing on disk is computed and written."""
-        view = View(self.work, piece)
-        for link in self.links:
-            path = self.work.side(link, piece)
+    def view(self, partition: Partition) -> PartitionView:
+        """Return the partition as the chain leaves it; what is missing on disk is computed and written."""
+        view = PartitionView(self.work, partition)
+        for stage in self.stages:
+            path = self.work.side(stage, partition)
             if not view.follow(path):
-                if link.operator is None:
-                    raise FileNotFoundError(2, f"the state of '{link.name}' is gone", str(path))
-                write_table(path, said_by(link, view, self.batch, path))
+                if stage.operator is None:
+                    raise FileNotFoundError(2, f"the state of '{stage.name}' is gone", str(path))
+                write_table(path, said_by(stage, view, self.batch, path))
                 path.with_suffix(".begun.parquet").unlink(missing_ok=True)
                 view.follow(path)
         return view
 
-    def __call__(self, piece: Piece) -> int:
-        """Return how many rows of the piece are left at the end of the chain."""
-        return len(self.view(piece).alive)
+    def __call__(self, partition: Partition) -> int:
+        """Return how many rows of the partition are left at the end of the chain."""
+        return len(self.view(partition).alive)
 
 
 def side_table(
-    rows: NDArray[np.int64], columns: dict[str, Any], verdict: Verdict | None, failed: NDArray[np.object_] | None = None
+    rows: NDArray[np.int64], columns: dict[str, Any], decision: Decision | None, failed: NDArray[np.object_] | None = None
 ) -> pa.Table:
     """Return what an operator said about rows as the table that is kept of it."""
     out: dict[str, Any] = {"row": pa.array(rows, pa.uint32())}
-    if verdict is not None or failed is not None:
-        keep = np.ones(len(rows), bool) if verdict is None else verdict.keep
+    if decision is not None or failed is not None:
+        keep = np.ones(len(rows), bool) if decision is None else decision.keep
         if failed is not None:
             out["failed"] = pa.array(failed, pa.string())
             keep = keep & np.array([f is None for f in failed], bool)
         out["keep"] = pa.array(keep)
-    if verdict is not None:
-        out["reason"] = pa.array(verdict.reason, pa.string()).dictionary_encode()
-        out["twin"] = pa.array(objects([None] * len(rows)) if verdict.twin is None else verdict.twin, pa.string())
+    if decision is not None:
+        out["reason"] = pa.array(decision.reason, pa.string()).dictionary_encode()
+        out["duplicate_of"] = pa.array(objects([None] * len(rows)) if decision.duplicate_of is None else decision.duplicate_of, pa.string())
     return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
 
 
-def said_by(link: Link, view: View, size: int, path: Path) -> pa.Table:
-    """Run a score or a rule over the alive rows of a piece, batch by batch; return what goes into `path`.
+def said_by(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Table:
+    """Run a score or a rule over the alive rows of a partition, batch by batch; return what goes into `path`.
 
     A row it fails on is set apart; failing on all rows of a batch stops the run. What a slow operator has said is kept every `SAVE_EVERY` seconds, so that a
-    run that was killed goes on inside the piece.
+    run that was killed goes on inside the partition.
     """
-    assert link.operator is not None
+    assert stage.operator is not None
     part = path.with_suffix(".begun.parquet")
     table, begun, saved = _begun(part, size), 0, time.monotonic()
     parts = [] if table is None else [table]
     done = 0 if table is None else table.num_rows
-    for rows, batch in view.batches(link.operator.needs, size):
+    for rows, batch in view.batches(stage.operator.needs, size):
         begun += len(rows)
         if begun <= done:
             continue
-        parts += list(_guarded(link, rows, batch, view))
+        parts += list(_guarded(stage, rows, batch, view))
         if time.monotonic() - saved > SAVE_EVERY and begun < len(view.alive):
             parts = [_joined(parts)]
             write_table(part, parts[0], {"batch": size})
-            LOG.info("%s: %s, %d of %d rows", link.name, view.work.shards[view.piece.shard], begun, len(view.alive))
+            LOG.info("%s: %s, %d of %d rows", stage.name, view.work.shards[view.partition.shard], begun, len(view.alive))
             saved = time.monotonic()
     if not parts:
         return pa.table({"row": pa.array([], pa.uint32())})
@@ -105,7 +114,7 @@ def said_by(link: Link, view: View, size: int, path: Path) -> pa.Table:
 
 
 def _begun(path: Path, size: int) -> pa.Table | None:
-    """Return what an earlier run has said about the first batches of a piece, if its batches had this size."""
+    """Return what an earlier run has said about the first batches of a partition, if its batches had this size."""
     file = whole(path)
     if file is None:
         return None
@@ -126,8 +135,8 @@ def _nothing_failed(table: pa.Table) -> pa.Table:
     )
 
 
-def _guarded(link: Link, rows: NDArray[np.int64], batch: Batch, view: View) -> Iterator[pa.Table]:
-    operator = link.operator
+def _guarded(stage: Stage, rows: NDArray[np.int64], batch: Batch, view: PartitionView) -> Iterator[pa.Table]:
+    operator = stage.operator
     assert operator is not None
     try:
         yield side_table(rows, *checked(operator, batch))
@@ -139,8 +148,8 @@ def _guarded(link: Link, rows: NDArray[np.int64], batch: Batch, view: View) -> I
     wrong = {i: e for i in range(batch.rows) if (e := _error_on(operator, Batch(batch.table.slice(i, 1)))) is not None}
     if not wrong or (len(wrong) == batch.rows and batch.rows > 1):
         line = view.column("line")[int(rows[0])].as_py()
-        where = f"{view.work.shards[view.piece.shard]}, from line {line} on ({batch.rows} rows)"
-        raise ValueError(f"operator '{link.name}' fails in {where}: {type(first).__name__}: {first}") from first
+        where = f"{view.work.shards[view.partition.shard]}, from line {line} on ({batch.rows} rows)"
+        raise ValueError(f"operator '{stage.name}' fails in {where}: {type(first).__name__}: {first}") from first
     good = np.array([i for i in range(batch.rows) if i not in wrong], np.int64)
     if len(good):
         yield _nothing_failed(side_table(rows[good], *checked(operator, Batch(batch.table.take(pa.array(good))))))
@@ -158,7 +167,7 @@ def _error_on(operator: Operator, batch: Batch) -> Exception | None:
 
 
 @contextlib.contextmanager
-def named(link: Link) -> Iterator[None]:
+def named(stage: Stage) -> Iterator[None]:
     """Say which operator an error comes from."""
     try:
         yield
@@ -167,53 +176,53 @@ def named(link: Link) -> Iterator[None]:
     except Exception as error:
         what = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"operator '{link.name}': {kind}{what}") from error
+        raise ValueError(f"operator '{stage.name}': {kind}{what}") from error
 
 
 @dataclass(frozen=True)
-class FitPiece:
-    """Fit one piece: the merged state of its batches, on disk."""
+class FitPartition:
+    """Fit one partition: the merged state of its batches, on disk."""
 
-    chain: Chain
-    link: Link
+    chain: Pipeline
+    stage: Stage
 
-    def __call__(self, piece: Piece) -> Path | None:
-        """Return where the state is, or None when no row is left in the piece."""
-        path = self.chain.work.side(self.link, piece, ".state.npz")
-        operator = self.link.operator
-        assert isinstance(operator, Fit)
+    def __call__(self, partition: Partition) -> Path | None:
+        """Return where the state is, or None when no row is left in the partition."""
+        path = self.chain.work.side(self.stage, partition, ".state.npz")
+        operator = self.stage.operator
+        assert isinstance(operator, Estimator)
         if path.exists() and not path.stat().st_size:
             return None
         if has_state(path):
             return path
         state, seen = None, False
-        for _, batch in self.chain.view(piece).batches(operator.needs, self.chain.batch):
-            with named(self.link):
+        for _, batch in self.chain.view(partition).batches(operator.needs, self.chain.batch):
+            with named(self.stage):
                 one = operator.fit(batch)
                 state, seen = (operator.merge(state, one) if seen else one), True
-        with named(self.link):
+        with named(self.stage):
             data = dump_state(operator.to_state(state)) if seen else b""
         write_atomic(path, data)
         return path if seen else None
 
 
 @dataclass(frozen=True)
-class KeyPiece:
+class KeyPartition:
     """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none), and `signature`, where it compares."""
 
-    chain: Chain
-    link: Link
+    chain: Pipeline
+    stage: Stage
 
-    def __call__(self, piece: Piece) -> Path:
+    def __call__(self, partition: Partition) -> Path:
         """Return where the keys are."""
-        path = self.chain.work.side(self.link, piece, ".keys.parquet")
-        operator = self.link.operator
-        assert isinstance(operator, Group)
+        path = self.chain.work.side(self.stage, partition, ".keys.parquet")
+        operator = self.stage.operator
+        assert isinstance(operator, GroupBy)
         if not is_whole(path):
-            view = self.chain.view(piece)
+            view = self.chain.view(partition)
             batches = view.batches(operator.key_needs, self.chain.batch)
             found, compared = [], []
-            with named(self.link):
+            with named(self.stage):
                 for _, batch in batches:
                     found.append(row_keys(operator, batch))
                     compared.append(operator.signature(only(batch, operator.key_needs)))
@@ -238,19 +247,19 @@ def _as_bytes(parts: Sequence[NDArray[np.uint8]]) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class ColumnsPiece:
-    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered over all pieces."""
+class ColumnsPartition:
+    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered over all partitions."""
 
-    chain: Chain
-    link: Link
+    chain: Pipeline
+    stage: Stage
 
-    def __call__(self, piece: Piece) -> Path:
+    def __call__(self, partition: Partition) -> Path:
         """Return where they are."""
-        path = self.chain.work.side(self.link, piece, ".columns.parquet")
+        path = self.chain.work.side(self.stage, partition, ".columns.parquet")
         if not is_whole(path):
-            view = self.chain.view(piece)
-            assert self.link.operator is not None
-            table = view.table(self.link.operator.needs, view.alive)
+            view = self.chain.view(partition)
+            assert self.stage.operator is not None
+            table = view.table(self.stage.operator.needs, view.alive)
             write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
         return path
 

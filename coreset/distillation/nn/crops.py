@@ -69,9 +69,9 @@ def _weights(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
     """Return how much each of `side` pixels counts in each of `size` new ones, (n, size, side) float64, rows summing to 1."""
     step = length.double() / size
     reach = step.clamp(min=1)
-    centre = start[:, None] + (torch.arange(size, device=start.device).double() + 0.5) * step[:, None]
+    center = start[:, None] + (torch.arange(size, device=start.device).double() + 0.5) * step[:, None]
     at = torch.arange(side, device=start.device).double() + 0.5
     inside = (at > start[:, None]) & (at < (start + length)[:, None])
-    far = (at - centre[:, :, None]).abs() / reach[:, None, None]
+    far = (at - center[:, :, None]).abs() / reach[:, None, None]
     w = (1 - far).clamp(min=0) * inside[:, None]
     return w / w.sum(dim=2, keepdim=True)

@@ -49,7 +49,7 @@ def shrink(images: Tensor, side: int) -> Tensor:
 
 
 def pack(images: Tensor, factor: int) -> Tensor:
-    """Return stored images (M, C, S, S) whose cells show f^2 whole images (M f^2, C, S, S) each, made smaller; the start of an optimisation.
+    """Return stored images (M, C, S, S) whose cells show f^2 whole images (M f^2, C, S, S) each, made smaller; the start of an optimization.
 
     >>> import torch
     >>> pack(torch.ones(4, 1, 6, 6), 2).shape

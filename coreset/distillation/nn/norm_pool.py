@@ -1,6 +1,6 @@
 """What follows a convolution in a ConvNet, norm of each map, ReLU and 2 x 2 average pooling, as one pass over the map on a CPU.
 
-The same function as torch's three layers, once differentiable. A map is read while it is in the cache, and neither the normalised map nor what ReLU lets through is stored.
+The same function as torch's three layers, once differentiable. A map is read while it is in the cache, and neither the normalized map nor what ReLU lets through is stored.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _NormPool(torch.autograd.Function):
 
 
 def norm_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    """Return maps x (B, C, H, W), float32 on a CPU, each normalised, scaled by weight and bias (C,), cut off at 0 and pooled 2 x 2: (B, C, H // 2, W // 2).
+    """Return maps x (B, C, H, W), float32 on a CPU, each normalized, scaled by weight and bias (C,), cut off at 0 and pooled 2 x 2: (B, C, H // 2, W // 2).
 
     >>> norm_pool(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]), torch.ones(1), torch.zeros(1)).round(decimals=3).item()
     0.5

@@ -2,7 +2,7 @@
 
 Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021 (arXiv:2102.08259), with the defaults of the authors' code: one operation a
 draw, brightness within 0.5, saturation 0 to 2, contrast 0.5 to 1.5, zero padding by an eighth before a crop, cutout of half the side, flip of half
-the images, scale 1/1.2 to 1.2 per axis, rotation within 15 degrees. Images are normalised.
+the images, scale 1/1.2 to 1.2 per axis, rotation within 15 degrees. Images are normalized.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def _each(u: Tensor, column: int) -> Tensor:
 def color(x: Tensor, u: Tensor) -> Tensor:
     """Brightness, then saturation, then contrast, each by one column of `u` (B, 3) in [0, 1)."""
     x = x + (_each(u, 0) - 0.5)
-    grey = x.mean(dim=1, keepdim=True)
-    x = (x - grey) * (2 * _each(u, 1)) + grey
+    gray = x.mean(dim=1, keepdim=True)
+    x = (x - gray) * (2 * _each(u, 1)) + gray
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - middle) * (0.5 + _each(u, 2)) + middle
 
@@ -49,7 +49,7 @@ def crop(x: Tensor, u: Tensor) -> Tensor:
 
 
 def cutout(x: Tensor, u: Tensor) -> Tensor:
-    """Set a square of half the side to zero; its centre lies anywhere, so part of it may lie outside."""
+    """Set a square of half the side to zero; its center lies anywhere, so part of it may lie outside."""
     h, w = x.shape[2:]
     size = int(h * CUTOUT + 0.5)
     top = _whole(u[:, 0], 0, h - size % 2)[:, None] - size // 2

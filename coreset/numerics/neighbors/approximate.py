@@ -1,6 +1,6 @@
-"""Approximate nearest neighbours by an inverted file: only the cells nearest to a row are searched.
+"""Approximate nearest neighbors by an inverted file: only the cells nearest to a row are searched.
 
-Jégou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search", PAMI 2011, section IV (the inverted file, here without the quantisation of
+Jégou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search", PAMI 2011, section IV (the inverted file, here without the quantization of
 residuals), as built by Johnson, Douze & Jégou, "Billion-scale similarity search with GPUs", 2017 (arXiv:1702.08734): faiss IndexIVFFlat.
 """
 
@@ -34,7 +34,7 @@ def has_faiss() -> bool:
         import faiss  # noqa: F401
     except ImportError:
         warnings.warn(
-            "faiss cannot be imported (pip install faiss-cpu): exact neighbours instead, O(N^2)", stacklevel=3
+            "faiss cannot be imported (pip install faiss-cpu): exact neighbors instead, O(N^2)", stacklevel=3
         )
         return False
     return True
@@ -119,7 +119,7 @@ def ivf_blocks(x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: in
 
     unit: distances of x / |x| (a row of zeros stays where it is), without a copy of x that is scaled. Distances are exact in float64 for the rows found, and ties
     go to the lowest position; which rows are found is approximate. 4 sqrt(N) cells hold the rows in 8 bits a number; the `probes` cells nearest to a row are
-    searched and the best k + 32 measured again. Of the true 32 neighbours in clustered data 98 to 100 % were found at 100,000 x 32 to 512, fewer in data without
+    searched and the best k + 32 measured again. Of the true 32 neighbors in clustered data 98 to 100 % were found at 100,000 x 32 to 512, fewer in data without
     structure. The cells come from a sample drawn with `seed`, on one thread, so that the number of threads does not change the answer; another build of faiss may.
     Rows whose cells hold fewer than k others are searched exactly. Memory: N D bytes, a quarter of x in float32.
     Raises ValueError when k is not 1 to N - 1, ImportError without faiss.
@@ -172,7 +172,7 @@ def ivf_blocks(x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: in
 def knn_ivf(x: Tensor, k: int, probes: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return the Euclidean distances (N, k) float64 and positions (N, k) of about the `k` nearest rows of `x` (N, D), each row without itself: see `ivf_blocks`.
 
-    Where faiss cannot be imported a warning says so and all neighbours are exact. Raises ValueError when k is not 1 to N - 1.
+    Where faiss cannot be imported a warning says so and all neighbors are exact. Raises ValueError when k is not 1 to N - 1.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0], [5.0]])
     >>> distance, index = knn_ivf(x, 1)
@@ -181,12 +181,12 @@ def knn_ivf(x: Tensor, k: int, probes: int = 16, seed: int = 0) -> tuple[Tensor,
     """
     n = len(x)
     if not 1 <= k < n:
-        raise ValueError(f"k: expected 1 to {n - 1} neighbours among {n} rows, got {k}")
+        raise ValueError(f"k: expected 1 to {n - 1} neighbors among {n} rows, got {k}")
     if not has_faiss():
         return knn(x, k)
     distance = torch.empty(n, k, dtype=torch.float64)
-    neighbour = torch.empty(n, k, dtype=torch.int64)
+    neighbor = torch.empty(n, k, dtype=torch.int64)
     for start, square, index in ivf_blocks(x, k, False, probes, seed):
         distance[start : start + len(square)] = torch.from_numpy(square)
-        neighbour[start : start + len(square)] = torch.from_numpy(index)
-    return distance.sqrt_().to(x.device), neighbour.to(x.device)
+        neighbor[start : start + len(square)] = torch.from_numpy(index)
+    return distance.sqrt_().to(x.device), neighbor.to(x.device)

@@ -3,7 +3,7 @@
 A float32 product gives every squared distance up to a proven error; where the error leaves a comparison open, the distance is computed again from
 differences in float64. So the answer depends neither on the number of threads nor on the matrix library.
 
-The bound. Rows are centred and scaled by a power of two, a = s (x - mean), and rounded to float32 (unit u = 2^-24). With S = |a_i| + |a_j|: rounding moves
+The bound. Rows are centerd and scaled by a power of two, a = s (x - mean), and rounded to float32 (unit u = 2^-24). With S = |a_i| + |a_j|: rounding moves
 the squared distance by at most 2.01 u S^2; the inner product, in any order of summation, by at most D u |a_i||a_j| (Higham, "Accuracy and Stability of
 Numerical Algorithms", section 3.1), the norms by u S^2 and the three additions by 3 u S^2 together; `error_unit` covers the sum.
 """
@@ -77,7 +77,7 @@ class Frame:
         return cls(mean, float(2.0 ** -np.ceil(np.log2(largest))) if largest > 0 else 1.0)
 
     def rows(self, x: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
-        """Return the centred, scaled rows (N, D) float32 and their lengths (N,) float64."""
+        """Return the centerd, scaled rows (N, D) float32 and their lengths (N,) float64."""
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         length = torch.empty(len(x), dtype=torch.float64, device=x.device)
         for start in range(0, len(x), block):

@@ -9,7 +9,7 @@ at 10 % of clustered data three quarters of all distances are never computed. Th
 may be bfloat16: it only has to show that a center cannot be nearer than what a row already has. What it leaves open is computed from differences in float64, so every
 decision is that of a float64 loop.
 
-The bound. y is the rounded copy of the centred, scaled row a, r = |a - y|. The triangle inequality gives |a_i - a_j| >= |y_i - y_j| - r_i - r_j, and the product g of
+The bound. y is the rounded copy of the centerd, scaled row a, r = |a - y|. The triangle inequality gives |a_i - a_j| >= |y_i - y_j| - r_i - r_j, and the product g of
 y_i and y_j is off by at most D 2^-24 |y_i||y_j| from summation and 2^-8 |g| from being stored in bfloat16.
 """
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours and neighbours within a radius: exact, blocked, no N x N.
+"""Nearest neighbors and neighbors within a radius: exact, blocked, no N x N.
 
 Brute force on matrix products with the comparisons that rounding leaves open decided in float64 (see `distances`), so the answer is that of a float64 loop on any
 machine and any number of threads. It needs no index library: at equal work it takes about as long as a flat faiss index, whose float32 order is not
@@ -120,7 +120,7 @@ def knn_blocks(
     group_x = torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device).long()
     have = len(x) if queries is not None else len(x) - int(torch.unique(group_x, return_counts=True)[1].max())
     if not 1 <= k <= have:
-        raise ValueError(f"k: expected 1 to {have} neighbours among {len(x)} rows, got {k}")
+        raise ValueError(f"k: expected 1 to {have} neighbors among {len(x)} rows, got {k}")
     q = x if queries is None else queries
     group_q = group_x if queries is None else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
     frame = Frame.of(x)
@@ -152,7 +152,7 @@ def knn(x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None 
     """Return the Euclidean distances (Q, k) float64 and positions (Q, k) of the `k` nearest rows of `x` (N, D), nearest first, ties to the lowest position.
 
     queries (Q, D): default the rows of x themselves, each without itself (but with its duplicates). groups (N,) integers, without queries: rows of one's own group
-    are no neighbours. Memory: O((N + Q) D) beside the answer. Raises ValueError when a row has fewer than k rows to choose from.
+    are no neighbors. Memory: O((N + Q) D) beside the answer. Raises ValueError when a row has fewer than k rows to choose from.
 
     >>> distance, index = knn(torch.tensor([[0.0], [1.0], [5.0]]), 1)
     >>> distance[:, 0].tolist(), index[:, 0].tolist()

@@ -68,7 +68,7 @@ def _nearer(x: Float32, i: int, rival: int, j: int, cut: float) -> bool:
 
 
 @compiled
-def _nearest(p: Float32, x: Float32, first: int, cut: float, slack: float, best: Float32, twin: Whole) -> None:
+def _nearest(p: Float32, x: Float32, first: int, cut: float, slack: float, best: Float32, duplicate_of: Whole) -> None:
     """Look through products p (rows 0 .. first + columns, columns from `first`) for each column's nearest row before it, above the cut."""
     low, sure = np.float32(cut - slack), np.float32(cut + slack)
     for i in range(len(p)):
@@ -82,8 +82,8 @@ def _nearest(p: Float32, x: Float32, first: int, cut: float, slack: float, best:
                 j = first + c
                 if row[c] > low and row[c] > best[j] - 2 * slack:
                     clear = row[c] > sure and row[c] > best[j] + 2 * slack
-                    if clear or _nearer(x, i, twin[j], j, cut):
-                        best[j], twin[j] = row[c], i  # fmt: skip
+                    if clear or _nearer(x, i, duplicate_of[j], j, cut):
+                        best[j], duplicate_of[j] = row[c], i  # fmt: skip
 
 
 @compiled
@@ -124,12 +124,12 @@ def _above(bits: NDArray[np.int16], low: np.int16, first: int, start: int, out: 
 
 
 @compiled
-def _keep_nearest(pairs: Whole, x: Float32, cut: float, best: NDArray[np.float64], twin: Whole) -> None:
+def _keep_nearest(pairs: Whole, x: Float32, cut: float, best: NDArray[np.float64], duplicate_of: Whole) -> None:
     for at in range(len(pairs)):
         i, j = pairs[at]
         exact = _cosine(x[i], x[j])
         if exact > cut and exact > best[j]:
-            best[j], twin[j] = exact, i
+            best[j], duplicate_of[j] = exact, i
 
 
 @compiled
@@ -141,7 +141,7 @@ def _join_above(pairs: Whole, x: Float32, cut: float, parent: Whole) -> None:
 
 
 def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whole | None:
-    """Return the twins by way of bfloat16 products; None where they are no faster, or leave too many pairs."""
+    """Return the duplicates by way of bfloat16 products; None where they are no faster, or leave too many pairs."""
     n, dim = x.shape
     if n < _LARGE or not bfloat16_pays(dim, torch.get_num_threads()):
         return None
@@ -151,7 +151,7 @@ def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whol
     if not low > 0:
         return None
     floor = np.int16(np.array(low, np.float32).view(np.uint32) >> 16)
-    best, twin, parent = np.full(n, -2.0), np.full(n, -1, np.int64), np.arange(n)
+    best, duplicate_of, parent = np.full(n, -2.0), np.full(n, -1, np.int64), np.arange(n)
     product, pairs = torch.empty(_TILE, _TILE, dtype=torch.bfloat16), np.empty((_TILE * _TILE, 2), np.int64)
     left = int(_FEW * n * n)
     for start in range(0, n, _TILE):
@@ -164,23 +164,23 @@ def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whol
             if components:
                 _join_above(pairs[:count], x, cut, parent)
             else:
-                _keep_nearest(pairs[:count], x, cut, best, twin)
-    return roots(parent) if components else _ends(twin)
+                _keep_nearest(pairs[:count], x, cut, best, duplicate_of)
+    return roots(parent) if components else _ends(duplicate_of)
 
 
 @compiled
-def _ends(twin: Whole) -> Whole:
+def _ends(duplicate_of: Whole) -> Whole:
     """Follow every row to the row that is kept at the end of its chain."""
-    out = np.empty(len(twin), np.int64)
-    for j in range(len(twin)):
-        out[j] = j if twin[j] < 0 else out[twin[j]]
+    out = np.empty(len(duplicate_of), np.int64)
+    for j in range(len(duplicate_of)):
+        out[j] = j if duplicate_of[j] < 0 else out[duplicate_of[j]]
     return out
 
 
 def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
     """Return for each row of a cluster (N,), given in the order in which rows are preferred, the row kept in its place; its own where it is kept.
 
-    x (N, D): rows of length 1. A row goes when a row before it has a cosine above 1 - eps, be that row kept or not (the released rule); its twin is the end of the chain
+    x (N, D): rows of length 1. A row goes when a row before it has a cosine above 1 - eps, be that row kept or not (the released rule); its duplicate_of is the end of the chain
     of nearest rows before it. components: the first row of every connected component is kept instead. Raises ValueError for eps outside [0, 2].
 
     >>> angles = np.radians([0, 20, 10])
@@ -195,7 +195,7 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
     found = _by_bfloat16(x, cut, slack, components)
     if found is not None:
         return found
-    best, twin, parent = np.full(n, -2.0, np.float32), np.full(n, -1, np.int64), np.arange(n)
+    best, duplicate_of, parent = np.full(n, -2.0, np.float32), np.full(n, -1, np.int64), np.arange(n)
     step = n if n <= _WHOLE else _BLOCK
     for first in range(0, n, max(1, step)):
         end = min(first + step, n)
@@ -203,5 +203,5 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
         if components:
             _link(product, x, first, cut, slack, parent)
         else:
-            _nearest(product, x, first, cut, slack, best, twin)
-    return roots(parent) if components else _ends(twin)
+            _nearest(product, x, first, cut, slack, best, duplicate_of)
+    return roots(parent) if components else _ends(duplicate_of)

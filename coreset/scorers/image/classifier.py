@@ -28,7 +28,7 @@ Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def squared(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the centre of an image, its shorter side at `side` / 0.875, cut to (side, side, 3): what ImageNet's models are tested on (bicubic)."""
+    """Return the center of an image, its shorter side at `side` / 0.875, cut to (side, side, 3): what ImageNet's models are tested on (bicubic)."""
     height, width = pixels.shape[:2]
     scale = round(side / 0.875) / min(height, width)
     size = max(side, round(width * scale)), max(side, round(height * scale))

@@ -1,6 +1,6 @@
 """One image file to pixels, by stated rules: what every image scorer sees, and a status word for what cannot be seen.
 
-Upright (EXIF orientation applied), RGB, 8 bits. Transparent parts are laid on white; CMYK, palettes and grey become RGB as Pillow converts them; 16 bits a channel are
+Upright (EXIF orientation applied), RGB, 8 bits. Transparent parts are laid on white; CMYK, palettes and gray become RGB as Pillow converts them; 16 bits a channel are
 divided by 257, to the nearest; of an animation the first frame counts. Nothing is guessed: a file that breaks off, lies or would not fit in memory has no pixels.
 """
 

@@ -113,7 +113,7 @@ _lock, _readers, _before = Lock(), 0, False
 
 @contextmanager
 def whole_files() -> Iterator[None]:
-    """Have Pillow refuse files that break off, though another library may have told it to fill them with grey (Data-Juicer does, for the process); threads may overlap."""
+    """Have Pillow refuse files that break off, though another library may have told it to fill them with gray (Data-Juicer does, for the process); threads may overlap."""
     global _readers, _before
     with _lock:
         if not _readers:
@@ -198,7 +198,7 @@ def _directories(file: IO[bytes], most: int) -> int:
     big = head[2:4] in (b"\x2b\0", b"\0\x2b")
     at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     counted, entry, number = set[int](), *((20, "Q") if big else (12, "H"))
-    link = "Q" if big else "I"
+    stage = "Q" if big else "I"
     while at and at not in counted and len(counted) < most:
         counted.add(at)
         file.seek(at)
@@ -206,14 +206,14 @@ def _directories(file: IO[bytes], most: int) -> int:
         if len(size) < struct.calcsize(number):
             break
         file.seek(at + len(size) + entry * struct.unpack(order + number, size)[0])
-        after = file.read(struct.calcsize(link))
-        if len(after) < struct.calcsize(link):
+        after = file.read(struct.calcsize(stage))
+        if len(after) < struct.calcsize(stage):
             break
-        at = struct.unpack(order + link, after)[0]
+        at = struct.unpack(order + stage, after)[0]
     return len(counted)
 
 
-class Room:
+class DistillationContext:
     """So many of something for all threads together: who wants more waits until others have given theirs back. A thread that holds some is given more at once."""
 
     def __init__(self, most: int) -> None:
@@ -245,4 +245,4 @@ class Room:
                 self._changed.notify_all()
 
 
-decoding = Room(AT_ONCE)  # of pixels, which every decoder of this package holds while it works
+decoding = DistillationContext(AT_ONCE)  # of pixels, which every decoder of this package holds while it works

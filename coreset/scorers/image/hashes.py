@@ -58,7 +58,7 @@ def texture(low: NDArray[np.float64]) -> float:
 def perceptual_hash(low: NDArray[np.float64]) -> int:
     """Return 64 bits, the first row's first bit as the highest: 1 where a frequency is above the median of all 64.
 
-    The first one, the mean of the image, is scaled by the unnormalised transform's factors so that the bits are those of ImageHash.
+    The first one, the mean of the image, is scaled by the unnormalized transform's factors so that the bits are those of ImageHash.
     """
     scale = np.ones(LOW)
     scale[0] = np.sqrt(2.0)

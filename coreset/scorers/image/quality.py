@@ -1,8 +1,8 @@
-"""What can be measured on an image without a model: sharpness, exposure, contrast, entropy, colour.
+"""What can be measured on an image without a model: sharpness, exposure, contrast, entropy, color.
 
 All on the luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), at the size the image has: a larger copy of an image is smoother, so compare images of like size.
 Blur: the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000), kernel 0 1 0 / 1 -4 1 / 0 1 0, edges mirrored
-without repeating them, as OpenCV does. Colourfulness: Hasler & Suesstrunk, "Measuring colourfulness in natural images", SPIE 2003, M^(3).
+without repeating them, as OpenCV does. Colorfulness: Hasler & Suesstrunk, "Measuring colorfulness in natural images", SPIE 2003, M^(3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DARK, BRIGHT = 5, 250  # luma up to which a pixel is black, and from which on it
 
 @compiled
 def _sums(
-    pixels: NDArray[np.uint8], luma: NDArray[np.float32], counts: NDArray[np.int64], colour: NDArray[np.int64]
+    pixels: NDArray[np.uint8], luma: NDArray[np.float32], counts: NDArray[np.int64], color: NDArray[np.int64]
 ) -> None:
     """One pass: luma per pixel, the histogram of its rounded values, and the sums of R-G, R+G-2B and their squares, in whole numbers."""
     for y in range(pixels.shape[0]):
@@ -35,10 +35,10 @@ def _sums(
             b += two
             aa += one * one
             bb += two * two
-        colour[0] += a
-        colour[1] += b
-        colour[2] += aa
-        colour[3] += bb
+        color[0] += a
+        color[1] += b
+        color[2] += aa
+        color[3] += bb
 
 
 @compiled
@@ -64,15 +64,15 @@ class Quality(PixelScorer):
 
     blur: variance of the Laplacian of the luma (0..255), low = blurred or flat. brightness, contrast: mean and standard deviation of the luma, in [0, 1].
     dark_share, bright_share: shares of pixels whose rounded luma is at most 5, at least 250. entropy: of the histogram of the rounded luma, in bits, 0 to 8.
-    colourfulness: about 0 (grey) to over 100. aspect: longer side by shorter side. Images with a side of 1 pixel have no Laplacian: `too_small`.
+    colorfulness: about 0 (gray) to over 100. aspect: longer side by shorter side. Images with a side of 1 pixel have no Laplacian: `too_small`.
 
     >>> import numpy as np
-    >>> grey = np.full((4, 4, 3), 128, np.uint8)
-    >>> {k: float(v[0]) for k, v in Quality()({"pixels": [grey]}).items() if k in ("blur", "entropy", "colourfulness")}
-    {'blur': 0.0, 'entropy': 0.0, 'colourfulness': 0.0}
+    >>> gray = np.full((4, 4, 3), 128, np.uint8)
+    >>> {k: float(v[0]) for k, v in Quality()({"pixels": [gray]}).items() if k in ("blur", "entropy", "colorfulness")}
+    {'blur': 0.0, 'entropy': 0.0, 'colorfulness': 0.0}
     """
 
-    columns = ("blur", "brightness", "contrast", "dark_share", "bright_share", "entropy", "colourfulness", "aspect")
+    columns = ("blur", "brightness", "contrast", "dark_share", "bright_share", "entropy", "colorfulness", "aspect")
     status_column = "quality_status"
 
     def measure(self, pixels: NDArray[np.uint8]) -> tuple[float, ...] | str:
@@ -81,15 +81,15 @@ class Quality(PixelScorer):
         if min(height, width) < 2:
             return "too_small"
         luma = np.empty((height, width), np.float32)
-        counts, colour = np.zeros(256, np.int64), np.zeros(4, np.int64)
-        _sums(pixels, luma, counts, colour)
+        counts, color = np.zeros(256, np.int64), np.zeros(4, np.int64)
+        _sums(pixels, luma, counts, color)
         n = luma.size
         mean, square = _laplacian(luma)
         share = counts / n
         known = share[share > 0]
         light = luma.mean(dtype=np.float64)
-        rg, yb = colour[0] / n, colour[1] / (2 * n)
-        spread = np.sqrt(max(colour[2] / n - rg * rg, 0.0) + max(colour[3] / (4 * n) - yb * yb, 0.0))
+        rg, yb = color[0] / n, color[1] / (2 * n)
+        spread = np.sqrt(max(color[2] / n - rg * rg, 0.0) + max(color[3] / (4 * n) - yb * yb, 0.0))
         return (
             max(square - mean * mean, 0.0),
             float(light) / 255,

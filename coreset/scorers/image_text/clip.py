@@ -1,6 +1,6 @@
 """How well a text fits its image, by a model that embeds both.
 
-The cosine of the normalised embeddings, never a logit divided by 100: a model's own scale is not 100 everywhere. CLIPScore = 2.5 max(cos, 0): Hessel et al., "CLIPScore",
+The cosine of the normalized embeddings, never a logit divided by 100: a model's own scale is not 100 everywhere. CLIPScore = 2.5 max(cos, 0): Hessel et al., "CLIPScore",
 EMNLP 2021 (arXiv:2104.08718). Flipped: the same with the image mirrored, which text in the image does not survive (a caption that only repeats it falls); Yu et al., "The
 devil is in the details", 2023 (arXiv:2309.15954).
 """

@@ -22,7 +22,7 @@ NAMES = {
 def convert(source: Path, into: Path) -> None:
     """Write a Llama model in GGUF as a folder that transformers reads: float32 safetensors, configuration, tokenizer.
 
-    A model that was read from GGUF cannot be saved (it counts as quantised), so its network is built again from the configuration. Every tensor is then
+    A model that was read from GGUF cannot be saved (it counts as quantized), so its network is built again from the configuration. Every tensor is then
     compared with the file's own values, unpacked by the gguf package: ValueError when one differs.
     """
     try:

@@ -133,7 +133,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     step = max(1, 2**19 // logits.shape[1]) if logits.device.type == "cpu" else max(1, LOGITS // 4 // logits.shape[1])
     kind = torch.float64 if logits.dtype == torch.float64 else torch.float32
     parts = [
-        torch.nn.functional.cross_entropy(piece.to(kind), wanted, reduction="none")
-        for piece, wanted in zip(torch.split(logits, step), torch.split(target, step), strict=True)
+        torch.nn.functional.cross_entropy(partition.to(kind), wanted, reduction="none")
+        for partition, wanted in zip(torch.split(logits, step), torch.split(target, step), strict=True)
     ]
     return torch.cat(parts)

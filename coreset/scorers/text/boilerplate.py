@@ -2,7 +2,7 @@
 
 Penedo et al., "The RefinedWeb Dataset for Falcon LLM", 2023, appendix G.2 (arXiv:2306.01116): a line goes when it is mostly upper case, only digits and signs, a counter
 ("3 likes") or a single word; a short line is also cut where it begins with "sign in", ends with "read more" or holds "items in cart". A bare web address goes too. A
-page that loses more than 5 % of its words is dropped (`coreset.curation.operators.rules.BoilerplateRule`).
+page that loses more than 5 % of its words is dropped (`coreset.curation.operators.rules.BoilerplateFilter`).
 """
 
 from __future__ import annotations

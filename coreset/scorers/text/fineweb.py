@@ -24,7 +24,7 @@ VARIANTS = ("fineweb", "datatrove")
 
 @dataclass(frozen=True)
 class FineWeb(TextScorer):
-    r"""Measure one text column for `coreset.curation.operators.rules.FineWebRule`.
+    r"""Measure one text column for `coreset.curation.operators.rules.FineWebFilter`.
 
     fineweb_punctuated_lines: share of lines that end a sentence (Unicode's Sentence_Terminal). fineweb_short_lines: share of at most `short` characters.
     fineweb_duplicate_characters: characters of lines that occurred before, of all but the line breaks. fineweb_breaks_per_word: line breaks per token. Blank lines are no lines.

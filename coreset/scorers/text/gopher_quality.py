@@ -24,7 +24,7 @@ VARIANTS = ("gopher", "datatrove")
 
 @dataclass(frozen=True)
 class GopherQuality(TextScorer):
-    """Measure one text column for `coreset.curation.operators.rules.GopherQualityRule`.
+    """Measure one text column for `coreset.curation.operators.rules.GopherQualityFilter`.
 
     gopher_words: tokens with a letter or digit. gopher_mean_word_length: their mean length in characters. gopher_hashes, gopher_ellipses: '#' and '...' or '…' per token.
     gopher_bullet_lines, gopher_ellipsis_lines: share of lines that start with • or -, end with an ellipsis. gopher_alphabetic: share of tokens with a letter.

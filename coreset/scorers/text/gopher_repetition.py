@@ -128,7 +128,7 @@ def repeated(parts: Sequence[str]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class GopherRepetition(TextScorer):
-    """Measure one text column for `coreset.curation.operators.rules.GopherRepetitionRule`; all shares.
+    """Measure one text column for `coreset.curation.operators.rules.GopherRepetitionFilter`; all shares.
 
     gopher_duplicate_paragraphs, ..._paragraph_characters, ..._lines, ..._line_characters: parts that occurred before, of all parts and of all characters.
     gopher_top_2 to 4: characters of the most frequent n-gram of words. gopher_duplicate_5 to 10: characters of words in n-grams that occurred before.

@@ -52,7 +52,7 @@ def _cutter(path: str, _: int) -> Callable[[str], Sequence[str]]:
     try:
         cutter = sentencepiece.SentencePieceProcessor(model_file=path)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"pieces: {path} is no SentencePiece model: {error}") from error
+        raise ValueError(f"pieces: {path} is no SentencePartition model: {error}") from error
     return lambda line: list(cutter.encode(line, out_type=str))
 
 
@@ -74,7 +74,7 @@ class Kenlm(TextScorer):
     model: an ARPA file, or one of KenLM's binary files, which are mapped into memory as they are:
     only with trust=true, for a file of your own making or of a source you believe. normal: bring
     each line into CCNet's normal form; lower, accents, digits, punctuation: its steps. pieces: a
-    SentencePiece model that cuts the lines (CCNet's models are of pieces), None = words between
+    SentencePartition model that cuts the lines (CCNet's models are of pieces), None = words between
     blanks. A line is a sentence with a start and an end. CCNet rounds to one digit; nothing is
     rounded here. A low perplexity is no quality: keep a band.
     """
@@ -89,7 +89,7 @@ class Kenlm(TextScorer):
     accents: bool = True
     digits: bool = True
     punctuation: bool = True
-    pieces: str | None = None
+    partitions: str | None = None
     trust: bool = False
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Kenlm(TextScorer):
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of the files."""
-        files = {"model": self.model} | ({"pieces": self.pieces} if self.pieces else {})
+        files = {"model": self.model} | ({"pieces": self.partitions} if self.partitions else {})
         for name, path in files.items():
             if not Path(path).is_file():
                 raise FileNotFoundError(f"{name}: there is no file {path}")
@@ -119,10 +119,10 @@ class Kenlm(TextScorer):
         if self.normal:
             steps = (self.lower, self.accents, self.digits, self.punctuation)
             lines = [ccnet_line(line, *steps) for line in lines]
-        if self.pieces is not None:
-            if not Path(self.pieces).is_file():
+        if self.partitions is not None:
+            if not Path(self.partitions).is_file():
                 raise FileNotFoundError(f"pieces: there is no file {self.pieces}")
-            cut = _cutter(self.pieces, Path(self.pieces).stat().st_mtime_ns)
+            cut = _cutter(self.partitions, Path(self.partitions).stat().st_mtime_ns)
             lines = [" ".join(cut(line)) for line in lines]
         return lines
 

@@ -114,7 +114,7 @@ def _measure(
 
 @dataclass(frozen=True)
 class Repetition(TextScorer):
-    """Measure one text column for `coreset.curation.operators.rules.RepetitionRule`.
+    """Measure one text column for `coreset.curation.operators.rules.RepetitionFilter`.
 
     char_repetition: share of the sqrt(types) most frequent repeated n-grams of characters. word_repetition: share of repeated n-grams of words. distinct_words:
     different n-grams of words per n-gram. A text shorter than n repeats nothing: 0, 0 and 1. loop_unit, loop_copies: characters and copies of the piece that the text

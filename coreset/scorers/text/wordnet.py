@@ -46,7 +46,7 @@ def _first_senses(index: Path) -> Iterator[tuple[str, str]]:
     """Yield every noun with its first synset, as ImageNet writes it."""
     with index.open(encoding="utf-8") as lines:
         for line in lines:
-            if not line.startswith(" "):  # the licence is indented
+            if not line.startswith(" "):  # the license is indented
                 word, _, _, pointers, *rest = line.split()
                 yield word, f"n{rest[int(pointers) + 2]}"
 

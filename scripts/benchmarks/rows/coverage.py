@@ -214,7 +214,7 @@ def typi_clust_select(scale: float = 1) -> Row:
         Method("coreset", lambda budget: typical_of_clusters(rows, budget, labels, none, 20, 5, False)[0]),
         [
             Method(
-                "textbook loop (scikit-learn neighbours)",
+                "textbook loop (scikit-learn neighbors)",
                 lambda budget: textbook.typical_of_clusters(x, labels, budget, 20),
             )
         ],

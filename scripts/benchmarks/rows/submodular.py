@@ -64,7 +64,7 @@ def facility_location_features(scale: float = 1) -> Row:
             Method("numpy similarities, then apricot lazy", lambda budget: peers.apricot_facility(cosine_similarity(x), budget)),
             Method("numpy similarities, then submodlib LazyGreedy", lambda budget: peers.submodlib_facility(cosine_similarity(x), budget)),
             Method("submodlib, its own cosine kernel", lambda budget: peers.submodlib_facility_features(x, budget),
-                   note="maximises the sum of cosines, another objective than 1/2 + 1/2 cos where a cosine is below 0 (taken as 0)"),
+                   note="maximizes the sum of cosines, another objective than 1/2 + 1/2 cos where a cosine is below 0 (taken as 0)"),
         ],
         _facility_agree(s),
         GOAL_FACILITY,
@@ -74,7 +74,7 @@ def facility_location_features(scale: float = 1) -> Row:
 
 
 def facility_location_sparse(scale: float = 1) -> Row:
-    """500 of 5,000 x 512, nearest neighbours only, from features."""
+    """500 of 5,000 x 512, nearest neighbors only, from features."""
     n, dim, k = int(5_000 * scale), 512, int(500 * scale)
     x, _ = mixture(n, dim)
     s = cosine_similarity(x)
@@ -92,14 +92,14 @@ def facility_location_sparse(scale: float = 1) -> Row:
         return peers.apricot_facility_sparse(graph, budget)
 
     return Row(
-        f"facility location, {k:,} of {n:,} x {dim}, {NEIGHBORS} nearest neighbours, from features",
+        f"facility location, {k:,} of {n:,} x {dim}, {NEIGHBORS} nearest neighbors, from features",
         k,
         Method(
             "coreset",
             lambda budget: select("facility_location", budget, features=x, options={"neighbors": NEIGHBORS}).indices,
         ),
         [
-            Method("scikit-learn neighbours, then apricot lazy (sparse)", apricot),
+            Method("scikit-learn neighbors, then apricot lazy (sparse)", apricot),
             Method("submodlib sparse", lambda budget: peers.submodlib_facility_sparse(x, budget, NEIGHBORS), slow=True),
         ],
         _facility_agree(s),
@@ -115,7 +115,7 @@ def facility_location_100k_wide(scale: float = 1) -> Row:
 
 
 def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
-    """1,000 of 100,000 x 128, nearest neighbours only; no peer holds it in memory."""
+    """1,000 of 100,000 x 128, nearest neighbors only; no peer holds it in memory."""
     n, k = int(100_000 * scale), int(1_000 * scale)
     x, _ = mixture(n, dim)
 
@@ -141,7 +141,7 @@ def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
         }
 
     return Row(
-        f"facility location, {k:,} of {n:,} x {dim}, {NEIGHBORS} nearest neighbours, from features",
+        f"facility location, {k:,} of {n:,} x {dim}, {NEIGHBORS} nearest neighbors, from features",
         k,
         Method(
             "coreset",
@@ -151,7 +151,7 @@ def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
         [],
         same_picks,
         "at most 100 MB beyond the features, at least 99.9 % of dense greedy",
-        {"flops": 2.0 * n * n * dim, "of": "all inner products, which the approximate neighbours do without"},
+        {"flops": 2.0 * n * n * dim, "of": "all inner products, which the approximate neighbors do without"},
         facts,
         trials=1,
     )

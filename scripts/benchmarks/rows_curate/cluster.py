@@ -32,7 +32,7 @@ from coreset.curation.run import Settings
 from coreset.core.store import fingerprint
 from scripts.benchmarks.rows_curate.engine import curated, web_rules
 start = time.perf_counter()
-kept = curated(Path({source!r}), web_rules(), Settings(piece_rows=1_000), {engine})
+kept = curated(Path({source!r}), web_rules(), Settings(partition_rows=1_000), {engine})
 print(json.dumps({{"wall": time.perf_counter() - start, "kept": fingerprint(sorted(kept.items()))}}))
 """
 

@@ -206,7 +206,7 @@ def step(
     return Row(
         f"SemDeDup inside {k:,} clusters, {count:,} x 384",
         k,
-        Method("coreset", ours, note="gives the twin of every row too"),
+        Method("coreset", ours, note="gives the duplicate_of of every row too"),
         [Method("plain transcription of the released step (torch)", released)],
         lambda a, b, _: {"same_rows": int((a == b).sum()), "of": count},
         goal,

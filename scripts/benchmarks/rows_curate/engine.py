@@ -20,10 +20,10 @@ from coreset.core.batch import Batch
 from coreset.core.cache import asset_dir
 from coreset.curation.engines.local import Engine
 from coreset.curation.io.formats import content_id
-from coreset.curation.operators.base import Group, Operator
+from coreset.curation.operators.base import GroupBy, Operator
 from coreset.curation.operators.contract import checked, row_keys
 from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
-from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
+from coreset.curation.operators.rules import C4Rule, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
 from coreset.curation.run import Settings, curate
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
@@ -37,7 +37,7 @@ FOLDER = Path(tempfile.gettempdir()) / "coreset-benchmark-curate"
 def web_rules() -> list[Operator]:
     """Return the rules and the deduplication of the recipe `pretrain` that need no other package."""
     return [
-        GopherQuality(), GopherQualityRule(), GopherRepetition(), GopherRepetitionRule(), C4(), C4Rule(), FineWeb(), FineWebRule(),
+        GopherQuality(), GopherQualityFilter(), GopherRepetition(), GopherRepetitionFilter(), C4(), C4Rule(), FineWeb(), FineWebFilter(),
         ExactDuplicates(), NearDuplicates(numbers="fold"),
     ]  # fmt: skip
 
@@ -71,7 +71,7 @@ def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[
     kept = dict.fromkeys(table["id"].to_pylist(), False)
     for operator in operators:
         parts = [table.slice(start, batch) for start in range(0, table.num_rows, batch)]
-        if isinstance(operator, Group):
+        if isinstance(operator, GroupBy):
             keys = np.concatenate([row_keys(operator, Batch(p)) for p in parts])
             flat, row = keys.reshape(-1), np.repeat(np.arange(len(keys)), keys.shape[1])
             order = np.argsort(flat, kind="stable")
@@ -86,18 +86,18 @@ def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[
             for group in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
                 if len(group) >= operator.smallest:
                     rows = table.take(pa.array(group)).sort_by("id")
-                    verdict = checked(operator, Batch(rows))[1]
-                    assert verdict is not None
-                    answer = dict(zip(rows["id"].to_pylist(), verdict.keep.tolist(), strict=True))
+                    decision = checked(operator, Batch(rows))[1]
+                    assert decision is not None
+                    answer = dict(zip(rows["id"].to_pylist(), decision.keep.tolist(), strict=True))
                     keep[group] = [answer[i] for i in table["id"].take(pa.array(group)).to_pylist()]
             table = table.filter(pa.array(keep))
             continue
         done = []
         for part in parts:
-            columns, verdict = checked(operator, Batch(part))
+            columns, decision = checked(operator, Batch(part))
             for name, values in columns.items():
                 part = part.append_column(name, pa.array(values))
-            done.append(part if verdict is None else part.filter(pa.array(verdict.keep)))
+            done.append(part if decision is None else part.filter(pa.array(decision.keep)))
         table = pa.concat_tables(done, promote_options="permissive").combine_chunks()
     return kept | dict.fromkeys(table["id"].to_pylist(), True)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import as_batch
 from coreset.core.cache import asset_dir
-from coreset.curation.operators.rules import C4Rule, FineWebRule, GopherQualityRule, GopherRepetitionRule
+from coreset.curation.operators.rules import C4Rule, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
@@ -55,9 +55,9 @@ def our_verdicts(texts: list[str]) -> NDArray[np.bool_]:
     """The scorers in their variant `datatrove`, then the rules."""
     rows = as_batch({"text": texts})
     made: list[tuple[Any, Any]] = [
-        (GopherQuality(variant="datatrove"), GopherQualityRule()),
-        (GopherRepetition(variant="datatrove"), GopherRepetitionRule()),
-        (FineWeb(variant="datatrove"), FineWebRule()),
+        (GopherQuality(variant="datatrove"), GopherQualityFilter()),
+        (GopherRepetition(variant="datatrove"), GopherRepetitionFilter()),
+        (FineWeb(variant="datatrove"), FineWebFilter()),
         (C4(punctuation=False), C4Rule()),
     ]
     return np.stack([rule.decide(as_batch(score(rows))).keep for score, rule in made], axis=1)
@@ -78,7 +78,7 @@ def web_rules(scale: float = 1) -> Row:
         [Method("datatrove filters", lambda k: datatrove_verdicts(texts[:k]), note="its words are spaCy's; the few verdicts that differ are shares near a threshold")],
         agree,
         "3x datatrove's filters",
-        facts=lambda keep: {"kept_by_rule": keep.sum(axis=0).tolist()},
+        facts=lambda keep: {"kept_by_filter": keep.sum(axis=0).tolist()},
     )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ PHASES = {
     "score": ("coreset.scorers.length", "Length.__call__"),
     "group": ("toys", "Near.decide"),
     "fit": ("toys", "Common.fit"),
-    "select": ("coreset.curation.operators.select", "Budgeted.decide"),
-    "decisions": ("coreset.curation.results.decisions", "DecidePiece.__call__"),
+    "select": ("coreset.curation.operators.select", "Select.decide"),
+    "decisions": ("coreset.curation.results.decisions", "DecidePartition.__call__"),
     "data": ("coreset.curation.io.write", "_at"),
     "out": ("coreset.curation.run", "write_decisions"),
     "manifest": ("coreset.curation.run", "_manifest"),
@@ -55,6 +55,6 @@ def run(source, out, phase, nth, page=False):
 
     if phase:
         arm(phase, nth)
-    done = curate(recipe(), source, out, settings=Settings(batch=8, piece_rows=25))
+    done = curate(recipe(), source, out, settings=Settings(batch=8, partition_rows=25))
     if page:
         write_curation_report(done.out, done.manifest, done.samples)

@@ -61,14 +61,14 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("piece_rows", [3, 1000])
-def test_every_bad_line(tmp_path, piece_rows):
+@pytest.mark.parametrize("partition_rows", [3, 1000])
+def test_every_bad_line(tmp_path, partition_rows):
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(line for line, _, _ in LINES))
     done = curate(
         RECIPE,
         tmp_path / "a.jsonl",
         tmp_path / "out",
-        settings=Settings(max_characters=1000, piece_rows=piece_rows, batch=2),
+        settings=Settings(max_characters=1000, partition_rows=partition_rows, batch=2),
     )
     assert adds_up(done) == {"rows": 19, "kept": 2, "dropped": 1, "rejected": 16}
     found = rejects(tmp_path / "out")
@@ -140,7 +140,7 @@ def test_ids_in_several_shards(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"id": n, "text": f"a {n}"} for n in range(5)])
     write_jsonl(tmp_path / "b.jsonl", [{"id": n, "text": f"b {n}"} for n in (7, 3, 7, 0)])
     done = curate(
-        [Coin(0)], [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out", settings=Settings(piece_rows=2)
+        [Coin(0)], [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out", settings=Settings(partition_rows=2)
     )
     assert adds_up(done) == {"rows": 9, "kept": 6, "dropped": 0, "rejected": 3}
     assert [(r["file"], r["line"], r["why"]) for r in rejects(tmp_path / "out")] == [

@@ -54,8 +54,8 @@ def test_d4(source, tmp_path):
     assert len(left) == 48
     eps = next(o["found"]["eps"] for o in done.manifest["operators"] if "found" in o)
     x = vectors(angles).astype(np.float64)
-    centre = x.mean(axis=0)
-    order = np.argsort(x @ centre, kind="stable")  # one cluster: far from its centre first
+    center = x.mean(axis=0)
+    order = np.argsort(x @ center, kind="stable")  # one cluster: far from its center first
     gone = {int(order[k]) for k in range(len(x)) if k and (x[order[:k]] @ x[order[k]]).max() > 1 - eps}
     assert set(range(len(x))) - gone == set(left)
     middle = x[left].mean(axis=0)

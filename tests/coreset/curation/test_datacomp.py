@@ -1,4 +1,4 @@
-"""DataComp's filters: the shipped recipes against verdicts worked out plainly from the rows."""
+"""DataComp's filters: the shipped recipes against decisions worked out plainly from the rows."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_basic(pairs, tmp_path):
     assert kept(operators("recipe=datacomp_basic"), source, tmp_path / "out") == want
 
 
-WORDNET = """  1 This is a licence.
+WORDNET = """  1 This is a license.
 bass n 2 1 @ 2 0 00000004 00000005
 box n 1 2 @ ~ 1 0 00000006
 crane n 2 3 @ ~ #m 2 0 00000001 00000002
@@ -150,7 +150,7 @@ def test_the_words_of_imagenet():
 
 
 def vectors(pixels):
-    """What the toy model sees: the mean colour; what it reads: the vowels."""
+    """What the toy model sees: the mean color; what it reads: the vowels."""
     return np.array([p.reshape(-1, 3).mean(axis=0) - 127.5 for p in pixels])
 
 

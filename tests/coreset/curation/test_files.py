@@ -77,7 +77,7 @@ NAMES = ["r.jsonl", "r.ndjson", "r.jsonl.gz", "r.jsonl.zst", "r.json", "r.parque
 @pytest.mark.parametrize("name", NAMES)
 def test_what_comes_in_goes_out(tmp_path, name):
     write(tmp_path / name, ROWS)
-    done = curate(RECIPE, tmp_path / name, tmp_path / "out", settings=Settings(piece_rows=11))
+    done = curate(RECIPE, tmp_path / name, tmp_path / "out", settings=Settings(partition_rows=11))
     assert done.manifest["counts"] == {"rows": 40, "kept": 11, "dropped": 29, "rejected": 0}
     assert read(tmp_path / "out" / "data" / name) == KEPT
     ids = pq.read_table(tmp_path / "out" / "decisions.parquet")["id"].to_pylist()

@@ -19,7 +19,7 @@ from coreset.scorers.length import Length
 
 RECIPE = [Length(), Threshold("text_words", low=1), Threshold("score", low=-1e300)]
 GOOD = [{"id": f"good-{i}", "text": f"a good row {i}", "score": float(i)} for i in range(40)]
-SETTINGS = Settings(max_characters=20_000, piece_rows=50, batch=16)
+SETTINGS = Settings(max_characters=20_000, partition_rows=50, batch=16)
 
 
 def line(**more):

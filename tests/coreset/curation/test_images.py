@@ -54,8 +54,8 @@ def test_cleaning_finds_every_copy_and_every_bad_file(pictures, tmp_path):
     found = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
     assert found["~cut"]["reason"] == "image truncated"
     assert found["~none"]["reason"] == "image not an image"
-    assert (found["~copy"]["reason"], found["~copy"]["twin"]) == ("exact duplicate", rows[0]["id"])
-    assert (found["~smaller"]["reason"], found["~smaller"]["twin"]) == ("near duplicate image", rows[1]["id"])
+    assert (found["~copy"]["reason"], found["~copy"]["duplicate_of"]) == ("exact duplicate", rows[0]["id"])
+    assert (found["~smaller"]["reason"], found["~smaller"]["duplicate_of"]) == ("near duplicate image", rows[1]["id"])
     assert counts["kept"] > 60
 
 

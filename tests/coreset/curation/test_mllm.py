@@ -1,4 +1,4 @@
-"""The recipe for conversations about images: verdicts worked out plainly, repeat factors, influences that come with the rows."""
+"""The recipe for conversations about images: decisions worked out plainly, repeat factors, influences that come with the rows."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from coreset.cli.curate import make_operators
 from coreset.core.batch import objects
 from coreset.curation import curate
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.scorers.text.abnormal import Abnormal
 from coreset.testing import check_scorer
@@ -115,7 +115,7 @@ def test_votes_on_influences_that_come_with_the_rows(tmp_path):
     x = np.random.default_rng(0).normal(size=(27, 3))
     given = [{**r, "influence": v} for r, v in zip(rows(), x.tolist(), strict=True)]
     (tmp_path / "rows.json").write_text(json.dumps(given))
-    curate([Budgeted(strategy("votes"), 6)], tmp_path / "rows.json", tmp_path / "out")
+    curate([Select(strategy("votes"), 6)], tmp_path / "rows.json", tmp_path / "out")
     votes = (x >= np.quantile(x, 0.8, axis=0)).sum(axis=1)
     best = sorted(range(27), key=lambda i: (-votes[i], given[i]["id"]))[:6]
     found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()

@@ -104,8 +104,8 @@ def test_every_copy_is_found(drawings, done):
     for group in groups:
         first, *others = (done[1][n] for n in group)
         assert {r["reason"] for r in others} == {"exact duplicate"}
-        assert len({r["twin"] for r in others}) == 1
-        assert others[0]["twin"] == (first["twin"] if first["reason"] == "exact duplicate" else first["id"])
+        assert len({r["duplicate_of"] for r in others}) == 1
+        assert others[0]["duplicate_of"] == (first["duplicate_of"] if first["reason"] == "exact duplicate" else first["id"])
     assert done[1]["~copy"]["reason"] == "exact duplicate"
 
 
@@ -117,7 +117,7 @@ def test_nothing_but_copies_is_dropped_as_one(drawings, done):
         white = Image.new("RGBA", image.size, "white")
         return np.asarray(Image.alpha_composite(white, image))
 
-    pairs = [(n, r["twin"]) for n, r in done[1].items() if r["reason"] == "exact duplicate"]
+    pairs = [(n, r["duplicate_of"]) for n, r in done[1].items() if r["reason"] == "exact duplicate"]
     differ = [(a, b) for a, b in pairs if drawings[1][a].read_bytes() != drawings[1][b].read_bytes()]
     for a, b in [*differ[:60], *pairs[::40]]:
         assert np.array_equal(pixels(a), pixels(b)), (a, b)
@@ -138,9 +138,9 @@ def test_near_copies_are_the_components_of_all_pairs(done):
             a, b = root[i], root[j]
             if a != b:
                 root[root == max(a, b)] = min(a, b)
-    twin = {rows[there[i]]["id"]: rows[there[int(r)]]["id"] for i, r in enumerate(root.tolist()) if r != i}
-    assert len(twin) > 100
-    assert {r["id"]: r["twin"] for r in rows if r["state"] == "dropped"} == twin
+    duplicate_of = {rows[there[i]]["id"]: rows[there[int(r)]]["id"] for i, r in enumerate(root.tolist()) if r != i}
+    assert len(duplicate_of) > 100
+    assert {r["id"]: r["duplicate_of"] for r in rows if r["state"] == "dropped"} == duplicate_of
 
 
 def test_the_page_is_small_and_whole(done):
@@ -161,7 +161,7 @@ def test_the_page_is_small_and_whole(done):
 
 
 def test_the_same_on_ray(drawings, tmp_path):
-    """600 drawings, copies among them, and all the spoiled files, by the shipped recipe; the order of the rows and the size of the pieces differ too."""
+    """600 drawings, copies among them, and all the spoiled files, by the shipped recipe; the order of the rows and the size of the partitions differ too."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from coreset.curation.engines.ray import RayActors
 
@@ -177,7 +177,7 @@ def test_the_same_on_ray(drawings, tmp_path):
                 source,
                 tmp_path / where.name,
                 engine=where,
-                settings=Settings(piece_rows=150),
+                settings=Settings(partition_rows=150),
             )
     finally:
         engine.close()

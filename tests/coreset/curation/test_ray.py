@@ -20,12 +20,12 @@ from coreset.core.store import Store
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
 from coreset.curation.engines.ray import RayActors, wants_gpu
-from coreset.curation.operators.select import Budgeted
-from coreset.curation.results.decisions import DecidePiece
+from coreset.curation.operators.select import Select
+from coreset.curation.results.decisions import DecidePartition
 from coreset.curation.results.output import WriteShard
 from coreset.curation.run import Settings
-from coreset.curation.runtime.checkpoint import Link
-from coreset.curation.runtime.steps import Chain, FitPiece
+from coreset.curation.runtime.checkpoint import Stage
+from coreset.curation.runtime.steps import FitPartition, Pipeline
 from coreset.curation.score import score
 from coreset.registry import strategy
 from coreset.scorers.image.features import ImageFeatures
@@ -41,7 +41,7 @@ from coreset.trainers.tasks.features import Pretrained
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
-SMALL = Settings(batch=16, piece_rows=40)
+SMALL = Settings(batch=16, partition_rows=40)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def test_the_bytes_of_the_local_engine(tmp_path, source, engine):
 def test_two_rounds_in_actors(tmp_path, source, engine, name):
     column = {"signal": "text_words"} if name == "top_k" else {}
     signals = {} if column else {"features": "vector"}
-    operators = [Length("text"), Vectors(), Budgeted(strategy(name, column), 0.2, signals, shards=5)]
+    operators = [Length("text"), Vectors(), Select(strategy(name, column), 0.2, signals, shards=5)]
     one = curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
-    two = curate(operators, source, tmp_path / "ray", engine=engine, settings=Settings(batch=7, piece_rows=40))
+    two = curate(operators, source, tmp_path / "ray", engine=engine, settings=Settings(batch=7, partition_rows=40))
     assert files(tmp_path / "local") == files(tmp_path / "ray")
     assert one.manifest == two.manifest
     assert one.manifest["counts"]["kept"] == 46
@@ -118,11 +118,11 @@ def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
         Image.fromarray(crop).save(tmp_path / f"{i}.png")
         rows.append({"id": f"{i:02d}", "image": f"{i}.png", "text": "x"})
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    scorer, reading = Images([ImageFeatures(device="cpu")]), Settings(piece_rows=5)
+    scorer, reading = Images([ImageFeatures(device="cpu")]), Settings(partition_rows=5)
     score(scorer, source, tmp_path / "f.parquet", engine=engine, settings=reading)
     got = np.stack(pq.read_table(tmp_path / "f.parquet").sort_by("id")["image_features"].to_pylist())
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-    chooses = Budgeted(strategy("kcenter"), 6, {"features": "image_features"}, shards=3)
+    chooses = Select(strategy("kcenter"), 6, {"features": "image_features"}, shards=3)
     curate([scorer, chooses], source, tmp_path / "out", engine=engine, settings=reading)
     rank = pq.read_table(tmp_path / "out" / "decisions.parquet").sort_by("id")["rank"].to_numpy()
     kept = chooses.decide(as_batch({"id": [r["id"] for r in rows], "image_features": want}), 16)
@@ -142,7 +142,7 @@ def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
         from omegaconf import OmegaConf
 
         operators = make_operators(OmegaConf.to_container(cfg, resolve=True))
-        settings = Settings(piece_rows=120)
+        settings = Settings(partition_rows=120)
         for where in (Local(), engine):
             curate(operators, folder / file, tmp_path / f"{name}-{where.name}", engine=where, settings=settings)
         assert files(tmp_path / f"{name}-local") == files(tmp_path / f"{name}-ray")
@@ -186,7 +186,7 @@ def test_workers_that_die_as_they_begin_end_the_run(engine):
 def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
     @dataclass(frozen=True)
     class Kill:
-        """The step of an engine, which kills its process the first time it sees one piece."""
+        """The step of an engine, which kills its process the first time it sees one partition."""
 
         step: object
         flag: Path
@@ -241,15 +241,15 @@ class OnGpu:
 
 
 def test_operators_say_that_they_want_a_gpu():
-    plain = Link("1", "length", "k", frozenset(), Length())
-    wants = Link("2", "on_gpu", "k", frozenset(), OnGpu())
-    chain = Chain(None, (plain, wants))
-    assert not wants_gpu(Chain(None, (plain,)))
+    plain = Stage("1", "length", "k", frozenset(), Length())
+    wants = Stage("2", "on_gpu", "k", frozenset(), OnGpu())
+    chain = Pipeline(None, (plain, wants))
+    assert not wants_gpu(Pipeline(None, (plain,)))
     assert wants_gpu(chain)
-    assert wants_gpu(DecidePiece(chain, "decisions"))
-    assert wants_gpu(WriteShard(DecidePiece(chain, "decisions"), None, 1))
-    assert wants_gpu(FitPiece(Chain(None, (plain,)), wants))
-    assert not wants_gpu(FitPiece(Chain(None, (plain,)), plain))
+    assert wants_gpu(DecidePartition(chain, "decisions"))
+    assert wants_gpu(WriteShard(DecidePartition(chain, "decisions"), None, 1))
+    assert wants_gpu(FitPartition(Pipeline(None, (plain,)), wants))
+    assert not wants_gpu(FitPartition(Pipeline(None, (plain,)), plain))
     assert not wants_gpu(abs)
 
 

@@ -14,7 +14,7 @@ from toys import Coin, Common, Fails, Near, Quota, Twice, Vectors, in_memory, re
 
 from coreset.curation.engines.local import Local
 from coreset.curation.operators.base import unique_names
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import Settings, curate
 from coreset.curation.score import score
@@ -41,7 +41,7 @@ def decisions(out):
 
 
 def ends(out):
-    return {i: (r["state"], r["operator"], r["reason"], r["twin"]) for i, r in decisions(out).items()}
+    return {i: (r["state"], r["operator"], r["reason"], r["duplicate_of"]) for i, r in decisions(out).items()}
 
 
 def files(out):
@@ -59,7 +59,7 @@ def rows():
 
 def test_it_is_the_recipe_in_memory(tmp_path, rows):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
-    done = curate(recipe(), source, tmp_path / "out", settings=Settings(batch=7, piece_rows=25))
+    done = curate(recipe(), source, tmp_path / "out", settings=Settings(batch=7, partition_rows=25))
     want = in_memory(named(recipe()), rows)
     assert ends(tmp_path / "out") == want
     kept = [json.dumps(r) for r in rows if want[r["id"]][0] == "kept"]
@@ -77,12 +77,12 @@ def test_it_is_the_recipe_in_memory(tmp_path, rows):
 
 @given(
     batch=st.integers(1, 50),
-    piece=st.integers(1, 60),
+    partition=st.integers(1, 60),
     cuts=st.lists(st.integers(0, 120), max_size=3),
     seed=st.integers(0, 5),
 )
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, piece, cuts, seed):
+def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, partition, cuts, seed):
     folder = tmp_path_factory.mktemp("cut")
     order = list(rows)
     random.Random(seed).shuffle(order)
@@ -90,7 +90,7 @@ def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, 
     for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
         if b > a:
             write_jsonl(folder / f"{'zyxwv'[i]}.jsonl", order[a:b])
-    curate(recipe(), str(folder / "*.jsonl"), folder / "out", settings=Settings(batch=batch, piece_rows=piece))
+    curate(recipe(), str(folder / "*.jsonl"), folder / "out", settings=Settings(batch=batch, partition_rows=partition))
     assert ends(folder / "out") == in_memory(named(recipe()), rows)
 
 
@@ -102,7 +102,7 @@ def test_without_ids_content_names_the_rows(tmp_path):
     write_jsonl(two / "b.jsonl", rows[:3])
     answers = []
     for n, source in enumerate((one, two)):
-        curate([Length("text"), Coin(0.5)], source, tmp_path / f"out{n}", settings=Settings(piece_rows=2))
+        curate([Length("text"), Coin(0.5)], source, tmp_path / f"out{n}", settings=Settings(partition_rows=2))
         answers.append(ends(tmp_path / f"out{n}"))
     assert answers[0] == answers[1]
     names = sorted(i for i in answers[0] if "-" in i)
@@ -114,14 +114,14 @@ def test_without_ids_content_names_the_rows(tmp_path):
 def test_workers_give_the_same_bytes(tmp_path, rows):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     for n in (1, 2):
-        curate(recipe(), source, tmp_path / f"out{n}", engine=Local(workers=n), settings=Settings(piece_rows=25))
+        curate(recipe(), source, tmp_path / f"out{n}", engine=Local(workers=n), settings=Settings(partition_rows=25))
     assert files(tmp_path / "out1") == files(tmp_path / "out2")
 
 
 def test_groups_of_one_and_repeats(tmp_path, rows):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     operators = [Length("text"), Quota(), Twice()]
-    curate(operators, source, tmp_path / "out", settings=Settings(piece_rows=17, batch=5))
+    curate(operators, source, tmp_path / "out", settings=Settings(partition_rows=17, batch=5))
     want = in_memory(named(operators), rows)
     assert ends(tmp_path / "out") == want
     expected = [
@@ -141,7 +141,7 @@ def test_a_row_an_operator_fails_on_is_set_apart(tmp_path, rows):
     operators = [Fails(), Length("text"), Threshold("text_words", low=3)]
     for batch in (4, 1000):
         out = tmp_path / f"out{batch}"
-        done = curate(operators, source, out, settings=Settings(batch=batch, piece_rows=13))
+        done = curate(operators, source, out, settings=Settings(batch=batch, partition_rows=13))
         got = ends(out)
         assert got["bad1"] == got["bad2"] == ("rejected", "fails", "operator_failed", None)
         assert {i: e for i, e in got.items() if not i.startswith("bad")} == in_memory(named(operators), rows[:60])
@@ -166,9 +166,9 @@ def test_nothing_left_is_an_answer(tmp_path, rows):
         Near(),
         Vectors(),
         Threshold("common", low=1),
-        Budgeted(strategy("kcenter"), 5, {"features": "vector"}),
+        Select(strategy("kcenter"), 5, {"features": "vector"}),
     ]
-    done = curate(operators, source, tmp_path / "out", settings=Settings(piece_rows=50))
+    done = curate(operators, source, tmp_path / "out", settings=Settings(partition_rows=50))
     assert done.manifest["counts"] == {"rows": 120, "kept": 0, "dropped": 120, "rejected": 0}
     assert (tmp_path / "out" / "data" / "in.jsonl").read_text() == ""
 
@@ -204,8 +204,8 @@ def test_an_input_that_changed_is_read_again(tmp_path, rows):
         ([Length("response")], KeyError, "'response_words' needs the column 'response'"),
         ([Length("text"), Length("text")], ValueError, "'text_words_2' gives the column 'text_words', which 'text_words' has already"),
         ([Length], TypeError, "it is a class, not made yet"),
-        ([Budgeted(strategy("kcenter"), 0.1)], KeyError, "operator 'budgeted' needs the column 'features'"),
-        ([Length("text"), Budgeted(strategy("random"), 121)], ValueError, "budget: expected a count from 1 to 120"),
+        ([Select(strategy("kcenter"), 0.1)], KeyError, "operator 'budgeted' needs the column 'features'"),
+        ([Length("text"), Select(strategy("random"), 121)], ValueError, "budget: expected a count from 1 to 120"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_cannot_work_is_refused_in_words(tmp_path, rows, operators, kind, words):
@@ -230,7 +230,7 @@ def test_extra_columns_of_the_rows_can_be_read(tmp_path):
     ]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     done = curate(
-        [Threshold("score", low=0.25), Budgeted(strategy("kcenter"), 3, {"features": "vec"})], source, tmp_path / "out"
+        [Threshold("score", low=0.25), Select(strategy("kcenter"), 3, {"features": "vec"})], source, tmp_path / "out"
     )
     assert done.manifest["schema"]["extra"] == {"score": "number", "vec": "vector[2]"}
     got = ends(tmp_path / "out")
@@ -306,10 +306,10 @@ def raising(self, *arguments):
 
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(Common, "fit"), (Common, "merge"), (Common, "finish"), (Near, "key"), (Near, "decide"), (Budgeted, "decide")],
+    [(Common, "fit"), (Common, "merge"), (Common, "finish"), (Near, "key"), (Near, "decide"), (Select, "decide")],
 )
 def test_an_error_names_its_operator(tmp_path, rows, monkeypatch, owner, method):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     monkeypatch.setattr(owner, method, raising)
     with pytest.raises(ValueError, match=f"^operator '{owner.__name__.lower()}': no such thing$"):
-        curate(recipe(), source, tmp_path / "out", settings=Settings(piece_rows=50, batch=20))
+        curate(recipe(), source, tmp_path / "out", settings=Settings(partition_rows=50, batch=20))

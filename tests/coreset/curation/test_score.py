@@ -16,13 +16,13 @@ ROWS = [{"id": i, "text": f"{'the' if i % 4 else 'a'} row {i}"} for i in range(3
 
 def test_vectors_and_fits(tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", ROWS)
-    found = score(Vectors(), source, tmp_path / "v.parquet", settings=Settings(piece_rows=7))
+    found = score(Vectors(), source, tmp_path / "v.parquet", settings=Settings(partition_rows=7))
     assert found == {"rows": 30, "scored": 30, "rejected": 0}
     table = pq.read_table(tmp_path / "v.parquet")
     assert table["id"].to_pylist() == [str(i) for i in range(30)]
     want = [[len(r["text"]), sum(map(ord, r["text"])) % 97] for r in ROWS]
     np.testing.assert_array_equal(to_numpy(table["vector"]), want)
-    score(Common(), source, tmp_path / "c.parquet", settings=Settings(piece_rows=7))
+    score(Common(), source, tmp_path / "c.parquet", settings=Settings(partition_rows=7))
     table = pq.read_table(tmp_path / "c.parquet")
     assert table["common_status"].to_pylist() == ["too_common" if i % 4 else "ok" for i in range(30)]
     assert np.nan_to_num(to_numpy(table["common"]), nan=-1).tolist() == [-1 if i % 4 else 8 for i in range(30)]
@@ -56,11 +56,11 @@ def test_it_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Length, "__call__", breaking)
     with pytest.raises(KeyboardInterrupt):
-        score(Length("text"), source, tmp_path / "s.parquet", settings=Settings(piece_rows=10))
+        score(Length("text"), source, tmp_path / "s.parquet", settings=Settings(partition_rows=10))
     assert (tmp_path / "s.parquet.state").exists()
     assert not (tmp_path / "s.parquet").exists()
-    score(Length("text"), source, tmp_path / "s.parquet", settings=Settings(piece_rows=10))
-    assert len(calls) == 4  # two pieces, the one that broke off, and that one again
+    score(Length("text"), source, tmp_path / "s.parquet", settings=Settings(partition_rows=10))
+    assert len(calls) == 4  # two partitions, the one that broke off, and that one again
     assert not (tmp_path / "s.parquet.state").exists()
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.batch import Batch, objects, to_arrow, to_numpy
-from coreset.curation.operators.base import Fit, Group, Rule, Select, Verdict
+from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Selector
 from coreset.curation.operators.contract import checked, run_in_memory
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
@@ -20,18 +20,18 @@ from coreset.scorers.length import Length
 
 
 @dataclass(frozen=True)
-class Coin(Rule):
+class Coin(Filter):
     """Drop a share of the rows, by id."""
 
     needs = frozenset({"id"})
     share: float = 0.2
 
     def decide(self, batch):
-        return Verdict.where(keyed_uniform(7, batch["id"]) >= self.share, "tails")
+        return Decision.where(keyed_uniform(7, batch["id"]) >= self.share, "tails")
 
 
 @dataclass(frozen=True)
-class Common(Fit):
+class Common(Estimator):
     """Become a score: how often the first word of a text starts a text."""
 
     needs = frozenset({"text"})
@@ -65,7 +65,7 @@ class FirstWord:
 
 
 @dataclass(frozen=True)
-class Near(Group):
+class Near(GroupBy):
     """Keep the first id among rows that share their first or their last two words, directly or through others; say how many there were."""
 
     needs = frozenset({"text"})
@@ -78,11 +78,11 @@ class Near(Group):
 
     def decide(self, rows):
         keep = np.arange(rows.rows) == 0
-        twin = objects([None, *[rows["id"][0]] * (rows.rows - 1)])
-        return Verdict(
+        duplicate_of = objects([None, *[rows["id"][0]] * (rows.rows - 1)])
+        return Decision(
             keep,
             np.where(keep, "", "near another").astype(object),
-            twin,
+            duplicate_of,
             {"group_size": np.full(rows.rows, float(rows.rows))},
         )
 
@@ -92,7 +92,7 @@ def hash_words(words, side):
 
 
 @dataclass(frozen=True)
-class Quota(Group):
+class Quota(GroupBy):
     """Keep the first two of each number of words; rows alone are looked at too."""
 
     needs = key_needs = frozenset({"text_words"})
@@ -102,11 +102,11 @@ class Quota(Group):
         return batch["text_words"].astype(np.uint64) + np.uint64(1)
 
     def decide(self, rows):
-        return Verdict.where(np.arange(rows.rows) < 2, "quota is full")
+        return Decision.where(np.arange(rows.rows) < 2, "quota is full")
 
 
 @dataclass(frozen=True)
-class Fails(Rule):
+class Fails(Filter):
     """Raise on texts with a word in them."""
 
     needs = frozenset({"text"})
@@ -116,7 +116,7 @@ class Fails(Rule):
         for text in batch["text"]:
             if self.word in text:
                 raise ValueError(f"cannot read {text!r}")
-        return Verdict.where(np.ones(batch.rows, bool), "")
+        return Decision.where(np.ones(batch.rows, bool), "")
 
 
 @dataclass(frozen=True)
@@ -159,27 +159,27 @@ def recipe(budget=0.3):
     """Every kind of operator, in an order that lets each see what the others left."""
     return [
         Length("text"), Coin(), Threshold("text_words", low=1), Common(), Near(), Vectors(),
-        Budgeted(strategy("kcenter"), budget, {"features": "vector"}),
+        Select(strategy("kcenter"), budget, {"features": "vector"}),
     ]  # fmt: skip
 
 
 def in_memory(operators, rows):
-    """Return {id: (state, operator, reason, twin)} and the columns of all rows: the definition of what an engine has to answer."""
+    """Return {id: (state, operator, reason, duplicate_of)} and the columns of all rows: the definition of what an engine has to answer."""
     table = pa.table({n: to_arrow(objects([r[n] for r in rows])) for n in ("id", "text")})
     ends = {r["id"]: ("kept", None, None, None) for r in rows}
     total = len(rows)
     for name, operator in operators:
         if not table.num_rows:
             break
-        if isinstance(operator, Select):
+        if isinstance(operator, Selector):
             table = table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
-            columns, verdict = checked(operator, Batch(table), total)
+            columns, decision = checked(operator, Batch(table), total)
             said = pa.table(
                 {
                     "id": table["id"],
                     **{n: to_arrow(v) for n, v in columns.items()},
-                    "keep": verdict.keep,
-                    "reason": pa.array(verdict.reason, pa.string()),
+                    "keep": decision.keep,
+                    "reason": pa.array(decision.reason, pa.string()),
                 }
             )
         else:
@@ -190,7 +190,7 @@ def in_memory(operators, rows):
             answer = answers.get(one, {})
             keep.append(answer.get("keep", True))
             if not keep[-1]:
-                ends[one] = ("dropped", name, answer["reason"], answer.get("twin"))
+                ends[one] = ("dropped", name, answer["reason"], answer.get("duplicate_of"))
         for column in sorted(operator.gives):
             values = [answers.get(i, {}).get(column) for i in table["id"].to_pylist()]
             table = table.append_column(

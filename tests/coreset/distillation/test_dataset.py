@@ -23,7 +23,7 @@ def made(kind="hard", dtype=np.float32, decode=1, **rest):
         labels = rng.normal(size=(6, 3)).astype(np.float32) + 4 * np.eye(3, dtype=np.float32)[labels]
     if kind == "probs":
         labels = np.exp(labels) / np.exp(labels).sum(1, keepdims=True)
-    space = "pixels" if dtype == np.uint8 else "normalised"
+    space = "pixels" if dtype == np.uint8 else "normalized"
     info = {
         "method": "Dm",
         "configuration": {"steps": 3},
@@ -65,7 +65,7 @@ def test_the_manifest_says_what_it_takes_to_train_on_it(tmp_path):
     assert said["recipe"] == {"lr": 0.1}
     assert said["classes"] == list(CLASSES)
     assert said["image"] == {
-        "count": 6, "channels": 3, "size": 8, "dtype": "float32", "space": "normalised", "mean": list(MEAN), "std": list(STD), "decode": 2,
+        "count": 6, "channels": 3, "size": 8, "dtype": "float32", "space": "normalized", "mean": list(MEAN), "std": list(STD), "decode": 2,
     }  # fmt: skip
     assert said["label"] == {"kind": "logits", "dtype": "float32", "temperature": 20.0, "mix": 0.0}
     stored = sum(v.nbytes for n in ("images", "labels") for v in load_file(tmp_path / f"{n}.safetensors").values())
@@ -104,11 +104,11 @@ def test_another_format_a_hole_and_a_lie_are_refused(tmp_path):
         Synthetic.load(tmp_path)
 
 
-def test_pixels_and_normalised_are_one_scale():
+def test_pixels_and_normalized_are_one_scale():
     one = made(dtype=np.uint8)
     np.testing.assert_allclose(one.pixels(), one.images.transpose(0, 2, 3, 1), atol=1e-3)
     x = (one.images / 255 - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))
-    np.testing.assert_allclose(one.normalised(), x, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(one.normalized(), x, rtol=1e-5, atol=1e-5)
 
 
 def test_targets_are_softened_by_the_temperature_and_shared_by_the_cells():

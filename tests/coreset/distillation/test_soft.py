@@ -32,7 +32,7 @@ def made(decode=1, **rest):
 def test_fixed_labels_are_the_teachers_logits_of_every_training_image(tmp_path, decode):
     t = teacher()
     one = fixed_labels(made(decode), t, temperature=4.0, mix=0.25)
-    x = one.normalised().reshape(4 * decode**2, -1).astype(np.float64)
+    x = one.normalized().reshape(4 * decode**2, -1).astype(np.float64)
     want = x @ t.model[1].weight.numpy().astype(np.float64).T
     np.testing.assert_allclose(one.labels, want, rtol=2e-3, atol=2e-3)
     assert one.labels.dtype == np.float16
@@ -68,7 +68,7 @@ def test_labels_of_crops_are_the_teachers_of_what_each_shows(tmp_path, cutmix):
     one = crop_labels(made(2), t, views, 3, seed=7, temperature=20.0, mix=0.5, show=lambda *a: told.append(a))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert one.labels.shape == (3, 16, 3)
-    x = torch.from_numpy(one.normalised())
+    x = torch.from_numpy(one.normalized())
     for e in range(3):
         np.testing.assert_array_equal(one.views[e], views.draw(16, 4, np.random.default_rng([7, e])))
         seen = look(x, one.views[e], np.arange(16))

@@ -87,7 +87,7 @@ def test_lazy_computes_few_gains():
     assert found.evaluations == g.calls - 40  # `add` asks once more
 
 
-def test_no_optimiser_is_below_its_guarantee():
+def test_no_optimizer_is_below_its_guarantee():
     for seed in range(5):
         best = max(value(cover(seed), c) for c in itertools.combinations(range(14), 4))
         for name in OPTIMIZERS:

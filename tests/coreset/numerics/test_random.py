@@ -46,7 +46,7 @@ def test_uniform_open_and_distinct(kind):
 
 
 @pytest.mark.parametrize("kind", IDS)
-def test_salts_and_neighbours_are_independent(kind):
+def test_salts_and_neighbors_are_independent(kind):
     ids = IDS[kind]
     first = keyed_uniform(0, ids)
     for other in (1, 2, 2**32, 2**63 - 1):

@@ -52,7 +52,7 @@ def test_gamma_is_one_over_the_mean_squared_distance(monkeypatch):
 def test_nearest(kind):
     x = np.random.default_rng(1).normal(size=(40, 4))
     x[7] = 0
-    x[8:12] = x[8]  # more duplicates than neighbours
+    x[8:12] = x[8]  # more duplicates than neighbors
     s = Similarity.of(torch.from_numpy(x), kind)
     whole = s.dense()
     sparse, floor = s.nearest(3, block=16)
@@ -63,7 +63,7 @@ def test_nearest(kind):
         assert len(np.unique(sparse.column[part])) == len(sparse.column[part])
         got[j, sparse.column[part]] = sparse.value[part]
     listed = got > 0
-    assert (listed.sum(axis=0) == 4).all()  # every row names three neighbours and itself
+    assert (listed.sum(axis=0) == 4).all()  # every row names three neighbors and itself
     np.testing.assert_allclose(got[listed], whole[listed], atol=2e-6)
     np.testing.assert_allclose(sparse.own(), np.diag(whole))
     for i in set(range(40)) - ({7} if kind == "cosine" else set()):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import Settings, curate
 from coreset.registry import strategy
@@ -27,9 +27,9 @@ def done(tmp_path_factory):
     recipe = [
         Length("response"),
         Threshold("response_words", low=20),
-        Budgeted(strategy("top_k", {"signal": "response_words"}), 10),
+        Select(strategy("top_k", {"signal": "response_words"}), 10),
     ]
-    return curate(recipe, folder / "in.jsonl", folder / "out", settings=Settings(piece_rows=30))
+    return curate(recipe, folder / "in.jsonl", folder / "out", settings=Settings(partition_rows=30))
 
 
 class Checker(HTMLParser):

@@ -61,7 +61,7 @@ def test_names_never_overlap_each_other(count):
     assert all(b.x0 >= 0 and b.x1 <= fig.bbox.x1 and b.y1 <= fig.bbox.y1 for b in boxes)
 
 
-def test_twelve_strategies_differ_in_colour_or_dash():
+def test_twelve_strategies_differ_in_color_or_dash():
     names = [f"s{i}" for i in range(12)]
     styles = strategy_styles(names)
     assert len({(s["color"], str(s["linestyle"])) for s in styles.values()}) == 12

@@ -6,7 +6,7 @@ from coreset.report.page import write_report
 from coreset.report.words import count, percent
 
 
-def distil(path):
+def distill(path):
     """Turn a made-up run into one that made its images."""
     lines = [json.loads(line) for line in (path / "ledger.jsonl").read_text().splitlines()]
     for entry in lines:
@@ -22,7 +22,7 @@ def distil(path):
 
 
 def test_three_budgets_and_the_labels_consumed(write_run, tmp_path):
-    made = distil(write_run("made", "distill/dm, all labels", 0, {10: 0.7, 20: 0.8}, mode="prune"))
+    made = distill(write_run("made", "distill/dm, all labels", 0, {10: 0.7, 20: 0.8}, mode="prune"))
     write_run("random", "random", 0, {10: 0.5, 20: 0.6}, mode="prune")
     html = distilled_html([read_run(made)])
     row = html.split("<tbody>")[1].split("</tr>")[0]

@@ -158,7 +158,7 @@ def test_a_page_of_a_curation(tmp_path):
         for counts in [one["counts"]] if "counts" in one else []:
             counts["reasons"] = {f"{HOSTILE[1]} {r}": n for r, n in counts["reasons"].items()}
     manifest["versions"] = {h: h for h in HOSTILE}
-    samples = {"kept": [{**r, "reason": HOSTILE[4], "twin": HOSTILE[5]} for r in next(iter(done.samples.values()))]}
+    samples = {"kept": [{**r, "reason": HOSTILE[4], "duplicate_of": HOSTILE[5]} for r in next(iter(done.samples.values()))]}
     html = check(write_curation_report(done.out, manifest, samples, None))
     assert "&lt;img src=x onerror" in html
 

@@ -11,7 +11,7 @@ places = st.lists(st.floats(-1.0, 2.0), min_size=1, max_size=7)
 @settings(max_examples=25, deadline=None)
 @given(places, st.floats(0.01, 0.15))
 def test_spread_is_the_least_squares_answer(wanted, gap):
-    """Against a general constrained optimiser."""
+    """Against a general constrained optimizer."""
     got = spread(wanted, gap, 0.0, 1.0)
     order = np.argsort(wanted, kind="stable")
     assert (np.diff(got[order]) >= gap - 1e-9).all()
@@ -31,5 +31,5 @@ def test_labels_that_fit_stay_and_too_many_share_the_room():
     assert len(spread([], 0.1, 0, 1)) == 0
 
 
-def test_groups_chain_neighbours():
+def test_groups_chain_neighbors():
     assert groups([0.0, 0.04, 0.08, 0.5], 0.05) == [[0, 1, 2], [3]]

@@ -26,7 +26,7 @@ def decoded(uri):
     ("shape", "mode", "kind"),
     [((8, 8, 1), "L", "PNG"), ((32, 20, 3), "RGB", "PNG"), ((200, 100, 3), "RGB", "JPEG"), ((64, 64, 1), "L", "JPEG")],
 )
-def test_thumbs_gray_and_colour(shape, mode, kind):
+def test_thumbs_gray_and_color(shape, mode, kind):
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     image = decoded(data_uri(pixels))
     assert (image.mode, image.format) == (mode, kind)

@@ -19,12 +19,12 @@ SOUTH = re.compile("[\u0e00-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e80-\u0edf]")
 def plain_words(text):
     """Pieces between white space; in one with Han, kana, Thai or Lao, its letters and the runs between them."""
     total = 0
-    for piece in text.split():
-        if not EAST.search(piece) and not SOUTH.search(piece):
+    for partition in text.split():
+        if not EAST.search(partition) and not SOUTH.search(partition):
             total += 1
             continue
         for run in re.findall(
-            f"(?:{EAST.pattern}|{SOUTH.pattern})+|[^{EAST.pattern[1:-1]}{SOUTH.pattern[1:-1]}]+", piece
+            f"(?:{EAST.pattern}|{SOUTH.pattern})+|[^{EAST.pattern[1:-1]}{SOUTH.pattern[1:-1]}]+", partition
         ):
             east = len(EAST.findall(run))
             south = sum(unicodedata.category(c)[0] in "LN" for c in SOUTH.findall(run))

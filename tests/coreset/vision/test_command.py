@@ -128,7 +128,7 @@ def test_files_and_ledger(folder):
     first = choose(cfg)
     assert [i["id"] for i in json.loads((folder / "n.json").read_text())["images"]] == first.ids.tolist()
     assert all(Path(p).exists() for p in to.values())
-    assert len({(k - 100) // 5 for k in first.ids.tolist()}) == 4  # the labelled ones have taken group 0
+    assert len({(k - 100) // 5 for k in first.ids.tolist()}) == 4  # the labeled ones have taken group 0
     second = choose({**cfg, "max_per_group": 2})
     assert not np.isin(second.ids, first.ids).any()
     assert Ledger(folder / "al.jsonl").ids("pending") == [*first.ids.tolist(), *second.ids.tolist()]

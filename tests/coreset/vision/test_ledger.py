@@ -28,7 +28,7 @@ def test_a_round_and_the_next(tmp_path):
     labeled = tmp_path / "labeled.json"
     labeled.write_text(
         json.dumps({"images": [{"id": 11}, {"id": 14}]})
-    )  # 11 was labelled before; 14 may have no box in it
+    )  # 11 was labeled before; 14 may have no box in it
     assert ledger.ingest(labeled, POOL) == {"labeled": 1, "pending": 2}
     ledger.skip([12], "blurred screen")
     ledger.reject(np.array([15]), "private")
@@ -102,7 +102,7 @@ def test_files_that_are_none(tmp_path):
     ledger.commit(batch(1))
     empty = tmp_path / "empty.json"
     empty.write_text('{"images": []}')
-    with pytest.raises(ValueError, match="empty.json: no labelled images"):
+    with pytest.raises(ValueError, match="empty.json: no labeled images"):
         ledger.ingest(empty)
     (tmp_path / "bad.jsonl").write_text('{"event": "commit", "ids": [1]}\n{"event": "dance", "ids": []}\n')
     with pytest.raises(ValueError, match=r"bad.jsonl, line 2: not an event that can follow"):

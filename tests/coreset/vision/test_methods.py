@@ -32,7 +32,7 @@ def test_random_foreground_takes_what_there_is():
 
 
 def test_over_crops_takes_images_in_the_order_of_their_first_box():
-    # boxes on a line: image 0 is labelled at 0; 1 has boxes at 1 and 9; 2 at 9.5; 3 none; 4 at 5
+    # boxes on a line: image 0 is labeled at 0; 1 has boxes at 1 and 9; 2 at 9.5; 3 none; 4 at 5
     x = np.array([0.0, 1.0, 9.0, 9.5, 5.0])[:, None]
     found = Detections(np.arange(5), [0, 1, 1, 2, 4], np.zeros((5, 4)), np.ones(5), np.ones(5), features=x)
     made = OverCrops(registry.strategy("kcenter"), found)

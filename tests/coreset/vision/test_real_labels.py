@@ -18,7 +18,7 @@ SIDE = 100
 
 @pytest.fixture(scope="module")
 def trees(asset, tmp_path_factory):
-    """The photographs cut into tiles of 100 pixels: images of a COCO file, with the crowns whose centre lies in each."""
+    """The photographs cut into tiles of 100 pixels: images of a COCO file, with the crowns whose center lies in each."""
     folder, out = asset("tree_boxes") / "data", tmp_path_factory.mktemp("trees")
     table = pd.read_csv(folder / "OSBS_029.csv")
     tables = {"OSBS_029.png": table[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)}
@@ -35,8 +35,8 @@ def trees(asset, tmp_path_factory):
             images.append(
                 {"id": len(images), "file_name": f"{len(images)}_{name}", "width": SIDE, "height": SIDE, "site": name}
             )
-            centre = (boxes[:, :2] + boxes[:, 2:]) / 2 // SIDE
-            for box in np.clip(boxes[(centre == [x, y]).all(axis=1)] - corner, 0, SIDE):
+            center = (boxes[:, :2] + boxes[:, 2:]) / 2 // SIDE
+            for box in np.clip(boxes[(center == [x, y]).all(axis=1)] - corner, 0, SIDE):
                 x1, y1, x2, y2 = box.tolist()
                 rows.append(
                     {"id": len(rows), "image_id": len(images) - 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}

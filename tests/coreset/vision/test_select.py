@@ -183,11 +183,11 @@ def test_quotas_by_predicted_class(balance, want):
     )
 
 
-def test_caps_count_what_is_labelled_and_pass_over_full_groups():
+def test_caps_count_what_is_labeled_and_pass_over_full_groups():
     groups = np.array(["a", "a", "a", "b", "b", "c"])
     ranked = scores([9, 0.9, 0.8, 0.7, 0.6, 0.5])
     got = select(POOL, 4, scores=ranked, groups=groups, max_per_group=2)
-    assert got.ids.tolist() == [102, 104, 105, 106]  # one of `a` is labelled
+    assert got.ids.tolist() == [102, 104, 105, 106]  # one of `a` is labeled
     with pytest.raises(ValueError, match="only 4 of 5"):
         select(POOL, 5, scores=ranked, groups=groups, max_per_group=2)
     assert len(select(POOL, 5, scores=ranked, groups=groups, max_per_group=2, allow_short=True)) == 4

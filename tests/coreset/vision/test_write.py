@@ -174,6 +174,6 @@ def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="image 13: category 9 is not one of"):
         CHOSEN.to_yolo(tmp_path, Detections([13], [0], [[0, 0, 1, 1]], [0.5], [9]), 0.1)
     assert not list(tmp_path.iterdir())
-    twins = CocoPool(2, names=np.array(["a.jpg", "a.png"]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
+    duplicates = CocoPool(2, names=np.array(["a.jpg", "a.png"]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
     with pytest.raises(ValueError, match="image 1: another chosen image has the label file"):
-        ImageSelection.over(twins, Selection([0, 1])).to_yolo(tmp_path, Detections.nothing([0, 1]), 0.1)
+        ImageSelection.over(duplicates, Selection([0, 1])).to_yolo(tmp_path, Detections.nothing([0, 1]), 0.1)

@@ -5,18 +5,18 @@ import torch
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.strategies.combine.class_quota import ClassQuota
-from coreset.strategies.combine.d2 import D2, message_passing, neighbour_graph
+from coreset.strategies.combine.d2 import D2, message_passing, neighbor_graph
 from coreset.strategies.dynamics.aum import Aum
 from coreset.testing import check_strategy
 
 
-def reference(x, scores, neighbours, gamma, k, mode="sum"):
+def reference(x, scores, neighbors, gamma, k, mode="sum"):
     """Dense matrices and plain loops."""
     n = len(x)
     d = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))
     edge = np.zeros((n, n), bool)
     for i in range(n):
-        nearest = sorted((j for j in range(n) if j != i), key=lambda j: (d[i, j], j))[:neighbours]
+        nearest = sorted((j for j in range(n) if j != i), key=lambda j: (d[i, j], j))[:neighbors]
         edge[i, nearest] = edge[nearest, i] = True
     passed = [sum(np.exp(-d[i, j]) * scores[j] for j in range(n) if edge[i, j]) for i in range(n)]
     value = np.array([scores[i] + passed[i] if mode == "sum" else scores[i] * passed[i] for i in range(n)])
@@ -32,23 +32,23 @@ def reference(x, scores, neighbours, gamma, k, mode="sum"):
     return picks, values
 
 
-@pytest.mark.parametrize(("neighbours", "gamma"), [(1, 0.1), (5, 0.1), (5, 1.0), (39, 0.01), (100, 0.5)])
-def test_message_passing(neighbours, gamma):
+@pytest.mark.parametrize(("neighbors", "gamma"), [(1, 0.1), (5, 0.1), (5, 1.0), (39, 0.01), (100, 0.5)])
+def test_message_passing(neighbors, gamma):
     rng = np.random.default_rng(0)
     x, s = rng.normal(size=(40, 3)), rng.uniform(size=40)
-    chosen = select("d2", 40, features=x, forgetting=s, options={"neighbours": neighbours, "gamma": gamma})
-    picks, values = reference(x, s, neighbours, gamma, 40)
+    chosen = select("d2", 40, features=x, forgetting=s, options={"neighbors": neighbors, "gamma": gamma})
+    picks, values = reference(x, s, neighbors, gamma, 40)
     assert chosen.indices.tolist() == picks
     np.testing.assert_allclose(chosen.scores, values, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("neighbours", "gamma"), [(1, 0.1), (5, 1.0), (39, 0.01)])
-def test_graph_mode_product(neighbours, gamma):
+@pytest.mark.parametrize(("neighbors", "gamma"), [(1, 0.1), (5, 1.0), (39, 0.01)])
+def test_graph_mode_product(neighbors, gamma):
     rng = np.random.default_rng(1)
     x, s = rng.normal(size=(40, 3)), rng.uniform(size=40)
-    options = {"neighbours": neighbours, "gamma": gamma}
+    options = {"neighbors": neighbors, "gamma": gamma}
     chosen = select("d2", 40, features=x, forgetting=s, options={**options, "graph_mode": "product"})
-    picks, values = reference(x, s, neighbours, gamma, 40, "product")
+    picks, values = reference(x, s, neighbors, gamma, 40, "product")
     assert chosen.indices.tolist() == picks
     np.testing.assert_allclose(chosen.scores, values, rtol=1e-9, atol=1e-12)
     assert select("d2", 40, features=x, forgetting=s, options=options).indices.tolist() != picks
@@ -57,9 +57,9 @@ def test_graph_mode_product(neighbours, gamma):
 
 
 def test_values_may_rise_again():
-    """Once a negative value is taken its neighbours gain: an old entry of the heap must not hide that."""
+    """Once a negative value is taken its neighbors gain: an old entry of the heap must not hide that."""
     x, s = np.arange(6.0)[:, None] * 0.01, np.array([1.0, 0.9, 0.8, 0.1, 0.05, 0.0])
-    picks, values = message_passing(s, neighbour_graph(torch.tensor(x), 5), 6, 0.0)
+    picks, values = message_passing(s, neighbor_graph(torch.tensor(x), 5), 6, 0.0)
     want = reference(x, s, 5, 0.0, 6)
     assert picks.tolist() == want[0]
     np.testing.assert_allclose(values, want[1])
@@ -92,8 +92,8 @@ def test_prefixes_hold_unless_what_is_dropped_depends_on_the_budget():
 
 def test_contract_and_refusals():
     check_strategy(strategy("d2"))
-    check_strategy(D2(Aum(), neighbours=2, drop=0.3))
+    check_strategy(D2(Aum(), neighbors=2, drop=0.3))
     check_strategy(ClassQuota(D2()))
-    for bad in ({"neighbours": 0}, {"gamma": -1.0}, {"drop": 1.0}):
-        with pytest.raises(ValueError, match="expected neighbours"):
+    for bad in ({"neighbors": 0}, {"gamma": -1.0}, {"drop": 1.0}):
+        with pytest.raises(ValueError, match="expected neighbors"):
             D2(**bad)

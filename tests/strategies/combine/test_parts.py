@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from coreset import Pool, Selection, Signals
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.combine.ccs import Ccs
 from coreset.strategies.combine.parts import base_scores, column_at, interleave, narrow
@@ -46,7 +46,7 @@ def test_interleave_puts_the_only_one_in_the_middle():
 
 
 @dataclass(frozen=True)
-class Endless(Scored):
+class Endless(ScoreBased):
     needs = frozenset({"aum"})
 
     def score(self, pool, signals):

@@ -77,7 +77,7 @@ def test_adaptive_scores_are_distances_to_what_was_there():
         there.append(pick)
 
 
-def test_adaptive_favours_the_far():
+def test_adaptive_favors_the_far():
     x = np.concatenate([np.zeros((50, 1)), np.ones((1, 1))])
     first = [
         int(select("d2_sampling", 1, features=x, selected=[0], seed=s, options={"variant": "adaptive"}).indices[0])

@@ -20,8 +20,8 @@ def loop(x, k, mean, taken, variant):
     total, size = taken.astype(np.float64).sum(axis=0), len(taken)
     for _ in range(k):
         size += 1
-        mean_rule = -np.linalg.norm(mean - (total + x) / size, axis=1)
-        value = mean_rule if variant == "icarl" else x @ (size * mean - total)
+        mean_filter = -np.linalg.norm(mean - (total + x) / size, axis=1)
+        value = mean_filter if variant == "icarl" else x @ (size * mean - total)
         value[picks] = -np.inf
         picks.append(int(value.argmax()))
         total = total + x[picks[-1]]

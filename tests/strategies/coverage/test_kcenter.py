@@ -105,8 +105,8 @@ def test_function_keeps_its_interface():
     picks, radii = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([2, 1]))  # any order of candidates
     assert picks.tolist() == [2, 1]
     assert radii.tolist() == [5.0, 1.0]
-    twins = torch.tensor([[0.0], [5.0], [5.0]])
-    assert k_center_greedy(twins, 1, torch.tensor([0]), torch.tensor([2, 1]))[0].tolist() == [1]
+    duplicates = torch.tensor([[0.0], [5.0], [5.0]])
+    assert k_center_greedy(duplicates, 1, torch.tensor([0]), torch.tensor([2, 1]))[0].tolist() == [1]
 
 
 def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():

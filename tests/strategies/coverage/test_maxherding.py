@@ -170,7 +170,7 @@ def sparse_loop(x, k, taken, candidates, width, neighbors, weights):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("taken", [[], [4, 90]])
-def test_the_greedy_on_nearest_neighbours(weighted, taken):
+def test_the_greedy_on_nearest_neighbors(weighted, taken):
     x = mixture()
     taken = np.array(taken, int)
     candidates = np.setdiff1d(np.arange(150), taken)
@@ -189,7 +189,7 @@ def test_the_greedy_on_nearest_neighbours(weighted, taken):
     assert added[1:].sum() == pytest.approx(coverage - one[2], rel=1e-4)
 
 
-def test_nearest_neighbours_cover_as_well_as_all_pairs():
+def test_nearest_neighbors_cover_as_well_as_all_pairs():
     x = mixture(600, 8)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(axis=-1))
@@ -197,17 +197,17 @@ def test_nearest_neighbours_cover_as_well_as_all_pairs():
     for neighbors in (0, 32):
         found = select("maxherding", 40, features=x, options={"neighbors": neighbors})
         value[neighbors] = kernel[found.indices].max(axis=0).mean()
-        assert found.info["variant"] == (f"{neighbors} nearest neighbours" if neighbors else "all pairs")
+        assert found.info["variant"] == (f"{neighbors} nearest neighbors" if neighbors else "all pairs")
     assert value[32] > 0.99 * value[0]
 
 
 def test_auto_changes_over_at_a_size(monkeypatch):
     assert select("maxherding", 3, features=mixture(60)).info["variant"] == "all pairs"
     monkeypatch.setattr(maxherding, "EXACT_UP_TO", 50)
-    assert select("maxherding", 3, features=mixture(60)).info["variant"] == "32 nearest neighbours"
+    assert select("maxherding", 3, features=mixture(60)).info["variant"] == "32 nearest neighbors"
     p = np.full((60, 2), 0.5)
     assert select("maxherding", 3, features=mixture(50)).info["variant"] == "all pairs"
-    assert select("uherding", 3, features=mixture(60), probs=p).info["variant"] == "32 nearest neighbours"
+    assert select("uherding", 3, features=mixture(60), probs=p).info["variant"] == "32 nearest neighbors"
     for name in ("maxherding", "uherding"):
         with pytest.raises(ValueError, match="neighbors: expected 'auto' or a whole number of at least 0"):
             strategy(name, {"neighbors": -1})

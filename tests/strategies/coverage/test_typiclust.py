@@ -9,7 +9,7 @@ from coreset.strategies.coverage.typiclust import typical_of_clusters, typicalit
 from coreset.testing import check_strategy
 
 
-def reference(x, k, labels, labelled, neighbours, smallest, squared):
+def reference(x, k, labels, labeled, neighbors, smallest, squared):
     """The paper's loop on given clusters, with what the released code leaves out: no repeats when clusters run out."""
     x = x.astype(np.float64)
 
@@ -19,15 +19,15 @@ def reference(x, k, labels, labelled, neighbours, smallest, squared):
         d = ((x[rows][:, None] - x[rows][None]) ** 2).sum(axis=-1)
         d = d if squared else np.sqrt(d)
         np.fill_diagonal(d, np.inf)
-        return 1 / np.sort(d, axis=1)[:, : max(1, min(neighbours, len(rows) // 2))].mean(axis=1)
+        return 1 / np.sort(d, axis=1)[:, : max(1, min(neighbors, len(rows) // 2))].mean(axis=1)
 
     clusters = [
-        (int(labelled[labels == c].sum()), -int((labels == c).sum()), int(np.flatnonzero(labels == c)[0]), c)
+        (int(labeled[labels == c].sum()), -int((labels == c).sum()), int(np.flatnonzero(labels == c)[0]), c)
         for c in np.unique(labels)
     ]
     big = [c for *_, c in sorted(clusters) if (labels == c).sum() > smallest]
     small = [c for *_, c in sorted(clusters) if (labels == c).sum() <= smallest]
-    free, picks = ~labelled, []
+    free, picks = ~labeled, []
     for turn in (big, small):
         i = 0
         while len(picks) < k and any((free & (labels == c)).any() for c in turn):
@@ -57,11 +57,11 @@ def test_contract(options):
 @pytest.mark.parametrize("k", [1, 3, 4, 9, 60, 97])
 def test_order_cycling_small_clusters_and_no_duplicates(k, squared):
     x, labels = clustered()
-    labelled = np.zeros(107, bool)
-    labelled[np.flatnonzero(labels == 0)[:7]] = True
-    labelled[np.flatnonzero(labels == 3)[:3]] = True
-    picks, scores = typical_of_clusters(torch.from_numpy(x), k, labels, labelled, 20, 5, squared)
-    assert picks.tolist() == reference(x, k, labels, labelled, 20, 5, squared)
+    labeled = np.zeros(107, bool)
+    labeled[np.flatnonzero(labels == 0)[:7]] = True
+    labeled[np.flatnonzero(labels == 3)[:3]] = True
+    picks, scores = typical_of_clusters(torch.from_numpy(x), k, labels, labeled, 20, 5, squared)
+    assert picks.tolist() == reference(x, k, labels, labeled, 20, 5, squared)
     assert len(set(picks.tolist())) == k
     assert len(scores) == k
 
@@ -86,14 +86,14 @@ def test_typicality_of_many_rows_is_among_these_rows(squared):
         assert np.allclose(typicality(torch.from_numpy(x), 20, squared, rows), want)
 
 
-def test_one_pick_per_blob_and_the_labelled_blob_is_left_out():
+def test_one_pick_per_blob_and_the_labeled_blob_is_left_out():
     rng = np.random.default_rng(0)
     blob = np.repeat(np.arange(4), 30)
     x = 8 * np.eye(4)[blob] + 0.1 * rng.normal(size=(120, 4))
     got = select("typiclust", 3, features=x, selected=[35])
     assert sorted(blob[got.indices]) == [0, 2, 3]
     assert got.info["variant"] == "paper"
-    assert got.info["clusters"] == 4  # one that is labelled and three to label
+    assert got.info["clusters"] == 4  # one that is labeled and three to label
 
 
 @pytest.mark.parametrize("variant", ["paper", "released_code"])

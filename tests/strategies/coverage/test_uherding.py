@@ -143,7 +143,7 @@ def test_the_held_out_examples_alone_set_the_temperature():
     assert fixed.info["temperature"] == want
 
 
-def test_a_temperature_to_find_needs_labelled_examples():
+def test_a_temperature_to_find_needs_labeled_examples():
     x, _, probs = case(10)
     rest = {"features": x, "probs": probs, "options": {"temperature": "ece"}}
     with pytest.raises(ValueError, match="labels: .*unknown"):

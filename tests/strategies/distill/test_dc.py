@@ -154,7 +154,7 @@ def test_divergence_and_bad_options(pool, tmp_path):
         ("lr", 0.0),
         ("outer", 0),
         ("momentum", 1.0),
-        ("augment", "colour"),
+        ("augment", "color"),
         ("start", "zeros"),
     ):
         with pytest.raises(ValueError, match=option):

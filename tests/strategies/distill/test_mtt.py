@@ -153,6 +153,6 @@ def test_plans_and_bad_options(pool):
         ValueError, match="epochs: beginning at epoch 20 and looking 2 ahead takes 22 epochs of the experts, got 10"
     ):
         Mtt(epochs=10).plan(10)
-    for option, value in (("experts", 0), ("latest", -1), ("lr", 0.0), ("augment", "colour"), ("student", 0)):
+    for option, value in (("experts", 0), ("latest", -1), ("lr", 0.0), ("augment", "color"), ("student", 0)):
         with pytest.raises(ValueError, match=option):
             distill("mtt", 1, **pool, options={option: value})

@@ -106,7 +106,7 @@ def test_padding_is_centred_and_a_cut_mosaic_keeps_its_cells():
     assert tile(cells, 2, 5)[0, 0, :, 0].tolist() == [0, 0, 0, 2, 2]
     assert tile(cells, 2, 5)[0, 0, 0].tolist() == [0, 0, 0, 1, 1]
     made = Synthetic(tile(cells, 2, 5).numpy(), np.array([0]), CLASSES, (0.0,), (1.0,), decode=2)
-    assert made.normalised()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert made.normalized()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 def run(pool, seed=0, ipc=2, ids=None, **options):

@@ -1,4 +1,4 @@
-"""Soft labels after a subset: what is chosen, what is labelled, the same bits, what is refused."""
+"""Soft labels after a subset: what is chosen, what is labeled, the same bits, what is refused."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_every_base_with_every_kind_of_label(pool, tmp_path, base, labels):
         rows = np.array(one.info["base"]["ids"])
         np.testing.assert_array_equal(one.images, pool["images"][rows].transpose(0, 3, 1, 2))
     if labels == "fixed":
-        x = torch.from_numpy(one.normalised())
+        x = torch.from_numpy(one.normalized())
         np.testing.assert_array_equal(one.labels, teacher().logits(x).numpy().astype(np.float16))
 
 

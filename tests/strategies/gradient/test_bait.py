@@ -29,21 +29,21 @@ def information(h, p, fisher):
 
 
 def reference(x, p, k, selected, ridge, fisher):
-    pieces = np.array([information(h, q, fisher) for h, q in zip(x, p, strict=True)])
+    partitions = np.array([information(h, q, fisher) for h, q in zip(x, p, strict=True)])
     m = len(selected)
-    f = pieces.mean(axis=0)
-    mat = ridge * np.eye(len(f)) + (m / (m + k) * pieces[selected].mean(axis=0) if m else 0)
-    pieces = pieces * k / (m + k)
+    f = partitions.mean(axis=0)
+    mat = ridge * np.eye(len(f)) + (m / (m + k) * partitions[selected].mean(axis=0) if m else 0)
+    partitions = partitions * k / (m + k)
     trace = [np.trace(np.linalg.inv(mat) @ f)]
     left = [i for i in range(len(x)) if i not in selected]
     chosen = []
     for _ in range(min(2 * k, len(left))):
-        after = [np.trace(np.linalg.inv(mat + pieces[i]) @ f) for i in left]
+        after = [np.trace(np.linalg.inv(mat + partitions[i]) @ f) for i in left]
         chosen.append(left.pop(int(np.argmin(after))))
-        mat = mat + pieces[chosen[-1]]
+        mat = mat + partitions[chosen[-1]]
     while len(chosen) > k:
-        after = [np.trace(np.linalg.inv(mat - pieces[i]) @ f) for i in chosen]
-        mat = mat - pieces[chosen.pop(int(np.argmin(after)))]
+        after = [np.trace(np.linalg.inv(mat - partitions[i]) @ f) for i in chosen]
+        mat = mat - partitions[chosen.pop(int(np.argmin(after)))]
     return chosen, [*trace, np.trace(np.linalg.inv(mat) @ f)]
 
 
@@ -99,16 +99,16 @@ def test_backward_pruning_matters():
     found = 0
     for seed in range(3):
         x, p = case(30, seed)
-        pieces = np.array([information(h, q, "exact") for h, q in zip(x, p, strict=True)])
+        partitions = np.array([information(h, q, "exact") for h, q in zip(x, p, strict=True)])
         got = coreset.select("bait", 6, features=x, probs=p, options={"ridge": 0.01})
         mat, forward = 0.01 * np.eye(12), []
         for _ in range(6):
             after = [
-                np.trace(np.linalg.inv(mat + q) @ pieces.mean(axis=0)) if i not in forward else np.inf
-                for i, q in enumerate(pieces)
+                np.trace(np.linalg.inv(mat + q) @ partitions.mean(axis=0)) if i not in forward else np.inf
+                for i, q in enumerate(partitions)
             ]
             forward.append(int(np.argmin(after)))
-            mat = mat + pieces[forward[-1]]
+            mat = mat + partitions[forward[-1]]
         found += set(forward) != set(got.indices.tolist())
     assert found
 

@@ -33,7 +33,7 @@ def naive(g, k, squared=False):
     for _ in range(k):
         gain = np.maximum(near[:, None] - d, 0).sum(axis=0)
         gain[picks] = -np.inf
-        tied = np.flatnonzero(gain >= gain.max() * (1 - 1e-9))  # mutual nearest neighbours: the longer gradient
+        tied = np.flatnonzero(gain >= gain.max() * (1 - 1e-9))  # mutual nearest neighbors: the longer gradient
         picks.append(int(tied[length[tied].argmax()]))
         gains.append(gain[picks[-1]])
         near = np.minimum(near, d[picks[-1]])
@@ -113,7 +113,7 @@ def test_the_batch_that_was_scored_together_plays_no_part():
     assert whole.info["matching_error"] < 1e-12
 
 
-def test_neighbours_only_comes_close_to_all_pairs_and_weights_stay_exact():
+def test_neighbors_only_comes_close_to_all_pairs_and_weights_stay_exact():
     x, p, y = case(500, 1)
     r = torch.from_numpy(p - np.eye(4)[y])
     g = LastLayerGradients(r, torch.from_numpy(x))
@@ -126,7 +126,7 @@ def test_neighbours_only_comes_close_to_all_pairs_and_weights_stay_exact():
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
-def test_neighbours_only_against_their_definition(distance, monkeypatch):
+def test_neighbors_only_against_their_definition(distance, monkeypatch):
     """A row is covered by those among its 7 nearest (itself included), and by all others from halfway between the farthest of them and its mean."""
     monkeypatch.setattr("coreset.strategies.gradient.craig.NEIGHBORS", 7)
     x, p, y = case(60, 4)
@@ -150,7 +150,7 @@ def test_neighbours_only_against_their_definition(distance, monkeypatch):
     assert np.allclose(got[2], gains, rtol=1e-5)
 
 
-def test_neighbours_only_equals_all_pairs_when_all_are_neighbours():
+def test_neighbors_only_equals_all_pairs_when_all_are_neighbors():
     x, p, y = case(50, 2)
     g = LastLayerGradients(torch.from_numpy(p - np.eye(4)[y]), torch.from_numpy(x))
     dense, sparse = craig(g, 12), craig(g, 12, dense_up_to=10)

@@ -45,8 +45,8 @@ def test_eligible_set(passes, per_choice):
 
 def test_one_example_per_cluster_nearest_to_its_centre():
     rng = np.random.default_rng(1)
-    centres = np.eye(5)[:, :5] * 10
-    x = np.repeat(centres, 20, axis=0) + 0.5 * rng.normal(size=(100, 5))
+    centers = np.eye(5)[:, :5] * 10
+    x = np.repeat(centers, 20, axis=0) + 0.5 * rng.normal(size=(100, 5))
     x *= rng.uniform(0.5, 3, size=(100, 1))  # length must not matter
     p = np.tile([0.9, 0.1], (100, 1))
     members = np.tile(np.array([[0.1, 0.9]] * 3), (100, 1, 1))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -81,12 +81,12 @@ def test_bad_input(change, options, match):
 
 def test_in_a_pipeline_no_row_that_only_fills_up_is_kept():
     columns = pool(3, 60)
-    operator = Budgeted(strategy("deita", {"variant": "distance"}), 40, {"features": "vector"})
+    operator = Select(strategy("deita", {"variant": "distance"}), 40, {"features": "vector"})
     rows = {"vector": columns.pop("features"), **columns}
     check_operator(operator, rows)
     from coreset.core.batch import as_batch
 
-    verdict = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
+    decision = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
     want = loop({"features": rows["vector"], **columns}, 40, "distance", 0.9)
-    assert np.flatnonzero(verdict.keep).tolist() == sorted(want)
+    assert np.flatnonzero(decision.keep).tolist() == sorted(want)
     assert 0 < len(want) < 40

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coreset import select
 from coreset.core.batch import as_batch, objects
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator, check_strategy
 
@@ -70,11 +70,11 @@ def test_bad_input(tags, match):
 
 def test_in_a_pipeline_rows_without_tags_are_dropped():
     tags = objects([["a", "b"], None, ["a"], [], ["c"], ["b", "c"]])
-    operator = Budgeted(strategy("instag"), None)
-    verdict = operator.decide(as_batch({"id": list("012345"), "tags": tags}), 6)
-    assert np.flatnonzero(verdict.keep).tolist() == [0, 2, 4, 5]
-    assert verdict.reason[[1, 3]].tolist() == ["tags undefined", "not among the 4 chosen"]
-    assert verdict.columns["rank"].tolist() == [0, -1, 2, -1, 3, 1]
+    operator = Select(strategy("instag"), None)
+    decision = operator.decide(as_batch({"id": list("012345"), "tags": tags}), 6)
+    assert np.flatnonzero(decision.keep).tolist() == [0, 2, 4, 5]
+    assert decision.reason[[1, 3]].tolist() == ["tags undefined", "not among the 4 chosen"]
+    assert decision.columns["rank"].tolist() == [0, -1, 2, -1, 3, 1]
     check_operator(operator, {"tags": tags})
     nothing = operator.decide(as_batch({"id": list("0123"), "tags": objects([None] * 3 + [[]])}), 4)
     assert not nothing.keep.any()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -109,7 +109,7 @@ def test_bad_input():
 
 def test_it_cannot_be_cut_into_two_rounds():
     with pytest.raises(ValueError, match="shards: LessRoundRobin cannot choose in two rounds"):
-        Budgeted(strategy("less_round_robin"), 3, shards=2)
+        Select(strategy("less_round_robin"), 3, shards=2)
 
 
 def test_in_a_pipeline_rows_of_the_validation_set_are_not_chosen():
@@ -117,4 +117,4 @@ def test_in_a_pipeline_rows_of_the_validation_set_are_not_chosen():
     gradients, tasks = pool(0)
     rows = {"projected_gradients": gradients, "validation_task": tasks}
     with pytest.raises(ValueError, match="validation examples are candidates"):
-        check_operator(Budgeted(strategy("less_round_robin"), 3), rows)
+        check_operator(Select(strategy("less_round_robin"), 3), rows)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coreset import select
 from coreset.core.batch import objects
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.strategies.instruction.mig import label_graph
 from coreset.testing import check_operator
@@ -112,4 +112,4 @@ def test_bad_input(change, options, match):
 
 
 def test_in_a_pipeline():
-    check_operator(Budgeted(strategy("mig"), 0.3), pool(0))
+    check_operator(Select(strategy("mig"), 0.3), pool(0))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coreset import select
 from coreset.core.batch import as_batch
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -114,9 +114,9 @@ def test_bad_input(change, options, error, match):
 
 def test_in_a_pipeline_the_union_is_kept_and_no_more():
     columns = pool(1, 60)
-    operator = Budgeted(strategy("mods", {"seeds": 4, "beta": -0.5}), None, {"features": "vector"})
+    operator = Select(strategy("mods", {"seeds": 4, "beta": -0.5}), None, {"features": "vector"})
     rows = {"vector": columns["features"], "reward": columns["reward"], "response_reward": columns["response_reward"]}
     check_operator(operator, rows)
-    verdict = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
+    decision = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
     first, then = stages(columns, 4, beta=-0.5)
-    assert np.flatnonzero(verdict.keep).tolist() == sorted(first + then)
+    assert np.flatnonzero(decision.keep).tolist() == sorted(first + then)

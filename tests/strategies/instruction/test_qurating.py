@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from coreset import select
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -66,5 +66,5 @@ def test_bad_input():
 
 def test_in_a_pipeline():
     rows = {"rating": np.random.default_rng(0).normal(size=30), "tokens": np.arange(1.0, 31.0)}
-    check_operator(Budgeted(strategy("qurating"), 0.3), rows)
-    check_operator(Budgeted(strategy("qurating"), 100, cost="tokens"), rows)
+    check_operator(Select(strategy("qurating"), 0.3), rows)
+    check_operator(Select(strategy("qurating"), 100, cost="tokens"), rows)

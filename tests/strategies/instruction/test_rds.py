@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -66,4 +66,4 @@ def test_bad_input():
 
 def test_in_a_pipeline():
     rows = {"query_similarity": np.random.default_rng(0).normal(size=(30, 4))}
-    check_operator(Budgeted(strategy("rds"), 0.3), rows)
+    check_operator(Select(strategy("rds"), 0.3), rows)

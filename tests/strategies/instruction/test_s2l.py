@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coreset import select
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.strategies.instruction.s2l import balanced_shares
 from coreset.testing import check_operator
@@ -65,4 +65,4 @@ def test_bad_input():
 
 
 def test_in_a_pipeline():
-    check_operator(Budgeted(strategy("s2l", {"clusters": 5}), 20), {"losses": LOSSES})
+    check_operator(Select(strategy("s2l", {"clusters": 5}), 20), {"losses": LOSSES})

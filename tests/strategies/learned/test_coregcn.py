@@ -27,7 +27,7 @@ def test_propagation_by_the_dense_matrix():
     np.testing.assert_allclose(propagate(t, degrees(t), torch.tensor(h)).numpy(), adjacency(x) @ h, atol=1e-12)
 
 
-def test_rows_without_neighbours_keep_to_themselves():
+def test_rows_without_neighbors_keep_to_themselves():
     x = torch.eye(4, dtype=torch.float64)
     h = torch.randn(4, 2, dtype=torch.float64)
     assert torch.equal(propagate(x, degrees(x), h), h)
@@ -35,7 +35,7 @@ def test_rows_without_neighbours_keep_to_themselves():
     assert torch.isfinite(propagate(x, degrees(x), h)).all()
 
 
-def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight, dropout):
+def by_hand(x, labeled, seed, hidden, epochs, lr, decay, weight, dropout):
     """Two graph layers, inverted dropout between them while training, binary cross-entropy, Adam; every gradient written out."""
     draw = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
 
@@ -50,7 +50,7 @@ def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight, dropout):
         pre = a @ x @ p[0] + p[1]
         h = np.maximum(pre, 0) * keep
         s = 1 / (1 + np.exp(-(a @ h @ p[2] + p[3])))[:, 0]
-        dz = np.where(labelled, -(1 - s) / labelled.sum(), weight * s / (~labelled).sum())[:, None]
+        dz = np.where(labeled, -(1 - s) / labeled.sum(), weight * s / (~labeled).sum())[:, None]
         dh = a.T @ dz @ p[2].T
         dpre = dh * keep * (pre > 0)
         grads = [(a @ x).T @ dpre, dpre.sum(axis=0), (a @ h).T @ dz, dz.sum(axis=0)]
@@ -66,40 +66,40 @@ def by_hand(x, labelled, seed, hidden, epochs, lr, decay, weight, dropout):
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("epochs", [0, 1, 25])
 def test_embedding_by_hand(epochs, dropout):
-    x, labelled = rows(), np.arange(20) < 6
+    x, labeled = rows(), np.arange(20) < 6
     got = graph_embedding(
         torch.tensor(x),
-        torch.tensor(labelled),
+        torch.tensor(labeled),
         np.random.default_rng(3),
         hidden=5,
         dropout=dropout,
         epochs=epochs,
         lr=0.01,
         weight_decay=5e-4,
-        unlabelled_weight=1.2,
+        unlabeled_weight=1.2,
     )
     np.testing.assert_allclose(
-        got.numpy(), by_hand(x, labelled, 3, 5, epochs, 0.01, 5e-4, 1.2, dropout), rtol=1e-7, atol=1e-9
+        got.numpy(), by_hand(x, labeled, 3, 5, epochs, 0.01, 5e-4, 1.2, dropout), rtol=1e-7, atol=1e-9
     )
 
 
-def test_learns_to_tell_labelled_from_unlabelled():
+def test_learns_to_tell_labeled_from_unlabeled():
     rng = np.random.default_rng(0)
     x = np.abs(rng.normal(size=(60, 8)) * 0.1) + np.eye(8)[np.arange(60) % 2 * 4]
-    labelled = np.arange(60) % 2 == 0
+    labeled = np.arange(60) % 2 == 0
     unit = torch.nn.functional.normalize(torch.tensor(x), dim=1)
     z = graph_embedding(
         unit,
-        torch.tensor(labelled),
+        torch.tensor(labeled),
         np.random.default_rng(0),
         hidden=32,
         dropout=0.3,
         epochs=200,
         lr=0.01,
         weight_decay=5e-4,
-        unlabelled_weight=1.2,
+        unlabeled_weight=1.2,
     )[:, -1]
-    assert z[labelled].min() > z[~labelled].max()
+    assert z[labeled].min() > z[~labeled].max()
 
 
 def test_picks_are_farthest_first_in_the_embedding():
@@ -124,7 +124,7 @@ def test_picks_are_farthest_first_in_the_embedding():
         epochs=10,
         lr=1e-3,
         weight_decay=5e-4,
-        unlabelled_weight=1.2,
+        unlabeled_weight=1.2,
     ).numpy()
     taken, want, radii = selected.tolist(), [], []
     for _ in range(8):

@@ -59,7 +59,7 @@ def same(answer, expected, tolerance=2e-5):
     np.testing.assert_allclose(answer.scores, gains, rtol=tolerance, atol=tolerance)
 
 
-def neighbours(x, k):
+def neighbors(x, k):
     """Return the cosines (n, n), which of them are kept (each row's k nearest and itself), and the floor of the others."""
     s = similarity(x)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -74,4 +74,4 @@ def neighbours(x, k):
 
 @pytest.fixture
 def reference():
-    return SimpleNamespace(similarity=similarity, greedy=greedy, data=data, same=same, neighbours=neighbours)
+    return SimpleNamespace(similarity=similarity, greedy=greedy, data=data, same=same, neighbors=neighbors)

@@ -120,9 +120,9 @@ def test_the_compiled_loop_is_the_greedy_in_float64(dtype, sparse, ties):
         assert FacilityLocationFunction(s).exact(1, items).evaluations == 30  # the first gains stand
 
 
-def test_the_second_round_on_nearest_neighbours_speaks_of_the_sample(reference):
+def test_the_second_round_on_nearest_neighbors_speaks_of_the_sample(reference):
     x = reference.data(36).x
-    s, kept, floor = reference.neighbours(x, 5)
+    s, kept, floor = reference.neighbors(x, 5)
     sample = np.arange(0, 36, 2)
 
     def f(chosen):
@@ -145,7 +145,7 @@ def test_the_best_of_both_rounds():
         )
 
 
-def test_nearest_neighbours_against_their_definition(reference):
+def test_nearest_neighbors_against_their_definition(reference):
     d = reference.data(36)
     s = reference.similarity(d.x)
     k, n = 5, 36
@@ -164,10 +164,10 @@ def test_nearest_neighbours_against_their_definition(reference):
 
     answer = select("facility_location", 10, features=d.x, options={"neighbors": k})
     reference.same(answer, reference.greedy(f, range(n), 10))
-    assert answer.info["variant"] == "nearest neighbours"
+    assert answer.info["variant"] == "nearest neighbors"
 
 
-def test_nearest_neighbours_reach_the_dense_value():
+def test_nearest_neighbors_reach_the_dense_value():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 32))[rng.integers(0, 50, 1500)] + 0.7 * rng.normal(size=(1500, 32))
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -246,7 +246,7 @@ def test_what_is_taken_counts_in_its_own_class(reference):
         assert own.tolist() == reference.greedy(facility(reference.similarity(d.x[rows])), free, 4, local)[0]
 
 
-# two mutual nearest neighbours tie exactly under a symmetric similarity, so seeds without such a pair among the picks
+# two mutual nearest neighbors tie exactly under a symmetric similarity, so seeds without such a pair among the picks
 @pytest.mark.parametrize(
     ("options", "seed"),
     [
@@ -284,14 +284,14 @@ def test_wrong_options_are_named(options, word):
         FacilityLocation(**options)
 
 
-def test_dot_has_no_neighbour_graph():
+def test_dot_has_no_neighbor_graph():
     with pytest.raises(ValueError, match="neighbors"):
         select("facility_location", 1, features=np.eye(4), options={"similarity": "dot", "neighbors": 2})
     with pytest.raises(ValueError, match="gamma"):
         select("facility_location", 1, features=np.eye(4), options={"similarity": "rbf", "gamma": -1.0})
 
 
-def test_approximate_neighbours_reach_the_value_of_exact_ones(monkeypatch):
+def test_approximate_neighbors_reach_the_value_of_exact_ones(monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 16))[rng.integers(0, 50, 3000)] + 0.7 * rng.normal(size=(3000, 16))
     exact = select("facility_location", 150, features=x, options={"neighbors": 32})
@@ -300,13 +300,13 @@ def test_approximate_neighbours_reach_the_value_of_exact_ones(monkeypatch):
     dense = select("facility_location", 150, features=x, options={"neighbors": 0})
     for name in ("cosine", "rbf"):
         got = select("facility_location", 150, features=x, options={"neighbors": 32, "similarity": name})
-        assert got.info["variant"] == "approximate nearest neighbours (IVF)"
+        assert got.info["variant"] == "approximate nearest neighbors (IVF)"
     got = select("facility_location", 150, features=x, options={"neighbors": 32})
     value = [(0.5 + 0.5 * unit @ unit[s.indices].T).max(axis=1).sum() for s in (got, exact, dense)]
     assert value[0] >= 0.9995 * value[1]
     assert value[0] >= 0.999 * value[2]
     cut = select("graph_cut", 20, features=x, options={"neighbors": 8})
-    assert cut.info["variant"] == "approximate nearest neighbours (IVF)"
+    assert cut.info["variant"] == "approximate nearest neighbors (IVF)"
 
 
 def test_given_distances_are_similarities_of_one_over_one_plus_d():

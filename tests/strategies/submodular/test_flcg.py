@@ -29,9 +29,9 @@ def test_values_and_order(reference, kind, nu):
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-4)
 
 
-def test_nearest_neighbours_against_their_definition(reference):
+def test_nearest_neighbors_against_their_definition(reference):
     d = reference.data(36)
-    s, kept, floor = reference.neighbours(d.x[d.ground], 6)
+    s, kept, floor = reference.neighbors(d.x[d.ground], 6)
     private = reference.similarity(d.x)[np.ix_(d.ground, np.flatnonzero(d.private))].max(axis=1)
     for nu in (0.5, 1.0):
         start = np.maximum(nu * private, floor)
@@ -46,7 +46,7 @@ def test_nearest_neighbours_against_their_definition(reference):
     assert (private < floor).any()
 
 
-def test_neighbours_leave_out_what_is_private(reference):
+def test_neighbors_leave_out_what_is_private(reference):
     d = reference.data()
     private = d.labels == 1
     answer = select("flcg", 3, features=d.x, private=private, candidates=d.ground, options={"neighbors": 6})

@@ -30,7 +30,7 @@ def test_values_and_order(reference, kind, eta):
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-5)
 
 
-def test_neighbours_and_precomputed(reference):
+def test_neighbors_and_precomputed(reference):
     d = reference.data()
     rest = {"query": d.query, "candidates": d.ground}
     s = reference.similarity(d.x).astype(np.float32)
@@ -47,9 +47,9 @@ def test_neighbours_and_precomputed(reference):
 
 
 @pytest.mark.parametrize("eta", [0.9, 1.0])
-def test_nearest_neighbours_against_their_definition(reference, eta):
+def test_nearest_neighbors_against_their_definition(reference, eta):
     d = reference.data(36)
-    s, kept, floor = reference.neighbours(d.x[d.ground], 6)
+    s, kept, floor = reference.neighbors(d.x[d.ground], 6)
     cap = eta * reference.similarity(d.x)[np.ix_(d.ground, np.flatnonzero(d.query))].max(axis=1)
     start = np.minimum(floor, cap)
 
@@ -61,7 +61,7 @@ def test_nearest_neighbours_against_their_definition(reference, eta):
     options = {"neighbors": 6, "eta": eta}
     answer = select("flvmi", 6, features=d.x, query=d.query, candidates=d.ground, options=options)
     reference.same(answer, reference.greedy(f, d.ground, 6), 5e-5)
-    assert answer.info["variant"] == "nearest neighbours"
+    assert answer.info["variant"] == "nearest neighbors"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

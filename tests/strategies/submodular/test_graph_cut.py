@@ -45,7 +45,7 @@ def test_values_and_order(reference, kind, neighbors, variant, lam):
     assert answer.info["variant"] == variant
 
 
-def test_neighbours_are_symmetric(reference):
+def test_neighbors_are_symmetric(reference):
     d = reference.data(30)
     s = reference.similarity(d.x, kind="rbf")
     listed = np.eye(30, dtype=bool)
@@ -137,7 +137,7 @@ def test_gains_that_grow_are_computed_again(reference):
         reference.same(select("graph_cut", 9, features=x, options=options), expected, 1e-4)
 
 
-def test_a_zero_vector_counts_half_among_nearest_neighbours(reference):
+def test_a_zero_vector_counts_half_among_nearest_neighbors(reference):
     x = np.abs(reference.data(12).x)
     x[5] = 0
     s = reference.similarity(x)

@@ -33,7 +33,7 @@ def test_values_and_order(reference, kind, reg, optimizer):
 
 
 def test_better_than_random_and_than_the_worst(reference):
-    # a published greedy maximises the wrong half of the gain and ends below random
+    # a published greedy maximizes the wrong half of the gain and ends below random
     d = reference.data(40)
     f = log_det(reference.similarity(d.x, kind="rbf"), 0.01)
     ours = f(select("log_det", 10, features=d.x, options={"similarity": "rbf", "reg": 0.01}).indices.tolist())

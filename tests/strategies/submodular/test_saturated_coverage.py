@@ -26,7 +26,7 @@ def test_values_and_order(reference, kind, alpha):
         assert answer.info["value"] == pytest.approx(saturated(s, alpha)([*d.selected, *expected[0]]), rel=1e-5)
 
 
-def test_neighbours(reference):
+def test_neighbors(reference):
     d = reference.data(30)
     s = reference.similarity(d.x)
     listed = np.eye(30, dtype=bool)

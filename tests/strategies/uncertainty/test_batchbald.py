@@ -70,9 +70,9 @@ def test_as_many_configurations_as_there_are_are_enough():
 def test_a_twin_is_not_taken_twice():
     p = members(10, 8, 3, seed=1)
     q = members(10, 8, 3, seed=1, sharp=4.0)
-    twins = np.concatenate([q[:1], q[:1], p[1:5] * 0.5 + 1 / 6])
-    assert select("bald", 2, member_probs=twins).indices.tolist() == [0, 1]
-    chosen = select("batchbald", 2, member_probs=twins)
+    duplicates = np.concatenate([q[:1], q[:1], p[1:5] * 0.5 + 1 / 6])
+    assert select("bald", 2, member_probs=duplicates).indices.tolist() == [0, 1]
+    chosen = select("batchbald", 2, member_probs=duplicates)
     assert chosen.indices[0] == 0
     assert chosen.scores[0] > chosen.scores[1]
 

@@ -10,10 +10,10 @@ from coreset.strategies.uncertainty.discriminative import Discriminative, mlp_sc
 from coreset.testing import check_strategy
 
 
-def log_odds(x, labelled, train):
-    """Balanced, L2-penalised logistic regression by Newton's method on standardised features."""
+def log_odds(x, labeled, train):
+    """Balanced, L2-penalized logistic regression by Newton's method on standardized features."""
     a = np.c_[(x - x.mean(0)) / x.std(0), np.ones(len(x))]
-    y = np.where(labelled, -1.0, 1.0)[train]
+    y = np.where(labeled, -1.0, 1.0)[train]
     weight = np.where(y < 0, len(y) / (2 * (y < 0).sum()), len(y) / (2 * (y > 0).sum()))
     ridge = np.diag([1.0] * x.shape[1] + [0.0])
     w, b = np.zeros(a.shape[1]), a[train]
@@ -27,25 +27,25 @@ def log_odds(x, labelled, train):
 @pytest.mark.parametrize(("k", "rounds", "sizes"), [(6, 1, [6]), (6, 3, [2, 2, 2]), (5, 2, [3, 2]), (3, 10, [1, 1, 1])])
 def test_turns_of_fit_and_take(k, rounds, sizes, ratio):
     x = np.random.default_rng(0).normal(size=(40, 3)) + np.linspace(0, 3, 40)[:, None]
-    labelled = np.arange(40) < 8
+    labeled = np.arange(40) < 8
     picks, scores = [], []
     rng = np.random.default_rng(0)
     order = keyed_order(rng, np.arange(40))
     for size in sizes:
-        free = order[~labelled[order]]
-        shown = free[keyed_order(rng, free)[: ratio * labelled.sum()]]
-        odds = log_odds(x, labelled, np.r_[np.flatnonzero(labelled), shown])
+        free = order[~labeled[order]]
+        shown = free[keyed_order(rng, free)[: ratio * labeled.sum()]]
+        odds = log_odds(x, labeled, np.r_[np.flatnonzero(labeled), shown])
         best = sorted(free, key=lambda i: -odds[i])[:size]
         picks += best
         scores += [odds[i] for i in best]
-        labelled[best] = True
+        labeled[best] = True
     options = {"classifier": "logistic", "rounds": rounds, "ratio": ratio}
     chosen = select("discriminative", k, features=x, selected=range(8), options=options)
     assert chosen.indices.tolist() == picks
     np.testing.assert_allclose(chosen.scores, scores, rtol=1e-4, atol=1e-5)
 
 
-def by_hand(z, labelled, train, seed, epochs, batch):
+def by_hand(z, labeled, train, seed, epochs, batch):
     """The network, its gradients and Adam written out; returns the odds and the epochs it took."""
     draw = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
     width = 256 if z.shape[1] >= 30 else 20
@@ -56,7 +56,7 @@ def by_hand(z, labelled, train, seed, epochs, batch):
             (2 * torch.rand(a, b, generator=draw, dtype=torch.float64).numpy() - 1) * np.sqrt(6 / (a + b)),
             np.zeros(b),
         ]
-    x, y = z[train], 1.0 - labelled[train]
+    x, y = z[train], 1.0 - labeled[train]
     m, v, step = [0 * q for q in p], [0 * q for q in p], 0
 
     def forward(h):
@@ -91,14 +91,14 @@ def by_hand(z, labelled, train, seed, epochs, batch):
 def test_the_network_by_hand(width, epochs, batch, monkeypatch):
     monkeypatch.setattr(discriminative, "BATCH", batch)
     rng = np.random.default_rng(1)
-    labelled = np.arange(30) < 6
-    z = rng.normal(size=(30, width)) - 1.5 * labelled[:, None]
+    labeled = np.arange(30) < 6
+    z = rng.normal(size=(30, width)) - 1.5 * labeled[:, None]
     train = rng.permutation(30)[:25]
-    want, took = by_hand(z, labelled, train, 7, epochs, batch)
+    want, took = by_hand(z, labeled, train, 7, epochs, batch)
     if epochs == 500:
         assert 10 < took < 500  # it stops early
     np.testing.assert_allclose(
-        mlp_score(z, labelled, train, np.random.default_rng(7), epochs), want, rtol=1e-6, atol=1e-9
+        mlp_score(z, labeled, train, np.random.default_rng(7), epochs), want, rtol=1e-6, atol=1e-9
     )
 
 
@@ -107,14 +107,14 @@ def test_the_network_s_picks_in_turns():
     chosen = select("discriminative", 5, features=x, selected=range(6), options={"rounds": 2}, seed=3)
     rng = np.random.default_rng(3)
     order = keyed_order(rng, np.arange(30))
-    z, labelled, want = ((x - x.mean(0)) / x.std(0))[order], order < 6, []
+    z, labeled, want = ((x - x.mean(0)) / x.std(0))[order], order < 6, []
     for size in (3, 2):
-        free, known = np.flatnonzero(~labelled), np.flatnonzero(labelled)
+        free, known = np.flatnonzero(~labeled), np.flatnonzero(labeled)
         train = np.r_[known, free[keyed_order(rng, order[free])[: 10 * len(known)]]]
-        odds = mlp_score(z, labelled, train, rng)
+        odds = mlp_score(z, labeled, train, rng)
         best = sorted(free, key=lambda i: -odds[i])[:size]
         want += order[best].tolist()
-        labelled[best] = True
+        labeled[best] = True
     assert chosen.indices.tolist() == want
     assert chosen.info["variant"] == "mlp"
 
@@ -130,7 +130,7 @@ def test_a_part_of_the_pool_without_labels_is_found(classifier):
     assert (np.diff(chosen.scores) <= 0).all()
 
 
-def test_few_labelled_see_a_sample_of_the_rest():
+def test_few_labeled_see_a_sample_of_the_rest():
     x = np.random.default_rng(0).normal(size=(100, 3))
     options = {"ratio": 3, "classifier": "logistic"}
     a, b = (select("discriminative", 5, features=x, selected=[0], options=options, seed=s) for s in (0, 1))

@@ -21,7 +21,7 @@ def test_values_and_order(dtype):
     got = select("least_confidence", 50, probs=p)
     want = [
         1.0 - max(float(v) for v in row) for row in p
-    ]  # the column's own values: half precision is not normalised again
+    ]  # the column's own values: half precision is not normalized again
     assert got.indices.tolist() == sorted(range(200), key=lambda i: (-want[i], i))[:50]
     np.testing.assert_allclose(got.scores, [want[i] for i in got.indices], rtol=0, atol=1e-15)
 

@@ -19,7 +19,7 @@ def save(path, color=(200, 10, 10), size=(40, 30), mode="RGB", **options):
 
 @pytest.fixture
 def root(tmp_path):
-    """Return a folder of two classes, 12 images each, flat in colour: its red channel says which image it is."""
+    """Return a folder of two classes, 12 images each, flat in color: its red channel says which image it is."""
     for i in range(12):
         save(tmp_path / "in" / "cat" / f"{i:02}.png", (10 * i, 0, 0))
         save(tmp_path / "in" / "dog" / "more" / f"{i:02}.png", (10 * i, 255, 0))
@@ -178,7 +178,7 @@ def test_square_turns_as_exif_says():
         (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
         (Image.fromarray(np.full((8, 8), 0x5AFF, np.uint16)), (0x5A, 0x5A, 0x5A)),
     ],
-    ids=["grey", "bits", "clear", "half clear", "grey alpha", "cmyk", "16 bit"],
+    ids=["gray", "bits", "clear", "half clear", "gray alpha", "cmyk", "16 bit"],
 )
 def test_square_of_every_kind(image, color):
     assert (square(image, 8) == color).all()

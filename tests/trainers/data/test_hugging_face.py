@@ -77,7 +77,7 @@ def test_a_share_of_train_is_the_test_set(tmp_path, hub):
     assert len(d.images) + len(d.test_images) == 100
     assert 8 <= len(d.test_images) <= 32
     assert d.images[:, 0, 0, 0].tolist() == d.ids.tolist()
-    assert d.labels.tolist() == [-1 if i == 99 else i % 2 for i in d.ids]  # the unlabelled one stays in the pool
+    assert d.labels.tolist() == [-1 if i == 99 else i % 2 for i in d.ids]  # the unlabeled one stays in the pool
     assert not set(d.test_images[:, 0, 0, 0].tolist()) & set(d.ids.tolist())
 
 

@@ -11,7 +11,7 @@ from coreset.distillation.scores import augmentation_robust, label_robust
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation import grid as module
 from coreset.trainers.distillation.grid import Plan, grid, scores, split, table
-from coreset.trainers.learners.fit import Recipe
+from coreset.trainers.learners.fit import TrainingConfig
 from coreset.trainers.tasks.models import linear
 
 DATA = digits()
@@ -50,8 +50,8 @@ def test_cells_scores_and_table(tmp_path, monkeypatch):
         {"random": first, "same": first},
         [1],
         {"convnet": partial(convnet, width=4), "linear": linear},
-        Recipe(steps=20),
-        Recipe(steps=30),
+        TrainingConfig(steps=20),
+        TrainingConfig(steps=30),
         tmp_path,
         plan,
         seed=1,
@@ -84,8 +84,8 @@ def test_the_rate_that_is_best_on_the_part_held_out(monkeypatch):
     monkeypatch.setattr(
         module, "fit_made", lambda fitter, recipe, made, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr])
     )
-    assert module._best_rate(None, Recipe(), None, (0.1, 0.2, 0.3), (0,)) == 0.2
-    assert module._best_rate(None, Recipe(), None, (0.7,), (0,)) == 0.7
+    assert module._best_rate(None, TrainingConfig(), None, (0.1, 0.2, 0.3), (0,)) == 0.2
+    assert module._best_rate(None, TrainingConfig(), None, (0.7,), (0,)) == 0.7
 
 
 def test_wrong_plans(tmp_path):
@@ -93,4 +93,4 @@ def test_wrong_plans(tmp_path):
         with pytest.raises(ValueError, match="sets, nets, rates, held_out"):
             Plan(**options)
     with pytest.raises(ValueError, match="random images are the baseline"):
-        grid(DATA, {"dm": first}, [1], {"linear": linear}, Recipe(), Recipe(), tmp_path)
+        grid(DATA, {"dm": first}, [1], {"linear": linear}, TrainingConfig(), TrainingConfig(), tmp_path)

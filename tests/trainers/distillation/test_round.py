@@ -14,10 +14,10 @@ from coreset.trainers.app import build, curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
 from coreset.trainers.distillation.teacher import Teachers
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.loops.rounds import RunContext, run, write_gallery
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 
@@ -28,8 +28,8 @@ QUICK = {"steps": 8, "width": 4, "real": 16, "pool": 2}
 def job(tmp_path, sizes=(10, 20), options=None, folder="run"):
     method = distiller("dm", {**QUICK, **(options or {})})
     plan = make_plan(method, list(sizes), len(DATA.images))
-    return Job(
-        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Recipe(steps=6), Recipe(steps=None, epochs=2), ModelFeatures(),
+    return RunContext(
+        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=2), ModelFeatures(),
         HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": 1}, plan.rounds, "dm", 0), 0, 3, {},
     )  # fmt: skip
 
@@ -103,18 +103,18 @@ def test_soft_labels_train_at_their_temperature(tmp_path):
     eye = np.eye(10, dtype=np.float32)
     soft, warm = hard.with_labels(eye, "probs"), hard.with_labels(eye, "probs", 4.0)
     a, b, c = (
-        fit_made(fitter, Recipe(steps=3, precision="32"), m, (0, 1)).model.state_dict() for m in (hard, soft, warm)
+        fit_made(fitter, TrainingConfig(steps=3, precision="32"), m, (0, 1)).model.state_dict() for m in (hard, soft, warm)
     )
     assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-6) for k in a)
     assert not all(torch.allclose(a[k].float(), c[k].float(), atol=1e-6) for k in a)
     with pytest.raises(ValueError, match="val_share"):
-        fit_made(fitter, Recipe(steps=3, val_share=0.1), hard, (0, 1))
+        fit_made(fitter, TrainingConfig(steps=3, val_share=0.1), hard, (0, 1))
 
 
 def test_training_on_made_copies_of_real_images_is_training_on_the_real_ones():
     rows = np.arange(40)
     fitter = Fitter(DATA, small_cnn, {"accelerator": "cpu"})
-    recipe = Recipe(steps=5, precision="32")
+    recipe = TrainingConfig(steps=5, precision="32")
     real = fitter.fit(recipe, DATA.labels, rows, seed=(0, 1))
     copies = Synthetic(
         DATA.images[rows].transpose(0, 3, 1, 2), DATA.labels[rows], DATA.classes, DATA.mean, DATA.std, "pixels"

@@ -21,10 +21,10 @@ from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import Made, fit_made, source_of
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.loops.rounds import RunContext, run, write_gallery
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 
@@ -53,7 +53,7 @@ def batches(one, steps=9, augment=True, asked=None):
 
 def test_labels_of_crops_come_with_the_crop_they_are_of():
     one = crop_labels(made(), teacher(), Views((0.3, 1.0)), 2, seed=0, temperature=4.0, mix=0.25)
-    x = torch.from_numpy(one.normalised())
+    x = torch.from_numpy(one.normalized())
     seen_epochs = set()
     _, stream = batches(one)
     assert len(stream) == 9
@@ -100,7 +100,7 @@ def test_an_online_teacher_is_asked_about_what_the_student_sees():
 
 
 def test_hard_labels_mixed_in_at_a_share_of_one_are_hard_labels():
-    fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Recipe(steps=4, precision="32")
+    fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=4, precision="32")
     hard = fit_made(fitter, recipe, made(), (0, 1), test=False).model.state_dict()
     soft = fixed_labels(made(), teacher(), temperature=5.0, mix=1.0)
     mixed = fit_made(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
@@ -113,7 +113,7 @@ def test_hard_labels_mixed_in_at_a_share_of_one_are_hard_labels():
 
 @pytest.mark.parametrize("decode", [1, 2])
 def test_every_kind_trains(decode):
-    fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Recipe(steps=3)
+    fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=3)
     t = teacher()
     for one in (
         fixed_labels(made(decode), t),
@@ -142,8 +142,8 @@ class Killed(BaseException):
 def job(folder, store, options, stop=None):
     method = SoftLabels(**options)
     plan = make_plan(method, [10, 20], len(DATA.images))
-    made = Job(
-        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Recipe(steps=6), Recipe(steps=None, epochs=2), ModelFeatures(),
+    made = RunContext(
+        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=2), ModelFeatures(),
         HiddenLabels(DATA.labels), Store(store), RunFolder(folder, {"n": 1}, plan.rounds, "soft", 0), 0, 3, {},
     )  # fmt: skip
 
@@ -188,12 +188,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_curve(tmp_path, options, stop
 @pytest.mark.slow
 def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_labels_teach_nothing(tmp_path):
     fitter = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"})
-    recipe, found = Recipe(steps=200), {"random": [], "rded": [], "random soft": [], "rded soft": [], "shuffled": []}
+    recipe, found = TrainingConfig(steps=200), {"random": [], "rded": [], "random soft": [], "rded soft": [], "shuffled": []}
     for seed in range(2):
         for labels in (DATA.labels, np.random.default_rng(seed).permutation(DATA.labels)):
             shuffled = labels is not DATA.labels
             make = Teachers(
-                fitter, Recipe(steps=None, epochs=5, batch_size=128), Store(tmp_path), seed, "c", torch.device("cpu"), labels
+                fitter, TrainingConfig(steps=None, epochs=5, batch_size=128), Store(tmp_path), seed, "c", torch.device("cpu"), labels
             )  # fmt: skip
             source = source_of(DATA, labels, teacher=make)
             easy = Rded(images=120)(source, 1, np.random.default_rng(seed))

@@ -12,23 +12,23 @@ from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 from coreset.trainers.dynamic_pruning.stream import PlannedStream, losses_of
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.loops.rounds import RunContext, run, write_gallery
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 N = len(DATA.images)
-FOUR = Recipe(steps=None, epochs=4)
+FOUR = TrainingConfig(steps=None, epochs=4)
 
 
 def job(tmp_path, sampling, budget=(40, 150), strategy="random", recipe=FOUR, folder="run", seed=0):
     chooses = by_name(strategy)
     plan = make_plan(chooses, list(budget), N)
-    return Job(
-        plan, chooses, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, Recipe(steps=None, epochs=1), ModelFeatures(), HiddenLabels(DATA.labels),
+    return RunContext(
+        plan, chooses, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, TrainingConfig(steps=None, epochs=1), ModelFeatures(), HiddenLabels(DATA.labels),
         Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": strategy}, plan.rounds, strategy, seed), seed, 3, sampling=sampling,
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_longer_epochs_see_as_many_examples_in_as_many_steps():
     assert s.epochs == 1
 
 
-def test_weights_of_the_plan_are_not_normalised():
+def test_weights_of_the_plan_are_not_normalized():
     s = stream(InfoBatch(0.5, 1.0), 30, k=60)
     weights = []
     for b in s:
@@ -120,7 +120,7 @@ def test_adaptive_chooses_by_the_model_of_the_moment(tmp_path, monkeypatch):
         return choose(self, number, signals)
 
     monkeypatch.setattr(Adaptive, "choose", watching)
-    j = job(tmp_path, plan, (100,), "margin", Recipe(steps=None, epochs=5))
+    j = job(tmp_path, plan, (100,), "margin", TrainingConfig(steps=None, epochs=5))
     run(j)
     assert [number for number, _ in asked] == [0, 2, 4]
     assert not np.allclose(asked[0][1], asked[2][1])
@@ -128,7 +128,7 @@ def test_adaptive_chooses_by_the_model_of_the_moment(tmp_path, monkeypatch):
 
 
 def test_validation_labels_are_a_share_of_the_budget(tmp_path):
-    j = job(tmp_path, RS2(), (50,), recipe=Recipe(steps=None, epochs=2, val_share=0.2))
+    j = job(tmp_path, RS2(), (50,), recipe=TrainingConfig(steps=None, epochs=2, val_share=0.2))
     run(j)
     entry = lines(j, "ledger")[0]
     assert entry["val_accuracy"] * 10 == pytest.approx(round(entry["val_accuracy"] * 10), abs=1e-6)
@@ -137,7 +137,7 @@ def test_validation_labels_are_a_share_of_the_budget(tmp_path):
 
 @pytest.mark.slow
 def test_infobatch_learns_digits(tmp_path):
-    j = job(tmp_path, InfoBatch(), (N,), recipe=Recipe(steps=None, epochs=10))
+    j = job(tmp_path, InfoBatch(), (N,), recipe=TrainingConfig(steps=None, epochs=10))
     run(j)
     point = lines(j, "curve")[0]
     assert point["value"] > 0.95

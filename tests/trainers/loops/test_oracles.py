@@ -34,7 +34,7 @@ def test_hand_off(tmp_path):
     fill(path, {0: "0"})
     assert oracle.label(np.array([0, 2])).tolist() == [0, 1]
     with pytest.raises(AwaitingLabels):
-        oracle.label(np.array([3]))  # the next batch keeps what is labelled
+        oracle.label(np.array([3]))  # the next batch keeps what is labeled
     assert [r["label"] for r in csv.DictReader(path.open())] == ["dog", "0", ""]
 
 

@@ -21,7 +21,7 @@ def test_active_mode_begins_with_the_start_set():
 
 
 def test_labels_of_candidates_are_refused_in_active_mode_in_words():
-    words = "Stratified needs labels of the candidates, which active mode cannot know before they are labelled: use mode=prune"
+    words = "Stratified needs labels of the candidates, which active mode cannot know before they are labeled: use mode=prune"
     with pytest.raises(ValueError, match=words):
         make_plan(strategy("stratified"), 10, 100, "active")
     assert make_plan(strategy("stratified"), 10, 100, "prune").needs == {"labels"}

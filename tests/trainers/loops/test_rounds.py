@@ -11,15 +11,15 @@ from coreset.core.store import Store
 from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import PROXY, Job, run, write_gallery
+from coreset.trainers.loops.rounds import PROXY, RunContext, run, write_gallery
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
-QUICK = Recipe(steps=6)
+QUICK = TrainingConfig(steps=6)
 
 
 def job(
@@ -39,8 +39,8 @@ def job(
     plan = make_plan(
         strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting", "gradient_norm")
     )
-    return Job(
-        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, Recipe(steps=None, epochs=1), ModelFeatures(),
+    return RunContext(
+        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, TrainingConfig(steps=None, epochs=1), ModelFeatures(),
         oracle or HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, seed), seed, 3, columns,
     )  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_your_own_column(tmp_path):
 def test_warm_start_goes_on_from_the_last_round(tmp_path):
     cold, warm = (
         job(tmp_path, "random", folder="cold"),
-        job(tmp_path, "random", folder="warm", recipe=Recipe(steps=6, warm_start=True)),
+        job(tmp_path, "random", folder="warm", recipe=TrainingConfig(steps=6, warm_start=True)),
     )
     run(cold)
     run(warm)

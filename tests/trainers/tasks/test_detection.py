@@ -12,10 +12,10 @@ from coreset.core.store import Store
 from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run, write_gallery
+from coreset.trainers.loops.rounds import RunContext, run, write_gallery
 from coreset.trainers.tasks.detection import Detection, DetectionBatches, LitDetector, detector, same_size
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.vision import Detections, aggregate, box_scores
@@ -36,10 +36,10 @@ def job(data, tmp_path, name, mode, budget, options=None, task=None, folder="run
     task = task or Detection(score_threshold=0.0)
     strategy = task.wrap(by_name(name, options))
     plan = make_plan(strategy, budget, len(data.images), mode, 6, model=task.signals)
-    recipe = Recipe(steps=2, batch_size=2, precision="32")
+    recipe = TrainingConfig(steps=2, batch_size=2, precision="32")
     fitter = Fitter(data, MODEL, {"accelerator": "cpu"}, False, False, task)
     record = RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, 0, task.metric)
-    return Job(
+    return RunContext(
         plan,
         strategy,
         fitter,

@@ -14,10 +14,10 @@ from coreset.distillation.nn.layers import last_linear
 from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run
+from coreset.trainers.loops.rounds import RunContext, run
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.learning_loss import PredictsLoss, ranking_loss
 from coreset.trainers.tasks.measure import measure
@@ -125,7 +125,7 @@ def test_training_begins_from_the_weights_of_the_plain_model():
 @pytest.mark.slow
 def test_predicted_loss_ranks_the_true_losses():
     fitter = Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=True)
-    fitted = fitter.fit(Recipe(steps=250, lr=0.01), DATA.labels, np.arange(300), seed=(0, 0))
+    fitted = fitter.fit(TrainingConfig(steps=250, lr=0.01), DATA.labels, np.arange(300), seed=(0, 0))
     assert fitted.accuracy > 0.85
     rows = np.arange(300, len(DATA.images))
     found = measure(fitted.model, DATA, rows, ["predicted_loss", "probs", "member_probs"], members=2)
@@ -140,8 +140,8 @@ def job(tmp_path, name, mode, folder="run", stop=False):
     strategy = by_name(name, {"epochs": 20} if name == "coregcn" else None)
     plan = make_plan(strategy, [30, 60], len(DATA.images), mode, 15)
     predicts = "predicted_loss" in plan.needs
-    return Job(
-        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=predicts), Recipe(steps=6), Recipe(steps=None, epochs=1), ModelFeatures(),
+    return RunContext(
+        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=predicts), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=1), ModelFeatures(),
         HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, 0), 0, 3,
     )  # fmt: skip
 

@@ -11,10 +11,10 @@ from coreset.core.store import Store
 from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
-from coreset.trainers.learners.fit import Fitter, Recipe
+from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import Job, run
+from coreset.trainers.loops.rounds import RunContext, run
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.segmentation import (
     LitSegmenter,
@@ -43,10 +43,10 @@ def small(num_classes, in_channels, image_size):
 def job(data, tmp_path, name, mode, budget, options=None, model=small, steps=6):
     strategy = by_name(name, options)
     plan = make_plan(strategy, budget, len(data.images), mode, 6, model=TASK.signals)
-    recipe = Recipe(steps=steps, batch_size=4, precision="32", lr=0.003)
+    recipe = TrainingConfig(steps=steps, batch_size=4, precision="32", lr=0.003)
     fitter = Fitter(data, model, {"accelerator": "cpu"}, False, False, TASK)
     record = RunFolder(tmp_path / f"{name}_{mode}", {"n": name}, plan.rounds, name, 0, TASK.metric)
-    return Job(
+    return RunContext(
         plan,
         strategy,
         fitter,

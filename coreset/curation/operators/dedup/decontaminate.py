@@ -15,7 +15,7 @@ import numpy as np
 
 from coreset.core.batch import Batch, objects
 from coreset.curation.io.reference_texts import hashes_of, texts_of
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 from coreset.curation.operators.embedding_sample import vectors_of
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.semantic import unit_rows
@@ -68,7 +68,7 @@ def _index(
 
 
 @dataclass(frozen=True)
-class Decontaminate(Rule):
+class Decontaminate(Filter):
     """Drop rows that share an n-gram of folded words with a row of the test set `against` (a path or glob); gives `test_twin`, the id of that test row.
 
     column: of the pool; test_column: of the test set. n: 13 as GPT-3; test rows of fewer words are looked for whole, from `shortest` words; shorter ones cannot be.
@@ -105,10 +105,10 @@ class Decontaminate(Rule):
         state = tuple(sorted(self.resources().items()))
         return _index(self.against, self.test_column, self.n, self.shortest, self.numbers, state)
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         h, start = folded(batch.arrow(self.column), self.numbers)
-        reason, twin = np.full(batch.rows, "", object), objects([None] * batch.rows)
+        reason, duplicate_of = np.full(batch.rows, "", object), objects([None] * batch.rows)
         for part in self.index()[0]:
             for i in range(batch.rows):
                 if reason[i]:
@@ -117,12 +117,12 @@ class Decontaminate(Rule):
                 at = np.searchsorted(part.hash, own).clip(max=len(part.hash) - 1)
                 hit = np.flatnonzero(part.hash[at] == own)
                 if hit.size:
-                    reason[i], twin[i] = "shares text with the test set", part.owner[at[hit[0]]]
-        return Verdict(reason == "", reason, columns={"test_twin": twin})
+                    reason[i], duplicate_of[i] = "shares text with the test set", part.owner[at[hit[0]]]
+        return Decision(reason == "", reason, columns={"test_twin": duplicate_of})
 
 
 @dataclass(frozen=True)
-class DecontaminateEmbeddings(Rule):
+class DecontaminateEmbeddings(Filter):
     """Drop rows whose embedding has a cosine above `threshold` with a row of the test set; gives `test_cosine`, the largest.
 
     against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding (n, D).
@@ -147,8 +147,8 @@ class DecontaminateEmbeddings(Rule):
         """Return the embedding."""
         return frozenset({self.column})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         test = vectors_of(self.against, self.resources()["test"])
         vectors = unit_rows(batch[self.column])
         if vectors.shape[1] != test.shape[1]:
@@ -164,4 +164,4 @@ class DecontaminateEmbeddings(Rule):
         reason = np.full(batch.rows, "", object)
         reason[best > self.threshold] = "close to the test set"
         reason[~there] = undefined_reasons(batch, self.column)[~there]
-        return Verdict(reason == "", reason, columns={"test_cosine": best})
+        return Decision(reason == "", reason, columns={"test_cosine": best})

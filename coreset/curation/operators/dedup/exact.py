@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Group, Verdict
+from coreset.curation.operators.base import Decision, GroupBy
 from coreset.numerics.text.tokenize import NUMBERS, folded
 
 
@@ -23,15 +23,15 @@ def first_of(parts: list[Any]) -> NDArray[np.int64]:
     return np.array([seen.setdefault(p, i) for i, p in enumerate(parts)], np.int64)
 
 
-def twin_verdict(ids: NDArray[Any], kept: NDArray[np.int64], reason: str) -> Verdict:
-    """Return the verdict that keeps the rows which stand for themselves. kept (n,): position of the row kept in the place of each."""
+def duplicate_of_verdict(ids: NDArray[Any], kept: NDArray[np.int64], reason: str) -> Decision:
+    """Return the decision that keeps the rows which stand for themselves. kept (n,): position of the row kept in the place of each."""
     keep = kept == np.arange(len(kept))
-    twins = [None if k else ids[t] for k, t in zip(keep.tolist(), kept.tolist(), strict=True)]
-    return Verdict.where(keep, reason, twin=twins)
+    duplicates = [None if k else ids[t] for k, t in zip(keep.tolist(), kept.tolist(), strict=True)]
+    return Decision.where(keep, reason, duplicate_of=duplicates)
 
 
 @dataclass(frozen=True)
-class ExactDuplicates(Group):
+class ExactDuplicates(GroupBy):
     """Keep the first of all rows whose `column` is the same, to the last character; folded: of which only case, accents and punctuation differ.
 
     numbers: of folded texts, `keep` = numbers must be the same, `fold` = every number is read as 0.
@@ -67,7 +67,7 @@ class ExactDuplicates(Group):
         h, start = folded(batch.arrow(self.column), self.numbers)
         return [h[a:b].tobytes() for a, b in zip(start[:-1].tolist(), start[1:].tolist(), strict=True)]
 
-    def decide(self, rows: Batch) -> Verdict:
-        """Return the verdict about rows of the same hash."""
+    def decide(self, rows: Batch) -> Decision:
+        """Return the decision about rows of the same hash."""
         parts = self._words(rows) if self.folded else rows[self.column].tolist()
-        return twin_verdict(rows["id"], first_of(parts), "exact duplicate")
+        return duplicate_of_verdict(rows["id"], first_of(parts), "exact duplicate")

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Group, Verdict
-from coreset.curation.operators.dedup.exact import twin_verdict
+from coreset.curation.operators.base import Decision, GroupBy
+from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.numerics.neighbors.hamming import linked
 
 
 @dataclass(frozen=True)
-class ImageDuplicates(Group):
+class ImageDuplicates(GroupBy):
     """Keep the lowest id of every connected component of images that look the same in shape and in color.
 
     Two are linked when their hashes differ in at most `radius` of 64 bits and their colors nowhere by more than `tolerance` of 255: each pair that comes into question is
     compared, and only those that are linked come together in a group. column: 16 hex digits (`phash` of `ImageHashes`); rows without a hash are duplicates of nothing. colors:
     hex digits of the same number for all rows (`colors` of `ImageHashes`: a small thumbnail); null: hashes alone, to which a red button is a copy of a blue one. No pair
-    is missed: hashes at most r bits apart share one of r + 1 pieces of their bits. Gives `image_distance`, the bits between a row and its twin, and `color_distance`, the
+    is missed: hashes at most r bits apart share one of r + 1 pieces of their bits. Gives `image_distance`, the bits between a row and its duplicate_of, and `color_distance`, the
     largest difference of their colors; both 0 for a row that
-    stands for others, none for one without a twin; and both may lie above the limits where further rows link the two.
+    stands for others, none for one without a duplicate_of; and both may lie above the limits where further rows link the two.
     """
 
     column: str = "phash"
@@ -40,7 +40,7 @@ class ImageDuplicates(Group):
 
     @property
     def gives(self) -> frozenset[str]:  # type: ignore[override]
-        """Return the distances to the twin."""
+        """Return the distances to the duplicate_of."""
         return frozenset({"image_distance", *(["color_distance"] if self.colors else [])})
 
     @property
@@ -86,8 +86,8 @@ class ImageDuplicates(Group):
         bits = np.ascontiguousarray(signature[:, :8]).view(np.uint64).reshape(-1)
         return linked(bits, signature[:, 8:], start, self.radius, self.tolerance)
 
-    def decide(self, rows: Batch) -> Verdict:
-        """Return the verdict about rows that may be linked; every pair is compared here too."""
+    def decide(self, rows: Batch) -> Decision:
+        """Return the decision about rows that may be linked; every pair is compared here too."""
         bits, colors, there = self._bits(rows)
         known = np.flatnonzero(there)
         kept = np.arange(rows.rows)
@@ -96,8 +96,8 @@ class ImageDuplicates(Group):
         if self.colors:
             apart = np.abs(colors.astype(np.int64) - colors[kept])
             columns["color_distance"] = apart.max(axis=1, initial=0)
-        verdict = twin_verdict(rows["id"], kept, "near duplicate image")
-        return Verdict(verdict.keep, verdict.reason, verdict.twin, columns)
+        decision = duplicate_of_verdict(rows["id"], kept, "near duplicate image")
+        return Decision(decision.keep, decision.reason, decision.duplicate_of, columns)
 
     def _pieces(self, bits: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
         """Return the r + 1 pieces of the bits, each (n,)."""

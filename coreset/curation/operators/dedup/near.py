@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Group, Verdict
-from coreset.curation.operators.dedup.exact import twin_verdict
+from coreset.curation.operators.base import Decision, GroupBy
+from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.numerics.text.minhash import band_keys
 from coreset.numerics.text.near_duplicates import near_duplicates
 from coreset.numerics.text.tokenize import NUMBERS, Hashes
 
 
 @dataclass(frozen=True)
-class NearDuplicates(Group):
+class NearDuplicates(GroupBy):
     """Keep the lowest id of every connected component of near duplicates: see `coreset.numerics.text.near_duplicates`.
 
     Two rows are linked when they share a band and the Jaccard similarity of their n-grams of folded
@@ -58,8 +58,8 @@ class NearDuplicates(Group):
         texts = batch.arrow(self.column)
         return band_keys(texts, self.n, self.bands, self.rows, self.seed, self.numbers).keys
 
-    def decide(self, rows: Batch) -> Verdict:
-        """Return the verdict about rows linked by bands."""
+    def decide(self, rows: Batch) -> Decision:
+        """Return the decision about rows linked by bands."""
         texts = rows.arrow(self.column)
         kept = near_duplicates(texts, self.n, self.bands, self.rows, self.threshold, self.seed, self.numbers)
-        return twin_verdict(rows["id"], kept, "near duplicate")
+        return duplicate_of_verdict(rows["id"], kept, "near duplicate")

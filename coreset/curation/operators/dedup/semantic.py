@@ -1,4 +1,4 @@
-"""SemDeDup: k-means on embeddings, then near neighbours inside each cluster are dropped.
+"""SemDeDup: k-means on embeddings, then near neighbors inside each cluster are dropped.
 
 Abbas et al., 2023 (arXiv:2303.09540); what is removed inside a cluster stands in `coreset.numerics.neighbors.semantic`.
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
-from coreset.curation.operators.base import Group, Verdict
-from coreset.curation.operators.dedup.exact import twin_verdict
+from coreset.curation.operators.base import Decision, GroupBy
+from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.curation.operators.dedup.semantic_eps import close_pairs, eps_of, leaving_cosines
 from coreset.curation.operators.embedding_sample import Sample, SampledVectors
 from coreset.curation.operators.threshold import undefined_reasons
@@ -104,7 +104,7 @@ class SemanticDuplicates(SampledVectors):
 
 
 @dataclass(frozen=True, eq=False)
-class SemanticClusters(Group):
+class SemanticClusters(GroupBy):
     """The second half of `SemanticDuplicates`: rows of one cluster are compared. centroids (K, D) float32, of length 1."""
 
     smallest = 1  # a row without an embedding is dropped alone
@@ -138,16 +138,16 @@ class SemanticClusters(Group):
             out[there] = nearest_centroid(vectors if there.all() else vectors[there], self.centroids)[0] + 1
         return out
 
-    def decide(self, rows: Batch) -> Verdict:
-        """Return the verdict about one cluster."""
+    def decide(self, rows: Batch) -> Decision:
+        """Return the decision about one cluster."""
         vectors = unit_rows(rows[self.column])
         if vectors.size == 0 or np.isnan(vectors[:, 0]).any():  # all of them: they have a key of their own
-            return Verdict(np.zeros(rows.rows, bool), undefined_reasons(rows, self.column))
+            return Decision(np.zeros(rows.rows, bool), undefined_reasons(rows, self.column))
         order = self.order(rows["id"], vectors)
-        twins = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
+        duplicates = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
         kept = np.empty(rows.rows, np.int64)
-        kept[order] = order[twins]
-        return twin_verdict(rows["id"], kept, "semantic duplicate")
+        kept[order] = order[duplicates]
+        return duplicate_of_verdict(rows["id"], kept, "semantic duplicate")
 
     def order(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the rows of one cluster, given in the order of their ids, in the order in which they are preferred."""

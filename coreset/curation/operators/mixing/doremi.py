@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.pool import Array
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 
 Float = NDArray[np.float64]
 _QUANTUM = 2.0**-30  # sums are of whole numbers of it: the same however rows are cut
@@ -56,7 +56,7 @@ def doremi_weights(excess: Float, eta: float = 1.0, smoothing: float = 1e-4, sta
 
 
 @dataclass(frozen=True)
-class DoReMi(Fit):
+class DoReMi(Estimator):
     """Domain weights from the losses of a proxy and of a reference model.
 
     Gives `domain_weight`, the weight of the row's domain, and its status.
@@ -64,7 +64,7 @@ class DoReMi(Fit):
     by: the column that names the domain. proxy, reference: columns of mean losses per token, in
     nats: one number, or one per step of the proxy's training (NaN or null where the row was not
     in the step); the reference's is one number. The excess is clipped at 0 row by row: give
-    losses of short pieces of text where the paper clips token by token. tokens: a column by which
+    losses of short partitions of text where the paper clips token by token. tokens: a column by which
     rows weigh, None = all alike. eta, smoothing: of a step. start: {domain: weight} before the
     first step (a domain not named has 1), None = equal. A row without a domain (missing_field) or
     losses has no part in the fit; no row of a domain without any losses has a weight (no_losses).

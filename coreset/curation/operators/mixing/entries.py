@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.budget import budget_size
-from coreset.curation.operators.base import Fit, Rule, Verdict
+from coreset.curation.operators.base import Decision, Estimator, Filter
 from coreset.numerics.random import keyed_uniform
 
 Counts = NDArray[np.int64]
@@ -69,7 +69,7 @@ def _added(a: Counts, b: Counts) -> Counts:
 
 
 @dataclass(frozen=True)
-class BalanceEntries(Fit):
+class BalanceEntries(Estimator):
     """Count every entry, then thin out: gives `keep_probability`. Reads `column`, lists of whole numbers such as `entries` of the scorer of that name.
 
     t: the count that an entry is brought down to, or target: rows to keep, as a count or a share of the rows counted, from which t follows (by bisection on the expected
@@ -171,7 +171,7 @@ class BalanceEntries(Fit):
 
 
 @dataclass(frozen=True)
-class KeepByEntries(Rule):
+class KeepByEntries(Filter):
     """Keep a row with the probability that its entries give it. probabilities: {group: (E,)}, one group "" where there is no `by`."""
 
     gives = frozenset({"keep_probability"})
@@ -186,8 +186,8 @@ class KeepByEntries(Rule):
         """Return the id, the entries and the groups."""
         return frozenset({"id", self.column, *([self.by] if self.by else [])})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict, drawn by id."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision, drawn by id."""
         groups = (
             [ALL] * batch.rows if self.by is None else ["" if g is None else str(g) for g in batch[self.by].tolist()]
         )
@@ -203,4 +203,4 @@ class KeepByEntries(Rule):
                 for k, m in zip(keep, matched, strict=True)
             ]
         )
-        return Verdict(keep & matched, reason, columns={"keep_probability": p})
+        return Decision(keep & matched, reason, columns={"keep_probability": p})

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 from coreset.numerics.random import keyed_uniform
 
 
 @dataclass(frozen=True)
-class RepeatFactor(Rule):
+class RepeatFactor(Filter):
     """Keep and repeat rows by the factor of their domain: gives `repeat`, how often the row is written.
 
     by: the column that names the domain. factors: {domain: r}; a domain not named has `other`, None = an error. Raises ValueError for a factor outside [0, 4] and
@@ -41,8 +41,8 @@ class RepeatFactor(Rule):
         """Return the id and the domain."""
         return frozenset({"id", self.by})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         domains = batch[self.by].tolist()
         factor = np.array([self._factor(d) for d in domains], np.float64)
         known = ~np.isnan(factor)
@@ -51,7 +51,7 @@ class RepeatFactor(Rule):
         times = (whole + extra).astype(np.int64)
         reason = np.where(times > 0, "", "not drawn for its domain").astype(object)
         reason[~known] = f"{self.by} undefined"
-        return Verdict(times > 0, reason, columns={"repeat": times})
+        return Decision(times > 0, reason, columns={"repeat": times})
 
     def _factor(self, domain: str | None) -> float:
         if domain is None:

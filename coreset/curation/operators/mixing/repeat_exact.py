@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.base import Decision, Selector
 from coreset.numerics.random import keyed_uniform
 
 
@@ -35,7 +35,7 @@ def exact_repeats(keys: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class RepeatExact(Select):
+class RepeatExact(Selector):
     """Keep and repeat rows to an exact count a domain: gives `repeat`, how often a row is written.
 
     by: the column that names the domain. factors: {domain: r}, r in [0, 4], for floor(r n + 1/2) of
@@ -72,8 +72,8 @@ class RepeatExact(Select):
         """Return the id and the domain."""
         return frozenset({"id", self.by})
 
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows left."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows left."""
         values = rows[self.by].tolist()
         known = np.array([v is not None for v in values], bool)
         domains = np.array([str(v) for v in values], object)
@@ -87,7 +87,7 @@ class RepeatExact(Select):
             times[at] = exact_repeats(keys[at], self._count(domain, len(at)))
         reason = np.where(times > 0, "", "not drawn for its domain").astype(object)
         reason[~known] = f"{self.by} undefined"
-        return Verdict(times > 0, reason, columns={"repeat": times})
+        return Decision(times > 0, reason, columns={"repeat": times})
 
     def _count(self, domain: str, rows: int) -> int:
         """Return how many rows a domain of that size gives."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
-from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.random import keyed_uniform
@@ -32,7 +32,7 @@ def temperature_shares(counts: NDArray[np.int64], temperature: float) -> NDArray
 
 
 @dataclass(frozen=True)
-class StratifiedSample(Select):
+class StratifiedSample(Selector):
     """Draw `budget` rows with a quota per stratum: gives `stratum` ("en|2|0"), `rank` inside it.
 
     by: columns that make a stratum; a column of numbers is cut at `bins` {column: [edges]}, an edge belongs to the upper bin. temperature: see above; inf = equal
@@ -73,8 +73,8 @@ class StratifiedSample(Select):
         """Return the id, the strata's columns, the order and the weight."""
         return frozenset({"id", *self.by, *(c for c in (self.order, self.weigh) if c)})
 
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows left."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows left."""
         n = rows.rows
         reason, parts = np.full(n, "", object), []
         for column in self.by:
@@ -102,7 +102,7 @@ class StratifiedSample(Select):
         keep[live] = rank[live] < quota[label]
         reason[(reason == "") & ~keep] = "its stratum is full"
         stratum[rank < 0] = None
-        return Verdict(keep, reason, columns={"stratum": stratum, "rank": rank})
+        return Decision(keep, reason, columns={"stratum": stratum, "rank": rank})
 
     def _quota(
         self, names: list[str], counts: NDArray[np.int64], total: int, means: NDArray[np.float64]

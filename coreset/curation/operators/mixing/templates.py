@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.leader_clustering import leaders
 from coreset.numerics.neighbors.semantic import unit_rows
@@ -15,7 +15,7 @@ from coreset.numerics.random import keyed_uniform
 
 
 @dataclass(frozen=True)
-class TemplateQuota(Select):
+class TemplateQuota(Selector):
     """Keep at most `most` rows of each template: gives `template`, the id of the first row of it.
 
     column: embeddings of the instructions (n, D). In the order of ids a row joins the first template whose first row has a cosine of at least `similarity`, else it
@@ -39,8 +39,8 @@ class TemplateQuota(Select):
         """Return the id, the embedding and the order."""
         return frozenset({"id", self.column, *([self.order] if self.order else [])})
 
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows left."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows left."""
         n = rows.rows
         reason, template = np.full(n, "", object), objects([None] * n)
         vectors = unit_rows(rows[self.column])
@@ -58,4 +58,4 @@ class TemplateQuota(Select):
             _, first, counts = np.unique(own[walk], return_index=True, return_counts=True)
             place = np.arange(len(walk)) - np.repeat(first, counts)
             reason[live[walk[place >= self.most]]] = f"more than {self.most} rows of its template"
-        return Verdict(reason == "", reason, columns={"template": template})
+        return Decision(reason == "", reason, columns={"template": template})

@@ -1,7 +1,7 @@
 """GPT-3's quality classifier: logistic regression on hashed terms, curated text against the raw pool.
 
 Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020, appendix A (arXiv:2005.14165): Spark's standard tokenizer and HashingTF.
-`coreset.curation.operators.rules.ParetoRule` then keeps good rows surely and poor ones sometimes. The paper does not say how counts are scaled: here a text's counts have length
+`coreset.curation.operators.rules.ParetoFilter` then keeps good rows surely and poor ones sometimes. The paper does not say how counts are scaled: here a text's counts have length
 1, so that its length alone says nothing; both classes weigh the same.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.curation.io.reference_texts import hashes_of, texts_of
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 from coreset.numerics.random import keyed_uniform
 from coreset.numerics.text.hashed import spark_buckets
 from coreset.scorers.text.base import TextScorer, Values
@@ -51,7 +51,7 @@ def unit_counts(rows: Sequence[NDArray[np.int64]], buckets: int) -> Any:
 
 
 @dataclass(frozen=True)
-class QualityClassifier(Fit):
+class QualityClassifier(Estimator):
     """Learn what sets `curated` text (a path or glob) apart from the pool; then give every row `quality`, the probability that it is curated.
 
     column, curated_column: the texts. sample: rows of either side that are learned from, drawn by id. c: inverse strength of the squared penalty.

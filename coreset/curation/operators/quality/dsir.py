@@ -1,9 +1,9 @@
 """DSIR: how much likelier a text's hashed n-grams are in a target than in the raw pool.
 
 Xie et al., "Data Selection for Language Models via Importance Resampling", NeurIPS 2023 (arXiv:2302.03169). The weights are log-weights: resampling without replacement is
-`Budgeted` with `coreset.strategies.combine.stochastic_batch.StochasticBatch(TopK("dsir"), kind="softmax")`, Gumbel top-k keyed by id.
+`Select` with `coreset.strategies.combine.stochastic_batch.StochasticBatch(TopK("dsir"), kind="softmax")`, Gumbel top-k keyed by id.
 
-Weights are sums over n-grams, not means, so that a short text is never unlikely: hence the floor on the length. Cut long texts to equal pieces first.
+Weights are sums over n-grams, not means, so that a short text is never unlikely: hence the floor on the length. Cut long texts to equal partitions first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.curation.io.reference_texts import hashes_of, texts_of
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 from coreset.numerics.text.hashed import Whole, dsir_buckets
 from coreset.scorers.text.base import TextScorer, Values
 
@@ -35,7 +35,7 @@ def log_ratio(target: Whole, raw: Whole, laplace: bool = False) -> NDArray[np.fl
 
 
 @dataclass(frozen=True)
-class Dsir(Fit):
+class Dsir(Estimator):
     """Weigh rows by importance for the texts of `target` (a path or glob): gives `dsir`, a log-weight.
 
     column, target_column: the texts. shortest: tokens below which a row is "too_short", undefined. laplace: smooth the target's counts, needed where the target has

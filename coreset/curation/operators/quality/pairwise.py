@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.pool import Array
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 from coreset.numerics.bradley_terry import bradley_terry
 from coreset.numerics.random import keyed_uniform
 from coreset.scorers.judge.pairs import PairJudge
@@ -50,7 +50,7 @@ def paired(ids: NDArray[Any], rounds: int, seed: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class PairwiseRatings(Fit):
+class PairwiseRatings(Estimator):
     """Let a judge compare texts two by two, and rate them.
 
     Gives `rating`, log-odds with a mean of 0 over the compared, and `rating_status`.

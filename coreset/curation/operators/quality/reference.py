@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.curation.io.write import file_hash
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 from coreset.curation.operators.embedding_sample import Sample, SampledVectors, vectors_of
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.semantic import unit_rows
@@ -66,7 +66,7 @@ class ReferenceClusters(SampledVectors):
 
 
 @dataclass(frozen=True, eq=False)
-class InClusters(Rule):
+class InClusters(Filter):
     """The second half of `ReferenceClusters`. centroids (K, D) float32, of length 1; held (K,): whether the reference set has a row there."""
 
     column: str
@@ -78,12 +78,12 @@ class InClusters(Rule):
         """Return the id and the embedding."""
         return frozenset({"id", self.column})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         vectors = unit_rows(batch[self.column])
         there = ~np.isnan(vectors).any(axis=1) if vectors.size else np.zeros(batch.rows, bool)
         reason = undefined_reasons(batch, self.column)
         if there.any():
             near = self.held[nearest_centroid(vectors[there], self.centroids)[0]]
             reason[there] = np.where(near, "", "far from the reference set")
-        return Verdict(reason == "", reason)
+        return Decision(reason == "", reason)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Select, Verdict
+from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 
 
@@ -30,10 +30,10 @@ def share_threshold(scores: ArrayLike, share: float) -> float:
 
 
 @dataclass(frozen=True)
-class DataCompShare(Select):
+class DataCompShare(Selector):
     """Keep the rows from DataComp's threshold on: int(share n) + 1 of the n rows that have a score, and those that equal the last of them (see `share_threshold`).
 
-    column: the score. A row without one is dropped with its status and does not count. `Budgeted` with a share keeps that share of all rows read, rounded.
+    column: the score. A row without one is dropped with its status and does not count. `Select` with a share keeps that share of all rows read, rounded.
     """
 
     column: str = "clip_cosine"
@@ -48,8 +48,8 @@ class DataCompShare(Select):
         """Return the id and the score."""
         return frozenset({"id", self.column})
 
-    def decide(self, rows: Batch, total: int) -> Verdict:
-        """Return the verdict about all rows."""
+    def decide(self, rows: Batch, total: int) -> Decision:
+        """Return the decision about all rows."""
         score = rows[self.column]
         there = ~np.isnan(score.astype(np.float64))
         keep = np.zeros(rows.rows, bool)
@@ -57,4 +57,4 @@ class DataCompShare(Select):
             keep[there] = score[there] >= share_threshold(score[there], self.share)
         reason = np.where(keep, "", f"{self.column} below DataComp's threshold").astype(object)
         reason[~there] = undefined_reasons(rows, self.column)[~there]
-        return Verdict(keep, reason)
+        return Decision(keep, reason)

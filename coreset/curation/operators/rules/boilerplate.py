@@ -9,12 +9,12 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 
 @dataclass(frozen=True)
-class BoilerplateRule(Limits):
+class BoilerplateFilter(Limits):
     r"""Drop pages that lose more than `max_words` of their words as boilerplate lines; reads the columns of `coreset.scorers.text.boilerplate.Boilerplate`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.boilerplate import Boilerplate
-    >>> BoilerplateRule().decide(as_batch(Boilerplate()({"text": ["3 likes\nA line of text."]}))).reason.tolist()
+    >>> BoilerplateFilter().decide(as_batch(Boilerplate()({"text": ["3 likes\nA line of text."]}))).reason.tolist()
     ['words in boilerplate lines above 0.05']
     """
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 @dataclass(frozen=True)
-class HasEntry(Rule):
+class HasEntry(Filter):
     """Keep rows with an entry; reads the columns of `coreset.scorers.text.entries.Entries`. With the words of `imagenet_words` it is DataComp's text-based filter.
 
     >>> from coreset.core.batch import as_batch
@@ -22,7 +22,7 @@ class HasEntry(Rule):
 
     needs = frozenset({"entries", "entries_status"})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         reason = objects(["" if s == "ok" else s.replace("_", " ") for s in batch["entries_status"].tolist()])
-        return Verdict(np.asarray(reason == ""), reason)
+        return Decision(np.asarray(reason == ""), reason)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 @dataclass(frozen=True)
-class Exempt(Rule):
+class Exempt(Filter):
     """Do what `rule` does, but keep every row whose column `by` is one of `values`.
 
     >>> from coreset.core.batch import as_batch
@@ -23,7 +23,7 @@ class Exempt(Rule):
     ['words below 2', '']
     """
 
-    rule: Rule
+    rule: Filter
     values: Sequence[str] = ()
     by: str = "source"
 
@@ -31,7 +31,7 @@ class Exempt(Rule):
         given: Any = self.values
         if isinstance(given, str):
             raise ValueError(f"values: expected a list, got {given!r}")
-        if not isinstance(self.rule, Rule):
+        if not isinstance(self.rule, Filter):
             raise ValueError(f"rule: expected a rule, got {type(self.rule).__name__}")
 
     @property
@@ -44,11 +44,11 @@ class Exempt(Rule):
         """Return what the rule gives."""
         return self.rule.gives
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the rule's verdict, with the exempt rows kept."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the rule's decision, with the exempt rows kept."""
         found, wanted = self.rule.decide(batch), {str(v) for v in self.values}
         free = np.array([d is not None and str(d) in wanted for d in batch[self.by].tolist()], bool)
-        twin = (
-            None if found.twin is None else objects([None if f else t for f, t in zip(free, found.twin, strict=True)])
+        duplicate_of = (
+            None if found.duplicate_of is None else objects([None if f else t for f, t in zip(free, found.duplicate_of, strict=True)])
         )
-        return Verdict(found.keep | free, np.where(free, "", found.reason).astype(object), twin, found.columns)
+        return Decision(found.keep | free, np.where(free, "", found.reason).astype(object), duplicate_of, found.columns)

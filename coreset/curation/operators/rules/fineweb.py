@@ -9,12 +9,12 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 
 @dataclass(frozen=True)
-class FineWebRule(Limits):
+class FineWebFilter(Limits):
     r"""Keep pages of lines that end in punctuation, are not short, not repeated, and hold words; reads the columns of `coreset.scorers.text.fineweb.FineWeb`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.fineweb import FineWeb
-    >>> FineWebRule().decide(as_batch(FineWeb()({"text": ["A list\nof short\nlines"]}))).reason.tolist()
+    >>> FineWebFilter().decide(as_batch(FineWeb()({"text": ["A list\nof short\nlines"]}))).reason.tolist()
     ['lines ending in punctuation below 0.12; short lines above 0.67; line breaks per word above 0.3']
     """
 

@@ -13,12 +13,12 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 
 @dataclass(frozen=True)
-class GopherQualityRule(Limits):
+class GopherQualityFilter(Limits):
     """Keep what passes all of Gopher's quality rules; reads the columns of `coreset.scorers.text.gopher_quality.GopherQuality`. None switches a rule off.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.gopher_quality import GopherQuality
-    >>> GopherQualityRule().decide(as_batch(GopherQuality()({"text": ["Too short, this."]}))).reason.tolist()
+    >>> GopherQualityFilter().decide(as_batch(GopherQuality()({"text": ["Too short, this."]}))).reason.tolist()
     ['fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words']
     """
 
@@ -58,7 +58,7 @@ class GopherQualityRule(Limits):
 
 
 @dataclass(frozen=True)
-class GopherRepetitionRule(Limits):
+class GopherRepetitionFilter(Limits):
     r"""Keep what repeats itself less than table A1 allows; reads the columns of `coreset.scorers.text.gopher_repetition.GopherRepetition`. None switches a rule off.
 
     top: most characters allowed in the most frequent 2-, 3- and 4-gram; duplicate: in repeated 5- to 10-grams.
@@ -66,7 +66,7 @@ class GopherRepetitionRule(Limits):
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.gopher_repetition import GopherRepetition
     >>> text = "one line of text that is there twice\n" * 2
-    >>> GopherRepetitionRule(duplicate=None).decide(as_batch(GopherRepetition()({"text": [text]}))).reason.tolist()
+    >>> GopherRepetitionFilter(duplicate=None).decide(as_batch(GopherRepetition()({"text": [text]}))).reason.tolist()
     ['duplicate lines above 0.3; characters of duplicate lines above 0.2; top 2-gram above 0.2; top 3-gram above 0.18; top 4-gram above 0.16']
     """
 

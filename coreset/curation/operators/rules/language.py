@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 @dataclass(frozen=True)
-class LanguageRule(Rule):
+class LanguageFilter(Filter):
     """Keep rows whose `language` is one of `languages` with a score of at least `min_score`; reads the columns of `coreset.scorers.text.language.Language`.
 
     min_score: FineWeb's 0.65, which was set for another model's probabilities.
 
     >>> from coreset.core.batch import as_batch
     >>> rows = {"language": ["en", "de", None], "language_score": [0.9, 0.9, np.nan], "language_status": ["ok", "ok", "too_short"]}
-    >>> LanguageRule(languages=("en",)).decide(as_batch(rows)).reason.tolist()
+    >>> LanguageFilter(languages=("en",)).decide(as_batch(rows)).reason.tolist()
     ['', 'another language', 'language: too_short']
     """
 
@@ -33,8 +33,8 @@ class LanguageRule(Rule):
         if isinstance(given, str) or not given:
             raise ValueError(f"languages: expected a list of codes such as [en, de], got {given!r}")
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         wanted = set(self.languages)
         reason = np.full(batch.rows, "", object)
         for i, (name, score, status) in enumerate(
@@ -46,4 +46,4 @@ class LanguageRule(Rule):
                 reason[i] = "another language"
             elif not score >= self.min_score:
                 reason[i] = f"language score below {self.min_score}"
-        return Verdict(reason == "", reason)
+        return Decision(reason == "", reason)

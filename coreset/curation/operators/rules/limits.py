@@ -1,4 +1,4 @@
-"""A verdict from several limits at once: all that fail are named."""
+"""A decision from several limits at once: all that fail are named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 class Limit(NamedTuple):
@@ -22,7 +22,7 @@ class Limit(NamedTuple):
     high: float | None = None
 
 
-class Limits(Rule):
+class Limits(Filter):
     """A rule that is a list of limits. A row is dropped with the phrases of all limits it fails, joined by "; ".
 
     status_column: where it is not "ok", a value may be undefined: such a row is dropped with the status as the reason.
@@ -39,17 +39,17 @@ class Limits(Rule):
         """Return the columns of the limits and the status."""
         return frozenset({*(limit.column for limit in self.limits()), self.status_column})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
-        return verdict(batch, list(self.limits()), self.status_column)
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
+        return decision(batch, list(self.limits()), self.status_column)
 
 
-def verdict(batch: Batch, limits: list[Limit], status_column: str) -> Verdict:
-    """Return the verdict of limits on a batch.
+def decision(batch: Batch, limits: list[Limit], status_column: str) -> Decision:
+    """Return the decision of limits on a batch.
 
     >>> from coreset.core.batch import as_batch
     >>> rows = as_batch({"words": [3.0, 90.0, np.nan], "status": ["ok", "ok", "empty_text"]})
-    >>> verdict(rows, [Limit("words", "too short", low=50)], "status").reason.tolist()
+    >>> decision(rows, [Limit("words", "too short", low=50)], "status").reason.tolist()
     ['too short', '', 'status: empty_text']
     """
     reason = np.full(batch.rows, "", object)
@@ -67,4 +67,4 @@ def verdict(batch: Batch, limits: list[Limit], status_column: str) -> Verdict:
         what = status_column.removesuffix("_status")
         words = [f"{what}: {s}" if s != "ok" else f"{what} undefined" for s in batch[status_column][undefined]]
         reason[undefined] = words
-    return Verdict(reason == "", reason)
+    return Decision(reason == "", reason)

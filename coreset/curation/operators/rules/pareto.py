@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.random import keyed_uniform
 
@@ -28,7 +28,7 @@ def keep_probability(scores: ArrayLike, alpha: float = 9.0) -> NDArray[np.float6
 
 
 @dataclass(frozen=True)
-class ParetoRule(Rule):
+class ParetoFilter(Filter):
     """Keep a row with probability (2 - score)^-alpha, by a number keyed by its id: the same rows in any order, sharding or restart.
 
     column: a score in [0, 1], 1 = good. Gives `keep_probability`, whose sum is the expected count beside the realised one.
@@ -50,8 +50,8 @@ class ParetoRule(Rule):
         """Return the id and the score."""
         return frozenset({"id", self.column})
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         scores = batch[self.column].astype(np.float64)
         undefined = np.isnan(scores)
         outside = ~undefined & ~((scores >= 0) & (scores <= 1))
@@ -61,4 +61,4 @@ class ParetoRule(Rule):
         reason = np.full(batch.rows, "", object)
         reason[~(keyed_uniform(self.seed, batch["id"]) < chance)] = "not drawn for its score"
         reason[undefined] = undefined_reasons(batch, self.column)[undefined]
-        return Verdict(reason == "", reason, columns={"keep_probability": chance})
+        return Decision(reason == "", reason, columns={"keep_probability": chance})

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
-from coreset.curation.operators.rules.limits import Limit, verdict
+from coreset.curation.operators.base import Decision, Filter
+from coreset.curation.operators.rules.limits import Limit, decision
 
 
 @dataclass(frozen=True)
-class RepetitionRule(Rule):
+class RepetitionFilter(Filter):
     """Keep texts with little repetition (Data-Juicer's limits, 0.5 each); reads the columns of `coreset.scorers.text.repetition.Repetition`.
 
     A loop at the end fails when it has at least `loop_copies` copies and covers at least `loop_characters` characters; both limits are this project's own. None switches
@@ -20,7 +20,7 @@ class RepetitionRule(Rule):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.repetition import Repetition
-    >>> RepetitionRule().decide(as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))).reason.tolist()
+    >>> RepetitionFilter().decide(as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))).reason.tolist()
     ['repeated character n-grams above 0.5; ends in a loop']
     """
 
@@ -31,17 +31,17 @@ class RepetitionRule(Rule):
     loop_copies: int | None = 3
     loop_characters: int = 60
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         limits = [
             Limit("char_repetition", f"repeated character n-grams above {self.max_char}", high=self.max_char),
             Limit("word_repetition", f"repeated word n-grams above {self.max_word}", high=self.max_word),
         ]
-        found = verdict(batch, limits, "repetition_status")
+        found = decision(batch, limits, "repetition_status")
         if self.loop_copies is None:
             return found
         copies, covered = batch["loop_copies"], batch["loop_unit"] * batch["loop_copies"]
         loop = (copies >= self.loop_copies) & (covered >= self.loop_characters)
         reason = found.reason.copy()
         reason[loop] = [f"{r}; ends in a loop" if r else "ends in a loop" for r in reason[loop]]
-        return Verdict(np.asarray(reason == ""), reason)
+        return Decision(np.asarray(reason == ""), reason)

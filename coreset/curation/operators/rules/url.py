@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from coreset.core.batch import Batch
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 
 
 def host(url: str) -> str:
@@ -36,14 +36,14 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
-class UrlRule(Rule):
+class UrlFilter(Filter):
     """Drop rows whose `column` lies under a listed domain or holds listed words.
 
     domains: hosts, and all hosts below them ("example.org" holds "a.example.org", not "myexample.org"). words: any one as a whole word of the address drops it; parts:
     any one anywhere; soft_words: `soft` different ones together. Words are runs of letters and digits, in any case.
 
     >>> from coreset.core.batch import as_batch
-    >>> rule = UrlRule(domains=("spam.org",), words=("casino",))
+    >>> rule = UrlFilter(domains=("spam.org",), words=("casino",))
     >>> rule.decide(as_batch({"url": ["http://a.spam.org/x", "http://b.org/casino-fun", "http://nospam.org/"]})).reason.tolist()
     ['listed domain', 'listed word in the address', '']
     """
@@ -77,8 +77,8 @@ class UrlRule(Rule):
             reasons.append(f"{self.soft} suspicious words in the address")
         return "; ".join(reasons)
 
-    def decide(self, batch: Batch) -> Verdict:
-        """Return the verdict."""
+    def decide(self, batch: Batch) -> Decision:
+        """Return the decision."""
         domains, words, soft = (frozenset(w.lower() for w in x) for x in (self.domains, self.words, self.soft_words))
         reason = np.array([self._reason(u, domains, words, soft) for u in batch[self.column]], object)
-        return Verdict(np.asarray(reason == "", bool), reason)
+        return Decision(np.asarray(reason == "", bool), reason)

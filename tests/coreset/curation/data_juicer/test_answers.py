@@ -10,10 +10,10 @@ from toys import Common, Fails, Near
 from coreset.core.batch import objects
 from coreset.curation.data_juicer.answers import at_once, row_wise
 from coreset.curation.data_juicer.rows import STATS, joined, read
-from coreset.curation.operators.base import Rule, Verdict
+from coreset.curation.operators.base import Decision, Filter
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.dedup import ExactDuplicates
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length
@@ -49,7 +49,7 @@ def test_an_operator_that_fails_on_a_whole_batch_stops_the_run():
 
 
 @dataclass(frozen=True)
-class InCompany(Rule):
+class InCompany(Filter):
     """Fail on several rows, never on one."""
 
     needs = frozenset({"text"})
@@ -58,7 +58,7 @@ class InCompany(Rule):
     def decide(self, batch):
         if batch.rows > 1 or self.error in (OSError, MemoryError):
             raise self.error("text")
-        return Verdict([True], [""])
+        return Decision([True], [""])
 
 
 def test_a_fault_that_is_no_rows_stops_the_run():
@@ -118,7 +118,7 @@ TEXTS = ["one two", "one two", "a b c", "far cat", "far cat", "the red", " ", "o
 
 
 def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
-    for operator in (Common(), Near(), ExactDuplicates(), Budgeted(strategy("top_k", {"signal": "worth"}), 3)):
+    for operator in (Common(), Near(), ExactDuplicates(), Select(strategy("top_k", {"signal": "worth"}), 3)):
         columns = {"worth": [float(3 * i % 7) for i in range(len(TEXTS))]}
         whole = rows(operator, TEXTS, **columns)
         want = {r["id"]: r for r in run_in_memory(operator, whole.batch).to_pylist()}
@@ -136,7 +136,7 @@ def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
                 row = want.get(f"r{i}", {"keep": True})  # in no group: kept unseen
                 assert (said["state"][i] == "kept") == row.get("keep", True)
                 assert said["reason"][i] == row.get("reason", "")
-                assert (said["twin"][i] or None) == row.get("twin")
+                assert (said["duplicate_of"][i] or None) == row.get("duplicate_of")
                 for name in operator.gives & set(row):
                     a, b = said[name][i], row[name]
                     assert a == b or (a != a and b != b), (operator, name, i)
@@ -145,18 +145,18 @@ def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
 def test_rows_without_duplicates_are_kept():
     said = at_once(ExactDuplicates(), rows(ExactDuplicates(), ["one", "two", "three"]), None).stats
     assert said["state"] == ["kept"] * 3
-    assert said["twin"] == [""] * 3
+    assert said["duplicate_of"] == [""] * 3
 
 
 def test_a_share_is_one_of_all_rows_read():
-    pick = Budgeted(strategy("top_k", {"signal": "worth"}), 0.25)
+    pick = Select(strategy("top_k", {"signal": "worth"}), 0.25)
     given = rows(pick, TEXTS, worth=[float(i) for i in range(8)])
     assert at_once(pick, given, 16).stats["state"].count("kept") == 4
     assert at_once(pick, given, None).stats["state"].count("kept") == 2  # of these eight
 
 
 def test_no_row_that_can_be_used():
-    for operator in (Common(), ExactDuplicates(), Budgeted(strategy("top_k", {"signal": "worth"}), 3)):
+    for operator in (Common(), ExactDuplicates(), Select(strategy("top_k", {"signal": "worth"}), 3)):
         said = at_once(operator, rows(operator, [" ", ""], worth=[1.0, 2.0]), None).stats
         assert said["state"] == ["rejected"] * 2
         assert at_once(operator, joined([]), None).stats["id"] == []

@@ -14,7 +14,7 @@ def said(*states, **more):
     n = len(states)
     words = {"kept": "", "dropped": "too short", "rejected": "empty_text: 'text' is empty"}
     about = {"id": [f"r{i}" for i in range(n)], "state": list(states), "reason": [words[s] for s in states]}
-    return Answers(about | {"twin": [""] * n} | more)
+    return Answers(about | {"duplicate_of": [""] * n} | more)
 
 
 def test_places():
@@ -68,7 +68,7 @@ def test_a_batch_written_twice_is_there_once(tmp_path):
     assert len(list((tmp_path / "dropped").iterdir())) == 2
     first, second = read_dropped(tmp_path)
     assert first == second == {
-        "id": "r0", "state": "dropped", "operator": "coreset_x", "reason": "too short", "twin": None, "scores": {"score": 1.0},
+        "id": "r0", "state": "dropped", "operator": "coreset_x", "reason": "too short", "duplicate_of": None, "scores": {"score": 1.0},
         "row": {"text": "half \ud800", "n": None},
     }  # fmt: skip
     assert list(read_dropped(tmp_path / "nothing")) == []

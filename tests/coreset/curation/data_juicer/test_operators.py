@@ -16,7 +16,7 @@ from coreset.curation.data_juicer.answers import Answers
 from coreset.curation.data_juicer.blocks import add_stats
 from coreset.curation.data_juicer.dropped import read_dropped
 from coreset.curation.data_juicer.rows import STATS
-from coreset.curation.operators.base import Fit, Group, Select
+from coreset.curation.operators.base import Estimator, GroupBy, Selector
 from coreset.registry import load, names
 
 pytest.importorskip("data_juicer", reason="the extra `juicer` is not installed")
@@ -63,7 +63,7 @@ def test_every_scorer_and_operator_is_one_of_data_juicer(juicer):
         for entry in names(group):
             cls, target = juicer.modules[f"coreset_{entry}"], load(entry, group)
             assert (cls.entry, cls.group, cls.__doc__) == (entry, group, target.__doc__)
-            whole = issubclass(target, Fit | Group | Select) or entry in ("repeat_factor", "balance_entries")
+            whole = issubclass(target, Estimator | GroupBy | Selector) or entry in ("repeat_factor", "balance_entries")
             assert issubclass(cls, Pipeline if whole else Filter), entry
             assert getattr(cls, "is_global_operation", False) == whole
             assert {"default", "ray", "ray_partitioned"} <= set(cls._supported_exec_modes)
@@ -185,7 +185,7 @@ def test_filters_and_pipelines_in_this_process(juicer, tmp_path):
         "r1": "exact duplicate", "r2": "text_words below 2", "r4": "empty_text: 'text' is empty",
         "r0": "not among the 2 chosen", "r6": "not among the 2 chosen",
     }  # fmt: skip
-    assert {r["twin"] for r in read_dropped(tmp_path) if r["id"] == "r1"} == {"r0"}
+    assert {r["duplicate_of"] for r in read_dropped(tmp_path) if r["id"] == "r1"} == {"r0"}
 
 
 def test_rows_without_ids_are_all_accounted_for(juicer, tmp_path):
@@ -252,7 +252,7 @@ def test_batches_of_equal_rows_on_ray_are_told_apart(juicer, tmp_path):
 
 def test_a_data_set_keeps_the_stats_of_others(juicer, tmp_path):
     states = ["kept", "dropped", "kept", "rejected"]
-    about = {"id": list("abcd"), "state": states, "reason": ["", "too short", "", "empty_text"], "twin": [""] * 4}
+    about = {"id": list("abcd"), "state": states, "reason": ["", "too short", "", "empty_text"], "duplicate_of": [""] * 4}
     answers = Answers(about | {"score": [1.0, 2.0, 3.0, np.nan]})
     rows = [{"text": f"t{i}", STATS: {"text_len": 2}} for i in range(4)]
     left = add_stats(juicer.data_set.from_list(rows), answers, str(tmp_path), "coreset_x")

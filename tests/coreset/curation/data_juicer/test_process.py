@@ -15,8 +15,8 @@ from toys import write_jsonl
 from coreset.curation import curate
 from coreset.curation.data_juicer.dropped import read_dropped
 from coreset.curation.operators.dedup import ExactDuplicates
-from coreset.curation.operators.rules import RepetitionRule
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.rules import RepetitionFilter
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.registry import strategy
 from coreset.scorers.length import Length
@@ -40,8 +40,8 @@ def source(tmp_path_factory, asset):
 def expected(tmp_path_factory, source):
     """What `curate` decides: kept ids, and of the others how many of each content are out for which reason."""
     operators = [
-        Length("response"), Threshold("response_words", low=3), Repetition("response"), RepetitionRule(), ExactDuplicates("prompt"),
-        Budgeted(strategy("top_k", {"signal": "response_words"}), 40), Length("instruction", "characters"),
+        Length("response"), Threshold("response_words", low=3), Repetition("response"), RepetitionFilter(), ExactDuplicates("prompt"),
+        Select(strategy("top_k", {"signal": "response_words"}), 40), Length("instruction", "characters"),
         Threshold("instruction_characters", high=90),
     ]  # fmt: skip
     out = tmp_path_factory.mktemp("curate")
@@ -91,5 +91,5 @@ def test_the_rows_that_curate_chooses(tmp_path, source, expected, executor):
     assert [r["reason"] for r in out if r["state"] == "rejected"] == ["empty_answer: 'output' is empty"] * 3
     assert len(rows) + len(out) == 300
     assert {r["operator"] for r in out} == {"coreset_length", "coreset_exact_duplicates", "coreset_budgeted"} | (
-        {"coreset_repetition_rule"} if any("repe" in reason for _, reason in reasons) else set()
+        {"coreset_repetition_filter"} if any("repe" in reason for _, reason in reasons) else set()
     )

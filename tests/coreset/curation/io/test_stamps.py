@@ -50,7 +50,7 @@ def test_text_that_changed_in_place(tmp_path):
 def test_what_did_not_change_is_reused_and_named(tmp_path, monkeypatch):
     for name in "ab":
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name} {i}"} for i in range(10)])
-    settings = Settings(piece_rows=5)
+    settings = Settings(partition_rows=5)
     curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings)
     said = []
     (tmp_path / "a.jsonl").touch()
@@ -59,7 +59,7 @@ def test_what_did_not_change_is_reused_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Length, "__call__", lambda *_: pytest.fail("computed again"))
     curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append)
     assert "state: the rows of 2 of 2 files are reused" in said
-    assert "text_words: the answers about 4 of 4 pieces are reused" in said
+    assert "text_words: the answers about 4 of 4 partitions are reused" in said
     curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append)
     assert "input: 2 of 2 files are unchanged since an earlier run" in said
 

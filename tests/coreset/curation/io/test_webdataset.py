@@ -91,7 +91,7 @@ def run(source, out, **settings):
 def decisions(out):
     table = pq.read_table(out / "decisions.parquet").to_pylist()
     return {
-        row["id"].rpartition("/")[2]: (row["state"], row["reason"], row["twin"] and row["twin"].rpartition("/")[2])
+        row["id"].rpartition("/")[2]: (row["state"], row["reason"], row["duplicate_of"] and row["duplicate_of"].rpartition("/")[2])
         for row in table
         if row["id"] is not None
     }
@@ -104,12 +104,12 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("form", [as_jsonl, as_tar, as_coco, as_parquet])
-@pytest.mark.parametrize("pieces", [20_000, 2])
-def test_the_same_pictures_in_every_form(tmp_path, form, pieces):
+@pytest.mark.parametrize("partitions", [20_000, 2])
+def test_the_same_pictures_in_every_form(tmp_path, form, partitions):
     folder = tmp_path / "in"
     folder.mkdir()
     source = form(folder)
-    done = run(source, tmp_path / "out", piece_rows=pieces)
+    done = run(source, tmp_path / "out", partition_rows=partitions)
     assert done.manifest["schema"]["kind"] == "images"
     assert done.manifest["counts"] == {"rows": 6, "kept": 3, "dropped": 3, "rejected": 0}
     found = decisions(tmp_path / "out")
@@ -289,7 +289,7 @@ def special(name, kind, to="/etc/passwd"):
 UNSAFE = [
     "../../x", "/x", "a/../../x", "../x", "//x", "..\\..\\x", "C:\\x", "\\x", "a\nb", "a\x1b[2Jb", "/" + "d/" * 60 + "long", "../" * 50 + "long",
 ]  # fmt: skip
-KINDS = {"symlink": tarfile.SYMTYPE, "link": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE, "device": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}  # fmt: skip
+KINDS = {"symlink": tarfile.SYMTYPE, "stage": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE, "device": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}  # fmt: skip
 
 
 def curated(tmp_path, data):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from coreset.core.batch import Batch, as_batch, objects
 from coreset.curation.operators.base import (
-    Fit,
-    Group,
-    Rule,
-    Select,
-    Verdict,
+    Decision,
+    Estimator,
+    Filter,
+    GroupBy,
+    Selector,
     describe,
     flatten,
     kind,
@@ -23,7 +23,7 @@ from coreset.curation.operators.base import (
     unique_names,
 )
 from coreset.curation.operators.contract import run_in_memory
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.numerics.random import keyed_uniform
 from coreset.registry import strategy
@@ -34,18 +34,18 @@ TEXTS = {"text": objects(["a b c", "a b c", "", "d e", "f", "d e", None, "g h i 
 
 
 @dataclass(frozen=True)
-class Coin(Rule):
+class Coin(Filter):
     """Drop half the rows, by id."""
 
     needs = frozenset({"id"})
     seed: int = 0
 
     def decide(self, batch):
-        return Verdict.where(keyed_uniform(self.seed, batch["id"]) < 0.5, "tails")
+        return Decision.where(keyed_uniform(self.seed, batch["id"]) < 0.5, "tails")
 
 
 @dataclass(frozen=True)
-class MeanLength(Fit):
+class MeanLength(Estimator):
     """Drop rows longer than the mean, which is a ratio of whole numbers."""
 
     needs = frozenset({"text"})
@@ -61,16 +61,16 @@ class MeanLength(Fit):
 
 
 @dataclass(frozen=True)
-class LongerThan(Rule):
+class LongerThan(Filter):
     needs = frozenset({"text"})
     bound: float
 
     def decide(self, batch):
-        return Verdict.where(np.array([len(t or "") <= self.bound for t in batch["text"]]), "longer than the mean")
+        return Decision.where(np.array([len(t or "") <= self.bound for t in batch["text"]]), "longer than the mean")
 
 
 @dataclass(frozen=True)
-class Exact(Group):
+class Exact(GroupBy):
     """Keep the first id of equal texts."""
 
     needs = frozenset({"id"})
@@ -81,11 +81,11 @@ class Exact(Group):
 
     def decide(self, rows):
         first = np.arange(rows.rows) == 0
-        twin = objects([None, *[rows["id"][0]] * (rows.rows - 1)])
-        return Verdict.where(first, "duplicate", twin=twin)
+        duplicate_of = objects([None, *[rows["id"][0]] * (rows.rows - 1)])
+        return Decision.where(first, "duplicate", duplicate_of=duplicate_of)
 
 
-LONGEST = Budgeted(strategy("top_k", {"signal": "words"}), 2)
+LONGEST = Select(strategy("top_k", {"signal": "words"}), 2)
 WORDS = {"words": np.array([3.0, 1.0, np.nan, 4.0, 4.0, 2.0])}
 
 
@@ -108,13 +108,13 @@ def test_the_five_kinds_keep_the_contract():
 def test_a_group_operator_without_any_group_says_nothing():
     table = run_in_memory(Exact(), as_batch({"id": ["a", "b"], "text": ["one", "two"]}))
     assert table.num_rows == 0
-    assert table.column_names == ["id", "keep", "reason", "twin"]
+    assert table.column_names == ["id", "keep", "reason", "duplicate_of"]
 
 
 def test_answers():
     table = run_in_memory(Exact(), as_batch({"id": list("abcdefgh"), **TEXTS}))
     assert table["id"].to_pylist() == ["a", "b", "d", "f"]  # groups of one are not looked at, a missing text has no key
-    assert table["twin"].to_pylist() == [None, "a", None, "d"]
+    assert table["duplicate_of"].to_pylist() == [None, "a", None, "d"]
     table = run_in_memory(LONGEST, as_batch({"id": list("fedcba"), **WORDS}))
     assert dict(zip(table["id"].to_pylist(), table["reason"].to_pylist(), strict=True)) == {
         "b": "", "c": "", "d": "words undefined", "a": "not among the 2 chosen", "e": "not among the 2 chosen", "f": "not among the 2 chosen"
@@ -126,11 +126,11 @@ def test_answers():
 
 @given(st.lists(st.integers(0, 5), min_size=4, max_size=30), st.randoms(use_true_random=False))
 @settings(max_examples=30, deadline=None)
-def test_groups_are_connected_components(colours, random):
+def test_groups_are_connected_components(colors, random):
     """Rows share any of two keys; against components by repeated union of sets."""
 
     @dataclass(frozen=True)
-    class Two(Group):
+    class Two(GroupBy):
         needs = key_needs = frozenset({"a", "b"})
         gives = frozenset({"size"})
         smallest = 1
@@ -139,18 +139,18 @@ def test_groups_are_connected_components(colours, random):
             return np.stack([batch["a"], np.where(batch["b"] > 0, batch["b"] + 100, 0)], axis=1).astype(np.uint64)
 
         def decide(self, rows):
-            return Verdict(np.ones(rows.rows, bool), [""] * rows.rows, columns={"size": np.full(rows.rows, rows.rows)})
+            return Decision(np.ones(rows.rows, bool), [""] * rows.rows, columns={"size": np.full(rows.rows, rows.rows)})
 
-    a = [random.randint(1, 9) for _ in colours]
+    a = [random.randint(1, 9) for _ in colors]
     groups = [{i} for i in range(len(a))]
     for i in range(len(a)):
         for j in range(i):
-            if a[i] == a[j] or colours[i] == colours[j] > 0:
+            if a[i] == a[j] or colors[i] == colors[j] > 0:
                 gi, gj = (next(g for g in groups if x in g) for x in (i, j))
                 if gi is not gj:
                     groups.remove(gj)
                     gi |= gj
-    rows = as_batch({"id": [f"{i:02d}" for i in range(len(a))], "a": a, "b": colours})
+    rows = as_batch({"id": [f"{i:02d}" for i in range(len(a))], "a": a, "b": colors})
     assert run_in_memory(Two(), rows)["size"].to_pylist() == [
         len(next(g for g in groups if i in g)) for i in range(len(a))
     ]
@@ -219,7 +219,7 @@ class Scaled:
 @dataclass(frozen=True)
 class WrongTwin(Exact):
     def decide(self, rows):
-        return Verdict([False] * rows.rows, ["duplicate"] * rows.rows, objects([rows["id"][0]] * rows.rows))
+        return Decision([False] * rows.rows, ["duplicate"] * rows.rows, objects([rows["id"][0]] * rows.rows))
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Stream(Coin):
     """Draws from a stream instead of by id."""
 
     def decide(self, batch):
-        return Verdict.where(np.random.default_rng(0).random(batch.rows) < 0.5, "tails")
+        return Decision.where(np.random.default_rng(0).random(batch.rows) < 0.5, "tails")
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class OtherName(Coin):
         (Score(global_state), "used numpy's global random state"),
         (Score(too_few), "column 's' has 7 entries for 8 rows"),
         (FloatSum(), "'scaled' of"),
-        (WrongTwin(), "the twin ['row-0000'] is not a row that is kept"),
+        (WrongTwin(), "the duplicate_of ['row-0000'] is not a row that is kept"),
         (Stream(), "'keep' of"),
         (OtherName(), "says it gives ['coin'] but gave []"),
     ],
@@ -268,7 +268,7 @@ def test_a_verdict_is_checked():
         ([1, 0], ["", "x"], "expected one truth value per row"),
     ]:
         with pytest.raises(ValueError, match=words):
-            Verdict(keep, reason)
+            Decision(keep, reason)
 
 
 def test_kinds_names_and_descriptions():
@@ -292,7 +292,7 @@ def test_kinds_names_and_descriptions():
     with pytest.raises(TypeError, match="plain values"):
         describe(Score(len))
     with pytest.raises(AssertionError, match="is no frozen dataclass"):
-        check_operator(type("Loose", (Select,), {"needs": frozenset(), "decide": None})(), WORDS)
+        check_operator(type("Loose", (Selector,), {"needs": frozenset(), "decide": None})(), WORDS)
 
 
 def test_a_batch_converts_what_is_read():

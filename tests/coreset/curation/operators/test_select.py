@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coreset import Pool, Signals, select
 from coreset.core.batch import as_batch
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import strategy
 from coreset.testing import check_operator
 
@@ -21,24 +21,24 @@ def decide(operator, total=40, **columns):
 
 
 def test_it_is_the_strategy():
-    operator = Budgeted(strategy("kcenter"), 0.25, {"features": "vector"}, seed=3)
+    operator = Select(strategy("kcenter"), 0.25, {"features": "vector"}, seed=3)
     assert operator.needs == {"vector"}
-    verdict = decide(operator, vector=X)
+    decision = decide(operator, vector=X)
     want = select("kcenter", 10, features=X, ids=IDS, seed=3)
-    assert np.argsort(verdict.columns["rank"])[30:].tolist() == want.indices.tolist()
-    np.testing.assert_array_equal(verdict.columns["gain"][want.indices][1:], want.scores[1:])
+    assert np.argsort(decision.columns["rank"])[30:].tolist() == want.indices.tolist()
+    np.testing.assert_array_equal(decision.columns["gain"][want.indices][1:], want.scores[1:])
     assert want.scores[0] == np.inf
-    assert verdict.columns["gain_status"][want.indices].tolist() == ["undefined"] + ["ok"] * 9
-    assert set(verdict.reason[~verdict.keep]) == {"not among the 10 chosen"}
+    assert decision.columns["gain_status"][want.indices].tolist() == ["undefined"] + ["ok"] * 9
+    assert set(decision.reason[~decision.keep]) == {"not among the 10 chosen"}
     check_operator(operator, {"vector": X})
-    check_operator(Budgeted(strategy("random"), 7), {"vector": X})
+    check_operator(Select(strategy("random"), 7), {"vector": X})
 
 
 def test_shares_are_of_all_rows_read_and_never_more_than_are_left():
-    operator = Budgeted(strategy("kcenter"), 0.5, {"features": "vector"})
+    operator = Select(strategy("kcenter"), 0.5, {"features": "vector"})
     assert decide(operator, 100, vector=X).keep.all()
     assert decide(operator, 60, vector=X).keep.sum() == 30
-    assert decide(Budgeted(strategy("kcenter"), None, {"features": "vector"}), vector=X).keep.all()
+    assert decide(Select(strategy("kcenter"), None, {"features": "vector"}), vector=X).keep.all()
 
 
 def test_undefined_rows_are_no_candidates():
@@ -46,10 +46,10 @@ def test_undefined_rows_are_no_candidates():
     holed[[2, 5], 1] = np.nan
     status = ["ok"] * 40
     status[2] = "empty_text"
-    verdict = decide(Budgeted(strategy("kcenter"), 39, {"features": "vector"}), vector=holed, vector_status=status)
-    assert verdict.keep.sum() == 38
-    assert verdict.reason[[2, 5]].tolist() == ["vector undefined (empty_text)", "vector undefined"]
-    nothing = decide(Budgeted(strategy("top_k", {"signal": "s"}), 3), s=np.full(40, np.nan))
+    decision = decide(Select(strategy("kcenter"), 39, {"features": "vector"}), vector=holed, vector_status=status)
+    assert decision.keep.sum() == 38
+    assert decision.reason[[2, 5]].tolist() == ["vector undefined (empty_text)", "vector undefined"]
+    nothing = decide(Select(strategy("top_k", {"signal": "s"}), 3), s=np.full(40, np.nan))
     assert not nothing.keep.any()
 
 
@@ -66,35 +66,35 @@ def test_a_cost_is_never_overrun(seed, budget):
             break
         spent += costs[i]
         want.append(i)
-    verdict = decide(Budgeted(strategy("top_k", {"signal": "s"}), budget, cost="tokens"), s=score, tokens=costs)
-    assert sorted(want) == np.flatnonzero(verdict.keep).tolist()
-    assert costs[verdict.keep].sum() <= limit
+    decision = decide(Select(strategy("top_k", {"signal": "s"}), budget, cost="tokens"), s=score, tokens=costs)
+    assert sorted(want) == np.flatnonzero(decision.keep).tolist()
+    assert costs[decision.keep].sum() <= limit
 
 
 def test_a_cost_without_a_value_and_what_is_refused():
     costs = np.ones(40)
     costs[3] = np.nan
-    verdict = decide(Budgeted(strategy("top_k", {"signal": "s"}), 100, cost="tokens"), s=np.arange(40.0), tokens=costs)
-    assert verdict.keep.sum() == 39
-    assert verdict.reason[3] == "tokens undefined"
+    decision = decide(Select(strategy("top_k", {"signal": "s"}), 100, cost="tokens"), s=np.arange(40.0), tokens=costs)
+    assert decision.keep.sum() == 39
+    assert decision.reason[3] == "tokens undefined"
     with pytest.raises(ValueError, match="expected costs of at least 0, got -1"):
-        decide(Budgeted(strategy("top_k", {"signal": "s"}), 5, cost="tokens"), s=np.arange(40.0), tokens=-np.ones(40))
+        decide(Select(strategy("top_k", {"signal": "s"}), 5, cost="tokens"), s=np.arange(40.0), tokens=-np.ones(40))
     with pytest.raises(ValueError, match="cost: Stratified is not greedy"):
-        Budgeted(strategy("stratified"), 5, cost="tokens")
+        Select(strategy("stratified"), 5, cost="tokens")
     with pytest.raises(ValueError, match=r"columns: KCenterGreedy reads no signal \['vector'\]; it reads features"):
-        Budgeted(strategy("kcenter"), 5, {"vector": "features"})
+        Select(strategy("kcenter"), 5, {"vector": "features"})
     with pytest.raises(ValueError, match="budget: expected a count from 1 to 40"):
-        Budgeted(strategy("random"), 41).check(40)
+        Select(strategy("random"), 41).check(40)
     with pytest.raises(TypeError, match="budget: expected a count"):
-        Budgeted(strategy("random"), "all").check(40)
+        Select(strategy("random"), "all").check(40)
 
 
 def test_a_submodular_strategy_weighs_gain_against_cost():
     rng = np.random.default_rng(0)
     x, tokens = np.abs(rng.normal(size=(40, 4))), rng.uniform(1, 9, 40)
     made = strategy("facility_location")
-    verdict = decide(Budgeted(made, 30, cost="tokens"), features=x, tokens=tokens)
+    decision = decide(Select(made, 30, cost="tokens"), features=x, tokens=tokens)
     expected = made.within(Pool(40), Signals(40, features=x), tokens, 30.0)
-    assert np.flatnonzero(verdict.keep).tolist() == sorted(expected.indices.tolist())
-    assert verdict.columns["rank"][expected.indices].tolist() == list(range(len(expected.indices)))
-    assert tokens[verdict.keep].sum() <= 30
+    assert np.flatnonzero(decision.keep).tolist() == sorted(expected.indices.tolist())
+    assert decision.columns["rank"][expected.indices].tolist() == list(range(len(expected.indices)))
+    assert tokens[decision.keep].sum() <= 30

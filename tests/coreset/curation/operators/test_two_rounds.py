@@ -17,12 +17,12 @@ from coreset.core.batch import as_batch
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.curation import Settings, curate
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.operators.two_rounds import in_rounds
 from coreset.curation.runtime.two_rounds import ABOUT
 from coreset.numerics.random import keyed_uniform
 from coreset.registry import load, names, strategy
-from coreset.score_based import Scored
+from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 from coreset.testing import check_operator, example_signals
 from coreset.two_rounds import TwoRounds
@@ -42,11 +42,11 @@ ALL = {
 def operator(name, budget=12, shards=SHARDS, **more):
     made = ALL[name][0]
     columns = {} if name == "top_k" else {"features": "vector"}
-    return Budgeted(made, budget, columns, seed=SEED, shards=shards, **more)
+    return Select(made, budget, columns, seed=SEED, shards=shards, **more)
 
 
-def picked(verdict):
-    rank = verdict.columns["rank"]
+def picked(decision):
+    rank = decision.columns["rank"]
     return np.argsort(np.where(rank < 0, N, rank), kind="stable")[: (rank >= 0).sum()].tolist()
 
 
@@ -56,7 +56,7 @@ def decide(made, total=N, **columns):
 
 def about(made, **columns):
     table = as_batch({"id": IDS, **columns}).table
-    for name in ("_piece", "_row"):
+    for name in ("_partition", "_row"):
         table = table.append_column(name, pa.array(np.arange(N)))
     return in_rounds(made, table, made.count(N, N))[1]
 
@@ -87,7 +87,7 @@ def farthest_first(d, rows, k):
 
 
 def similarities(x):
-    """Cosine, to multiples of 2^-20 as `coreset.numerics.similarity` says: two nearest neighbours of one another then tie exactly."""
+    """Cosine, to multiples of 2^-20 as `coreset.numerics.similarity` says: two nearest neighbors of one another then tie exactly."""
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     return np.round((0.5 + 0.5 * unit @ unit.T) * 2**20) / 2**20
 
@@ -136,7 +136,7 @@ def test_facility_location_is_greedi(k, count):
 def test_the_choice_of_one_shard_is_kept_when_it_is_the_best():
     best = set()
     for seed in range(12):
-        made = Budgeted(strategy("facility_location"), 5, {"features": "vector"}, seed=seed, shards=3)
+        made = Select(strategy("facility_location"), 5, {"features": "vector"}, seed=seed, shards=3)
         found = about(made, vector=X)["certificate"]
         assert found["facility_value"] == max(found["of_union"], found["of_best_shard"])
         best.add(found["of_union"] >= found["of_best_shard"])
@@ -146,7 +146,7 @@ def test_the_choice_of_one_shard_is_kept_when_it_is_the_best():
 @pytest.mark.parametrize("count", [1, 3, 7, 500])
 def test_the_highest_of_all_are_those_of_one_round(count):
     made = operator("top_k", 25, count)
-    one = decide(Budgeted(made.strategy, 25), vector=SCORES)
+    one = decide(Select(made.strategy, 25), vector=SCORES)
     two = decide(made, vector=SCORES)
     for name in ("rank", "gain"):
         np.testing.assert_array_equal(one.columns[name], two.columns[name])
@@ -163,7 +163,7 @@ class Ranked(TopK):
 
 def test_a_score_that_is_not_row_wise_is_found_out():
     with pytest.raises(ValueError, match=r"Ranked: row_wise, but among other rows \d+ of \d+ scores are not the same"):
-        decide(Budgeted(Ranked("vector"), 25, shards=4), vector=X[:, 0])
+        decide(Select(Ranked("vector"), 25, shards=4), vector=X[:, 0])
 
 
 def test_the_guarantees_hold_against_the_best_of_all_sets():
@@ -179,13 +179,13 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
             radius = min(d[:, c].min(axis=1).max() for c in sets)
             value = max(s[c].max(axis=0).mean() for c in sets)
             for name in ("kcenter", "facility"):
-                made = Budgeted(ALL[name][0], k, {"features": "v"}, seed=trial, shards=count)
+                made = Select(ALL[name][0], k, {"features": "v"}, seed=trial, shards=count)
                 chosen = picked(decide(made, v=x))
                 assert len(chosen) == k
                 if name == "kcenter":
                     assert d[:, chosen].min(axis=1).max() <= 4 * radius + 1e-12
                     rows = as_batch({"id": IDS[:9], "v": x[:9]}).table
-                    rows = rows.append_column("_piece", pa.array(range(9))).append_column("_row", pa.array(range(9)))
+                    rows = rows.append_column("_partition", pa.array(range(9))).append_column("_row", pa.array(range(9)))
                     found = in_rounds(made, rows, k)[1]["certificate"]
                     assert found["lower_bound"] <= radius + 1e-12
                     assert found["cover_radius"] <= found["ratio"] * found["lower_bound"] * (1 + 1e-12)
@@ -197,7 +197,7 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
 def test_the_contract(name):
     for count in (1, 3, 100):
         check_operator(operator(name, 7, count), ALL[name][1])
-    one = decide(Budgeted(ALL[name][0], 12, operator(name).columns, seed=SEED), **ALL[name][1])
+    one = decide(Select(ALL[name][0], 12, operator(name).columns, seed=SEED), **ALL[name][1])
     np.testing.assert_array_equal(
         decide(operator(name, 12, 1), **ALL[name][1]).columns["rank"], one.columns["rank"]
     )  # one shard is one round
@@ -210,9 +210,9 @@ def test_budgets_undefined_rows_and_small_shards(name):
     assert decide(operator(name, None), vector=column).keep.all()
     assert decide(operator(name, 50, 30), vector=column).keep.sum() == 50  # two rows a shard
     column[[2, 5]] = np.nan
-    verdict = decide(operator(name, 59), vector=column, vector_status=["empty"] * N)
-    assert verdict.keep.sum() == 58
-    assert verdict.reason[2] == "vector undefined (empty)"
+    decision = decide(operator(name, 59), vector=column, vector_status=["empty"] * N)
+    assert decision.keep.sum() == 58
+    assert decision.reason[2] == "vector undefined (empty)"
     assert not decide(operator(name, 5), vector=np.full_like(column, np.nan)).keep.any()
     assert not decide(operator(name, 5), vector=pa.nulls(N)).keep.any()
 
@@ -233,18 +233,18 @@ def ends(out):
 @pytest.mark.parametrize("name", list(ALL))
 @given(
     batch=st.integers(1, 50),
-    piece=st.integers(1, 40),
+    partition=st.integers(1, 40),
     edges=st.lists(st.integers(0, N), max_size=3),
     seed=st.integers(0, 9),
 )
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(tmp_path_factory, name, batch, piece, edges, seed):
+def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(tmp_path_factory, name, batch, partition, edges, seed):
     folder = tmp_path_factory.mktemp("cut")
     column = ALL[name][1]["vector"]
     order = np.arange(N)
     np.random.default_rng(seed).shuffle(order)
     made = operator(name, 0.25)
-    reading = Settings(batch=batch, piece_rows=piece)
+    reading = Settings(batch=batch, partition_rows=partition)
     done = curate([made], write(folder, order, edges, column), folder / "out", settings=reading)
     want = decide(made, vector=column)
     found = ends(folder / "out")
@@ -261,7 +261,7 @@ def test_after_other_operators_with_undefined_rows_and_with_none_left(tmp_path):
     source = toys.write_jsonl(tmp_path / "a.jsonl", rows)
     for low, kept in ((1, 10), (5, 0)):
         recipe = [toys.Threshold("n", low=low), operator("kcenter", 10)]
-        done = curate(recipe, source, tmp_path / f"out{low}", settings=Settings(piece_rows=7))
+        done = curate(recipe, source, tmp_path / f"out{low}", settings=Settings(partition_rows=7))
         assert done.manifest["counts"]["kept"] == kept
         assert ("rounds" in done.manifest["operators"][1]) == (kept > 0)
     reasons = done.manifest["operators"][0]["counts"]["reasons"]
@@ -283,7 +283,7 @@ def test_no_step_holds_more_than_a_shard(tmp_path, monkeypatch):
 
         monkeypatch.setattr(sharded, name, watched)
     source = write(tmp_path, np.arange(N), [20], X)
-    curate([operator("kcenter")], source, tmp_path / "out", settings=Settings(piece_rows=9))
+    curate([operator("kcenter")], source, tmp_path / "out", settings=Settings(partition_rows=9))
     assert seen == [[IDS[r] for r in rows] for rows in shards()] * 2
 
 
@@ -298,13 +298,13 @@ def test_what_has_no_second_round_is_refused():
         (strategy("facility_location", {"similarity": "rbf"}), "similarity=rbf without gamma"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
-            Budgeted(made, 5, shards=3)
+            Select(made, 5, shards=3)
     for count in (0, -1, 2.0, True):
         with pytest.raises(ValueError, match="shards: expected a number of shards, at least 1, got"):
-            Budgeted(strategy("kcenter"), 5, shards=count)
+            Select(strategy("kcenter"), 5, shards=count)
     with pytest.raises(ValueError, match="two rounds know budgets of rows only"):
-        Budgeted(strategy("kcenter"), 5, cost="tokens", shards=2)
-    Budgeted(strategy("facility_location", {"similarity": "rbf", "gamma": 0.5}), 5, shards=3)
+        Select(strategy("kcenter"), 5, cost="tokens", shards=2)
+    Select(strategy("facility_location", {"similarity": "rbf", "gamma": 0.5}), 5, shards=3)
 
 
 def test_row_wise_scores_are():
@@ -312,7 +312,7 @@ def test_row_wise_scores_are():
     seen = 0
     for name in names():
         made = load(name)
-        if not (isinstance(made, type) and issubclass(made, Scored) and made.row_wise):
+        if not (isinstance(made, type) and issubclass(made, ScoreBased) and made.row_wise):
             continue
         made, seen = made(), seen + 1
         columns = example_signals(48, made.needs)
@@ -327,7 +327,7 @@ def test_row_wise_scores_are():
 def child(source, out, phase, nth):
     if phase:
         arm(phase, nth)
-    curate([operator("facility", 0.2)], source, out, settings=Settings(batch=8, piece_rows=20))
+    curate([operator("facility", 0.2)], source, out, settings=Settings(batch=8, partition_rows=20))
 
 
 FORK = multiprocessing.get_context("fork")

@@ -12,7 +12,7 @@ from coreset.curation import curate
 from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.operators.mixing import BalanceEntries
 from coreset.curation.operators.rules import ReadableImage
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.curation.results.gallery import SALT
 from coreset.curation.run import Settings
 from coreset.numerics.pca import plane
@@ -45,16 +45,16 @@ def source(tmp_path_factory):
     return folder, rows
 
 
-def run(source, out, piece_rows=1000, budget=60):
+def run(source, out, partition_rows=1000, budget=60):
     recipe = [
         Images(),
         ReadableImage(),
         ExactDuplicates("pixel_hash"),
-        Budgeted(strategy("kcenter"), budget, columns={"features": "vector"}),
+        Select(strategy("kcenter"), budget, columns={"features": "vector"}),
         Entries(str(source / "words.json")),
         BalanceEntries(t=8),
     ]
-    return curate(recipe, source / "rows.jsonl", out, settings=Settings(piece_rows=piece_rows))
+    return curate(recipe, source / "rows.jsonl", out, settings=Settings(partition_rows=partition_rows))
 
 
 def plain(value):
@@ -78,19 +78,19 @@ def test_outcomes_and_groups(source, done):
         wanted = [names[i] for i in np.argsort(luck)[: 12 if one["state"] == "kept" else 6]]
         assert [r["id"] for r in one["rows"]] == wanted
         assert all(r["image"].startswith(str(source[0])) for r in one["rows"])
-    twins = defaultdict(list)
+    duplicates = defaultdict(list)
     for r in found:
-        if r["twin"]:
-            twins[r["twin"]].append(r["id"])
+        if r["duplicate_of"]:
+            duplicates[r["duplicate_of"]].append(r["id"])
     (groups,) = done.gallery["groups"]
-    assert groups["size"] == len(twins) > 5
-    names = np.array(sorted(twins), object)
+    assert groups["size"] == len(duplicates) > 5
+    names = np.array(sorted(duplicates), object)
     shown = [g["rows"][0]["id"] for g in groups["groups"]]
     assert shown == sorted(names[np.argsort(keyed_uniform(SALT, names))[:5]])
     for one in groups["groups"]:
         first, *others = [r["id"] for r in one["rows"]]
-        assert one["size"] == 1 + len(twins[first])
-        assert others == sorted(twins[first])[:3]
+        assert one["size"] == 1 + len(duplicates[first])
+        assert others == sorted(duplicates[first])[:3]
 
 
 def test_entries_before_and_after(source, done):
@@ -129,9 +129,9 @@ def test_the_plane_of_few_rows():
     assert plane(np.ones((1, 5))).tolist() == [[0.0, 0.0]]
 
 
-@pytest.mark.parametrize("piece_rows", [7, 30])
-def test_the_same_however_it_is_cut(source, done, tmp_path, piece_rows):
-    assert plain(run(source[0], tmp_path, piece_rows).gallery) == plain(done.gallery)
+@pytest.mark.parametrize("partition_rows", [7, 30])
+def test_the_same_however_it_is_cut(source, done, tmp_path, partition_rows):
+    assert plain(run(source[0], tmp_path, partition_rows).gallery) == plain(done.gallery)
 
 
 def test_a_recipe_that_reads_no_image_still_shows_them(source, tmp_path):

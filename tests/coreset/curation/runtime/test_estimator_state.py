@@ -11,7 +11,7 @@ from toys import Common, write_jsonl
 
 import coreset
 from coreset.core.batch import as_batch, objects
-from coreset.curation.operators.base import Fit
+from coreset.curation.operators.base import Estimator
 from coreset.curation.operators.embedding_sample import SampledVectors
 from coreset.curation.operators.mixing import BalanceEntries
 from coreset.curation.operators.quality import Dsir, QualityClassifier
@@ -109,7 +109,7 @@ FITS = {
 
 
 def test_every_registered_fit_is_looked_at():
-    found = {n for n in names("coreset.operators") if issubclass(load(n, "coreset.operators"), Fit)}
+    found = {n for n in names("coreset.operators") if issubclass(load(n, "coreset.operators"), Estimator)}
     assert found == set(FITS)
 
 
@@ -128,7 +128,7 @@ def test_the_states_of_our_fits_come_back_and_merge_to_the_same(name):
 
 def test_a_run_leaves_no_pickle_and_makes_a_damaged_state_again(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"text": f"{w} text {i}"} for i, w in enumerate("abcab" * 4)])
-    settings = Settings(batch=4, piece_rows=7)
+    settings = Settings(batch=4, partition_rows=7)
     first = curate([Common()], tmp_path / "a.jsonl", tmp_path / "out", settings=settings)
     states = sorted((tmp_path / "out" / "state").rglob("*.state.npz"))
     assert len(states) == 3

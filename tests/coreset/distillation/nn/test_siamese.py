@@ -23,7 +23,7 @@ def bilinear(image, y, x):
 
 
 def warp(image, theta):
-    """Pixel centres at (2 i + 1) / n - 1, corners at -1 and 1 (align_corners False)."""
+    """Pixel centers at (2 i + 1) / n - 1, corners at -1 and 1 (align_corners False)."""
     c, h, w = image.shape
     out = np.zeros_like(image)
     for i in range(h):
@@ -41,8 +41,8 @@ def reference(name, image, u):
     h, w = image.shape[1:]
     if name == "color":
         x = image + u[0] - 0.5
-        grey = x.mean(axis=0)
-        x = (x - grey) * 2 * u[1] + grey
+        gray = x.mean(axis=0)
+        x = (x - gray) * 2 * u[1] + gray
         return (x - x.mean()) * (u[2] + 0.5) + x.mean()
     if name == "crop":
         pad = int(h * 0.125 + 0.5)
@@ -116,7 +116,7 @@ def test_names():
     assert operations(DEFAULT, flips=False) == operations(WITHOUT_FLIP)
     assert operations("none") == [] == operations("")
     assert augment(torch.ones(2, 1, 4, 4), draw([], 1, torch.Generator())).sum() == 32
-    with pytest.raises(ValueError, match="'colour'"):
-        operations("colour_crop")
+    with pytest.raises(ValueError, match="'color'"):
+        operations("color_crop")
     with pytest.raises(ValueError, match="5 images"):
         augment(torch.zeros(5, 1, 4, 4), draw(["flip"], 2, torch.Generator()))

@@ -99,5 +99,5 @@ def test_without_faiss_it_is_exact_and_says_so(monkeypatch):
 
 @pytest.mark.parametrize("k", [0, 5])
 def test_wrong_k(k):
-    with pytest.raises(ValueError, match="k: expected 1 to 4 neighbours among 5 rows"):
+    with pytest.raises(ValueError, match="k: expected 1 to 4 neighbors among 5 rows"):
         knn_ivf(torch.ones(5, 2), k)

@@ -31,7 +31,7 @@ def data(kind, n=400, dim=24):
         x = 1e-3 * x + 1e3
     if kind == "close":  # corners of a cube, moved a little: every choice is between near ties
         x = np.sign(rng.normal(size=(n, dim))) * (1 + 1e-6 * rng.normal(size=(n, dim)))
-    if kind == "twins":
+    if kind == "duplicates":
         x = x[rng.integers(0, n // 4, n)]
     if kind == "exact":  # near ties between rows that float32 holds as they are: only their products round
         x = np.sign(x[: n // 2]) * (1 + 1e-6 * rng.normal(size=(n // 2, dim)))
@@ -45,7 +45,7 @@ def data(kind, n=400, dim=24):
     return x.astype({"half": np.float16, "double": np.float64}.get(kind, np.float32))
 
 
-KINDS = ["plain", "far", "close", "exact", "twins", "steep", "large", "small", "half", "double"]
+KINDS = ["plain", "far", "close", "exact", "duplicates", "steep", "large", "small", "half", "double"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +65,7 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     centers, candidates = np.array([3, 250]), np.setdiff1d(np.arange(0, 400), [3, 250, 17, 18])
     got = farthest_first(torch.from_numpy(x), 300, torch.from_numpy(centers), torch.from_numpy(candidates))
     want = loop(x, 300, centers, candidates)
-    if kind == "twins":  # after all are covered, the lowest positions
+    if kind == "duplicates":  # after all are covered, the lowest positions
         assert got[1][-1] == 0
     assert (got[0] == want[0]).all()
     assert np.allclose(got[1], want[1], rtol=1e-12)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.numerics.neighbors import nearest as neighbours
+from coreset.numerics.neighbors import nearest as neighbors
 from coreset.numerics.neighbors.distances import Frame
 from coreset.numerics.neighbors.nearest import knn, within
 
@@ -18,14 +18,14 @@ def awkward(kind, n=260, dim=20):
     x = rng.normal(size=(n, dim))
     if kind == "far":  # far from the origin: the plain |a|^2 + |b|^2 - 2ab has no digits left here
         x = 1e-3 * x + 1e3
-    if kind == "twins":
+    if kind == "duplicates":
         x[20:60], x[100:130] = x[5], x[6]
     if kind == "close":  # distances that differ in the seventh digit
         x = np.sign(x) * (1 + 1e-6 * rng.normal(size=x.shape))
     return x.astype({"half": np.float16, "double": np.float64}.get(kind, np.float32))
 
 
-KINDS = ["plain", "far", "twins", "close", "half", "double"]
+KINDS = ["plain", "far", "duplicates", "close", "half", "double"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,15 +40,15 @@ def test_knn_is_the_float64_answer_with_ties_to_the_lowest(kind):
 
 
 def test_queries_and_many_blocks(monkeypatch):
-    monkeypatch.setattr(neighbours, "_BLOCK", 1000)
-    x, q = awkward("twins"), awkward("plain", n=31)[::-1].copy()
+    monkeypatch.setattr(neighbors, "_BLOCK", 1000)
+    x, q = awkward("duplicates"), awkward("plain", n=31)[::-1].copy()
     d = squares(q, x)
     distance, index = knn(torch.from_numpy(x), 4, torch.from_numpy(q))
     assert (index.numpy() == np.argsort(d, axis=1, kind="stable")[:, :4]).all()
     assert distance.dtype == torch.float64
 
 
-def test_rows_of_the_own_group_are_no_neighbours():
+def test_rows_of_the_own_group_are_no_neighbors():
     x = awkward("plain", n=90)
     group = np.random.default_rng(0).integers(0, 4, 90)
     d = squares(x, x)
@@ -63,12 +63,12 @@ def test_the_tensor_path_gives_the_same(kind):
     frame = Frame.of(x)
     a, length = frame.rows(x)
     own = torch.arange(len(x))
-    square, index = neighbours._nearest_torch(a, a, length, length, x.double(), x, own, own, 9, frame.scale**2)
+    square, index = neighbors._nearest_torch(a, a, length, length, x.double(), x, own, own, 9, frame.scale**2)
     distance, want = knn(x, 9)
     assert torch.equal(index, want)
     assert torch.allclose(square.sqrt(), distance, rtol=1e-12)
     radius = float(distance.median())
-    hit = neighbours._decide_torch(a @ a.T, length, length, x, x, radius**2, frame.scale**2, False, 0)
+    hit = neighbors._decide_torch(a @ a.T, length, length, x, x, radius**2, frame.scale**2, False, 0)
     start, columns = within(x, radius)
     assert hit.sum(dim=1).tolist() == np.diff(start).tolist()
     assert np.nonzero(hit.numpy())[1].tolist() == columns.tolist()
@@ -114,6 +114,6 @@ def test_reads_what_it_is_given_and_leaves_it():
 
 
 @pytest.mark.parametrize("k", [0, 4])
-def test_too_many_neighbours(k):
-    with pytest.raises(ValueError, match="expected 1 to 3 neighbours among 4 rows"):
+def test_too_many_neighbors(k):
+    with pytest.raises(ValueError, match="expected 1 to 3 neighbors among 4 rows"):
         knn(torch.zeros(4, 2), k)

@@ -38,21 +38,21 @@ def kept_by_component(x, eps):
 
 @pytest.mark.parametrize("block", [1, 7, 512])
 @pytest.mark.parametrize("eps", [0.01, 0.05, 0.3])
-def test_removed_are_the_rows_of_the_released_rule(eps, block, monkeypatch):
+def test_removed_are_the_rows_of_the_released_filter(eps, block, monkeypatch):
     monkeypatch.setattr(semantic, "_BLOCK", block)
     monkeypatch.setattr(semantic, "_WHOLE", 0 if block < 512 else block)
     x = clustered()
-    twins = semantic_twins(x, eps)
-    gone = twins != np.arange(len(x))
+    duplicates = semantic_twins(x, eps)
+    gone = duplicates != np.arange(len(x))
     assert (gone == released(x, eps)).all()
     assert gone.any()
-    assert not gone[twins].any()  # a twin is kept
+    assert not gone[duplicates].any()  # a duplicate_of is kept
     s = cosines(x)
     for j in np.flatnonzero(gone):  # the chain of nearest rows before it
         i = j
         while gone[i]:
             i = int(s[i, :i].argmax())
-        assert twins[j] == i
+        assert duplicates[j] == i
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_the_two_rules_differ_on_a_chain():
     assert semantic_twins(x, eps, components=True).tolist() == [0, 0, 0]
 
 
-def test_a_removed_row_still_removes_in_the_released_rule():
+def test_a_removed_row_still_removes_in_the_released_filter():
     a = np.radians([0, 10, 20])
     x = np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
     assert semantic_twins(x, 1 - np.cos(np.radians(11))).tolist() == [

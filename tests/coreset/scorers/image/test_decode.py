@@ -67,8 +67,8 @@ def test_a_transparent_palette_lies_on_white():
 
 
 def test_grey_and_cmyk_become_rgb(picture):
-    grey = decode(encode(Image.fromarray(picture[:, :, 0]), "PNG")).pixels
-    assert (grey == picture[:, :, :1]).all()
+    gray = decode(encode(Image.fromarray(picture[:, :, 0]), "PNG")).pixels
+    assert (gray == picture[:, :, :1]).all()
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
     found = decode(encode(cmyk, "JPEG", quality=95))
     assert found.mode == "CMYK"

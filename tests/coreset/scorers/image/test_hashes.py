@@ -13,7 +13,7 @@ from coreset.testing import check_operator
 
 
 def plain_phash(pixels):
-    """The definition of the library ImageHash: unnormalised DCT-II along both axes, the 8 x 8 corner, above its median."""
+    """The definition of the library ImageHash: unnormalized DCT-II along both axes, the 8 x 8 corner, above its median."""
     x = np.asarray(Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
     n = np.arange(32)
     basis = 2 * np.cos(np.pi * n[:, None] * (2 * n + 1) / 64)
@@ -93,7 +93,7 @@ def test_components_of_hashes_a_few_bits_apart(radius):
     table = run_in_memory(operator, as_batch({"id": [f"{i:03d}" for i in range(len(rows))], "phash": objects(rows)}))
     expected = brute(rows, radius)
     found = dict(
-        zip(table["id"].to_pylist(), table["twin"].to_pylist(), strict=True)
+        zip(table["id"].to_pylist(), table["duplicate_of"].to_pylist(), strict=True)
     )  # rows alone in their group are not in it
     for i, kept in enumerate(expected.tolist()):
         assert found.get(f"{i:03d}") == (None if kept == i else f"{kept:03d}")

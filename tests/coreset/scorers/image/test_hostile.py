@@ -23,7 +23,7 @@ from coreset.curation.operators.rules import ReadableImage
 from coreset.report.pictures import pictures_html
 from coreset.scorers.image import files
 from coreset.scorers.image.decode import decode
-from coreset.scorers.image.files import NotAFile, Room, TooLarge, open_image
+from coreset.scorers.image.files import DistillationContext, NotAFile, TooLarge, open_image
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.trainers.data.coco import coco_folder
@@ -181,7 +181,7 @@ def test_frames_are_counted_to_an_end():
 
 
 def test_room_is_shared_by_all_threads():
-    room, most, inside = Room(100), [0], []
+    room, most, inside = DistillationContext(100), [0], []
 
     def work(amount):
         with room.hold(amount), room.hold(amount):  # again in the same thread: it does not wait for itself
@@ -205,7 +205,7 @@ def test_a_folder_decodes_so_many_pixels_at_a_time(tmp_path, monkeypatch):
         folder = tmp_path / "pool" / "ab"[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{i:02d}.png").write_bytes(good(i))  # 1,600 pixels
-    room, seen, real = Room(4000), [], module.square
+    room, seen, real = DistillationContext(4000), [], module.square
     monkeypatch.setattr(module, "decoding", room)
     monkeypatch.setattr(module, "square", lambda image, size: seen.append(room.taken) or real(image, size))
     monkeypatch.setattr(module.os, "cpu_count", lambda: 8)

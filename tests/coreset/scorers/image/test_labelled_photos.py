@@ -23,7 +23,7 @@ needs_weights = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def photos(asset):
-    files = sorted((asset("labelled_photos") / "data").glob("imagenet_*.jpg"))
+    files = sorted((asset("labeled_photos") / "data").glob("imagenet_*.jpg"))
     return files, np.array([int(f.stem.rpartition("_")[2]) for f in files])
 
 
@@ -37,7 +37,7 @@ def test_all_are_read(photos):
     assert found["image_status"].tolist() == ["ok"] * 20
     for f, w, h in zip(photos[0], found["image_width"], found["image_height"], strict=True):
         assert Image.open(f).size == (w, h)
-    for name in ("blur", "brightness", "entropy", "colourfulness", "texture"):
+    for name in ("blur", "brightness", "entropy", "colorfulness", "texture"):
         assert np.isfinite(found[name]).all()
     assert len(set(found["pixel_hash"])) == len(set(found["phash"])) == 20
 
@@ -69,7 +69,7 @@ def test_conse_prefers_the_class_to_others(asset, photos, pixels):
 
 
 def test_what_is_done_to_a_photo_shows(pixels):
-    """Blurred, darkened, greyed: every photograph's number goes the right way."""
+    """Blurred, darkened, grayed: every photograph's number goes the right way."""
 
     def measured(change):
         return Quality()({"pixels": objects([np.asarray(change(Image.fromarray(p)).convert("RGB")) for p in pixels])})
@@ -79,7 +79,7 @@ def test_what_is_done_to_a_photo_shows(pixels):
     dark = measured(lambda i: i.point(lambda v: v // 3))
     assert (dark["brightness"] < 0.4 * plain["brightness"]).all()
     assert (dark["contrast"] < plain["contrast"]).all()
-    assert np.allclose(measured(lambda i: i.convert("L"))["colourfulness"], 0, atol=1e-9)
+    assert np.allclose(measured(lambda i: i.convert("L"))["colorfulness"], 0, atol=1e-9)
 
 
 def test_a_smaller_copy_saved_again_is_the_nearest(pixels):

@@ -16,10 +16,10 @@ def plain(pixels):
     share = np.array([(whole == v).mean() for v in range(256)])
     entropy = -sum(q * np.log2(q) for q in share if q > 0)
     rg, yb = r - g, 0.5 * (r + g) - b
-    colour = np.sqrt(rg.std() ** 2 + yb.std() ** 2) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
+    color = np.sqrt(rg.std() ** 2 + yb.std() ** 2) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
     return {
         "blur": laplacian.var(), "brightness": y.mean() / 255, "contrast": y.std() / 255, "dark_share": (whole <= 5).mean(),
-        "bright_share": (whole >= 250).mean(), "entropy": entropy, "colourfulness": colour, "aspect": max(y.shape) / min(y.shape),
+        "bright_share": (whole >= 250).mean(), "entropy": entropy, "colorfulness": color, "aspect": max(y.shape) / min(y.shape),
     }  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def test_a_blurred_copy_scores_lower_and_a_dark_one_darker():
     assert found["blur"][0] > 10 * found["blur"][1]
     assert found["brightness"][0] > 5 * found["brightness"][2]
     assert found["dark_share"][2] > found["dark_share"][0]
-    assert found["colourfulness"][0] > 20
-    assert found["colourfulness"][3] == 0
+    assert found["colorfulness"][0] > 20
+    assert found["colorfulness"][3] == 0
 
 
 def test_images_without_a_laplacian_or_pixels():

@@ -9,7 +9,7 @@ import torch
 from coreset import select
 from coreset.core.batch import as_batch, objects
 from coreset.curation.operators.contract import run_in_memory
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.select import Select
 from coreset.registry import scorer, strategy
 from coreset.scorers.language.evol import Evol, evol_prompt
 from coreset.scorers.language.ratings import rating_tokens
@@ -109,7 +109,7 @@ def test_deita_multiplies_turn_by_turn(tiny):
     np.testing.assert_allclose(got.scores, sorted(want, reverse=True))
     names = {"complexity": "complexity_turns", "quality": "quality_turns"}
     table = run_in_memory(
-        Budgeted(strategy("deita"), 2, columns=names),
+        Select(strategy("deita"), 2, columns=names),
         as_batch({"id": rows["id"], "features": np.eye(4), **columns}),
     )
     best = sorted(range(4), key=lambda i: -want[i])[:2]

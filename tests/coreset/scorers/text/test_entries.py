@@ -52,7 +52,7 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def test_the_released_rule(vocabulary):
+def test_the_released_filter(vocabulary):
     found = Entries(vocabulary(WORDS))({"text": objects(TEXTS)})["entries"].to_pylist()
     assert found == [plain(t, WORDS) for t in TEXTS]
 

@@ -174,12 +174,12 @@ def plain_loop(text):
     """Return the piece and copies that cover most of the end, by trying all."""
     best, found = 0, (0, 1)
     for unit in range(1, len(text)):
-        piece, copies = text[-unit:], 1
-        while text.endswith(piece * (copies + 1)):
+        partition, copies = text[-unit:], 1
+        while text.endswith(partition * (copies + 1)):
             copies += 1
-        blanks = len(piece) - len(piece.lstrip())  # the first copy may lack what stands between two
+        blanks = len(partition) - len(partition.lstrip())  # the first copy may lack what stands between two
         head = text[: len(text) - unit * copies]
-        copies += any(head.endswith(piece[k:]) and len(head) >= unit - k for k in range(1, blanks + 1))
+        copies += any(head.endswith(partition[k:]) and len(head) >= unit - k for k in range(1, blanks + 1))
         if copies > 1 and unit * copies > best:
             best, found = unit * copies, (unit, copies)
     return found

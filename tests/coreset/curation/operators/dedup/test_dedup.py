@@ -29,31 +29,31 @@ def answers(operator, **columns):
     return {r["id"]: r for r in table.to_pylist()}
 
 
-def twins(operator, **columns):
-    return {int(i): int(r["twin"]) for i, r in answers(operator, **columns).items() if not r["keep"]}
+def duplicates(operator, **columns):
+    return {int(i): int(r["duplicate_of"]) for i, r in answers(operator, **columns).items() if not r["keep"]}
 
 
 def test_exact():
-    assert twins(ExactDuplicates(), text=TEXTS) == {2: 0, 5: 1}
-    assert twins(ExactDuplicates(folded=True), text=TEXTS) == {2: 0, 3: 0, 5: 1}
-    assert twins(ExactDuplicates("q"), q=objects(["a", "a", "", ""])) == {1: 0, 3: 2}
+    assert duplicates(ExactDuplicates(), text=TEXTS) == {2: 0, 5: 1}
+    assert duplicates(ExactDuplicates(folded=True), text=TEXTS) == {2: 0, 3: 0, 5: 1}
+    assert duplicates(ExactDuplicates("q"), q=objects(["a", "a", "", ""])) == {1: 0, 3: 2}
 
 
 def test_exact_compares_in_full_when_hashes_meet(monkeypatch):
     monkeypatch.setattr(ExactDuplicates, "key", lambda self, batch: np.ones(batch.rows, np.uint64))
-    assert twins(ExactDuplicates(), text=objects(["a", "b", "a"])) == {2: 0}
+    assert duplicates(ExactDuplicates(), text=objects(["a", "b", "a"])) == {2: 0}
 
 
 def test_near():
-    assert twins(NearDuplicates(), text=TEXTS) == {2: 0, 3: 0, 8: 0}
-    assert twins(NearDuplicates(threshold=1.0), text=TEXTS) == {2: 0, 3: 0}
+    assert duplicates(NearDuplicates(), text=TEXTS) == {2: 0, 3: 0, 8: 0}
+    assert duplicates(NearDuplicates(threshold=1.0), text=TEXTS) == {2: 0, 3: 0}
 
 
 def test_near_keeps_the_lowest_id_of_a_chain():
     """Each is near the next, the ends are not: one component."""
     w = [f"w{chr(97 + i)}{chr(97 + j)}" for i in range(8) for j in range(10)]
     chain = objects([" ".join(w[5 * i : 5 * i + 40]) for i in range(8)])
-    assert twins(NearDuplicates(threshold=0.6, bands=40, rows=4), text=chain) == dict.fromkeys(range(1, 8), 0)
+    assert duplicates(NearDuplicates(threshold=0.6, bands=40, rows=4), text=chain) == dict.fromkeys(range(1, 8), 0)
 
 
 @pytest.mark.parametrize(
@@ -95,27 +95,27 @@ def test_semantic_is_the_plain_rule_inside_the_clusters():
         rows = rows[np.argsort(toward[rows, c], kind="stable")]  # far from the centroid first
         s = np.triu(u[rows] @ u[rows].T, 1)
         want |= set(rows[s.max(axis=0, initial=-2) > 1 - 0.02].tolist()) if len(rows) else set()
-    got = twins(op, embedding=x)
+    got = duplicates(op, embedding=x)
     assert set(got) == want
     assert want
-    for row, twin in got.items():
-        assert label[row] == label[twin]
+    for row, duplicate_of in got.items():
+        assert label[row] == label[duplicate_of]
 
 
 def test_which_row_is_kept():
     """Three rows close together and one far: hard keeps the farthest from the centroid, easy the nearest."""
     a = np.radians([0, 1, 2, 100])
     x = np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
-    hard = twins(SemanticDuplicates(clusters=1, eps=0.01), embedding=x)
-    easy = twins(SemanticDuplicates(clusters=1, eps=0.01, keep="easy"), embedding=x)
+    hard = duplicates(SemanticDuplicates(clusters=1, eps=0.01), embedding=x)
+    easy = duplicates(SemanticDuplicates(clusters=1, eps=0.01, keep="easy"), embedding=x)
     assert set(hard) == {1, 2}  # the centroid is on their far side: 0 is farthest of the three
     assert set(easy) == {0, 1}
 
 
 def test_components_keep_one_of_each_group():
     x = embeddings()
-    released = twins(SemanticDuplicates(clusters=1, eps=0.05), embedding=x)
-    components = twins(SemanticDuplicates(clusters=1, eps=0.05, mode="components"), embedding=x)
+    released = duplicates(SemanticDuplicates(clusters=1, eps=0.05), embedding=x)
+    components = duplicates(SemanticDuplicates(clusters=1, eps=0.05, mode="components"), embedding=x)
     assert set(released) <= set(components)
 
 
@@ -161,11 +161,11 @@ def test_the_manifest_says_it_and_a_target_needs_all_rows(tmp_path):
     rows = [{"id": f"{i:03d}", "text": "a", "embedding": v} for i, v in enumerate(x.tolist())]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     op = SemanticDuplicates(clusters=4, iterations=10, target=0.5)
-    done = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(piece_rows=20))
+    done = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20))
     assert done.manifest["counts"]["kept"] == len(x) // 2
     found = done.manifest["operators"][0]["found"]
     assert set(found) == {"eps", "clusters", "pairs_of", "close_pairs", "across_clusters"}
-    again = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(piece_rows=20))
+    again = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20))
     assert again.manifest == done.manifest
     few = SemanticDuplicates(clusters=4, iterations=10, target=0.5, sample=30)
     with pytest.raises(
@@ -254,10 +254,10 @@ SUMS = objects([f"Please tell me what is {i * 7} plus {i * 3 + 1} and what is {i
 
 def test_texts_that_differ_in_their_numbers():
     """100 sums are 100 texts; read as FineWeb reads them they are one."""
-    assert twins(NearDuplicates(), text=SUMS) == {}
-    assert twins(NearDuplicates(numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
-    assert twins(ExactDuplicates(folded=True), text=SUMS) == {}
-    assert twins(ExactDuplicates(folded=True, numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
+    assert duplicates(NearDuplicates(), text=SUMS) == {}
+    assert duplicates(NearDuplicates(numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
+    assert duplicates(ExactDuplicates(folded=True), text=SUMS) == {}
+    assert duplicates(ExactDuplicates(folded=True, numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
     for operator in (NearDuplicates(numbers="fold"), ExactDuplicates(folded=True, numbers="fold")):
         check_operator(operator, {"text": SUMS[:20]})
 
@@ -313,7 +313,7 @@ def test_real_pages_with_planted_copies(asset):
         for i in rng.choice(len(w), max(1, len(w) // 100), replace=False):
             w[i] = "changed"
         changed.append(" ".join(w))
-    got = twins(NearDuplicates(), text=objects(pages + changed))
+    got = duplicates(NearDuplicates(), text=objects(pages + changed))
     planted = {300 + i: i for i in range(40)}
     found = sum(got.get(k) == v for k, v in planted.items())
     assert found >= 38

@@ -25,14 +25,14 @@ from coreset.testing import check_operator
 DRAWINGS = Path("/usr/share/openclipart/png")
 
 
-def grouped(operator, hashes, colors, tmp_path, pieces=3):
-    """Return rows and groups as the engine forms them, from key tables of several pieces."""
-    paths, offsets, cut = [], [], np.linspace(0, len(hashes), pieces + 1).astype(int)
+def grouped(operator, hashes, colors, tmp_path, partitions=3):
+    """Return rows and groups as the engine forms them, from key tables of several partitions."""
+    paths, offsets, cut = [], [], np.linspace(0, len(hashes), partitions + 1).astype(int)
     for i, (a, b) in enumerate(zip(cut, cut[1:], strict=False)):
         batch = as_batch({"phash": objects(hashes[a:b]), "colors": objects(colors[a:b])})
         keys, signature = row_keys(operator, batch), operator.signature(batch)
         table = {"row": pa.array(np.arange(b - a), pa.uint32()), **{f"k{j}": keys[:, j] for j in range(keys.shape[1])}}
-        path = tmp_path / f"{pieces}-{i}.parquet"
+        path = tmp_path / f"{partitions}-{i}.parquet"
         pq.write_table(pa.table({**table, "signature": _as_bytes([signature])}), path)
         paths.append(path)
         offsets.append(a)
@@ -40,7 +40,7 @@ def grouped(operator, hashes, colors, tmp_path, pieces=3):
 
 
 def plain(hashes, colors, radius, tolerance):
-    """The twin of every row by the definition: all pairs, then components; None where it has none."""
+    """The duplicate_of of every row by the definition: all pairs, then components; None where it has none."""
     bits = np.array([0 if h is None else int(h, 16) for h in hashes], np.uint64)
     hues = np.array([list(bytes.fromhex(c)) for c in colors], np.float64)
     there = np.array([h is not None for h in hashes])
@@ -77,19 +77,19 @@ def test_against_all_pairs(rows, radius, tolerance, tmp_path):
     columns = {"id": [f"{i:05d}" for i in range(len(hashes))], "phash": objects(hashes), "colors": objects(colors)}
     table = run_in_memory(operator, as_batch(columns)).to_pylist()
     by_id = {int(r["id"]): r for r in table}
-    for i, twin in enumerate(expected):
-        found = by_id.get(i, {"twin": None, "keep": True})
-        assert found["twin"] == (None if twin is None else f"{twin:05d}")
-        assert found["keep"] == (twin is None)
-        if twin is not None:
-            assert found["image_distance"] == (int(hashes[i], 16) ^ int(hashes[twin], 16)).bit_count()
-            a, b = (np.array(list(bytes.fromhex(colors[k])), int) for k in (i, twin))
+    for i, duplicate_of in enumerate(expected):
+        found = by_id.get(i, {"duplicate_of": None, "keep": True})
+        assert found["duplicate_of"] == (None if duplicate_of is None else f"{duplicate_of:05d}")
+        assert found["keep"] == (duplicate_of is None)
+        if duplicate_of is not None:
+            assert found["image_distance"] == (int(hashes[i], 16) ^ int(hashes[duplicate_of], 16)).bit_count()
+            a, b = (np.array(list(bytes.fromhex(colors[k])), int) for k in (i, duplicate_of))
             assert found["color_distance"] == np.abs(a - b).max()
-    for pieces in (1, 4):
-        row, group = grouped(operator, hashes, colors, tmp_path, pieces)
+    for partitions in (1, 4):
+        row, group = grouped(operator, hashes, colors, tmp_path, partitions)
         first = {g: int(row[group == g].min()) for g in np.unique(group)}
-        twins = {int(r): first[g] for r, g in zip(row, group, strict=True) if first[g] != r}
-        assert twins == {i: t for i, t in enumerate(expected) if t is not None}
+        duplicates = {int(r): first[g] for r, g in zip(row, group, strict=True) if first[g] != r}
+        assert duplicates == {i: t for i, t in enumerate(expected) if t is not None}
 
 
 def test_the_contract(rows):
@@ -100,7 +100,7 @@ def test_the_contract(rows):
 
 
 def test_rows_that_share_a_piece_by_chance_are_no_group(tmp_path):
-    """100,000 random hashes: each piece of 12 bits is shared by dozens, and no two are alike."""
+    """100,000 random hashes: each partition of 12 bits is shared by dozens, and no two are alike."""
     n = 100_000
     rng = np.random.default_rng(0)
     hashes = [f"{b:016x}" for b in rng.integers(0, 2**64, n, dtype=np.uint64).tolist()]
@@ -152,14 +152,14 @@ def buttons(tmp_path):
     return folder / "rows.jsonl"
 
 
-@pytest.mark.parametrize("pieces", [20_000, 2])
-def test_buttons_of_other_colors_are_no_copies(buttons, tmp_path, pieces):
+@pytest.mark.parametrize("partitions", [20_000, 2])
+def test_buttons_of_other_colors_are_no_copies(buttons, tmp_path, partitions):
     scorer = Images([ImageHashes(min_texture=0)])
     done = {}
     for name, operator in (("both", ImageDuplicates(radius=6)), ("shape", ImageDuplicates(radius=6, colors=None))):
-        found = curate([scorer, operator], buttons, tmp_path / name, settings=Settings(piece_rows=pieces))
+        found = curate([scorer, operator], buttons, tmp_path / name, settings=Settings(partition_rows=partitions))
         table = pq.read_table(found.out / "decisions.parquet").to_pylist()
-        done[name] = {r["id"]: r["twin"] for r in table if r["state"] == "dropped"}
+        done[name] = {r["id"]: r["duplicate_of"] for r in table if r["state"] == "dropped"}
         for row in table:
             assert (row["image_distance"] is None) or row["state"] == "dropped" or row["image_distance"] == 0
     assert done["both"] == {"red.png": "red-copy.jpg", "blue.png": "blue-copy.png"}
@@ -168,7 +168,7 @@ def test_buttons_of_other_colors_are_no_copies(buttons, tmp_path, pieces):
 
 @pytest.mark.slow
 def test_drawings_do_not_chain(tmp_path):
-    """1,584 real drawings: the largest group has dozens at most, where sharing a piece made one of 1,392."""
+    """1,584 real drawings: the largest group has dozens at most, where sharing a partition made one of 1,392."""
     if not DRAWINGS.is_dir():
         pytest.skip("the Debian package openclipart-png is not installed: apt-get install openclipart-png")
     paths = [p for p in sorted(DRAWINGS.rglob("*.png")) if p.stat().st_size < 40_000][:1584]

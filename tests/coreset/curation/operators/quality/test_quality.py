@@ -9,8 +9,8 @@ from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.quality import Dsir, QualityClassifier, ReferenceClusters
 from coreset.curation.operators.quality.classifier import unit_counts
 from coreset.curation.operators.quality.dsir import log_ratio
-from coreset.curation.operators.rules import ParetoRule
-from coreset.curation.operators.select import Budgeted
+from coreset.curation.operators.rules import ParetoFilter
+from coreset.curation.operators.select import Select
 from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.text.hashed import dsir_buckets, spark_buckets
 from coreset.registry import strategy
@@ -43,7 +43,7 @@ def pool():
 
 
 def test_classifier_finds_the_minimum_of_its_loss(curated, pool):
-    """The gradient of the balanced, penalised log loss is zero at the weights, from the definition."""
+    """The gradient of the balanced, penalized log loss is zero at the weights, from the definition."""
     op = QualityClassifier(curated)
     fitted = op.finish(op.fit(as_batch({"id": ids(len(pool)), "text": pool})))
     good = [json.loads(x)["text"] for x in open(curated).read().splitlines()]  # noqa: SIM115, PTH123
@@ -69,8 +69,8 @@ def test_classifier_and_pareto_keep_the_good(curated, pool):
     quality = table["quality"].to_numpy()
     assert quality[50:60].min() > quality[:50].max()
     assert table["quality_status"].to_pylist()[60:] == ["empty_text"] * 2
-    verdict = run_in_memory(ParetoRule(), as_batch({"id": ids(60), "quality": quality[:60]}))
-    keep, chance = verdict["keep"].to_numpy(), verdict["keep_probability"].to_numpy()
+    decision = run_in_memory(ParetoFilter(), as_batch({"id": ids(60), "quality": quality[:60]}))
+    keep, chance = decision["keep"].to_numpy(), decision["keep_probability"].to_numpy()
     np.testing.assert_allclose(chance, (2 - quality[:60]) ** -9)
     assert abs(keep.sum() - chance.sum()) < 4 * np.sqrt((chance * (1 - chance)).sum()) + 1
 
@@ -139,21 +139,21 @@ def gumbel():
 def test_gumbel_top_k_is_keyed_by_id():
     weights = np.random.default_rng(0).normal(size=30)
     names = ids(30)
-    op = Budgeted(gumbel(), budget=8, seed=3)
-    check_operator(Budgeted(gumbel(), budget=8), {"dsir": weights})
+    op = Select(gumbel(), budget=8, seed=3)
+    check_operator(Select(gumbel(), budget=8), {"dsir": weights})
     table = run_in_memory(op, as_batch({"id": names, "dsir": weights}))
     key = salt(np.random.default_rng(3))
     noise = -np.log(-np.log(keyed_uniform(key, names)))
     want = set(names[np.argsort(-(weights + noise))[:8]])
     assert {r["id"] for r in table.to_pylist() if r["keep"]} == want
-    everything = run_in_memory(Budgeted(gumbel(), budget=30), as_batch({"id": names, "dsir": weights}))
+    everything = run_in_memory(Select(gumbel(), budget=30), as_batch({"id": names, "dsir": weights}))
     assert all(everything["keep"].to_pylist())  # k = n, where the released argpartition fails
 
 
 def test_gumbel_top_k_draws_by_weight():
     names, weights = ids(3), np.log([0.6, 0.3, 0.1])
     first = [
-        run_in_memory(Budgeted(gumbel(), 1, seed=s), as_batch({"id": names, "dsir": weights}))["keep"]
+        run_in_memory(Select(gumbel(), 1, seed=s), as_batch({"id": names, "dsir": weights}))["keep"]
         .to_pylist()
         .index(True)
         for s in range(400)

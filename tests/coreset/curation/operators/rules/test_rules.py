@@ -5,21 +5,21 @@ import pytest
 from scipy.stats import binom
 
 from coreset.core.batch import as_batch, objects
-from coreset.curation.operators.base import Verdict
+from coreset.curation.operators.base import Decision
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.mixing import StratifiedSample
 from coreset.curation.operators.rules import (
-    BoilerplateRule,
+    BoilerplateFilter,
     C4Rule,
     Exempt,
-    FineWebRule,
-    GopherQualityRule,
-    GopherRepetitionRule,
+    FineWebFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
     HasEntry,
-    LanguageRule,
-    ParetoRule,
-    RepetitionRule,
-    UrlRule,
+    LanguageFilter,
+    ParetoFilter,
+    RepetitionFilter,
+    UrlFilter,
 )
 from coreset.curation.operators.rules.pareto import keep_probability
 from coreset.curation.operators.rules.url import host
@@ -35,17 +35,17 @@ GOOD = {
     **{f"gopher_top_{n}": 0 for n in (2, 3, 4)},
 }  # fmt: skip
 LIMITS = [  # rule, column, the last value kept, one that is dropped
-    (GopherQualityRule(), "gopher_words", 50, 49), (GopherQualityRule(), "gopher_words", 100_000, 100_001), (GopherQualityRule(), "gopher_mean_word_length", 3, 2.99),
-    (GopherQualityRule(), "gopher_mean_word_length", 10, 10.01), (GopherQualityRule(), "gopher_hashes", 0.1, 0.11), (GopherQualityRule(), "gopher_ellipses", 0.1, 0.11),
-    (GopherQualityRule(), "gopher_bullet_lines", 0.9, 0.91), (GopherQualityRule(), "gopher_ellipsis_lines", 0.3, 0.31), (GopherQualityRule(), "gopher_alphabetic", 0.8, 0.79),
-    (GopherQualityRule(), "gopher_stop_words", 2, 1),
-    (GopherRepetitionRule(), "gopher_duplicate_lines", 0.3, 0.31), (GopherRepetitionRule(), "gopher_duplicate_paragraphs", 0.3, 0.31),
-    (GopherRepetitionRule(), "gopher_duplicate_line_characters", 0.2, 0.21), (GopherRepetitionRule(), "gopher_duplicate_paragraph_characters", 0.2, 0.21),
-    (GopherRepetitionRule(), "gopher_top_2", 0.20, 0.201), (GopherRepetitionRule(), "gopher_top_3", 0.18, 0.181), (GopherRepetitionRule(), "gopher_top_4", 0.16, 0.161),
-    *((GopherRepetitionRule(), f"gopher_duplicate_{n}", round(0.20 - n / 100, 2), 0.201 - n / 100) for n in range(5, 11)),
-    (FineWebRule(), "fineweb_punctuated_lines", 0.12, 0.119), (FineWebRule(), "fineweb_short_lines", 0.67, 0.671), (FineWebRule(), "fineweb_duplicate_characters", 0.01, 0.011),
-    (FineWebRule(), "fineweb_breaks_per_word", 0.3, 0.31), (C4Rule(), "c4_sentences", 5, 4), (C4Rule(), "c4_lorem_ipsum", 0, 1), (C4Rule(), "c4_bracket", 0, 1),
-    (BoilerplateRule(), "boilerplate_words", 0.05, 0.051), (RepetitionRule(), "char_repetition", 0.5, 0.51), (RepetitionRule(), "word_repetition", 0.5, 0.51),
+    (GopherQualityFilter(), "gopher_words", 50, 49), (GopherQualityFilter(), "gopher_words", 100_000, 100_001), (GopherQualityFilter(), "gopher_mean_word_length", 3, 2.99),
+    (GopherQualityFilter(), "gopher_mean_word_length", 10, 10.01), (GopherQualityFilter(), "gopher_hashes", 0.1, 0.11), (GopherQualityFilter(), "gopher_ellipses", 0.1, 0.11),
+    (GopherQualityFilter(), "gopher_bullet_lines", 0.9, 0.91), (GopherQualityFilter(), "gopher_ellipsis_lines", 0.3, 0.31), (GopherQualityFilter(), "gopher_alphabetic", 0.8, 0.79),
+    (GopherQualityFilter(), "gopher_stop_words", 2, 1),
+    (GopherRepetitionFilter(), "gopher_duplicate_lines", 0.3, 0.31), (GopherRepetitionFilter(), "gopher_duplicate_paragraphs", 0.3, 0.31),
+    (GopherRepetitionFilter(), "gopher_duplicate_line_characters", 0.2, 0.21), (GopherRepetitionFilter(), "gopher_duplicate_paragraph_characters", 0.2, 0.21),
+    (GopherRepetitionFilter(), "gopher_top_2", 0.20, 0.201), (GopherRepetitionFilter(), "gopher_top_3", 0.18, 0.181), (GopherRepetitionFilter(), "gopher_top_4", 0.16, 0.161),
+    *((GopherRepetitionFilter(), f"gopher_duplicate_{n}", round(0.20 - n / 100, 2), 0.201 - n / 100) for n in range(5, 11)),
+    (FineWebFilter(), "fineweb_punctuated_lines", 0.12, 0.119), (FineWebFilter(), "fineweb_short_lines", 0.67, 0.671), (FineWebFilter(), "fineweb_duplicate_characters", 0.01, 0.011),
+    (FineWebFilter(), "fineweb_breaks_per_word", 0.3, 0.31), (C4Rule(), "c4_sentences", 5, 4), (C4Rule(), "c4_lorem_ipsum", 0, 1), (C4Rule(), "c4_bracket", 0, 1),
+    (BoilerplateFilter(), "boilerplate_words", 0.05, 0.051), (RepetitionFilter(), "char_repetition", 0.5, 0.51), (RepetitionFilter(), "word_repetition", 0.5, 0.51),
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def status_of(rule):
     return next(n for n in rule.needs if n.endswith("_status"))
 
 
-def verdict(rule, rows, **columns):
+def decision(rule, rows, **columns):
     n = len(rows)
     table = {c: [r.get(c, GOOD.get(c)) for r in rows] for c in rule.needs if c in GOOD}
     table = {c: np.array(v, float) for c, v in table.items()}
@@ -64,29 +64,29 @@ def verdict(rule, rows, **columns):
 
 @pytest.mark.parametrize(("rule", "column", "kept", "dropped"), LIMITS, ids=lambda x: x if isinstance(x, str) else "")
 def test_published_threshold(rule, column, kept, dropped):
-    found = verdict(rule, [{column: kept}, {column: dropped}])
+    found = decision(rule, [{column: kept}, {column: dropped}])
     assert found.keep.tolist() == [True, False]
     assert found.reason[1]
 
 
 def test_all_failing_rules_are_named():
-    found = verdict(GopherQualityRule(), [{"gopher_words": 3, "gopher_alphabetic": 0.1, "gopher_stop_words": 0}])
+    found = decision(GopherQualityFilter(), [{"gopher_words": 3, "gopher_alphabetic": 0.1, "gopher_stop_words": 0}])
     assert found.reason.tolist() == ["fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words"]
 
 
 def test_none_switches_a_limit_off():
-    assert verdict(GopherQualityRule(min_words=None), [{"gopher_words": 3}]).keep.all()
-    assert verdict(GopherRepetitionRule(top=None), [{"gopher_top_2": 1}]).keep.all()
-    assert "gopher_top_2" not in GopherRepetitionRule(top=None).needs
-    assert verdict(C4Rule(curly_bracket=False), [{"c4_bracket": 1}]).keep.all()
-    assert verdict(C4Rule(lorem_ipsum=False), [{"c4_lorem_ipsum": 1}]).keep.all()
+    assert decision(GopherQualityFilter(min_words=None), [{"gopher_words": 3}]).keep.all()
+    assert decision(GopherRepetitionFilter(top=None), [{"gopher_top_2": 1}]).keep.all()
+    assert "gopher_top_2" not in GopherRepetitionFilter(top=None).needs
+    assert decision(C4Rule(curly_bracket=False), [{"c4_bracket": 1}]).keep.all()
+    assert decision(C4Rule(lorem_ipsum=False), [{"c4_lorem_ipsum": 1}]).keep.all()
     with pytest.raises(ValueError, match="top: expected 3 shares"):
-        GopherRepetitionRule(top=(0.2,))
+        GopherRepetitionFilter(top=(0.2,))
 
 
 @pytest.mark.parametrize(
     "rule",
-    [GopherQualityRule(), GopherRepetitionRule(), FineWebRule(), C4Rule(), BoilerplateRule(), RepetitionRule()],
+    [GopherQualityFilter(), GopherRepetitionFilter(), FineWebFilter(), C4Rule(), BoilerplateFilter(), RepetitionFilter()],
     ids=repr,
 )
 def test_contract_and_undefined_rows(rule):
@@ -98,8 +98,8 @@ def test_contract_and_undefined_rows(rule):
 
 
 def test_loops():
-    rule = RepetitionRule()
-    found = verdict(
+    rule = RepetitionFilter()
+    found = decision(
         rule,
         [
             {"loop_unit": 2, "loop_copies": 40},
@@ -110,7 +110,7 @@ def test_loops():
     )
     assert found.keep.tolist() == [False, False, True, True]
     assert found.reason[0] == "ends in a loop"
-    assert verdict(RepetitionRule(loop_copies=None), [{"loop_unit": 2, "loop_copies": 40}]).keep.all()
+    assert decision(RepetitionFilter(loop_copies=None), [{"loop_unit": 2, "loop_copies": 40}]).keep.all()
 
 
 def test_language():
@@ -119,18 +119,18 @@ def test_language():
         "language_score": np.array([0.65, 0.99, 0.64, np.nan, 0.99]),
         "language_status": objects(["ok", "ok", "ok", "too_short", "ok"]),
     }
-    assert LanguageRule().decide(as_batch(columns)).reason.tolist() == [
+    assert LanguageFilter().decide(as_batch(columns)).reason.tolist() == [
         "",
         "another language",
         "language score below 0.65",
         "language: too_short",
         "another language",
     ]
-    assert LanguageRule(("en", "fr"), 0).decide(as_batch(columns)).keep.tolist() == [True, False, True, False, True]
-    check_operator(LanguageRule(), columns)
+    assert LanguageFilter(("en", "fr"), 0).decide(as_batch(columns)).keep.tolist() == [True, False, True, False, True]
+    check_operator(LanguageFilter(), columns)
     for wrong in ("en", ()):
         with pytest.raises(ValueError, match="expected a list of codes"):
-            LanguageRule(wrong)
+            LanguageFilter(wrong)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_host(url, name):
 
 
 def test_url():
-    rule = UrlRule(
+    rule = UrlFilter(
         domains=("bad.org", "co.evil.net"), words=("casino",), parts=("pr0n",), soft_words=("free", "win", "cash")
     )
     urls = {
@@ -155,13 +155,13 @@ def test_url():
     check_operator(rule, {"url": objects([*urls, None])})
 
 
-def test_pareto_is_the_lomax_rule():
+def test_pareto_is_the_lomax_filter():
     """numpy's pareto draw starts at 0: the share kept is (2 - s)^-9, with thousands of ids by the key and by numpy's own generator."""
     n = 20_000
     ids = objects([f"row{i}" for i in range(n)])
     for s in (0.0, 0.5, 0.8, 1.0):
         chance = (2 - s) ** -9
-        kept = int(ParetoRule().decide(as_batch({"id": ids, "quality": np.full(n, s)})).keep.sum())
+        kept = int(ParetoFilter().decide(as_batch({"id": ids, "quality": np.full(n, s)})).keep.sum())
         numpy_kept = int((np.random.default_rng(0).pareto(9, n) > 1 - s).sum())
         low, high = binom.ppf([1e-4, 1 - 1e-4], n, chance)
         assert low <= kept <= high
@@ -171,24 +171,24 @@ def test_pareto_is_the_lomax_rule():
 
 def test_pareto_is_keyed_by_id():
     scores = np.linspace(0.6, 1, 40)
-    check_operator(ParetoRule(), {"quality": scores})
+    check_operator(ParetoFilter(), {"quality": scores})
     columns = {"id": objects([f"{i}" for i in range(40)]), "quality": scores}
-    a = run_in_memory(ParetoRule(seed=1), as_batch(columns))
-    b = run_in_memory(ParetoRule(seed=2), as_batch(columns))
+    a = run_in_memory(ParetoFilter(seed=1), as_batch(columns))
+    b = run_in_memory(ParetoFilter(seed=2), as_batch(columns))
     assert a["keep"].to_pylist() != b["keep"].to_pylist()
-    assert ParetoRule(alpha=1e-9).decide(as_batch(columns)).keep.all()
+    assert ParetoFilter(alpha=1e-9).decide(as_batch(columns)).keep.all()
 
 
 def test_pareto_refuses_what_is_no_probability():
     rows = as_batch(
         {"id": objects(["a", "b"]), "quality": np.array([np.nan, 0.5]), "quality_status": objects(["empty_text", "ok"])}
     )
-    found = ParetoRule(alpha=1e-9).decide(rows)
+    found = ParetoFilter(alpha=1e-9).decide(rows)
     assert found.reason.tolist() == ["quality undefined (empty_text)", ""]
     with pytest.raises(ValueError, match=r"expected scores in \[0, 1\], got 1.5"):
-        ParetoRule().decide(as_batch({"id": objects(["a"]), "quality": np.array([1.5])}))
+        ParetoFilter().decide(as_batch({"id": objects(["a"]), "quality": np.array([1.5])}))
     with pytest.raises(ValueError, match="alpha: expected a number above 0"):
-        ParetoRule(alpha=0)
+        ParetoFilter(alpha=0)
 
 
 def test_has_entry(tmp_path):
@@ -205,12 +205,12 @@ def test_exempt():
     check_operator(op, columns)
     assert op.needs == {"words", "source"}
     assert op.decide(as_batch(columns)).reason.tolist() == ["words below 2", "", "", "words below 2", ""]
-    same = Verdict(
+    same = Decision(
         [False, False, True, True, False], ["twice", "twice", "", "", "twice"], objects(["a", "b", None, None, "c"])
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Threshold, "decide", lambda self, batch: same)
-        assert op.decide(as_batch(columns)).twin.tolist() == ["a", "b", None, None, None]
+        assert op.decide(as_batch(columns)).duplicate_of.tolist() == ["a", "b", None, None, None]
     assert Exempt(Threshold("words", low=2)).decide(as_batch(columns)).keep.tolist() == [
         False,
         True,
