@@ -1,4 +1,6 @@
-"""Import the package whole before pytest takes its files one by one for their doctests: a module loaded twice has two of every class."""
+"""Import the package whole before pytest takes its files one by one for their doctests: a module
+loaded twice has two of every class.
+"""
 
 import numpy as np
 import pytest

@@ -31,12 +31,15 @@ def select(
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
 
-    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the
-    whole pool). selected: positions already taken. candidates: positions that may be chosen (default: all others). ids: outside names, unique.
-    certify: write what is known of the answer into `info["certificates"]` (cover radius, facility value and more: see `certify`).
-    signals: columns with one row per example, such as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
+    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy. budget: how many *new*
+    examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
+    already taken. candidates: positions that may be chosen (default: all others). ids: outside
+    names, unique. certify: write what is known of the answer into `info["certificates"]` (cover
+    radius, facility value and more: see `certify`). signals: columns with one row per example, such
+    as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
 
-    Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a budget or a column that is wrong.
+    Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
+    budget or a column that is wrong.
 
     >>> import numpy as np
     >>> select("kcenter", 2, features=np.array([[0.0], [1.0], [5.0]]), selected=[0]).indices
@@ -44,18 +47,30 @@ def select(
     """
     made = registry.strategy(strategy, options)
     pool, columns = _question(
-        signals, selected, candidates, ids, f" (this strategy needs: {listed(made.needs) or 'none'})"
+        signals,
+        selected,
+        candidates,
+        ids,
+        f" (this strategy needs: {listed(made.needs) or 'none'})",
     )
     k = budget_size(budget, pool.size)
     if k > len(pool.candidates):
-        raise ValueError(f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left")
+        raise ValueError(
+            f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left"
+        )
     answer = made(pool, columns, k, np.random.default_rng(seed))
-    info = {**answer.info, "seed": seed, "versions": versions("coreset-lightning", "torch", "numpy")}
+    info = {
+        **answer.info,
+        "seed": seed,
+        "versions": versions("coreset-lightning", "torch", "numpy"),
+    }
     if certify:
         from coreset.certificates import certificates  # brings torch
 
         info["certificates"] = certificates(pool, columns, answer)
-    return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info)
+    return Selection(
+        answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info
+    )
 
 
 def score_candidates(
@@ -66,10 +81,12 @@ def score_candidates(
     options: Mapping[str, Any] | None = None,
     **signals: Any,
 ) -> NDArray[np.float64]:
-    """Return the score of every candidate, (N,) float64, higher = taken sooner; NaN for examples that are no candidates.
+    """Return the score of every candidate, (N,) float64, higher = taken sooner; NaN for examples
+    that are no candidates.
 
-    strategy: one that is a score (such as margin, entropy, grand, el2n). The other arguments: as in `select`.
-    Raises TypeError for a strategy that scores sets rather than examples, and what `select` raises.
+    strategy: one that is a score (such as margin, entropy, grand, el2n). The other arguments: as in
+    `select`. Raises TypeError for a strategy that scores sets rather than examples, and what
+    `select` raises.
 
     >>> score_candidates("margin", probs=[[0.9, 0.1], [0.5, 0.5], [0.75, 0.25]], selected=[0])
     array([nan, 1. , 0.5])
@@ -78,7 +95,9 @@ def score_candidates(
 
     made = registry.strategy(strategy, options)
     if not isinstance(made, ScoreBased):
-        raise TypeError(f"strategy: expected one that gives every candidate a score, got {type(made).__name__}")
+        raise TypeError(
+            f"strategy: expected one that gives every candidate a score, got {type(made).__name__}"
+        )
     pool, columns = _question(signals, selected, candidates)
     out = np.full(pool.size, np.nan)
     out[pool.candidates] = made.scores(pool, columns)
@@ -92,17 +111,22 @@ def certify(
     candidates: ArrayLike | None = None,
     **signals: Any,
 ) -> dict[str, Any]:
-    """Return how well a choice, of a strategy or your own, stands for the pool: see `coreset.certificates.certificates` for the numbers and what each needs.
+    """Return how well a choice, of a strategy or your own, stands for the pool: see
+    `coreset.certificates.certificates` for the numbers and what each needs.
 
-    chosen: a Selection, or positions. selected, candidates and signals as in `select`. Raises ValueError or TypeError for a column that is wrong and for positions
-    that are no candidates.
+    chosen: a Selection, or positions. selected, candidates and signals as in `select`. Raises
+    ValueError or TypeError for a column that is wrong and for positions that are no candidates.
 
     >>> import numpy as np
     >>> certify([1], features=np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 4.0]]))["cover_radius"]
     3.0
     """
     pool, columns = _question(signals, selected, candidates)
-    picks = chosen if isinstance(chosen, Selection) else Selection(as_indices(chosen, pool.size, "chosen"))
+    picks = (
+        chosen
+        if isinstance(chosen, Selection)
+        else Selection(as_indices(chosen, pool.size, "chosen"))
+    )
     strange = picks.indices[~np.isin(picks.indices, pool.candidates)]
     if not len(picks) or len(strange):
         said = f"{len(strange)} are none, first {int(strange[0])}" if len(strange) else "got none"
@@ -127,10 +151,15 @@ def _question(
     sizes = {}
     for name, values in columns.items():
         if type(values).__module__.startswith("scipy.sparse"):
-            raise TypeError(f"{name}: expected an array, got a sparse matrix; pass {name}.toarray()")
-        if isinstance(values, str) or not (getattr(values, "shape", ()) or hasattr(values, "__len__")):
             raise TypeError(
-                f"{name}: expected a column with one row per example, got {values!r}; parameters of the strategy go into options={{...}}"
+                f"{name}: expected an array, got a sparse matrix; pass {name}.toarray()"
+            )
+        if isinstance(values, str) or not (
+            getattr(values, "shape", ()) or hasattr(values, "__len__")
+        ):
+            raise TypeError(
+                f"{name}: expected a column with one row per example, got {values!r}; parameters of"
+                " the strategy go into options={...}"
             )
         sizes[name] = len(values)
     if ids is not None:
@@ -140,4 +169,5 @@ def _question(
     if len(set(sizes.values())) > 1:
         raise ValueError(f"columns must have one row per example, got different lengths: {sizes}")
     size = next(iter(sizes.values()))
-    return Pool(size, selected, candidates, ids), Signals(size, **columns)  # type: ignore[arg-type]  # Pool turns lists into arrays
+    # Pool turns lists into arrays
+    return Pool(size, selected, candidates, ids), Signals(size, **columns)  # type: ignore[arg-type]

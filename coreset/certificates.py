@@ -1,8 +1,9 @@
 """Certificates: numbers that say how well a choice stands for the pool, whatever strategy made it.
 
-Cover radius: Gonzalez, 1985; Sener & Savarese, ICLR 2018 (arXiv:1708.00489). Facility value: the objective of facility location. Kernel discrepancy: Gretton et al.,
-"A Kernel Two-Sample Test", JMLR 2012 (squared MMD). Matching error: Killamsetty et al., GRAD-MATCH, ICML 2021 (arXiv:2103.00123). All in float64, in blocks: memory beside
-the columns is O(N), and one copy of the chosen rows.
+Cover radius: Gonzalez, 1985; Sener & Savarese, ICLR 2018 (arXiv:1708.00489). Facility value: the
+objective of facility location. Kernel discrepancy: Gretton et al., "A Kernel Two-Sample Test", JMLR
+2012 (squared MMD). Matching error: Killamsetty et al., GRAD-MATCH, ICML 2021 (arXiv:2103.00123).
+All in float64, in blocks: memory beside the columns is O(N), and one copy of the chosen rows.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from coreset.numerics.gradients import last_layer_gradients, matching_error
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.tensors import as_tensor, rows
 
-CHEAP = 1e10  # multiplications, about a second on one core: what the loops and coreset-select spend on one certificate
+# multiplications, about a second on one core: what the loops and coreset-select spend on one
+# certificate
+CHEAP = 1e10
 _BLOCK = 2**20  # numbers held at a time: 8 MB
 
 
 def cover_radius(x: Tensor, chosen: Indices) -> float:
-    """Return the largest Euclidean distance of a row of `x` (n, D) to the nearest of the rows `chosen` (m,).
+    """Return the largest Euclidean distance of a row of `x` (n, D) to the nearest of the rows
+    `chosen` (m,).
 
     >>> cover_radius(torch.tensor([[0.0], [1.0], [5.0]]), np.array([1]))
     4.0
@@ -40,7 +44,8 @@ def cover_radius(x: Tensor, chosen: Indices) -> float:
 
 
 def facility_value(x: Tensor, chosen: Indices) -> float:
-    """Return the mean over the rows of `x` (n, D) of the largest similarity 1/2 + 1/2 cosine to one of the rows `chosen` (m,), in [0, 1].
+    """Return the mean over the rows of `x` (n, D) of the largest similarity 1/2 + 1/2 cosine to one
+    of the rows `chosen` (m,), in [0, 1].
 
     A row of zeros is at 1/2 to everything, itself as well.
 
@@ -60,11 +65,16 @@ def facility_value(x: Tensor, chosen: Indices) -> float:
 
 
 def kernel_discrepancy(
-    x: Tensor, chosen: Indices, weights: NDArray[np.float64] | None = None, gamma: float | None = None
+    x: Tensor,
+    chosen: Indices,
+    weights: NDArray[np.float64] | None = None,
+    gamma: float | None = None,
 ) -> float:
-    """Return the squared maximum mean discrepancy between the rows of `x` (n, D) and the rows `chosen` (m,), under exp(-gamma |x - y|^2); 0 = no difference.
+    """Return the squared maximum mean discrepancy between the rows of `x` (n, D) and the rows
+    `chosen` (m,), under exp(-gamma |x - y|^2); 0 = no difference.
 
-    weights (m,): of the chosen, scaled to sum to one (default: equal). gamma: 1 / (mean squared distance between the rows), unless given. Time O(n^2 D).
+    weights (m,): of the chosen, scaled to sum to one (default: equal). gamma: 1 / (mean squared
+    distance between the rows), unless given. Time O(n^2 D).
 
     >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
     >>> round(kernel_discrepancy(x, np.array([0, 1])), 9), kernel_discrepancy(x, np.array([0, 2]), gamma=1.0) > 0.3
@@ -77,13 +87,17 @@ def kernel_discrepancy(
         gamma = 1 / spread if spread > 0 else 1.0
     share = np.full(len(chosen), 1.0) if weights is None else weights
     signed = torch.full((len(x),), 1 / len(x), dtype=torch.float64, device=x.device)
-    signed[torch.from_numpy(chosen).to(x.device)] -= torch.from_numpy(share / share.sum()).to(x.device)
+    signed[torch.from_numpy(chosen).to(x.device)] -= torch.from_numpy(share / share.sum()).to(
+        x.device
+    )
     total, step = 0.0, max(1, int(_BLOCK**0.5))
     for i in range(0, len(x), step):
         a = x[i : i + step].double() - mean
         for j in range(i, len(x), step):  # each pair of blocks once: the kernel is symmetric
             b = a if i == j else x[j : j + step].double() - mean
-            distance = (square[i : i + step, None] + square[j : j + step] - 2 * (a @ b.T)).clamp_min_(0)
+            distance = (
+                square[i : i + step, None] + square[j : j + step] - 2 * (a @ b.T)
+            ).clamp_min_(0)
             part = float(signed[i : i + step] @ distance.mul_(-gamma).exp_() @ signed[j : j + step])
             total += part if i == j else 2 * part
     return max(0.0, total)
@@ -96,11 +110,14 @@ def class_shares(labels: NDArray[np.int64]) -> dict[int, float]:
     {0: 0.25, 3: 0.75}
     """
     names, counts = np.unique(labels, return_counts=True)
-    return {int(name): float(count / counts.sum()) for name, count in zip(names, counts, strict=True)}
+    return {
+        int(name): float(count / counts.sum()) for name, count in zip(names, counts, strict=True)
+    }
 
 
 def class_gap(some: Mapping[int, float], other: Mapping[int, float]) -> float:
-    """Return the total variation distance of two sets of class shares, in [0, 1]: what part would have to change class.
+    """Return the total variation distance of two sets of class shares, in [0, 1]: what part would
+    have to change class.
 
     >>> class_gap({0: 0.25, 3: 0.75}, {0: 0.5, 1: 0.5})
     0.75
@@ -108,11 +125,14 @@ def class_gap(some: Mapping[int, float], other: Mapping[int, float]) -> float:
     return 0.5 * sum(abs(some.get(c, 0.0) - other.get(c, 0.0)) for c in {*some, *other})
 
 
-def certificates(pool: Pool, signals: Signals, chosen: Selection, limit: float = float("inf")) -> dict[str, Any]:
-    """Return what can be said of `chosen` from the columns that are there; what takes more than `limit` multiplications is left out.
+def certificates(
+    pool: Pool, signals: Signals, chosen: Selection, limit: float = float("inf")
+) -> dict[str, Any]:
+    """Return what can be said of `chosen` from the columns that are there; what takes more than
+    `limit` multiplications is left out.
 
     - `cover_radius`, `facility_value`, `kernel_discrepancy` (from `features`): everything that is taken (selected and chosen) against everything there is (these and
-      the candidates). Weights count for the discrepancy where nothing was selected before.
+    the candidates). Weights count for the discrepancy where nothing was selected before.
     - `matching_error` (from `features`, `probs`, `labels`): the weighted gradient of the chosen against that of the candidates, relative; equal weights when it has none.
     - `class_shares` (from `labels`, by class) of everything taken, and `class_gap` to everything there is, each where all these labels are known.
 
@@ -136,7 +156,9 @@ def _of_features(pool: Pool, signals: Signals, chosen: Selection, limit: float) 
     if x.numel() * len(at) <= limit:
         out = {"cover_radius": cover_radius(x, at), "facility_value": facility_value(x, at)}
     if x.numel() * len(x) <= limit:
-        out["kernel_discrepancy"] = kernel_discrepancy(x, at, None if len(pool.selected) else chosen.weights)
+        out["kernel_discrepancy"] = kernel_discrepancy(
+            x, at, None if len(pool.selected) else chosen.weights
+        )
     return out
 
 
@@ -145,16 +167,26 @@ def _of_gradients(pool: Pool, signals: Signals, chosen: Selection, limit: float)
         return {}
     n, classes = len(pool.candidates), int(signals.column("probs").shape[1])
     labels = rows(signals.column("labels"), pool.candidates)
-    if n * classes * signals.column("features").shape[1] > limit or bool(((labels < 0) | (labels >= classes)).any()):
+    if n * classes * signals.column("features").shape[1] > limit or bool(
+        ((labels < 0) | (labels >= classes)).any()
+    ):
         return {}
     weights = np.full(len(chosen), n / len(chosen)) if chosen.weights is None else chosen.weights
     at = np.searchsorted(pool.candidates, chosen.indices)
-    return {"matching_error": matching_error(last_layer_gradients(signals, pool.candidates), at, weights)}
+    return {
+        "matching_error": matching_error(
+            last_layer_gradients(signals, pool.candidates), at, weights
+        )
+    }
 
 
 def _of_labels(pool: Pool, signals: Signals, chosen: Selection) -> dict[str, Any]:
     def shares(at: Indices) -> dict[int, float]:
-        labels = rows(signals.column("labels"), at).cpu().numpy() if _known(signals, "labels", at) else np.array([-1])
+        labels = (
+            rows(signals.column("labels"), at).cpu().numpy()
+            if _known(signals, "labels", at)
+            else np.array([-1])
+        )
         return class_shares(labels) if (labels >= 0).all() else {}
 
     mine = shares(np.concatenate([pool.selected, chosen.indices]))
@@ -183,7 +215,11 @@ def in_words(found: Mapping[str, Any]) -> str:
     'cover radius 3.25, facility value 0.9, classes 3.4 % off the pool'
     """
     plain = ("cover_radius", "facility_value", "kernel_discrepancy", "matching_error")
-    parts = [f"{name.replace('_', ' ')} {found[name]:.3g}" for name in plain if found.get(name) is not None]
+    parts = [
+        f"{name.replace('_', ' ')} {found[name]:.3g}"
+        for name in plain
+        if found.get(name) is not None
+    ]
     if found.get("class_gap") is not None:
         parts.append(f"classes {100 * found['class_gap']:.1f} % off the pool")
     return ", ".join(parts)

@@ -1,4 +1,6 @@
-"""Random questions for any strategy: strange shapes, dtypes, scales, layouts and options, and the one thing every answer has to be."""
+"""Random questions for any strategy: strange shapes, dtypes, scales, layouts and options, and the
+one thing every answer has to be.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def words(cls: type, name: str) -> list[str]:
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, tuple) and default in value and all(isinstance(word, str) for word in value)
+        if isinstance(value, tuple)
+        and default in value
+        and all(isinstance(word, str) for word in value)
     ]
     return sorted({default, *(word for value in known for word in value)})
 
@@ -93,7 +97,9 @@ def random_options(rng: np.random.Generator, name: str) -> dict[str, Any]:
             out[one.name] = bool(rng.integers(2))
         elif isinstance(default, str) and one.name not in ("signal", "column"):
             out[one.name] = str(
-                rng.choice(words(cls, one.name) + ["precomputed", "distances"] * (one.name == "similarity"))
+                rng.choice(
+                    words(cls, one.name) + ["precomputed", "distances"] * (one.name == "similarity")
+                )
             )
         elif one.name in CHEAP:
             out[one.name] = int(rng.choice([1, out[one.name]]))
@@ -104,7 +110,9 @@ def random_options(rng: np.random.Generator, name: str) -> dict[str, Any]:
     return out
 
 
-def random_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], str]:
+def random_floats(
+    rng: np.random.Generator, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], str]:
     """Return numbers of one of the kinds that break things, and which kind."""
     n = shape[0]
     x = rng.normal(size=shape)
@@ -162,7 +170,11 @@ def _typed(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
     if floating and rng.random() < 0.3:
         kind = TENSORS[int(rng.integers(len(TENSORS)))]
         with np.errstate(over="ignore", under="ignore"):
-            out = torch.from_numpy(np.ascontiguousarray(x)).clamp(torch.finfo(kind).min, torch.finfo(kind).max).to(kind)
+            out = (
+                torch.from_numpy(np.ascontiguousarray(x))
+                .clamp(torch.finfo(kind).min, torch.finfo(kind).max)
+                .to(kind)
+            )
         grad = bool(rng.integers(2))
         return out.requires_grad_(grad), f"{kind}{' requires_grad' * grad}"
     name = str(rng.choice(FLOATS if floating else INTS)) if x.dtype != bool else "?"
@@ -237,7 +249,9 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
     rest = order[taken:]
     free = np.sort(rest[: int(rng.integers(1, len(rest) + 1))] if rng.random() < 0.3 else rest)
     k = int(rng.choice([1, len(free), rng.integers(1, len(free) + 1)]))
-    out = Question(name, random_options(rng, name), size, order[:taken], free, k, int(rng.integers(99)))
+    out = Question(
+        name, random_options(rng, name), size, order[:taken], free, k, int(rng.integers(99))
+    )
     dim, classes = int(rng.choice([1, 2, 5, 40])), int(rng.choice([1, 2, 4, 9]))
     try:
         made = registry.strategy(name, out.options)
@@ -271,7 +285,11 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
             plain = out.columns["features"]
             if isinstance(plain, torch.Tensor):
                 dense = str(plain.layout) == "torch.strided" and plain.device.type == "cpu"
-                plain = plain.detach().double().numpy() if dense and not plain.is_complex() else np.zeros(0)
+                plain = (
+                    plain.detach().double().numpy()
+                    if dense and not plain.is_complex()
+                    else np.zeros(0)
+                )
             plain = np.asarray(plain)
             numbers = plain.ndim == 2 and plain.dtype.kind == "f"
             with np.errstate(all="ignore"):
@@ -279,7 +297,13 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
                     size=(plain.shape[1] if numbers else 1, classes)
                 )
         else:
-            shape = (size, dim) if column == "features" else (size, classes) if column == "logits" else (size,)
+            shape = (
+                (size, dim)
+                if column == "features"
+                else (size, classes)
+                if column == "logits"
+                else (size,)
+            )
             x, what = random_floats(rng, (size, 3) if column in TABLES else shape)
             if len(x.shape) == 1 and rng.random() < 0.5:
                 x = np.abs(x) % 1.0
@@ -292,7 +316,9 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
 
 @contextmanager
 def _limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError inside the block after some seconds of CPU time; only in the main thread of a process that has timers."""
+    """Raise TimeoutError inside the block after some seconds of CPU time; only in the main thread
+    of a process that has timers.
+    """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
         yield
         return
@@ -312,8 +338,9 @@ def _limit(seconds: int) -> Iterator[None]:
 def ask(question: Question, seconds: int = 20) -> str:
     """Return "answered" or "refused"; raise AssertionError with the question for anything else.
 
-    Answered: k distinct candidates with finite weights of at least zero, without a warning, in time. Refused: ValueError,
-    TypeError or KeyError whose words name a column, an option, or an argument of the call.
+    Answered: k distinct candidates with finite weights of at least zero, without a warning, in
+    time. Refused: ValueError, TypeError or KeyError whose words name a column, an option, or an
+    argument of the call.
     """
     try:
         with _limit(seconds), warnings.catch_warnings():
@@ -323,16 +350,20 @@ def ask(question: Question, seconds: int = 20) -> str:
     except (ValueError, TypeError, KeyError) as error:
         cls = registry.load(question.name)
         named = WORDS | set(question.columns) | {f.name for f in fields(cls)} | cls().needs
-        if any(re.search(rf"\b{re.escape(word)}\b", str(error)) for word in named) and not isinstance(
-            error, np.linalg.LinAlgError | UnicodeError
-        ):
+        if any(
+            re.search(rf"\b{re.escape(word)}\b", str(error)) for word in named
+        ) and not isinstance(error, np.linalg.LinAlgError | UnicodeError):
             return "refused"
-        raise AssertionError(f"{question}: the words name no column and no option: {error!r}") from error
+        raise AssertionError(
+            f"{question}: the words name no column and no option: {error!r}"
+        ) from error
     except Exception as error:
         raise AssertionError(f"{question}: {type(error).__name__}: {error}") from error
     got, weights = answer.indices, answer.weights
     fine = len(got) == question.k == len(np.unique(got)) and np.isin(got, question.candidates).all()
-    if not fine or (weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all())):
+    if not fine or (
+        weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all())
+    ):
         raise AssertionError(f"{question}: no valid answer: {got}, {weights}")
     return "answered"
 
@@ -341,4 +372,6 @@ def answered(made: Strategy, question: Question) -> Selection:
     """Return what a strategy answers to a question."""
     pool = Pool(question.size, question.selected, question.candidates)
     columns: Mapping[str, Column] = {**question.columns}
-    return made(pool, Signals(question.size, **columns), question.k, np.random.default_rng(question.seed))
+    return made(
+        pool, Signals(question.size, **columns), question.k, np.random.default_rng(question.seed)
+    )

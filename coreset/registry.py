@@ -1,6 +1,8 @@
-"""Strategies, scorers and distillers by name, through the entry-point groups `coreset.strategies`, `coreset.scorers` and `coreset.distillers`.
+"""Strategies, scorers and distillers by name, through the entry-point groups `coreset.strategies`,
+`coreset.scorers` and `coreset.distillers`.
 
-Another package adds its own with one line in its pyproject: `[project.entry-points."coreset.strategies"] mine = "package.module:Class"`.
+Another package adds its own with one line in its pyproject:
+`[project.entry-points."coreset.strategies"] mine = "package.module:Class"`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
         near = difflib.get_close_matches(str(name), found, n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise KeyError(
-            f"unknown {group.split('.')[-1].removesuffix('s').replace('ie', 'y')} '{name}'{hint} Known: {', '.join(found)}"
+            f"unknown {group.split('.')[-1].removesuffix('s').replace('ie', 'y')} '{name}'{hint}"
+            f" Known: {', '.join(found)}"
         )
     return found[name].load()
 
@@ -47,7 +50,8 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
 def strategy(name: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:
     """Return a strategy by name with `options` as its parameters; a Strategy is returned as it is.
 
-    Raises KeyError for an unknown name and TypeError that lists the parameters for an unknown option.
+    Raises KeyError for an unknown name and TypeError that lists the parameters for an unknown
+    option.
 
     >>> strategy("margin").needs
     frozenset({'probs'})
@@ -67,21 +71,27 @@ def scorer(name: str | Scorer, options: Mapping[str, Any] | None = None) -> Scor
 
 
 def create(name: Any, options: Mapping[str, Any] | None, what: str, group: str, kind: type) -> Any:
-    """Return the part registered under `name` in `group`, made with `options`; an instance of `kind` is returned as it is.
+    """Return the part registered under `name` in `group`, made with `options`; an instance of
+    `kind` is returned as it is.
 
-    what: the word for it in messages. Raises KeyError for an unknown name, TypeError for an unknown option or a class that is not of `kind`.
+    what: the word for it in messages. Raises KeyError for an unknown name, TypeError for an unknown
+    option or a class that is not of `kind`.
     """
     options = dict(options or {})
     if isinstance(name, kind):
         if options:
-            raise TypeError(f"options {sorted(options)} go with a {what}'s name; this one is already made: {name}")
+            raise TypeError(
+                f"options {sorted(options)} go with a {what}'s name; this one is already made:"
+                f" {name}"
+            )
         return name
     made = load(str(name), group)
     known = list(inspect.signature(made).parameters)
     unknown = [o for o in options if o not in known]
     if unknown:
         raise TypeError(
-            f"{what} '{name}' has no option {', '.join(map(repr, unknown))}; its options: {', '.join(known) or 'none'}"
+            f"{what} '{name}' has no option {', '.join(map(repr, unknown))}; its options:"
+            f" {', '.join(known) or 'none'}"
         )
     result = made(**options)
     if not isinstance(result, kind):

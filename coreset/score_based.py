@@ -1,4 +1,6 @@
-"""Strategies that give every candidate a number: the highest are taken, and combinators read the numbers."""
+"""Strategies that give every candidate a number: the highest are taken, and combinators read the
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from coreset.two_rounds import TwoRounds
 
 
 class ScoreBased(TwoRounds):
-    """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner, ties to the lowest position.
+    """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner,
+    ties to the lowest position.
 
-    row_wise: the score of a row depends on that row alone; the highest of each shard then hold the highest of all.
+    row_wise: the score of a row depends on that row alone; the highest of each shard then hold the
+    highest of all.
     """
 
     row_wise: bool = False
@@ -30,16 +34,19 @@ class ScoreBased(TwoRounds):
         """Return one number per entry of `pool.candidates`, higher = better."""
 
     def scores(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
-        """Return the score of every candidate, (n,) in the order of `pool.candidates`, after the checks that calling the strategy makes.
+        """Return the score of every candidate, (n,) in the order of `pool.candidates`, after the
+        checks that calling the strategy makes.
 
-        Raises KeyError, TypeError or ValueError as calling it does, and ValueError when a score is not finite.
+        Raises KeyError, TypeError or ValueError as calling it does, and ValueError when a score is
+        not finite.
         """
         columns, powers = self.ready(pool, signals, self.check(pool, signals, 1))
         scores = np.asarray(self.score(pool, columns), np.float64)
         strange = int((~np.isfinite(scores)).sum())
         if strange:
             raise ValueError(
-                f"{type(self).__name__}: {strange} scores from {', '.join(sorted(self.needs))} are not finite"
+                f"{type(self).__name__}: {strange} scores from {', '.join(sorted(self.needs))} are"
+                " not finite"
             )
         for name, power in powers.items():
             scores = times(scores, -power * (self.scales[name] or {}).get("scores", 0))
@@ -66,7 +73,9 @@ class ScoreBased(TwoRounds):
         firsts: Sequence[Selection],
         sample: Indices,
     ) -> list[Selection]:
-        """Take the `k` highest of the scores of the first round. Raises ValueError when they are not the same in the union, so that `row_wise` is not true."""
+        """Take the `k` highest of the scores of the first round. Raises ValueError when they are
+        not the same in the union, so that `row_wise` is not true.
+        """
         scores = np.full(pool.size, -np.inf)
         for one in firsts:
             assert one.scores is not None
@@ -75,14 +84,19 @@ class ScoreBased(TwoRounds):
         other = int((~np.isclose(before, now, rtol=1e-6, atol=0)).sum())
         if other:
             raise ValueError(
-                f"{type(self).__name__}: row_wise, but among other rows {other} of {len(now)} scores are not the same"
+                f"{type(self).__name__}: row_wise, but among other rows {other} of {len(now)}"
+                " scores are not the same"
             )
         return [by_score(pool, before, k)]
 
-    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
+    def audit(
+        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+    ) -> NDArray[np.float64]:
         """Return how many rows score higher than the lowest that was taken."""
         scores = self.score(Pool(shard.size), shard)
-        return np.array([[float((scores > one.scores[-1]).sum())] for one in answers if one.scores is not None])
+        return np.array(
+            [[float((scores > one.scores[-1]).sum())] for one in answers if one.scores is not None]
+        )
 
     def certify(
         self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int

@@ -142,14 +142,20 @@ def resolve(name: str, where: str, kinds: Kinds, trusted: bool, factories: bool)
             raise TypeError(f"{where}: expected a {words(kinds)}, got the class {name}")
         return target
     if not callable(target):
-        raise TypeError(f"{where}: expected a {words(kinds)}, got {name}, a {type(target).__name__}")
+        raise TypeError(
+            f"{where}: expected a {words(kinds)}, got {name}, a {type(target).__name__}"
+        )
     returns = returned(target)
     right = inspect.isclass(returns) and is_kind(returns, kinds)
     if not (trusted or plugin or name in configured()):
         raise ValueError(f"{where}: '{name}' is refused: it is a function, expected a class")
     if not right and (inspect.isclass(returns) or not (plugin or (trusted and factories))):
-        gives = f"returns {returns.__name__}" if inspect.isclass(returns) else "has no annotation of it"
-        raise TypeError(f"{where}: expected a {words(kinds)}, got the function {name}, which {gives}")
+        gives = (
+            f"returns {returns.__name__}" if inspect.isclass(returns) else "has no annotation of it"
+        )
+        raise TypeError(
+            f"{where}: expected a {words(kinds)}, got the function {name}, which {gives}"
+        )
     return target
 
 

@@ -1,4 +1,6 @@
-"""Selection in two rounds, for a pool that no machine holds whole: every shard chooses for itself, then one choice is made among all that the shards chose."""
+"""Selection in two rounds, for a pool that no machine holds whole: every shard chooses for itself,
+then one choice is made among all that the shards chose.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ from coreset.core.strategy import Strategy
 class TwoRounds(Strategy):
     """A strategy that also chooses in two rounds.
 
-    The first is the strategy itself in every shard, for the whole budget k (all rows of a smaller shard); the second is `merge`, over the union. Then every
-    shard is read once more (`audit`), and what was measured becomes the certificate (`certify`). With one shard the answer is that of one round.
-    sampled: the second round also sees a random sample of the pool, as large as a shard.
+    The first is the strategy itself in every shard, for the whole budget k (all rows of a smaller
+    shard); the second is `merge`, over the union. Then every shard is read once more (`audit`), and
+    what was measured becomes the certificate (`certify`). With one shard the answer is that of one
+    round. sampled: the second round also sees a random sample of the pool, as large as a shard.
     """
 
     sampled: bool = False
@@ -45,15 +48,22 @@ class TwoRounds(Strategy):
     ) -> list[Selection]:
         """Return answers of `k` rows each, of which `certify` takes the best.
 
-        pool: its candidates are what the shards chose, its other rows those of the sample. firsts: each shard's choice, sample: the random rows, as positions in the pool.
+        pool: its candidates are what the shards chose, its other rows those of the sample. firsts:
+        each shard's choice, sample: the random rows, as positions in the pool.
         """
 
     @abstractmethod
-    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
-        """Return what the rows of one shard say about each answer, (answers, numbers); answers: positions in `union`."""
+    def audit(
+        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+    ) -> NDArray[np.float64]:
+        """Return what the rows of one shard say about each answer, (answers, numbers); answers:
+        positions in `union`.
+        """
 
     @abstractmethod
     def certify(
         self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
     ) -> tuple[int, dict[str, Any]]:
-        """Return which answer is the best and its certificate. audits: (shards, answers, numbers); size: rows in the pool."""
+        """Return which answer is the best and its certificate. audits: (shards, answers, numbers);
+        size: rows in the pool.
+        """

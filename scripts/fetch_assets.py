@@ -1,6 +1,8 @@
-"""Bring real models and data into the cache folder: python scripts/fetch_assets.py lists them, with names it gets them (`all` for every one).
+"""Bring real models and data into the cache folder: python scripts/fetch_assets.py lists them, with
+names it gets them (`all` for every one).
 
-What is there and whole stays as it is. The folder: $CORESET_CACHE, else `coreset` in $XDG_CACHE_HOME or ~/.cache.
+What is there and whole stays as it is. The folder: $CORESET_CACHE, else `coreset` in
+$XDG_CACHE_HOME or ~/.cache.
 """
 
 import argparse
@@ -9,14 +11,20 @@ import assets
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(assets.ASSETS)} or all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"{', '.join(assets.ASSETS)} or all"
+    )
     names = parser.parse_args().names
     for name in assets.ASSETS if names == ["all"] else names:
         try:
             assets.fetch(name)
         except (KeyError, OSError, ValueError, ImportError) as error:
-            raise SystemExit(f"error: {error.args[0] if isinstance(error, KeyError) else error}") from error
+            raise SystemExit(
+                f"error: {error.args[0] if isinstance(error, KeyError) else error}"
+            ) from error
     if not names:
         for name, asset in assets.ASSETS.items():
             place = assets.folder(name)

@@ -1,4 +1,5 @@
-"""Ask every registered strategy thousands of random questions; print what is neither answered nor refused in words.
+"""Ask every registered strategy thousands of random questions; print what is neither answered nor
+refused in words.
 
 python scripts/fuzz.py --calls 20000 --seed 1 [--strategy kcenter]
 """
@@ -15,7 +16,9 @@ from coreset.fuzz import ask, random_question
 
 def main() -> int:
     """Return 0 when every call was answered or refused in words, 1 otherwise."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--first", type=int, default=0, help="number of the first question")

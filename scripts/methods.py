@@ -17,7 +17,16 @@ from coreset.distillation.distiller import distiller
 from coreset.registry import load, names, strategy
 
 PAGE = Path(__file__).parent.parent / "METHODS.md"
-FAMILIES = ("baseline", "uncertainty", "coverage", "submodular", "gradient", "dynamics", "instruction", "combine")
+FAMILIES = (
+    "baseline",
+    "uncertainty",
+    "coverage",
+    "submodular",
+    "gradient",
+    "dynamics",
+    "instruction",
+    "combine",
+)
 HEAD = """# Methods
 
 Made from the strategies themselves by `python scripts/methods.py`: do not edit. A name is what `strategy=<name>` and `coreset.select("<name>", ...)` take;
@@ -42,16 +51,22 @@ the pool, whatever its size, so its curve says so and has no place on an axis of
 
 
 def escape(text: str) -> str:
-    """Return text as one Markdown table cell: code in backticks stays code, all else is taken literally, arXiv numbers become links."""
+    """Return text as one Markdown table cell: code in backticks stays code, all else is taken
+    literally, arXiv numbers become links.
+    """
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"([\\*_<>\[\]~#])", r"\\\1", parts[i])
-        parts[i] = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", parts[i])
+        parts[i] = re.sub(
+            r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", parts[i]
+        )
     return "".join(parts).replace("|", r"\|")
 
 
 def paper(module: str) -> str:
-    """Return the paragraph of a module's docstring that cites: a quoted title and a year, else a year; empty when there is none."""
+    """Return the paragraph of a module's docstring that cites: a quoted title and a year, else a
+    year; empty when there is none.
+    """
     paragraphs = (inspect.getdoc(sys.modules[module]) or "").split("\n\n")[1:]
     for pattern in (r'".*\b(19|20)\d\d\b', r"\b(19|20)\d\d\b"):
         for text in paragraphs:
@@ -66,7 +81,9 @@ def shown(value: Any) -> str:
         return next((name for name in names() if load(name) is type(value)), type(value).__name__)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(shown, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def row(name: str) -> str:
@@ -74,31 +91,49 @@ def row(name: str) -> str:
     made = strategy(name)
     needs = [f"`{n}`" for n in sorted(made.needs)]
     needs += [f"`{n}` (of what is taken)" for n in sorted(made.needs_selected - made.needs)]
-    options = [f"`{key}={shown(value)}`".replace("|", r"\|") for key, value in made.parameters().items()]
+    options = [
+        f"`{key}={shown(value)}`".replace("|", r"\|") for key, value in made.parameters().items()
+    ]
     first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
-    cells = [f"`{name}`", escape(first), ", ".join(needs), ", ".join(options), escape(paper(type(made).__module__))]
+    cells = [
+        f"`{name}`",
+        escape(first),
+        ", ".join(needs),
+        ", ".join(options),
+        escape(paper(type(made).__module__)),
+    ]
     return f"| {' | '.join(cells)} |"
 
 
 def page() -> str:
-    """Return METHODS.md: a table per family, in the order of FAMILIES, names sorted; strategies of other packages are left out."""
+    """Return METHODS.md: a table per family, in the order of FAMILIES, names sorted; strategies of
+    other packages are left out.
+    """
     families: dict[str, list[str]] = {}
     for name in names():
         module = load(name).__module__
         if module.startswith("coreset.strategies."):
             families.setdefault(module.split(".")[2], []).append(name)
-    order = sorted(families, key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f))
+    order = sorted(
+        families, key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f)
+    )
     parts = [HEAD, f"{sum(map(len, families.values()))} strategies in {len(families)} families.\n"]
     for family in order:
-        table = ["| name | what it does | needs | options | paper |", "| --- | --- | --- | --- | --- |"]
-        parts.append("\n".join([f"## {family.capitalize()}\n", *table, *map(row, families[family])]) + "\n")
+        table = [
+            "| name | what it does | needs | options | paper |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        parts.append(
+            "\n".join([f"## {family.capitalize()}\n", *table, *map(row, families[family])]) + "\n"
+        )
     return "\n".join([*parts, distillation(), columns()])
 
 
 def columns() -> str:
     """Return the table of the columns: what each holds and where it comes from."""
     rows = [
-        f"| `{name}` | {escape(c.shape)} | {escape(c.holds)} | {escape(c.source)} |\n" for name, c in COLUMNS.items()
+        f"| `{name}` | {escape(c.shape)} | {escape(c.holds)} | {escape(c.source)} |\n"
+        for name, c in COLUMNS.items()
     ]
     return COLUMN_HEAD + "".join(rows)
 
@@ -111,17 +146,26 @@ def distillation() -> str:
         module = type(made).__module__
         if module.startswith("coreset.strategies."):
             first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
-            options = ", ".join(f"`{key}={shown(value)}`" for key, value in made.parameters().items())
+            options = ", ".join(
+                f"`{key}={shown(value)}`" for key, value in made.parameters().items()
+            )
             needs = "`labels` of the whole pool" + ", a teacher" * made.wants_teacher
-            table.append(f"| `distill/{name}` | {escape(first)} | {needs} | {options} | {escape(paper(module))} |")
+            table.append(
+                f"| `distill/{name}` | {escape(first)} | {needs} | {options} |"
+                f" {escape(paper(module))} |"
+            )
     return "\n".join([DISTILLATION, *table]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or with `--check` return 1 when it is not what would be written."""
     parser = argparse.ArgumentParser(description="Write METHODS.md from the strategies themselves.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the page is stale")
-    parser.add_argument("--out", type=Path, default=PAGE, help="the page (default: METHODS.md at the top)")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when the page is stale"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=PAGE, help="the page (default: METHODS.md at the top)"
+    )
     given = parser.parse_args(arguments)
     text = page()
     if not given.check:

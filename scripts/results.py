@@ -1,7 +1,10 @@
-"""Make the committed curves again: every strategy of this table on digits and Fashion-MNIST, five seeds, random and all labels beside them.
+"""Make the committed curves again: every strategy of this table on digits and Fashion-MNIST, five
+seeds, random and all labels beside them.
 
-python scripts/results.py [experiment ...] [--jobs 2] writes results/<experiment>/: curves.jsonl, table.md, curve.png, curve.svg, about.json.
-Finished runs are kept in outputs/results and not made again. `first_command` is the first command of the README, made anew with the defaults: results/first_command/table.md.
+python scripts/results.py [experiment ...] [--jobs 2] writes results/<experiment>/: curves.jsonl,
+table.md, curve.png, curve.svg, about.json. Finished runs are kept in outputs/results and not made
+again. `first_command` is the first command of the README, made anew with the defaults:
+results/first_command/table.md.
 """
 
 import argparse
@@ -15,14 +18,27 @@ from pathlib import Path
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
 PRUNE = ["random", "stratified", "top_k", "kcenter", "herding", "margin"]
-EXPERIMENTS = {"digits_active": ACTIVE, "digits_prune": PRUNE, "fashion_active": ACTIVE, "fashion_prune": PRUNE}
+EXPERIMENTS = {
+    "digits_active": ACTIVE,
+    "digits_prune": PRUNE,
+    "fashion_active": ACTIVE,
+    "fashion_prune": PRUNE,
+}
 SEEDS = range(5)
 FIRST = "first_command"
-FIRST_COMMAND = ["strategy=kcenter", "budget=0.3", "data=fashion_mnist", "model=small_cnn", "seed=1"]
+FIRST_COMMAND = [
+    "strategy=kcenter",
+    "budget=0.3",
+    "data=fashion_mnist",
+    "model=small_cnn",
+    "seed=1",
+]
 
 
 def run(experiment: str, strategies: list[str], seed: int) -> None:
-    """Make the curves of one seed, `random` first: the others find their baseline in the store. A run that was killed goes on where it was."""
+    """Make the curves of one seed, `random` first: the others find their baseline in the store. A
+    run that was killed goes on where it was.
+    """
     base = Path("outputs/results") / experiment
     missing = []
     for name in strategies:
@@ -32,7 +48,10 @@ def run(experiment: str, strategies: list[str], seed: int) -> None:
         elif not json.loads(state.read_text())["finished"]:
             train([f"resume={state.parent}", "threads=1", "report=false"])
     if missing:
-        folders = [f"hydra.sweep.dir={base}", "hydra.sweep.subdir=${hydra:runtime.choices.strategy}_${seed}"]
+        folders = [
+            f"hydra.sweep.dir={base}",
+            "hydra.sweep.subdir=${hydra:runtime.choices.strategy}_${seed}",
+        ]
         train(
             [
                 "-m",
@@ -48,7 +67,12 @@ def run(experiment: str, strategies: list[str], seed: int) -> None:
 def train(arguments: list[str]) -> None:
     """Run coreset-train in a process of its own."""
     print(*arguments, flush=True)
-    done = subprocess.run([sys.executable, "scripts/train.py", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "scripts/train.py", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr}")
 
@@ -67,14 +91,18 @@ def export(experiment: str) -> None:
     write_report([source], source)
     for name in ("curve.png", "curve.svg"):
         (out / name).write_bytes((source / name).read_bytes())
-    curves = [p for p in sorted(source.rglob("curve.jsonl")) if "baseline/random" not in p.as_posix()]
+    curves = [
+        p for p in sorted(source.rglob("curve.jsonl")) if "baseline/random" not in p.as_posix()
+    ]
     lines = dict.fromkeys(line for p in curves for line in p.read_text().splitlines())
     (out / "curves.jsonl").write_text("".join(line + "\n" for line in lines))
     seen = compare(read_runs([source]))
     rows = table(seen.curves, seen.full, seen.seconds)
     budgets = sorted({n for row in rows for n in row.values})
     text = [
-        "| strategy | " + " | ".join(f"{n:,}" for n in budgets) + " | area (log labels) | minus random | p (Holm) |",
+        "| strategy | "
+        + " | ".join(f"{n:,}" for n in budgets)
+        + " | area (log labels) | minus random | p (Holm) |",
         "|---" * (len(budgets) + 4) + "|",
     ]
     for row in rows:
@@ -87,8 +115,13 @@ def export(experiment: str) -> None:
     full = "" if seen.full is None else f" All labels: {100 * seen.full:.1f} %."
     means = sentence(seen.curves, seen.full)
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: {means}"
-    note = f"Test accuracy in %, mean ± sd over {len(SEEDS)} seeds, at labels spent.{full} {claim}\n\n"
-    made = f"\nMade by `python scripts/results.py {experiment}` on {state['hardware']}, one thread a run; {versions}.\n"
+    note = (
+        f"Test accuracy in %, mean ± sd over {len(SEEDS)} seeds, at labels spent.{full} {claim}\n\n"
+    )
+    made = (
+        f"\nMade by `python scripts/results.py {experiment}` on {state['hardware']}, one thread a"
+        f" run; {versions}.\n"
+    )
     (out / "table.md").write_text(note + "\n".join(text) + "\n" + made)
 
 
@@ -143,7 +176,9 @@ def first_table(folder: Path, cpu: float) -> str:
 
 
 def main() -> None:
-    """Run what is missing, seed by seed, `random` first: the others find their baseline in the store."""
+    """Run what is missing, seed by seed, `random` first: the others find their baseline in the
+    store.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiments", nargs="*", default=[FIRST, *EXPERIMENTS])
     parser.add_argument("--jobs", type=int, default=2)

@@ -1,11 +1,14 @@
-"""Make a detection and segmentation data set with exact boxes and masks: cut-outs pasted on photographs.
+"""Make a detection and segmentation data set with exact boxes and masks: cut-outs pasted on
+photographs.
 
-Cut-outs come from the Debian package tuxpaint-stamps-default (apt-get install tuxpaint-stamps-default), photographs lie inside scikit-learn and scikit-image.
+Cut-outs come from the Debian package tuxpaint-stamps-default (apt-get install
+tuxpaint-stamps-default), photographs lie inside scikit-learn and scikit-image.
 
     python scripts/stamps.py data/stamps --train 400 --test 100 --imbalance 20
 
-writes images/*.png, train.json and test.json (COCO instances with boxes and run-length masks): what `data=coco_folder data.root=data/stamps` reads. Every image depends on
-the seed and its own number alone, so that a larger set begins with the smaller one.
+writes images/*.png, train.json and test.json (COCO instances with boxes and run-length masks): what
+`data=coco_folder data.root=data/stamps` reads. Every image depends on the seed and its own number
+alone, so that a larger set begins with the smaller one.
 """
 
 from __future__ import annotations
@@ -46,14 +49,20 @@ def _read(path: Path, mode: str) -> Image.Image:
 
 
 def cutouts(classes: int = 15) -> list[list[Image.Image]]:
-    """Return the cut-outs of the first classes, cropped to what is not transparent. Raises FileNotFoundError without the Debian package."""
+    """Return the cut-outs of the first classes, cropped to what is not transparent. Raises
+    FileNotFoundError without the Debian package.
+    """
     found = []
     for name, pattern in list(CLASSES.items())[:classes]:
         files = [p for p in sorted(STAMPS.glob(pattern)) if "_mirror" not in p.name]
         if not files:
-            raise FileNotFoundError(f"no {name} in {STAMPS}: apt-get install tuxpaint-stamps-default")
+            raise FileNotFoundError(
+                f"no {name} in {STAMPS}: apt-get install tuxpaint-stamps-default"
+            )
         pictures = [_read(p, "RGBA") for p in files]
-        found.append([p.crop(p.getchannel("A").point(lambda a: 255 * (a > 127)).getbbox()) for p in pictures])
+        found.append(
+            [p.crop(p.getchannel("A").point(lambda a: 255 * (a > 127)).getbbox()) for p in pictures]
+        )
     return found
 
 
@@ -77,12 +86,18 @@ def picture(
     chances: NDArray[np.float64],
     most: int,
 ) -> tuple[Image.Image, list[tuple[int, NDArray[np.bool_]]]]:
-    """Return an image (width, height) and, from back to front, the class and the visible mask (height, width) of each object."""
+    """Return an image (width, height) and, from back to front, the class and the visible mask
+    (height, width) of each object.
+    """
     width, height = size
     ground = grounds[int(rng.integers(len(grounds)))]
     scale = max(width / ground.width, height / ground.height) * rng.uniform(1.0, 1.5)
-    ground = ground.resize((max(width, round(ground.width * scale)), max(height, round(ground.height * scale))))
-    left, top = (int(rng.integers(a - b + 1)) for a, b in ((ground.width, width), (ground.height, height)))
+    ground = ground.resize(
+        (max(width, round(ground.width * scale)), max(height, round(ground.height * scale)))
+    )
+    left, top = (
+        int(rng.integers(a - b + 1)) for a, b in ((ground.width, width), (ground.height, height))
+    )
     image = ground.crop((left, top, left + width, top + height))
     objects: list[tuple[int, NDArray[np.bool_]]] = []
     for _ in range(int(rng.integers(most + 1))):
@@ -90,12 +105,19 @@ def picture(
         stamp = stamps[label][int(rng.integers(len(stamps[label])))]
         side = rng.uniform(0.2, 0.5) * min(size)
         factor = side / max(stamp.size)
-        stamp = stamp.resize((max(4, round(stamp.width * factor)), max(4, round(stamp.height * factor))))
+        stamp = stamp.resize(
+            (max(4, round(stamp.width * factor)), max(4, round(stamp.height * factor)))
+        )
         if rng.random() < 0.5:
             stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        at = (int(rng.integers(width - stamp.width + 1)), int(rng.integers(height - stamp.height + 1)))
+        at = (
+            int(rng.integers(width - stamp.width + 1)),
+            int(rng.integers(height - stamp.height + 1)),
+        )
         mask = np.zeros((height, width), bool)
-        mask[at[1] : at[1] + stamp.height, at[0] : at[0] + stamp.width] = np.asarray(stamp.getchannel("A")) > 127
+        mask[at[1] : at[1] + stamp.height, at[0] : at[0] + stamp.width] = (
+            np.asarray(stamp.getchannel("A")) > 127
+        )
         covered = [(m & ~mask).sum() < VISIBLE * m.sum() for _, m in objects]
         if any(covered) or mask.sum() < 16:
             continue
@@ -106,11 +128,16 @@ def picture(
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Return a mask (height, width) as COCO writes it: lengths of runs of 0 and 1 in turns, column by column."""
+    """Return a mask (height, width) as COCO writes it: lengths of runs of 0 and 1 in turns, column
+    by column.
+    """
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
-    return {"size": list(mask.shape), "counts": counts if counts[-1] or len(counts) == 1 else counts[:-1]}
+    return {
+        "size": list(mask.shape),
+        "counts": counts if counts[-1] or len(counts) == 1 else counts[:-1],
+    }
 
 
 def annotation(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -132,7 +159,9 @@ def build(
     most: int = 4,
     seed: int = 0,
 ) -> Path:
-    """Write the folder and return it: `most` objects an image at most, imbalance: how much more often the first class comes than the last (geometric between)."""
+    """Write the folder and return it: `most` objects an image at most, imbalance: how much more
+    often the first class comes than the last (geometric between).
+    """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     grounds, stamps = photographs(), cutouts(classes)
@@ -143,7 +172,9 @@ def build(
         images: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
         for number in range(count):
-            image, objects = picture(np.random.default_rng([seed, part, number]), size, grounds, stamps, chances, most)
+            image, objects = picture(
+                np.random.default_rng([seed, part, number]), size, grounds, stamps, chances, most
+            )
             about: dict[str, Any] = {
                 "id": 100000 * part + number + 1,
                 "file_name": f"{name}_{number:05d}.png",
@@ -154,7 +185,12 @@ def build(
             image.save(folder / "images" / about["file_name"])
             images.append(about)
             rows += [
-                {"id": len(rows) + i + 1, "image_id": about["id"], "category_id": c + 1, **annotation(m)}
+                {
+                    "id": len(rows) + i + 1,
+                    "image_id": about["id"],
+                    "category_id": c + 1,
+                    **annotation(m),
+                }
                 for i, (c, m) in enumerate(objects)
             ]
         (folder / f"{name}.json").write_text(
@@ -164,7 +200,9 @@ def build(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder")
     for option, default in (
         ("train", 200),

@@ -13,7 +13,8 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 def script(path: str):
     """Return a script as a module, with sys.path as it was."""
     spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", SCRIPTS / path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
+    # dataclasses look it up there
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     before = list(sys.path)
     spec.loader.exec_module(module)
     sys.path[:] = before
@@ -22,7 +23,9 @@ def script(path: str):
 
 @pytest.fixture(scope="session")
 def asset():
-    """A function: the folder of a fetched asset by its name. Where it is not there, a user's test is skipped, with the line that fetches it, and CI's fails."""
+    """A function: the folder of a fetched asset by its name. Where it is not there, a user's test
+    is skipped, with the line that fetches it, and CI's fails.
+    """
     from coreset.core.cache import asset_dir
 
     def find(name: str) -> Path:
@@ -42,7 +45,8 @@ def stamps():
     module = script("stamps.py")
     if not module.STAMPS.is_dir():
         pytest.skip(
-            "the Debian package tuxpaint-stamps-default is not installed: apt-get install tuxpaint-stamps-default"
+            "the Debian package tuxpaint-stamps-default is not installed: apt-get install"
+            " tuxpaint-stamps-default"
         )
     return module
 

@@ -1,4 +1,6 @@
-"""The configuration and the code say the same: every file resolves, holds exactly its target's parameters with their defaults, and composes."""
+"""The configuration and the code say the same: every file resolves, holds exactly its target's
+parameters with their defaults, and composes.
+"""
 
 import inspect
 import tomllib
@@ -19,16 +21,23 @@ from coreset.registry import load, names, scorer, strategy
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
-FILES = {str(p.relative_to(CONF).with_suffix("")): OmegaConf.load(p) for p in sorted(CONF.rglob("*.yaml"))}
+FILES = {
+    str(p.relative_to(CONF).with_suffix("")): OmegaConf.load(p)
+    for p in sorted(CONF.rglob("*.yaml"))
+}
 for _name in ("task/detection", "task/segmentation"):  # they bring defaults of other groups along
     FILES[_name] = FILES[_name]["task"]
 TARGETS = {name: cfg for name, cfg in FILES.items() if "_target_" in cfg}
 STRATEGIES = {
     name.split("/")[1]: cfg
     for name, cfg in TARGETS.items()
-    if name.startswith("strategy/") and name.count("/") == 1 and cfg["_target_"].startswith("coreset.strategies.")
+    if name.startswith("strategy/")
+    and name.count("/") == 1
+    and cfg["_target_"].startswith("coreset.strategies.")
 }  # by_name asks the registry, for strategies of other packages
-DISTILLERS = {name.split("/")[2]: cfg for name, cfg in TARGETS.items() if name.startswith("strategy/distill/")}
+DISTILLERS = {
+    name.split("/")[2]: cfg for name, cfg in TARGETS.items() if name.startswith("strategy/distill/")
+}
 
 # What the loops hand to a target besides what its file holds.
 PASSED = {
@@ -37,8 +46,10 @@ PASSED = {
     "oracle": {"ids", "classes"},
     "dynamic/adaptive": {"strategy"},
 }
-NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}  # the same keys as fit/default, other values
-DENSE = {"model/detector", "model/segmenter"}  # tests/trainers/tasks/test_detection.py, test_segmentation.py
+# the same keys as fit/default, other values
+NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}
+# tests/trainers/tasks/test_detection.py, test_segmentation.py
+DENSE = {"model/detector", "model/segmenter"}
 
 
 def project() -> dict:
@@ -55,7 +66,11 @@ def made(value):
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     if isinstance(value, list):
         return [made(v) for v in value]
-    return instantiate(value, _convert_="all") if isinstance(value, dict) and "_target_" in value else value
+    return (
+        instantiate(value, _convert_="all")
+        if isinstance(value, dict) and "_target_" in value
+        else value
+    )
 
 
 def nested(cfg):
@@ -72,21 +87,33 @@ def test_keys_and_defaults_are_the_targets_parameters(name):
     cfg = TARGETS[name]
     target = get_object(cfg["_target_"])
     passed = PASSED.get(name, PASSED.get(name.split("/")[0], set()))
-    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if n not in passed or n in cfg}
-    assert passed <= set(inspect.signature(target).parameters), f"{cfg['_target_']} must take {sorted(passed)}"
+    parameters = {
+        n: p for n, p in inspect.signature(target).parameters.items() if n not in passed or n in cfg
+    }
+    assert passed <= set(inspect.signature(target).parameters), (
+        f"{cfg['_target_']} must take {sorted(passed)}"
+    )
     assert [k for k in cfg if k not in ("_target_", "_partial_")] == list(parameters)
     assert next(iter(cfg)) == "_target_"
-    required = {n for n in passed if inspect.signature(target).parameters[n].default is inspect.Parameter.empty}
+    required = {
+        n
+        for n in passed
+        if inspect.signature(target).parameters[n].default is inspect.Parameter.empty
+    }
     assert bool(cfg.get("_partial_", False)) == bool(required)
     if inspect.isclass(target) and issubclass(target, Strategy | Distiller):
         defaults = target().parameters()
     else:
-        defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
+        defaults = {
+            n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty
+        }
     if name not in NOT_THE_DEFAULTS:
         for key, value in defaults.items():
             if OmegaConf.is_interpolation(cfg, key):  # a setting of the application
                 continue
-            assert plain(made(cfg[key])) == plain(value), f"{key}: the file says {cfg[key]!r}, the code {value!r}"
+            assert plain(made(cfg[key])) == plain(value), (
+                f"{key}: the file says {cfg[key]!r}, the code {value!r}"
+            )
     for inner in nested(cfg):
         keys = [k for k in inner if k not in ("_target_", "_partial_")]
         unknown = set(keys) - set(inspect.signature(get_object(inner["_target_"])).parameters)
@@ -94,7 +121,12 @@ def test_keys_and_defaults_are_the_targets_parameters(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in TARGETS if n.split("/")[0] in ("fit", "embedding") or n.removeprefix("strategy/") in STRATEGIES]
+    "name",
+    [
+        n
+        for n in TARGETS
+        if n.split("/")[0] in ("fit", "embedding") or n.removeprefix("strategy/") in STRATEGIES
+    ],
 )
 def test_it_instantiates(name):
     cfg = OmegaConf.to_container(TARGETS[name])
@@ -125,18 +157,24 @@ def test_strategies_and_entry_points_are_one_to_one():
 
 def test_distillers_and_entry_points_are_one_to_one():
     entries = project()["project"]["entry-points"]["coreset.distillers"]
-    assert {n: cfg["_target_"] for n, cfg in DISTILLERS.items()} == {n: v.replace(":", ".") for n, v in entries.items()}
-    assert sorted(entries) == names("coreset.distillers"), "install the package again: pip install --no-deps -e ."
+    assert {n: cfg["_target_"] for n, cfg in DISTILLERS.items()} == {
+        n: v.replace(":", ".") for n, v in entries.items()
+    }
+    assert sorted(entries) == names("coreset.distillers"), (
+        "install the package again: pip install --no-deps -e ."
+    )
     for name, cfg in DISTILLERS.items():
         assert isinstance(instantiate(OmegaConf.to_container(cfg), _convert_="all"), Distiller)
         assert distiller(name) == instantiate(OmegaConf.to_container(cfg), _convert_="all")
-        assert OmegaConf.to_container(composed("train", f"strategy=distill/{name}").strategy) == OmegaConf.to_container(
-            cfg
-        )
+        assert OmegaConf.to_container(
+            composed("train", f"strategy=distill/{name}").strategy
+        ) == OmegaConf.to_container(cfg)
 
 
 def test_every_strategy_file_is_registered_or_holds_none():
-    registered = {load(name) for name in names()} | {load(n, "coreset.distillers") for n in names("coreset.distillers")}
+    registered = {load(name) for name in names()} | {
+        load(n, "coreset.distillers") for n in names("coreset.distillers")
+    }
     for path in sorted((ROOT / "strategies").rglob("*.py")):
         if path.name == "__init__.py":
             continue
@@ -147,7 +185,11 @@ def test_every_strategy_file_is_registered_or_holds_none():
             for v in loaded.values()
             if inspect.isclass(v) and issubclass(v, Strategy | Distiller) and v.__module__ == module
         ]
-        left = [c.__name__ for c in own if not inspect.isabstract(c) and c not in registered and not c.__subclasses__()]
+        left = [
+            c.__name__
+            for c in own
+            if not inspect.isabstract(c) and c not in registered and not c.__subclasses__()
+        ]
         assert not left, f"{path}: {left} have no name in pyproject.toml and conf/strategy"
 
 
@@ -168,13 +210,21 @@ def test_strategies_compose(name):
         )
 
 
-OPTIONS = [n for n in FILES if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine")]
+OPTIONS = [
+    n
+    for n in FILES
+    if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine")
+]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_groups_compose_in_train(name):
     group, option = name.split("/")
-    missing = {f"data.{k}=x" for k, v in OmegaConf.to_container(FILES[name]).items() if group == "data" and v == "???"}
+    missing = {
+        f"data.{k}=x"
+        for k, v in OmegaConf.to_container(FILES[name]).items()
+        if group == "data" and v == "???"
+    }
     missing |= {"data.root=x"} if name in ("task/detection", "task/segmentation") else set()
     cfg = composed("train", f"{group}={option}", *missing)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -186,23 +236,36 @@ TEXT = {"input": "in.jsonl", "out": "out", "model": "name", "budget": 0.1}
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in FILES if n.split("/")[0] in ("scorer", "recipe", "engine") and not n.endswith("by_name")]
+    "name",
+    [
+        n
+        for n in FILES
+        if n.split("/")[0] in ("scorer", "recipe", "engine") and not n.endswith("by_name")
+    ],
 )
 def test_groups_compose_in_curate_and_score(name):
     group, option = name.split("/")
     for app in {"scorer": ["score"], "recipe": ["curate"], "engine": ["curate", "score"]}[group]:
         settings = [f"{k}={v}" for k, v in TEXT.items() if k in list(FILES[app])]
-        cfg = OmegaConf.to_container(composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True)
+        cfg = OmegaConf.to_container(
+            composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
+        )
         parts = cfg[group]["operators"] if group == "recipe" else [cfg[group]]
         made_of = [instantiate(part, _convert_="all") for part in parts]
         assert all(made_of)
         if group != "engine":
-            assert {kind(o) for o in flatten(made_of)} <= ({"score", "fit"} if group == "scorer" else set(KINDS))
+            assert {kind(o) for o in flatten(made_of)} <= (
+                {"score", "fit"} if group == "scorer" else set(KINDS)
+            )
 
 
 def test_a_scorer_by_name():
     cfg = composed(
-        "score", "scorer=by_name", "scorer.name=length", "scorer.options={column: response}", "input=a.jsonl"
+        "score",
+        "scorer=by_name",
+        "scorer.name=length",
+        "scorer.options={column: response}",
+        "input=a.jsonl",
     )
     assert instantiate(cfg.scorer, _convert_="all") == load("length", "coreset.scorers")("response")
     with pytest.raises(KeyError, match="unknown scorer 'lenght'; did you mean length"):
@@ -217,7 +280,9 @@ def test_scorers_and_entry_points_are_one_to_one():
         if n.startswith("scorer/") and not n.endswith("by_name")
     }
     assert files == {name: value.replace(":", ".") for name, value in entries.items()}
-    assert sorted(entries) == names("coreset.scorers"), "install the package again: pip install --no-deps -e ."
+    assert sorted(entries) == names("coreset.scorers"), (
+        "install the package again: pip install --no-deps -e ."
+    )
     operators = project()["project"]["entry-points"]["coreset.operators"]
     assert sorted(operators) == names("coreset.operators")
     for name in operators:
@@ -241,7 +306,16 @@ def sweeps():
 @pytest.mark.parametrize("path", sweeps(), ids=lambda p: p.stem)
 def test_sweeps_compose(path):
     sweep = yaml.safe_load(path.read_text())
-    assert set(sweep) <= {"program", "method", "metric", "parameters", "command", "name", "description", "run_cap"}
+    assert set(sweep) <= {
+        "program",
+        "method",
+        "metric",
+        "parameters",
+        "command",
+        "name",
+        "description",
+        "run_cap",
+    }
     assert (ROOT / sweep["program"]).is_file()
     assert sweep["method"] in ("grid", "random", "bayes")
     assert set(sweep["metric"]) == {"name", "goal"}
@@ -251,7 +325,9 @@ def test_sweeps_compose(path):
     assert "logger=wandb" in command
     values = [parameter["values"] for parameter in sweep["parameters"].values()]
     for combination in product(*values):
-        arguments = [f"{key}={value}" for key, value in zip(sweep["parameters"], combination, strict=True)]
+        arguments = [
+            f"{key}={value}" for key, value in zip(sweep["parameters"], combination, strict=True)
+        ]
         cfg = composed("train", *arguments, *command[4:])
         assert cfg.logger["_target_"] == "coreset.trainers.loops.loggers.wandb_logger"
 
@@ -259,6 +335,10 @@ def test_sweeps_compose(path):
 def test_a_mistyped_key_is_refused():
     from hydra.errors import ConfigCompositionException
 
-    for app, wrong in [("train", "bugdet=3"), ("select", "strategy.normalize=true"), ("train", "fit.stps=3")]:
+    for app, wrong in [
+        ("train", "bugdet=3"),
+        ("select", "strategy.normalize=true"),
+        ("train", "fit.stps=3"),
+    ]:
         with pytest.raises(ConfigCompositionException, match=wrong.split("=")[0]):
             composed(app, wrong)

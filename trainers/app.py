@@ -1,4 +1,6 @@
-"""The command line: `coreset-train` runs the loops and `coreset-compare` puts several runs side by side."""
+"""The command line: `coreset-train` runs the loops and `coreset-compare` puts several runs side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,8 @@ OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True
 
 
 def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
-    """Return a curve's name: the choice on the command line, with the parameters that are not the defaults.
+    """Return a curve's name: the choice on the command line, with the parameters that are not the
+    defaults.
 
     A sweep over a parameter then gives curves with names of their own.
     """
@@ -70,7 +73,11 @@ def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
     for f in fields(strategy):  # type: ignore[arg-type]
         value = getattr(strategy, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if value != default and isinstance(strategy, Distiller) and isinstance(value, Strategy | Distiller):
+        if (
+            value != default
+            and isinstance(strategy, Distiller)
+            and isinstance(value, Strategy | Distiller)
+        ):
             changed.append(f"{f.name}={label_of(type(value).__name__, value)}")
         elif value != default and not isinstance(value, Strategy | Distiller):
             changed.append(f"{f.name}={value}")
@@ -78,7 +85,9 @@ def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
 
 
 def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """Return the name of a run's curve; of a distilled set, and where the examples change while training, it says that all labels are used, whatever the budget."""
+    """Return the name of a run's curve; of a distilled set, and where the examples change while
+    training, it says that all labels are used, whatever the budget.
+    """
     strategy = make(cfg, "strategy")
     name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
     if isinstance(strategy, Distiller):
@@ -91,7 +100,9 @@ def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
 
 
 def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
-    """Run the main job with its baselines, write the report, print the table; return the area under the curve (log axis)."""
+    """Run the main job with its baselines, write the report, print the table; return the area under
+    the curve (log axis).
+    """
     from coreset.report.console import print_run
     from coreset.report.page import write_report
 
@@ -128,7 +139,9 @@ def _baselines(cfg: Mapping[str, Any]) -> list[str]:
     names = cfg["baseline"] or []
     wrong = [names] if isinstance(names, str) else [n for n in names if n not in ("random", "full")]
     if wrong:
-        raise ValueError(f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}")
+        raise ValueError(
+            f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}"
+        )
     return list(names)
 
 
@@ -161,7 +174,9 @@ def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = No
             logged = job.folder.done
             size = job.plan.sizes[min(number, job.plan.rounds - 1)]
             unit = "images" if isinstance(job.strategy, Distiller) else "labels"
-            bar.update(task, completed=job.folder.done, what=f"{what}, {size:,} {unit}" if what else "")
+            bar.update(
+                task, completed=job.folder.done, what=f"{what}, {size:,} {unit}" if what else ""
+            )
 
         object.__setattr__(job, "progress", show)
         loops.run(job)
@@ -169,14 +184,20 @@ def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = No
 
 
 def _curve_key(cfg: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return what determines a curve: configuration, data, versions, number of threads; what the mode or a random choice never reads is left out."""
+    """Return what determines a curve: configuration, data, versions, number of threads; what the
+    mode or a random choice never reads is left out.
+    """
     unread = {"strategy_name", *(("start",) if cfg["mode"] == "prune" else ())}
     if cfg["strategy"]["_target_"] == RANDOM:
         unread |= {"proxy", "embedding", "members", "columns"}
     config = {key: cfg[key] for key in RESULT_KEYS if key not in unread}
     found = versions("coreset-lightning", "torch", "pytorch-lightning", "numpy")
     return fingerprint(
-        config, data_fingerprint, found, torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        config,
+        data_fingerprint,
+        found,
+        torch.get_num_threads(),
+        os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     )
 
 
@@ -191,16 +212,28 @@ def _publish(cfg: Mapping[str, Any], folder: Path) -> None:
 
 
 def _baseline(
-    cfg: Mapping[str, Any], name: str, folder: Path, data: Any, console: Console, balanced: bool = False
+    cfg: Mapping[str, Any],
+    name: str,
+    folder: Path,
+    data: Any,
+    console: Console,
+    balanced: bool = False,
 ) -> None:
-    """Run `random` on the same budgets, or `full` (all labels, one training), beside the main run; take it from the store when another run has it.
+    """Run `random` on the same budgets, or `full` (all labels, one training), beside the main run;
+    take it from the store when another run has it.
 
-    balanced: as many examples of every class, as a distilled set has; `herding` and `kcenter` are there too.
+    balanced: as many examples of every class, as a distilled set has; `herding` and `kcenter` are
+    there too.
     """
     if cfg["strategy_name"] == name:
         return
     chosen = PER_CLASS[name] if balanced and name != "full" else {"_target_": RANDOM}
-    changed: dict[str, Any] = {"strategy": chosen, "strategy_name": name, "columns": None, "dynamic": {}}
+    changed: dict[str, Any] = {
+        "strategy": chosen,
+        "strategy_name": name,
+        "columns": None,
+        "dynamic": {},
+    }
     if cfg["oracle"]:
         return  # labels cost somebody's time: no baseline asks for more of them
     if name == "full":
@@ -240,7 +273,8 @@ def main(cfg: DictConfig) -> float | None:
         return main_run(plain, Path(hydra_cfg.runtime.output_dir), console)
     except AwaitingLabels as waiting:
         console.print(
-            f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}", soft_wrap=True
+            f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",
+            soft_wrap=True,
         )
         return None
     except Exception as error:
@@ -254,10 +288,15 @@ def compare_main(arguments: list[str] | None = None) -> int:
     from coreset.report.page import write_report
 
     parser = argparse.ArgumentParser(
-        prog="coreset-compare", description="Several strategies and seeds: one table, one plot, one report."
+        prog="coreset-compare",
+        description="Several strategies and seeds: one table, one plot, one report.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, help="run folders, or folders that hold them at any depth")
-    parser.add_argument("--out", type=Path, default=None, help="where the report goes (default: the first path)")
+    parser.add_argument(
+        "paths", nargs="+", type=Path, help="run folders, or folders that hold them at any depth"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where the report goes (default: the first path)"
+    )
     args = parser.parse_args(arguments)
     console = Console()
     try:

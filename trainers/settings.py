@@ -107,7 +107,9 @@ def check_known(cfg: Mapping[str, Any]) -> None:
     known = known_keys()
     for key in cfg:
         if key not in known:
-            inside = [f"{g}.{key}" for g in ("fit", "proxy", "trainer", "strategy", "data", "model")]
+            inside = [
+                f"{g}.{key}" for g in ("fit", "proxy", "trainer", "strategy", "data", "model")
+            ]
             inside = [name for name in inside if key in (cfg.get(name.split(".")[0]) or {})]
             raise ValueError(_unknown(str(key), known, inside))
     recipe = [f.name for f in fields(TrainingConfig)]
@@ -155,10 +157,14 @@ def resolve(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     paths = [o.lstrip("+~").split("=")[0].split("@")[0] for o in overrides]
     given = {path.split(".")[0] for path in paths}
     changed = [
-        line for key in sorted(given & set(RESULT_KEYS)) for line in difference(saved.get(key), plain.get(key), key)
+        line
+        for key in sorted(given & set(RESULT_KEYS))
+        for line in difference(saved.get(key), plain.get(key), key)
     ]
     if changed:
-        raise ValueError(f"resume: {folder} holds a run of another configuration: {'; '.join(changed)}")
+        raise ValueError(
+            f"resume: {folder} holds a run of another configuration: {'; '.join(changed)}"
+        )
     how = json.loads((folder / SAVED).read_text()) if (folder / SAVED).exists() else {}
     before = {key: how[key] for key in RUN_KEYS if key in how}
     merged = {**plain, **before, **saved}

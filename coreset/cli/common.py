@@ -43,7 +43,9 @@ def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str
 
 
 def fail(error: Exception, console: Console, go_on: bool) -> None:
-    """Print an error in words and leave with status 1; with `go_on` (a sweep) the next job starts. HYDRA_FULL_ERROR=1 shows where it happened."""
+    """Print an error in words and leave with status 1; with `go_on` (a sweep) the next job starts.
+    HYDRA_FULL_ERROR=1 shows where it happened.
+    """
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -59,9 +61,11 @@ def fail(error: Exception, console: Console, go_on: bool) -> None:
 
 
 def read_column(path: str | Path, name: str) -> Any:
-    """Return a column from .npy (memory-mapped), .parquet or .csv (the column `name`, or the only one) or .txt (one example a line).
+    """Return a column from .npy (memory-mapped), .parquet or .csv (the column `name`, or the only
+    one) or .txt (one example a line).
 
-    Text files keep `ids` as they are written. Raises ValueError for another ending, a file that cannot be read or a table without that column.
+    Text files keep `ids` as they are written. Raises ValueError for another ending, a file that
+    cannot be read or a table without that column.
     """
     path = Path(path)
     if path.suffix not in READERS:
@@ -85,7 +89,13 @@ def _read_table(path: Path, name: str) -> Any:
 
     is_parquet, as_written = path.suffix == ".parquet", str if name == "ids" else None
     table = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype=as_written)
-    wanted = name if name in table else "index" if name in ("selected", "candidates") and "index" in table else None
+    wanted = (
+        name
+        if name in table
+        else "index"
+        if name in ("selected", "candidates") and "index" in table
+        else None
+    )
     if wanted is None and len(table.columns) == 1:
         wanted = table.columns[0]
     if wanted is None:
@@ -102,7 +112,9 @@ READERS: dict[str, Callable[[Path, str], Any]] = {
 
 
 def write_picks(chosen: Selection, out: Path) -> None:
-    """Write a selection in order: .parquet with everything, .csv (index, id) or .txt (one position a line)."""
+    """Write a selection in order: .parquet with everything, .csv (index, id) or .txt (one position
+    a line).
+    """
     if out.suffix == ".parquet":
         chosen.save(out)
         return
@@ -111,5 +123,7 @@ def write_picks(chosen: Selection, out: Path) -> None:
         text.writelines(f"{i}\n" for i in chosen.indices)
     else:
         ids = chosen.indices if chosen.ids is None else chosen.ids
-        csv.writer(text, lineterminator="\n").writerows([("index", "id"), *zip(chosen.indices, ids, strict=True)])
+        csv.writer(text, lineterminator="\n").writerows(
+            [("index", "id"), *zip(chosen.indices, ids, strict=True)]
+        )
     write_atomic(out, text.getvalue())

@@ -1,4 +1,6 @@
-"""The command line of curation: `coreset-curate` runs a recipe over rows of text, `coreset-score` one scorer."""
+"""The command line of curation: `coreset-curate` runs a recipe over rows of text, `coreset-score`
+one scorer.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def make_operators(plain: Mapping[str, Any]) -> list[Any]:
         kind(o) == "select" or getattr(o, "target", None) is not None for o in operators
     ):
         raise ValueError(
-            "budget: this recipe selects nothing, it keeps all that pass; leave the budget out or add a selection"
+            "budget: this recipe selects nothing, it keeps all that pass; leave the budget out or"
+            " add a selection"
         )
     return operators
 
@@ -59,7 +62,8 @@ def summary(done: Curated) -> list[str]:
     """Return what a run came to, a line each."""
     counts = done.manifest["counts"]
     lines = [
-        f"{counts['kept']} of {counts['rows']} rows kept, {counts['dropped']} dropped, {counts['rejected']} rejected -> {done.out}"
+        f"{counts['kept']} of {counts['rows']} rows kept, {counts['dropped']} dropped,"
+        f" {counts['rejected']} rejected -> {done.out}"
     ]
     if done.manifest["rejects"]:
         found = ", ".join(f"{reason} {n}" for reason, n in done.manifest["rejects"].items())

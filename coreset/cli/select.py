@@ -1,4 +1,6 @@
-"""The command line of the library: `coreset-select`, selection alone on arrays the user already has."""
+"""The command line of the library: `coreset-select`, selection alone on arrays the user already
+has.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,24 @@ def columns_main(cfg: DictConfig) -> None:
         known = ("features", "logits", "probs", "member_probs", "labels")
         files = {name: plain[name] for name in known if plain[name]} | (plain["columns"] or {})
         columns = {name: read_column(path, name) for name, path in files.items()}
-        rows = {name: read_column(plain[name], name) for name in ("selected", "candidates", "ids") if plain[name]}
+        rows = {
+            name: read_column(plain[name], name)
+            for name in ("selected", "candidates", "ids")
+            if plain[name]
+        }
         chosen = select(strategy, plain["budget"], seed=plain["seed"], **rows, **columns)
         made_of = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
         size = len(next(iter(columns.values()), rows.get("ids", ())))
-        pool = Pool(size, **{name: rows[name] for name in ("selected", "candidates") if name in rows})
+        pool = Pool(
+            size, **{name: rows[name] for name in ("selected", "candidates") if name in rows}
+        )
         found = certificates(pool, Signals(size, **columns), chosen, CHEAP)
-        write_picks(replace(chosen, info={**chosen.info, "signals": made_of, "certificates": found}), out)
-        console.print(f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False)
+        write_picks(
+            replace(chosen, info={**chosen.info, "signals": made_of, "certificates": found}), out
+        )
+        console.print(
+            f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False
+        )
         if said := in_words(found):
             console.print(f"[dim]{said}[/]", soft_wrap=True, highlight=False)
     except Exception as error:
@@ -55,7 +67,9 @@ def columns_main(cfg: DictConfig) -> None:
 
 
 def select_main() -> None:
-    """Run `coreset-select`: on columns, or with coco=... on the files of a detection project, which have settings of their own."""
+    """Run `coreset-select`: on columns, or with coco=... on the files of a detection project, which
+    have settings of their own.
+    """
     if any(argument.startswith("coco=") for argument in sys.argv[1:]):
         from coreset.cli.select_coco import coco_main
 

@@ -1,4 +1,6 @@
-"""The command line `coreset-select coco=...`: images for detection, from the files a project already has."""
+"""The command line `coreset-select coco=...`: images for detection, from the files a project
+already has.
+"""
 
 from __future__ import annotations
 

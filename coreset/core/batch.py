@@ -1,4 +1,6 @@
-"""A batch of rows as operators see it: numpy columns made from Arrow when they are read, and the Arrow column itself for those who hash bytes."""
+"""A batch of rows as operators see it: numpy columns made from Arrow when they are read, and the
+Arrow column itself for those who hash bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 
 
 class Batch(Mapping[str, NDArray[Any]]):
-    """Columns of one Arrow table or record batch, by name: texts as object arrays of str (None where missing), numbers as numpy, vectors as (n, d) (NaN where missing).
+    """Columns of one Arrow table or record batch, by name: texts as object arrays of str (None
+    where missing), numbers as numpy, vectors as (n, d) (NaN where missing).
 
-    Lists of unequal length are object arrays of Python lists. `arrow(name)` is the column without a copy. A column is converted when it is first read.
+    Lists of unequal length are object arrays of Python lists. `arrow(name)` is the column without a
+    copy. A column is converted when it is first read.
 
     >>> b = Batch(pa.table({"id": ["a", "b"], "words": [3.0, None]}))
     >>> b["words"], b.rows
@@ -43,20 +47,26 @@ class Batch(Mapping[str, NDArray[Any]]):
     def arrow(self, name: str) -> pa.Array:
         """Return a column as one Arrow array."""
         if name not in self.table.schema.names:
-            raise KeyError(f"column '{name}' is missing; present: {', '.join(sorted(self)) or 'none'}")
+            raise KeyError(
+                f"column '{name}' is missing; present: {', '.join(sorted(self)) or 'none'}"
+            )
         column = self.table.column(name)
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def to_numpy(column: pa.Array) -> NDArray[Any]:
-    """Return an Arrow array as numpy: see `Batch`; missing numbers become NaN, missing truth values are refused by Arrow's own rule (object)."""
+    """Return an Arrow array as numpy: see `Batch`; missing numbers become NaN, missing truth values
+    are refused by Arrow's own rule (object).
+    """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     kind = column.type
     if pa.types.is_dictionary(kind):
         return to_numpy(column.dictionary_decode())
     if pa.types.is_fixed_size_list(kind):
-        there = np.asarray(column.drop_null().flatten().to_numpy(zero_copy_only=False)).reshape(-1, kind.list_size)
+        there = np.asarray(column.drop_null().flatten().to_numpy(zero_copy_only=False)).reshape(
+            -1, kind.list_size
+        )
         if column.null_count == 0:
             return there
         out = np.full((len(column), kind.list_size), np.nan, np.result_type(there, np.float32))
@@ -70,7 +80,8 @@ def to_numpy(column: pa.Array) -> NDArray[Any]:
 
 
 def to_arrow(values: Any) -> pa.Array:
-    """Return a column an operator wrote as Arrow: (n, d) numbers as fixed-size lists, texts as strings, the rest as Arrow reads it.
+    """Return a column an operator wrote as Arrow: (n, d) numbers as fixed-size lists, texts as
+    strings, the rest as Arrow reads it.
 
     >>> to_arrow(np.eye(2, dtype=np.float32)).type
     FixedSizeListType(fixed_size_list<item: float>[2])
@@ -83,23 +94,31 @@ def to_arrow(values: Any) -> pa.Array:
         values = values.detach().cpu().numpy()
     array = np.asarray(values) if not isinstance(values, list) else values
     if isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "fiub":
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1]
+        )
     if isinstance(array, np.ndarray) and array.dtype.kind == "U":
         array = array.tolist()
     return pa.array(array, from_pandas=False)
 
 
 def as_batch(columns: Mapping[str, Any]) -> Batch:
-    """Return a mapping of columns as a Batch: what lets a scorer be called on plain lists and arrays, without any pipeline.
+    """Return a mapping of columns as a Batch: what lets a scorer be called on plain lists and
+    arrays, without any pipeline.
 
     >>> as_batch({"text": ["one", "two"]})["text"].tolist()
     ['one', 'two']
     """
-    return columns if isinstance(columns, Batch) else Batch(pa.table({n: to_arrow(v) for n, v in columns.items()}))
+    return (
+        columns
+        if isinstance(columns, Batch)
+        else Batch(pa.table({n: to_arrow(v) for n, v in columns.items()}))
+    )
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    """Return values as an object array (n,), whatever they are: numpy would make a matrix of lists of equal length.
+    """Return values as an object array (n,), whatever they are: numpy would make a matrix of lists
+    of equal length.
 
     >>> objects([[1, 2], [3, 4]]).shape
     (2,)

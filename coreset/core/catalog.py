@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_RECORDED = "coreset.trainers.loops.dynamics.RecordDynamics, a Lightning callback, or DynamicsRecorder.update in a loop of your own"
+_RECORDED = (
+    "coreset.trainers.loops.dynamics.RecordDynamics, a Lightning callback, or"
+    " DynamicsRecorder.update in a loop of your own"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Column:
 
 
 def _model(what: str) -> str:
-    return f"compute {what} with coreset.trainers.tasks.measure.measure, or bring an array of your own"
+    return (
+        f"compute {what} with coreset.trainers.tasks.measure.measure, or bring an array of your own"
+    )
 
 
 def _dynamics(name: str) -> str:
@@ -35,8 +40,9 @@ COLUMNS: dict[str, Column] = {
     "features": Column(
         "(N, D)",
         "an embedding: by default the input of the model's last linear layer",
-        "compute it with coreset.trainers.tasks.measure.measure (coreset-train: embedding=model, pixels or "
-        "pretrained), an embedding scorer of coreset-score, or bring an array of your own",
+        "compute it with coreset.trainers.tasks.measure.measure (coreset-train: embedding=model,"
+        " pixels or pretrained), an embedding scorer of coreset-score, or bring an array of"
+        " your own",
     ),
     "logits": Column("(N, C)", "the model's outputs before softmax", _model("it")),
     "probs": Column("(N, C)", "predicted class probabilities", _model("it")),
@@ -48,20 +54,26 @@ COLUMNS: dict[str, Column] = {
     "predicted_loss": Column(
         "(N,)",
         "the loss a model predicts for itself",
-        "train with coreset.trainers.learners.fit.Fitter(..., predict_loss=True) and measure it, as coreset-train "
-        "strategy=learning_loss does",
+        "train with coreset.trainers.learners.fit.Fitter(..., predict_loss=True) and measure it, as"
+        " coreset-train strategy=learning_loss does",
     ),
     "labels": Column("(N,)", "class numbers, -1 where unknown", "the data set's own labels"),
-    "forgetting": Column("(N,)", "how often a learned example was forgotten", _dynamics("forgetting")),
+    "forgetting": Column(
+        "(N,)", "how often a learned example was forgotten", _dynamics("forgetting")
+    ),
     "aum": Column("(N,)", "area under the margin of the logits", _dynamics("aum")),
-    "aum_probs": Column("(N,)", "area under the margin of the probabilities", _dynamics("aum_probs")),
+    "aum_probs": Column(
+        "(N,)", "area under the margin of the probabilities", _dynamics("aum_probs")
+    ),
     "el2n": Column("(N,)", "mean norm of the error vector of early epochs", _dynamics("el2n")),
     "dyn_unc": Column("(N,)", "spread of the true class's probability", _dynamics("dyn_unc")),
     "dual": Column("(N,)", "spread times difficulty of early epochs", _dynamics("dual")),
     "mean_prob": Column("(N,)", "mean probability of the true class", _dynamics("mean_prob")),
     "tdds": Column("(N,)", "projected change of the loss between epochs", _dynamics("tdds")),
     "memorization": Column("(N,)", "loss summed over training", _dynamics("memorization")),
-    "true_probs": Column("(N, E)", "the true class's probability, by epoch", _dynamics("true_probs")),
+    "true_probs": Column(
+        "(N, E)", "the true class's probability, by epoch", _dynamics("true_probs")
+    ),
     "margins": Column("(N, E)", "the margin of the true class, by epoch", _dynamics("margins")),
     "losses": Column("(N, E)", "the loss, by epoch or checkpoint", _dynamics("losses")),
     "query": Column("(N,)", "true at the examples that are queries", _field("a mark of yours")),
@@ -69,20 +81,32 @@ COLUMNS: dict[str, Column] = {
     "projected_gradients": Column(
         "(N, P)",
         "each example's gradient, projected",
-        "compute it with coreset.strategies.gradient.projection.projected_gradients on a model of yours",
+        "compute it with coreset.strategies.gradient.projection.projected_gradients on a model of"
+        " yours",
     ),
-    "validation_task": Column("(N,)", "the task of a validation example, -1 elsewhere", _field("numbers of yours")),
-    "influence": Column("(N, T)", "influence of an example on each of T tasks", _field("any number of yours")),
+    "validation_task": Column(
+        "(N,)", "the task of a validation example, -1 elsewhere", _field("numbers of yours")
+    ),
+    "influence": Column(
+        "(N, T)", "influence of an example on each of T tasks", _field("any number of yours")
+    ),
     "difficulty": Column("(N,)", "how hard an example is", _field("any number of yours")),
     "query_similarity": Column(
         "(N, Q)",
         "cosine with each of Q queries",
-        "compute it with coreset.curation.operators.query_similarity.QuerySimilarity, as recipe=sft_rds does",
+        "compute it with coreset.curation.operators.query_similarity.QuerySimilarity, as"
+        " recipe=sft_rds does",
     ),
-    "complexity": Column("(N,)", "how complex an instruction is", _field("a field of the rows, e.g. a judge's score")),
-    "quality": Column("(N,)", "how good a response is", _field("a field of the rows, e.g. scorer=judge")),
+    "complexity": Column(
+        "(N,)", "how complex an instruction is", _field("a field of the rows, e.g. a judge's score")
+    ),
+    "quality": Column(
+        "(N,)", "how good a response is", _field("a field of the rows, e.g. scorer=judge")
+    ),
     "tags": Column("(N,)", "a list of tags an example", _field("a field of the rows")),
-    "reward": Column("(N,)", "a reward model's score of the row's response", _field("a field of the rows")),
+    "reward": Column(
+        "(N,)", "a reward model's score of the row's response", _field("a field of the rows")
+    ),
     "response_reward": Column(
         "(N,)",
         "the same of the fine-tuned model's response",

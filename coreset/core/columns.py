@@ -1,4 +1,6 @@
-"""What columns come as, and what strategies get: missing values, strange dtypes, and numbers too large or too small to square."""
+"""What columns come as, and what strategies get: missing values, strange dtypes, and numbers too
+large or too small to square.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ _BLOCK = 2**22
 def kept(name: str, values: Any) -> tuple[Array, NDArray[np.bool_] | None]:
     """Return a column as an array or tensor, and which rows have a value (None: all).
 
-    Tensors are left alone, everything else becomes a numpy array without a copy where that is possible; lists of texts one of
-    lists, (N,), however long they are. Masked entries of a masked array, and missing ones (pandas' NA, None) among numbers, are no
-    values: a row with one is missing. Raises TypeError for a scipy sparse matrix.
+    Tensors are left alone, everything else becomes a numpy array without a copy where that is
+    possible; lists of texts one of lists, (N,), however long they are. Masked entries of a masked
+    array, and missing ones (pandas' NA, None) among numbers, are no values: a row with one is
+    missing. Raises TypeError for a scipy sparse matrix.
     """
     if type(values).__module__.split(".")[0] == "torch":
         return values, None
@@ -43,7 +46,9 @@ def kept(name: str, values: Any) -> tuple[Array, NDArray[np.bool_] | None]:
 
 
 def _numbers(array: NDArray[Any]) -> tuple[Array, NDArray[np.bool_] | None]:
-    """Return an object array of numbers as numbers, and which of them are there; any other object array as it is."""
+    """Return an object array of numbers as numbers, and which of them are there; any other object
+    array as it is.
+    """
     gaps = np.zeros(array.shape, bool)
     for at, value in np.ndenumerate(array):
         if value is None or type(value).__name__ in ("NAType", "NaTType"):
@@ -62,15 +67,24 @@ def _numbers(array: NDArray[Any]) -> tuple[Array, NDArray[np.bool_] | None]:
 
 
 def check_kind(name: str, column: Array) -> None:
-    """Raise ValueError for what no strategy can read: complex numbers, dates, sparse, meta, quantized tensors, whole numbers beyond int64."""
+    """Raise ValueError for what no strategy can read: complex numbers, dates, sparse, meta,
+    quantized tensors, whole numbers beyond int64.
+    """
     if isinstance(column, np.ndarray):
         if column.dtype.kind in "cmMV":
             raise ValueError(f"{name}: expected numbers, got {column.dtype}")
-        if column.dtype.kind == "u" and column.dtype.itemsize == 8 and column.size and int(column.max()) > 2**63 - 1:
+        if (
+            column.dtype.kind == "u"
+            and column.dtype.itemsize == 8
+            and column.size
+            and int(column.max()) > 2**63 - 1
+        ):
             raise ValueError(f"{name}: expected whole numbers below 2^63, got {int(column.max())}")
         return
     if str(column.layout) != "torch.strided":
-        raise ValueError(f"{name}: expected a dense tensor, got {column.layout}; pass {name}.to_dense()")
+        raise ValueError(
+            f"{name}: expected a dense tensor, got {column.layout}; pass {name}.to_dense()"
+        )
     if column.device.type == "meta":
         raise ValueError(f"{name}: expected a tensor with values, got one on the device meta")
     if column.is_complex() or column.is_quantized:
@@ -78,16 +92,21 @@ def check_kind(name: str, column: Array) -> None:
 
 
 def plain(column: Array) -> Array:
-    """Return a column without what torch and numpy cannot share; the same object where there is nothing to change.
+    """Return a column without what torch and numpy cannot share; the same object where there is
+    nothing to change.
 
-    Whole numbers (N,) become int64, unsigned ones of two or more bytes too; long double becomes float64, bfloat16 (N,) float32;
-    tensors leave the graph they were computed in.
+    Whole numbers (N,) become int64, unsigned ones of two or more bytes too; long double becomes
+    float64, bfloat16 (N,) float32; tensors leave the graph they were computed in.
 
     >>> plain(np.array([1, 2], np.uint16)).dtype
     dtype('int64')
     """
     if isinstance(column, np.ndarray):
-        if column.dtype.kind in "iu" and column.dtype != np.int64 and (column.ndim == 1 or column.dtype.kind == "u"):
+        if (
+            column.dtype.kind in "iu"
+            and column.dtype != np.int64
+            and (column.ndim == 1 or column.dtype.kind == "u")
+        ):
             return column.astype(np.int64)
         if column.dtype.kind == "f" and column.dtype.itemsize > 8:
             with np.errstate(over="ignore", under="ignore"):
@@ -112,7 +131,8 @@ def largest(column: Array, rows: NDArray[np.int64]) -> float:
 
 
 def rescaled(column: Array, power: int) -> Array:
-    """Return a floating-point column times 2^power, in float64: exact wherever the product is a normal number.
+    """Return a floating-point column times 2^power, in float64: exact wherever the product is a
+    normal number.
 
     >>> rescaled(np.array([1e-310]), 1000)[0] == 1e-310 * 2.0**1000
     np.True_

@@ -1,4 +1,5 @@
-"""What a user's file holds: bytes, JSON, arrays. Only regular files are opened, and none above 8 GiB.
+"""What a user's file holds: bytes, JSON, arrays. Only regular files are opened, and none above 8
+GiB.
 
 A named pipe or a device would block or never end: it is refused before a byte of it is read.
 """
@@ -17,7 +18,8 @@ MOST = 8 * 2**30  # bytes of one file
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise OSError for a path that is no regular file, ValueError for one of more than `MOST` bytes.
+    """Raise OSError for a path that is no regular file, ValueError for one of more than `MOST`
+    bytes.
 
     >>> check_regular("/dev/null")
     Traceback (most recent call last):
@@ -50,7 +52,9 @@ def read_json(path: str | Path) -> Any:
 
 
 def load_array(path: str | Path, memory_mapped: bool = False) -> Any:
-    """Return what an .npy or .npz file holds, never unpickled. Raises ValueError with the file when it is none."""
+    """Return what an .npy or .npz file holds, never unpickled. Raises ValueError with the file when
+    it is none.
+    """
     check_regular(path)
     try:
         return np.load(path, mmap_mode="r" if memory_mapped else None, allow_pickle=False)

@@ -1,4 +1,6 @@
-"""One process in a folder at a time, on every system, and what a killed one left half written removed."""
+"""One process in a folder at a time, on every system, and what a killed one left half written
+removed.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def _acquired(folder: Path) -> Any:
     try:
         lock.acquire(timeout=0)
     except (Timeout, RuntimeError) as error:
-        raise ValueError(f"another process works in {folder}; wait for it or use another folder") from error
+        raise ValueError(
+            f"another process works in {folder}; wait for it or use another folder"
+        ) from error
     return lock
 
 

@@ -16,10 +16,12 @@ from coreset.core.pool import Indices
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Positions in the order chosen: any prefix of a greedy answer is itself the answer for a smaller budget.
+    """Positions in the order chosen: any prefix of a greedy answer is itself the answer for a
+    smaller budget.
 
-    indices (k,) int64; weights (k,) for weighted training; scores (k,) the gain or score each was chosen by; reasons k words; ids (k,) outside names;
-    info: strategy, parameters, variant, seed, certificates.
+    indices (k,) int64; weights (k,) for weighted training; scores (k,) the gain or score each was
+    chosen by; reasons k words; ids (k,) outside names; info: strategy, parameters, variant, seed,
+    certificates.
 
     >>> Selection([4, 1, 3]).prefix(2).indices
     array([4, 1])
@@ -36,7 +38,8 @@ class Selection:
         indices = np.asarray(self.indices)
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
             raise TypeError(
-                f"indices: expected a one-dimensional list of positions, got {indices.dtype} with shape {indices.shape}"
+                f"indices: expected a one-dimensional list of positions, got {indices.dtype} with"
+                f" shape {indices.shape}"
             )
         indices = indices.astype(np.int64)
         object.__setattr__(self, "indices", indices)
@@ -46,13 +49,17 @@ class Selection:
                 values = np.asarray(values, np.float64)
                 if values.shape != indices.shape:
                     raise ValueError(
-                        f"{name}: expected shape {indices.shape}, one per chosen example, got {values.shape}"
+                        f"{name}: expected shape {indices.shape}, one per chosen example, got"
+                        f" {values.shape}"
                     )
                 object.__setattr__(self, name, values)
         for name in ("reasons", "ids"):
             values = getattr(self, name)
             if values is not None and len(values) != len(indices):
-                raise ValueError(f"{name}: expected {len(indices)} entries, one per chosen example, got {len(values)}")
+                raise ValueError(
+                    f"{name}: expected {len(indices)} entries, one per chosen example, got"
+                    f" {len(values)}"
+                )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -60,7 +67,9 @@ class Selection:
     def prefix(self, k: int) -> Self:
         """Return the first `k` choices."""
         rows = ("indices", "weights", "scores", "reasons", "ids")
-        cut: dict[str, Any] = {n: None if (values := getattr(self, n)) is None else values[:k] for n in rows}
+        cut: dict[str, Any] = {
+            n: None if (values := getattr(self, n)) is None else values[:k] for n in rows
+        }
         return replace(self, **cut)
 
     def of(self, dataset: Any) -> Any:
@@ -69,12 +78,15 @@ class Selection:
 
         if len(self.indices) and len(dataset) <= int(self.indices.max()):
             raise ValueError(
-                f"the dataset has {len(dataset)} examples but position {int(self.indices.max())} was chosen"
+                f"the dataset has {len(dataset)} examples but position {int(self.indices.max())}"
+                " was chosen"
             )
         return Subset(dataset, self.indices.tolist())
 
     def save(self, path: str | Path) -> Path:
-        """Write a Parquet file: one row per choice in order; `info` as metadata. Written beside and renamed, so never half there."""
+        """Write a Parquet file: one row per choice in order; `info` as metadata. Written beside and
+        renamed, so never half there.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -89,7 +101,9 @@ class Selection:
         ):
             if values is not None:
                 columns[name] = list(values) if name == "reason" else values
-        table = pa.table(columns).replace_schema_metadata({"coreset": to_json(dict(self.info), _plain, sort_keys=True)})
+        table = pa.table(columns).replace_schema_metadata(
+            {"coreset": to_json(dict(self.info), _plain, sort_keys=True)}
+        )
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         return write_atomic(path, sink.getvalue().to_pybytes())
@@ -101,7 +115,9 @@ class Selection:
 
         table = pq.read_table(path)
         if "index" not in table.column_names:
-            raise ValueError(f"{path}: not a saved selection, it has no column 'index' but {table.column_names}")
+            raise ValueError(
+                f"{path}: not a saved selection, it has no column 'index' but {table.column_names}"
+            )
         get = {n: table[n].to_numpy() for n in table.column_names}
         reasons = table["reason"].to_pylist() if "reason" in get else None
         info = json.loads((table.schema.metadata or {}).get(b"coreset", b"{}"))

@@ -1,4 +1,6 @@
-"""Signals: named per-example columns of one dataset, and the check of the columns whose meaning is fixed."""
+"""Signals: named per-example columns of one dataset, and the check of the columns whose meaning is
+fixed.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,18 @@ class Signals:
         return frozenset(self._columns)
 
     def put(self, name: str, indices: ArrayLike | None, values: Any) -> None:
-        """Write `values` at positions `indices` (None: the whole dataset, kept without a copy). Later values replace earlier ones."""
+        """Write `values` at positions `indices` (None: the whole dataset, kept without a copy).
+        Later values replace earlier ones.
+        """
         values, there = kept(name, values)
         if len(values.shape) == 0:
             raise ValueError(f"{name}: expected one value per example, got a single number")
         if indices is None:
             if values.shape[0] != self.size:
-                raise ValueError(f"{name}: expected {self.size} rows, one per example, got shape {tuple(values.shape)}")
+                raise ValueError(
+                    f"{name}: expected {self.size} rows, one per example, got shape"
+                    f" {tuple(values.shape)}"
+                )
             self._columns[name] = values
             self._known.pop(name, None)
             if there is not None:
@@ -52,7 +59,9 @@ class Signals:
             return
         rows = as_indices(indices, self.size, f"{name}: indices")
         if values.shape[0] != len(rows):
-            raise ValueError(f"{name}: {len(rows)} positions but values of shape {tuple(values.shape)}")
+            raise ValueError(
+                f"{name}: {len(rows)} positions but values of shape {tuple(values.shape)}"
+            )
         values = np.asarray(values)
         old: Any = self._columns.get(name)
         if old is None or tuple(old.shape[1:]) != values.shape[1:]:
@@ -89,7 +98,8 @@ class Signals:
         if known is not None and not known[indices].all():
             missing = indices[~known[indices]]
             raise ValueError(
-                f"{name}: no value for {len(missing)} of the {len(indices)} examples asked for, first position {int(missing[0])}"
+                f"{name}: no value for {len(missing)} of the {len(indices)} examples asked for,"
+                f" first position {int(missing[0])}"
             )
         return column
 
@@ -110,21 +120,33 @@ _KNOWN = {
 
 
 def check_column(name: str, column: Array, indices: Indices) -> bool:
-    """Raise ValueError when the rows `indices` of a column have a wrong shape or kind, NaN or infinite values, or probabilities that are none.
+    """Raise ValueError when the rows `indices` of a column have a wrong shape or kind, NaN or
+    infinite values, or probabilities that are none.
 
-    Probabilities may be of any floating type; they must be non-negative and sum to one within 1e-2 (half precision is not normalized again).
-    Return whether all values are ordinary: whole numbers, or numbers of which the largest certainly lies within 1e-12 ... 1e12.
+    Probabilities may be of any floating type; they must be non-negative and sum to one within 1e-2
+    (half precision is not normalized again). Return whether all values are ordinary: whole numbers,
+    or numbers of which the largest certainly lies within 1e-12 ... 1e12.
     """
     check_kind(name, column)
     axes, kind = _KNOWN.get(name, (None, None))
     if axes is not None and len(column.shape) != len(axes.replace(",", " ").split()):
         raise ValueError(f"{name}: expected shape ({axes}), got {tuple(column.shape)}")
     if axes is not None and 0 in column.shape[1:] and name != "member_probs":
-        raise ValueError(f"{name}: expected at least one number per example, got shape {tuple(column.shape)}")
+        raise ValueError(
+            f"{name}: expected at least one number per example, got shape {tuple(column.shape)}"
+        )
     if name == "member_probs" and column.shape[1] < 1:
-        raise ValueError(f"member_probs: expected at least one member, got shape {tuple(column.shape)}")
-    is_float = column.dtype.kind == "f" if isinstance(column, np.ndarray) else column.dtype.is_floating_point
-    if kind == "i" and (is_float or (isinstance(column, np.ndarray) and column.dtype.kind not in "iu")):
+        raise ValueError(
+            f"member_probs: expected at least one member, got shape {tuple(column.shape)}"
+        )
+    is_float = (
+        column.dtype.kind == "f"
+        if isinstance(column, np.ndarray)
+        else column.dtype.is_floating_point
+    )
+    if kind == "i" and (
+        is_float or (isinstance(column, np.ndarray) and column.dtype.kind not in "iu")
+    ):
         raise ValueError(f"{name}: expected whole numbers (-1 = unknown), got {column.dtype}")
     if kind == "f" and not is_float:
         raise ValueError(f"{name}: expected floating-point values, got {column.dtype}")
@@ -144,7 +166,8 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
         block = block if isinstance(block, np.ndarray) else block.detach().double().cpu().numpy()
         flat = block.reshape(len(block), int(np.prod(block.shape[1:])))
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            # a sum of squares is finite only if every value is: one product at the speed of memory, and row by row where it is not
+            # a sum of squares is finite only if every value is: one product at the speed of memory,
+            # and row by row where it is not
             squares = np.vdot(flat, flat)
             finite = np.isfinite(squares) or np.isfinite(flat).all(axis=1)
         if block.dtype.itemsize > 2:  # 22 more bits: a block holds 2^22 values
@@ -152,21 +175,25 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
         if not np.all(finite):
             bad = int((~finite).sum())
             raise ValueError(
-                f"{name}: {bad} examples have NaN or infinite values, first position {int(rows[~finite][0])}"
+                f"{name}: {bad} examples have NaN or infinite values, first position"
+                f" {int(rows[~finite][0])}"
             )
         if name in ("probs", "member_probs"):
-            off = (np.abs(block.sum(axis=-1, dtype=np.float64) - 1) > 1e-2).reshape(len(block), -1).any(axis=1) | (
-                flat < 0
-            ).any(axis=1)
+            off = (np.abs(block.sum(axis=-1, dtype=np.float64) - 1) > 1e-2).reshape(
+                len(block), -1
+            ).any(axis=1) | (flat < 0).any(axis=1)
             if off.any():
                 raise ValueError(
-                    f"{name}: {int(off.sum())} rows are no probabilities (non-negative, summing to 1), first position {int(rows[off][0])}; "
-                    "pass logits through softmax first"
+                    f"{name}: {int(off.sum())} rows are no probabilities (non-negative, summing to"
+                    f" 1), first position {int(rows[off][0])}; pass logits through softmax first"
                 )
         if like_probs:
             with np.errstate(over="ignore", invalid="ignore"):
                 sums = block.sum(axis=-1, dtype=np.float64)
             like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
     if like_probs:
-        raise ValueError("logits: every row is non-negative and sums to 1: these are probabilities; give them as probs")
+        raise ValueError(
+            "logits: every row is non-negative and sums to 1: these are probabilities; give them as"
+            " probs"
+        )
     return ordinary

@@ -1,4 +1,6 @@
-"""Columns on disk, computed once: keyed by the content of the data and by what computed them, memory-mapped when read."""
+"""Columns on disk, computed once: keyed by the content of the data and by what computed them,
+memory-mapped when read.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 hex digits of the content of arrays, tensors, texts, numbers, None, paths and nested lists or dicts of them; the same in every process.
+    """Return 16 hex digits of the content of arrays, tensors, texts, numbers, None, paths and
+    nested lists or dicts of them; the same in every process.
 
-    Raises TypeError for anything else: its text might leave something out, or differ from one process to the next.
+    Raises TypeError for anything else: its text might leave something out, or differ from one
+    process to the next.
 
     >>> fingerprint({"b": 1, "a": [2.0]}) == fingerprint({"a": [2.0], "b": 1})
     True
@@ -32,7 +36,8 @@ def fingerprint(*parts: Any) -> str:
             elif part.ndim == 0:
                 digest.update(part.tobytes())
             else:
-                step = max(1, 2**24 // max(1, part[:1].nbytes))  # blocks of 16 MiB: no copy of the whole array
+                # blocks of 16 MiB: no copy of the whole array
+                step = max(1, 2**24 // max(1, part[:1].nbytes))
                 for start in range(0, len(part), step):
                     digest.update(part[start : start + step].tobytes())
         elif isinstance(part, Mapping):
@@ -49,7 +54,10 @@ def fingerprint(*parts: Any) -> str:
         elif part is None or isinstance(part, str | bytes | int | float | np.generic | PurePath):
             digest.update(f"{type(part).__name__} {part!r}\0".encode())
         else:
-            raise TypeError(f"fingerprint: expected arrays, texts, numbers, lists or dicts, got {type(part).__name__}")
+            raise TypeError(
+                "fingerprint: expected arrays, texts, numbers, lists or dicts, got"
+                f" {type(part).__name__}"
+            )
 
     feed(parts)
     return digest.hexdigest()[:16]
@@ -80,11 +88,15 @@ def to_json(value: Any, default: Callable[[Any], Any] = str, **options: Any) -> 
     >>> to_json({"scores": [float("inf"), 1.5]})
     '{"scores": [null, 1.5]}'
     """
-    return json.dumps(strict(value), default=lambda part: strict(default(part)), allow_nan=False, **options)
+    return json.dumps(
+        strict(value), default=lambda part: strict(default(part)), allow_nan=False, **options
+    )
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> Path:
-    """Write a file so that it is either the old or the new one, never half: beside, synced, renamed. The disk being full leaves the old one."""
+    """Write a file so that it is either the old or the new one, never half: beside, synced,
+    renamed. The disk being full leaves the old one.
+    """
     path, data = Path(path), data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -95,14 +107,18 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
             os.fsync(f.fileno())
         part.replace(path)
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}; nothing that was there is lost") from error
+        raise OSError(
+            error.errno, f"cannot write {path}: {error.strerror}; nothing that was there is lost"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
 def _reserve(path: Path) -> None:
-    """Claim the whole of a sparse file on disk: a memory-mapped write to a disk that is full would kill the process instead of raising OSError."""
+    """Claim the whole of a sparse file on disk: a memory-mapped write to a disk that is full would
+    kill the process instead of raising OSError.
+    """
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as f:
             os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
@@ -132,7 +148,9 @@ class Store:
         fill: Callable[[NDArray[Any]], None],
         about: Mapping[str, Any] | None = None,
     ) -> NDArray[Any]:
-        """Return the stored column, or make it: `fill` writes into a memory-mapped array of `shape`, which gets its name only when it is whole."""
+        """Return the stored column, or make it: `fill` writes into a memory-mapped array of
+        `shape`, which gets its name only when it is whole.
+        """
         found = self.get(name, key)
         if found is not None:
             return found

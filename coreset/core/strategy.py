@@ -16,18 +16,24 @@ from coreset.core.pool import Array, Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 
-_NOT: Mapping[str, float] = MappingProxyType({"scores": float("nan")})  # stands for a column that is not in `scales`
-_LIMITED = frozenset({"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"})
+# stands for a column that is not in `scales`
+_NOT: Mapping[str, float] = MappingProxyType({"scores": float("nan")})
+_LIMITED = frozenset(
+    {"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"}
+)
 
 
 class Strategy(ABC):
-    """Decide which examples to take: a frozen dataclass whose fields are its parameters, beside the pure function that is the method.
+    """Decide which examples to take: a frozen dataclass whose fields are its parameters, beside the
+    pure function that is the method.
 
-    `needs`: signals read at the candidates; `needs_selected`: signals read at the examples already taken. `greedy`: a prefix of the answer is the
-    answer for a smaller budget. `random`: the answer depends on the seed. Calling a strategy checks the input, selects and checks the answer.
-    `scales`: columns of which every positive multiple gives the same choice, with the power of the factor that `scores` and entries of `info` carry: they come in
-    scaled by a power of two where their largest value lies outside 1e-12 ... 1e12 (None: any scale is read as it is). Of the others `features`, gradients and losses
-    beyond 1e12 are refused.
+    `needs`: signals read at the candidates; `needs_selected`: signals read at the examples already
+    taken. `greedy`: a prefix of the answer is the answer for a smaller budget. `random`: the answer
+    depends on the seed. Calling a strategy checks the input, selects and checks the answer.
+    `scales`: columns of which every positive multiple gives the same choice, with the power of the
+    factor that `scores` and entries of `info` carry: they come in scaled by a power of two where
+    their largest value lies outside 1e-12 ... 1e12 (None: any scale is read as it is). Of the
+    others `features`, gradients and losses beyond 1e12 are refused.
     """
 
     needs_selected: frozenset[str] = frozenset()
@@ -49,16 +55,22 @@ class Strategy(ABC):
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     def check(self, pool: Pool, signals: Signals, k: int) -> frozenset[str]:
-        """Raise KeyError, TypeError or ValueError when the question cannot be answered; return the columns whose scale may be out of the ordinary."""
+        """Raise KeyError, TypeError or ValueError when the question cannot be answered; return the
+        columns whose scale may be out of the ordinary.
+        """
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
             raise TypeError(f"k: expected a whole number of examples, got {k!r}")
         for name, value in self.parameters().items():
             if isinstance(value, float) and not np.isfinite(value):
                 raise ValueError(f"{name}: expected a finite number, got {value}")
         if not 1 <= k <= len(pool.candidates):
-            raise ValueError(f"k: expected 1 to {len(pool.candidates)} (the candidates left), got {k}")
+            raise ValueError(
+                f"k: expected 1 to {len(pool.candidates)} (the candidates left), got {k}"
+            )
         if signals.size != pool.size:
-            raise ValueError(f"signals describe {signals.size} examples but the pool has {pool.size}")
+            raise ValueError(
+                f"signals describe {signals.size} examples but the pool has {pool.size}"
+            )
         strange = set()
         for name in sorted(self.needs | self.needs_selected):
             rows = self._read(pool, name)
@@ -68,11 +80,16 @@ class Strategy(ABC):
 
     def _read(self, pool: Pool, name: str) -> Indices:
         """Return the positions at which a column must be known."""
-        parts = [pool.candidates] * (name in self.needs) + [pool.selected] * (name in self.needs_selected)
+        parts = [pool.candidates] * (name in self.needs) + [pool.selected] * (
+            name in self.needs_selected
+        )
         return np.concatenate(parts)
 
-    def ready(self, pool: Pool, signals: Signals, strange: Iterable[str] | None) -> tuple[Signals, dict[str, int]]:
-        """Return the checked columns as `select` reads them, and the power of two by which each of the `strange` was scaled, where it was.
+    def ready(
+        self, pool: Pool, signals: Signals, strange: Iterable[str] | None
+    ) -> tuple[Signals, dict[str, int]]:
+        """Return the checked columns as `select` reads them, and the power of two by which each of
+        the `strange` was scaled, where it was.
 
         Raises ValueError for values beyond 1e12 that cannot be scaled.
         """
@@ -92,8 +109,8 @@ class Strategy(ABC):
                 new[name] = rescaled(new.get(name, columns[name]), -exponent)
             elif exponent > 0:
                 raise ValueError(
-                    f"{name}: values up to {most:.2g} are too large for {type(self).__name__} with these parameters, expected at most "
-                    f"{2.0**POWER:.2g}; scale the column"
+                    f"{name}: values up to {most:.2g} are too large for {type(self).__name__} with"
+                    f" these parameters, expected at most {2.0**POWER:.2g}; scale the column"
                 )
         return (signals.replaced(new) if new else signals), powers
 
@@ -109,7 +126,9 @@ class Strategy(ABC):
         return replace(answer, scores=scores, info=info) if powers else answer
 
     def __call__(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
-        """Check, select, check the answer: exactly `k` distinct candidates, finite weights of at least zero."""
+        """Check, select, check the answer: exactly `k` distinct candidates, finite weights of at
+        least zero.
+        """
         columns, powers = self.ready(pool, signals, self.check(pool, signals, k))
         try:
             answer = self._unscaled(self.select(pool, columns, int(k), rng), powers)
@@ -121,12 +140,16 @@ class Strategy(ABC):
             }
             if not texts or any(name in str(error) for name in texts):
                 raise
-            raise TypeError(f"{listed(texts)}: expected numbers, got {listed(map(str, texts.values()))}") from error
+            raise TypeError(
+                f"{listed(texts)}: expected numbers, got {listed(map(str, texts.values()))}"
+            ) from error
         who = type(self).__name__
         got = answer.indices
         assert len(got) == k, f"{who} returned {len(got)} examples instead of {k}"
         assert len(np.unique(got)) == k, f"{who} returned an example twice"
-        assert np.isin(got, pool.candidates).all(), f"{who} returned an example that is no candidate"
+        assert np.isin(got, pool.candidates).all(), (
+            f"{who} returned an example that is no candidate"
+        )
         if answer.weights is not None:
             assert np.isfinite(answer.weights).all(), f"{who} returned a weight that is not finite"
             assert (answer.weights >= 0).all(), f"{who} returned a negative weight"

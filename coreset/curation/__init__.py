@@ -5,4 +5,16 @@ from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy
 from coreset.curation.run import Curated, Settings, curate
 from coreset.curation.score import score
 
-__all__ = ["Batch", "Curated", "Decision", "Estimator", "Filter", "GroupBy", "Operator", "Selector", "Settings", "curate", "score"]
+__all__ = [
+    "Batch",
+    "Curated",
+    "Decision",
+    "Estimator",
+    "Filter",
+    "GroupBy",
+    "Operator",
+    "Selector",
+    "Settings",
+    "curate",
+    "score",
+]

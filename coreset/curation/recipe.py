@@ -37,7 +37,9 @@ def read_recipe(path: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]
     if not isinstance(plain, dict) or not isinstance(plain.get("operators"), list):
         raise ValueError(f"recipe: expected a mapping with a list 'operators' in {path}")
     if "defaults" in plain or "hydra" in plain:
-        raise ValueError(f"recipe: {path} has 'defaults' or 'hydra', which only a configuration has")
+        raise ValueError(
+            f"recipe: {path} has 'defaults' or 'hydra', which only a configuration has"
+        )
     walk = _Walk({n: settings.get(n) for n in SETTINGS}, plain)
     return {str(k): walk.value(v, str(k), 0) for k, v in plain.items()}
 
@@ -51,7 +53,9 @@ class _Walk:
     def value(self, value: Any, where: str, depth: int) -> Any:
         self.seen += 1
         if self.seen > _NODES or depth > _DEPTH:
-            raise ValueError(f"recipe: expected at most {_NODES} values, {_DEPTH} levels deep, at {where[:80]}")
+            raise ValueError(
+                f"recipe: expected at most {_NODES} values, {_DEPTH} levels deep, at {where[:80]}"
+            )
         if isinstance(value, dict):
             wrong = [k for k in value if "${" in str(k)]
             if wrong:
@@ -66,8 +70,8 @@ class _Walk:
         if match is None or match[2] not in source or (match[1] and match[2] == "operators"):
             known = ", ".join(f"${{{n}}}" for n in SETTINGS)
             raise ValueError(
-                f"recipe: {where}: {value!r} is refused: in a recipe given as data only {known} and "
-                "${recipe.NAME} stand for something"
+                f"recipe: {where}: {value!r} is refused: in a recipe given as data only {known} and"
+                " ${recipe.NAME} stand for something"
             )
         given = source[match[2]]
         return self.value(given, where, depth + 1) if match[1] else given

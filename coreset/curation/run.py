@@ -1,4 +1,6 @@
-"""Curation as one call: a list of operators, rows in, rows out, and what became of every one of them."""
+"""Curation as one call: a list of operators, rows in, rows out, and what became of every one of
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
 from coreset.curation.io.stamps import hashes, images_key
 from coreset.curation.io.write import write_dataset_info
-from coreset.curation.operators.base import Estimator, GroupBy, Operator, Selector, describe, flatten, kind
+from coreset.curation.operators.base import (
+    Estimator,
+    GroupBy,
+    Operator,
+    Selector,
+    describe,
+    flatten,
+    kind,
+)
 from coreset.curation.operators.contract import checked, finished
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
@@ -33,7 +43,14 @@ from coreset.curation.runtime.estimator_state import read_state
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
 from coreset.curation.runtime.row_ids import INPUT, check_ids
-from coreset.curation.runtime.steps import ColumnsPartition, FitPartition, Pipeline, named, read_columns, side_table
+from coreset.curation.runtime.steps import (
+    ColumnsPartition,
+    FitPartition,
+    Pipeline,
+    named,
+    read_columns,
+    side_table,
+)
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
 
@@ -43,9 +60,11 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are read. kind: auto, alpaca, chat, images or text; fields: {our name: theirs}; id: the field that names rows; the next three bound memory.
+    """How rows are read. kind: auto, alpaca, chat, images or text; fields: {our name: theirs}; id:
+    the field that names rows; the next three bound memory.
 
-    images: the folder that paths of images are relative to; None: the folder of the file that names them.
+    images: the folder that paths of images are relative to; None: the folder of the file that names
+    them.
     """
 
     kind: str = "auto"
@@ -94,8 +113,12 @@ def take_in(
     settings: Settings,
     log: Log = lambda text: None,
 ) -> Rows:
-    """Read the input into partitions, learn its schema, check the recipe against it and name every row. What lies in `out` is no input."""
-    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(source, "save_to_disk")
+    """Read the input into partitions, learn its schema, check the recipe against it and name every
+    row. What lies in `out` is no input.
+    """
+    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(
+        source, "save_to_disk"
+    )
     shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
     flat = flatten(operators)
     needs = needed(flat)
@@ -115,9 +138,16 @@ def take_in(
     files = sorted(content.items())
     version = versions("coreset-lightning").get("coreset-lightning", "")
     key = fingerprint(
-        FORMAT, version, files, asdict(schema), settings.partition_rows, *([settings.images] if settings.images else [])
+        FORMAT,
+        version,
+        files,
+        asdict(schema),
+        settings.partition_rows,
+        *([settings.images] if settings.images else []),
     )
-    work = StateStore(state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards))
+    work = StateStore(
+        state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards)
+    )
     ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images)
     there = len(list((work.root / work.rows).glob("*.json")))
     if there:
@@ -140,11 +170,16 @@ def _check_any(work: StateStore, ingested: Sequence[Ingested]) -> None:
     if any(one.rows > one.rejected for one in ingested):
         return
     total = sum(one.rows for one in ingested)
-    first = next((r for one in ingested for p in one.partitions for r in read_rejects(work, p)), None)
+    first = next(
+        (r for one in ingested for p in one.partitions for r in read_rejects(work, p)), None
+    )
     if first is None:
         raise ValueError("input: there are no rows")
     place = first["file"] + (f", line {first['line']}" if first["line"] else "")
-    raise ValueError(f"input: all {total} rows are rejected, the first ({place}) as {first['reason']}: {first['why']}")
+    raise ValueError(
+        f"input: all {total} rows are rejected, the first ({place}) as {first['reason']}:"
+        f" {first['why']}"
+    )
 
 
 def decide(engine: Engine, rows: Rows, log: Log) -> Pipeline:
@@ -162,13 +197,21 @@ def decide(engine: Engine, rows: Rows, log: Log) -> Pipeline:
     return chain
 
 
-def _decide_one(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int, log: Log) -> Pipeline:
+def _decide_one(
+    engine: Engine,
+    chain: Pipeline,
+    stage: Stage,
+    partitions: Sequence[Partition],
+    total: int,
+    log: Log,
+) -> Pipeline:
     operator = stage.operator
     there = sum(chain.work.side(stage, p).exists() for p in partitions)
     if there:
         log(f"{stage.name}: the answers about {there} of {len(partitions)} partitions are reused")
     if not isinstance(operator, Estimator | GroupBy | Selector):
-        return chain.with_stage(stage)  # row by row: computed when the next operator, or the end, asks for it
+        # row by row: computed when the next operator, or the end, asks for it
+        return chain.with_stage(stage)
     log(f"{stage.name} ...")
     if isinstance(operator, Estimator):
         fitted = _fitted(engine, chain, stage, partitions)
@@ -186,7 +229,9 @@ def _decide_one(engine: Engine, chain: Pipeline, stage: Stage, partitions: Seque
     return chain.with_stage(replace(stage, operator=None))
 
 
-def _fitted(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]) -> Operator | None:
+def _fitted(
+    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
+) -> Operator | None:
     operator = stage.operator
     assert isinstance(operator, Estimator)
     state, seen = None, False
@@ -199,7 +244,9 @@ def _fitted(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[
         return finished(operator, state) if seen else None
 
 
-def _select(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int) -> None:
+def _select(
+    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int
+) -> None:
     sides = [chain.work.side(stage, p) for p in partitions]
     if all(is_whole(side) for side in sides):
         return
@@ -208,25 +255,38 @@ def _select(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[
     paths = list(engine.map(ColumnsPartition(chain, stage), partitions))
     tables = [read_columns(path) for path in paths]
     partition = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
-    table = pa.concat_tables(tables, promote_options="permissive").append_column("_partition", pa.array(partition))
+    table = pa.concat_tables(tables, promote_options="permissive").append_column(
+        "_partition", pa.array(partition)
+    )
     table = table.sort_by("id")
     row, partition = table["row"].to_numpy().astype(np.int64), table["_partition"].to_numpy()
     said = None
     if table.num_rows:
         with named(stage):
-            columns, decision = checked(operator, Batch(table.drop_columns(["row", "_partition"])), total)
+            columns, decision = checked(
+                operator, Batch(table.drop_columns(["row", "_partition"])), total
+            )
         said = side_table(row, columns, decision)
     for i, side in enumerate(sides):
         here = np.flatnonzero(partition == i)
         here = here[np.argsort(row[here], kind="stable")]
-        write_table(side, pa.table({"row": pa.array([], pa.uint32())}) if said is None else said.take(pa.array(here)))
+        write_table(
+            side,
+            (
+                pa.table({"row": pa.array([], pa.uint32())})
+                if said is None
+                else said.take(pa.array(here))
+            ),
+        )
     for path in paths:
         path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Curated:
-    """What a run came to: the manifest as it is on disk, some rows of every outcome for a reader, and which images to show (see `gallery.gather`; None: no images)."""
+    """What a run came to: the manifest as it is on disk, some rows of every outcome for a reader,
+    and which images to show (see `gallery.gather`; None: no images).
+    """
 
     out: Path
     manifest: Mapping[str, Any]
@@ -244,11 +304,13 @@ def curate(
     state: str | Path | None = None,
     log: Log = lambda text: None,
 ) -> Curated:
-    r"""Run operators over rows and write `out`: data/ (the rows kept, in the form they came), decisions.parquet, rejects.jsonl, manifest.json.
+    r"""Run operators over rows and write `out`: data/ (the rows kept, in the form they came),
+    decisions.parquet, rejects.jsonl, manifest.json.
 
-    operators: a recipe, any of the five kinds in order. source: paths, globs, folders, "hf:NAME" or a `datasets.Dataset`. state: where the state lies
-    (default out/state); a run that was killed goes on there, and one with another budget finds its scores there; it may be deleted.
-    Raises ValueError, KeyError, TypeError or OSError, in words, for an input or a recipe that cannot work.
+    operators: a recipe, any of the five kinds in order. source: paths, globs, folders, "hf:NAME" or
+    a `datasets.Dataset`. state: where the state lies (default out/state); a run that was killed
+    goes on there, and one with another budget finds its scores there; it may be deleted. Raises
+    ValueError, KeyError, TypeError or OSError, in words, for an input or a recipe that cannot work.
 
     >>> import tempfile
     >>> from coreset.curation.operators.threshold import Threshold
@@ -271,7 +333,9 @@ def curate(
             counts.add(part)
         _check_counts(counts, rows)
         data = _write_data(engine, step, rows, out)
-        written = write_decisions([step.path(p) for p in rows.partitions], out / "decisions.parquet")
+        written = write_decisions(
+            [step.path(p) for p in rows.partitions], out / "decisions.parquet"
+        )
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         rejects = write_rejects(chain, rows.partitions, out / "rejects.jsonl")
         manifest = _manifest(rows, chain, counts, rejects, data)
@@ -288,27 +352,42 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"out: expected a folder, {out} is a file")
     other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())
     if other and not (out / "state").exists() and not (out / "manifest.json").exists():
-        raise ValueError(f"out: {out} holds other files; give a new or empty folder, or that of an earlier run")
+        raise ValueError(
+            f"out: {out} holds other files; give a new or empty folder, or that of an earlier run"
+        )
 
 
 def _check_counts(counts: Counts, rows: Rows) -> None:
-    """Raise RuntimeError unless rows in = kept + dropped + rejected: as a whole and from one operator to the next."""
+    """Raise RuntimeError unless rows in = kept + dropped + rejected: as a whole and from one
+    operator to the next.
+    """
     if counts.rows != rows.total:
         raise RuntimeError(f"{rows.total} rows were read, but {counts.rows} were decided about")
     left = rows.total
     for name, one in counts.operators.items():
         if one["in"] != left or one["in"] != one["kept"] + one["dropped"] + one["rejected"]:
             raise RuntimeError(
-                f"operator '{name}': {left} rows came, {one['in']} were seen: {one['kept']} kept, {one['dropped']} dropped, {one['rejected']} rejected"
+                f"operator '{name}': {left} rows came, {one['in']} were seen: {one['kept']} kept,"
+                f" {one['dropped']} dropped, {one['rejected']} rejected"
             )
         left = one["kept"]
     if left != counts.kept:
-        raise RuntimeError(f"{left} rows are left after the last operator, but {counts.kept} are kept")
+        raise RuntimeError(
+            f"{left} rows are left after the last operator, but {counts.kept} are kept"
+        )
 
 
-def _write_data(engine: Engine, step: DecidePartition, rows: Rows, out: Path) -> list[dict[str, Any]]:
-    """Write the kept rows of every shard that could be opened; remove what an earlier run left in `data/`."""
-    todo = [(s, one.partitions) for s, one in zip(rows.shards, rows.ingested, strict=True) if one.partitions and one.rows]
+def _write_data(
+    engine: Engine, step: DecidePartition, rows: Rows, out: Path
+) -> list[dict[str, Any]]:
+    """Write the kept rows of every shard that could be opened; remove what an earlier run left in
+    `data/`.
+    """
+    todo = [
+        (s, one.partitions)
+        for s, one in zip(rows.shards, rows.ingested, strict=True)
+        if one.partitions and one.rows
+    ]
     folder = out / "data"
     data = list(engine.map(WriteShard(step, folder, longest_line(rows.schema)), todo))
     source = rows.shards[0].path.parent
@@ -316,7 +395,10 @@ def _write_data(engine: Engine, step: DecidePartition, rows: Rows, out: Path) ->
         names = [d["file"] for d in data]
         kept = sum(d["rows"] for d in data)
         write_dataset_info(source, folder, names, kept, fingerprint([d["sha256"] for d in data]))
-    wanted = {folder / d["file"] for d in data} | {folder / "dataset_info.json", folder / "state.json"}
+    wanted = {folder / d["file"] for d in data} | {
+        folder / "dataset_info.json",
+        folder / "state.json",
+    }
     for path in folder.rglob("*"):
         if path.is_file() and path not in wanted:
             path.unlink()
@@ -324,13 +406,22 @@ def _write_data(engine: Engine, step: DecidePartition, rows: Rows, out: Path) ->
 
 
 def _manifest(
-    rows: Rows, chain: Pipeline, counts: Counts, rejects: Mapping[str, int], data: list[dict[str, Any]]
+    rows: Rows,
+    chain: Pipeline,
+    counts: Counts,
+    rejects: Mapping[str, int],
+    data: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what was done to what: nothing in it depends on when, where or how fast."""
     operators, fits = [], {stage.name: dict(stage.found) for stage in chain.stages}
     for stage in stages(rows.operators, rows.key, rows.total):
         about = describe(stage.operator)
-        one = {"name": stage.name, "kind": kind(stage.operator), **about, "hash": fingerprint(about)}
+        one = {
+            "name": stage.name,
+            "kind": kind(stage.operator),
+            **about,
+            "hash": fingerprint(about),
+        }
         rounds = read_about(rows.chain.work, stage)
         one |= {"rounds": rounds} if rounds else {}
         one |= {"found": found} if (found := fits.get(stage.name)) else {}
@@ -349,7 +440,12 @@ def _manifest(
     ]
     return {
         "format": FORMAT,
-        "counts": {"rows": rows.total, "kept": counts.kept, "dropped": counts.dropped, "rejected": counts.rejected},
+        "counts": {
+            "rows": rows.total,
+            "kept": counts.kept,
+            "dropped": counts.dropped,
+            "rejected": counts.rejected,
+        },
         "rejects": dict(sorted(rejects.items())),
         "schema": asdict(rows.schema),
         "input": inputs,

@@ -33,7 +33,11 @@ class ScorePartition:
     def __call__(self, partition: Partition) -> Path:
         """Write them; return where they are."""
         work, view = self.chain.work, self.chain.view(partition)
-        given = sorted(set().union(*(stage.gives for stage in self.chain.stages))) if len(view.alive) else []
+        given = (
+            sorted(set().union(*(stage.gives for stage in self.chain.stages)))
+            if len(view.alive)
+            else []
+        )
         columns = {n: view.column(n) for n in ("id", "line", *given)}
         columns["file"] = pa.array([work.shards[partition.shard]] * partition.rows, pa.string())
         table = pa.table(columns).select(["id", "file", "line", *given])
@@ -51,17 +55,20 @@ def score(
     settings: Settings | None = None,
     log: Log = lambda text: None,
 ) -> Mapping[str, int]:
-    """Score all rows and write `out` (.parquet): `id`, `file`, `line` and the scorer's columns, vectors too. Return how many rows were read, scored, rejected.
+    """Score all rows and write `out` (.parquet): `id`, `file`, `line` and the scorer's columns,
+    vectors too. Return how many rows were read, scored, rejected.
 
-    Rejects go beside it, into <name>.rejects.jsonl. A run that was killed goes on when it is started again; the state beside `out` is removed at the end.
-    Raises TypeError for an operator that decides instead of scoring, and what `curate` raises.
+    Rejects go beside it, into <name>.rejects.jsonl. A run that was killed goes on when it is
+    started again; the state beside `out` is removed at the end. Raises TypeError for an operator
+    that decides instead of scoring, and what `curate` raises.
     """
     out, engine = Path(out), engine or Local()
     if out.suffix != ".parquet":
         raise ValueError(f"out: expected a name that ends in .parquet, got {out}")
     if kind(scorer) not in ("score", "fit"):
         raise TypeError(
-            f"scorer: {type(scorer).__name__} is a {kind(scorer)}, expected a score; use it in a recipe of coreset-curate"
+            f"scorer: {type(scorer).__name__} is a {kind(scorer)}, expected a score; use it in a"
+            " recipe of coreset-curate"
         )
     state = out.with_name(f"{out.name}.state")
     with locked(state):
@@ -76,12 +83,17 @@ def score(
             "versions": versions("coreset-lightning", "numpy", "torch", "transformers"),
         }
         written = write_decisions(paths, out, about)
-        rejects = sum(write_rejects(chain, rows.partitions, out.with_suffix(".rejects.jsonl")).values())
+        rejects = sum(
+            write_rejects(chain, rows.partitions, out.with_suffix(".rejects.jsonl")).values()
+        )
         if not rejects:
             out.with_suffix(".rejects.jsonl").unlink()
         broken = sum(one.broken is not None for one in rows.ingested)
         if written + rejects - broken != rows.total:
-            raise RuntimeError(f"{rows.total} rows were read, but {written} are scored and {rejects - broken} rejected")
+            raise RuntimeError(
+                f"{rows.total} rows were read, but {written} are scored and {rejects - broken}"
+                " rejected"
+            )
         for left in [p for p in state.iterdir() if p.name != LOCK]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     with contextlib.suppress(OSError):  # another run may have begun

@@ -4,4 +4,13 @@ from coreset.distillation.dataset import Synthetic
 from coreset.distillation.distiller import Distiller, Source, Teacher, distill, distiller
 from coreset.distillation.progress import Diverged, Progress
 
-__all__ = ["Distiller", "Diverged", "Progress", "Source", "Synthetic", "Teacher", "distill", "distiller"]
+__all__ = [
+    "Distiller",
+    "Diverged",
+    "Progress",
+    "Source",
+    "Synthetic",
+    "Teacher",
+    "distill",
+    "distiller",
+]

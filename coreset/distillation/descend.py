@@ -1,4 +1,6 @@
-"""Descent on the pixels, the same for every method that optimizes them: resumable to the bit, watched, stopped at the first loss that is no number."""
+"""Descent on the pixels, the same for every method that optimizes them: resumable to the bit,
+watched, stopped at the first loss that is no number.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,11 @@ def descend(
 ) -> dict[str, Tensor]:
     """Return the tensors of `start` after `steps` steps of descent, detached.
 
-    gradient(step, tensors): sets `.grad` of each tensor (they require it and come with none) and returns the loss; all that is random in it must depend on `step`
-    alone, so that a run that was killed goes on to the same answer. schedule(step): factor on the learning rate. every: only after a multiple of so many steps is the
-    state saved, for a gradient that remembers steps within one multiple. Raises Diverged, with the last good state
-    saved, when a loss is NaN or infinite.
+    gradient(step, tensors): sets `.grad` of each tensor (they require it and come with none) and
+    returns the loss; all that is random in it must depend on `step` alone, so that a run that was
+    killed goes on to the same answer. schedule(step): factor on the learning rate. every: only
+    after a multiple of so many steps is the state saved, for a gradient that remembers steps within
+    one multiple. Raises Diverged, with the last good state saved, when a loss is NaN or infinite.
 
     >>> def pull(step, now):
     ...     loss = now["x"].square().sum()
@@ -68,7 +71,12 @@ def descend(
         if (step + 1) % every == 0 and clock.due():
             progress.save(step + 1, _state(tensors, made))
     for name, value in tensors.items():
-        check_finite(0.0 if bool(value.isfinite().all()) else float("nan"), steps, progress, {**good, name: good[name]})
+        check_finite(
+            0.0 if bool(value.isfinite().all()) else float("nan"),
+            steps,
+            progress,
+            {**good, name: good[name]},
+        )
     progress.save(steps, _state(tensors, made))
     return {name: value.detach() for name, value in tensors.items()}
 
@@ -77,12 +85,18 @@ def _state(tensors: Mapping[str, Tensor], made: torch.optim.Optimizer) -> dict[s
     """Return tensors and the optimizer's own as one flat mapping."""
     out = dict(tensors)
     for index, state in made.state_dict()["state"].items():
-        out |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+        out |= {
+            f"optimizer.{index}.{name}": value
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
     return out
 
 
 @torch.no_grad()
-def _restore(tensors: Mapping[str, Tensor], made: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> None:
+def _restore(
+    tensors: Mapping[str, Tensor], made: torch.optim.Optimizer, found: Mapping[str, Tensor]
+) -> None:
     """Put what `_state` returned back."""
     for name, value in tensors.items():
         value.copy_(found[name])

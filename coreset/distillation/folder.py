@@ -1,4 +1,6 @@
-"""The folder of a distilled set: manifest.json, images.safetensors, labels.safetensors; and its export as an image folder."""
+"""The folder of a distilled set: manifest.json, images.safetensors, labels.safetensors; and its
+export as an image folder.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,13 @@ def write_folder(
 
     folder = Path(folder)
     write_atomic(folder / "images.safetensors", save({"images": np.ascontiguousarray(images)}))
-    write_atomic(folder / "labels.safetensors", save({name: np.ascontiguousarray(v) for name, v in columns.items()}))
-    write_atomic(folder / "manifest.json", to_json({"format": FORMAT, **manifest}, _plain, indent=1))
+    write_atomic(
+        folder / "labels.safetensors",
+        save({name: np.ascontiguousarray(v) for name, v in columns.items()}),
+    )
+    write_atomic(
+        folder / "manifest.json", to_json({"format": FORMAT, **manifest}, _plain, indent=1)
+    )
     return folder
 
 
@@ -40,7 +47,8 @@ def _plain(value: Any) -> Any:
 def read_folder(folder: str | Path) -> dict[str, Any]:
     """Return the fields of a distilled set from its three files.
 
-    Raises ValueError for another format version, a missing file or numbers that do not fit the manifest.
+    Raises ValueError for another format version, a missing file or numbers that do not fit the
+    manifest.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -55,7 +63,9 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a manifest ({error})") from error
     if version != FORMAT:
-        raise ValueError(f"{folder}: a distilled set of format {version}, this version reads format {FORMAT}")
+        raise ValueError(
+            f"{folder}: a distilled set of format {version}, this version reads format {FORMAT}"
+        )
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise ValueError(f"{folder}: not a whole distilled set, {', '.join(missing)} is missing")
@@ -67,7 +77,8 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
         known = {key: said[key] for key in ("method", "configuration", "seed", "data", "recipe")}
         if images.shape != shape or str(images.dtype) != image["dtype"]:
             raise ValueError(
-                f"{folder}: the manifest says {image['dtype']} images {shape}, the file holds {images.dtype} {images.shape}"
+                f"{folder}: the manifest says {image['dtype']} images {shape}, the file holds"
+                f" {images.dtype} {images.shape}"
             )
         return {
             "images": images,

@@ -15,7 +15,9 @@ from coreset.distillation.views import look
 
 
 class Items(Dataset[tuple[Tensor, Any]]):
-    """Pairs of a normalized image (C, S, S) and its label: a whole number, or probabilities (classes,)."""
+    """Pairs of a normalized image (C, S, S) and its label: a whole number, or probabilities
+    (classes,).
+    """
 
     def __init__(self, images: NDArray[np.float32], labels: NDArray[Any]) -> None:
         self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
@@ -29,12 +31,23 @@ class Items(Dataset[tuple[Tensor, Any]]):
 
 
 class ViewItems(Dataset[tuple[Tensor, Any]]):
-    """Pairs of a view of a normalized image and its probabilities, all images of the first view first."""
+    """Pairs of a view of a normalized image and its probabilities, all images of the first view
+    first.
+    """
 
     def __init__(
-        self, images: NDArray[np.float32], logits: NDArray[Any], views: NDArray[Any], temperature: float
+        self,
+        images: NDArray[np.float32],
+        logits: NDArray[Any],
+        views: NDArray[Any],
+        temperature: float,
     ) -> None:
-        self.images, self.logits, self.views, self.temperature = torch.from_numpy(images), logits, views, temperature
+        self.images, self.logits, self.views, self.temperature = (
+            torch.from_numpy(images),
+            logits,
+            views,
+            temperature,
+        )
 
     def __len__(self) -> int:
         return len(self.views) * len(self.images)
@@ -48,14 +61,21 @@ class ViewItems(Dataset[tuple[Tensor, Any]]):
 
 
 def check_against(want: tuple[int, ...], classes: tuple[str, ...], dataset: Any) -> None:
-    """Raise ValueError when a distilled set cannot stand for `dataset`: images of another shape, or other classes.
+    """Raise ValueError when a distilled set cannot stand for `dataset`: images of another shape, or
+    other classes.
 
     want: shape (C, S, S) of the distilled images; classes: their names in label order.
     """
     theirs = getattr(dataset, "classes", None)
     if theirs is not None and tuple(map(str, theirs)) != classes:
-        raise ValueError(f"classes: the dataset has {list(theirs)}, the distilled set {list(classes)}, in this order")
+        raise ValueError(
+            f"classes: the dataset has {list(theirs)}, the distilled set {list(classes)}, in this"
+            " order"
+        )
     image = np.asarray(dataset[0][0])
     shape = image.shape if image.ndim == 3 else (1, *image.shape)
     if shape != want and (*shape[2:], *shape[:2]) != want:
-        raise ValueError(f"images: the dataset's first has shape {image.shape}, the distilled ones (C, S, S) = {want}")
+        raise ValueError(
+            f"images: the dataset's first has shape {image.shape}, the distilled ones (C, S, S) ="
+            f" {want}"
+        )

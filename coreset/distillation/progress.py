@@ -1,4 +1,6 @@
-"""How far a distillation is: told to whoever watches, kept on disk so that a run killed at any moment goes on to the same images."""
+"""How far a distillation is: told to whoever watches, kept on disk so that a run killed at any
+moment goes on to the same images.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ class Diverged(ValueError):
 class Progress:
     """Where a distillation reports to and keeps its state.
 
-    folder: for the state (None: nothing is kept, a kill starts anew). show: called with (step, steps, loss). key: what the state belongs to; another one in the
-    folder is not taken up. every: seconds between two states on disk.
+    folder: for the state (None: nothing is kept, a kill starts anew). show: called with (step,
+    steps, loss). key: what the state belongs to; another one in the folder is not taken up. every:
+    seconds between two states on disk.
     """
 
     folder: Path | None = None
@@ -82,9 +85,17 @@ class Clock:
 
 
 def check_finite(loss: float, step: int, progress: Progress, good: Mapping[str, Tensor]) -> None:
-    """Raise Diverged when the loss of `step` is NaN or infinite, after saving the tensors of the step before it."""
+    """Raise Diverged when the loss of `step` is NaN or infinite, after saving the tensors of the
+    step before it.
+    """
     if math.isfinite(loss):
         return
     progress.save(max(step - 1, 0), good, GOOD)
-    where = "" if progress.folder is None else f"; the state of the step before it is in {progress.folder / GOOD}"
-    raise Diverged(f"the loss became {loss} at step {step}: use a smaller learning rate for the images{where}")
+    where = (
+        ""
+        if progress.folder is None
+        else f"; the state of the step before it is in {progress.folder / GOOD}"
+    )
+    raise Diverged(
+        f"the loss became {loss} at step {step}: use a smaller learning rate for the images{where}"
+    )

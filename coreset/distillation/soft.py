@@ -1,7 +1,10 @@
-"""A teacher's labels for a set of images: one for each image, one for each of many crops, or asked anew while training.
+"""A teacher's labels for a set of images: one for each image, one for each of many crops, or asked
+anew while training.
 
-One for each: Qin, Deng & Alvarez-Melis, "A Label is Worth a Thousand Images in Dataset Distillation", NeurIPS 2024 (arXiv:2406.10485). Of crops: Shen & Xing, "A Fast Knowledge
-Distillation Framework for Visual Recognition" (FKD), ECCV 2022 (arXiv:2112.01528), as SRe2L labels its images. Asked anew: as RDED trains.
+One for each: Qin, Deng & Alvarez-Melis, "A Label is Worth a Thousand Images in Dataset
+Distillation", NeurIPS 2024 (arXiv:2406.10485). Of crops: Shen & Xing, "A Fast Knowledge
+Distillation Framework for Visual Recognition" (FKD), ECCV 2022 (arXiv:2112.01528), as SRe2L labels
+its images. Asked anew: as RDED trains.
 """
 
 from __future__ import annotations
@@ -20,16 +23,24 @@ from coreset.distillation.views import STORED, Views, look
 
 
 def fixed_labels(
-    made: Synthetic, teacher: Teacher, device: torch.device | str = "cpu", temperature: float = 1.0, mix: float = 0.0
+    made: Synthetic,
+    teacher: Teacher,
+    device: torch.device | str = "cpu",
+    temperature: float = 1.0,
+    mix: float = 0.0,
 ) -> Synthetic:
-    """Return the set with one logit vector for each training image, float16, and its hard labels beside them; mix: their share of the loss.
+    """Return the set with one logit vector for each training image, float16, and its hard labels
+    beside them; mix: their share of the loss.
 
-    Raises ValueError when the teacher's classes are others, or its answer is NaN or too large for float16.
+    Raises ValueError when the teacher's classes are others, or its answer is NaN or too large for
+    float16.
     """
     teacher.check(made.classes)
     x = torch.from_numpy(made.normalized()).to(device)
     logits = _half(teacher.logits(x))
-    return made.with_labels(logits, "logits", temperature, truth=made.hard, mix=mix, teacher=about(teacher))
+    return made.with_labels(
+        logits, "logits", temperature, truth=made.hard, mix=mix, teacher=about(teacher)
+    )
 
 
 def crop_labels(
@@ -43,15 +54,21 @@ def crop_labels(
     mix: float = 0.0,
     show: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Synthetic:
-    """Return the set with `crops` views of each training image and a logit vector for each, float16: training looks at view e mod `crops` in epoch e.
+    """Return the set with `crops` views of each training image and a logit vector for each,
+    float16: training looks at view e mod `crops` in epoch e.
 
-    show: called with (views done, of how many). Raises ValueError as `fixed_labels`, and for more than 65,536 images to paste pieces of.
+    show: called with (views done, of how many). Raises ValueError as `fixed_labels`, and for more
+    than 65,536 images to paste pieces of.
     """
     teacher.check(made.classes)
     x = torch.from_numpy(made.normalized()).to(device)
     if views.cutmix and len(x) > np.iinfo(STORED).max + 1:
-        raise ValueError(f"cutmix: {len(x)} images are more than {np.iinfo(STORED).max + 1}: set it to 0")
-    drawn = np.stack([views.draw(len(x), x.shape[-1], np.random.default_rng([seed, e])) for e in range(crops)])
+        raise ValueError(
+            f"cutmix: {len(x)} images are more than {np.iinfo(STORED).max + 1}: set it to 0"
+        )
+    drawn = np.stack(
+        [views.draw(len(x), x.shape[-1], np.random.default_rng([seed, e])) for e in range(crops)]
+    )
     logits = []
     for number, each in enumerate(drawn):
         blocks = np.array_split(np.arange(len(x)), -(-len(x) // 512))
@@ -70,11 +87,21 @@ def online_labels(
     temperature: float = 20.0,
     mix: float = 0.0,
 ) -> Synthetic:
-    """Return the set with hard labels and the word that training asks the teacher about every batch it sees; asked: network and epoch that make it again."""
+    """Return the set with hard labels and the word that training asks the teacher about every batch
+    it sees; asked: network and epoch that make it again.
+    """
     teacher.check(made.classes)
     weights = sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values())
-    online = {**asked, "bytes": weights, "scale": list(views.scale), "flips": views.flips, "cutmix": views.cutmix}
-    return made.with_labels(made.hard, "online", temperature, mix=mix, online=online, teacher=about(teacher))
+    online = {
+        **asked,
+        "bytes": weights,
+        "scale": list(views.scale),
+        "flips": views.flips,
+        "cutmix": views.cutmix,
+    }
+    return made.with_labels(
+        made.hard, "online", temperature, mix=mix, online=online, teacher=about(teacher)
+    )
 
 
 def about(teacher: Teacher) -> dict[str, Any]:
@@ -88,6 +115,7 @@ def _half(logits: Tensor) -> NDArray[np.float16]:
         out = logits.cpu().numpy().astype(np.float16)
     if not np.isfinite(out).all():
         raise ValueError(
-            f"teacher: its answer is NaN or too large for float16 for {int((~np.isfinite(out)).any(axis=1).sum())} of {len(out)} images"
+            "teacher: its answer is NaN or too large for float16 for"
+            f" {int((~np.isfinite(out)).any(axis=1).sum())} of {len(out)} images"
         )
     return out

@@ -18,7 +18,11 @@ _STEPS = 100
 
 
 def bradley_terry(
-    pairs: NDArray[np.int64], share: Float, size: int, ridge: float = 0.01, features: Float | None = None
+    pairs: NDArray[np.int64],
+    share: Float,
+    size: int,
+    ridge: float = 0.01,
+    features: Float | None = None,
 ) -> Float:
     """Return the ratings (size,) under which comparisons are likeliest, or coefficients.
 

@@ -15,20 +15,25 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def compiled(function: Function) -> Function:
     """Compile `function` on its first call and keep the machine code on disk.
 
-    Sums may be reordered (that is what lets them use vector registers), but the order depends only on their length: equal rows give equal sums.
-    Infinities keep their meaning.
+    Sums may be reordered (that is what lets them use vector registers), but the order depends only
+    on their length: equal rows give equal sums. Infinities keep their meaning.
 
     >>> compiled(lambda a, b: a + b)(1, 2)
     3
     """
-    make = numba.njit(nogil=True, cache="<lambda>" not in function.__name__, fastmath={"reassoc", "contract", "nsz"})
+    make = numba.njit(
+        nogil=True,
+        cache="<lambda>" not in function.__name__,
+        fastmath={"reassoc", "contract", "nsz"},
+    )
     result: Function = make(function)
     return result
 
 
 @compiled
 def largest(values: NDArray[np.float32]) -> float:
-    """Return the largest of some float32 numbers, none of them NaN: as whole numbers in the same order, since these go through vector registers.
+    """Return the largest of some float32 numbers, none of them NaN: as whole numbers in the same
+    order, since these go through vector registers.
 
     >>> float(largest(np.array([-2.0, 3.5, 1.0], np.float32)))
     3.5

@@ -1,8 +1,10 @@
 """Training dynamics in running statistics: O(N) state instead of every logit of every epoch.
 
-Forgetting: Toneva et al., ICLR 2019 (arXiv:1812.05159). AUM: Pleiss et al., NeurIPS 2020 (arXiv:2001.10528); on probabilities: Zheng et al. (CCS), ICLR 2023
-(arXiv:2210.15809). EL2N: Paul et al., NeurIPS 2021 (arXiv:2107.07075). Dyn-Unc: He et al., CVPR Workshops 2024 (arXiv:2306.05175). DUAL: Cho et al., ICML 2025
-(arXiv:2502.06905). TDDS: Zhang et al., CVPR 2024 (arXiv:2311.13613). Cumulative sample loss: Ravikumar et al., ICML 2025.
+Forgetting: Toneva et al., ICLR 2019 (arXiv:1812.05159). AUM: Pleiss et al., NeurIPS 2020
+(arXiv:2001.10528); on probabilities: Zheng et al. (CCS), ICLR 2023 (arXiv:2210.15809). EL2N: Paul
+et al., NeurIPS 2021 (arXiv:2107.07075). Dyn-Unc: He et al., CVPR Workshops 2024 (arXiv:2306.05175).
+DUAL: Cho et al., ICML 2025 (arXiv:2502.06905). TDDS: Zhang et al., CVPR 2024 (arXiv:2311.13613).
+Cumulative sample loss: Ravikumar et al., ICML 2025.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _FOLLOWS = {"dual": ("mean_prob",)}  # DUAL's Beta sampling reads both
 
 
 def least_epochs(names: Iterable[str]) -> int:
-    """Return the epochs that statistics of these names need with the default windows; fewer leave them undefined.
+    """Return the epochs that statistics of these names need with the default windows; fewer leave
+    them undefined.
 
     >>> least_epochs(["aum"]), least_epochs(["aum", "dyn_unc"])
     (1, 11)
@@ -55,13 +58,15 @@ class DynamicsRecorder:
     - `dyn_unc_all`: the same over every window, the last one too, as the authors of DUAL compute it.
     - `dual`: mean of 10 std(p_y) (1 - mean p_y) over the windows within epochs < `dual_epochs`; comes with `mean_prob`, the mean p_y over the same epochs.
     - `tdds`: in each window of `tdds_window` sightings the norm of (d_t - mean d), d_t = sum_c |p_t (ln p_t - ln p_{t-1})|, then the moving average
-      S <- (1 - `tdds_decay`) S + `tdds_decay` norm over the windows within epochs < `tdds_epochs` (None: all).
+    S <- (1 - `tdds_decay`) S + `tdds_decay` norm over the windows within epochs < `tdds_epochs`
+    (None: all).
     - `memorization`: mean cross-entropy over all sightings (cumulative sample loss), a proxy for Feldman's leave-one-out score.
     - `true_probs`, `margins` (of `kind`), `losses`: raw traces (N, E) float32, NaN where an example was not seen.
 
-    kind: what `update` is given, `logits` or `probs`. An example counts once per epoch: repeats (a padded sampler, a replayed batch) are ignored.
-    State per example: a few float64; with `dyn_unc`, `dyn_unc_all` or `dual` the last `window` values of p_y, with `tdds` the last probabilities (C float32) and
-    `tdds_window` - 1 changes, with a trace 4 bytes an epoch.
+    kind: what `update` is given, `logits` or `probs`. An example counts once per epoch: repeats (a
+    padded sampler, a replayed batch) are ignored. State per example: a few float64; with `dyn_unc`,
+    `dyn_unc_all` or `dual` the last `window` values of p_y, with `tdds` the last probabilities (C
+    float32) and `tdds_window` - 1 changes, with a trace 4 bytes an epoch.
 
     >>> recorder = DynamicsRecorder(2, ["forgetting", "aum"])
     >>> for epoch, z in enumerate([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 2.0], [0.0, 1.0]]]):
@@ -86,17 +91,26 @@ class DynamicsRecorder:
         wanted = set(statistics)
         unknown = wanted - {*STATISTICS, *TRACES}
         if unknown:
-            raise ValueError(f"statistics: unknown {sorted(unknown)}; known: {', '.join((*STATISTICS, *TRACES))}")
+            raise ValueError(
+                f"statistics: unknown {sorted(unknown)}; known: {', '.join((*STATISTICS, *TRACES))}"
+            )
         if kind not in ("logits", "probs"):
             raise ValueError(f"kind: expected logits or probs, got {kind!r}")
         if kind == "probs" and "aum" in wanted:
             raise ValueError("aum: is defined on logits; with kind='probs' record aum_probs")
         if window < 2 or tdds_window < 2:
-            raise ValueError(f"windows hold at least 2 sightings, got window={window}, tdds_window={tdds_window}")
-        if el2n_epochs < 1 or dual_epochs < window or (tdds_epochs is not None and tdds_epochs < tdds_window):
             raise ValueError(
-                f"epochs: expected el2n_epochs >= 1, dual_epochs >= window and tdds_epochs >= tdds_window, "
-                f"got {el2n_epochs}, {dual_epochs} with {window}, {tdds_epochs} with {tdds_window}"
+                f"windows hold at least 2 sightings, got window={window}, tdds_window={tdds_window}"
+            )
+        if (
+            el2n_epochs < 1
+            or dual_epochs < window
+            or (tdds_epochs is not None and tdds_epochs < tdds_window)
+        ):
+            raise ValueError(
+                "epochs: expected el2n_epochs >= 1, dual_epochs >= window and tdds_epochs >="
+                f" tdds_window, got {el2n_epochs}, {dual_epochs} with {window}, {tdds_epochs} with"
+                f" {tdds_window}"
             )
         if not 0 < tdds_decay <= 1:
             raise ValueError(f"tdds_decay: expected a number in (0, 1], got {tdds_decay}")
@@ -113,7 +127,10 @@ class DynamicsRecorder:
             "tdds_window": tdds_window,
             "tdds_decay": tdds_decay,
         }
-        self._state: dict[str, NDArray[Any]] = {"seen": np.zeros(size, np.int32), "last": np.full(size, -1, np.int32)}
+        self._state: dict[str, NDArray[Any]] = {
+            "seen": np.zeros(size, np.int32),
+            "last": np.full(size, -1, np.int32),
+        }
         self._traces: dict[str, list[NDArray[np.float32]]] = {n: [] for n in TRACES if n in wanted}
         for name in wanted - set(TRACES):
             self._state[name] = np.zeros(size)
@@ -127,24 +144,30 @@ class DynamicsRecorder:
             self._state["changes"] = np.zeros((size, tdds_window - 1))
 
     def update(self, indices: Any, outputs: Any, labels: Any, epoch: int) -> None:
-        """Take one batch: positions (B,), logits or probabilities (B, C), labels (B,), tensors or arrays, and the epoch they were computed in (from 0).
+        """Take one batch: positions (B,), logits or probabilities (B, C), labels (B,), tensors or
+        arrays, and the epoch they were computed in (from 0).
 
-        Raises ValueError when shapes differ, a position or a label is out of range, or an output is not finite.
+        Raises ValueError when shapes differ, a position or a label is out of range, or an output is
+        not finite.
         """
         rows = as_tensor(indices).cpu().numpy().astype(np.int64).reshape(-1)
         z = as_tensor(outputs).double().cpu()
         y = as_tensor(labels).cpu().long().reshape(-1)
         if z.ndim != 2 or len(z) != len(rows) or len(y) != len(rows):
             raise ValueError(
-                f"expected {len(rows)} outputs of shape (B, C) and as many labels, got {tuple(z.shape)} and {tuple(y.shape)}"
+                f"expected {len(rows)} outputs of shape (B, C) and as many labels, got"
+                f" {tuple(z.shape)} and {tuple(y.shape)}"
             )
         if not len(rows):
             return
         if rows.min() < 0 or rows.max() >= self.size:
-            raise ValueError(f"indices: expected positions in 0..{self.size - 1}, got {rows.min()}..{rows.max()}")
+            raise ValueError(
+                f"indices: expected positions in 0..{self.size - 1}, got {rows.min()}..{rows.max()}"
+            )
         if z.shape[1] < 2 or int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
             raise ValueError(
-                f"labels: expected classes in 0..{z.shape[1] - 1} of at least 2, got {int(y.min())}..{int(y.max())}"
+                f"labels: expected classes in 0..{z.shape[1] - 1} of at least 2, got"
+                f" {int(y.min())}..{int(y.max())}"
             )
         if not bool(torch.isfinite(z).all()):
             raise ValueError(f"outputs: NaN or infinite values in epoch {epoch}")
@@ -161,7 +184,11 @@ class DynamicsRecorder:
         p = z.softmax(dim=1) if logits else z
         at = y[:, None]
         true = p.gather(1, at)[:, 0].numpy()
-        loss = (torch.logsumexp(z, 1) - z.gather(1, at)[:, 0]).numpy() if logits else -np.log(true.clip(1e-12))
+        loss = (
+            (torch.logsumexp(z, 1) - z.gather(1, at)[:, 0]).numpy()
+            if logits
+            else -np.log(true.clip(1e-12))
+        )
         seen = s["seen"][rows]
 
         def margin(x: torch.Tensor) -> NDArray[np.float64]:
@@ -187,7 +214,8 @@ class DynamicsRecorder:
             s["mean_prob.n"][rows] += 1
         if "ring" in s:
             full = rows[seen >= o["window"]]
-            if "dyn_unc" in has:  # a window counts once the next sighting is there: the last one never does
+            # a window counts once the next sighting is there: the last one never does
+            if "dyn_unc" in has:
                 s["dyn_unc"][full] += SCALE * s["ring"][full].std(axis=1, ddof=1)
             s["ring"][rows, seen % o["window"]] = true
             full = rows[seen + 1 >= o["window"]]
@@ -206,7 +234,9 @@ class DynamicsRecorder:
         s["seen"][rows] += 1
         s["last"][rows] = epoch
 
-    def _fold_tdds(self, rows: NDArray[np.int64], p: NDArray[np.float64], seen: NDArray[np.int32]) -> None:
+    def _fold_tdds(
+        self, rows: NDArray[np.int64], p: NDArray[np.float64], seen: NDArray[np.int32]
+    ) -> None:
         s, width, decay = self._state, self.options["tdds_window"] - 1, self.options["tdds_decay"]
         if "previous" not in s:
             s["previous"] = np.zeros((self.size, p.shape[1]), np.float32)
@@ -220,7 +250,9 @@ class DynamicsRecorder:
         s["tdds.n"][full] += 1
         s["previous"][rows] = p
 
-    def _trace(self, name: str, rows: NDArray[np.int64], values: NDArray[np.float64], epoch: int) -> None:
+    def _trace(
+        self, name: str, rows: NDArray[np.int64], values: NDArray[np.float64], epoch: int
+    ) -> None:
         if name in self._traces:
             trace = self._traces[name]
             while len(trace) <= epoch:
@@ -230,7 +262,8 @@ class DynamicsRecorder:
     def finish(self) -> dict[str, NDArray[Any]]:
         """Return the columns: statistics (N,) float64, traces (N, E) float32.
 
-        NaN where a statistic is undefined: an example never seen, or seen fewer times than a window is long (`dyn_unc`: window + 1).
+        NaN where a statistic is undefined: an example never seen, or seen fewer times than a window
+        is long (`dyn_unc`: window + 1).
         """
         s, o = self._state, self.options
         seen = s["seen"]
@@ -244,7 +277,9 @@ class DynamicsRecorder:
         for name in self.statistics:
             if name in TRACES:
                 trace = self._traces[name]
-                columns[name] = np.stack(trace, axis=1) if trace else np.zeros((self.size, 0), np.float32)
+                columns[name] = (
+                    np.stack(trace, axis=1) if trace else np.zeros((self.size, 0), np.float32)
+                )
                 continue
             count = counts.get(name, s.get(name + ".n", seen))
             total = s[name]
@@ -254,7 +289,9 @@ class DynamicsRecorder:
         return columns
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on later, exactly: numbers, names and tensors, which `torch.load(weights_only=True)` reads."""
+        """Return everything needed to go on later, exactly: numbers, names and tensors, which
+        `torch.load(weights_only=True)` reads.
+        """
         return {
             "size": self.size,
             "statistics": self.statistics,
@@ -264,7 +301,9 @@ class DynamicsRecorder:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`. Raises ValueError when size, statistics or options differ from this recorder's."""
+        """Go on from `state_dict()`. Raises ValueError when size, statistics or options differ from
+        this recorder's.
+        """
         for name in ("size", "statistics", "options"):
             here = getattr(self, name)
             there = tuple(saved[name]) if name == "statistics" else saved[name]

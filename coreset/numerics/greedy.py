@@ -1,7 +1,8 @@
 """Greedy maximization of set functions: any optimizer goes with any function.
 
-Naive greedy: Nemhauser, Wolsey & Fisher, 1978. Lazy: Minoux, 1978. Stochastic: Mirzasoleiman et al., "Lazier Than Lazy Greedy", AAAI 2015
-(arXiv:1409.7938). GreeDi: Mirzasoleiman et al., "Distributed Submodular Maximization", NeurIPS 2013. Upper bound: Leskovec et al., "Cost-effective
+Naive greedy: Nemhauser, Wolsey & Fisher, 1978. Lazy: Minoux, 1978. Stochastic: Mirzasoleiman et
+al., "Lazier Than Lazy Greedy", AAAI 2015 (arXiv:1409.7938). GreeDi: Mirzasoleiman et al.,
+"Distributed Submodular Maximization", NeurIPS 2013. Upper bound: Leskovec et al., "Cost-effective
 Outbreak Detection in Networks", KDD 2007.
 """
 
@@ -26,10 +27,11 @@ OPTIMIZERS = ("naive", "lazy", "stochastic", "lazier_than_lazy", "greedi")
 
 
 class SetFunction(ABC):
-    """A set function f with f(empty) = 0 and the set S it has been given so far; items are 0 ... size - 1.
+    """A set function f with f(empty) = 0 and the set S it has been given so far; items are 0 ...
+    size - 1.
 
-    submodular: gains never grow as S grows, so that an old gain bounds a new one. monotone: gains are never negative.
-    variant: how it is computed, in words.
+    submodular: gains never grow as S grows, so that an old gain bounds a new one. monotone: gains
+    are never negative. variant: how it is computed, in words.
     """
 
     size: int
@@ -40,18 +42,24 @@ class SetFunction(ABC):
 
     @abstractmethod
     def gains(self, items: Items) -> Values:
-        """Return f(S + j) - f(S) for each j of `items`; an item's gain must not depend on which others are asked for with it."""
+        """Return f(S + j) - f(S) for each j of `items`; an item's gain must not depend on which
+        others are asked for with it.
+        """
 
     @abstractmethod
     def add(self, item: int) -> None:
         """Put `item` into S."""
 
     def exact(self, k: int, items: Items) -> Greedy | None:
-        """Return what `naive` returns, S then holding it, where the function has a faster way than being asked for gains; else None."""
+        """Return what `naive` returns, S then holding it, where the function has a faster way than
+        being asked for gains; else None.
+        """
         return None
 
     def copy(self) -> Self:
-        """Return a function with a state of its own; what never changes (similarities, features) is shared."""
+        """Return a function with a state of its own; what never changes (similarities, features) is
+        shared.
+        """
         other = copy.copy(self)
         for name in self.state:
             setattr(other, name, getattr(self, name).copy())
@@ -64,7 +72,9 @@ class SetFunction(ABC):
 
 
 class Greedy(NamedTuple):
-    """Items in the order taken, the gain of each when it was taken, how many gains were computed, and a number that the gain of each item (size,) is not above."""
+    """Items in the order taken, the gain of each when it was taken, how many gains were computed,
+    and a number that the gain of each item (size,) is not above.
+    """
 
     picks: Items
     gains: Values
@@ -136,7 +146,9 @@ def drop(heap: Items, bound: Values, size: int) -> int:
 
 @compiled
 def _pop(heap: Items, bound: Values, size: int, best: int, out: Items) -> int:
-    """Move up to len(out) slots that may still beat `best` (-1: none yet) from the heap to `out`; return how many."""
+    """Move up to len(out) slots that may still beat `best` (-1: none yet) from the heap to `out`;
+    return how many.
+    """
     count = 0
     while size > 0 and count < len(out):
         top = heap[0]
@@ -187,15 +199,18 @@ def check_submodular(function: SetFunction) -> None:
     """Raise ValueError when the function is not submodular: an old gain is then no bound."""
     if not function.submodular:
         raise ValueError(
-            "optimizer: lazy evaluation needs a submodular function, and this one is not; use naive or stochastic"
+            "optimizer: lazy evaluation needs a submodular function, and this one is not; use naive"
+            " or stochastic"
         )
 
 
 def lazy(function: SetFunction, k: int, items: Items) -> Greedy:
-    """Return what `naive` returns, computing a gain again only while its last value could still win.
+    """Return what `naive` returns, computing a gain again only while its last value could still
+    win.
 
-    Candidates come off a heap of old gains, first a few and then more at a time, until the best fresh gain is at least the next old one. Raises
-    ValueError when the function is not submodular, because an old gain is then no bound.
+    Candidates come off a heap of old gains, first a few and then more at a time, until the best
+    fresh gain is at least the next old one. Raises ValueError when the function is not submodular,
+    because an old gain is then no bound.
     """
     check_submodular(function)
     items = np.sort(items)  # slots in order of position, so that ties go to the lowest
@@ -239,9 +254,11 @@ def _sample(left: Items, size: int, draws: Values) -> None:
 
 
 def sample_size(n: int, k: int, epsilon: float) -> int:
-    """Return how many candidates stochastic greedy looks at per step: n / k * ln(1 / epsilon), rounded up, 1 to n.
+    """Return how many candidates stochastic greedy looks at per step: n / k * ln(1 / epsilon),
+    rounded up, 1 to n.
 
-    In expectation the value is then at least 1 - 1/e - epsilon of the best one, for monotone submodular functions.
+    In expectation the value is then at least 1 - 1/e - epsilon of the best one, for monotone
+    submodular functions.
 
     >>> sample_size(1000, 100, 0.01)
     47
@@ -260,12 +277,17 @@ def stochastic(
     epsilon: float = 0.01,
     bounds: bool = False,
 ) -> Greedy:
-    """Return `k` of `items`, each the best of a fresh random sample (`sample_size`); ids (len(items),) key the samples.
+    """Return `k` of `items`, each the best of a fresh random sample (`sample_size`); ids
+    (len(items),) key the samples.
 
-    bounds: skip those of the sample whose old gain is already beaten (lazier than lazy): the same picks from fewer gains, for submodular functions only.
+    bounds: skip those of the sample whose old gain is already beaten (lazier than lazy): the same
+    picks from fewer gains, for submodular functions only.
     """
     if bounds and not function.submodular:
-        raise ValueError("optimizer: lazier_than_lazy needs a submodular function, and this one is not; use stochastic")
+        raise ValueError(
+            "optimizer: lazier_than_lazy needs a submodular function, and this one is not; use"
+            " stochastic"
+        )
     width = sample_size(len(items), k, epsilon)
     left = keyed_order(rng, ids)
     bound = np.full(len(items), np.inf)
@@ -294,11 +316,18 @@ def stochastic(
 
 
 def greedi(
-    function: SetFunction, k: int, items: Items, ids: NDArray[Any], rng: np.random.Generator, parts: int = 4
+    function: SetFunction,
+    k: int,
+    items: Items,
+    ids: NDArray[Any],
+    rng: np.random.Generator,
+    parts: int = 4,
 ) -> Greedy:
-    """Return the better of two: lazy greedy on what `parts` random parts of `items` chose each for themselves, or the best part's own choice.
+    """Return the better of two: lazy greedy on what `parts` random parts of `items` chose each for
+    themselves, or the best part's own choice.
 
-    ids (len(items),) decide the part, so that the parts can be worked on anywhere. The function sees the whole ground set in both rounds.
+    ids (len(items),) decide the part, so that the parts can be worked on anywhere. The function
+    sees the whole ground set in both rounds.
     """
     if parts < 1:
         raise ValueError(f"parts: expected at least one, got {parts}")
@@ -336,11 +365,15 @@ def maximize(
     epsilon: float = 0.01,
     parts: int = 4,
 ) -> Greedy:
-    """Return `k` of `items` by the optimizer of that name; `function` then holds them. Raises ValueError for an unknown name."""
+    """Return `k` of `items` by the optimizer of that name; `function` then holds them. Raises
+    ValueError for an unknown name.
+    """
     if optimizer in ("naive", "lazy"):
         if optimizer == "lazy":
             check_submodular(function)
-        return function.exact(k, items) or (naive if optimizer == "naive" else lazy)(function, k, items)
+        return function.exact(k, items) or (naive if optimizer == "naive" else lazy)(
+            function, k, items
+        )
     if optimizer in ("stochastic", "lazier_than_lazy"):
         return stochastic(function, k, items, ids, rng, epsilon, optimizer == "lazier_than_lazy")
     if optimizer == "greedi":
@@ -349,10 +382,12 @@ def maximize(
 
 
 def upper_bound(function: SetFunction, k: int, items: Items, bounds: Values | None = None) -> float:
-    """Return a number that no `k` of `items` beside what was there at the start can exceed: f(S) plus the `k` largest gains left.
+    """Return a number that no `k` of `items` beside what was there at the start can exceed: f(S)
+    plus the `k` largest gains left.
 
-    items: those that are not in S. bounds (size,): numbers that their gains are known not to exceed, which saves computing most of them. For monotone
-    submodular functions, whatever S is; f(S) / bound certifies how close S is to the best.
+    items: those that are not in S. bounds (size,): numbers that their gains are known not to
+    exceed, which saves computing most of them. For monotone submodular functions, whatever S is;
+    f(S) / bound certifies how close S is to the best.
     """
     if not len(items):
         return float(function.value)
@@ -362,7 +397,9 @@ def upper_bound(function: SetFunction, k: int, items: Items, bounds: Values | No
     else:
         items = items[np.argsort(-bounds[items], kind="stable")]
         gains, done = np.full(len(items), -np.inf), 0
-        while done < len(items) and (done < k or bounds[items[done]] > np.partition(gains[:done], done - k)[done - k]):
+        while done < len(items) and (
+            done < k or bounds[items[done]] > np.partition(gains[:done], done - k)[done - k]
+        ):
             part = slice(done, done + max(k - done, 64))
             gains[part], done = function.gains(items[part]), min(part.stop, len(items))
     return float(function.value + np.maximum(gains[top_k(gains, k)], 0).sum())
@@ -376,12 +413,17 @@ class Knapsack(NamedTuple):
     slack: float
 
 
-def knapsack_greedy(function: SetFunction, costs: NDArray[Any], limit: float, items: Items | None = None) -> Knapsack:
-    """Return items whose costs never exceed `limit` together, most gain per cost first, or the best single item when that is worth more.
+def knapsack_greedy(
+    function: SetFunction, costs: NDArray[Any], limit: float, items: Items | None = None
+) -> Knapsack:
+    """Return items whose costs never exceed `limit` together, most gain per cost first, or the best
+    single item when that is worth more.
 
-    costs (size,): positive. Items that no longer fit are passed over; it stops when nothing fits or nothing gains. For monotone submodular functions the
-    better of the two is at least (1 - 1/sqrt(e)) of the best set (Lin & Bilmes, "Multi-document Summarization via Select Maximization of Submodular
-    Functions", NAACL 2010). Raises ValueError for costs that are not positive or a function that is not submodular.
+    costs (size,): positive. Items that no longer fit are passed over; it stops when nothing fits or
+    nothing gains. For monotone submodular functions the better of the two is at least (1 -
+    1/sqrt(e)) of the best set (Lin & Bilmes, "Multi-document Summarization via Select Maximization
+    of Submodular Functions", NAACL 2010). Raises ValueError for costs that are not positive or a
+    function that is not submodular.
 
     >>> from coreset.strategies.submodular.facility_location import FacilityLocationFunction
     >>> knapsack_greedy(FacilityLocationFunction(np.eye(3)), np.array([3.0, 1.0, 2.0]), 3.5).picks
@@ -389,7 +431,9 @@ def knapsack_greedy(function: SetFunction, costs: NDArray[Any], limit: float, it
     """
     costs = np.asarray(costs, np.float64)
     if costs.shape != (function.size,) or not (np.isfinite(costs).all() and (costs > 0).all()):
-        raise ValueError(f"costs: expected {function.size} positive numbers, got shape {costs.shape}")
+        raise ValueError(
+            f"costs: expected {function.size} positive numbers, got shape {costs.shape}"
+        )
     if not function.submodular:
         raise ValueError("knapsack_greedy needs a submodular function, and this one is not")
     items = np.arange(function.size) if items is None else np.sort(items)

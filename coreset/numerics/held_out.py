@@ -12,7 +12,8 @@ from coreset.numerics.tensors import as_tensor
 
 
 def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:
-    """Return the positions that the boolean column `validation` (N,) marks, with the columns `names` checked there.
+    """Return the positions that the boolean column `validation` (N,) marks, with the columns
+    `names` checked there.
 
     Raises ValueError when it is no such column, marks nothing, or marks a candidate.
 
@@ -22,7 +23,8 @@ def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:
     mask = as_tensor(signals.column("validation")).cpu().numpy()
     if mask.shape != (pool.size,) or mask.dtype != bool:
         raise ValueError(
-            f"validation: expected one boolean per example, shape ({pool.size},), got {mask.dtype} with shape {mask.shape}"
+            f"validation: expected one boolean per example, shape ({pool.size},), got {mask.dtype}"
+            f" with shape {mask.shape}"
         )
     known = np.flatnonzero(mask).astype(np.int64)
     if not len(known):
@@ -30,7 +32,8 @@ def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:
     both = np.intersect1d(known, pool.candidates)
     if len(both):
         raise ValueError(
-            f"validation: {len(both)} validation examples are candidates, first position {int(both[0])}; leave them out of the candidates"
+            f"validation: {len(both)} validation examples are candidates, first position"
+            f" {int(both[0])}; leave them out of the candidates"
         )
     for name in names:
         check_column(name, signals.check(name, known), known)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 
 def keyed_uniform(salt: int, ids: NDArray[Any]) -> NDArray[np.float64]:
-    """Return one number in (0, 1) per id: a hash of (salt, id), the same wherever the id stands. Integer ids by SplitMix64, others by their text.
+    """Return one number in (0, 1) per id: a hash of (salt, id), the same wherever the id stands.
+    Integer ids by SplitMix64, others by their text.
 
     >>> bool(keyed_uniform(1, np.array([5, 9]))[1] == keyed_uniform(1, np.array([9]))[0])
     True

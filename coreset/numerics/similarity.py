@@ -1,12 +1,14 @@
-"""Similarities between examples: dense, between nearest neighbors only, or as the sums of a linear kernel without any matrix.
+"""Similarities between examples: dense, between nearest neighbors only, or as the sums of a linear
+kernel without any matrix.
 
     cosine     1/2 + 1/2 <x, y> / (|x||y|)      in [0, 1]; a zero vector is at 1/2 to everything
     dot        <x, y>                           may be negative
     rbf        exp(-gamma |x - y|^2)            gamma defaults to 1 / (mean squared distance)
     euclidean  1 / (1 + |x - y|)
 
-All four are positive semi-definite. All but `dot` lie in [0, 1] and are rounded to multiples of 2^-20: sums of them are then exact in float64, so that ties
-are ties on every machine, in any order of summation, and the rounding of a matrix product does not decide between duplicates.
+All four are positive semi-definite. All but `dot` lie in [0, 1] and are rounded to multiples of
+2^-20: sums of them are then exact in float64, so that ties are ties on every machine, in any order
+of summation, and the rounding of a matrix product does not decide between duplicates.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """A square matrix by rows: row j holds `value[start[j]:start[j + 1]]` in the columns `column[...]`, and zeros."""
+    """A square matrix by rows: row j holds `value[start[j]:start[j + 1]]` in the columns
+    `column[...]`, and zeros.
+    """
 
     start: NDArray[np.int64]
     column: NDArray[np.int32]
@@ -53,7 +57,9 @@ class Sparse:
 
     def own(self) -> NDArray[np.float32]:
         """Return the diagonal."""
-        found: NDArray[np.float32] = self.value[self.column == np.repeat(np.arange(len(self)), np.diff(self.start))]
+        found: NDArray[np.float32] = self.value[
+            self.column == np.repeat(np.arange(len(self)), np.diff(self.start))
+        ]
         return found
 
     def symmetric(self) -> Sparse:
@@ -66,8 +72,12 @@ class Sparse:
 
 
 @compiled
-def _turn(index: NDArray[np.int32], value: NDArray[np.float32], own: NDArray[np.float32]) -> tuple[Any, Any, Any]:
-    """Turn lists by row (row i: its neighbors) into lists by column (row j: whose neighbor j is), with every row its own first entry."""
+def _turn(
+    index: NDArray[np.int32], value: NDArray[np.float32], own: NDArray[np.float32]
+) -> tuple[Any, Any, Any]:
+    """Turn lists by row (row i: its neighbors) into lists by column (row j: whose neighbor j is),
+    with every row its own first entry.
+    """
     n, k = index.shape
     start = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -101,7 +111,8 @@ class Similarity:
 
     @classmethod
     def of(cls, x: Tensor, kind: str, gamma: float | None = None) -> Similarity:
-        """Return the similarity of the rows of `x` (n, D). Raises ValueError for an unknown kind or a gamma that is not positive.
+        """Return the similarity of the rows of `x` (n, D). Raises ValueError for an unknown kind or
+        a gamma that is not positive.
 
         >>> Similarity.of(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), "cosine").dense().tolist()
         [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 0.5]]
@@ -117,7 +128,11 @@ class Similarity:
             spread = 1.0
             if kind == "rbf":
                 parts = torch.split(x, _ROWS)
-                spread = 2 * sum(float((p.double() - shift).square().sum()) for p in parts) / max(1, len(x))
+                spread = (
+                    2
+                    * sum(float((p.double() - shift).square().sum()) for p in parts)
+                    / max(1, len(x))
+                )
             gamma = 1 / spread if spread > 0 else 1.0
         return cls(x, kind, gamma, shift)
 
@@ -131,7 +146,9 @@ class Similarity:
         return _prepare(rows, self.kind, self.shift)
 
     def dense(self, y: Tensor | None = None) -> NDArray[np.float32]:
-        """Return the similarity of each row of x to each row of `y` (m, D): (n, m) float32; without y to each row of x itself."""
+        """Return the similarity of each row of x to each row of `y` (m, D): (n, m) float32; without
+        y to each row of x itself.
+        """
         a = self.ready
         b = a if y is None else self._ready(y)
         out = np.empty((len(a), len(b)), np.float32)
@@ -151,7 +168,9 @@ class Similarity:
         if self.kind == "euclidean":  # the root makes much of what the product rounded away
             distance = square.sqrt()
             near = torch.nonzero(distance * (1 + distance).square() < 2.0**-30 * lengths)
-            for i, j in (part.T for part in torch.split(near, max(1, _BLOCK // max(1, a.shape[1])))):
+            for i, j in (
+                part.T for part in torch.split(near, max(1, _BLOCK // max(1, a.shape[1])))
+            ):
                 square[i, j] = (a[i] - b[j]).square().sum(dim=1)
         return _round(self._at(square))
 
@@ -162,16 +181,20 @@ class Similarity:
         return 1 / (1 + square.sqrt()) if self.kind == "euclidean" else 1 - square / 4
 
     def nearest(self, k: int, block: int = 4096) -> tuple[Sparse, NDArray[np.float32]]:
-        """Return the similarities to the `k` nearest neighbors of each row, and a floor (n,) for all the others.
+        """Return the similarities to the `k` nearest neighbors of each row, and a floor (n,) for
+        all the others.
 
-        Row j of the first lists itself and the rows that have j among their `k` nearest: what j can stand for. The floor of row i lies halfway between
-        its similarity to its k-th neighbor and that at its root mean square distance from all rows. Beyond 50,000 rows the neighbors are approximate
-        (`ivf_blocks`). Memory: 16 n k bytes, and up to 50,000 rows two copies of x for a time, beyond a quarter of one.
-        Raises ValueError for `dot`, which has no nearest neighbors.
+        Row j of the first lists itself and the rows that have j among their `k` nearest: what j can
+        stand for. The floor of row i lies halfway between its similarity to its k-th neighbor and
+        that at its root mean square distance from all rows. Beyond 50,000 rows the neighbors are
+        approximate (`ivf_blocks`). Memory: 16 n k bytes, and up to 50,000 rows two copies of x for
+        a time, beyond a quarter of one. Raises ValueError for `dot`, which has no nearest
+        neighbors.
         """
         if self.kind == "dot":
             raise ValueError(
-                "neighbors: the similarity 'dot' has no nearest-neighbor graph; use cosine, rbf, euclidean or neighbors=0"
+                "neighbors: the similarity 'dot' has no nearest-neighbor graph; use cosine, rbf,"
+                " euclidean or neighbors=0"
             )
         n = len(self.x)
         k = min(k, n - 1)
@@ -182,7 +205,9 @@ class Similarity:
             own[zero.cpu().numpy()] = 0.5
             far[own < 1] = 0.5
         approximate = n > EXACT_UP_TO and has_faiss()
-        for start, square, found in self._approximate(k) if approximate else self._exact(k) if k else ():
+        for start, square, found in (
+            self._approximate(k) if approximate else self._exact(k) if k else ()
+        ):
             part = slice(start, start + len(found))
             index[part] = found
             value[part] = _round(self._at(square)).float().cpu().numpy()
@@ -215,7 +240,9 @@ def _round(s: Tensor) -> Tensor:
 
 
 def _prepare(x: Tensor, kind: str, shift: Tensor) -> Tensor:
-    """Return unit rows float32 (cosine), centerd rows float64 (rbf, euclidean: no cancellation) or rows float32 (dot)."""
+    """Return unit rows float32 (cosine), centerd rows float64 (rbf, euclidean: no cancellation) or
+    rows float32 (dot).
+    """
     if kind == "cosine":
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         for start in range(0, len(x), 8192):
@@ -228,7 +255,11 @@ def _prepare(x: Tensor, kind: str, shift: Tensor) -> Tensor:
 
 @compiled
 def _inner(
-    x: Matrix, rows: NDArray[np.int64], scale: NDArray[np.float64], z: NDArray[np.float64], out: NDArray[np.float64]
+    x: Matrix,
+    rows: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    z: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> None:
     for t in range(len(rows)):
         row = x[rows[t]]
@@ -251,7 +282,9 @@ def _squares(x: Matrix, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @compiled
-def _weighted(x: Matrix, rows: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weighted(
+    x: Matrix, rows: NDArray[np.int64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the weighted sum of some rows, in float64."""
     out = np.zeros(x.shape[1])
     for t in range(len(rows)):
@@ -262,7 +295,8 @@ def _weighted(x: Matrix, rows: NDArray[np.int64], scale: NDArray[np.float64]) ->
 
 
 class Linear(NamedTuple):
-    """A linear kernel s_ij = phi_i . phi_j with phi_i = (scale_i x_i, offset): cosine and dot without any matrix and without a copy of the features.
+    """A linear kernel s_ij = phi_i . phi_j with phi_i = (scale_i x_i, offset): cosine and dot
+    without any matrix and without a copy of the features.
 
     x (N, D) the whole column, rows (n,) the ground set's positions in it, scale (n,).
     """

@@ -13,13 +13,16 @@ from torch import Tensor
 
 
 def as_tensor(column: Any) -> Tensor:
-    """Return a column as a tensor without a copy where that is possible: a tensor stays on its device, a (memory-mapped) array is shared."""
+    """Return a column as a tensor without a copy where that is possible: a tensor stays on its
+    device, a (memory-mapped) array is shared.
+    """
     if isinstance(column, Tensor):
         return column.detach()
     array = np.asarray(column)
     if min(array.strides, default=0) < 0 or not array.dtype.isnative:  # what torch cannot share
         array = array.astype(array.dtype.newbyteorder("="), order="C")
-    with warnings.catch_warnings():  # torch warns about sharing read-only memory; nothing here writes to it
+    # torch warns about sharing read-only memory; nothing here writes to it
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
 
@@ -33,7 +36,8 @@ def rows(column: Any, indices: NDArray[np.int64]) -> Tensor:
 def per_row(
     score: Callable[[Tensor], Tensor], column: Any, indices: NDArray[np.int64], block: int = 2**22
 ) -> NDArray[np.float64]:
-    """Return `score` of the rows `indices` of a column, (n,) float64, in blocks of about `block` values: no copy of the whole column.
+    """Return `score` of the rows `indices` of a column, (n,) float64, in blocks of about `block`
+    values: no copy of the whole column.
 
     >>> per_row(lambda x: x.sum(dim=1), np.arange(6.0).reshape(3, 2), np.array([2, 0]))
     array([9., 1.])
@@ -41,7 +45,9 @@ def per_row(
     tensor = as_tensor(column)
     index = torch.from_numpy(indices).to(tensor.device)
     step = max(1, block // max(1, tensor[:1].numel()))
-    return torch.cat([score(tensor[part]).double() for part in torch.split(index, step)]).cpu().numpy()
+    return (
+        torch.cat([score(tensor[part]).double() for part in torch.split(index, step)]).cpu().numpy()
+    )
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -50,9 +56,11 @@ def as_float(x: Tensor) -> Tensor:
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Return the rows of `x` (n, D) at unit length, at any scale; a zero row stays zero. Half precision becomes float32.
+    """Return the rows of `x` (n, D) at unit length, at any scale; a zero row stays zero. Half
+    precision becomes float32.
 
-    As `torch.nn.functional.normalize`, and where the squares of a row overflow or vanish from the row scaled by a power of two.
+    As `torch.nn.functional.normalize`, and where the squares of a row overflow or vanish from the
+    row scaled by a power of two.
 
     >>> unit_rows(torch.tensor([[3e30, 4e30], [0.0, 0.0], [3e-30, 4e-30]])).round(decimals=3).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0], [0.6000000238418579, 0.800000011920929]]
@@ -71,7 +79,8 @@ def unit_rows(x: Tensor) -> Tensor:
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b.T, (n, m) for rows (n, D) and (m, D). On a CPU by numpy, whose float32 product is no slower than torch's and never set to less precision.
+    """Return a @ b.T, (n, m) for rows (n, D) and (m, D). On a CPU by numpy, whose float32 product
+    is no slower than torch's and never set to less precision.
 
     >>> products(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
     [[11.0, 2.0]]
@@ -80,7 +89,8 @@ def products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
-    """Return the positions of the `k` largest scores, largest first, ties to the lowest position; O(n + k log k).
+    """Return the positions of the `k` largest scores, largest first, ties to the lowest position;
+    O(n + k log k).
 
     >>> top_k(np.array([1.0, 3.0, 3.0, 2.0]), 3)
     array([1, 2, 3])
@@ -88,7 +98,9 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
     if k < len(scores):
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
         above = np.flatnonzero(scores > threshold)
-        keep = np.sort(np.concatenate([above, np.flatnonzero(scores == threshold)[: k - len(above)]]))
+        keep = np.sort(
+            np.concatenate([above, np.flatnonzero(scores == threshold)[: k - len(above)]])
+        )
     else:
         keep = np.arange(len(scores))
     return keep[np.argsort(-scores[keep], kind="stable")].astype(np.int64)

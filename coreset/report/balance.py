@@ -14,16 +14,20 @@ from coreset.report.theme import INK, MUTED, RANDOM, quiet
 _NAMED = 24
 
 
-def plot_balance(pool: ArrayLike, chosen: ArrayLike, classes: Sequence[str], ax: Axes, color: str = RANDOM) -> Axes:
-    """Draw a bar per class for the chosen and a tick for the pool, both as shares in per cent, into `ax` and return it.
+def plot_balance(
+    pool: ArrayLike, chosen: ArrayLike, classes: Sequence[str], ax: Axes, color: str = RANDOM
+) -> Axes:
+    """Draw a bar per class for the chosen and a tick for the pool, both as shares in per cent, into
+    `ax` and return it.
 
-    pool, chosen: counts (C,). More than 24 classes are sorted by their share of the pool and go without names. Raises ValueError when `pool`, `chosen`
-    and `classes` differ in length.
+    pool, chosen: counts (C,). More than 24 classes are sorted by their share of the pool and go
+    without names. Raises ValueError when `pool`, `chosen` and `classes` differ in length.
     """
     a, b = np.asarray(pool, np.float64), np.asarray(chosen, np.float64)
     if not len(a) == len(b) == len(classes):
         raise ValueError(
-            f"pool, chosen, classes: expected one entry per class, got {len(a)}, {len(b)} and {len(classes)}"
+            f"pool, chosen, classes: expected one entry per class, got {len(a)}, {len(b)} and"
+            f" {len(classes)}"
         )
     many = len(a) > _NAMED
     order = np.argsort(-a, kind="stable") if many else np.arange(len(a))
@@ -52,7 +56,8 @@ def _short(name: str) -> str:
 
 
 def imbalance(pool: ArrayLike, chosen: ArrayLike) -> float:
-    """Return the total variation distance of the two class distributions, in [0, 1]: the share of the choice that would have to change class.
+    """Return the total variation distance of the two class distributions, in [0, 1]: the share of
+    the choice that would have to change class.
 
     >>> imbalance([50, 50], [30, 10])
     0.25

@@ -1,4 +1,6 @@
-"""Runs put side by side: what may share one plot, every baseline once, one curve per strategy and seed."""
+"""Runs put side by side: what may share one plot, every baseline once, one curve per strategy and
+seed.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ _MAY_DIFFER = {"seed", "root", "workers", "device"}  # where and how fast, never
 class Comparison:
     """Runs of one task, ready to draw.
 
-    curves: one per strategy and seed, `random` among them and `full` not; runs: those behind the curves, by strategy; full: mean test value of the
-    runs on all data; left_out: sentences about runs that are not in the averages.
+    curves: one per strategy and seed, `random` among them and `full` not; runs: those behind the
+    curves, by strategy; full: mean test value of the runs on all data; left_out: sentences about
+    runs that are not in the averages.
     """
 
     curves: Sequence[Curve]
@@ -39,7 +42,10 @@ class Comparison:
     @property
     def seconds(self) -> Mapping[str, tuple[float | None, float | None]]:
         """Seconds to select and to train over a whole run, mean over seeds, by strategy."""
-        return {name: (_mean_seconds(runs, "select"), _mean_seconds(runs, "train")) for name, runs in self.runs.items()}
+        return {
+            name: (_mean_seconds(runs, "select"), _mean_seconds(runs, "train"))
+            for name, runs in self.runs.items()
+        }
 
 
 def _mean_seconds(runs: Sequence[Run], what: str) -> float | None:
@@ -56,11 +62,16 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(config, Mapping) or not config:
         return {prefix: config} if prefix else {}
-    return {k: v for key, value in config.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}
+    return {
+        k: v
+        for key, value in config.items()
+        for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 def check_same_task(runs: Sequence[Run]) -> None:
-    """Raise ValueError, naming the key and both values, when two runs differ in mode, data, model, fit or metric.
+    """Raise ValueError, naming the key and both values, when two runs differ in mode, data, model,
+    fit or metric.
 
     A baseline belongs to the run it lies in and is not asked; but the references on all labels,
     whose values are averaged, must have been trained alike.
@@ -81,27 +92,35 @@ def _check_alike(asked: Sequence[Run], keys: Sequence[str]) -> None:
         bound = [
             (task.get(key), run)
             for task, run in zip(tasks, asked, strict=True)
-            if not (key == "mode" and run.strategy == "full") and not (key == "metric" and key not in task)
+            if not (key == "mode" and run.strategy == "full")
+            and not (key == "metric" and key not in task)
         ]
         for value, run in bound[1:]:
             if value != bound[0][0]:
                 raise ValueError(
-                    f"these runs do not belong on one plot: {key} is {bound[0][0]!r} in {bound[0][1].path} and {value!r} in {run.path}"
+                    f"these runs do not belong on one plot: {key} is {bound[0][0]!r} in"
+                    f" {bound[0][1].path} and {value!r} in {run.path}"
                 )
 
 
 def _names(runs: Sequence[Run]) -> dict[int, str]:
-    """Return a name per run (by `id`): the strategy's, with the parameters that tell runs of one strategy apart."""
+    """Return a name per run (by `id`): the strategy's, with the parameters that tell runs of one
+    strategy apart.
+    """
     names: dict[int, str] = {}
     for strategy in {run.strategy for run in runs}:
         group = [run for run in runs if run.strategy == strategy and not run.baseline]
         values = [flat(run.config.get("strategy") or {}) for run in group]
-        keys = sorted({key for row in values for key in row if key.split(".")[-1] not in _MAY_DIFFER})
+        keys = sorted(
+            {key for row in values for key in row if key.split(".")[-1] not in _MAY_DIFFER}
+        )
         keys = [key for key in keys if len({repr(row.get(key)) for row in values}) > 1]
         for run, row in zip(group, values, strict=True):
             told = ", ".join(f"{key}={row.get(key)}" for key in keys)
             names[id(run)] = f"{strategy} ({told})" if told else strategy
-        names.update({id(run): strategy for run in runs if run.strategy == strategy and run.baseline})
+        names.update(
+            {id(run): strategy for run in runs if run.strategy == strategy and run.baseline}
+        )
     return names
 
 
@@ -113,8 +132,12 @@ def _main_curve(run: Run, metric: str) -> Curve | None:
 
 
 def _merged(name: str, seed: int, metric: str, runs: Sequence[Run]) -> tuple[Curve, list[Run]]:
-    """Return one curve of all runs of a strategy at a seed, each label count once, and the runs that gave a point to it."""
-    order = sorted(runs, key=lambda run: (run.baseline, not run.finished, -len(run.rounds), str(run.path)))
+    """Return one curve of all runs of a strategy at a seed, each label count once, and the runs
+    that gave a point to it.
+    """
+    order = sorted(
+        runs, key=lambda run: (run.baseline, not run.finished, -len(run.rounds), str(run.path))
+    )
     points: dict[int, Point] = {}
     used = []
     for run in order:
@@ -129,10 +152,11 @@ def _merged(name: str, seed: int, metric: str, runs: Sequence[Run]) -> tuple[Cur
 def compare(runs: Sequence[Run]) -> Comparison:
     """Return the runs as one comparison.
 
-    The random baseline of several runs counts once per seed and label count, and a run of the strategy `random` replaces it at its seed. Runs of one
-    strategy that differ in parameters get names of their own; runs of one strategy, seed and parameters with different budgets are one curve. An
-    unfinished run is left out, and named, where its strategy has finished ones. Raises ValueError when the runs are of different tasks or none has a
-    finished round.
+    The random baseline of several runs counts once per seed and label count, and a run of the
+    strategy `random` replaces it at its seed. Runs of one strategy that differ in parameters get
+    names of their own; runs of one strategy, seed and parameters with different budgets are one
+    curve. An unfinished run is left out, and named, where its strategy has finished ones. Raises
+    ValueError when the runs are of different tasks or none has a finished round.
     """
     check_same_task(runs)
     with_points = [run for run in runs if any(c.points for c in run.curves)]
@@ -142,18 +166,28 @@ def compare(runs: Sequence[Run]) -> Comparison:
     metric = next((run for run in main if not run.baseline), main[0]).curves[0].metric
     names = _names(main)
     own_random = {run.seed for run in main if run.strategy == "random" and not run.baseline}
-    left_out = [f"{run.strategy}, seed {run.seed}: no finished round" for run in runs if run not in with_points]
+    left_out = [
+        f"{run.strategy}, seed {run.seed}: no finished round"
+        for run in runs
+        if run not in with_points
+    ]
     curves: list[Curve] = []
     used: dict[str, list[Run]] = {}
     for name in sorted(set(names.values())):
-        group = [r for r in main if names[id(r)] == name and not (r.baseline and r.seed in own_random)]
+        group = [
+            r for r in main if names[id(r)] == name and not (r.baseline and r.seed in own_random)
+        ]
         done = [r for r in group if r.finished]
         for run in group if done else []:
             if not run.finished and run.seed not in {r.seed for r in done}:
                 so_far = (
-                    f"{len(run.rounds)} of {run.state['rounds']}" if "rounds" in run.state else f"{len(run.rounds)}"
+                    f"{len(run.rounds)} of {run.state['rounds']}"
+                    if "rounds" in run.state
+                    else f"{len(run.rounds)}"
                 )
-                left_out.append(f"{name}, seed {run.seed}: unfinished, {so_far} rounds, not in the averages")
+                left_out.append(
+                    f"{name}, seed {run.seed}: unfinished, {so_far} rounds, not in the averages"
+                )
         mine = [
             _merged(name, seed, metric, [r for r in done or group if r.seed == seed])
             for seed in sorted({r.seed for r in done or group})
@@ -167,8 +201,14 @@ def compare(runs: Sequence[Run]) -> Comparison:
     curves = [curve for curve in curves if used.get(curve.strategy)]
     if not curves:
         raise ValueError("no strategy has a label count that all its seeds share")
-    full = {r.seed: r for r in reversed(with_points) if r.strategy == "full" and _main_curve(r, metric)}
-    ends = [c.points[-1] for c in (_main_curve(full[seed], metric) for seed in sorted(full)) if c is not None]
+    full = {
+        r.seed: r for r in reversed(with_points) if r.strategy == "full" and _main_curve(r, metric)
+    }
+    ends = [
+        c.points[-1]
+        for c in (_main_curve(full[seed], metric) for seed in sorted(full))
+        if c is not None
+    ]
     last = max((c.points[-1] for c in curves), key=lambda p: p.labels)
     pool = ends[0].labels if ends else round(last.labels / last.share) if last.share > 0 else None
     value = float(np.mean([p.value for p in ends])) if ends else None
@@ -177,7 +217,10 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
 def by_strategy(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Return the curves by strategy, in the order of names."""
-    return {name: [c for c in curves if c.strategy == name] for name in sorted({c.strategy for c in curves})}
+    return {
+        name: [c for c in curves if c.strategy == name]
+        for name in sorted({c.strategy for c in curves})
+    }
 
 
 def mean_line(curves: Sequence[Curve]) -> Curve:

@@ -36,7 +36,12 @@ def sparkline(values: Sequence[float], low: float, high: float) -> str:
 
 def _new(title: str, columns: Iterable[str]) -> Table:
     out = Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim"
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
     )
     for i, column in enumerate(columns):
         out.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
@@ -44,7 +49,8 @@ def _new(title: str, columns: Iterable[str]) -> Table:
 
 
 def print_run(run: str | Path | Run, console: Console) -> None:
-    """Print one run: labels, test value, gain over the round before and over its random baseline, seconds; a sparkline and the sentence.
+    """Print one run: labels, test value, gain over the round before and over its random baseline,
+    seconds; a sparkline and the sentence.
 
     An unfinished run prints the rounds it has. Raises ValueError when it has none.
     """
@@ -57,7 +63,15 @@ def print_run(run: str | Path | Run, console: Console) -> None:
     curve = own.curves[0]
     others = by_strategy(seen.curves).get("random", []) if own.strategy != "random" else []
     random = {p.labels: p.value for c in others if c.seed == own.seed for p in c.points}
-    heads = ["labels", "share", f"{curve.metric}, %", "gain", *["− random"] * bool(random), "select", "train"]
+    heads = [
+        "labels",
+        "share",
+        f"{curve.metric}, %",
+        "gain",
+        *["− random"] * bool(random),
+        "select",
+        "train",
+    ]
     out = _new(f"{escape(own.strategy)}, seed {own.seed}", heads)
     spent = {int(r["labels"]): r.get("seconds") or {} for r in own.rounds}
     before: float | None = None
@@ -75,26 +89,43 @@ def print_run(run: str | Path | Run, console: Console) -> None:
         before = p.value
     console.print(out)
     values = curve.values.tolist()
-    line = f"{sparkline(values, min(values), max(values))}  {100 * values[0]:.1f} to {100 * values[-1]:.1f} %"
+    line = (
+        f"{sparkline(values, min(values), max(values))}  {100 * values[0]:.1f} to"
+        f" {100 * values[-1]:.1f} %"
+    )
     if seen.full is not None:
         line += f", all labels {100 * seen.full:.1f} %"
     console.print(line, highlight=False)
     if not own.finished:
         console.print(
-            f"unfinished: {len(own.rounds)} of {own.state.get('rounds', '?')} rounds", style="yellow", highlight=False
+            f"unfinished: {len(own.rounds)} of {own.state.get('rounds', '?')} rounds",
+            style="yellow",
+            highlight=False,
         )
     _print_verdict(seen, console)
 
 
 def print_comparison(paths: str | Path | Iterable[str | Path], console: Console) -> None:
-    """Print several runs: strategies by budgets (mean over seeds, best in bold), sparkline, difference to random, labels to 95 % of full, seconds."""
+    """Print several runs: strategies by budgets (mean over seeds, best in bold), sparkline,
+    difference to random, labels to 95 % of full, seconds.
+    """
     seen = compare(read_runs(paths))
     rows = table(seen.curves, seen.full, seen.seconds)
     every = sorted({n for row in rows for n in row.values})
     budgets = every[-_MOST_BUDGETS:]
     lines = {name: mean_line(group) for name, group in by_strategy(seen.curves).items()}
     values = [v for line in lines.values() for v in line.values.tolist()]
-    heads = ["strategy", "", *map(count, budgets), "area", "− random", "p", "to 95 %", "select", "train"]
+    heads = [
+        "strategy",
+        "",
+        *map(count, budgets),
+        "area",
+        "− random",
+        "p",
+        "to 95 %",
+        "select",
+        "train",
+    ]
     out = _new(f"test {escape(seen.metric)}, %, {seeds_of(seen.curves)}", heads)
     for row in rows:
         best = [row.values[n][0] if n in row.values else None for n in budgets]
@@ -148,4 +179,8 @@ def _cell(value: float | None, budget: int, rows: Sequence[Row]) -> str:
     if value is None:
         return "–"
     values = [row.values[budget][0] for row in rows if budget in row.values]
-    return f"[bold]{100 * value:.1f}[/]" if value == max(values) > min(values) else f"{100 * value:.1f}"
+    return (
+        f"[bold]{100 * value:.1f}[/]"
+        if value == max(values) > min(values)
+        else f"{100 * value:.1f}"
+    )

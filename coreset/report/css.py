@@ -1,4 +1,6 @@
-"""The style sheet of the page: one column, system fonts, light and dark by what the reader's system prefers."""
+"""The style sheet of the page: one column, system fonts, light and dark by what the reader's system
+prefers.
+"""
 
 from __future__ import annotations
 

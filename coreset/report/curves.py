@@ -1,4 +1,6 @@
-"""What a label buys: test value against labels spent, drawn, said in a sentence and counted in a table."""
+"""What a label buys: test value against labels spent, drawn, said in a sentence and counted in a
+table.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,15 @@ _LABEL_SIZE = 10.0  # points
 _LEADER = 18.0  # points between a line's end and its label
 
 
-def plot_curves(curves: Sequence[Curve], ax: Axes, full: float | None = None, pool_size: int | None = None) -> Axes:
-    """Draw mean and ± 1 sd over seeds per strategy against labels on a log axis, named at the line ends; `random` in gray.
+def plot_curves(
+    curves: Sequence[Curve], ax: Axes, full: float | None = None, pool_size: int | None = None
+) -> Axes:
+    """Draw mean and ± 1 sd over seeds per strategy against labels on a log axis, named at the line
+    ends; `random` in gray.
 
-    full: mean test value of training on all data (a dotted line, and one at 95 % of it); pool_size: N, for shares beside label counts. Returns `ax`.
-    Artists have the gids `curve-0`, `curve-1`, ... in the order of `by_strategy`, for `hover`.
+    full: mean test value of training on all data (a dotted line, and one at 95 % of it); pool_size:
+    N, for shares beside label counts. Returns `ax`. Artists have the gids `curve-0`, `curve-1`, ...
+    in the order of `by_strategy`, for `hover`.
     """
     if not curves:
         raise ValueError("curves: expected at least one to draw")
@@ -43,7 +49,13 @@ def plot_curves(curves: Sequence[Curve], ax: Axes, full: float | None = None, po
         front = 2 if name == "random" else 3 + 0.01 * i
         if len(group) > 1:
             ax.fill_between(
-                labels, 100 * (mean - sd), 100 * (mean + sd), color=style["color"], alpha=shade, linewidth=0, zorder=1
+                labels,
+                100 * (mean - sd),
+                100 * (mean + sd),
+                color=style["color"],
+                alpha=shade,
+                linewidth=0,
+                zorder=1,
             )
         ax.plot(
             labels,
@@ -68,27 +80,37 @@ def hover(curves: Sequence[Curve]) -> dict[str, str]:
     for i, (name, group) in enumerate(by_strategy(curves).items()):
         rows = [f"{name}, {counted(len(group), 'seed')}"]
         rows += [
-            f"{count(n)} labels: {100 * m:.1f} ± {100 * s:.1f} %" for n, m, s in zip(*mean_curve(group), strict=True)
+            f"{count(n)} labels: {100 * m:.1f} ± {100 * s:.1f} %"
+            for n, m, s in zip(*mean_curve(group), strict=True)
         ]
         said[f"curve-{i}"] = "\n".join(rows)
     return said
 
 
-def curve_figure(curves: Sequence[Curve], full: float | None = None, pool_size: int | None = None) -> Figure:
+def curve_figure(
+    curves: Sequence[Curve], full: float | None = None, pool_size: int | None = None
+) -> Figure:
     """Return the plot as a figure whose right margin holds the longest name."""
     fig, ax = figure(8.6, 4.7)
-    probe = [fig.text(0, 0, plain(name), fontsize=_LABEL_SIZE, parse_math=False) for name in by_strategy(curves)]
+    probe = [
+        fig.text(0, 0, plain(name), fontsize=_LABEL_SIZE, parse_math=False)
+        for name in by_strategy(curves)
+    ]
     widest = max(text.get_window_extent().width for text in probe) / fig.dpi  # inches
     for text in probe:
         text.remove()
     right = min(3.6, widest + _LEADER / 72 + 0.08)
-    fig.subplots_adjust(left=0.42 / 8.6, right=1 - right / 8.6, top=1 - 0.34 / 4.7, bottom=0.62 / 4.7)
+    fig.subplots_adjust(
+        left=0.42 / 8.6, right=1 - right / 8.6, top=1 - 0.34 / 4.7, bottom=0.62 / 4.7
+    )
     plot_curves(curves, ax, full, pool_size)
     return fig
 
 
 def _ticks(labels: list[int], pixels: float, low: float, high: float, apart: float) -> list[int]:
-    """Return those of the label counts that fit on a log axis of some width at least `apart` from one another, the last and the first before others."""
+    """Return those of the label counts that fit on a log axis of some width at least `apart` from
+    one another, the last and the first before others.
+    """
     place = {n: pixels * np.log(n / low) / np.log(high / low) for n in labels}
     kept: list[int] = []
     for n in [labels[-1], labels[0], *labels[1:-1]]:
@@ -123,9 +145,20 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
             fontsize=9,
             color=MUTED,
         )
-    ax.set_xlabel(f"labels spent{of_pool}", color=MUTED, fontsize=9.5, loc="left", labelpad=18 if pool_size else 5)
-    bands = [(mean - sd, mean + sd) for _, mean, sd in map(mean_curve, by_strategy(curves).values())]
-    bottom, top = 100 * min(low.min() for low, _ in bands), 100 * max(high.max() for _, high in bands)
+    ax.set_xlabel(
+        f"labels spent{of_pool}",
+        color=MUTED,
+        fontsize=9.5,
+        loc="left",
+        labelpad=18 if pool_size else 5,
+    )
+    bands = [
+        (mean - sd, mean + sd) for _, mean, sd in map(mean_curve, by_strategy(curves).values())
+    ]
+    bottom, top = (
+        100 * min(low.min() for low, _ in bands),
+        100 * max(high.max() for _, high in bands),
+    )
     top = top if full is None else max(top, 100 * full)
     room = max(0.06 * (top - bottom), 0.2)
     ax.set_ylim(bottom - room, top + room)
@@ -135,7 +168,9 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    spread_said = "one seed" if seeds_of(curves) == "1 seed" else f"mean ± 1 sd over {seeds_of(curves)}"
+    spread_said = (
+        "one seed" if seeds_of(curves) == "1 seed" else f"mean ± 1 sd over {seeds_of(curves)}"
+    )
     ax.set_title(
         plain(f"test {curves[0].metric}, % ({spread_said})"),
         loc="left",
@@ -146,17 +181,30 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
     )
     if full is not None:
         everything = f"all {count(pool_size)} labels" if pool_size else "all labels"
-        for value, said in ((full, f"{everything}: {percent(full)}"), (TARGET * full, "95 % of it")):
+        for value, said in (
+            (full, f"{everything}: {percent(full)}"),
+            (TARGET * full, "95 % of it"),
+        ):
             if 100 * value < bottom - room:
                 continue
             ax.axhline(100 * value, color=INK, linewidth=0.9, linestyle=(0, (1, 2.2)), zorder=1.5)
             ax.annotate(
-                said, (0, 100 * value), (4, 3), ("axes fraction", "data"), "offset points", fontsize=9, color=INK
+                said,
+                (0, 100 * value),
+                (4, 3),
+                ("axes fraction", "data"),
+                "offset points",
+                fontsize=9,
+                color=INK,
             )
 
 
-def _name_ends(ax: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, dict[str, Any]]) -> None:
-    """Write every name beside its line's end, with a thin leader; names that share an end are spread."""
+def _name_ends(
+    ax: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, dict[str, Any]]
+) -> None:
+    """Write every name beside its line's end, with a thin leader; names that share an end are
+    spread.
+    """
     names = list(ends)
     to_axes = ax.transData + ax.transAxes.inverted()
     at = np.array([to_axes.transform(ends[name]) for name in names])
@@ -166,7 +214,8 @@ def _name_ends(ax: Axes, ends: dict[str, tuple[float, float]], styles: dict[str,
     last = at[:, 0].max()
     for group in groups(at[:, 0].tolist(), 0.05):
         size = min(_LABEL_SIZE, 0.8 * (height + _LABEL_SIZE) / len(group))
-        early = at[group, 0].max() < last - 0.05  # ends inside the plot: its name stands above the end
+        # ends inside the plot: its name stands above the end
+        early = at[group, 0].max() < last - 0.05
         wanted = at[group, 1] + (1.1 * size / height if early else 0.0)
         levels = spread(wanted, 1.25 * size / height, 0.0, 1.0 + 0.5 * size / height)
         x = at[group, 0].max() + (0.0 if early else _LEADER / width)

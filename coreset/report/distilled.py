@@ -32,14 +32,29 @@ def _row(run: Run, entry: Mapping[str, Any]) -> str:
 
 
 def distilled_html(runs: Sequence[Run]) -> str:
-    """Return a table of the distilled sets among some runs, as HTML: images per class, images, bytes, labels consumed, accuracy; empty when there are none."""
+    """Return a table of the distilled sets among some runs, as HTML: images per class, images,
+    bytes, labels consumed, accuracy; empty when there are none.
+    """
     made = [run for run in runs if is_distilled(run)]
     if not made:
         return ""
-    heads = ("method", "seed", "per class", "images", "bytes", "trained on", "labels", "labels consumed", "accuracy")
+    heads = (
+        "method",
+        "seed",
+        "per class",
+        "images",
+        "bytes",
+        "trained on",
+        "labels",
+        "labels consumed",
+        "accuracy",
+    )
     rows = "".join(_row(run, entry) for run in made for entry in run.rounds if "synthetic" in entry)
     return (
-        '<h2>What the distilled sets cost</h2><p class="note">A distilled set is made from every image and every label of the pool, whatever its size: '
-        "its budget is what is stored and trained on, not what had to be labeled. Bytes: pixels and labels as stored; trained on: images after decoding.</p>"
-        f'<div class="scroll"><table class="numbers"><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
+        '<h2>What the distilled sets cost</h2><p class="note">A distilled set is made from every'
+        " image and every label of the pool, whatever its size: "
+        "its budget is what is stored and trained on, not what had to be labeled. Bytes: pixels and"
+        " labels as stored; trained on: images after decoding.</p>"
+        '<div class="scroll"><table'
+        f' class="numbers"><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
     )

@@ -1,4 +1,6 @@
-"""One HTML page out of its parts: what may act on it is fixed beforehand, and no character of a row can change how the rest is read."""
+"""One HTML page out of its parts: what may act on it is fixed beforehand, and no character of a row
+can change how the rest is read.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-# control characters but tab and line ends, what is no character, halves of surrogate pairs, and those that turn the direction of what follows (Unicode's Trojan Source)
+# control characters but tab and line ends, what is no character, halves of surrogate pairs, and
+# those that turn the direction of what follows (Unicode's Trojan Source)
 _ACTING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")  # fmt: skip
 INSTEAD = "\ufffd"
 
@@ -22,14 +25,17 @@ def plain(words: str) -> str:
 
 
 def policy(styles: Sequence[str]) -> str:
-    """Return the Content-Security-Policy of a page with these style sheets in its head: no script, no frame, no form, nothing from elsewhere; images that lie in it.
+    """Return the Content-Security-Policy of a page with these style sheets in its head: no script,
+    no frame, no form, nothing from elsewhere; images that lie in it.
 
     Attributes `style` are the page's own: a color, a width. W3C, "Content Security Policy Level 3".
 
     >>> policy(["a{}"])[:20]
     "default-src 'none'; "
     """
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in styles)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in styles
+    )
     return (
         f"default-src 'none'; script-src 'none'; img-src data:; style-src {hashes}; "
         "style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -37,7 +43,9 @@ def policy(styles: Sequence[str]) -> str:
 
 
 def document(title: str, css: str, body: str) -> str:
-    """Return a page as HTML. title: as text that is safe for HTML; css: its style sheet; body: HTML, every text of a row escaped in it."""
+    """Return a page as HTML. title: as text that is safe for HTML; css: its style sheet; body:
+    HTML, every text of a row escaped in it.
+    """
     css = plain(css)
     head = (
         '<meta charset="utf-8">'
@@ -46,6 +54,7 @@ def document(title: str, css: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
     )
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<title>{plain(title)}</title><style>{css}</style></head>\n'
+        "<!doctype html>\n<html"
+        f' lang="en"><head>{head}<title>{plain(title)}</title><style>{css}</style></head>\n'
         f"<body><main>\n{plain(body)}\n</main></body></html>\n"
     )

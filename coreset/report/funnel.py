@@ -26,7 +26,8 @@ class Stage:
 
 
 def stages(manifest: Mapping[str, Any]) -> list[Stage]:
-    """Return the stages of a run: the rows read, every operator that decides, in order. Scores and fits that drop nothing are left out.
+    """Return the stages of a run: the rows read, every operator that decides, in order. Scores and
+    fits that drop nothing are left out.
 
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
     >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "kind": "rule", "counts": counts}]}
@@ -44,7 +45,9 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
 
 
 def _most(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Return the phrases by how many rows each applies to, most first; a row that fails several rules counts for each."""
+    """Return the phrases by how many rows each applies to, most first; a row that fails several
+    rules counts for each.
+    """
     found: dict[str, int] = {}
     for reason, rows in reasons.items():
         for phrase in reason.split("; "):
@@ -53,17 +56,29 @@ def _most(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 def funnel_figure(found: Sequence[Stage]) -> Figure:
-    """Draw one bar a stage: what is left in color, what went at this stage in gray; beside it the counts and the reasons."""
+    """Draw one bar a stage: what is left in color, what went at this stage in gray; beside it the
+    counts and the reasons.
+    """
     height = 0.5 + 0.5 * len(found)
     fig, ax = figure(10.0, height)
     ax.set_position((0.185, 0.02, 0.465, 1 - 0.1 / height))
     total = max(found[0].came, 1)
     for y, stage in enumerate(found):
         ax.barh(y, stage.came / total, height=0.56, color=RANDOM, alpha=0.28, linewidth=0)
-        bar = ax.barh(y, stage.left / total, height=0.56, color=STRATEGIES[0], alpha=0.9, linewidth=0)
+        bar = ax.barh(
+            y, stage.left / total, height=0.56, color=STRATEGIES[0], alpha=0.9, linewidth=0
+        )
         bar[0].set_gid(f"stage{y}")
         said = f"{count(stage.left)}"
-        ax.text(stage.came / total + 0.012, y - 0.14, said, fontsize=10, color=INK, va="center_baseline", weight="bold")
+        ax.text(
+            stage.came / total + 0.012,
+            y - 0.14,
+            said,
+            fontsize=10,
+            color=INK,
+            va="center_baseline",
+            weight="bold",
+        )
         ax.text(
             stage.came / total + 0.012,
             y + 0.22,

@@ -13,7 +13,8 @@ _BINS = 40
 
 
 def bins(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
-    """Return the edges of the bins and whether they grow by ratio: between the 0.5th and 99.5th percentile, by ratio for a long tail of positive values.
+    """Return the edges of the bins and whether they grow by ratio: between the 0.5th and 99.5th
+    percentile, by ratio for a long tail of positive values.
 
     Whole numbers of a small range get a bin each. values: finite, at least one.
 
@@ -31,7 +32,9 @@ def bins(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
 
 
 def plot_histogram(values: NDArray[np.float64], kept: NDArray[np.bool_], ax: Axes) -> Axes:
-    """Draw the distribution of finite `values` (n,) and of those `kept` (n,) into `ax`, both as counts; values beyond the shown range fall into the end bins."""
+    """Draw the distribution of finite `values` (n,) and of those `kept` (n,) into `ax`, both as
+    counts; values beyond the shown range fall into the end bins.
+    """
     edges, by_ratio = bins(values)
     inside = np.clip(values, edges[0], edges[-1])
     for part, color, alpha in ((inside, RANDOM, 0.35), (inside[kept], STRATEGIES[0], 0.9)):
@@ -47,6 +50,10 @@ def plot_histogram(values: NDArray[np.float64], kept: NDArray[np.bool_], ax: Axe
     if not by_ratio:
         ax.locator_params(axis="x", nbins=5)
     ax.set_title(
-        f"rows, tallest bar {int(np.histogram(inside, edges)[0].max())}", loc="left", fontsize=8, color=MUTED, pad=2
+        f"rows, tallest bar {int(np.histogram(inside, edges)[0].max())}",
+        loc="left",
+        fontsize=8,
+        color=MUTED,
+        pad=2,
     )
     return ax

@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def spread(wanted: ArrayLike, gap: float, low: float, high: float) -> NDArray[np.float64]:
-    """Return positions at least `gap` apart, in the same order, within [low, high], with the least sum of squared moves; ties keep their order.
+    """Return positions at least `gap` apart, in the same order, within [low, high], with the least
+    sum of squared moves; ties keep their order.
 
-    Subtracting `gap` times the rank turns it into isotonic regression, which pooling adjacent violators solves exactly; clipping its answer keeps it
-    the best within the limits. When all do not fit, the gap shrinks until they do.
+    Subtracting `gap` times the rank turns it into isotonic regression, which pooling adjacent
+    violators solves exactly; clipping its answer keeps it the best within the limits. When all do
+    not fit, the gap shrinks until they do.
 
     >>> spread([5.0, 5.0, 9.0], 2.0, 0.0, 10.0)
     array([4., 6., 9.])
@@ -36,7 +38,8 @@ def spread(wanted: ArrayLike, gap: float, low: float, high: float) -> NDArray[np
 
 
 def groups(ends: Sequence[float], tolerance: float) -> list[list[int]]:
-    """Return the positions of `ends` in groups whose neighbors lie within `tolerance`, left to right.
+    """Return the positions of `ends` in groups whose neighbors lie within `tolerance`, left to
+    right.
 
     >>> groups([3.0, 1.0, 3.1], 0.5)
     [[1], [0, 2]]

@@ -1,4 +1,6 @@
-"""Run folders read back: configuration, state, ledger, curves and pictures of every run below some paths."""
+"""Run folders read back: configuration, state, ledger, curves and pictures of every run below some
+paths.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Run:
 
     @property
     def strategy(self) -> str:
-        """Name of the strategy: the folder's for a baseline, else the configured one; `auto` was settled in the curve."""
+        """Name of the strategy: the folder's for a baseline, else the configured one; `auto` was
+        settled in the curve.
+        """
         if self.baseline:
             return self.path.name
         name = str(self.config["strategy_name"])
@@ -58,7 +62,9 @@ class Run:
 
     @property
     def chosen(self) -> Indices:
-        """The final set: in prune mode the selection of the last round, in active mode all rounds together, in the order chosen."""
+        """The final set: in prune mode the selection of the last round, in active mode all rounds
+        together, in the order chosen.
+        """
         parts = self.rounds[-1:] if self.config.get("mode") == "prune" else self.rounds
         return np.array([i for r in parts for i in r.get("indices", ())], np.int64)
 
@@ -71,12 +77,16 @@ class Run:
 
     @property
     def certificates(self) -> Mapping[str, Any]:
-        """What the ledger certifies of everything taken at the end; empty when it certifies nothing."""
+        """What the ledger certifies of everything taken at the end; empty when it certifies
+        nothing.
+        """
         info = self.rounds[-1].get("info") if self.rounds else None
         return dict((info or {}).get("certificates") or {})
 
     def seconds(self, what: str) -> float | None:
-        """Return the seconds spent on `what` (select, train, measure, test) over all rounds; None when the ledger does not say."""
+        """Return the seconds spent on `what` (select, train, measure, test) over all rounds; None
+        when the ledger does not say.
+        """
         spent = [r["seconds"][what] for r in self.rounds if what in (r.get("seconds") or {})]
         return float(sum(spent)) if spent else None
 
@@ -96,8 +106,9 @@ class Run:
 def find_runs(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Return the run folders below some paths, any depth, baselines too, sorted and each once.
 
-    A run folder has `config.yaml` or `config.json`, and one of `state.json`, `ledger.jsonl`, `curve.jsonl`. Raises FileNotFoundError for a path that
-    is no folder and ValueError when a path has no run below it.
+    A run folder has `config.yaml` or `config.json`, and one of `state.json`, `ledger.jsonl`,
+    `curve.jsonl`. Raises FileNotFoundError for a path that is no folder and ValueError when a path
+    has no run below it.
     """
     found: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -112,7 +123,8 @@ def find_runs(paths: str | Path | Iterable[str | Path]) -> list[Path]:
                 before += 1
         if not before:
             raise ValueError(
-                f"{root}: no run below it; a run folder has config.yaml or config.json, and one of {', '.join(sorted(_RECORDS))}"
+                f"{root}: no run below it; a run folder has config.yaml or config.json, and one of"
+                f" {', '.join(sorted(_RECORDS))}"
             )
     return sorted(found)
 
@@ -123,28 +135,43 @@ def _config(folder: Path) -> Mapping[str, Any]:
     path = next(folder / name for name in _CONFIGS if (folder / name).exists())
     try:
         whole = path.suffix == ".json"
-        config = json.loads(path.read_text()) if whole else OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        config = (
+            json.loads(path.read_text())
+            if whole
+            else OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        )
     except Exception as error:  # YAML, JSON and interpolation errors share no base class
         raise ValueError(f"{path}: not a readable configuration ({error})") from error
-    missing = [key for key in ("strategy_name", "seed") if not isinstance(config, dict) or config.get(key) is None]
+    missing = [
+        key
+        for key in ("strategy_name", "seed")
+        if not isinstance(config, dict) or config.get(key) is None
+    ]
     if missing:
-        raise ValueError(f"{path}: expected the keys strategy_name and seed, missing {', '.join(missing)}")
+        raise ValueError(
+            f"{path}: expected the keys strategy_name and seed, missing {', '.join(missing)}"
+        )
     return {str(k): v for k, v in config.items()}
 
 
 def _ledger(path: Path) -> list[Mapping[str, Any]]:
-    rounds: dict[int, Mapping[str, Any]] = {}  # a round written again after a resume replaces the earlier one
+    # a round written again after a resume replaces the earlier one
+    rounds: dict[int, Mapping[str, Any]] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             row = json.loads(line)
             rounds[int(row["round"])] = row
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: not a round of a ledger ({error!r})") from error
+            raise ValueError(
+                f"{path}, line {number}: not a round of a ledger ({error!r})"
+            ) from error
     return [rounds[n] for n in sorted(rounds)]
 
 
 def read_run(path: str | Path) -> Run:
-    """Read one run folder. Raises ValueError with file, and line where there is one, for what cannot be read."""
+    """Read one run folder. Raises ValueError with file, and line where there is one, for what
+    cannot be read.
+    """
     path = Path(path).resolve()
     state: Mapping[str, Any] = {}
     if (path / "state.json").exists():

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from coreset.report.theme import INK, class_color
 
-_LAYERS = 4  # rings and discs are drawn in turns, so that neighbors of one class do not melt into one
+# rings and discs are drawn in turns, so that neighbors of one class do not melt into one
+_LAYERS = 4
 
 
-def _dots(ax: Axes, xy: NDArray[Any], points: float, color: str, alpha: float, front: float) -> None:
-    """Draw discs as one path of very short strokes with round caps: a tenth of the size of as many markers in an SVG."""
+def _dots(
+    ax: Axes, xy: NDArray[Any], points: float, color: str, alpha: float, front: float
+) -> None:
+    """Draw discs as one path of very short strokes with round caps: a tenth of the size of as many
+    markers in an SVG.
+    """
     if not len(xy):
         return
     vertices = np.repeat(np.asarray(xy, np.float64), 2, axis=0)
@@ -26,14 +31,25 @@ def _dots(ax: Axes, xy: NDArray[Any], points: float, color: str, alpha: float, f
     path = Path(vertices, codes)
     path.should_simplify = False
     ax.add_patch(
-        PathPatch(path, fill=False, edgecolor=color, linewidth=points, capstyle="round", alpha=alpha, zorder=front)
+        PathPatch(
+            path,
+            fill=False,
+            edgecolor=color,
+            linewidth=points,
+            capstyle="round",
+            alpha=alpha,
+            zorder=front,
+        )
     )
 
 
 def _frame(xy: NDArray[Any], ax: Axes) -> None:
     """Set a square around the points."""
     if len(xy):
-        middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, max(float(np.ptp(xy, axis=0).max()) / 2, 1e-6) * 1.06
+        middle, half = (
+            (xy.max(axis=0) + xy.min(axis=0)) / 2,
+            max(float(np.ptp(xy, axis=0).max()) / 2, 1e-6) * 1.06,
+        )
         ax.set_xlim(middle[0] - half, middle[0] + half)
         ax.set_ylim(middle[1] - half, middle[1] + half)
     ax.set_aspect("equal")
@@ -41,9 +57,11 @@ def _frame(xy: NDArray[Any], ax: Axes) -> None:
 
 
 def plot_kept(xy: NDArray[Any], kept: NDArray[np.bool_], colors: tuple[str, str], ax: Axes) -> Axes:
-    """Draw points (P, 2) into `ax` in the first color where `kept` (P,), else in the second, and return it.
+    """Draw points (P, 2) into `ax` in the first color where `kept` (P,), else in the second, and
+    return it.
 
-    The two are drawn in turns, so that neither hides the other. Raises ValueError when the lengths differ.
+    The two are drawn in turns, so that neither hides the other. Raises ValueError when the lengths
+    differ.
     """
     if xy.shape != (len(kept), 2):
         raise ValueError(f"xy, kept: expected (P, 2) and (P,), got {xy.shape} and {kept.shape}")
@@ -57,17 +75,23 @@ def plot_kept(xy: NDArray[Any], kept: NDArray[np.bool_], colors: tuple[str, str]
 def plot_map(gallery: Mapping[str, NDArray[Any]], ax: Axes, most: int = 2000) -> Axes:
     """Draw the map of a gallery into `ax` and return it.
 
-    gallery: `map_xy` (P, 2), `map_label` (P,), `map_chosen` (P,) round of choice or -1. At most `most` of the pool are drawn, evenly spaced in order;
-    the chosen are all drawn. Raises ValueError when the three differ in length.
+    gallery: `map_xy` (P, 2), `map_label` (P,), `map_chosen` (P,) round of choice or -1. At most
+    `most` of the pool are drawn, evenly spaced in order; the chosen are all drawn. Raises
+    ValueError when the three differ in length.
     """
     xy, labels, chosen = (np.asarray(gallery[key]) for key in ("map_xy", "map_label", "map_chosen"))
     if xy.shape != (len(labels), 2) or len(chosen) != len(labels):
         raise ValueError(
-            f"map_xy, map_label, map_chosen: expected (P, 2), (P,), (P,), got {xy.shape}, {labels.shape}, {chosen.shape}"
+            f"map_xy, map_label, map_chosen: expected (P, 2), (P,), (P,), got {xy.shape},"
+            f" {labels.shape}, {chosen.shape}"
         )
     taken = chosen >= 0
     rest = np.flatnonzero(~taken)
-    rest = rest[np.linspace(0, len(rest) - 1, min(most, len(rest))).astype(np.int64)] if len(rest) else rest
+    rest = (
+        rest[np.linspace(0, len(rest) - 1, min(most, len(rest))).astype(np.int64)]
+        if len(rest)
+        else rest
+    )
     _frame(xy, ax)
     size = float(np.clip(5.0 * np.sqrt(200 / max(int(taken.sum()), 1)), 2.4, 5.0))
     classes = np.unique(labels).tolist()

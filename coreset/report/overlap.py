@@ -29,9 +29,11 @@ def jaccard(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def overlap(runs: Mapping[str, Sequence[Run]]) -> tuple[list[str], NDArray[np.float64]]:
-    """Return names (S,) and their overlap (S, S), mean over the seeds two strategies share at the same size; NaN where they share none.
+    """Return names (S,) and their overlap (S, S), mean over the seeds two strategies share at the
+    same size; NaN where they share none.
 
-    Where a strategy has several runs at a seed the largest final set counts; two sets of different size are not compared.
+    Where a strategy has several runs at a seed the largest final set counts; two sets of different
+    size are not compared.
     """
     names = list(runs)
     sets: dict[str, dict[int, NDArray[np.int64]]] = {name: {} for name in names}
@@ -43,7 +45,9 @@ def overlap(runs: Mapping[str, Sequence[Run]]) -> tuple[list[str], NDArray[np.fl
     out = np.full((len(names), len(names)), np.nan)
     for i, one in enumerate(names):
         for j, two in enumerate(names[: i + 1]):
-            pairs = [(sets[one][s], sets[two][s]) for s in sorted(sets[one].keys() & sets[two].keys())]
+            pairs = [
+                (sets[one][s], sets[two][s]) for s in sorted(sets[one].keys() & sets[two].keys())
+            ]
             values = [jaccard(a, b) for a, b in pairs if len(a) == len(b)]
             if values:
                 out[i, j] = out[j, i] = float(np.mean(values))
@@ -55,7 +59,11 @@ def overlap_html(names: Sequence[str], matrix: NDArray[Any]) -> str:
     rows = []
     for i in range(1, len(names)):
         cells = [
-            f'<td style="--much:{100 * v:.0f}%">{100 * v:.0f}</td>' if np.isfinite(v) else "<td>–</td>"
+            (
+                f'<td style="--much:{100 * v:.0f}%">{100 * v:.0f}</td>'
+                if np.isfinite(v)
+                else "<td>–</td>"
+            )
             for v in matrix[i, :i].tolist()
         ]
         rows.append(f"<tr><th>{escape(names[i])}</th>{''.join(cells)}</tr>")
@@ -74,9 +82,24 @@ def overlap_figure(names: Sequence[str], matrix: NDArray[Any]) -> Figure:
         for j in range(i):
             if np.isfinite(matrix[i, j]):
                 ax.add_patch(
-                    Rectangle((j - 0.5, i - 0.5), 1, 1, color=STRATEGIES[0], alpha=float(matrix[i, j]), linewidth=0)
+                    Rectangle(
+                        (j - 0.5, i - 0.5),
+                        1,
+                        1,
+                        color=STRATEGIES[0],
+                        alpha=float(matrix[i, j]),
+                        linewidth=0,
+                    )
                 )
-                ax.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=8, color=INK)
+                ax.text(
+                    j,
+                    i,
+                    f"{100 * matrix[i, j]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=INK,
+                )
     ax.set(xlim=(-0.5, len(names) - 1.5), ylim=(len(names) - 0.5, 0.5), aspect="equal")
     shown = [plain(name) for name in names]
     ax.set_xticks(range(len(names) - 1), shown[:-1], rotation=60, ha="right", parse_math=False)

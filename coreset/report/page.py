@@ -1,4 +1,6 @@
-"""The report: one self-contained HTML page, no network, no script, the same bytes for the same runs."""
+"""The report: one self-contained HTML page, no network, no script, the same bytes for the same
+runs.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,11 @@ _ONE_ROW = 15  # pictures
 
 
 def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path) -> Path:
-    """Write the page, and its plots beside it as PNG and SVG (`curve.*`, the others in `plots/`); return the page's path.
+    """Write the page, and its plots beside it as PNG and SVG (`curve.*`, the others in `plots/`);
+    return the page's path.
 
-    runs: runs, or paths with runs below them; out: an .html file, or a folder for `report.html`. Raises ValueError when the runs are of different tasks
-    or have nothing to show.
+    runs: runs, or paths with runs below them; out: an .html file, or a folder for `report.html`.
+    Raises ValueError when the runs are of different tasks or have nothing to show.
     """
     given = [runs] if isinstance(runs, str | Path) else list(runs)
     paths = [item for item in given if not isinstance(item, Run)]
@@ -101,7 +104,9 @@ def _head(seen: Comparison) -> str:
 
 def _some(budgets: Sequence[int]) -> list[int]:
     """Return at most five budgets, evenly spaced in order, first and last among them."""
-    keep = np.unique(np.linspace(0, len(budgets) - 1, min(len(budgets), _MOST_BUDGETS)).round().astype(int))
+    keep = np.unique(
+        np.linspace(0, len(budgets) - 1, min(len(budgets), _MOST_BUDGETS)).round().astype(int)
+    )
     return [budgets[i] for i in keep.tolist()]
 
 
@@ -113,7 +118,10 @@ def _numbers(seen: Comparison, rows: Sequence[Row]) -> str:
     several = any(row.seeds > 1 for row in rows)
     uneven = len({row.seeds for row in rows}) > 1
     heads = ["strategy", *["seeds"] * uneven]
-    heads += [f"{count(n)}<br>{text(share(n / seen.pool_size)) if seen.pool_size else 'labels'}" for n in budgets]
+    heads += [
+        f"{count(n)}<br>{text(share(n / seen.pool_size)) if seen.pool_size else 'labels'}"
+        for n in budgets
+    ]
     heads += [
         "area<br>log labels",
         "labels to<br>95\u00a0% of full",
@@ -125,7 +133,10 @@ def _numbers(seen: Comparison, rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
         color = var(styles[row.strategy]["color"])
-        cells = [f'<i class="dot" style="background:{color}"></i>{text(row.strategy)}', *[str(row.seeds)] * uneven]
+        cells = [
+            f'<i class="dot" style="background:{color}"></i>{text(row.strategy)}',
+            *[str(row.seeds)] * uneven,
+        ]
         for n in budgets:
             if n not in row.values:
                 cells.append("–")
@@ -148,19 +159,30 @@ def _numbers(seen: Comparison, rows: Sequence[Row]) -> str:
         kind = ' class="random"' if row.strategy == "random" else ""
         body.append(f"<tr{kind}>{''.join(f'<td>{c}</td>' for c in cells)}</tr>")
     note = f"Test {seen.metric} in %" + (", mean ± sd over seeds" if several else "")
-    note += ", at labels spent. Area: mean height of the curve over log labels. p: paired t-test on the areas by seed, two-sided. Seconds of a whole run."
+    note += (
+        ", at labels spent. Area: mean height of the curve over log labels. p: paired t-test on the"
+        " areas by seed, two-sided. Seconds of a whole run."
+    )
     if seen.full is not None:
-        note += f" All labels reach {percent(seen.full)}, 95 % of that is {percent(TARGET * seen.full)}."
+        note += (
+            f" All labels reach {percent(seen.full)}, 95 % of that is"
+            f" {percent(TARGET * seen.full)}."
+        )
     left = "".join(f'<p class="note">{text(line)}</p>' for line in seen.left_out)
     return (
-        f'<h2>The numbers</h2><p class="note">{text(note)}</p>{left}<div class="scroll"><table class="numbers"><thead><tr>'
+        f'<h2>The numbers</h2><p class="note">{text(note)}</p>{left}<div class="scroll"><table'
+        ' class="numbers"><thead><tr>'
         f"{''.join(f'<th>{h}</th>' for h in heads)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
 def _pictures(seen: Comparison, order: Sequence[str], plots: dict[str, Figure]) -> list[str]:
-    """Return contact sheets, maps, class balance and overlap: what the runs have of them; figures are left in `plots`."""
-    first = {name: next((r for r in seen.runs[name] if r.gallery is not None), None) for name in order}
+    """Return contact sheets, maps, class balance and overlap: what the runs have of them; figures
+    are left in `plots`.
+    """
+    first = {
+        name: next((r for r in seen.runs[name] if r.gallery is not None), None) for name in order
+    }
     shown = {name: run for name, run in first.items() if run is not None}
     parts = []
     if shown:
@@ -170,8 +192,9 @@ def _pictures(seen: Comparison, order: Sequence[str], plots: dict[str, Figure]) 
         if np.isfinite(matrix[~np.eye(len(names), dtype=bool)]).any():
             plots["overlap"] = overlap_figure(names, matrix)
             parts.append(
-                '<h2>How much they share</h2><p class="note">Jaccard overlap of the final sets in per cent, mean over seeds: '
-                f'100 = the same examples.</p><div class="scroll">{overlap_html(names, matrix)}</div>'
+                '<h2>How much they share</h2><p class="note">Jaccard overlap of the final sets in'
+                " per cent, mean over seeds: 100 = the same examples.</p><div"
+                f' class="scroll">{overlap_html(names, matrix)}</div>'
             )
     return parts
 
@@ -185,11 +208,14 @@ def _sheets(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         labels = {int(r["round"]): int(r["labels"]) for r in run.rounds}
         noun = "made image" if is_distilled(run) else "label"
         per_round = each // max(1, len(np.unique(gallery["thumb_round"])))
-        sheet = sheet_html(gallery, labels, min(per_round, _ONE_ROW) if len(shown) > 1 else per_round, noun)
+        sheet = sheet_html(
+            gallery, labels, min(per_round, _ONE_ROW) if len(shown) > 1 else per_round, noun
+        )
         opened = " open" if i == 0 else ""
         plots[_file("sheet", name)] = sheet_figure(gallery)
         blocks.append(
-            f"<details{opened}><summary>{text(name)}<small>seed {run.seed}</small></summary>{sheet}</details>"
+            f"<details{opened}><summary>{text(name)}<small>seed"
+            f" {run.seed}</small></summary>{sheet}</details>"
         )
     first = f"The first {_ONE_ROW} choices" if len(shown) > 1 else "The first choices"
     classes = next(iter(shown.values())).gallery
@@ -208,7 +234,10 @@ def _file(kind: str, strategy: str) -> str:
 
 def _grid(cells: Sequence[str], least: int) -> str:
     one = " one" if len(cells) == 1 else ""
-    return f'<div class="grid{one}" style="--least:{least}px">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
+    return (
+        f'<div class="grid{one}"'
+        f' style="--least:{least}px">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
+    )
 
 
 def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
@@ -221,8 +250,8 @@ def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         plots[_file("map", name)] = fig
         cells.append(f"<h3>{text(name)} <small>seed {run.seed}</small></h3>{svg(fig, f'map{i}')}")
     return (
-        '<h2>Where they lie</h2><p class="note">Features in two dimensions; the pool faint, the chosen ringed, colored by class.</p>'
-        + _grid(cells, 270)
+        '<h2>Where they lie</h2><p class="note">Features in two dimensions; the pool faint, the'
+        " chosen ringed, colored by class.</p>" + _grid(cells, 270)
     )
 
 
@@ -246,33 +275,45 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         off = f"{percent(imbalance(pool, 1e6 * np.asarray(chosen, np.float64)), 0)} off the pool"
         cells.append(f"<h3>{text(name)} <small>{text(off)}</small></h3>{svg(fig, f'balance{i}')}")
     return (
-        '<h2>Which classes</h2><p class="note">Bar: share of the final set, mean over seeds; line: share of the pool. '
-        "Off the pool: what part of the set would have to change class to match it.</p>" + _grid(cells, 270)
+        '<h2>Which classes</h2><p class="note">Bar: share of the final set, mean over seeds; line:'
+        " share of the pool. Off the pool: what part of the set would have to change class to match"
+        " it.</p>" + _grid(cells, 270)
     )
 
 
 def _standing(seen: Comparison, order: Sequence[str]) -> str:
-    """Return one line of certificates per strategy, the mean over the runs that have them; nothing when none has."""
+    """Return one line of certificates per strategy, the mean over the runs that have them; nothing
+    when none has.
+    """
     lines = {}
     for name in order:
         found = [run.certificates for run in seen.runs[name]]
-        names = sorted({key for one in found for key, value in one.items() if isinstance(value, int | float)})
-        lines[name] = in_words({key: float(np.mean([one[key] for one in found if key in one])) for key in names})
+        names = sorted(
+            {key for one in found for key, value in one.items() if isinstance(value, int | float)}
+        )
+        lines[name] = in_words(
+            {key: float(np.mean([one[key] for one in found if key in one])) for key in names}
+        )
     if not any(lines.values()):
         return ""
     return (
-        '<h2>How well the final sets stand for the pool</h2><p class="note">From the columns each strategy read: largest distance to the nearest chosen example, mean largest '
-        "similarity to one, squared MMD, relative error of the weighted gradient, classes that would have to change; mean over seeds.</p>"
-        + _list(lines)
+        '<h2>How well the final sets stand for the pool</h2><p class="note">From the columns each'
+        " strategy read: largest distance to the nearest chosen example, mean largest similarity to"
+        " one, squared MMD, relative error of the weighted gradient, classes that would have to"
+        " change; mean over seeds.</p>" + _list(lines)
     )
 
 
 def _about(seen: Comparison, read: Sequence[Run]) -> str:
     runs = [run for group in seen.runs.values() for run in group]
     main = [run for run in runs if not run.baseline] or runs
-    trainings = sum(len(run.rounds) for run in runs) + sum(len(run.rounds) for run in seen.full_runs)
+    trainings = sum(len(run.rounds) for run in runs) + sum(
+        len(run.rounds) for run in seen.full_runs
+    )
     trials = f"{counted(len(seen.runs), 'strategy')}, {seeds_of(seen.curves)}; "
-    trials += f"{counted(trainings, 'training')} in {counted(len(runs) + len(seen.full_runs), 'run')}"
+    trials += (
+        f"{counted(trainings, 'training')} in {counted(len(runs) + len(seen.full_runs), 'run')}"
+    )
     if seen.full_runs:
         trials += f", {len(seen.full_runs)} of them on all data"
     versions: dict[str, set[str]] = {}
@@ -281,8 +322,12 @@ def _about(seen: Comparison, read: Sequence[Run]) -> str:
             versions.setdefault(str(key), set()).add(str(value))
     facts = {
         "trials": trials,
-        "hardware": " / ".join(sorted({str(run.state["hardware"]) for run in read if run.state.get("hardware")})),
-        "versions": ", ".join(f"{key} {' / '.join(sorted(found))}" for key, found in sorted(versions.items())),
+        "hardware": " / ".join(
+            sorted({str(run.state["hardware"]) for run in read if run.state.get("hardware")})
+        ),
+        "versions": ", ".join(
+            f"{key} {' / '.join(sorted(found))}" for key, found in sorted(versions.items())
+        ),
     }
     values: dict[str, list[str]] = {}
     for run in main:
@@ -291,10 +336,14 @@ def _about(seen: Comparison, read: Sequence[Run]) -> str:
                 values[key].append(str(value))
     settings = {key: " / ".join(found) for key, found in values.items()}
     return (
-        f"<h2>How it was run</h2>{_list(facts)}<details><summary>Configuration<small>what differs between runs is separated by /</small></summary>"
-        f"{_list(settings)}</details>"
+        f"<h2>How it was run</h2>{_list(facts)}<details><summary>Configuration<small>what differs"
+        f" between runs is separated by /</small></summary>{_list(settings)}</details>"
     )
 
 
 def _list(pairs: Mapping[str, str]) -> str:
-    return "<dl>" + "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in pairs.items() if v) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in pairs.items() if v)
+        + "</dl>"
+    )

@@ -30,7 +30,10 @@ def wins(curves: Sequence[Curve]) -> tuple[list[str], NDArray[np.float64]]:
     """
     groups = by_strategy(curves)
     names = list(groups)
-    values = {name: {(c.seed, p.labels): p.value for c in group for p in c.points} for name, group in groups.items()}
+    values = {
+        name: {(c.seed, p.labels): p.value for c in group for p in c.points}
+        for name, group in groups.items()
+    }
     out = np.full((len(names), len(names)), np.nan)
     for i, one in enumerate(names):
         for j, other in enumerate(names):
@@ -60,7 +63,8 @@ def _lost(column: NDArray[np.float64]) -> float:
 def cells(names: Sequence[str], matrix: NDArray[np.float64]) -> list[list[str]]:
     """Return the rows of the table in words: a name and its wins; the last row holds the losses."""
     rows = [
-        [name, *("–" if np.isnan(v) else percent(v, 0) for v in row)] for name, row in zip(names, matrix, strict=True)
+        [name, *("–" if np.isnan(v) else percent(v, 0) for v in row)]
+        for name, row in zip(names, matrix, strict=True)
     ]
     lost = [_lost(matrix[:, j]) for j in range(len(names))]
     return [*rows, ["loses", *("–" if np.isnan(v) else percent(v, 0) for v in lost)]]
@@ -72,7 +76,10 @@ def wins_html(curves: Sequence[Curve]) -> str:
     if not np.isfinite(matrix).any():
         return ""
     heads = "".join(f"<th>{text(h)}</th>" for h in ("row beats column", *names))
-    rows = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in cells(names, matrix))
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>"
+        for row in cells(names, matrix)
+    )
     note = (
         "Share of the budgets at which the row beats the column: paired t-test over seeds at the "
         "5 % level, two-sided, not corrected. Last row: share of comparisons lost, fewest first."

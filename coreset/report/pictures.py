@@ -1,4 +1,6 @@
-"""The images of a curation: some of every outcome, duplicates side by side, the commonest and the rarest entries, and where the kept and the dropped lie."""
+"""The images of a curation: some of every outcome, duplicates side by side, the commonest and the
+rarest entries, and where the kept and the dropped lie.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ STYLE = f"""
 
 
 def pictures_html(gallery: Mapping[str, Any], plots: dict[str, Figure]) -> str:
-    """Return the images of a run as HTML, small and inlined; add its figures to `plots`. gallery: what `coreset.curation.results.gallery.gather` gives.
+    """Return the images of a run as HTML, small and inlined; add its figures to `plots`. gallery:
+    what `coreset.curation.results.gallery.gather` gives.
 
     An image that cannot be drawn is a box that says why.
     """
@@ -85,22 +88,39 @@ def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> str:
         under = count(one["size"]) + (f", {one['operator']}" if one["operator"] else "")
         blocks.append(f"<h4>{text(name)}<span>{text(under)}</span></h4>{shots.row(one['rows'])}")
     left = outcomes[_REASONS + 1 :]
-    note = "Some images of every outcome, chosen by a hash of their ids; framed in blue what was kept, in orange what was dropped."
+    note = (
+        "Some images of every outcome, chosen by a hash of their ids; framed in blue what was kept,"
+        " in orange what was dropped."
+    )
     note += (
-        f" {counted(len(left), 'more reason')} with {count(sum(o['size'] for o in left))} rows: see the recipe below."
+        f" {counted(len(left), 'more reason')} with {count(sum(o['size'] for o in left))} rows: see"
+        " the recipe below."
         if left
         else ""
     )
-    return f'<h2>What was kept, what was dropped</h2><p class="note">{text(note)}</p><div class="shots">{"".join(blocks)}</div>'
+    return (
+        f'<h2>What was kept, what was dropped</h2><p class="note">{text(note)}</p><div'
+        f' class="shots">{"".join(blocks)}</div>'
+    )
 
 
 def _groups(one: Mapping[str, Any], shots: _Shots) -> str:
     made = []
     for group in one["groups"]:
         left = group["size"] - len(group["rows"])
-        made.append(shots.row(group["rows"], f'<span class="more">and {count(left)} more</span>' if left else ""))
-    note = f"{count(len(made))} of {counted(one['size'], 'group')}: first the image that stands for the others, which a later operator may drop for a reason of its own."
-    return f'<h2>Copies, by {text(one["operator"])}</h2><p class="note">{text(note)}</p><div class="groups">{"".join(made)}</div>'
+        made.append(
+            shots.row(
+                group["rows"], f'<span class="more">and {count(left)} more</span>' if left else ""
+            )
+        )
+    note = (
+        f"{count(len(made))} of {counted(one['size'], 'group')}: first the image that stands for"
+        " the others, which a later operator may drop for a reason of its own."
+    )
+    return (
+        f'<h2>Copies, by {text(one["operator"])}</h2><p class="note">{text(note)}</p><div'
+        f' class="groups">{"".join(made)}</div>'
+    )
 
 
 def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, Figure]) -> str:
@@ -120,20 +140,28 @@ def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, 
     ax.set_xlabel("entries, commonest first", fontsize=9, color=MUTED, loc="left")
     ax.set_title("rows that have the entry", loc="left", fontsize=9, color=MUTED)
     at = len(rank) // 2
-    ax.annotate("before", (rank[at], before[at]), (4, 6), textcoords="offset points", fontsize=9, color=INK)
-    ax.annotate("after", (rank[0], after[0]), (2, -14), textcoords="offset points", fontsize=9, color=KEPT)
+    ax.annotate(
+        "before", (rank[at], before[at]), (4, 6), textcoords="offset points", fontsize=9, color=INK
+    )
+    ax.annotate(
+        "after", (rank[0], after[0]), (2, -14), textcoords="offset points", fontsize=9, color=KEPT
+    )
     plots["entries"] = fig
     sides = []
     for end, head in (("head", "The commonest"), ("tail", "Some of the rarest")):
         blocks = [
-            f"<h4>{text(e['entry'])}<span>{count(e['before'])} → {count(e['after'])}</span></h4>{shots.row(e['rows'])}"
+            f"<h4>{text(e['entry'])}<span>{count(e['before'])} →"
+            f" {count(e['after'])}</span></h4>{shots.row(e['rows'])}"
             for e in entries[end]
         ]
         sides.append(f'<div><h3>{head}</h3><div class="shots">{"".join(blocks)}</div></div>')
-    note = f"{counted(entries['seen'], 'entry')} of the vocabulary occur. Rows before and after balancing; images as above: some rows that have the entry, kept and thinned out."
+    note = (
+        f"{counted(entries['seen'], 'entry')} of the vocabulary occur. Rows before and after"
+        " balancing; images as above: some rows that have the entry, kept and thinned out."
+    )
     return (
-        f'<h2>Common and rare entries</h2><p class="note">{text(note)}</p><div class="grid one">{svg(fig, "entries")}</div>'
-        f'<div class="split">{"".join(sides)}</div>'
+        f'<h2>Common and rare entries</h2><p class="note">{text(note)}</p><div class="grid'
+        f' one">{svg(fig, "entries")}</div><div class="split">{"".join(sides)}</div>'
     )
 
 
@@ -150,4 +178,7 @@ def _map(found: Mapping[str, Any] | None, plots: dict[str, Figure]) -> str:
         for c, n, k in ((KEPT, "kept", kept), (DROPPED, "dropped", len(found["kept"]) - kept))
     )
     note = f"Rows that have {found['name']}, in the plane of its two principal axes."
-    return f'<h2>Where they lie</h2><p class="note">{text(note)}</p><ul class="key">{chips}</ul><div class="grid one">{svg(fig, "map")}</div>'
+    return (
+        f'<h2>Where they lie</h2><p class="note">{text(note)}</p><ul class="key">{chips}</ul><div'
+        f' class="grid one">{svg(fig, "map")}</div>'
+    )

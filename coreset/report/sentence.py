@@ -13,7 +13,11 @@ from coreset.runs.curve import Curve
 def seeds_of(curves: Sequence[Curve]) -> str:
     """Return how many seeds stand behind the lines: '5 seeds', or '3 to 5 seeds'."""
     sizes = sorted({len(group) for group in by_strategy(curves).values()})
-    return counted(sizes[0], "seed") if len(sizes) == 1 else f"{sizes[0]} to {counted(sizes[-1], 'seed')}"
+    return (
+        counted(sizes[0], "seed")
+        if len(sizes) == 1
+        else f"{sizes[0]} to {counted(sizes[-1], 'seed')}"
+    )
 
 
 def _trials(curves: Sequence[Curve]) -> str:
@@ -23,7 +27,11 @@ def _trials(curves: Sequence[Curve]) -> str:
 
 def _cost(labels: float, line: Curve, exact: bool = False) -> str:
     per_label = line.points[-1].share / line.points[-1].labels
-    return counted(round(labels), "label") if exact or per_label <= 0 else f"{share(labels * per_label)} of the labels"
+    return (
+        counted(round(labels), "label")
+        if exact or per_label <= 0
+        else f"{share(labels * per_label)} of the labels"
+    )
 
 
 def _at_most(labels: float, line: Curve) -> str:
@@ -33,10 +41,11 @@ def _at_most(labels: float, line: Curve) -> str:
 def sentence(curves: Sequence[Curve], full: float | None) -> str:
     """Return one sentence on the means: who needs how many labels for 95 % of the full value.
 
-    Or who leads at the largest budget, when nobody gets there or a mean value lies above `full`.
-    It describes; what a test proves is `coreset.report.headline.headline`.
+    Or who leads at the largest budget, when nobody gets there or a mean value lies above `full`. It
+    describes; what a test proves is `coreset.report.headline.headline`.
 
-    curves: one per strategy and seed; full: mean test value of training on all data, None when unknown.
+    curves: one per strategy and seed; full: mean test value of training on all data, None when
+    unknown.
     """
     lines = {name: mean_line(group) for name, group in fair_groups(curves).items()}
     if full is not None and any(line.values.max() > full for line in lines.values()):
@@ -56,13 +65,17 @@ def fair_groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
 
 
 def _knows_all(group: Sequence[Curve]) -> bool:
-    """Return whether the curve's budget is not what it knows: it re-selects while training, from labels of the whole pool."""
+    """Return whether the curve's budget is not what it knows: it re-selects while training, from
+    labels of the whole pool.
+    """
     return any(p.extra.get("labels_used", 0) > p.labels for c in group for p in c.points)
 
 
 def _to_target(lines: dict[str, Curve], target: float) -> str | None:
     """Return the sentence on labels to the target; None when no line gets there."""
-    needs = {name: n for name, line in lines.items() if (n := line.labels_to_reach(target)) is not None}
+    needs = {
+        name: n for name, line in lines.items() if (n := line.labels_to_reach(target)) is not None
+    }
     if not needs:
         return None
     goal = f"95 % of full {next(iter(lines.values())).metric}"
@@ -76,16 +89,24 @@ def _to_target(lines: dict[str, Curve], target: float) -> str | None:
         return f"{best} and {rival} both reach {goal} with {first}"
     if best == "random":
         if rival is None:
-            others = "no other strategy reaches it" if len(lines) > 1 else "nothing was compared with it"
+            others = (
+                "no other strategy reaches it" if len(lines) > 1 else "nothing was compared with it"
+            )
         else:
             others = f"the next, {rival}, needs {_bare(needs[rival], lines[rival], exact)}"
         return f"random needs fewest labels for {goal}: {first}; {others}"
     if rival is not None:
-        return f"{best} reaches {goal} with {first}; random needs {_bare(needs[rival], lines[rival], exact)}"
+        return (
+            f"{best} reaches {goal} with {first}; random needs"
+            f" {_bare(needs[rival], lines[rival], exact)}"
+        )
     if "random" not in lines:
         return f"{best} reaches {goal} with {first}; there is no random baseline to compare it with"
     most = lines["random"].points[-1]
-    return f"{best} reaches {goal} with {first}; random does not get there with {_cost(most.labels, lines['random'], exact)}"
+    return (
+        f"{best} reaches {goal} with {first}; random does not get there with"
+        f" {_cost(most.labels, lines['random'], exact)}"
+    )
 
 
 def _bare(labels: float, line: Curve, exact: bool) -> str:
@@ -93,7 +114,9 @@ def _bare(labels: float, line: Curve, exact: bool) -> str:
 
 
 def _at_largest(lines: dict[str, Curve], full: float | None) -> str:
-    """Return the sentence on the largest budget that random and another line have, or else any two, or else one."""
+    """Return the sentence on the largest budget that random and another line have, or else any two,
+    or else one.
+    """
     counts = [p.labels for line in lines.values() for p in line.points]
     shared = [n for n in counts if counts.count(n) > 1]
     with_random = [n for n in shared if "random" in lines and n in lines["random"].labels]
@@ -105,15 +128,27 @@ def _at_largest(lines: dict[str, Curve], full: float | None) -> str:
     where = _cost(labels, lines[best])
     said = f"{best} has {percent(at[best])} {metric} with {where}"
     if full is not None:
-        said = f"no strategy reaches 95 % of full {metric}; with {where} the best, {best}, has {percent(at[best])}"
+        said = (
+            f"no strategy reaches 95 % of full {metric}; with {where} the best, {best}, has"
+            f" {percent(at[best])}"
+        )
         said = (
             said
             if len(lines) > 1
-            else f"{best} does not reach 95 % of full {metric}; with {where} it has {percent(at[best])}"
+            else (
+                f"{best} does not reach 95 % of full {metric}; with {where} it has"
+                f" {percent(at[best])}"
+            )
         )
     if len(at) == 1:
-        return said if best == "random" else f"{said}; there is no random baseline to compare it with"
+        return (
+            said if best == "random" else f"{said}; there is no random baseline to compare it with"
+        )
     other = order[1] if best == "random" else "random"
     if other not in at:
         return f"{said}; there is no random baseline to compare it with"
-    return f"{said}, {'the next, ' if best == 'random' else ''}{other}{',' if best == 'random' else ''} {percent(at[other])}"
+    return (
+        f"{said},"
+        f" {'the next, ' if best == 'random' else ''}{other}{',' if best == 'random' else ''}"
+        f" {percent(at[other])}"
+    )

@@ -21,14 +21,19 @@ _SMALL = 32  # pixels: pictures up to this size are kept exactly and drawn with 
 
 
 def data_uri(pixels: NDArray[Any]) -> str:
-    """Return one picture (h, w, c) uint8, c = 1, 3 or 4, as a data URI: PNG up to 32 pixels, else JPEG of 96 at most.
+    """Return one picture (h, w, c) uint8, c = 1, 3 or 4, as a data URI: PNG up to 32 pixels, else
+    JPEG of 96 at most.
 
     >>> data_uri(np.zeros((4, 4, 1), np.uint8))[:21]
     'data:image/png;base64'
     """
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.dtype != np.uint8:
-        raise ValueError(f"thumbs: expected (h, w, 1, 3 or 4) uint8 pictures, got {pixels.shape} {pixels.dtype}")
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        raise ValueError(
+            f"thumbs: expected (h, w, 1, 3 or 4) uint8 pictures, got {pixels.shape} {pixels.dtype}"
+        )
+    image = Image.fromarray(
+        np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    )
     out = io.BytesIO()
     small = max(image.size) <= _SMALL
     if small:
@@ -49,12 +54,16 @@ def _score(value: float) -> str:
 
 
 def sheet_html(
-    gallery: Mapping[str, NDArray[Any]], labels: Mapping[int, int], per_round: int, noun: str = "label"
+    gallery: Mapping[str, NDArray[Any]],
+    labels: Mapping[int, int],
+    per_round: int,
+    noun: str = "label",
 ) -> str:
-    """Return the first `per_round` picks of every round as HTML, one block per round: a border in the color of the class, the score below, id and class
-    on hover.
+    """Return the first `per_round` picks of every round as HTML, one block per round: a border in
+    the color of the class, the score below, id and class on hover.
 
-    labels: how many labels there were after each round, for the heading of its block; noun: what they are, where not labels.
+    labels: how many labels there were after each round, for the heading of its block; noun: what
+    they are, where not labels.
     """
     thumbs = gallery["thumbs"]
     rounds = gallery["thumb_round"]
@@ -69,16 +78,25 @@ def sheet_html(
             said += f", score {score}" if score else ""
             caption = f"<figcaption>{score}</figcaption>" if score else ""
             figures.append(
-                f'<figure title="{escape(said)}"><img{hard} alt="{escape(said)}" style="border-color:{class_color(label)}" '
-                f'src="{data_uri(thumbs[i])}">{caption}</figure>'
+                f'<figure title="{escape(said)}"><img{hard} alt="{escape(said)}"'
+                f' style="border-color:{class_color(label)}"'
+                f' src="{data_uri(thumbs[i])}">{caption}</figure>'
             )
-        head = f"{counted(labels[number], noun)}<span>round {number}</span>" if number in labels else f"round {number}"
-        blocks.append(f'<div class="round"><h4>{head}</h4><div class="picks">{"".join(figures)}</div></div>')
+        head = (
+            f"{counted(labels[number], noun)}<span>round {number}</span>"
+            if number in labels
+            else f"round {number}"
+        )
+        blocks.append(
+            f'<div class="round"><h4>{head}</h4><div class="picks">{"".join(figures)}</div></div>'
+        )
     return "".join(blocks)
 
 
 def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: int = 16) -> Figure:
-    """Return the first `most` picks in order as a figure, `across` a row, framed in the color of the class; for PNG and SVG."""
+    """Return the first `most` picks in order as a figure, `across` a row, framed in the color of
+    the class; for PNG and SVG.
+    """
     thumbs = gallery["thumbs"][:most, ..., :3]
     rows = max(1, -(-len(thumbs) // across))
     h, w = thumbs.shape[1:3]
@@ -90,14 +108,23 @@ def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: in
     for i, (pixels, label) in enumerate(zip(thumbs, gallery["thumb_labels"], strict=False)):
         y, x = i // across * high + (high - h) // 2, i % across * wide + (wide - w) // 2
         paper[y : y + h, x : x + w] = pixels
-        ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=class_color(int(label)), linewidth=1.2))
-    ax.imshow(paper, extent=(0, paper.shape[1], paper.shape[0], 0), interpolation="nearest", aspect="auto")
+        ax.add_patch(
+            Rectangle((x, y), w, h, fill=False, edgecolor=class_color(int(label)), linewidth=1.2)
+        )
+    ax.imshow(
+        paper, extent=(0, paper.shape[1], paper.shape[0], 0), interpolation="nearest", aspect="auto"
+    )
     return fig
 
 
 def class_key(classes: NDArray[Any], most: int = 20) -> str:
-    """Return the colors of the classes as HTML; empty when there are more than `most`, whose colors would repeat."""
+    """Return the colors of the classes as HTML; empty when there are more than `most`, whose colors
+    would repeat.
+    """
     if len(classes) > most:
         return ""
-    chips = (f'<li><i style="background:{class_color(i)}"></i>{escape(str(c))}</li>' for i, c in enumerate(classes))
+    chips = (
+        f'<li><i style="background:{class_color(i)}"></i>{escape(str(c))}</li>'
+        for i, c in enumerate(classes)
+    )
     return f'<ul class="key">{"".join(chips)}</ul>'

@@ -18,10 +18,12 @@ TARGET = 0.95  # of full accuracy
 class Row:
     """What one strategy reached.
 
-    area: mean height of the curve over log labels, mean over seeds, None unless it has every shared budget; values: mean and sd at each shared budget;
-    reach: labels at which the mean line first has 95 % of the full value, None when never, and `at_first` when the first budget already has it;
-    difference: of the areas to random's over the label counts both have, mean over the `pairs` seeds both have; p: of the paired t-test, two-sided,
-    after Holm's correction over strategies, None with fewer than two pairs or no spread. select, train: seconds a run.
+    area: mean height of the curve over log labels, mean over seeds, None unless it has every shared
+    budget; values: mean and sd at each shared budget; reach: labels at which the mean line first
+    has 95 % of the full value, None when never, and `at_first` when the first budget already has
+    it; difference: of the areas to random's over the label counts both have, mean over the `pairs`
+    seeds both have; p: of the paired t-test, two-sided, after Holm's correction over strategies,
+    None with fewer than two pairs or no spread. select, train: seconds a run.
     """
 
     strategy: str
@@ -38,20 +40,27 @@ class Row:
 
 
 def shared_budgets(curves: Sequence[Curve]) -> list[int]:
-    """Return the label counts that at least two strategies have in all their seeds (all of them when there is one strategy)."""
+    """Return the label counts that at least two strategies have in all their seeds (all of them
+    when there is one strategy).
+    """
     lines = [set(mean_curve(group)[0]) for group in by_strategy(curves).values()]
-    return sorted(n for n in set.union(*lines) if len(lines) == 1 or sum(n in line for line in lines) > 1)
+    return sorted(
+        n for n in set.union(*lines) if len(lines) == 1 or sum(n in line for line in lines) > 1
+    )
 
 
 def _area(curve: Curve, labels: set[int]) -> float | None:
     points = [p for p in curve.points if p.labels in labels]
-    return replace(curve, points=points).area("log") if labels and len(points) == len(labels) else None
+    return (
+        replace(curve, points=points).area("log") if labels and len(points) == len(labels) else None
+    )
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Return p values after Holm's step-down correction; None stays and is not counted.
 
-    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+    Statistics 1979.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
@@ -66,7 +75,8 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
-    """Return the two-sided p value of the paired t-test; None with fewer than two differences or no spread between them.
+    """Return the two-sided p value of the paired t-test; None with fewer than two differences or no
+    spread between them.
 
     >>> round(paired_p([1.0, 2.0, 3.0]), 4)
     0.0742
@@ -79,7 +89,9 @@ def paired_p(differences: Sequence[float]) -> float | None:
 
 
 def _differences(mine: Sequence[Curve], random: Sequence[Curve]) -> list[float]:
-    """Return area minus random's area per seed that both have, over the label counts that all these curves have."""
+    """Return area minus random's area per seed that both have, over the label counts that all these
+    curves have.
+    """
     theirs = {c.seed: c for c in random}
     pairs = [(c, theirs[c.seed]) for c in mine if c.seed in theirs]
     if not pairs:
@@ -96,7 +108,8 @@ def table(
 ) -> list[Row]:
     """Return one row per strategy, the largest area first.
 
-    full: mean test value of training on all data, None when unknown; seconds: to select and to train by strategy.
+    full: mean test value of training on all data, None when unknown; seconds: to select and to
+    train by strategy.
     """
     budgets = set(shared_budgets(curves))
     rows = []
@@ -115,7 +128,11 @@ def table(
                 strategy=name,
                 seeds=len(group),
                 area=float(np.mean(areas)) if len(areas) == len(group) else None,
-                values={n: (float(m), float(s)) for n, m, s in zip(labels, means, sds, strict=True) if n in budgets},
+                values={
+                    n: (float(m), float(s))
+                    for n, m, s in zip(labels, means, sds, strict=True)
+                    if n in budgets
+                },
                 reach=reach,
                 at_first=reach is not None and reach == labels[0],
                 difference=float(np.mean(versus)) if versus else None,

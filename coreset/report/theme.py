@@ -1,4 +1,6 @@
-"""How the report looks: colors that the color-blind tell apart, on light and on dark paper, and SVG that follows the page."""
+"""How the report looks: colors that the color-blind tell apart, on light and on dark paper, and SVG
+that follows the page.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,31 @@ from matplotlib.figure import Figure
 
 from coreset.report.document import plain
 
-# Every color is drawn as it is on light paper; on the page it is a variable that has a second value for dark paper.
+# Every color is drawn as it is on light paper; on the page it is a variable that has a second value
+# for dark paper.
 INK, MUTED, RULE, RANDOM = "#1c1f24", "#666d77", "#d8dbe0", "#858c96"
-STRATEGIES = ("#0a6ebd", "#c2410c", "#0f7b5f", "#a33b86", "#8a6d00", "#5146b8", "#8c1d40", "#2b7f8e")
-CLASSES = ("#4477aa", "#e0645c", "#2f8f4e", "#c9a227", "#4db3d1", "#a5478f", "#e08a3c", "#7a6fd0", "#8a8f3c", "#8c6a5a")
+STRATEGIES = (
+    "#0a6ebd",
+    "#c2410c",
+    "#0f7b5f",
+    "#a33b86",
+    "#8a6d00",
+    "#5146b8",
+    "#8c1d40",
+    "#2b7f8e",
+)
+CLASSES = (
+    "#4477aa",
+    "#e0645c",
+    "#2f8f4e",
+    "#c9a227",
+    "#4db3d1",
+    "#a5478f",
+    "#e08a3c",
+    "#7a6fd0",
+    "#8a8f3c",
+    "#8c6a5a",
+)
 _DARK = {
     INK: "#e6e8ec",
     MUTED: "#9aa2ad",
@@ -27,12 +50,27 @@ _DARK = {
     **dict(
         zip(
             STRATEGIES,
-            ("#58aef0", "#f58a52", "#3fc09b", "#e08ac9", "#d3b23c", "#a49cf5", "#ec6f93", "#63c0d0"),
+            (
+                "#58aef0",
+                "#f58a52",
+                "#3fc09b",
+                "#e08ac9",
+                "#d3b23c",
+                "#a49cf5",
+                "#ec6f93",
+                "#63c0d0",
+            ),
             strict=True,
         )
     ),
 }
-_NAMES = {INK: "ink", MUTED: "muted", RULE: "rule", RANDOM: "random", **{c: f"s{i}" for i, c in enumerate(STRATEGIES)}}
+_NAMES = {
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    RANDOM: "random",
+    **{c: f"s{i}" for i, c in enumerate(STRATEGIES)},
+}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
 
 
@@ -51,7 +89,8 @@ def var(color: str) -> str:
 
 
 def strategy_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return color, dash and marker per strategy, by the order of names: `random` in gray always, dashes from the ninth on.
+    """Return color, dash and marker per strategy, by the order of names: `random` in gray always,
+    dashes from the ninth on.
 
     >>> strategy_styles(["margin", "random"])["random"]["color"] == RANDOM
     True
@@ -67,7 +106,9 @@ def strategy_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def class_color(label: int) -> str:
-    """Return the color of a class; gray for -1, and from the eleventh class on the colors come again."""
+    """Return the color of a class; gray for -1, and from the eleventh class on the colors come
+    again.
+    """
     return RANDOM if label < 0 else CLASSES[label % len(CLASSES)]
 
 
@@ -92,17 +133,23 @@ def quiet(ax: Axes, spines: Sequence[str] = ("left", "bottom")) -> None:
 
 
 def _tag(tag: str, name: str) -> str:
-    """Return one SVG tag with ids of its own, colors as variables, fewer digits and the page's font."""
+    """Return one SVG tag with ids of its own, colors as variables, fewer digits and the page's
+    font.
+    """
     tag = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: var(m[0]), tag)
     tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
     return re.sub(r"font-family: [^;\"]*", f"font-family: {FONT}", tag)
 
 
-def svg(fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: bool = False) -> str:
-    """Return the figure as SVG whose texts are text and whose colors follow the page; the same figure gives the same bytes.
+def svg(
+    fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: bool = False
+) -> str:
+    """Return the figure as SVG whose texts are text and whose colors follow the page; the same
+    figure gives the same bytes.
 
-    name: makes ids unique on the page. titles: hover text by the gid of an artist. alone: with an XML head and its own light and dark colors.
+    name: makes ids unique on the page. titles: hover text by the gid of an artist. alone: with an
+    XML head and its own light and dark colors.
     """
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -116,7 +163,10 @@ def svg(fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: 
         text = text.replace(group, f"{group}<title>{escape(plain(title))}</title>", 1)
     if not alone:
         return re.sub(
-            r'<svg ([^>]*?)width="[^"]*" ', r"<svg \1", re.sub(r' height="[\d.]+pt"', "", text, count=1), count=1
+            r'<svg ([^>]*?)width="[^"]*" ',
+            r"<svg \1",
+            re.sub(r' height="[\d.]+pt"', "", text, count=1),
+            count=1,
         )
     style = f"<style>svg{{stroke-linejoin:round;{variables()}}}@media(prefers-color-scheme:dark){{svg{{{variables(True)}}}}}</style>"
     head = '<?xml version="1.0" encoding="utf-8"?>\n'

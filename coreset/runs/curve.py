@@ -25,7 +25,9 @@ def _check_interpolation(axis: str) -> None:
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: `labels` spent in all (validation labels included), their `share` of the pool, the test `value` in [0, 1], NaN when the test gave none."""
+    """One measurement: `labels` spent in all (validation labels included), their `share` of the
+    pool, the test `value` in [0, 1], NaN when the test gave none.
+    """
 
     labels: int
     share: float
@@ -56,7 +58,8 @@ class Curve:
         points = list(self.points)
         if any(b.labels <= a.labels for a, b in zip(points, points[1:], strict=False)):
             raise ValueError(
-                f"{self.strategy}, seed {self.seed}: points must grow in labels, got {[p.labels for p in points]}"
+                f"{self.strategy}, seed {self.seed}: points must grow in labels, got"
+                f" {[p.labels for p in points]}"
             )
         object.__setattr__(self, "points", points)
 
@@ -71,17 +74,22 @@ class Curve:
         return np.array([p.value for p in self.points], np.float64)
 
     def area(self, axis: Axis = "log") -> float:
-        """Return the mean height of the curve over an axis, which must be stated: trapezoids over labels, log labels or rounds, divided by the width.
+        """Return the mean height of the curve over an axis, which must be stated: trapezoids over
+        labels, log labels or rounds, divided by the width.
 
         A method can win on one axis and lose on another. One point: its value.
         """
         if not self.points:
-            raise ValueError(f"{self.strategy}, seed {self.seed}: a curve without points has no area")
+            raise ValueError(
+                f"{self.strategy}, seed {self.seed}: a curve without points has no area"
+            )
         if axis not in ("labels", "log", "round"):
             raise ValueError(f"axis: expected labels, log or round, got {axis!r}")
-        x = {"labels": self.labels, "log": np.log(self.labels), "round": np.arange(len(self.points), dtype=np.float64)}[
-            axis
-        ]
+        x = {
+            "labels": self.labels,
+            "log": np.log(self.labels),
+            "round": np.arange(len(self.points), dtype=np.float64),
+        }[axis]
         if len(x) == 1:
             return float(self.values[0])
         return float(np.trapezoid(self.values, x) / (x[-1] - x[0]))
@@ -109,7 +117,8 @@ class Curve:
         return None
 
     def label_saving(self, vs: Curve, axis: Interpolation = "log") -> float | None:
-        """Return the share of labels saved against `vs` at the best value `vs` reaches: 0.4 = 40 % fewer labels; None when that is never reached.
+        """Return the share of labels saved against `vs` at the best value `vs` reaches: 0.4 = 40 %
+        fewer labels; None when that is never reached.
 
         axis: as in `labels_to_reach`.
         """
@@ -119,12 +128,16 @@ class Curve:
 
     def lines(self) -> str:
         """Return the curve as JSON lines, one a point."""
-        rows = ({"strategy": self.strategy, "seed": self.seed, "metric": self.metric, **asdict(p)} for p in self.points)
+        rows = (
+            {"strategy": self.strategy, "seed": self.seed, "metric": self.metric, **asdict(p)}
+            for p in self.points
+        )
         return "".join(to_json(r, sort_keys=True) + "\n" for r in rows)
 
 
 def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
-    """Read JSON lines back, one curve per (strategy, seed, metric), in the order first seen. A point met again replaces the earlier one.
+    """Read JSON lines back, one curve per (strategy, seed, metric), in the order first seen. A
+    point met again replaces the earlier one.
 
     Raises ValueError with file and line for a line that is no point.
     """
@@ -136,13 +149,22 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
                 key = (row.pop("strategy"), row.pop("seed"), row.pop("metric"))
                 point = Point(**row)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path}, line {number}: not a point of a curve ({error})") from error
+                raise ValueError(
+                    f"{path}, line {number}: not a point of a curve ({error})"
+                ) from error
             found.setdefault(key, {})[point.labels] = point
-    return [Curve(s, seed, [points[n] for n in sorted(points)], metric) for (s, seed, metric), points in found.items()]
+    return [
+        Curve(s, seed, [points[n] for n in sorted(points)], metric)
+        for (s, seed, metric), points in found.items()
+    ]
 
 
-def mean_curve(curves: Sequence[Curve]) -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return labels (P,), mean and sample standard deviation (P,) over curves, at the label counts that all of them have (sd of one curve: 0)."""
+def mean_curve(
+    curves: Sequence[Curve],
+) -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return labels (P,), mean and sample standard deviation (P,) over curves, at the label counts
+    that all of them have (sd of one curve: 0).
+    """
     shared = set.intersection(*(set(int(p.labels) for p in c.points) for c in curves))
     labels = sorted(shared)
     values = np.array([[p.value for p in c.points if p.labels in shared] for c in curves])

@@ -1,4 +1,6 @@
-"""The run folder: configuration, ledger, curve and state, written so that a run killed at any moment goes on where it was."""
+"""The run folder: configuration, ledger, curve and state, written so that a run killed at any
+moment goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def hardware() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         name = next(
-            (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")),
+            (
+                line.split(":", 1)[1].strip()
+                for line in info.read_text().splitlines()
+                if line.startswith("model name")
+            ),
             name,
         )
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
@@ -68,11 +74,13 @@ def difference(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 class RunFolder:
-    """One run on disk: `config.json`, `ledger.jsonl`, `curve.jsonl`, `rounds/`, and `state.json`, which is written last.
+    """One run on disk: `config.json`, `ledger.jsonl`, `curve.jsonl`, `rounds/`, and `state.json`,
+    which is written last.
 
-    Opening a folder that exists goes on with it: what was written after the last complete round is dropped, and so are files that a killed run left half written.
-    The folder is held for this process as long as the object lives. Raises ValueError when it holds a run of another configuration or format, naming what differs,
-    and when another process works in it.
+    Opening a folder that exists goes on with it: what was written after the last complete round is
+    dropped, and so are files that a killed run left half written. The folder is held for this
+    process as long as the object lives. Raises ValueError when it holds a run of another
+    configuration or format, naming what differs, and when another process works in it.
     """
 
     def __init__(
@@ -101,18 +109,31 @@ class RunFolder:
     def _reopen(self, state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
             raise ValueError(
-                f"{self.path}: written in format {state.get('format')}, this version reads format {FORMAT}"
+                f"{self.path}: written in format {state.get('format')}, this version reads format"
+                f" {FORMAT}"
             )
         if state["fingerprint"] != self.key:
-            changed = difference(json.loads((self.path / "config.json").read_text()), json.loads(to_json(config)))
+            changed = difference(
+                json.loads((self.path / "config.json").read_text()), json.loads(to_json(config))
+            )
             raise ValueError(
-                f"{self.path} holds a run of another configuration: {'; '.join(changed) or 'its fingerprint differs'}"
+                f"{self.path} holds a run of another configuration:"
+                f" {'; '.join(changed) or 'its fingerprint differs'}"
             )
         done = int(state["rounds_done"])
-        self.ledger = [json.loads(line) for line in (self.path / "ledger.jsonl").read_text().splitlines()[:done]]
+        self.ledger = [
+            json.loads(line)
+            for line in (self.path / "ledger.jsonl").read_text().splitlines()[:done]
+        ]
         lines = (self.path / "curve.jsonl").read_text().splitlines()[:done]
         self.points = [
-            Point(**{k: v for k, v in json.loads(line).items() if k not in ("strategy", "seed", "metric")})
+            Point(
+                **{
+                    k: v
+                    for k, v in json.loads(line).items()
+                    if k not in ("strategy", "seed", "metric")
+                }
+            )
             for line in lines
         ]
 
@@ -150,7 +171,13 @@ class RunFolder:
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "hardware": hardware(),
             "versions": versions(
-                "coreset-lightning", "torch", "pytorch-lightning", "torchvision", "timm", "numpy", "hydra-core"
+                "coreset-lightning",
+                "torch",
+                "pytorch-lightning",
+                "torchvision",
+                "timm",
+                "numpy",
+                "hydra-core",
             ),
         }
         write_atomic(self.path / "state.json", to_json(state, indent=1))

@@ -1,4 +1,6 @@
-"""Answers that cost something, kept by the hash of the question: one SQLite file that several processes may use at once."""
+"""Answers that cost something, kept by the hash of the question: one SQLite file that several
+processes may use at once.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,17 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
                 "BEGIN IMMEDIATE"
             )  # waits its turn; a lock raised later, or a change to WAL, would fail at once
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+                " WITHOUT ROWID"
             )
             yield connection
             connection.execute("COMMIT")
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"cache: {path} cannot be used: {error}; remove it, or give another") from error
+        raise ValueError(
+            f"cache: {path} cannot be used: {error}; remove it, or give another"
+        ) from error
 
 
 def read(path: str | Path, keys: Sequence[str]) -> dict[str, str]:
@@ -42,19 +47,25 @@ def read(path: str | Path, keys: Sequence[str]) -> dict[str, str]:
         for start in range(0, len(keys), 500):
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
-            found.update(connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
+            found.update(
+                connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part)
+            )
     return found
 
 
 def write(path: str | Path, answers: Mapping[str, str]) -> None:
-    """Add answers; one that is there already is replaced. They are on disk when this returns, all of them or none."""
+    """Add answers; one that is there already is replaced. They are on disk when this returns, all
+    of them or none.
+    """
     if answers:
         with _open(Path(path)) as connection:
             connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
 
 
 def total(path: str | Path, prefix: str) -> float:
-    """Return the sum of the field `cost` of all answers whose key begins with `prefix`; 0 when there are none."""
+    """Return the sum of the field `cost` of all answers whose key begins with `prefix`; 0 when
+    there are none.
+    """
     path = Path(path)
     if not path.exists():
         return 0.0

@@ -11,7 +11,9 @@ def torch_device(device: str) -> torch.device:
     >>> torch_device("cpu")
     device(type='cpu')
     """
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    )
 
 
 class OnDevice:

@@ -1,4 +1,6 @@
-"""How long a text is, in words or characters; the baseline of every other score. In tokens: `coreset.scorers.text.tokens.Tokens`."""
+"""How long a text is, in words or characters; the baseline of every other score. In tokens:
+`coreset.scorers.text.tokens.Tokens`.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ UNITS = ("words", "white_space_words", "characters")
 class Length:
     """Count what one text column holds: gives `<column>_<unit>`, float64, and its status.
 
-    unit: `words` of any script, see `coreset.numerics.text.word_counts`: between white space, and the
-    characters of a script without spaces (four letters of Thai, Lao, Tibetan, Myanmar or Khmer are one
-    word). `white_space_words`: what `str.split` cuts, as DataComp counts; a Chinese, Japanese or Thai
-    paragraph is one. `characters`: code points. Words of two languages are not the same amount of text:
-    to compare languages by what they cost a model, count tokens.
-    A missing text is undefined, an empty one has length 0. Raises ValueError for another unit.
+    unit: `words` of any script, see `coreset.numerics.text.word_counts`: between white space, and
+    the characters of a script without spaces (four letters of Thai, Lao, Tibetan, Myanmar or Khmer
+    are one word). `white_space_words`: what `str.split` cuts, as DataComp counts; a Chinese,
+    Japanese or Thai paragraph is one. `characters`: code points. Words of two languages are not the
+    same amount of text: to compare languages by what they cost a model, count tokens. A missing
+    text is undefined, an empty one has length 0. Raises ValueError for another unit.
 
     >>> Length("text").__call__({"text": ["one two", "你好", ""]})["text_words"]
     array([2., 2., 0.])

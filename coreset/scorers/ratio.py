@@ -1,7 +1,8 @@
 """How much a context helps: the loss of the same answer under two contexts, and their ratio.
 
-IFD, and every score of its kind (what an image adds to a question, what a question adds to an image), is one call: an answer after the full context and
-after a reduced one. What a context is only the `Likelihood` knows: tokens here, images elsewhere.
+IFD, and every score of its kind (what an image adds to a question, what a question adds to an
+image), is one call: an answer after the full context and after a reduced one. What a context is
+only the `Likelihood` knows: tokens here, images elsewhere.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ class Likelihood(Protocol):
     """Whatever can say how surprising an answer is after its context."""
 
     def totals(self, spans: Sequence[Any]) -> tuple[Float, NDArray[np.int64]]:
-        """Return, per span, the summed negative log-likelihood of its scored tokens, in nats, and how many they are."""
+        """Return, per span, the summed negative log-likelihood of its scored tokens, in nats, and
+        how many they are.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """Mean loss per token under the full and the reduced context, (n,) each, NaN where no token is scored, and how many are."""
+    """Mean loss per token under the full and the reduced context, (n,) each, NaN where no token is
+    scored, and how many are.
+    """
 
     full: Float
     reduced: Float
@@ -44,7 +49,9 @@ class Contrast:
             return _finite(self.full / self.reduced)
 
     def of_perplexities(self) -> Float:
-        """Return exp(full - reduced), the ratio of the two perplexities, NaN where it is undefined or infinite."""
+        """Return exp(full - reduced), the ratio of the two perplexities, NaN where it is undefined
+        or infinite.
+        """
         with np.errstate(over="ignore"):
             return _finite(np.exp(self.full - self.reduced))
 
@@ -53,13 +60,18 @@ def _finite(values: Float) -> Float:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def contrast(model: Likelihood, full: Sequence[Sequence[Any]], reduced: Sequence[Sequence[Any]]) -> Contrast:
-    """Return the losses of n answers under two contexts. An answer is one or several spans (the turns of a conversation): all their tokens weigh the same.
+def contrast(
+    model: Likelihood, full: Sequence[Sequence[Any]], reduced: Sequence[Sequence[Any]]
+) -> Contrast:
+    """Return the losses of n answers under two contexts. An answer is one or several spans (the
+    turns of a conversation): all their tokens weigh the same.
 
     Both sides go to the model in one call, so that it can put them together as it likes.
     """
     if len(full) != len(reduced):
-        raise ValueError(f"{len(full)} answers with a full context, {len(reduced)} with a reduced one")
+        raise ValueError(
+            f"{len(full)} answers with a full context, {len(reduced)} with a reduced one"
+        )
     sides = [full, reduced]
     spans = [span for side in sides for answer in side for span in answer]
     sums, counts = model.totals(spans)

@@ -1,13 +1,21 @@
 """Detection and segmentation without our trainer: score, aggregate, select, over image ids.
 
-A pool comes from `CocoPool.from_coco`, boxes from `Detections.from_...`; `select` returns an `ImageSelection`, which writes itself for tools and trainers.
+A pool comes from `CocoPool.from_coco`, boxes from `Detections.from_...`; `select` returns an
+`ImageSelection`, which writes itself for tools and trainers.
 """
 
 from coreset.vision.aggregate import ImageScores, aggregate
 from coreset.vision.boxes import Detections
 from coreset.vision.chosen import ImageSelection
 from coreset.vision.coco import CocoPool
-from coreset.vision.cost import box_cost, calibration, expected_boxes, pixel_cost, recalibrate, seconds
+from coreset.vision.cost import (
+    box_cost,
+    calibration,
+    expected_boxes,
+    pixel_cost,
+    recalibrate,
+    seconds,
+)
 from coreset.vision.distance import BoxSets
 from coreset.vision.frequency import object_frequency
 from coreset.vision.images import crop_features, foreground, predicted_class

@@ -1,4 +1,6 @@
-"""As many images of an ordered choice as a budget pays for, when how many that are depends on which ones are chosen."""
+"""As many images of an ordered choice as a budget pays for, when how many that are depends on which
+ones are chosen.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,21 @@ def afford(
     fit: str,
     steady: bool,
 ) -> tuple[Selection, NDArray[np.int64], dict[str, float], bool]:
-    """Return a choice, which of it fits the limits (in order), what is left per unit, and whether there was nothing more to choose.
+    """Return a choice, which of it fits the limits (in order), what is left per unit, and whether
+    there was nothing more to choose.
 
-    draw(k): the choice of k candidates, or of fewer where there are no more; most: an upper bound on how many can fit. steady: the choice of fewer is a prefix
-    of the choice of more; then more are drawn, twice as many each time, only until the limits are met. Otherwise the answer is `draw(n)` whole for the
-    largest n found to fit, by bisection with at most 16 draws; where none fits whole, the prefix of one that does (of the smallest n tried).
+    draw(k): the choice of k candidates, or of fewer where there are no more; most: an upper bound
+    on how many can fit. steady: the choice of fewer is a prefix of the choice of more; then more
+    are drawn, twice as many each time, only until the limits are met. Otherwise the answer is
+    `draw(n)` whole for the largest n found to fit, by bisection with at most 16 draws; where none
+    fits whole, the prefix of one that does (of the smallest n tried).
     """
     total = len(candidates)
     k = total if fit == "fill" and steady else most
     mean = {u: float(p[candidates].mean()) for u, p in prices.items()}
-    ask = max(1, min(k, *(int(min(limits[u] / m, total) + 0.5) if m else total for u, m in mean.items())))
+    ask = max(
+        1, min(k, *(int(min(limits[u] / m, total) + 0.5) if m else total for u, m in mean.items()))
+    )
     fits, too_many, best, cut = 0, k + 1, None, None
     for _ in range(TRIES):
         order = draw(ask)
@@ -56,7 +63,11 @@ def afford(
 
 
 def _room(
-    candidates: Indices, order: Selection, prices: Mapping[str, Float], slack: Mapping[str, float], fit: str
+    candidates: Indices,
+    order: Selection,
+    prices: Mapping[str, Float],
+    slack: Mapping[str, float],
+    fit: str,
 ) -> bool:
     """Return whether some candidate that was not drawn still fits."""
     if fit == "prefix":

@@ -17,16 +17,21 @@ Float = NDArray[np.float64]
 
 
 def check_entries(rows: Sequence[Any], keys: Sequence[str], source: str) -> None:
-    """Raise ValueError naming file and entry for one that is no object, lacks a key or names no image."""
+    """Raise ValueError naming file and entry for one that is no object, lacks a key or names no
+    image.
+    """
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ValueError(f"{source}: entry {i}: expected an object, got {row!r:.80}")
         for key in keys:
             if key not in row:
-                raise ValueError(f"{source}: entry {i} (image {row.get('image_id')!r:.80}) has no {key!r}")
+                raise ValueError(
+                    f"{source}: entry {i} (image {row.get('image_id')!r:.80}) has no {key!r}"
+                )
         if not isinstance(row["image_id"], str) and whole(row["image_id"]) is None:
             raise ValueError(
-                f"{source}: entry {i}: image_id: expected a whole number or a text, got {row['image_id']!r:.80}"
+                f"{source}: entry {i}: image_id: expected a whole number or a text, got"
+                f" {row['image_id']!r:.80}"
             )
         if "file_name" in row and not isinstance(row["file_name"], str):
             raise ValueError(
@@ -35,8 +40,11 @@ def check_entries(rows: Sequence[Any], keys: Sequence[str], source: str) -> None
             )
 
 
-def numbers(rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tuple[int, ...] = ()) -> NDArray[Any]:
-    """Return one key of all entries as numbers (n, *shape), NaN for null; of `category_id` as whole numbers.
+def numbers(
+    rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tuple[int, ...] = ()
+) -> NDArray[Any]:
+    """Return one key of all entries as numbers (n, *shape), NaN for null; of `category_id` as whole
+    numbers.
 
     Raises ValueError naming file and image for the first entry that has none.
     """
@@ -44,26 +52,43 @@ def numbers(rows: Sequence[Mapping[str, Any]], key: str, source: str, shape: tup
     table = _table(values, shape, key == "category_id")
     if table is not None:
         return table
-    wanted = f"{shape[0]} numbers" if shape else "a whole number" if key == "category_id" else "a number"
+    wanted = (
+        f"{shape[0]} numbers" if shape else "a whole number" if key == "category_id" else "a number"
+    )
     for row, value in zip(rows, values, strict=True):
         good = whole(value) is not None if key == "category_id" else _plain(value)
         if shape:
-            good = isinstance(value, list | tuple) and len(value) == shape[0] and all(map(_plain, value))
+            good = (
+                isinstance(value, list | tuple)
+                and len(value) == shape[0]
+                and all(map(_plain, value))
+            )
         if not good:
-            raise ValueError(f"{source}: image {row['image_id']!r:.80}: {key}: expected {wanted}, got {value!r:.200}")
+            raise ValueError(
+                f"{source}: image {row['image_id']!r:.80}: {key}: expected {wanted}, got"
+                f" {value!r:.200}"
+            )
     if key == "category_id":
         return np.array([whole(value) for value in values], np.int64)
-    return np.array([[number(v) for v in value] if shape else number(value) for value in values], np.float64)
+    return np.array(
+        [[number(v) for v in value] if shape else number(value) for value in values], np.float64
+    )
 
 
 def _table(values: Sequence[Any], shape: tuple[int, ...], labels: bool) -> NDArray[Any] | None:
-    """Return the values as they are where every one is a number, None where they have to be looked at one by one."""
+    """Return the values as they are where every one is a number, None where they have to be looked
+    at one by one.
+    """
     try:
         table = np.array(values)
     except (TypeError, ValueError, OverflowError):
         return None
     inner = (v for value in values for v in value) if shape else iter(values)
-    if table.dtype.kind not in "if" or table.shape[1:] != shape or any(v is True or v is False for v in inner):
+    if (
+        table.dtype.kind not in "if"
+        or table.shape[1:] != shape
+        or any(v is True or v is False for v in inner)
+    ):
         return None
     if not labels:
         return table.astype(np.float64)
@@ -72,7 +97,9 @@ def _table(values: Sequence[Any], shape: tuple[int, ...], labels: bool) -> NDArr
 
 def _plain(value: Any) -> bool:
     """Return whether a value is a number or null."""
-    return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
+    return value is None or (
+        isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    )
 
 
 def rows_of(given: str | Path | Array, what: str, count: int, source: str) -> Array:
@@ -80,12 +107,17 @@ def rows_of(given: str | Path | Array, what: str, count: int, source: str) -> Ar
     if given is None:
         return None
     rows = load_array(given) if isinstance(given, str | Path) else array_of(given)
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or len(rows) != count or rows.dtype.kind not in "iuf":
+    if (
+        not isinstance(rows, np.ndarray)
+        or rows.ndim != 2
+        or len(rows) != count
+        or rows.dtype.kind not in "iuf"
+    ):
         name = str(given) if isinstance(given, str | Path) else what
         shape = rows.shape if isinstance(rows, np.ndarray) else "an archive"
         raise ValueError(
-            f"{name}: expected one row for each of the {count} entries of {source}, got shape {shape}"
-            f" of {getattr(rows, 'dtype', 'arrays')}"
+            f"{name}: expected one row for each of the {count} entries of {source}, got shape"
+            f" {shape} of {getattr(rows, 'dtype', 'arrays')}"
         )
     return rows
 

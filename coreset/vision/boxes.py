@@ -1,4 +1,6 @@
-"""Detections: the boxes a model found in a set of images, one flat table, read from what detection stacks give."""
+"""Detections: the boxes a model found in a set of images, one flat table, read from what detection
+stacks give.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,14 @@ Outside = Literal["error", "clip"]
 class Detections:
     """Boxes in the order of their images.
 
-    ids (I,): every image that was looked at, with or without boxes. image (B,): position of each box's image in `ids`. boxes (B, 4): x1, y1, x2, y2 in pixels.
-    scores (B,): confidence of the class given, in [0, 1]. labels (B,): category ids. probs (B, C): class distributions; features (B, D); columns: further
-    values per box (B,), all optional. sizes (I, 2): width and height, when known. source: the file, for messages. known_boxes (I,): how many boxes an image
-    truly has, NaN where that is not known: what calibrates `expected_boxes`; a pool whose `labeled` is a file brings it.
-    Raises ValueError naming file and image for shapes that do not fit, NaN, scores or distributions that are none, and boxes outside their image.
+    ids (I,): every image that was looked at, with or without boxes. image (B,): position of each
+    box's image in `ids`. boxes (B, 4): x1, y1, x2, y2 in pixels. scores (B,): confidence of the
+    class given, in [0, 1]. labels (B,): category ids. probs (B, C): class distributions; features
+    (B, D); columns: further values per box (B,), all optional. sizes (I, 2): width and height, when
+    known. source: the file, for messages. known_boxes (I,): how many boxes an image truly has, NaN
+    where that is not known: what calibrates `expected_boxes`; a pool whose `labeled` is a file
+    brings it. Raises ValueError naming file and image for shapes that do not fit, NaN, scores or
+    distributions that are none, and boxes outside their image.
 
     >>> found = Detections(np.array([7, 8]), [0], [[0, 0, 10, 20]], [0.9], [1])
     >>> len(found), found.offsets
@@ -53,13 +58,15 @@ class Detections:
         unique, counts = np.unique(ids, return_counts=True)
         if ids.ndim != 1 or (counts > 1).any():
             raise ValueError(
-                f"{self.source}: image ids must be a list of distinct ids, got shape {ids.shape}, twice: {unique[counts > 1][:1].tolist()}"
+                f"{self.source}: image ids must be a list of distinct ids, got shape {ids.shape},"
+                f" twice: {unique[counts > 1][:1].tolist()}"
             )
         image = np.asarray(self.image, np.int64).reshape(-1)
         n = len(image)
         if n and not (image.min() >= 0 and image.max() < len(ids)):
             raise ValueError(
-                f"{self.source}: image must hold positions in the {len(ids)} ids, got {int(image.min())} to {int(image.max())}"
+                f"{self.source}: image must hold positions in the {len(ids)} ids, got"
+                f" {int(image.min())} to {int(image.max())}"
             )
         order = slice(None) if (np.diff(image) >= 0).all() else np.argsort(image, kind="stable")
         image = image[order]
@@ -80,18 +87,26 @@ class Detections:
             except (TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{self.source}: {name}: expected numbers: {error}") from error
             if fraction:
-                raise ValueError(f"{self.source}: labels: expected whole numbers, got {np.asarray(values).dtype}")
+                raise ValueError(
+                    f"{self.source}: labels: expected whole numbers, got {np.asarray(values).dtype}"
+                )
             array = array.reshape(0, *axes) if axes is not None and array.size == 0 else array
-            if array.shape[:1] != (n,) or (array.shape[1:] != axes if axes is not None else array.ndim != 2):
+            if array.shape[:1] != (n,) or (
+                array.shape[1:] != axes if axes is not None else array.ndim != 2
+            ):
                 shape = (n, "C" if name == "probs" else "D") if axes is None else (n, *axes)
                 raise ValueError(
-                    f"{self.source}: {name}: expected shape ({', '.join(map(str, shape))}), got {array.shape}"
+                    f"{self.source}: {name}: expected shape ({', '.join(map(str, shape))}), got"
+                    f" {array.shape}"
                 )
             object.__setattr__(self, name, array[order])
         columns = {name: np.asarray(values)[order] for name, values in self.columns.items()}
         for name, values in columns.items():
             if values.shape != (n,):
-                raise ValueError(f"{self.source}: {name}: expected shape ({n},), one value per box, got {values.shape}")
+                raise ValueError(
+                    f"{self.source}: {name}: expected shape ({n},), one value per box, got"
+                    f" {values.shape}"
+                )
         for name, given in (("ids", ids), ("image", image), ("columns", columns)):
             object.__setattr__(self, name, given)
         self._check()
@@ -101,7 +116,8 @@ class Detections:
             if bad.any():
                 at = int(np.argmax(bad))
                 raise ValueError(
-                    f"{self.source}: image {self.ids[self.image[at]].item()!r}: {what}, got {values[at].tolist()} ({int(bad.sum())} boxes in all)"
+                    f"{self.source}: image {self.ids[self.image[at]].item()!r}: {what}, got"
+                    f" {values[at].tolist()} ({int(bad.sum())} boxes in all)"
                 )
 
         for name, values in (
@@ -112,7 +128,11 @@ class Detections:
             *self.columns.items(),
         ):
             if values is not None and values.dtype.kind == "f":
-                refuse(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))), f"{name} must be finite", values)
+                refuse(
+                    ~np.isfinite(values).all(axis=tuple(range(1, values.ndim))),
+                    f"{name} must be finite",
+                    values,
+                )
         refuse(
             (self.scores < 0) | (self.scores > 1),
             "a score must lie in [0, 1]; pass logits through a sigmoid or softmax first",
@@ -124,18 +144,29 @@ class Detections:
             self.boxes,
         )
         if self.probs is not None:
-            bad = (np.abs(self.probs.sum(axis=1, dtype=np.float64) - 1) > 1e-2) | (self.probs < 0).any(axis=1)
-            refuse(bad, "probs must be non-negative and sum to 1; pass logits through softmax first", self.probs)
+            bad = (np.abs(self.probs.sum(axis=1, dtype=np.float64) - 1) > 1e-2) | (
+                self.probs < 0
+            ).any(axis=1)
+            refuse(
+                bad,
+                "probs must be non-negative and sum to 1; pass logits through softmax first",
+                self.probs,
+            )
         if self.known_boxes is not None and np.asarray(self.known_boxes).shape != self.ids.shape:
             shape = np.asarray(self.known_boxes).shape
-            raise ValueError(f"{self.source}: known_boxes: expected shape ({len(self.ids)},), got {shape}")
+            raise ValueError(
+                f"{self.source}: known_boxes: expected shape ({len(self.ids)},), got {shape}"
+            )
         if self.sizes is not None:
             if np.asarray(self.sizes).shape != (len(self.ids), 2):
                 raise ValueError(
-                    f"{self.source}: sizes: expected shape ({len(self.ids)}, 2), got {np.asarray(self.sizes).shape}"
+                    f"{self.source}: sizes: expected shape ({len(self.ids)}, 2), got"
+                    f" {np.asarray(self.sizes).shape}"
                 )
             limit = np.asarray(self.sizes)[self.image]
-            over = (self.boxes[:, :2] < -OUTSIDE).any(axis=1) | (self.boxes[:, 2:] > limit + OUTSIDE).any(axis=1)
+            over = (self.boxes[:, :2] < -OUTSIDE).any(axis=1) | (
+                self.boxes[:, 2:] > limit + OUTSIDE
+            ).any(axis=1)
             refuse(over, "the box lies outside the image (outside='clip' cuts it)", self.boxes)
 
     def __len__(self) -> int:
@@ -149,14 +180,22 @@ class Detections:
     def keep(self, boxes: NDArray[np.bool_]) -> Detections:
         """Return only some of the boxes; the images stay."""
         rows = {name: getattr(self, name)[boxes] for name in ("image", "boxes", "scores", "labels")}
-        more = {name: v[boxes] for name in ("probs", "features") if (v := getattr(self, name)) is not None}
-        return replace(self, **rows, **more, columns={name: v[boxes] for name, v in self.columns.items()})
+        more = {
+            name: v[boxes]
+            for name in ("probs", "features")
+            if (v := getattr(self, name)) is not None
+        }
+        return replace(
+            self, **rows, **more, columns={name: v[boxes] for name, v in self.columns.items()}
+        )
 
     def align(self, pool: Pool, missing: Literal["error", "empty"] = "error") -> Detections:
-        """Return the same boxes with the pool's images in the pool's order: what scores and costs are aligned by.
+        """Return the same boxes with the pool's images in the pool's order: what scores and costs
+        are aligned by.
 
-        missing: a candidate without detections is an error, or `empty` counts it as an image in which nothing was found. Raises KeyError for ids that are
-        on one side only and ValueError for categories that the pool does not have.
+        missing: a candidate without detections is an error, or `empty` counts it as an image in
+        which nothing was found. Raises KeyError for ids that are on one side only and ValueError
+        for categories that the pool does not have.
         """
         at = positions(pool, self.ids, self.source)
         if len(np.unique(at)) != len(at):
@@ -164,7 +203,8 @@ class Detections:
         absent = np.setdiff1d(pool.candidates, at)
         if missing == "error" and len(absent):
             raise KeyError(
-                f"{self.source}: no detections for {len(absent)} candidates, first {pool.ids[absent[0]].item()!r}; missing='empty' when nothing was found there"
+                f"{self.source}: no detections for {len(absent)} candidates, first"
+                f" {pool.ids[absent[0]].item()!r}; missing='empty' when nothing was found there"
             )
         coco = pool if isinstance(pool, CocoPool) else None
         if coco is not None:
@@ -172,7 +212,8 @@ class Detections:
             if len(unknown):
                 box = int(np.argmax(self.labels == unknown[0]))
                 raise ValueError(
-                    f"{self.source}: image {self.ids[self.image[box]].item()!r}: category {int(unknown[0])} is not one of {sorted(coco.categories)} of {coco.source}"
+                    f"{self.source}: image {self.ids[self.image[box]].item()!r}: category"
+                    f" {int(unknown[0])} is not one of {sorted(coco.categories)} of {coco.source}"
                 )
         known = None if coco is None else coco.known_boxes
         if known is None and self.known_boxes is not None:
@@ -193,21 +234,26 @@ class Detections:
         features: str | Path | Array = None,
         outside: Outside = "error",
     ) -> Detections:
-        """Return a COCO results file: a list of {image_id, category_id, bbox [x, y, width, height], score}.
+        """Return a COCO results file: a list of {image_id, category_id, bbox [x, y, width, height],
+        score}.
 
-        Such a file does not say which images were looked at: `images` does; with a pool, all of its images were. Entries with a `file_name` are matched by
-        it, since some exporters write a number made of the file's name as `image_id`. columns: further keys to read. probs, features: one row per entry of
-        the file, arrays or .npy files. Raises ValueError for an empty file.
+        Such a file does not say which images were looked at: `images` does; with a pool, all of its
+        images were. Entries with a `file_name` are matched by it, since some exporters write a
+        number made of the file's name as `image_id`. columns: further keys to read. probs,
+        features: one row per entry of the file, arrays or .npy files. Raises ValueError for an
+        empty file.
         """
         source = str(results) if isinstance(results, str | Path) else "results"
         rows = read_json(results) if isinstance(results, str | Path) else list(results)
         if not isinstance(rows, list):
             raise ValueError(
-                f"{source}: no COCO results file, expected a list of detections, got {type(rows).__name__}"
+                f"{source}: no COCO results file, expected a list of detections, got"
+                f" {type(rows).__name__}"
             )
         if not rows:
             raise ValueError(
-                f"{source}: holds no detection at all; lower the detector's score threshold, or say Detections.nothing(ids)"
+                f"{source}: holds no detection at all; lower the detector's score threshold, or say"
+                " Detections.nothing(ids)"
             )
         check_entries(rows, ("image_id", "category_id", "bbox", "score", *columns), source)
         names = [row["image_id"] for row in rows]
@@ -215,9 +261,16 @@ class Detections:
         boxes[:, 2:] += boxes[:, :2]
         if pool is not None:
             at = _of_images(pool, rows, source)
-            masks = [i for i, row in enumerate(rows) if isinstance(row.get("segmentation"), Mapping)]
+            masks = [
+                i for i, row in enumerate(rows) if isinstance(row.get("segmentation"), Mapping)
+            ]
             check_annotations(
-                pool, [{**rows[i], "image_id": pool.ids[at[i]].item(), "bbox": (0, 0, 0, 0)} for i in masks], source
+                pool,
+                [
+                    {**rows[i], "image_id": pool.ids[at[i]].item(), "bbox": (0, 0, 0, 0)}
+                    for i in masks
+                ],
+                source,
             )
             ids = pool.ids if images is None else pool.ids[positions(pool, images, "images")]
             names = pool.ids[at].tolist()
@@ -225,7 +278,10 @@ class Detections:
             ids = np.array(list(dict.fromkeys(names)) if images is None else list(images))
         place = {k: i for i, k in enumerate(ids.tolist())}
         if strange := [k for k in names if k not in place]:
-            raise KeyError(f"{source}: image {strange[0]!r} has detections but is not among the images looked at")
+            raise KeyError(
+                f"{source}: image {strange[0]!r} has detections but is not among the images"
+                " looked at"
+            )
         more = {key: numbers(rows, key, source) for key in columns}
         wide = {
             "probs": rows_of(probs, "probs", len(rows), source),
@@ -261,15 +317,23 @@ class Detections:
         categories: Mapping[int, int] | None = None,
         outside: Outside = "error",
     ) -> Detections:
-        """Return torchvision's outputs, one {boxes, labels, scores} per image in the order of `ids`; `probs` and `features` where they are (see `roi`).
+        """Return torchvision's outputs, one {boxes, labels, scores} per image in the order of
+        `ids`; `probs` and `features` where they are (see `roi`).
 
         categories: model label -> category id; None: the labels are category ids.
         """
         for i, out in enumerate(outputs):
             if not isinstance(out, Mapping):
-                raise TypeError(f"torchvision outputs: entry {i}: expected a dict of tensors, got {type(out).__name__}")
+                raise TypeError(
+                    f"torchvision outputs: entry {i}: expected a dict of tensors, got"
+                    f" {type(out).__name__}"
+                )
         rows = [
-            {key: out[key] for key in ("boxes", "scores", "labels", "probs", "features") if key in out}
+            {
+                key: out[key]
+                for key in ("boxes", "scores", "labels", "probs", "features")
+                if key in out
+            }
             for out in outputs
         ]
         return _join(rows, list(ids), pool, categories, outside, "torchvision outputs")
@@ -283,20 +347,31 @@ class Detections:
         categories: Mapping[int, int] | None = None,
         outside: Outside = "error",
     ) -> Detections:
-        """Return ultralytics `Results`: `path`, `names` and `boxes` with `xyxy`, `conf`, `cls`. Images go by the stem of their path.
+        """Return ultralytics `Results`: `path`, `names` and `boxes` with `xyxy`, `conf`, `cls`.
+        Images go by the stem of their path.
 
-        With a pool, classes are matched by name unless `categories` (class index -> category id) says how.
+        With a pool, classes are matched by name unless `categories` (class index -> category id)
+        says how.
         """
         rows, ids = [], []
         for result in results:
             if result.boxes is None:
                 raise ValueError(
-                    f"ultralytics results: image {result.path!r} has no boxes: not the result of a detector"
+                    f"ultralytics results: image {result.path!r} has no boxes: not the result of a"
+                    " detector"
                 )
             if categories is None and pool is not None:
                 by_name = {name: key for key, name in pool.categories.items()}
-                categories = {int(k): by_name[name] for k, name in result.names.items() if name in by_name}
-            rows.append({"boxes": result.boxes.xyxy, "scores": result.boxes.conf, "labels": result.boxes.cls})
+                categories = {
+                    int(k): by_name[name] for k, name in result.names.items() if name in by_name
+                }
+            rows.append(
+                {
+                    "boxes": result.boxes.xyxy,
+                    "scores": result.boxes.conf,
+                    "labels": result.boxes.cls,
+                }
+            )
             ids.append(PurePath(result.path).stem if pool is None else str(result.path))
         return _join(rows, ids, pool, categories, outside, "ultralytics results")
 
@@ -310,7 +385,9 @@ class Detections:
         categories: Mapping[int, int] | None = None,
         outside: Outside = "error",
     ) -> Detections:
-        """Return supervision's `Detections`, one per image in the order of `ids`: `xyxy`, `confidence`, `class_id`."""
+        """Return supervision's `Detections`, one per image in the order of `ids`: `xyxy`,
+        `confidence`, `class_id`.
+        """
         rows = [{"boxes": d.xyxy, "scores": d.confidence, "labels": d.class_id} for d in detections]
         return _join(rows, list(ids), pool, categories, outside, "supervision detections")
 
@@ -344,19 +421,24 @@ def _join(
     for row, name in zip(rows, ids, strict=True):
         if set(row) != keys or any(row[k] is None for k in keys):
             raise ValueError(
-                f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)}, expected {sorted(keys)} as for the others"
+                f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)},"
+                f" expected {sorted(keys)} as for the others"
             )
         try:
             arrays = {key: array_of(values) for key, values in row.items()}
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{source}: image {name!r}: expected arrays of numbers: {error}") from error
+            raise ValueError(
+                f"{source}: image {name!r}: expected arrays of numbers: {error}"
+            ) from error
         if any(a.ndim < 1 or a.dtype.kind not in "biuf" for a in arrays.values()):
             raise ValueError(
-                f"{source}: image {name!r}: expected arrays of numbers, one row per box, got { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"
+                f"{source}: image {name!r}: expected arrays of numbers, one row per box, got"
+                f" { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"
             )
         if len({len(a) for a in arrays.values()}) > 1:
             raise ValueError(
-                f"{source}: image {name!r}: different numbers of boxes: { {k: a.shape for k, a in arrays.items()} }"
+                f"{source}: image {name!r}: different numbers of boxes:"
+                f" { {k: a.shape for k, a in arrays.items()} }"
             )
         for key, array in arrays.items():
             if array.size or key not in ("boxes", "probs", "features"):
@@ -367,22 +449,30 @@ def _join(
     for key, p in parts.items():
         shapes = {a.shape[1:] for a in p}
         if len(shapes) > 1:
-            raise ValueError(f"{source}: {key}: rows of one shape are expected for all images, got {sorted(shapes)}")
+            raise ValueError(
+                f"{source}: {key}: rows of one shape are expected for all images, got"
+                f" {sorted(shapes)}"
+            )
         joined[key] = np.concatenate(p)
     for key, array in blank.items():
-        joined.setdefault(key, array)  # nothing was found in any image: it is known all the same what there would be
+        # nothing was found in any image: it is known all the same what there would be
+        joined.setdefault(key, array)
     joined.setdefault("boxes", np.empty((0, 4)))
     with np.errstate(invalid="ignore"):
         labels = joined["labels"].astype(np.int64)
     if (labels != joined["labels"]).any():
-        raise ValueError(f"{source}: labels: expected whole numbers, got {joined['labels'].dtype} with other values")
+        raise ValueError(
+            f"{source}: labels: expected whole numbers, got {joined['labels'].dtype} with other"
+            " values"
+        )
     image = np.repeat(np.arange(len(rows)), [len(array_of(row["scores"])) for row in rows])
     if categories is not None:
         unknown = [c for c in np.unique(labels).tolist() if c not in categories]
         if unknown:
             box = int(np.argmax(labels == unknown[0]))
             raise ValueError(
-                f"{source}: image {ids[image[box]]!r}: class {unknown[0]} has no category; categories known: {dict(categories)}"
+                f"{source}: image {ids[image[box]]!r}: class {unknown[0]} has no category;"
+                f" categories known: {dict(categories)}"
             )
         labels = np.array([categories[c] for c in labels.tolist()], np.int64)
     joined["labels"] = labels

@@ -18,7 +18,15 @@ from coreset.core.files import load_array, read_json
 from coreset.core.pool import Array, Indices, Pool
 from coreset.vision.coco_check import OUTSIDE, check_box, check_images, parts_of
 
-__all__ = ["OUTSIDE", "CocoPool", "check_annotations", "match_images", "positions", "read_json", "read_pool"]
+__all__ = [
+    "OUTSIDE",
+    "CocoPool",
+    "check_annotations",
+    "match_images",
+    "positions",
+    "read_json",
+    "read_pool",
+]
 
 SHOWN = 5  # names of categories in a repr
 
@@ -27,9 +35,10 @@ SHOWN = 5  # names of categories in a repr
 class CocoPool(Pool):
     """A pool of images: any strategy takes it; positions follow the order of the file.
 
-    names (N,) file names; sizes (N, 2) width and height in pixels; categories: id -> name; groups (N,) or None;
-    features (N, D) or None; source: the file; known_boxes (N,): the number of boxes drawn in each image of the file
-    of what is labeled, NaN elsewhere, None where that file holds no annotation.
+    names (N,) file names; sizes (N, 2) width and height in pixels; categories: id -> name; groups
+    (N,) or None; features (N, D) or None; source: the file; known_boxes (N,): the number of boxes
+    drawn in each image of the file of what is labeled, NaN elsewhere, None where that file holds no
+    annotation.
     """
 
     names: NDArray[Any] = field(default_factory=lambda: np.empty(0, str))
@@ -77,12 +86,16 @@ class CocoPool(Pool):
 
     @cached_property
     def places(self) -> dict[Any, int]:
-        """Position by id, by file name and by stem where only one image has it; an id comes before a name."""
+        """Position by id, by file name and by stem where only one image has it; an id comes before
+        a name.
+        """
         return {**self.files, **{k: i for i, k in enumerate(self.ids.tolist())}}
 
 
 def by_file(places: Mapping[Any, int], name: str) -> int:
-    """Return the position of the longest end of a path that is a file name or, last, of its stem; -1 for none."""
+    """Return the position of the longest end of a path that is a file name or, last, of its stem;
+    -1 for none.
+    """
     if name in places:
         return places[name]
     parts = PurePath(name).parts
@@ -91,43 +104,58 @@ def by_file(places: Mapping[Any, int], name: str) -> int:
 
 
 def positions(pool: Pool, ids: Iterable[Any], source: str) -> Indices:
-    """Return the positions of image ids in the pool, in order; with a COCO pool a file name, a path that ends in one, or a stem will do.
+    """Return the positions of image ids in the pool, in order; with a COCO pool a file name, a path
+    that ends in one, or a stem will do.
 
-    Raises KeyError with the first unknown id and the file it came from, TypeError for what can be no id.
+    Raises KeyError with the first unknown id and the file it came from, TypeError for what can be
+    no id.
 
     >>> positions(Pool(2, ids=np.array([7, 5])), [5, 7], "labels.json")
     array([1, 0])
     """
     wanted = [k.item() if isinstance(k, np.generic) else k for k in ids]
-    places = pool.places if isinstance(pool, CocoPool) else {k: i for i, k in enumerate(pool.ids.tolist())}
+    places = (
+        pool.places
+        if isinstance(pool, CocoPool)
+        else {k: i for i, k in enumerate(pool.ids.tolist())}
+    )
     where = []
     for k in wanted:
         try:
             at = -1 if isinstance(k, bool) else places.get(k, -1)
         except TypeError as error:
-            raise TypeError(f"{source}: an image id is a whole number or a text, got {k!r:.80}") from error
+            raise TypeError(
+                f"{source}: an image id is a whole number or a text, got {k!r:.80}"
+            ) from error
         if at < 0 and isinstance(pool, CocoPool) and isinstance(k, str):
             at = by_file(places, k)
         where.append(at)
     missing = [k for k, i in zip(wanted, where, strict=True) if i < 0]
     if missing:
         raise KeyError(
-            f"{source}: {len(missing)} image ids are not in {getattr(pool, 'source', 'the pool')}, first {missing[0]!r:.200}"
+            f"{source}: {len(missing)} image ids are not in {getattr(pool, 'source', 'the pool')},"
+            f" first {missing[0]!r:.200}"
         )
     return np.array(where, np.int64)
 
 
-def match_images(pool: CocoPool, images: Sequence[Any], source: str, renumbered: bool = False) -> Indices:
-    """Return the position of each image entry (n,) of another file: found by its file name, checked by its id.
+def match_images(
+    pool: CocoPool, images: Sequence[Any], source: str, renumbered: bool = False
+) -> Indices:
+    """Return the position of each image entry (n,) of another file: found by its file name, checked
+    by its id.
 
-    renumbered: the ids are those of a tool that numbers the images anew, and file names alone count. Raises ValueError
-    or KeyError naming file and image where name and id are of two images, one is not in the pool, or an image is twice.
+    renumbered: the ids are those of a tool that numbers the images anew, and file names alone
+    count. Raises ValueError or KeyError naming file and image where name and id are of two images,
+    one is not in the pool, or an image is twice.
     """
     places, ids = {k: i for i, k in enumerate(pool.ids.tolist())}, pool.ids
     where: dict[int, int] = {}
     for i, image in enumerate(images):
         if not isinstance(image, Mapping) or not ("id" in image or "file_name" in image):
-            raise ValueError(f"{source}: entry {i} of 'images' has no 'id' and no 'file_name': {image!r:.80}")
+            raise ValueError(
+                f"{source}: entry {i} of 'images' has no 'id' and no 'file_name': {image!r:.80}"
+            )
         key, name = image.get("id"), image.get("file_name")
         who = f"{source}: image {key!r:.80}" if "id" in image else f"{source}: image {name!r:.200}"
         if "file_name" in image and not isinstance(name, str):
@@ -139,9 +167,15 @@ def match_images(pool: CocoPool, images: Sequence[Any], source: str, renumbered:
         at = by_id if name is None else by_file(pool.files, name)
         checked = "id" in image and not renumbered
         if at < 0 and (name is None or by_id < 0):
-            raise KeyError(f"{who}{'' if name is None else f', {name!r:.200},'} is not in {pool.source}")
+            raise KeyError(
+                f"{who}{'' if name is None else f', {name!r:.200},'} is not in {pool.source}"
+            )
         if at < 0 or (checked and at != by_id):
-            there = f"{str(pool.names[by_id])!r} in {pool.source}" if by_id >= 0 else f"no image of {pool.source}"
+            there = (
+                f"{str(pool.names[by_id])!r} in {pool.source}"
+                if by_id >= 0
+                else f"no image of {pool.source}"
+            )
             other = "" if at < 0 else (
                 f"; {name!r:.200} has id {ids[at].item()!r} there. Where a tool has numbered the images anew,"
                 " Ledger.ingest(..., renumbered=True) goes by the file names alone"
@@ -163,15 +197,23 @@ def read_pool(
     """Return the images of an instances file as a pool: what `CocoPool.from_coco` does."""
     data, source = read_json(instances), str(instances)
     images, categories, annotations = parts_of(data, source)
-    about: dict[str, Any] = {**check_images(images, source, groups), "categories": categories, "source": source}
+    about: dict[str, Any] = {
+        **check_images(images, source, groups),
+        "categories": categories,
+        "source": source,
+    }
     pool = CocoPool(len(images), **about)
     check_annotations(pool, annotations, source)
     selected, boxes = _labeled(pool, labeled)
-    return CocoPool(len(images), selected, features=_features(pool, features), known_boxes=boxes, **about)
+    return CocoPool(
+        len(images), selected, features=_features(pool, features), known_boxes=boxes, **about
+    )
 
 
 def check_annotations(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source: str) -> Indices:
-    """Return the position of each annotation's image after checking image, category, box and mask size."""
+    """Return the position of each annotation's image after checking image, category, box and mask
+    size.
+    """
     nowhere = next((i for i, row in enumerate(rows) if "image_id" not in row), None)
     if nowhere is not None:
         raise ValueError(f"{source}: annotation {nowhere} has no 'image_id'")
@@ -182,15 +224,21 @@ def check_annotations(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source:
     return places
 
 
-def _labeled(pool: CocoPool, labeled: str | Path | Sequence[Any]) -> tuple[Indices, NDArray[np.float64] | None]:
-    """Return the positions of what is labeled, and the number of boxes drawn in each of these images (N,)."""
+def _labeled(
+    pool: CocoPool, labeled: str | Path | Sequence[Any]
+) -> tuple[Indices, NDArray[np.float64] | None]:
+    """Return the positions of what is labeled, and the number of boxes drawn in each of these
+    images (N,).
+    """
     if not isinstance(labeled, str | Path):
         return positions(pool, labeled, "labeled"), None
     source = str(labeled)
     images, categories, annotations = parts_of(read_json(labeled), source)
     other = {k: v for k, v in categories.items() if pool.categories.get(k) != v}
     if other:
-        raise ValueError(f"{source}: categories {other} do not match {dict(pool.categories)} of {pool.source}")
+        raise ValueError(
+            f"{source}: categories {other} do not match {dict(pool.categories)} of {pool.source}"
+        )
     taken = match_images(pool, images, source)
     rows = check_annotations(pool, annotations, source)
     if not len(rows):
@@ -209,7 +257,8 @@ def _features(pool: CocoPool, features: str | Path | Array) -> Array:
             given = _by_id(pool, given, source)
     if given is not None and (len(given.shape) != 2 or given.shape[0] != pool.size):
         raise ValueError(
-            f"{source}: expected ({pool.size}, D), one row per image of {pool.source}, got {tuple(given.shape)}"
+            f"{source}: expected ({pool.size}, D), one row per image of {pool.source}, got"
+            f" {tuple(given.shape)}"
         )
     return given
 
@@ -223,13 +272,14 @@ def _by_id(pool: CocoPool, archive: np.lib.npyio.NpzFile, source: str) -> NDArra
     at = positions(pool, ids.tolist() if ids.ndim == 1 else [ids.tolist()], source)
     if rows.shape[:1] != at.shape or len(np.unique(at)) != len(at):
         raise ValueError(
-            f"{source}: expected one row of features for each of {len(at)} distinct ids, got shape {rows.shape}"
-            f" for {len(np.unique(at))} images"
+            f"{source}: expected one row of features for each of {len(at)} distinct ids, got shape"
+            f" {rows.shape} for {len(np.unique(at))} images"
         )
     order = np.full(pool.size, -1)
     order[at] = np.arange(len(at))
     if (order < 0).any():
         raise KeyError(
-            f"{source}: no features for {int((order < 0).sum())} images of {pool.source}, first {pool.ids[order < 0][0].item()!r}"
+            f"{source}: no features for {int((order < 0).sum())} images of {pool.source}, first"
+            f" {pool.ids[order < 0][0].item()!r}"
         )
     return np.asarray(rows[order])

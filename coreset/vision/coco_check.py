@@ -18,13 +18,18 @@ _BAD = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number of 64 bits as an int, None for anything else; 3.0 is whole, True is not.
+    """Return a whole number of 64 bits as an int, None for anything else; 3.0 is whole, True is
+    not.
 
     >>> whole(3.0), whole(True), whole("3"), whole(float("nan"))
     (3, None, None, None)
     """
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**63) <= value < 2**63:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -(2**63) <= value < 2**63
+    ):
         return None
     return int(value) if value == math.floor(value) else None
 
@@ -38,7 +43,9 @@ def number(value: Any) -> float:
 
 
 def keys_of(values: Sequence[Any], source: str, what: str) -> NDArray[Any]:
-    """Return image ids (N,): all whole numbers or all texts. Raises ValueError naming file and entry."""
+    """Return image ids (N,): all whole numbers or all texts. Raises ValueError naming file and
+    entry.
+    """
     texts = isinstance(values[0], str) if len(values) else False
     out: list[Any] = []
     for i, value in enumerate(values):
@@ -53,12 +60,15 @@ def keys_of(values: Sequence[Any], source: str, what: str) -> NDArray[Any]:
     keys = np.array(out) if out else np.empty(0, np.int64)
     unique, counts = np.unique(keys, return_counts=True)
     if len(unique) != len(keys):
-        raise ValueError(f"{source}: image id {unique[counts > 1][0].item()!r} occurs more than once")
+        raise ValueError(
+            f"{source}: image id {unique[counts > 1][0].item()!r} occurs more than once"
+        )
     return keys
 
 
 def check_name(name: Any, who: str) -> str:
-    """Return a file name that stays inside its folder. Raises ValueError for `..`, control characters, no text.
+    """Return a file name that stays inside its folder. Raises ValueError for `..`, control
+    characters, no text.
 
     >>> check_name("../../etc/passwd", "all.json: image 7")
     Traceback (most recent call last):
@@ -66,8 +76,8 @@ def check_name(name: Any, who: str) -> str:
     """
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST or _BAD.search(name):
         raise ValueError(
-            f"{who}: file_name: expected a text of 1 to {LONGEST} characters without control characters,"
-            f" got {name!r:.80}"
+            f"{who}: file_name: expected a text of 1 to {LONGEST} characters without control"
+            f" characters, got {name!r:.80}"
         )
     if ".." in name.replace("\\", "/").split("/"):
         raise ValueError(f"{who}: file_name {name!r} leaves the folder of the images")
@@ -77,10 +87,14 @@ def check_name(name: Any, who: str) -> str:
 
 
 def inside(name: Any, who: str) -> PurePosixPath:
-    """Return the path of a file name below a folder. Raises ValueError where it would lie elsewhere."""
+    """Return the path of a file name below a folder. Raises ValueError where it would lie
+    elsewhere.
+    """
     path = PurePosixPath(check_name(str(name), who))
     if path.is_absolute():
-        raise ValueError(f"{who}: file_name {str(name)!r} is an absolute path, expected one below a folder")
+        raise ValueError(
+            f"{who}: file_name {str(name)!r} is an absolute path, expected one below a folder"
+        )
     return path
 
 
@@ -88,7 +102,9 @@ def check_images(images: Sequence[Any], source: str, groups: str | None) -> dict
     """Return ids (N,), names (N,), sizes (N, 2) and, with a key of the entries for it, groups (N,)."""
     for i, image in enumerate(images):
         if not isinstance(image, Mapping):
-            raise ValueError(f"{source}: entry {i} of 'images': expected an object, got {image!r:.80}")
+            raise ValueError(
+                f"{source}: entry {i} of 'images': expected an object, got {image!r:.80}"
+            )
         if "id" not in image:
             raise ValueError(f"{source}: entry {i} of 'images' has no 'id'")
     ids = keys_of([image["id"] for image in images], source, "'images'")
@@ -106,7 +122,10 @@ def check_images(images: Sequence[Any], source: str, groups: str | None) -> dict
         for axis, key in enumerate(("width", "height")):
             side = whole(image[key])
             if side is None or not 1 <= side <= SIDE:
-                raise ValueError(f"{who}: {key}: expected a whole number from 1 to {SIDE}, got {image[key]!r:.80}")
+                raise ValueError(
+                    f"{who}: {key}: expected a whole number from 1 to {SIDE}, got"
+                    f" {image[key]!r:.80}"
+                )
             sizes[i, axis] = side
     about = {"ids": ids, "names": np.array(list(names)), "sizes": sizes}
     return about | ({"groups": _groups(images, source, groups)} if groups else {})
@@ -126,10 +145,16 @@ def _groups(images: Sequence[Mapping[str, Any]], source: str, key: str) -> NDArr
 
 
 def parts_of(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[Any]]:
-    """Return images, categories and annotations of an instances file; an annotation's id occurs once."""
-    lists = isinstance(data, dict) and all(isinstance(data.get(k), list) for k in ("images", "categories"))
+    """Return images, categories and annotations of an instances file; an annotation's id occurs
+    once.
+    """
+    lists = isinstance(data, dict) and all(
+        isinstance(data.get(k), list) for k in ("images", "categories")
+    )
     if not lists:
-        raise ValueError(f"{source}: no COCO instances file, it needs the lists 'images' and 'categories'")
+        raise ValueError(
+            f"{source}: no COCO instances file, it needs the lists 'images' and 'categories'"
+        )
     if not data["images"]:
         raise ValueError(f"{source}: holds no images")
     categories: dict[int, str] = {}
@@ -137,12 +162,14 @@ def parts_of(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[An
         key = whole(c.get("id")) if isinstance(c, Mapping) else None
         if key is None or isinstance(c["id"], float) or not isinstance(c.get("name"), str | int):
             raise ValueError(
-                f"{source}: entry {i} of 'categories': expected a whole number 'id' and a 'name', got {c!r:.200}"
+                f"{source}: entry {i} of 'categories': expected a whole number 'id' and a 'name',"
+                f" got {c!r:.200}"
             )
         categories[key] = str(c["name"])
     if len(categories) != len(data["categories"]):
         raise ValueError(
-            f"{source}: a category id occurs more than once, the ids are {[c['id'] for c in data['categories']]}"
+            f"{source}: a category id occurs more than once, the ids are"
+            f" {[c['id'] for c in data['categories']]}"
         )
     annotations = data.get("annotations", [])
     if not isinstance(annotations, list):
@@ -154,37 +181,52 @@ def parts_of(data: Any, source: str) -> tuple[list[Any], dict[int, str], list[An
         key = row.get("id")
         if "id" in row and not isinstance(key, str) and whole(key) is None:
             raise ValueError(
-                f"{source}: annotation {i} (image {row.get('image_id')!r:.80}): id: expected a whole"
-                f" number or a text, got {key!r:.80}"
+                f"{source}: annotation {i} (image {row.get('image_id')!r:.80}): id: expected a"
+                f" whole number or a text, got {key!r:.80}"
             )
         if "id" in row and key in seen:
             raise ValueError(
-                f"{source}: annotation id {key!r} (image {row.get('image_id')!r:.80}) occurs more than once"
+                f"{source}: annotation id {key!r} (image {row.get('image_id')!r:.80}) occurs more"
+                " than once"
             )
         seen.add(key)
     return data["images"], categories, annotations
 
 
 def check_box(
-    row: Mapping[str, Any], size: Sequence[int], categories: Mapping[int, str], who: str, source: str
+    row: Mapping[str, Any],
+    size: Sequence[int],
+    categories: Mapping[int, str],
+    who: str,
+    source: str,
 ) -> None:
-    """Raise ValueError for an annotation whose category, box or mask does not fit its image of `size` (width, height)."""
+    """Raise ValueError for an annotation whose category, box or mask does not fit its image of
+    `size` (width, height).
+    """
     category = whole(row.get("category_id"))
     if category is None or category not in categories:
         raise ValueError(
-            f"{who}: category {row.get('category_id')!r:.80} is not one of {sorted(categories)} of {source}"
+            f"{who}: category {row.get('category_id')!r:.80} is not one of {sorted(categories)} of"
+            f" {source}"
         )
     width, height = size
     if "bbox" in row:
-        box = row["bbox"] if isinstance(row["bbox"], list | tuple) and len(row["bbox"]) == 4 else [np.nan] * 4
+        box = (
+            row["bbox"]
+            if isinstance(row["bbox"], list | tuple) and len(row["bbox"]) == 4
+            else [np.nan] * 4
+        )
         x, y, w, h = map(number, box)
         over = (x, y, width - x - w, height - y - h)
         if not (w >= 0 and h >= 0 and all(side >= -OUTSIDE for side in over)):
             raise ValueError(
-                f"{who}: box {row['bbox']!r:.200} (x, y, width, height) does not lie inside {width} x {height} pixels"
+                f"{who}: box {row['bbox']!r:.200} (x, y, width, height) does not lie inside {width}"
+                f" x {height} pixels"
             )
     mask = row.get("segmentation")
     if isinstance(mask, Mapping):
         side = mask.get("size")
         if not isinstance(side, list | tuple) or list(side) != [height, width]:
-            raise ValueError(f"{who}: a mask of {side!r:.80} (height, width) in an image of {[height, width]}")
+            raise ValueError(
+                f"{who}: a mask of {side!r:.80} (height, width) in an image of {[height, width]}"
+            )

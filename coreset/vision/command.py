@@ -1,4 +1,6 @@
-"""`coreset-select coco=...` without its command line: one mapping of settings in, the choice and its files out."""
+"""`coreset-select coco=...` without its command line: one mapping of settings in, the choice and
+its files out.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ from coreset.vision.select import select
 
 
 def choose(cfg: Mapping[str, Any]) -> ImageSelection:
-    """Return the choice that the settings of conf/select_coco.yaml describe, after writing its files and committing it to the ledger.
+    """Return the choice that the settings of conf/select_coco.yaml describe, after writing its
+    files and committing it to the ledger.
 
-    Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs no file to be seen before any is read.
+    Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs
+    no file to be seen before any is read.
     """
     _check(cfg)
     every = CocoPool.from_coco(
@@ -56,13 +60,19 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
 def _check(cfg: Mapping[str, Any]) -> None:
     """Raise ValueError for settings that contradict each other."""
     if all(limit is None for limit in cfg["budget"].values()):
-        raise ValueError(f"budget: expected at least one of {', '.join(f'budget.{u}' for u in cfg['budget'])}")
+        raise ValueError(
+            f"budget: expected at least one of {', '.join(f'budget.{u}' for u in cfg['budget'])}"
+        )
     if all(path is None for path in cfg["to"].values()) and cfg["prelabels"] is not None:
         raise ValueError(
-            "prelabels: nothing is written that could hold them; set to.coco, to.yolo, to.label_studio or to.cvat"
+            "prelabels: nothing is written that could hold them; set to.coco, to.yolo,"
+            " to.label_studio or to.cvat"
         )
     if cfg["max_per_group"] is not None and cfg["groups"] is None:
-        raise ValueError("max_per_group: groups holds the key of the image entries that names their group, set it too")
+        raise ValueError(
+            "max_per_group: groups holds the key of the image entries that names their group, set"
+            " it too"
+        )
     if (cfg["score"] == "dcus") != (cfg["quality"] is not None):
         raise ValueError("quality goes with score=dcus, and score=dcus needs it")
     if cfg["budget"]["seconds"] is not None and None in _each(cfg):
@@ -74,15 +84,23 @@ def _each(cfg: Mapping[str, Any]) -> list[float | None]:
 
 
 def summary(chosen: ImageSelection, out: str | Path) -> str:
-    """Return what was chosen and what is left of the budget, and how each cost was estimated: one line each."""
+    """Return what was chosen and what is left of the budget, and how each cost was estimated: one
+    line each.
+    """
     assert chosen.pool is not None
     spent = [
         f"{chosen.info['cost'][u]:,.6g} of {limit:,.6g} {u} (slack {chosen.info['slack'][u]:,.6g})"
         for u, limit in chosen.info["budget"].items()
     ]
     short = ", fewer than asked for" if chosen.info["short"] else ""
-    costs = [f"\ncost in {unit}: {in_words(about)}" for unit, about in chosen.info.get("costs", {}).items()]
-    first = f"{len(chosen)} of {len(chosen.pool.candidates)} candidates chosen{short}: {'; '.join(spent)} -> {out}"
+    costs = [
+        f"\ncost in {unit}: {in_words(about)}"
+        for unit, about in chosen.info.get("costs", {}).items()
+    ]
+    first = (
+        f"{len(chosen)} of {len(chosen.pool.candidates)} candidates chosen{short}:"
+        f" {'; '.join(spent)} -> {out}"
+    )
     return first + "".join(costs)
 
 
@@ -93,7 +111,12 @@ def _detections(cfg: Mapping[str, Any], pool: CocoPool) -> Detections | None:
         return None
     own = () if cfg["score"] in (*KINDS[:-1], "dcus", "object_frequency") else (cfg["score"],)
     return Detections.from_coco_results(
-        cfg["results"], pool, columns=own, probs=cfg["probs"], features=cfg["box_features"], outside="clip"
+        cfg["results"],
+        pool,
+        columns=own,
+        probs=cfg["probs"],
+        features=cfg["box_features"],
+        outside="clip",
     ).align(pool)
 
 
@@ -115,7 +138,9 @@ def _scores(cfg: Mapping[str, Any], found: Detections) -> ImageScores:
         try:
             quality = {int(k): float(v) for k, v in read_json(cfg["quality"]).items()}
         except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{cfg['quality']}: expected {{category id: quality}}, got {error}") from error
+            raise ValueError(
+                f"{cfg['quality']}: expected {{category id: quality}}, got {error}"
+            ) from error
         return dcus(found, quality, **rules)
     return aggregate(found, box_scores(found, cfg["score"]), cfg["aggregate"], k=cfg["k"], **rules)
 
@@ -129,7 +154,9 @@ def _costs(
         table = _needed(found, "budget.boxes" if "boxes" in budget else "budget.seconds")
         floor = float(cfg["cost"]["floor"])
         boxes = (
-            expected_boxes(table, floor=floor) if threshold is None else box_cost(table, float(threshold), floor=floor)
+            expected_boxes(table, floor=floor)
+            if threshold is None
+            else box_cost(table, float(threshold), floor=floor)
         )
         costs["boxes"] = boxes
         if "seconds" in budget:

@@ -1,6 +1,8 @@
-"""What a label costs: images, boxes, pixels, seconds; a choice that never exceeds a budget and says what is left of it.
+"""What a label costs: images, boxes, pixels, seconds; a choice that never exceeds a budget and says
+what is left of it.
 
-No image is free: someone opens it, looks at all of it, and may draw what the detector has missed. Costs in boxes are therefore at least `floor`.
+No image is free: someone opens it, looks at all of it, and may draw what the detector has missed.
+Costs in boxes are therefore at least `floor`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ FIT = ("prefix", "fill")
 
 
 class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
-    """Costs per image (I,) float64 that know how they were estimated: `about`, which `select` writes into `info`.
+    """Costs per image (I,) float64 that know how they were estimated: `about`, which `select`
+    writes into `info`.
 
     Whatever is computed from one is a plain estimate without `about`.
     """
@@ -31,7 +34,9 @@ class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
 
     @classmethod
     def of(cls, values: ArrayLike, floor: float, **about: Any) -> Estimate:
-        """Return values of at least `floor`. Raises ValueError for a floor that is negative or not finite."""
+        """Return values of at least `floor`. Raises ValueError for a floor that is negative or not
+        finite.
+        """
         if not (np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a number of at least 0, got {floor}")
         out = np.maximum(np.asarray(values, np.float64), floor).view(cls)
@@ -40,19 +45,27 @@ class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
 
 
 def box_cost(detections: Detections, score_threshold: float, *, floor: float = 1.0) -> Estimate:
-    """Return the number of predicted boxes with at least that score, per image (I,), and at least `floor`."""
+    """Return the number of predicted boxes with at least that score, per image (I,), and at least
+    `floor`.
+    """
     kept = detections.image[detections.scores >= score_threshold]
     counts = np.bincount(kept, minlength=len(detections.ids))
-    return Estimate.of(counts, floor, estimate="predicted boxes", score_threshold=float(score_threshold))
+    return Estimate.of(
+        counts, floor, estimate="predicted boxes", score_threshold=float(score_threshold)
+    )
 
 
-def expected_boxes(detections: Detections, *, floor: float = 1.0, calibrated: bool = True) -> Estimate:
-    """Return the expected number of true boxes per image (I,), at least `floor`: the sum of the scores, calibrated.
+def expected_boxes(
+    detections: Detections, *, floor: float = 1.0, calibrated: bool = True
+) -> Estimate:
+    """Return the expected number of true boxes per image (I,), at least `floor`: the sum of the
+    scores, calibrated.
 
-    calibrated: where `detections.known_boxes` tells what some images truly hold (a pool made with `labeled=FILE` brings
-    it), the sum s becomes a + b s with `calibration` of these images; the detections must cover them too. Without any
-    such image, or with False, it is s as it is, which a detector that is unsure puts too low. `about` says which. Images
-    the detector was not trained on calibrate best: it is surer of the others.
+    calibrated: where `detections.known_boxes` tells what some images truly hold (a pool made with
+    `labeled=FILE` brings it), the sum s becomes a + b s with `calibration` of these images; the
+    detections must cover them too. Without any such image, or with False, it is s as it is, which a
+    detector that is unsure puts too low. `about` says which. Images the detector was not trained on
+    calibrate best: it is surer of the others.
 
     >>> found = Detections(np.array([7, 8, 9]), [0, 2], np.zeros((2, 4)), [1.0, 0.5], [1, 1])
     >>> expected_boxes(found).tolist(), expected_boxes(found, floor=0).tolist()
@@ -62,19 +75,28 @@ def expected_boxes(detections: Detections, *, floor: float = 1.0, calibrated: bo
     [4.0, 2.0, 3.0]
     """
     total = np.nan_to_num(reduce_boxes(detections.scores, detections.offsets, "sum"))
-    known = None if detections.known_boxes is None else np.asarray(detections.known_boxes, np.float64)
+    known = (
+        None if detections.known_boxes is None else np.asarray(detections.known_boxes, np.float64)
+    )
     use = np.zeros(len(total), bool) if known is None or not calibrated else np.isfinite(known)
     a, b = (0.0, 1.0) if known is None or not use.any() else calibration(total[use], known[use])
-    about = {"estimate": "expected boxes", "calibrated_on": int(use.sum()), "per_image": a, "per_score": b}
+    about = {
+        "estimate": "expected boxes",
+        "calibrated_on": int(use.sum()),
+        "per_image": a,
+        "per_score": b,
+    }
     return Estimate.of(a + b * total, floor, **about)
 
 
 def calibration(estimate: ArrayLike, true: ArrayLike) -> tuple[float, float]:
-    """Return (a, b), both at least 0, of the line a + b s through the true numbers of boxes (n,) of labeled images.
+    """Return (a, b), both at least 0, of the line a + b s through the true numbers of boxes (n,) of
+    labeled images.
 
-    estimate (n,): the sum s of the scores in each of them. Least squares; where that puts a below 0, the ratio of the
-    sums, and where it puts b below 0, or all sums together come to less than one box, the mean of the true numbers
-    alone. In all of these the fitted numbers add up to the true ones.
+    estimate (n,): the sum s of the scores in each of them. Least squares; where that puts a below
+    0, the ratio of the sums, and where it puts b below 0, or all sums together come to less than
+    one box, the mean of the true numbers alone. In all of these the fitted numbers add up to the
+    true ones.
 
     >>> calibration([0, 1, 2], [2, 4, 6])
     (2.0, 2.0)
@@ -84,7 +106,8 @@ def calibration(estimate: ArrayLike, true: ArrayLike) -> tuple[float, float]:
     s, t = np.asarray(estimate, np.float64), np.asarray(true, np.float64)
     if s.ndim != 1 or s.shape != t.shape or not len(s) or not ((s >= 0) & (t >= 0)).all():
         raise ValueError(
-            f"estimate, true: expected two lists of one length with numbers of at least 0, got {s.shape} and {t.shape}"
+            "estimate, true: expected two lists of one length with numbers of at least 0, got"
+            f" {s.shape} and {t.shape}"
         )
     spread = s - s.mean()
     square = float(spread @ spread)
@@ -121,7 +144,8 @@ def seconds(boxes: ArrayLike, base: float, per_box: float) -> Float:
 
 
 def recalibrate(estimate: ArrayLike, true: ArrayLike) -> float:
-    """Return the factor sum(true) / sum(estimate) by which the estimates of labeled images have to be multiplied.
+    """Return the factor sum(true) / sum(estimate) by which the estimates of labeled images have to
+    be multiplied.
 
     >>> recalibrate([10, 20], [15, 30])
     1.5
@@ -129,7 +153,8 @@ def recalibrate(estimate: ArrayLike, true: ArrayLike) -> float:
     a, b = np.asarray(estimate, np.float64), np.asarray(true, np.float64)
     if a.shape != b.shape or not a.sum() > 0:
         raise ValueError(
-            f"expected two lists of one length and estimates that add up to more than 0, got {a.shape} (sum {a.sum()}) and {b.shape}"
+            "expected two lists of one length and estimates that add up to more than 0, got"
+            f" {a.shape} (sum {a.sum()}) and {b.shape}"
         )
     return float(b.sum() / a.sum())
 
@@ -151,8 +176,12 @@ def in_words(about: Mapping[str, Any]) -> str:
     return f"{text}, at least {about['floor']:g} per image"
 
 
-def check_costs(budget: Mapping[str, float], costs: Mapping[str, ArrayLike], ids: NDArray[Any]) -> dict[str, Float]:
-    """Return the cost columns (N,) of the units in a budget; `images` cost 1 each. Raises KeyError or ValueError for one that is missing, negative or NaN."""
+def check_costs(
+    budget: Mapping[str, float], costs: Mapping[str, ArrayLike], ids: NDArray[Any]
+) -> dict[str, Float]:
+    """Return the cost columns (N,) of the units in a budget; `images` cost 1 each. Raises KeyError
+    or ValueError for one that is missing, negative or NaN.
+    """
     if not budget:
         raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
     out = {}
@@ -161,15 +190,19 @@ def check_costs(budget: Mapping[str, float], costs: Mapping[str, ArrayLike], ids
             raise ValueError(f"budget: {unit}: expected a positive number, got {limit}")
         if unit not in costs and unit != "images":
             raise KeyError(
-                f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give costs={{'{unit}': one number per image}}"
+                f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"
+                f" costs={{'{unit}': one number per image}}"
             )
         column = np.asarray(costs.get(unit, np.ones(len(ids))), np.float64)
         if column.shape != ids.shape:
-            raise ValueError(f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}")
+            raise ValueError(
+                f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}"
+            )
         bad = ~(np.isfinite(column) & (column >= 0))
         if bad.any():
             raise ValueError(
-                f"costs: {unit}: image {ids[np.argmax(bad)].item()!r} costs {column[np.argmax(bad)]}, expected a number of at least 0"
+                f"costs: {unit}: image {ids[np.argmax(bad)].item()!r} costs"
+                f" {column[np.argmax(bad)]}, expected a number of at least 0"
             )
         out[unit] = column
     return out
@@ -186,9 +219,11 @@ def most_images(costs: Mapping[str, Float], budget: Mapping[str, float]) -> int:
 def within(
     costs: Mapping[str, Float], budget: Mapping[str, float], how: str = "prefix"
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
-    """Return which of an ordered choice fit the budget, in order, and what is left per unit; costs (k,) in that order.
+    """Return which of an ordered choice fit the budget, in order, and what is left per unit; costs
+    (k,) in that order.
 
-    how: `prefix` stops at the first that does not fit, `fill` passes over it and goes on. All limits hold at once.
+    how: `prefix` stops at the first that does not fit, `fill` passes over it and goes on. All
+    limits hold at once.
 
     >>> within({"boxes": np.array([3.0, 9.0, 2.0])}, {"boxes": 6}, "fill")
     (array([0, 2]), {'boxes': 1.0})

@@ -21,12 +21,14 @@ def object_frequency(
     penalty: float = 0.25,
     min_score: float = 0.9,
 ) -> ImageScores:
-    """Return the object frequency of each image (I,): the first box of a class counts 1, every further one `penalty`.
+    """Return the object frequency of each image (I,): the first box of a class counts 1, every
+    further one `penalty`.
 
-    The sums are brought linearly from [smallest, largest] to [min_score, 1], over all images, 0 for one without a box;
-    where all are equal they become 1. penalty 0 counts classes, 1 counts boxes. Boxes that `size_filter` leaves out
-    play no part; images with none left go by `empty` (the original: by the score 0, which is `last`). Raises ValueError
-    for a penalty or min_score outside [0, 1].
+    The sums are brought linearly from [smallest, largest] to [min_score, 1], over all images, 0 for
+    one without a box; where all are equal they become 1. penalty 0 counts classes, 1 counts boxes.
+    Boxes that `size_filter` leaves out play no part; images with none left go by `empty` (the
+    original: by the score 0, which is `last`). Raises ValueError for a penalty or min_score outside
+    [0, 1].
 
     >>> table = Detections(np.array([7, 8, 9]), [0, 0, 0, 1], np.zeros((4, 4)), np.ones(4), [1, 1, 2, 1])
     >>> object_frequency(table, score_threshold=0, min_size=-1, empty="last").values.round(6).tolist()
@@ -45,4 +47,6 @@ def object_frequency(
     low, high = total.min(initial=np.inf), total.max(initial=-np.inf)
     spread = high - low
     values = min_score + (1 - min_score) * (total - low) / spread if spread > 0 else np.ones(size)
-    return ImageScores(detections.ids, np.where(boxes > 0, values, np.nan), empty, detections.source)
+    return ImageScores(
+        detections.ids, np.where(boxes > 0, values, np.nan), empty, detections.source
+    )

@@ -1,7 +1,10 @@
-"""Pixel scores on a CPU in one pass over the logits: a strip of pixels at a time stays in the first-level cache, and no map of probabilities is made.
+"""Pixel scores on a CPU in one pass over the logits: a strip of pixels at a time stays in the
+first-level cache, and no map of probabilities is made.
 
-The formulas of `pixels`, rearranged so that the logits are enough: with m = max z, e = exp(z - m), S = sum e and T = sum e (z - m) over the classes,
-entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 - m) / S. In float32, with an exponential of our own that the compiler can vectorize (relative error about 1e-7).
+The formulas of `pixels`, rearranged so that the logits are enough: with m = max z, e = exp(z - m),
+S = sum e and T = sum e (z - m) over the classes, entropy = ln S - T / S, p1 = 1 / S, p2 = exp(z2 -
+m) / S. In float32, with an exponential of our own that the compiler can vectorize (relative error
+about 1e-7).
 """
 
 from __future__ import annotations
@@ -23,18 +26,25 @@ _STRIP = 256  # pixels
 
 def fits(maps: Tensor) -> bool:
     """Return whether these logits are scored here: on a CPU, in float32 or less."""
-    return maps.device.type == "cpu" and maps.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return maps.device.type == "cpu" and maps.dtype in (
+        torch.float32,
+        torch.bfloat16,
+        torch.float16,
+    )
 
 
 def score(maps: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Return the score (n, H, W) float32 and the predicted class (n, H, W) int32 of logits (n, C, H, W); NaN where a logit is NaN or infinite.
+    """Return the score (n, H, W) float32 and the predicted class (n, H, W) int32 of logits (n, C,
+    H, W); NaN where a logit is NaN or infinite.
 
     >>> s, c = score(torch.tensor([0.0, 0.0, -9.0]).reshape(1, 3, 1, 1), "margin")
     >>> round(s.item(), 6), c.item()
     (1.0, 0)
     """
     if kind == "margin" and maps.shape[1] < 2:
-        raise ValueError(f"a margin needs at least two classes, got maps of shape {tuple(maps.shape)}")
+        raise ValueError(
+            f"a margin needs at least two classes, got maps of shape {tuple(maps.shape)}"
+        )
     n, classes, height, width = maps.shape
     last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
     z = (maps.permute(0, 2, 3, 1) if last else maps.contiguous()).float().numpy()
@@ -46,14 +56,20 @@ def score(maps: Tensor, kind: str) -> tuple[Tensor, Tensor]:
         _score(flat[i], last, KINDS[kind], start, stop, out[i], best[i])
 
     each(strip, n, height * width)
-    return torch.from_numpy(out).view(n, height, width), torch.from_numpy(best).view(n, height, width)
+    return torch.from_numpy(out).view(n, height, width), torch.from_numpy(best).view(
+        n, height, width
+    )
 
 
 def each(work: Any, images: int, pixels: int) -> None:
     """Call `work` for parts of all images, with as many threads as torch uses."""
     threads = torch.get_num_threads()
     step = max(_STRIP, -(-pixels // max(1, -(-threads // images)) // _STRIP) * _STRIP)
-    jobs = [(i, start, min(start + step, pixels)) for i in range(images) for start in range(0, pixels, step)]
+    jobs = [
+        (i, start, min(start + step, pixels))
+        for i in range(images)
+        for start in range(0, pixels, step)
+    ]
     if threads == 1 or len(jobs) == 1:
         for job in jobs:
             work(job)
@@ -74,7 +90,11 @@ def _score(
 ) -> None:
     classes = z.shape[1] if last else z.shape[0]
     x = np.empty((classes, _STRIP), np.float32)
-    top, second, check = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
+    top, second, check = (
+        np.empty(_STRIP, np.float32),
+        np.empty(_STRIP, np.float32),
+        np.empty(_STRIP, np.float32),
+    )
     total, moment = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
     label = np.empty(_STRIP, np.int32)
     power = np.empty(_STRIP, np.int32)
@@ -117,7 +137,11 @@ def _score(
                 d = x[c, j] - top[j]
                 d = d if d > np.float32(-87) else np.float32(-87)
                 n = np.int32(d * np.float32(1.4426950408889634) - np.float32(0.5))
-                r = d - np.float32(n) * np.float32(0.693359375) + np.float32(n) * np.float32(2.12194440e-4)
+                r = (
+                    d
+                    - np.float32(n) * np.float32(0.693359375)
+                    + np.float32(n) * np.float32(2.12194440e-4)
+                )
                 p = np.float32(8.3124777803e-3) * r + np.float32(4.1890550240e-2)
                 p = p * r + np.float32(1.6667116313e-1)
                 p = p * r + np.float32(4.9999228823e-1)
@@ -132,9 +156,13 @@ def _score(
             if check[j] != 0:
                 out[at + j] = np.nan
             elif kind == 0:
-                out[at + j] = max(np.float32(math.log(total[j])) - moment[j] / total[j], np.float32(0))
+                out[at + j] = max(
+                    np.float32(math.log(total[j])) - moment[j] / total[j], np.float32(0)
+                )
             elif kind == 1:
-                out[at + j] = np.float32(1) - (np.float32(1) - np.float32(math.exp(second[j]))) / total[j]
+                out[at + j] = (
+                    np.float32(1) - (np.float32(1) - np.float32(math.exp(second[j]))) / total[j]
+                )
             else:
                 out[at + j] = np.float32(1) - np.float32(1) / total[j]
 
@@ -156,8 +184,13 @@ def _grouped(
 
 
 def grouped(scores: Tensor, valid: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the sums (n, G) in multiples of 2^-32 and the number of pixels (n, G) in each group, both int64: what `pixels.grouped` sums."""
-    sums, counts = np.zeros((len(scores), groups), np.int64), np.zeros((len(scores), groups), np.int64)
+    """Return the sums (n, G) in multiples of 2^-32 and the number of pixels (n, G) in each group,
+    both int64: what `pixels.grouped` sums.
+    """
+    sums, counts = (
+        np.zeros((len(scores), groups), np.int64),
+        np.zeros((len(scores), groups), np.int64),
+    )
     _grouped(scores.numpy(), valid.numpy(), group.numpy(), sums, counts)
     return torch.from_numpy(sums), torch.from_numpy(counts)
 
@@ -176,12 +209,19 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
 
 
 @compiled
-def _edges(label: NDArray[np.int32], valid: NDArray[np.bool_], width: int, out: NDArray[np.bool_]) -> None:
-    """Least and greatest class of the neighbors, along each row and then across the rows: plain loops over whole rows, which the compiler vectorizes."""
+def _edges(
+    label: NDArray[np.int32], valid: NDArray[np.bool_], width: int, out: NDArray[np.bool_]
+) -> None:
+    """Least and greatest class of the neighbors, along each row and then across the rows: plain
+    loops over whole rows, which the compiler vectorizes.
+    """
     rows, columns = label.shape
     none, most = np.int32(-1), np.int32(2**31 - 1)
     low, high = np.empty((rows, columns), np.int32), np.empty((rows, columns), np.int32)
-    least, greatest = np.empty(columns + 2 * width, np.int32), np.empty(columns + 2 * width, np.int32)
+    least, greatest = (
+        np.empty(columns + 2 * width, np.int32),
+        np.empty(columns + 2 * width, np.int32),
+    )
     least[:], greatest[:] = most, none
     for y in range(rows):
         for x in range(columns):

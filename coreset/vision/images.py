@@ -1,4 +1,6 @@
-"""What detections say about whole images: the class, whether there is anything, one vector of its crops."""
+"""What detections say about whole images: the class, whether there is anything, one vector of its
+crops.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from coreset.vision.boxes import Detections, Float
 
 
 def predicted_class(detections: Detections, score_threshold: float) -> Indices:
-    """Return the category with the largest sum of scores per image (I,), -1 where no box has that score; ties go to the lowest id.
+    """Return the category with the largest sum of scores per image (I,), -1 where no box has that
+    score; ties go to the lowest id.
 
     >>> found = Detections(np.array([7, 8]), [0, 0, 0], np.zeros((3, 4)), [0.9, 0.5, 0.6], [3, 5, 5])
     >>> predicted_class(found, 0.3).tolist()
@@ -29,17 +32,22 @@ def predicted_class(detections: Detections, score_threshold: float) -> Indices:
 
 
 def foreground(detections: Detections, score_threshold: float) -> Float:
-    """Return how many boxes have at least that score per image (I,): more than 0 is foreground for `random_foreground`."""
-    return np.bincount(detections.image[detections.scores >= score_threshold], minlength=len(detections.ids)).astype(
-        np.float64
-    )
+    """Return how many boxes have at least that score per image (I,): more than 0 is foreground for
+    `random_foreground`.
+    """
+    return np.bincount(
+        detections.image[detections.scores >= score_threshold], minlength=len(detections.ids)
+    ).astype(np.float64)
 
 
 def crop_features(detections: Detections, score_threshold: float) -> NDArray[np.float32]:
-    """Return the mean feature of each image's boxes (I, D), weighted by their scores; zeros where there is none. Raises ValueError without `features`."""
+    """Return the mean feature of each image's boxes (I, D), weighted by their scores; zeros where
+    there is none. Raises ValueError without `features`.
+    """
     if detections.features is None:
         raise ValueError(
-            f"{detections.source}: crop features need the features of every box (`features`), which are not there"
+            f"{detections.source}: crop features need the features of every box (`features`), which"
+            " are not there"
         )
     found = detections.keep(detections.scores >= score_threshold)
     assert found.features is not None
@@ -47,7 +55,7 @@ def crop_features(detections: Detections, score_threshold: float) -> NDArray[np.
     full = np.flatnonzero(np.diff(found.offsets) > 0)
     out = np.zeros((len(found.ids), found.features.shape[1]))
     if len(full):
-        out[full] = np.add.reduceat(found.features * found.scores[:, None], found.offsets[full]) / np.maximum(
-            total[full, None], 1e-300
-        )
+        out[full] = np.add.reduceat(
+            found.features * found.scores[:, None], found.offsets[full]
+        ) / np.maximum(total[full, None], 1e-300)
     return out.astype(np.float32)

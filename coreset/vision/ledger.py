@@ -1,7 +1,8 @@
-"""The ledger of a labeling project: one JSON line per event, from which every state can be told again.
+"""The ledger of a labeling project: one JSON line per event, from which every state can be told
+again.
 
-The images it starts from are written down once. Any other is pending once a batch with it is committed, then labeled, skipped (it may be chosen again) or
-rejected (it may not).
+The images it starts from are written down once. Any other is pending once a batch with it is
+committed, then labeled, skipped (it may be chosen again) or rejected (it may not).
 """
 
 from __future__ import annotations
@@ -60,9 +61,11 @@ def _same_file(a: str, b: str) -> bool:
 class Ledger:
     """A JSONL file that is only ever added to; opening one that exists goes on with it.
 
-    The first batch that is committed writes down the images its pool began with (`start`): they are never chosen, whatever a later pool says, and a pool that
-    contradicts them is refused. A last line cut short by a crash is dropped. Ledgers from before this was kept are read as they are; `start` completes them.
-    Raises ValueError naming file and line for anything else that is no event.
+    The first batch that is committed writes down the images its pool began with (`start`): they are
+    never chosen, whatever a later pool says, and a pool that contradicts them is refused. A last
+    line cut short by a crash is dropped. Ledgers from before this was kept are read as they are;
+    `start` completes them. Raises ValueError naming file and line for anything else that is no
+    event.
 
     >>> import tempfile
     >>> ledger = Ledger(Path(tempfile.mkdtemp()) / "al.jsonl")
@@ -87,10 +90,15 @@ class Ledger:
                 event = json.loads(line)
                 self._apply(event)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise ValueError(f"{self.path}, line {number}: not an event that can follow ({error})") from error
+                raise ValueError(
+                    f"{self.path}, line {number}: not an event that can follow ({error})"
+                ) from error
         rest = data[len(whole) :]
         if rest and rest[: len(_FIRST)] != _FIRST[: len(rest)]:
-            raise ValueError(f"{self.path}: no ledger, its last line is neither an event nor the beginning of one")
+            raise ValueError(
+                f"{self.path}: no ledger, its last line is neither an event nor the beginning"
+                " of one"
+            )
         if rest:
             with self.path.open("r+b") as f:
                 f.truncate(len(whole))
@@ -101,7 +109,8 @@ class Ledger:
             state = self._state.get(k)
             if state not in before:
                 raise ValueError(
-                    f"{event}: image {k!r} is {state or 'not in any batch'}; expected {' or '.join(str(b or 'new') for b in before)}"
+                    f"{event}: image {k!r} is {state or 'not in any batch'}; expected"
+                    f" {' or '.join(str(b or 'new') for b in before)}"
                 )
         if len(set(ids)) != len(ids):
             raise ValueError(f"{event}: an image occurs twice")
@@ -144,13 +153,18 @@ class Ledger:
         return any(e["event"] == "start" for e in self.events)
 
     def ids(self, state: str) -> list[Any]:
-        """Return the ids that are `pending`, `labeled`, `skipped`, `rejected` or of the `start`, in the order they were first written down."""
+        """Return the ids that are `pending`, `labeled`, `skipped`, `rejected` or of the `start`, in
+        the order they were first written down.
+        """
         if state not in STATES:
-            raise ValueError(f"state: expected pending, labeled, skipped, rejected or start, got {state!r}")
+            raise ValueError(
+                f"state: expected pending, labeled, skipped, rejected or start, got {state!r}"
+            )
         return [k for k, s in self._state.items() if s == state]
 
     def start(self, known: Pool | Iterable[Any]) -> int:
-        """Write down the images that were labeled before the first batch, once: a pool's selected ones, or ids; return their number.
+        """Write down the images that were labeled before the first batch, once: a pool's selected
+        ones, or ids; return their number.
 
         Images of a batch are none of them. Raises ValueError where others are written down already.
         """
@@ -162,19 +176,25 @@ class Ledger:
                 self._match(pool)
             elif set(new) != set(self.ids("start")):
                 raise ValueError(
-                    f"{self.path}: it began with {len(self.ids('start'))} other images than these {len(new)}"
+                    f"{self.path}: it began with {len(self.ids('start'))} other images than these"
+                    f" {len(new)}"
                 )
         else:
             self._write("start", new, **_names(pool, new, str(self.path)))
         return len(self.ids("start"))
 
     def commit(self, chosen: Selection) -> int:
-        """Write down a batch as pending, with its order, scores and provenance; return its number. Raises ValueError for an image already taken.
+        """Write down a batch as pending, with its order, scores and provenance; return its number.
+        Raises ValueError for an image already taken.
 
-        With the first batch of a selection that knows its pool, what is selected there is written down as the start.
+        With the first batch of a selection that knows its pool, what is selected there is written
+        down as the start.
         """
         if chosen.ids is None:
-            raise ValueError("a selection without ids cannot be committed: positions mean nothing outside their pool")
+            raise ValueError(
+                "a selection without ids cannot be committed: positions mean nothing outside their"
+                " pool"
+            )
         ids = [_item(k) for k in chosen.ids]
         self._check("commit", ids)
         pool: Pool | None = getattr(chosen, "pool", None)
@@ -186,26 +206,49 @@ class Ledger:
                 raise ValueError(f"commit: image {both[0]!r} is selected in the pool already")
             if not self.started and (before or not self.batches):
                 self.start(pool)
-        scores = None if chosen.scores is None else [float(s) if np.isfinite(s) else None for s in chosen.scores]
-        self._write("commit", ids, scores=scores, info=dict(chosen.info), **_names(pool, ids, str(self.path)))
+        scores = (
+            None
+            if chosen.scores is None
+            else [float(s) if np.isfinite(s) else None for s in chosen.scores]
+        )
+        self._write(
+            "commit",
+            ids,
+            scores=scores,
+            info=dict(chosen.info),
+            **_names(pool, ids, str(self.path)),
+        )
         return self.batches
 
     def ingest(
-        self, labeled: str | Path | Iterable[Any], pool: Pool | None = None, *, renumbered: bool = False
+        self,
+        labeled: str | Path | Iterable[Any],
+        pool: Pool | None = None,
+        *,
+        renumbered: bool = False,
     ) -> dict[str, int]:
-        """Mark as labeled what a COCO file lists under `images` (with or without boxes in them), or these ids; return how many are labeled and still pending.
+        """Mark as labeled what a COCO file lists under `images` (with or without boxes in them), or
+        these ids; return how many are labeled and still pending.
 
-        The images of a file are known by their file name, and their id must be that of the pool (of the ledger, without one). renumbered: the file comes from
-        a tool that numbers images anew; its ids mean nothing and file names alone count, for which the pool is needed. Images that were labeled before may be
-        in the file again. Raises ValueError or KeyError naming file and image for one whose name and id contradict each other, and for one that was never
-        committed, unless it is in the start or in `pool.selected`, the labels there were before the first batch.
+        The images of a file are known by their file name, and their id must be that of the pool (of
+        the ledger, without one). renumbered: the file comes from a tool that numbers images anew;
+        its ids mean nothing and file names alone count, for which the pool is needed. Images that
+        were labeled before may be in the file again. Raises ValueError or KeyError naming file and
+        image for one whose name and id contradict each other, and for one that was never committed,
+        unless it is in the start or in `pool.selected`, the labels there were before the first
+        batch.
         """
         source = str(labeled) if isinstance(labeled, str | Path) else "labeled"
         if isinstance(labeled, str | Path):
             data = read_json(labeled)
-            if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not data["images"]:
+            if (
+                not isinstance(data, dict)
+                or not isinstance(data.get("images"), list)
+                or not data["images"]
+            ):
                 raise ValueError(
-                    f"{source}: no labeled images, expected a COCO file with a list 'images' that is not empty"
+                    f"{source}: no labeled images, expected a COCO file with a list 'images' that"
+                    " is not empty"
                 )
             if isinstance(pool, CocoPool):
                 self._match(pool)
@@ -224,7 +267,8 @@ class Ledger:
         wrong = [k for k in new if self._state.get(k) != "pending"]
         if wrong:
             raise ValueError(
-                f"{source}: image {wrong[0]!r} is {self._state.get(wrong[0], 'in no batch')}, expected one of the {len(self.ids('pending'))} pending"
+                f"{source}: image {wrong[0]!r} is {self._state.get(wrong[0], 'in no batch')},"
+                f" expected one of the {len(self.ids('pending'))} pending"
             )
         if new:
             self._write("label", new, file=source)
@@ -239,14 +283,19 @@ class Ledger:
         if "file_name" not in image or key not in self._state:
             return key
         if not isinstance(name, str):
-            raise ValueError(f"{source}: image {key!r}: file_name: expected a text, got {name!r:.80}")
+            raise ValueError(
+                f"{source}: image {key!r}: file_name: expected a text, got {name!r:.80}"
+            )
         if key not in self._files:
             raise ValueError(
-                f"{source}: image {key!r} is {name!r:.200} here, and {self.path} keeps no file name of it: give"
-                " pool=CocoPool.from_coco(...), which knows it"
+                f"{source}: image {key!r} is {name!r:.200} here, and {self.path} keeps no file name"
+                " of it: give pool=CocoPool.from_coco(...), which knows it"
             )
         if not _same_file(name, self._files[key]):
-            raise ValueError(f"{source}: image {key!r} is {name!r:.200} here and {self._files[key]!r} in {self.path}")
+            raise ValueError(
+                f"{source}: image {key!r} is {name!r:.200} here and {self._files[key]!r} in"
+                f" {self.path}"
+            )
         return key
 
     def skip(self, ids: Iterable[Any], reason: str) -> None:
@@ -258,10 +307,12 @@ class Ledger:
         self._write("reject", ids, reason=reason)
 
     def pool(self, pool: Pool) -> Pool:
-        """Return the pool as it stands: the start, labeled and pending images are selected, rejected ones no candidates, skipped ones candidates again.
+        """Return the pool as it stands: the start, labeled and pending images are selected,
+        rejected ones no candidates, skipped ones candidates again.
 
-        Raises ValueError or KeyError naming the image for a pool that contradicts the ledger: selected images of neither the start nor a batch, another file
-        name of an image, an image that is not there.
+        Raises ValueError or KeyError naming the image for a pool that contradicts the ledger:
+        selected images of neither the start nor a batch, another file name of an image, an image
+        that is not there.
         """
         self._match(pool)
         taken = positions(pool, self.ids("labeled") + self.ids("pending"), str(self.path))
@@ -278,11 +329,19 @@ class Ledger:
             for k, name in self._files.items():
                 there = name if k not in at else str(pool.names[at[k]])
                 if not _same_file(name, there):
-                    raise ValueError(f"{self.path}: image {k!r} is {name!r} here and {there!r} in {pool.source}")
-        strange = [k for k in pool.ids[pool.selected].tolist() if k not in self._state] if self.started else []
+                    raise ValueError(
+                        f"{self.path}: image {k!r} is {name!r} here and {there!r} in {pool.source}"
+                    )
+        strange = (
+            [k for k in pool.ids[pool.selected].tolist() if k not in self._state]
+            if self.started
+            else []
+        )
         if strange:
             raise ValueError(
-                f"{self.path}: image {strange[0]!r} is labeled in {getattr(pool, 'source', 'the pool')}, but is neither"
-                f" one of the {len(self.ids('start'))} images the ledger began with nor in a batch ({len(strange)} in all):"
-                " commit and ingest what was labeled elsewhere, or give the pool that the ledger began with"
+                f"{self.path}: image {strange[0]!r} is labeled in"
+                f" {getattr(pool, 'source', 'the pool')}, but is neither one of the"
+                f" {len(self.ids('start'))} images the ledger began with nor in a batch"
+                f" ({len(strange)} in all): commit and ingest what was labeled elsewhere, or give"
+                " the pool that the ledger began with"
             )

@@ -1,7 +1,10 @@
-"""Strategies on a distance between images instead of features: k-center and k-medoids, and landmarks that open every other strategy to it.
+"""Strategies on a distance between images instead of features: k-center and k-medoids, and
+landmarks that open every other strategy to it.
 
-k-medoids as in Yang, Huang & Crowley (PPAL), CVPR 2024 (arXiv:2211.11612): farthest-first seeding, then Lloyd's iterations with medoids. Landmarks: Pekalska & Duin,
-"Dissimilarity Representations Allow for Building Good Classifiers", Pattern Recognition Letters 2002. All in O(I k) distances and O(I) memory beside the inputs.
+k-medoids as in Yang, Huang & Crowley (PPAL), CVPR 2024 (arXiv:2211.11612): farthest-first seeding,
+then Lloyd's iterations with medoids. Landmarks: Pekalska & Duin, "Dissimilarity Representations
+Allow for Building Good Classifiers", Pattern Recognition Letters 2002. All in O(I k) distances and
+O(I) memory beside the inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from coreset.vision.distance import BoxSets
 
 
 def _steady(distances: Float, distance: BoxSets) -> Float:
-    """Return distances as multiples of 2^-20 of the farthest: what the rounding of a matrix product leaves open becomes a tie."""
+    """Return distances as multiples of 2^-20 of the farthest: what the rounding of a matrix product
+    leaves open becomes a tie.
+    """
     unit = max(distance.farthest, np.finfo(np.float64).tiny) * 2.0**-20
     return np.asarray(np.rint(distances / unit) * unit)
 
@@ -29,7 +34,8 @@ def _steady(distances: Float, distance: BoxSets) -> Float:
 def farthest_first(
     distance: BoxSets, k: int, candidates: Indices, centers: Indices, first: int
 ) -> tuple[Indices, Float]:
-    """Return `k` candidates, each the farthest from all centers and picks before it, and that distance; without centers `first` opens, at infinity.
+    """Return `k` candidates, each the farthest from all centers and picks before it, and that
+    distance; without centers `first` opens, at infinity.
 
     Ties go to the lowest position.
     """
@@ -44,16 +50,20 @@ def farthest_first(
             at = int(np.searchsorted(candidates, first))
         picks[i], radii[i], free[at] = candidates[at], nearest[at], False
         if i + 1 < k:
-            nearest = np.minimum(nearest, _steady(distance.between([candidates[at]], candidates)[0], distance))
+            nearest = np.minimum(
+                nearest, _steady(distance.between([candidates[at]], candidates)[0], distance)
+            )
     return picks, radii
 
 
 def k_medoids(
     distance: BoxSets, seeds: Indices, candidates: Indices, iterations: int = 100
 ) -> tuple[Indices, NDArray[np.int64]]:
-    """Return the medoids (k,) that Lloyd's iterations make of `seeds`, and the sizes (k,) of their clusters.
+    """Return the medoids (k,) that Lloyd's iterations make of `seeds`, and the sizes (k,) of their
+    clusters.
 
-    A medoid is the member with the least sum of distances to its cluster, and always belongs to it; ties go to the lowest position or the earlier medoid.
+    A medoid is the member with the least sum of distances to its cluster, and always belongs to it;
+    ties go to the lowest position or the earlier medoid.
     """
     medoids = np.array(seeds)
     for turn in range(iterations + 1):
@@ -65,7 +75,8 @@ def k_medoids(
         if turn == iterations:
             break
         members = np.split(
-            candidates[np.argsort(cluster, kind="stable")], np.cumsum(np.bincount(cluster, minlength=len(medoids)))[:-1]
+            candidates[np.argsort(cluster, kind="stable")],
+            np.cumsum(np.bincount(cluster, minlength=len(medoids)))[:-1],
         )
         moved = np.array([m[np.argmin(_sums(distance, m))] for m in members])
         if np.array_equal(moved, medoids):
@@ -77,11 +88,15 @@ def k_medoids(
 def _sums(distance: BoxSets, members: Indices) -> Float:
     """Return the sum of distances of each member to all members."""
     blocks = (members[i : i + 256] for i in range(0, len(members), 256))
-    return np.concatenate([_steady(distance.between(block, members), distance).sum(axis=1) for block in blocks])
+    return np.concatenate(
+        [_steady(distance.between(block, members), distance).sum(axis=1) for block in blocks]
+    )
 
 
 def landmark_features(distance: BoxSets, count: int, seed: int = 0) -> Float:
-    """Return the distances of every image to `count` landmarks (I, count), chosen farthest first: features for strategies that read features."""
+    """Return the distances of every image to `count` landmarks (I, count), chosen farthest first:
+    features for strategies that read features.
+    """
     if not 1 <= count <= len(distance):
         raise ValueError(f"count: expected 1 to {len(distance)} landmarks, got {count}")
     everything = np.arange(len(distance))
@@ -92,7 +107,9 @@ def landmark_features(distance: BoxSets, count: int, seed: int = 0) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class SetKCenter(Strategy):
-    """k-center greedy on a distance whose images are the pool's; without anything selected a random candidate opens."""
+    """k-center greedy on a distance whose images are the pool's; without anything selected a random
+    candidate opens.
+    """
 
     distance: BoxSets
     needs = frozenset[str]()
@@ -101,7 +118,9 @@ class SetKCenter(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         self.distance.check(pool.ids)
-        picks, radii = farthest_first(self.distance, k, pool.candidates, pool.selected, _random_one(pool, rng))
+        picks, radii = farthest_first(
+            self.distance, k, pool.candidates, pool.selected, _random_one(pool, rng)
+        )
         return Selection(picks, scores=radii)
 
     def parameters(self) -> dict[str, object]:
@@ -111,7 +130,9 @@ class SetKCenter(Strategy):
 
 @dataclass(frozen=True, eq=False)
 class SetKMedoids(Strategy):
-    """The medoids of k clusters of the candidates, largest first; what is selected already plays no part, as in PPAL."""
+    """The medoids of k clusters of the candidates, largest first; what is selected already plays no
+    part, as in PPAL.
+    """
 
     distance: BoxSets
     iterations: int = 100
@@ -122,7 +143,9 @@ class SetKMedoids(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Seed farthest first from a random candidate, then iterate."""
         self.distance.check(pool.ids)
-        seeds, _ = farthest_first(self.distance, k, pool.candidates, np.empty(0, np.int64), _random_one(pool, rng))
+        seeds, _ = farthest_first(
+            self.distance, k, pool.candidates, np.empty(0, np.int64), _random_one(pool, rng)
+        )
         medoids, sizes = k_medoids(self.distance, seeds, pool.candidates, self.iterations)
         order = np.lexsort((medoids, -sizes))
         return Selection(medoids[order], scores=sizes[order].astype(np.float64))

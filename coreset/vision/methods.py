@@ -1,6 +1,8 @@
-"""Strategies that only make sense for images with objects in them: random among the foreground, any strategy over crops, and a policy for images without.
+"""Strategies that only make sense for images with objects in them: random among the foreground, any
+strategy over crops, and a policy for images without.
 
-Random with a share of foreground is the baseline that dense active learning has to beat: Lueth et al., "nnActive", TMLR 2025; the share is a parameter.
+Random with a share of foreground is the baseline that dense active learning has to beat: Lueth et
+al., "nnActive", TMLR 2025; the share is a parameter.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from coreset.vision.boxes import Detections
 
 
 def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> Pool:
-    """Return `pool` with other candidates (sorted positions, trusted) and, where given, other positions taken; O(1)."""
+    """Return `pool` with other candidates (sorted positions, trusted) and, where given, other
+    positions taken; O(1).
+    """
     other = copy.copy(pool)
     object.__setattr__(other, "candidates", candidates)
     if selected is not None:
@@ -32,7 +36,8 @@ def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> 
 
 @dataclass(frozen=True)
 class RandomForeground(Strategy):
-    """Random, but `share` of the choice has something in it: candidates whose column `foreground` (N,) is above 0, as far as there are any.
+    """Random, but `share` of the choice has something in it: candidates whose column `foreground`
+    (N,) is above 0, as far as there are any.
 
     >>> from coreset import select
     >>> sorted(select(RandomForeground(1.0), 2, foreground=[0.0, 3.0, 0.0, 1.0]).indices.tolist())
@@ -53,7 +58,10 @@ class RandomForeground(Strategy):
         """Return both parts, mixed."""
         column = np.asarray(signals.at("foreground", pool.candidates))
         if column.ndim != 1:
-            raise ValueError(f"foreground: expected shape (N,), one number per image, got {column.ndim} dimensions")
+            raise ValueError(
+                f"foreground: expected shape (N,), one number per image, got {column.ndim}"
+                " dimensions"
+            )
         ids = pool.ids[pool.candidates]
         first, second = (
             keyed_order(rng, ids),
@@ -67,10 +75,12 @@ class RandomForeground(Strategy):
 
 @dataclass(frozen=True, eq=False)
 class OverCrops(Strategy):
-    """Run `base` over boxes instead of images, and take images in the order in which a first box of theirs is chosen.
+    """Run `base` over boxes instead of images, and take images in the order in which a first box of
+    theirs is chosen.
 
-    detections: aligned with the pool (`Detections.align`); the base reads its `features` and `probs`. Crops of selected images count as selected. Images
-    without a box come last, at random. scores: those of the box that brought the image.
+    detections: aligned with the pool (`Detections.align`); the base reads its `features` and
+    `probs`. Crops of selected images count as selected. Images without a box come last, at random.
+    scores: those of the box that brought the image.
     """
 
     base: Strategy
@@ -85,16 +95,26 @@ class OverCrops(Strategy):
         found = self.detections
         if not np.array_equal(found.ids, pool.ids):
             raise ValueError(
-                f"{found.source}: its {len(found.ids)} images are not the pool's {pool.size} in their order; call align(pool) first"
+                f"{found.source}: its {len(found.ids)} images are not the pool's {pool.size} in"
+                " their order; call align(pool) first"
             )
         free = np.flatnonzero(np.isin(found.image, pool.candidates))
         images = found.image[free]
         wanted = min(k, len(np.unique(images)))
         crops = Pool(max(1, len(found)), np.flatnonzero(np.isin(found.image, pool.selected)), free)
-        columns = {name: v for name in ("features", "probs") if (v := getattr(found, name)) is not None}
-        picks, scores, seed, ask = np.empty(0, np.int64), None, int(rng.integers(2**63)), min(wanted, len(free))
+        columns = {
+            name: v for name in ("features", "probs") if (v := getattr(found, name)) is not None
+        }
+        picks, scores, seed, ask = (
+            np.empty(0, np.int64),
+            None,
+            int(rng.integers(2**63)),
+            min(wanted, len(free)),
+        )
         while wanted:
-            answer = self.base(crops, Signals(len(found), **columns), ask, np.random.default_rng(seed))
+            answer = self.base(
+                crops, Signals(len(found), **columns), ask, np.random.default_rng(seed)
+            )
             chosen, first = np.unique(found.image[answer.indices], return_index=True)
             if len(chosen) >= wanted or ask == len(free):
                 first = np.sort(first)[:wanted]
@@ -119,10 +139,11 @@ class OverCrops(Strategy):
 
 @dataclass(frozen=True, eq=False)
 class WithEmpty(Strategy):
-    """Run `base`, and deal with images in which nothing was found (column `empty` (N,) above 0) by a policy of `ImageScores`.
+    """Run `base`, and deal with images in which nothing was found (column `empty` (N,) above 0) by
+    a policy of `ImageScores`.
 
-    exclude: they are no candidates; quota:0.05: that share of the choice is drawn at random among them, more where there are too few others; last and first
-    leave it to the scores.
+    exclude: they are no candidates; quota:0.05: that share of the choice is drawn at random among
+    them, more where there are too few others; last and first leave it to the scores.
 
     >>> from coreset import registry, select
     >>> top = registry.strategy("top_k", {"signal": "u"})
@@ -154,16 +175,22 @@ class WithEmpty(Strategy):
         bare, rest = pool.candidates[empty], pool.candidates[~empty]
         if name == "exclude" and len(rest) < k:
             raise ValueError(
-                f"{k} images asked for, but something was found in only {len(rest)} of {len(empty)}: policy exclude leaves no more"
+                f"{k} images asked for, but something was found in only {len(rest)} of"
+                f" {len(empty)}: policy exclude leaves no more"
             )
         n = 0 if name == "exclude" else max(min(len(bare), int(share * k + 0.5)), k - len(rest))
         parts = [
             made(narrow(pool, members), signals, count, rng)
-            for made, members, count in ((self.base, rest, k - n), (registry.strategy("random"), bare, n))
+            for made, members, count in (
+                (self.base, rest, k - n),
+                (registry.strategy("random"), bare, n),
+            )
             if count
         ]
         order = interleave([len(a) for a in parts])
         scores = None
         if parts[0].scores is not None and n < k:
             scores = np.concatenate([parts[0].scores, np.full(n, np.nan)])[order]
-        return Selection(np.concatenate([a.indices for a in parts])[order], scores=scores, info={"empty": n})
+        return Selection(
+            np.concatenate([a.indices for a in parts])[order], scores=scores, info={"empty": n}
+        )

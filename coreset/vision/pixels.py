@@ -1,7 +1,9 @@
-"""From maps of class scores to numbers: uncertainty per pixel, and its reductions per image and per region, on the device the maps are on.
+"""From maps of class scores to numbers: uncertainty per pixel, and its reductions per image and per
+region, on the device the maps are on.
 
-entropy, margin and least confidence as in `score`; BALD as in Houlsby et al., 2011 (arXiv:1112.5745), pixel by pixel. Sums over classes and regions are taken in
-fixed point (multiples of 2^-32), so that they do not depend on the order in which a GPU adds.
+entropy, margin and least confidence as in `score`; BALD as in Houlsby et al., 2011
+(arXiv:1112.5745), pixel by pixel. Sums over classes and regions are taken in fixed point (multiples
+of 2^-32), so that they do not depend on the order in which a GPU adds.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ _UNIT = 2.0**32
 
 
 def as_probs(maps: Tensor, given: bool) -> Tensor:
-    """Return class probabilities (n, C, H, W), float32 at least, from logits or, with `given`, from probabilities as they are."""
+    """Return class probabilities (n, C, H, W), float32 at least, from logits or, with `given`, from
+    probabilities as they are.
+    """
     return as_float(maps) if given else as_float(maps).softmax(dim=1)
 
 
 def no_probs(maps: Tensor) -> Tensor:
-    """Return which pixels (n, H, W) of maps (n, C, H, W) hold no probabilities: negative ones, or a sum more than 1e-2 from 1."""
+    """Return which pixels (n, H, W) of maps (n, C, H, W) hold no probabilities: negative ones, or a
+    sum more than 1e-2 from 1.
+    """
     return ((as_float(maps).sum(dim=1) - 1).abs() > 1e-2) | (maps < 0).any(dim=1)
 
 
@@ -35,9 +41,11 @@ def sampled(maps: Tensor) -> Tensor:
 
 
 def like_probs(maps: Tensor, ignore: Tensor | None) -> Tensor:
-    """Return which maps (n,) of two or more classes are probabilities at every pixel (of a sample) that is not ignored.
+    """Return which maps (n,) of two or more classes are probabilities at every pixel (of a sample)
+    that is not ignored.
 
-    Logits that are non-negative and sum to 1 at every pixel do not come from a network: a softmax was applied already.
+    Logits that are non-negative and sum to 1 at every pixel do not come from a network: a softmax
+    was applied already.
 
     >>> z = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).reshape(2, 2, 1, 1)
     >>> like_probs(z, None).tolist()
@@ -56,7 +64,8 @@ def entropy(probs: Tensor) -> Tensor:
 
 
 def scored(maps: Tensor, kind: str, given: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the uncertainty of each pixel (n, H, W), and its class or the probabilities, whichever was made on the way; given: maps are probabilities.
+    """Return the uncertainty of each pixel (n, H, W), and its class or the probabilities, whichever
+    was made on the way; given: maps are probabilities.
 
     Logits in float32 or less on a CPU go through one fused pass.
     """
@@ -68,7 +77,8 @@ def scored(maps: Tensor, kind: str, given: bool) -> tuple[Tensor, Tensor | None,
 
 
 def pixel_scores(probs: Tensor, kind: str) -> Tensor:
-    """Return the uncertainty of each pixel (n, H, W) from probs (n, C, H, W); higher = more uncertain.
+    """Return the uncertainty of each pixel (n, H, W) from probs (n, C, H, W); higher = more
+    uncertain.
 
     >>> pixel_scores(torch.tensor([0.5, 0.25, 0.25]).reshape(1, 3, 1, 1), "margin").item()
     0.75
@@ -79,22 +89,29 @@ def pixel_scores(probs: Tensor, kind: str) -> Tensor:
     if kind == "least_confidence":
         return 1 - top.values[:, 0]
     if probs.shape[1] < 2:
-        raise ValueError(f"a margin needs at least two classes, got maps of shape {tuple(probs.shape)}")
+        raise ValueError(
+            f"a margin needs at least two classes, got maps of shape {tuple(probs.shape)}"
+        )
     second = probs.scatter(1, top.indices, -1.0).amax(dim=1)
     return 1 - (top.values[:, 0] - second)
 
 
 def bald_scores(members: Iterable[Tensor], given: bool) -> tuple[Tensor, Tensor]:
-    """Return H[mean p] - mean H[p] per pixel (n, H, W), and mean p (n, C, H, W), from T maps (n, C, H, W) one after another: no more than one is held."""
+    """Return H[mean p] - mean H[p] per pixel (n, H, W), and mean p (n, C, H, W), from T maps (n, C,
+    H, W) one after another: no more than one is held.
+    """
     total, inside, count = torch.zeros(()), torch.zeros(()), 0
     for maps in members:
         p = as_probs(maps, given)
         if count and p.shape != total.shape:
             raise ValueError(
-                f"member {count}: expected maps of shape {tuple(total.shape)} as for the others, got {tuple(p.shape)}"
+                f"member {count}: expected maps of shape {tuple(total.shape)} as for the others,"
+                f" got {tuple(p.shape)}"
             )
         total, inside, count = (
-            (p.clone(), entropy(p), 1) if not count else (total.add_(p), inside.add_(entropy(p)), count + 1)
+            (p.clone(), entropy(p), 1)
+            if not count
+            else (total.add_(p), inside.add_(entropy(p)), count + 1)
         )
     if not count:
         raise ValueError("bald: expected at least one member's maps, got none")
@@ -103,19 +120,21 @@ def bald_scores(members: Iterable[Tensor], given: bool) -> tuple[Tensor, Tensor]
 
 
 def grouped(scores: Tensor, valid: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the mean score (n, G) float64, NaN where a group is absent, and the number of valid pixels (n, G) in each group; group (n, P), -1 = none."""
+    """Return the mean score (n, G) float64, NaN where a group is absent, and the number of valid
+    pixels (n, G) in each group; group (n, P), -1 = none.
+    """
     if scores.device.type == "cpu":
         total, counts = fused.grouped(scores, valid, group.expand(valid.shape), groups)
         return total.double() / _UNIT / counts, counts
     use = valid & (group >= 0)
     at = torch.where(use, group, groups).long()
     fixed = torch.where(use, scores.double() * _UNIT, 0).round().long()
-    sums = torch.zeros(len(scores), groups + 1, dtype=torch.int64, device=scores.device).scatter_add_(1, at, fixed)[
-        :, :groups
-    ]
-    counts = torch.zeros(len(scores), groups + 1, dtype=torch.int64, device=scores.device).scatter_add_(
-        1, at, torch.ones_like(at)
-    )[:, :groups]
+    sums = torch.zeros(
+        len(scores), groups + 1, dtype=torch.int64, device=scores.device
+    ).scatter_add_(1, at, fixed)[:, :groups]
+    counts = torch.zeros(
+        len(scores), groups + 1, dtype=torch.int64, device=scores.device
+    ).scatter_add_(1, at, torch.ones_like(at))[:, :groups]
     return sums.double() / _UNIT / counts, counts
 
 
@@ -131,7 +150,9 @@ def max_of_known(values: Tensor) -> Tensor:
 
 
 def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
-    """Return the q-quantile of each row's valid scores (n,) float64, linear between the two values next to it; NaN where there is none."""
+    """Return the q-quantile of each row's valid scores (n,) float64, linear between the two values
+    next to it; NaN where there is none.
+    """
     if scores.device.type == "cpu":
         return fused.quantile(scores, valid, q)
     ordered = torch.where(valid, scores, torch.inf).sort(dim=1).values
@@ -139,17 +160,25 @@ def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
     at = q * (count - 1).clamp_min(0).double()
     low = ordered.gather(1, at.floor().long()[:, None])[:, 0].double()
     high = ordered.gather(1, at.ceil().long()[:, None])[:, 0].double()
-    return torch.where(count > 0, low + torch.where(at > at.floor(), (high - low) * (at - at.floor()), 0), torch.nan)
+    return torch.where(
+        count > 0,
+        low + torch.where(at > at.floor(), (high - low) * (at - at.floor()), 0),
+        torch.nan,
+    )
 
 
 def boundary(predicted: Tensor, valid: Tensor, width: int) -> Tensor:
-    """Return which valid pixels (n, H, W) have a valid pixel of another predicted class at most `width` rows and columns away."""
+    """Return which valid pixels (n, H, W) have a valid pixel of another predicted class at most
+    `width` rows and columns away.
+    """
     if predicted.device.type == "cpu":
         return fused.boundary(predicted, valid, width)
     classes = predicted.float()
 
     def pool(x: Tensor) -> Tensor:
-        return torch.nn.functional.max_pool2d(x[:, None], 2 * width + 1, stride=1, padding=width)[:, 0]
+        return torch.nn.functional.max_pool2d(x[:, None], 2 * width + 1, stride=1, padding=width)[
+            :, 0
+        ]
 
     high = pool(torch.where(valid, classes, -torch.inf))
     low = -pool(torch.where(valid, -classes, -torch.inf))
@@ -157,20 +186,30 @@ def boundary(predicted: Tensor, valid: Tensor, width: int) -> Tensor:
 
 
 def tiles(height: int, width: int, size: int, device: torch.device) -> Tensor:
-    """Return the number of the square tile of each pixel (H, W), row by row; those at the right and lower edge may be smaller.
+    """Return the number of the square tile of each pixel (H, W), row by row; those at the right and
+    lower edge may be smaller.
 
     >>> tiles(2, 3, 2, torch.device("cpu")).tolist()
     [[0, 0, 1], [0, 0, 1]]
     """
     across = -(-width // size)
-    rows, columns = torch.arange(height, device=device) // size, torch.arange(width, device=device) // size
+    rows, columns = (
+        torch.arange(height, device=device) // size,
+        torch.arange(width, device=device) // size,
+    )
     return rows[:, None] * across + columns
 
 
 def reduced(
-    name: str, flat: Tensor, valid: Tensor, count: Tensor, groups: Mapping[str, tuple[Tensor, Tensor]]
+    name: str,
+    flat: Tensor,
+    valid: Tensor,
+    count: Tensor,
+    groups: Mapping[str, tuple[Tensor, Tensor]],
 ) -> Tensor:
-    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per class and per region."""
+    """Return one reduction (n,) of the scores (n, P); groups: mean score and number of pixels per
+    class and per region.
+    """
     if name in ("mean", "sum"):
         total = flat.sum(dim=1, dtype=torch.float64)
         return total if name == "sum" else total / count

@@ -1,7 +1,9 @@
-"""PPAL's difficulty-calibrated uncertainty (DCUS): binary entropies summed over the boxes, weighted by how hard their class is.
+"""PPAL's difficulty-calibrated uncertainty (DCUS): binary entropies summed over the boxes, weighted
+by how hard their class is.
 
-Yang, Huang & Crowley, "Plug and Play Active Learning for Object Detection", CVPR 2024, section 3.2 (arXiv:2211.11612). Its second half, medoids under CCMS, is
-`select(..., "kmedoids", scores=dcus(...), distance=BoxSets.of(...), expand=4)`.
+Yang, Huang & Crowley, "Plug and Play Active Learning for Object Detection", CVPR 2024, section 3.2
+(arXiv:2211.11612). Its second half, medoids under CCMS, is `select(..., "kmedoids",
+scores=dcus(...), distance=BoxSets.of(...), expand=4)`.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from coreset.vision.score import box_scores
 def class_quality(
     labels: ArrayLike, probs: ArrayLike, ious: ArrayLike, categories: Sequence[int], xi: float = 0.6
 ) -> dict[int, float]:
-    """Return the training quality of each category: the mean of p^xi IoU^(1 - xi) over the predictions matched to its objects.
+    """Return the training quality of each category: the mean of p^xi IoU^(1 - xi) over the
+    predictions matched to its objects.
 
-    labels, probs, ious (M,): category, its predicted probability and the overlap of each matched prediction. A category without any has quality 0, the hardest.
-    PPAL keeps a moving average of this while training; here it is the mean over the predictions given.
+    labels, probs, ious (M,): category, its predicted probability and the overlap of each matched
+    prediction. A category without any has quality 0, the hardest. PPAL keeps a moving average of
+    this while training; here it is the mean over the predictions given.
 
     >>> class_quality([1, 1], [1.0, 0.0], [1.0, 0.5], [1, 2])
     {1: 0.5, 2: 0.0}
@@ -31,7 +35,8 @@ def class_quality(
     c, p, iou = np.asarray(labels), np.asarray(probs, np.float64), np.asarray(ious, np.float64)
     if not (c.shape == p.shape == iou.shape) or c.ndim != 1:
         raise ValueError(
-            f"labels, probs, ious: expected three lists of one length, got {c.shape}, {p.shape}, {iou.shape}"
+            f"labels, probs, ious: expected three lists of one length, got {c.shape}, {p.shape},"
+            f" {iou.shape}"
         )
     if not ((p >= 0) & (p <= 1) & (iou >= 0) & (iou <= 1)).all():
         raise ValueError("probs, ious: expected numbers in [0, 1]")
@@ -39,15 +44,20 @@ def class_quality(
     return {int(k): float(quality[c == k].mean()) if (c == k).any() else 0.0 for k in categories}
 
 
-def difficulty_weights(quality: Mapping[int, float], alpha: float = 0.3, beta: float = 0.2) -> dict[int, float]:
-    """Return 1 + alpha beta ln(gamma (1 - quality) + 1) per category, gamma = e^(1 / alpha) - 1: from 1 (quality 1) to 1 + beta (quality 0).
+def difficulty_weights(
+    quality: Mapping[int, float], alpha: float = 0.3, beta: float = 0.2
+) -> dict[int, float]:
+    """Return 1 + alpha beta ln(gamma (1 - quality) + 1) per category, gamma = e^(1 / alpha) - 1:
+    from 1 (quality 1) to 1 + beta (quality 0).
 
     >>> difficulty_weights({1: 1.0, 2: 0.0})
     {1: 1.0, 2: 1.2}
     """
     bad = [k for k, q in quality.items() if not 0 <= q <= 1]
     if bad:
-        raise ValueError(f"quality: expected numbers in [0, 1], category {bad[0]} has {quality[bad[0]]}")
+        raise ValueError(
+            f"quality: expected numbers in [0, 1], category {bad[0]} has {quality[bad[0]]}"
+        )
     gamma = np.expm1(1 / alpha)
     return {k: float(1 + alpha * beta * np.log(gamma * (1 - q) + 1)) for k, q in quality.items()}
 
@@ -62,9 +72,11 @@ def dcus(
     max_aspect: float | None = 5.0,
     **weighting: Any,
 ) -> ImageScores:
-    """Return the difficulty-calibrated uncertainty of each image; thresholds and `weighting` (alpha, beta) default to the authors' values.
+    """Return the difficulty-calibrated uncertainty of each image; thresholds and `weighting`
+    (alpha, beta) default to the authors' values.
 
-    quality: category -> training quality in [0, 1]. The authors' code counts an image without boxes as 0, which is `empty="last"`.
+    quality: category -> training quality in [0, 1]. The authors' code counts an image without boxes
+    as 0, which is `empty="last"`.
 
     >>> found = Detections(np.array([7]), [0], [[0, 0, 20, 20]], [0.5], [1])
     >>> dcus(found, {1: 0.0}, empty="last").values.round(6).tolist()  # 1.2 ln 2

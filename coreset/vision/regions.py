@@ -22,7 +22,9 @@ class RegionMap:
     def of(cls, numbers: NDArray[np.int32]) -> RegionMap:
         """Return the map of region numbers (H, W)."""
         height, width = numbers.shape
-        return cls((height, width), zlib.compress(np.ascontiguousarray(numbers, np.int32).tobytes(), 1))
+        return cls(
+            (height, width), zlib.compress(np.ascontiguousarray(numbers, np.int32).tobytes(), 1)
+        )
 
     def numbers(self) -> NDArray[np.int32]:
         """Return the number of each pixel's region (H, W)."""
@@ -31,7 +33,8 @@ class RegionMap:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Regions:
-    """Regions as rows to choose from: ids `image/region` (R,), values (R,) mean score, pixels (R,) their cost.
+    """Regions as rows to choose from: ids `image/region` (R,), values (R,) mean score, pixels (R,)
+    their cost.
 
     image (R,) and number (R,): the position of each region's image in `maps`, and its number there.
 
@@ -57,7 +60,9 @@ class Regions:
         return f"Regions(regions={len(self.ids)}, images={len(self.maps)})"
 
     def row(self, region: str | int) -> int:
-        """Return the row of a region, given as its id or as that row. Raises KeyError for one that is not there."""
+        """Return the row of a region, given as its id or as that row. Raises KeyError for one that
+        is not there.
+        """
         if isinstance(region, str):
             at = np.flatnonzero(self.ids == region)
             if len(at):
@@ -67,12 +72,16 @@ class Regions:
         raise KeyError(f"region {region!r} is none of the {len(self.ids)}")
 
     def mask(self, region: str | int) -> NDArray[np.bool_]:
-        """Return the pixels a region covers (H, W), as many as its entry of `pixels`: without those that are ignored."""
+        """Return the pixels a region covers (H, W), as many as its entry of `pixels`: without those
+        that are ignored.
+        """
         at = self.row(region)
         return np.asarray(self.maps[int(self.image[at])].numbers() == self.number[at])
 
     def rle(self, region: str | int) -> dict[str, list[int]]:
-        """Return the same as COCO's uncompressed run lengths: {size: [H, W], counts}, down the columns, 0 before 1."""
+        """Return the same as COCO's uncompressed run lengths: {size: [H, W], counts}, down the
+        columns, 0 before 1.
+        """
         mask = self.mask(region)
         flat = np.concatenate([[False], mask.T.ravel(), [not mask[-1, -1]]])
         cuts = np.flatnonzero(np.diff(flat))

@@ -7,7 +7,8 @@
     objectness        1 - objectness; needs the column `objectness`
     any other name    that column of the detections as it is: localisation, consistency, a loss
 
-Definitions: Settles, "Active Learning Literature Survey", 2009; for boxes, Yang et al., CVPR 2024 (arXiv:2211.11612).
+Definitions: Settles, "Active Learning Literature Survey", 2009; for boxes, Yang et al., CVPR 2024
+(arXiv:2211.11612).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def _entr(p: NDArray[np.floating]) -> Float:
 
 
 def box_scores(detections: Detections, kind: str) -> Float:
-    """Return one value per box, (B,) float64. Raises ValueError naming the file when what `kind` needs is not there, and KeyError for an unknown kind.
+    """Return one value per box, (B,) float64. Raises ValueError naming the file when what `kind`
+    needs is not there, and KeyError for an unknown kind.
 
     >>> found = Detections(np.array([1]), [0, 0], np.zeros((2, 4)), [0.5, 1.0], [3, 3])
     >>> box_scores(found, "binary_entropy").round(6).tolist()
@@ -36,18 +38,24 @@ def box_scores(detections: Detections, kind: str) -> Float:
     """
     if kind in ("entropy", "margin") and detections.probs is None:
         raise ValueError(
-            f"{detections.source}: {kind} needs the class distribution of every box (`probs`), which is not there; binary_entropy needs the score alone"
+            f"{detections.source}: {kind} needs the class distribution of every box (`probs`),"
+            " which is not there; binary_entropy needs the score alone"
         )
     if kind == "binary_entropy":
         return _entr(detections.scores) + _entr(1 - detections.scores)
     if kind == "least_confidence":
-        return 1 - (detections.scores if detections.probs is None else detections.probs.max(axis=1).astype(np.float64))
+        return 1 - (
+            detections.scores
+            if detections.probs is None
+            else detections.probs.max(axis=1).astype(np.float64)
+        )
     if detections.probs is not None and kind == "entropy":
         return np.asarray(_entr(detections.probs).sum(axis=1))
     if detections.probs is not None and kind == "margin":
         if detections.probs.shape[1] < 2:
             raise ValueError(
-                f"{detections.source}: probs: a margin needs at least two classes, got shape {detections.probs.shape}"
+                f"{detections.source}: probs: a margin needs at least two classes, got shape"
+                f" {detections.probs.shape}"
             )
         two = np.partition(detections.probs, -2, axis=1)[:, -2:].astype(np.float64)
         return np.asarray(1 - (two[:, 1] - two[:, 0]))

@@ -1,6 +1,7 @@
 """Choose images: any strategy, with scores, distances, quotas, caps and costs, through one call.
 
-The order of decisions: images without a score by their policy; a shortlist by score (`expand`); quotas per class; the strategy; caps per group; the budget.
+The order of decisions: images without a score by their policy; a shortlist by score (`expand`);
+quotas per class; the strategy; caps per group; the budget.
 """
 
 from __future__ import annotations
@@ -52,17 +53,24 @@ def select(
     allow_short: bool = False,
     seed: int = 0,
 ) -> ImageSelection:
-    """Choose images of the pool, in order of priority; `ids`, `reasons` and `info` (slack, shortfall, parameters) come along.
+    """Choose images of the pool, in order of priority; `ids`, `reasons` and `info` (slack,
+    shortfall, parameters) come along.
 
-    budget: new images as a count or a share of the pool, or limits in any units of `costs` (N,), such as {"boxes": 3000, "images": 500}: all of them hold.
-    strategy: `uncertainty` (highest `scores`), `random`, `random_stratified` (over `classes`), `random_foreground` (reads the column `foreground`), any registered
-    name or Strategy; with `distance`, `kcenter` and `kmedoids` on it. columns: signals (N, ...), beside `score`, `labels` and `features`, which `scores`, `classes` and
-    the pool give. info["costs"] says how `expected_boxes` and `box_cost` estimated theirs. An image without a score has NaN in `scores`, whatever its place.
-    expand: shortlist that many times the budget by `scores` first. balance: share per predicted class in `classes` (N,), whole numbers. groups (N,): at most
-    `max_per_group` of each, selected ones included. fit: what to do with an image that costs too much, see `cost.within`; `fill` passes over it where the order
-    does not depend on the budget (a greedy strategy without balance or quota), others are asked for as many images as fit.
+    budget: new images as a count or a share of the pool, or limits in any units of `costs` (N,),
+    such as {"boxes": 3000, "images": 500}: all of them hold. strategy: `uncertainty` (highest
+    `scores`), `random`, `random_stratified` (over `classes`), `random_foreground` (reads the column
+    `foreground`), any registered name or Strategy; with `distance`, `kcenter` and `kmedoids` on it.
+    columns: signals (N, ...), beside `score`, `labels` and `features`, which `scores`, `classes`
+    and the pool give. info["costs"] says how `expected_boxes` and `box_cost` estimated theirs. An
+    image without a score has NaN in `scores`, whatever its place. expand: shortlist that many times
+    the budget by `scores` first. balance: share per predicted class in `classes` (N,), whole
+    numbers. groups (N,): at most `max_per_group` of each, selected ones included. fit: what to do
+    with an image that costs too much, see `cost.within`; `fill` passes over it where the order does
+    not depend on the budget (a greedy strategy without balance or quota), others are asked for as
+    many images as fit.
 
-    Raises ValueError when fewer images can be had than the budget pays for; `allow_short` returns them instead, with info["short"].
+    Raises ValueError when fewer images can be had than the budget pays for; `allow_short` returns
+    them instead, with info["short"].
 
     >>> pool = Pool(4, ids=np.array([11, 12, 13, 14]))
     >>> scores = ImageScores(pool.ids, np.array([0.1, 0.9, np.nan, 0.5]), "exclude")
@@ -75,13 +83,17 @@ def select(
     prices = check_costs(limits, costs or {}, pool.ids)
     if fit not in FIT:
         raise ValueError(f"fit: expected {' or '.join(FIT)}, got {fit!r}")
-    members = _per_image(groups if groups is not None else getattr(pool, "groups", None), pool, "groups")
+    members = _per_image(
+        groups if groups is not None else getattr(pool, "groups", None), pool, "groups"
+    )
     if max_per_group is not None and (members is None or max_per_group < 1):
         raise ValueError(
-            f"max_per_group: expected at least 1, and groups with one name per image, got {max_per_group}"
-            f" and {'no groups' if members is None else 'groups'}"
+            "max_per_group: expected at least 1, and groups with one name per image, got"
+            f" {max_per_group} and {'no groups' if members is None else 'groups'}"
         )
-    signals = Signals(pool.size, **{name: v for name, v in (columns or {}).items() if v is not None})
+    signals = Signals(
+        pool.size, **{name: v for name, v in (columns or {}).items() if v is not None}
+    )
     if isinstance(pool, CocoPool) and pool.features is not None and "features" not in signals.names:
         signals.put("features", None, pool.features)
     kinds = _per_image(classes, pool, "classes")
@@ -96,15 +108,23 @@ def select(
         base = registry.strategy("two_stage", {"first": by_score, "second": base, "expand": expand})
     if (balance is not None or strategy == "random_stratified") and kinds is None:
         raise ValueError(
-            "balance and random_stratified need classes: one predicted class per image, see predicted_class"
+            "balance and random_stratified need classes: one predicted class per image, see"
+            " predicted_class"
         )
     notes: dict[str, Any] = {}
     draw = _drawing(base, signals, empty, policy, balance, kinds, notes)
     if max_per_group is not None and members is not None:
         # a random order and scores stay what they are when an image is passed over
         looks = bool(base.needs) or distance is not None
-        draw = _capped(draw, members, max_per_group, exact=base.greedy and looks and not isinstance(base, ScoreBased))
-    open_pool = narrow(pool, pool.candidates[~empty[pool.candidates]]) if policy[0] == "exclude" else pool
+        draw = _capped(
+            draw,
+            members,
+            max_per_group,
+            exact=base.greedy and looks and not isinstance(base, ScoreBased),
+        )
+    open_pool = (
+        narrow(pool, pool.candidates[~empty[pool.candidates]]) if policy[0] == "exclude" else pool
+    )
     free = open_pool.candidates
     k = most_images({u: p[free] for u, p in prices.items()}, limits) if len(free) else 0
     order, keep, slack, ran_out = (
@@ -126,10 +146,13 @@ def select(
             else free[[int(np.argmin(sum(p[free] / limits[u] for u, p in prices.items())))]]
         )
         cost = {u: float(p[first[0]]) for u, p in prices.items()}
-        which = "the first image chosen" if len(order) else "any candidate, not even for the cheapest"
+        which = (
+            "the first image chosen" if len(order) else "any candidate, not even for the cheapest"
+        )
         hint = "; fit='fill' passes over what costs too much" if len(order) else ""
         raise ValueError(
-            f"budget: {limits} does not pay for {which}, {pool.ids[first[0]].item()!r}, which costs {cost}{hint}"
+            f"budget: {limits} does not pay for {which}, {pool.ids[first[0]].item()!r}, which costs"
+            f" {cost}{hint}"
         )
     if (short and not allow_short) or not len(keep):
         bare = int(empty[pool.candidates].sum())
@@ -138,8 +161,9 @@ def select(
             " candidates without a score ('last' or 'first' lets them in)"
         )  # fmt: skip
         raise ValueError(
-            f"budget: {limits} asked for, but only {len(keep)} of {len(pool.candidates)} candidates can be had, leaving {slack}"
-            f"{held}{'' if not short else '; allow_short=True takes them'}"
+            f"budget: {limits} asked for, but only {len(keep)} of {len(pool.candidates)} candidates"
+            " can be had, leaving"
+            f" {slack}{held}{'' if not short else '; allow_short=True takes them'}"
         )
     picks = order.indices[keep]
     info = {
@@ -156,10 +180,13 @@ def select(
     }
     given = None if order.scores is None else order.scores[keep]
     if given is not None and edge is not None and "score" in base.needs:
-        given = np.where(empty[picks] & (given == edge), np.nan, given)  # a place in the order is no score
+        # a place in the order is no score
+        given = np.where(empty[picks] & (given == edge), np.nan, given)
     assert order.reasons is not None
     reasons = [order.reasons[i] for i in keep.tolist()]
-    return ImageSelection(picks, scores=given, reasons=reasons, ids=pool.ids[picks], info=info, pool=pool)
+    return ImageSelection(
+        picks, scores=given, reasons=reasons, ids=pool.ids[picks], info=info, pool=pool
+    )
 
 
 def _described(base: Strategy) -> dict[str, Any]:
@@ -180,25 +207,38 @@ def _per_image(values: ArrayLike | None, pool: Pool, what: str) -> NDArray[Any] 
         return None
     array = np.asarray(values)
     if array.shape != (pool.size,):
-        raise ValueError(f"{what}: expected shape ({pool.size},), one per image of the pool, got {array.shape}")
+        raise ValueError(
+            f"{what}: expected shape ({pool.size},), one per image of the pool, got {array.shape}"
+        )
     return array
 
 
 def _put_scores(
     pool: Pool, signals: Signals, scores: ImageScores | None
 ) -> tuple[NDArray[np.bool_], tuple[str, float], float | None]:
-    """Write the column `score` in the pool's order, with images without one first or last; return which these are, the policy and what stands for their score."""
+    """Write the column `score` in the pool's order, with images without one first or last; return
+    which these are, the policy and what stands for their score.
+    """
     if scores is None:
         return np.zeros(pool.size, bool), ("last", 0.0), None
-    at = np.arange(pool.size) if scores.ids is pool.ids else positions(pool, scores.ids, scores.source)
+    at = (
+        np.arange(pool.size)
+        if scores.ids is pool.ids
+        else positions(pool, scores.ids, scores.source)
+    )
     absent = np.setdiff1d(pool.candidates, at)
     if len(absent):
-        raise KeyError(f"{scores.source}: no score for {len(absent)} candidates, first {pool.ids[absent[0]].item()!r}")
+        raise KeyError(
+            f"{scores.source}: no score for {len(absent)} candidates, first"
+            f" {pool.ids[absent[0]].item()!r}"
+        )
     values = np.full(pool.size, np.nan)
     values[at] = scores.values
     empty, policy = np.isnan(values), empty_policy(scores.empty)
     known = values[~empty]
-    edge = {"first": known.max(initial=0.0) + 1, "last": known.min(initial=0.0) - 1}.get(policy[0], np.nan)
+    edge = {"first": known.max(initial=0.0) + 1, "last": known.min(initial=0.0) - 1}.get(
+        policy[0], np.nan
+    )
     signals.put("score", None, np.where(empty, edge, values))
     return empty, policy, float(edge) if np.isfinite(edge) else None
 
@@ -214,7 +254,8 @@ def _strategy(
         on_sets = {"kcenter": SetKCenter, "kmedoids": SetKMedoids}
         if strategy not in on_sets:
             raise ValueError(
-                f"distance goes with {' or '.join(on_sets)}, got {strategy!r}; landmark_features makes features of it for other strategies"
+                f"distance goes with {' or '.join(on_sets)}, got {strategy!r}; landmark_features"
+                " makes features of it for other strategies"
             )
         return on_sets[str(strategy)](distance, **(options or {}))  # type: ignore[no-any-return]
     if strategy == "uncertainty":
@@ -237,7 +278,9 @@ def _drawing(
     kinds: NDArray[Any] | None,
     notes: dict[str, Any],
 ) -> Draw:
-    """Return a function that draws up to k candidates: the share of empty images at random, the others class by class, in turns."""
+    """Return a function that draws up to k candidates: the share of empty images at random, the
+    others class by class, in turns.
+    """
 
     def draw(pool: Pool, k: int, rng: np.random.Generator) -> Selection:
         rest, parts = pool.candidates, []
@@ -246,12 +289,17 @@ def _drawing(
             rest = rest[~empty[rest]]
             n = min(len(bare), int(policy[1] * k + 0.5))
             if n:
-                parts.append((registry.strategy("random")(narrow(pool, bare), signals, n, rng), "empty"))
+                parts.append(
+                    (registry.strategy("random")(narrow(pool, bare), signals, n, rng), "empty")
+                )
             k -= n
         shares = _shares(rest, min(k, len(rest)), balance, kinds, notes)
         for label, members, n in shares:
             parts.append(
-                (base(narrow(pool, members), signals, n, rng), "chosen" if label is None else f"class {label}")
+                (
+                    base(narrow(pool, members), signals, n, rng),
+                    "chosen" if label is None else f"class {label}",
+                )
             )
         if not parts:
             return Selection(np.empty(0, np.int64), reasons=())
@@ -261,9 +309,14 @@ def _drawing(
         scores = None
         if all(s is not None for s in main):
             scores = np.concatenate(
-                [np.full(len(a), np.nan) if why == "empty" else np.asarray(a.scores) for a, why in parts]
+                [
+                    np.full(len(a), np.nan) if why == "empty" else np.asarray(a.scores)
+                    for a, why in parts
+                ]
             )[order]
-        return Selection(np.concatenate([a.indices for a, _ in parts])[order], scores=scores, reasons=reasons)
+        return Selection(
+            np.concatenate([a.indices for a, _ in parts])[order], scores=scores, reasons=reasons
+        )
 
     return draw
 
@@ -275,7 +328,9 @@ def _shares(
     kinds: NDArray[Any] | None,
     notes: dict[str, Any],
 ) -> list[tuple[Any, Indices, int]]:
-    """Return (class, its candidates, how many of them) for every class with a share, and note how many each class fell short of it."""
+    """Return (class, its candidates, how many of them) for every class with a share, and note how
+    many each class fell short of it.
+    """
     if not k:
         return []
     if balance is None or kinds is None:
@@ -300,14 +355,22 @@ def _shares(
     quota = largest_remainder(weight, k, caps=counts)
     ideal = largest_remainder(weight, k)
     notes["quota"] = {str(c): int(q) for c, q in zip(names, quota, strict=True)}
-    notes["shortfall"] = {str(c): int(i - q) for c, i, q in zip(names, ideal, quota, strict=True) if i > q}
-    return [(names[g].item(), candidates[group == g], int(quota[g])) for g in range(len(names)) if quota[g]]
+    notes["shortfall"] = {
+        str(c): int(i - q) for c, i, q in zip(names, ideal, quota, strict=True) if i > q
+    }
+    return [
+        (names[g].item(), candidates[group == g], int(quota[g]))
+        for g in range(len(names))
+        if quota[g]
+    ]
 
 
 def _capped(draw: Draw, groups: NDArray[Any], cap: int, exact: bool) -> Draw:
-    """Return `draw` with at most `cap` per group: full groups are closed, and what is missing is drawn again, from what is taken by then.
+    """Return `draw` with at most `cap` per group: full groups are closed, and what is missing is
+    drawn again, from what is taken by then.
 
-    exact: cut an answer at the first image of a full group, since those after it were chosen in view of that one.
+    exact: cut an answer at the first image of a full group, since those after it were chosen in
+    view of that one.
     """
     _, group = np.unique(groups, return_inverse=True)
 
@@ -322,7 +385,9 @@ def _capped(draw: Draw, groups: NDArray[Any], cap: int, exact: bool) -> Draw:
             candidates = candidates[(taken[group[candidates]] < cap) & ~np.isin(candidates, picks)]
             answer = (
                 draw(
-                    narrow(pool, candidates, np.concatenate([pool.selected, np.array(picks, np.int64)])),
+                    narrow(
+                        pool, candidates, np.concatenate([pool.selected, np.array(picks, np.int64)])
+                    ),
                     k - len(picks),
                     rng,
                 )
@@ -341,6 +406,8 @@ def _capped(draw: Draw, groups: NDArray[Any], cap: int, exact: bool) -> Draw:
                 picks.append(pick)
                 scores.append(0.0 if answer.scores is None else float(answer.scores[i]))
                 reasons.append((answer.reasons or [""] * len(answer))[i])
-        return Selection(np.array(picks, np.int64), scores=np.array(scores) if scored else None, reasons=reasons)
+        return Selection(
+            np.array(picks, np.int64), scores=np.array(scores) if scored else None, reasons=reasons
+        )
 
     return capped

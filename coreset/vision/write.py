@@ -1,7 +1,10 @@
-"""The files behind `ImageSelection`: COCO, YOLO, Label Studio, CVAT; in order of priority, with pre-labels.
+"""The files behind `ImageSelection`: COCO, YOLO, Label Studio, CVAT; in order of priority, with
+pre-labels.
 
-Pre-labels are detections of at least `score_threshold`, which is asked for: a box too many costs the annotator more than one too few. Files are whole or not
-there. Formats: the COCO data format; YOLO label files (class x y w h, relative); Label Studio's JSON tasks with predictions; CVAT for images 1.1.
+Pre-labels are detections of at least `score_threshold`, which is asked for: a box too many costs
+the annotator more than one too few. Files are whole or not there. Formats: the COCO data format;
+YOLO label files (class x y w h, relative); Label Studio's JSON tasks with predictions; CVAT for
+images 1.1.
 """
 
 from __future__ import annotations
@@ -27,10 +30,15 @@ def _prelabels(
 ) -> list[tuple[Any, int, Indices, Detections | None]]:
     """Return (id, position, pre-labels, their table) per chosen image, in order."""
     if (predictions is None) != (score_threshold is None):
-        raise ValueError("predictions and score_threshold go together: which boxes become pre-labels?")
+        raise ValueError(
+            "predictions and score_threshold go together: which boxes become pre-labels?"
+        )
     ids = pool.ids[chosen.indices].tolist()
     if predictions is None or score_threshold is None:
-        return [(k, at, np.empty(0, np.int64), None) for k, at in zip(ids, chosen.indices.tolist(), strict=True)]
+        return [
+            (k, at, np.empty(0, np.int64), None)
+            for k, at in zip(ids, chosen.indices.tolist(), strict=True)
+        ]
     found = predictions.align(pool, missing="empty")
     start = found.offsets
     rows: list[tuple[Any, int, Indices, Detections | None]] = []
@@ -53,22 +61,42 @@ def to_coco(
     if annotations is not None and predictions is not None:
         raise ValueError("annotations are known or predicted: give one of them")
     images, rows = [], []
-    for rank, (k, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+    for rank, (k, at, boxes, found) in enumerate(
+        _prelabels(chosen, pool, predictions, score_threshold)
+    ):
         width, height = pool.sizes[at].tolist()
-        images.append({"id": k, "file_name": str(pool.names[at]), "width": width, "height": height, "priority": rank})
+        images.append(
+            {
+                "id": k,
+                "file_name": str(pool.names[at]),
+                "width": width,
+                "height": height,
+                "priority": rank,
+            }
+        )
         for box in boxes.tolist() if found is not None else ():
             x, y, x2, y2 = found.boxes[box].tolist()  # type: ignore[union-attr]
             w, h = x2 - x, y2 - y
             label, score = int(found.labels[box]), float(found.scores[box])  # type: ignore[union-attr]
             rows.append(
-                {"image_id": k, "category_id": label, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0, "score": score}
+                {
+                    "image_id": k,
+                    "category_id": label,
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                    "score": score,
+                }
             )
     if annotations is not None:
         wanted = {image["id"] for image in images}
         rows = [dict(row) for row in annotations if row["image_id"] in wanted]
     rows = [{**row, "id": i} for i, row in enumerate(rows, 1)]
     categories = [{"id": k, "name": name} for k, name in sorted(pool.categories.items())]
-    return write_atomic(path, json.dumps({"images": images, "annotations": rows, "categories": categories}, indent=1))
+    return write_atomic(
+        path,
+        json.dumps({"images": images, "annotations": rows, "categories": categories}, indent=1),
+    )
 
 
 def to_yolo(
@@ -99,7 +127,8 @@ def to_yolo(
         target = folder / "labels" / name.with_suffix(".txt")
         if target in written:
             raise ValueError(
-                f"{pool.source}: image {pool.ids[at].item()!r}: another chosen image has the label file {target}, names must differ before the suffix"
+                f"{pool.source}: image {pool.ids[at].item()!r}: another chosen image has the label"
+                f" file {target}, names must differ before the suffix"
             )
         written.add(target)
         write_atomic(target, "".join(rows))
@@ -120,7 +149,9 @@ def to_label_studio(
 ) -> Path:
     """Do what `ImageSelection.to_label_studio` says."""
     tasks = []
-    for rank, (k, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+    for rank, (k, at, boxes, found) in enumerate(
+        _prelabels(chosen, pool, predictions, score_threshold)
+    ):
         width, height = pool.sizes[at].tolist()
         data = {"image": prefix + str(pool.names[at]), "image_id": k, "priority": rank}
         if chosen.scores is not None and np.isfinite(chosen.scores[rank]):
@@ -129,9 +160,20 @@ def to_label_studio(
         for i, box in enumerate(boxes.tolist()):
             assert found is not None
             x, y, x2, y2 = np.clip(found.boxes[box] / np.array([width, height] * 2), 0, 1).tolist()
-            value = {"x": 100 * x, "y": 100 * y, "width": 100 * (x2 - x), "height": 100 * (y2 - y), "rotation": 0}
+            value = {
+                "x": 100 * x,
+                "y": 100 * y,
+                "width": 100 * (x2 - x),
+                "height": 100 * (y2 - y),
+                "rotation": 0,
+            }
             value["rectanglelabels"] = [pool.categories[int(found.labels[box])]]
-            whole = {"original_width": width, "original_height": height, "image_rotation": 0, "value": value}
+            whole = {
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "value": value,
+            }
             result.append(
                 {
                     "id": f"{k}-{i}",
@@ -143,7 +185,12 @@ def to_label_studio(
                 }
             )
         tasks.append(
-            {"data": data, "predictions": [{"model_version": "coreset", "score": rank / len(chosen), "result": result}]}
+            {
+                "data": data,
+                "predictions": [
+                    {"model_version": "coreset", "score": rank / len(chosen), "result": result}
+                ],
+            }
         )
     return write_atomic(path, json.dumps(tasks, indent=1))
 
@@ -166,7 +213,9 @@ def to_cvat(
     for _, name in sorted(pool.categories.items()):
         ElementTree.SubElement(ElementTree.SubElement(labels, "label"), "name").text = name
     names = []
-    for rank, (_, at, boxes, found) in enumerate(_prelabels(chosen, pool, predictions, score_threshold)):
+    for rank, (_, at, boxes, found) in enumerate(
+        _prelabels(chosen, pool, predictions, score_threshold)
+    ):
         width, height = pool.sizes[at].tolist()
         names.append(str(pool.names[at]))
         image = ElementTree.SubElement(
@@ -175,7 +224,10 @@ def to_cvat(
         for box in boxes.tolist():
             assert found is not None
             corners = np.clip(found.boxes[box], 0, [width, height] * 2)
-            about = {key: f"{v:.2f}" for key, v in zip(("xtl", "ytl", "xbr", "ybr"), corners, strict=True)}
+            about = {
+                key: f"{v:.2f}"
+                for key, v in zip(("xtl", "ytl", "xbr", "ybr"), corners, strict=True)
+            }
             about |= {
                 "label": pool.categories[int(found.labels[box])],
                 "source": "auto",

@@ -1,17 +1,21 @@
-"""Seconds per iteration of distillation against a plain transcription of the published inner loops, in one process, interleaved; the same loss and pixel gradient first.
+"""Seconds per iteration of distillation against a plain transcription of the published inner loops,
+in one process, interleaved; the same loss and pixel gradient first.
 
-python scripts/benchmarks/distill.py --all             every row: results/distill/*.json and table.md
-python scripts/benchmarks/distill.py dm_1 dc_1         some rows
-python scripts/benchmarks/distill.py --all --quick     tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/distill.py --all             every row: results/distill/*.json and
+table.md python scripts/benchmarks/distill.py dm_1 dc_1         some rows python
+scripts/benchmarks/distill.py --all --quick     tiny sizes, one trial, nothing written: does
+everything run?
 
-On Fashion-MNIST (Debian's dataset-fashion-mnist). A row's budget is a number of iterations; all are timed by slope, so that what is made once (the pool of networks and
-what the real images look like through them) is left out of an iteration; it stands in the notes.
+On Fashion-MNIST (Debian's dataset-fashion-mnist). A row's budget is a number of iterations; all are
+timed by slope, so that what is made once (the pool of networks and what the real images look like
+through them) is left out of an iteration; it stands in the notes.
 """
 
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[2])  # this file's own folder would hide the package `strategies`
+# this file's own folder would hide the package `strategies`
+sys.path[0] = str(Path(__file__).parents[2])
 
 from scripts.benchmarks.threads import single_thread  # noqa: E402
 
@@ -57,7 +61,9 @@ def batch(real: int, seed: int) -> list[Tensor]:
 
 
 def dm_loop(images: Tensor, steps: int, real: int, width: int, lr: float = 1.0) -> Tensor:
-    """The published inner loop of DM: a new random network each step, then class by class the real images, the made ones, and the distance of their means."""
+    """The published inner loop of DM: a new random network each step, then class by class the real
+    images, the made ones, and the distance of their means.
+    """
     x = images.clone().requires_grad_()
     optimizer = torch.optim.SGD([x], lr=lr, momentum=0.5)
     ipc = len(images) // CLASSES
@@ -76,7 +82,9 @@ def dm_loop(images: Tensor, steps: int, real: int, width: int, lr: float = 1.0) 
 
 
 def dc_slopes(net: torch.nn.Module, x: Tensor, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """One step of the published inner loop of DC: loss and pixel gradient, class by class, the distance row by row as matrices."""
+    """One step of the published inner loop of DC: loss and pixel gradient, class by class, the
+    distance row by row as matrices.
+    """
     parameters = list(net.parameters())
     ipc = len(x) // CLASSES
     loss = torch.zeros(())
@@ -89,7 +97,9 @@ def dc_slopes(net: torch.nn.Module, x: Tensor, seen: list[Tensor]) -> tuple[Tens
         for r, m in zip(of(seen[c], False), of(x[c * ipc : (c + 1) * ipc], True), strict=True):
             if r.ndim > 1:
                 a, b = r.reshape(len(r), -1), m.reshape(len(m), -1)
-                loss = loss + (1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
+                loss = (
+                    loss + (1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
+                )
     return loss.detach(), torch.autograd.grad(loss, x)[0]
 
 
@@ -105,7 +115,12 @@ def dc_loop(images: Tensor, steps: int, real: int, width: int, lr: float = 0.1) 
 
 
 def _agree(ours: Any, theirs: Any, k: int) -> dict[str, Any]:
-    return {"random": "the loss and the pixel gradient on one network and batch are compared in the facts of ours"}
+    return {
+        "random": (
+            "the loss and the pixel gradient on one network and batch are compared in the facts of"
+            " ours"
+        )
+    }
 
 
 def _sizes(scale: float) -> tuple[int, int, int]:
@@ -135,11 +150,15 @@ def dm_row(ipc: int, scale: float = 1) -> Row:
         net: Any = random_net(convnet(CLASSES, 1, 28, width), 5)
         seen, x = batch(real, 5), images.clone().requires_grad_()
         loss: Any = sum(
-            ((net.embed(seen[c]).mean(0) - net.embed(x[c * ipc : (c + 1) * ipc]).mean(0)) ** 2).sum()
+            (
+                (net.embed(seen[c]).mean(0) - net.embed(x[c * ipc : (c + 1) * ipc]).mean(0)) ** 2
+            ).sum()
             for c in range(CLASSES)
         )
         (slope,) = torch.autograd.grad(loss, x)
-        found, mine = dm.match(images, dm.Target(net, PLAIN, 0, real_means(distance, net, iter(seen), 0)), distance)
+        found, mine = dm.match(
+            images, dm.Target(net, PLAIN, 0, real_means(distance, net, iter(seen), 0)), distance
+        )
         return {
             "loss_of_ours": float(found),
             "loss_of_the_loop": float(loss),
@@ -167,7 +186,9 @@ def dc_row(ipc: int, scale: float = 1) -> Row:
     def ours(steps: int) -> Any:
         def gradient(step: int, now: Any) -> float:
             net = random_net(convnet(CLASSES, 1, 28, width), step)
-            loss, now["images"].grad = dc.match(net, now["images"], batch(real, step), PLAIN, "cosine")
+            loss, now["images"].grad = dc.match(
+                net, now["images"], batch(real, step), PLAIN, "cosine"
+            )
             return float(loss)
 
         return descend({"images": images}, gradient, steps, sgd(0.1))["images"]
@@ -196,14 +217,20 @@ def dc_row(ipc: int, scale: float = 1) -> Row:
 
 
 def networks_row(ipc: int, scale: float = 1) -> Row:
-    """Training several networks, each on a set of its own: one after the other, as the evaluation does, against all in one batched call."""
+    """Training several networks, each on a set of its own: one after the other, as the evaluation
+    does, against all in one batched call.
+    """
     count, width = 5, 32 if scale == 1 else 4
-    images = torch.randn(count, CLASSES * ipc, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        count, CLASSES * ipc, 1, 28, 28, generator=torch.Generator().manual_seed(0)
+    )
     labels = torch.arange(CLASSES).repeat_interleave(ipc)
     rate = 0.01
 
     def nets() -> list[torch.nn.Module]:
-        return [random_net(convnet(CLASSES, 1, 28, width), i).requires_grad_(True) for i in range(count)]
+        return [
+            random_net(convnet(CLASSES, 1, 28, width), i).requires_grad_(True) for i in range(count)
+        ]
 
     def ours(steps: int) -> Any:
         made = nets()
@@ -231,7 +258,8 @@ def networks_row(ipc: int, scale: float = 1) -> Row:
 
     few = 20 if scale == 1 else 2
     return Row(
-        f"training {count} networks on {count} sets of {CLASSES * ipc} images, {few} steps, ConvNet-3 of width {width}",
+        f"training {count} networks on {count} sets of {CLASSES * ipc} images, {few} steps,"
+        f" ConvNet-3 of width {width}",
         few,
         Method("coreset, one after the other", ours, small=2),
         [Method("stack_module_state and vmap, all at once", batched, small=2)],

@@ -1,10 +1,13 @@
-"""Strategies at the size of ImageNet: 1.28 M x 768 float32 (3.9 GB, memory-mapped), 1,000 classes, 10 % chosen. Time and peak memory, each method in its own process.
+"""Strategies at the size of ImageNet: 1.28 M x 768 float32 (3.9 GB, memory-mapped), 1,000 classes,
+10 % chosen. Time and peak memory, each method in its own process.
 
-python scripts/benchmarks/imagenet_scale.py kcenter ccs               full size
-python scripts/benchmarks/imagenet_scale.py --n 200000 --limit 300    all methods on part of it, at most 300 s each
+python scripts/benchmarks/imagenet_scale.py kcenter ccs               full size python
+scripts/benchmarks/imagenet_scale.py --n 200000 --limit 300    all methods on part of it, at most
+300 s each
 
-Writes results/strategies/imagenet_scale.json and imagenet_scale.md: what finished, what was stopped and when, and what the finished runs let one expect at full size,
-which is called an extrapolation and is not a measurement.
+Writes results/strategies/imagenet_scale.json and imagenet_scale.md: what finished, what was stopped
+and when, and what the finished runs let one expect at full size, which is called an extrapolation
+and is not a measurement.
 """
 
 import sys
@@ -33,7 +36,9 @@ FULL, DIM, CLASSES, SHARE = 1_281_167, 768, 1_000, 0.1
 
 
 class Method(NamedTuple):
-    """strategy, options, the columns it reads, and how its cost grows with the number of examples when the budget stays 10 % of it."""
+    """strategy, options, the columns it reads, and how its cost grows with the number of examples
+    when the budget stays 10 % of it.
+    """
 
     strategy: str
     options: dict[str, Any]
@@ -81,11 +86,17 @@ def work(name: str, n: int, folder: Path) -> dict[str, Any]:
     print("ready", flush=True)
     wall, cpu = time.perf_counter(), time.process_time()
     found = select(method.strategy, int(SHARE * n), options=method.options, **given)
-    return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "chosen": len(found.indices)}
+    return {
+        "cpu_s": time.process_time() - cpu,
+        "wall_s": time.perf_counter() - wall,
+        "chosen": len(found.indices),
+    }
 
 
 def _own_memory(pid: int) -> int:
-    """Return the bytes of a process that no file backs: what it holds beside its memory-mapped inputs (Linux)."""
+    """Return the bytes of a process that no file backs: what it holds beside its memory-mapped
+    inputs (Linux).
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -94,7 +105,9 @@ def _own_memory(pid: int) -> int:
 
 
 def watch(name: str, n: int, folder: Path, limit: float) -> dict[str, Any]:
-    """Run one method in a process of its own, at most `limit` seconds, sampling its memory ten times a second."""
+    """Run one method in a process of its own, at most `limit` seconds, sampling its memory ten
+    times a second.
+    """
     command = [
         sys.executable,
         sys.argv[0],
@@ -126,7 +139,10 @@ def watch(name: str, n: int, folder: Path, limit: float) -> dict[str, Any]:
         worker.kill()
         worker.wait()
         return entry | {"stopped_after_s": round(time.perf_counter() - start, 1)}
-    out, error = worker.stdout.read().strip().splitlines(), worker.stderr.read().strip().splitlines()
+    out, error = (
+        worker.stdout.read().strip().splitlines(),
+        worker.stderr.read().strip().splitlines(),
+    )
     if worker.returncode or not out:
         return entry | {"error": f"exit status {worker.returncode}: {error[-1] if error else ''}"}
     entry |= json.loads(out[-1]) | {"finished": True}
@@ -155,25 +171,35 @@ def table(entries: list[dict[str, Any]], about: dict[str, Any]) -> str:
                 hours = e["cpu_s"] * (FULL / e["n"]) ** method.power / 3600
                 last = f"extrapolated {hours:,.2g} h (power {method.power:g})"
             lines.append(
-                f"| {name} | {e['n']:,} | {e['chosen']:,} | {e['cpu_s']:,.1f} | {e['wall_s']:,.1f} | {memory} | {last} |"
+                f"| {name} | {e['n']:,} | {e['chosen']:,} | {e['cpu_s']:,.1f} | {e['wall_s']:,.1f}"
+                f" | {memory} | {last} |"
             )
-    options = "; ".join(f"{name}: {m.strategy} {m.options}" for name, m in METHODS.items() if m.options)
+    options = "; ".join(
+        f"{name}: {m.strategy} {m.options}" for name, m in METHODS.items() if m.options
+    )
     lines += [
         "",
         f"Options: {options}.",
         "",
-        f"Made by `python scripts/benchmarks/imagenet_scale.py` on {about['hardware']}, {about['date']}.",
+        (
+            f"Made by `python scripts/benchmarks/imagenet_scale.py` on {about['hardware']},"
+            f" {about['date']}."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("methods", nargs="*", metavar="method", help=", ".join(METHODS))
     parser.add_argument("--n", type=int, default=FULL, help=f"examples (default {FULL:,})")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds a method may take")
-    parser.add_argument("--data", type=Path, default=Path("outputs/benchmarks"), help="where the inputs are kept")
+    parser.add_argument(
+        "--data", type=Path, default=Path("outputs/benchmarks"), help="where the inputs are kept"
+    )
     parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
@@ -185,7 +211,10 @@ def main() -> None:
     file = harness.RESULTS / "imagenet_scale.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
     for name in args.methods or METHODS:
-        about = harness.about(f"python scripts/benchmarks/imagenet_scale.py {name} --n {args.n} --limit {args.limit:g}")
+        about = harness.about(
+            f"python scripts/benchmarks/imagenet_scale.py {name} --n {args.n} --limit"
+            f" {args.limit:g}"
+        )
         entry = watch(name, args.n, args.data, args.limit)
         print(entry, flush=True)
         entry |= {key: about[key] for key in ("command", "date", "load")}

@@ -1,4 +1,6 @@
-"""Synthetic inputs of the benchmarks: clustered features with a falling spectrum, and the probabilities of a linear model on them."""
+"""Synthetic inputs of the benchmarks: clustered features with a falling spectrum, and the
+probabilities of a linear model on them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _blocks(
         yield slice(start, start + size), part, label
 
 
-def mixture(n: int, dim: int, clusters: int = 100, seed: int = 0) -> tuple[NDArray[np.float32], Whole]:
+def mixture(
+    n: int, dim: int, clusters: int = 100, seed: int = 0
+) -> tuple[NDArray[np.float32], Whole]:
     """Return features (n, dim) float32 of a Gaussian mixture and the cluster of each row."""
     x, label = np.empty((n, dim), np.float32), np.empty(n, np.int64)
     for part, rows, found in _blocks(n, dim, clusters, seed):
@@ -38,8 +42,12 @@ def mixture(n: int, dim: int, clusters: int = 100, seed: int = 0) -> tuple[NDArr
     return x, label
 
 
-def mixture_on_disk(path: Path, n: int, dim: int, clusters: int, seed: int = 0) -> tuple[NDArray[np.float32], Whole]:
-    """Return the same as `mixture`, the features as a read-only memory map of `path`, which is written when it is not there."""
+def mixture_on_disk(
+    path: Path, n: int, dim: int, clusters: int, seed: int = 0
+) -> tuple[NDArray[np.float32], Whole]:
+    """Return the same as `mixture`, the features as a read-only memory map of `path`, which is
+    written when it is not there.
+    """
     label = np.empty(n, np.int64)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +58,9 @@ def mixture_on_disk(path: Path, n: int, dim: int, clusters: int, seed: int = 0) 
         out.flush()
         partial.rename(path)
         np.save(path.with_suffix(".labels.npy"), label)
-    return np.memmap(path, np.float32, "r", shape=(n, dim)), np.load(path.with_suffix(".labels.npy"))
+    return np.memmap(path, np.float32, "r", shape=(n, dim)), np.load(
+        path.with_suffix(".labels.npy")
+    )
 
 
 class Model(NamedTuple):
@@ -60,7 +70,9 @@ class Model(NamedTuple):
     labels: Whole
 
 
-def _softmax_blocks(x: Float, classes: int, seed: int, sharpness: float) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def _softmax_blocks(
+    x: Float, classes: int, seed: int, sharpness: float
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     w = np.random.default_rng(seed).standard_normal((x.shape[1], classes)).astype(np.float32)
     scale = 0.0
     for start in range(0, len(x), 16384):
@@ -80,14 +92,18 @@ def linear_model(x: Float, classes: int, seed: int = 1, sharpness: float = 3.0) 
     probs, labels = np.empty((len(x), classes), np.float32), np.empty(len(x), np.int64)
     for part, z in _softmax_blocks(x, classes, seed, sharpness):
         probs[part] = z
-        labels[part] = np.minimum((z.cumsum(axis=1) < rng.random((len(z), 1))).sum(axis=1), classes - 1)
+        labels[part] = np.minimum(
+            (z.cumsum(axis=1) < rng.random((len(z), 1))).sum(axis=1), classes - 1
+        )
     return Model(probs, labels)
 
 
 def linear_model_on_disk(
     path: Path, x: Float, classes: int, seed: int = 1, sharpness: float = 3.0
 ) -> NDArray[np.float32]:
-    """Return the probabilities of `linear_model` as a read-only memory map of `path`, which is written when it is not there."""
+    """Return the probabilities of `linear_model` as a read-only memory map of `path`, which is
+    written when it is not there.
+    """
     if not path.exists():
         partial = path.with_suffix(".partial")
         out = np.memmap(partial, np.float32, "w+", shape=(len(x), classes))
@@ -99,9 +115,13 @@ def linear_model_on_disk(
 
 
 def cosine_similarity(x: Float) -> NDArray[np.float32]:
-    """Return 1/2 + 1/2 cos, (n, n) float32, symmetric, rounded to multiples of 2^-20 so that no peer decides a tie by rounding."""
+    """Return 1/2 + 1/2 cos, (n, n) float32, symmetric, rounded to multiples of 2^-20 so that no
+    peer decides a tie by rounding.
+    """
     y = x / np.linalg.norm(x, axis=1, keepdims=True)
     s = y @ y.T
     s = np.maximum(s, s.T)
-    out: NDArray[np.float32] = np.clip(np.rint((0.5 + 0.5 * s) * 2**20) / 2**20, 0, 1).astype(np.float32)
+    out: NDArray[np.float32] = np.clip(np.rint((0.5 + 0.5 * s) * 2**20) / 2**20, 0, 1).astype(
+        np.float32
+    )
     return out

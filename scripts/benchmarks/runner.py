@@ -25,7 +25,9 @@ QUICK = 0.05
 
 
 def run(name: str, rows: Rows, quick: bool, trials: int | None, command: str) -> dict[str, Any]:
-    """Measure one row, then the memory of each of its methods and our first call in processes of their own."""
+    """Measure one row, then the memory of each of its methods and our first call in processes of
+    their own.
+    """
     print(name, flush=True)
     start = time.perf_counter()
     row = rows[name](QUICK if quick else 1)
@@ -39,7 +41,9 @@ def run(name: str, rows: Rows, quick: bool, trials: int | None, command: str) ->
     }
     peaks = {} if quick else {m.name: harness.memory(m, row.k) for m in [row.ours, *row.peers]}
     result |= harness.about(command)
-    result |= harness.measure(row, peaks, 1 if quick else trials, lambda text: print(text, flush=True))
+    result |= harness.measure(
+        row, peaks, 1 if quick else trials, lambda text: print(text, flush=True)
+    )
     ours = result["methods"][0]
     if row.floor:
         result["floor"]["cpu_s"] = harness.floor_seconds(row.floor, result["ceilings"])
@@ -49,14 +53,18 @@ def run(name: str, rows: Rows, quick: bool, trials: int | None, command: str) ->
 
 
 def first_call(name: str, rows: Rows) -> dict[str, float]:
-    """Return what the first call costs beyond the second, at a tiny size: compiling, when numba's cache is empty, and imports."""
+    """Return what the first call costs beyond the second, at a tiny size: compiling, when numba's
+    cache is empty, and imports.
+    """
     row = rows[name](QUICK)
     cost = [harness.clock(row.ours.run, row.k) for _ in range(2)]
     return {"cpu_s": cost[0][0] - cost[1][0], "wall_s": cost[0][1] - cost[1][1]}
 
 
 def first_calls(names: Sequence[str], folder: Path) -> None:
-    """Measure the first call of each row in a fresh process with an empty cache, into first_calls.json."""
+    """Measure the first call of each row in a fresh process with an empty cache, into
+    first_calls.json.
+    """
     file = folder / "first_calls.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     for name in names:
@@ -67,7 +75,9 @@ def first_calls(names: Sequence[str], folder: Path) -> None:
 
 def main(rows: Rows, doc: str | None, folder: Path, title: str) -> None:
     """Read the arguments, measure, write `folder`/<row>.json and `folder`/table.md under `title`."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", nargs="*", choices=[[], *rows], metavar="row", help=", ".join(rows))
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--quick", action="store_true")
@@ -75,7 +85,9 @@ def main(rows: Rows, doc: str | None, folder: Path, title: str) -> None:
     parser.add_argument(
         "--first-calls",
         action="store_true",
-        help="only what the first call of each row costs, in a process with an empty compiler cache",
+        help=(
+            "only what the first call of each row costs, in a process with an empty compiler cache"
+        ),
     )
     parser.add_argument("--first", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -98,7 +110,9 @@ def main(rows: Rows, doc: str | None, folder: Path, title: str) -> None:
                 failed.append(name)
             continue
         try:
-            result = run(name, rows, args.quick, args.trials, f"{script} {shlex.join(sys.argv[1:])}")
+            result = run(
+                name, rows, args.quick, args.trials, f"{script} {shlex.join(sys.argv[1:])}"
+            )
         except Exception as error:
             if not args.quick:
                 raise

@@ -1,6 +1,8 @@
-"""How the cost of strategies grows with the number of examples and with the budget: one thread, CPU seconds, fitted exponents, one picture.
+"""How the cost of strategies grows with the number of examples and with the budget: one thread, CPU
+seconds, fitted exponents, one picture.
 
-python scripts/benchmarks/scaling.py [--quick] writes results/strategies/scaling.json, scaling.png and scaling.svg.
+python scripts/benchmarks/scaling.py [--quick] writes results/strategies/scaling.json, scaling.png
+and scaling.svg.
 """
 
 import sys
@@ -52,15 +54,21 @@ def seconds(name: str, n: int, k: int, trials: int, columns: dict[str, Any]) -> 
     given = {column: columns[column][:n] for column in needs}
     times: list[float] = []
     for _ in range(trials):
-        times.append(harness.clock(lambda budget: select(name, budget, options=OPTIONS[name], **given), k)[0])
+        times.append(
+            harness.clock(lambda budget: select(name, budget, options=OPTIONS[name], **given), k)[0]
+        )
         if times[0] > 5:
             break
     return statistics.median(times)
 
 
 def exponent(at: Sequence[float], cost: Sequence[float]) -> float:
-    """Return the slope of the last four points on log-log paper: the first ones hold what does not depend on the size."""
-    return float(np.polyfit(np.log(at[-4:]), np.log(cost[-4:]), 1)[0]) if len(at) > 1 else float("nan")
+    """Return the slope of the last four points on log-log paper: the first ones hold what does not
+    depend on the size.
+    """
+    return (
+        float(np.polyfit(np.log(at[-4:]), np.log(cost[-4:]), 1)[0]) if len(at) > 1 else float("nan")
+    )
 
 
 def series(
@@ -94,8 +102,23 @@ def plot(lines: dict[str, dict[str, Any]]) -> Figure:
         ends = []
         for color, (name, found) in zip(STRATEGIES, lines.items(), strict=False):
             line = found[axis]
-            ax.plot(line["at"], line["cpu_s"], color=color, linewidth=1.8, marker="o", markersize=4, markeredgewidth=0)
-            ends.append((np.log10(line["cpu_s"][-1]), line["at"][-1], f"{name}  {line['exponent']:.2f}", color))
+            ax.plot(
+                line["at"],
+                line["cpu_s"],
+                color=color,
+                linewidth=1.8,
+                marker="o",
+                markersize=4,
+                markeredgewidth=0,
+            )
+            ends.append(
+                (
+                    np.log10(line["cpu_s"][-1]),
+                    line["at"][-1],
+                    f"{name}  {line['exponent']:.2f}",
+                    color,
+                )
+            )
         low, high = (np.log10(v) for v in ax.get_ylim())
         gap, last = (high - low) * 0.055, -np.inf
         for y, x, text, color in sorted(ends):
@@ -122,11 +145,18 @@ def draw(lines: dict[str, dict[str, Any]]) -> None:
 
 def main() -> None:
     """Measure and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, nothing written")
-    parser.add_argument("--plot", action="store_true", help="only draw the picture again from scaling.json")
     parser.add_argument(
-        "--limit", type=float, default=8.0, help="stop a line at the first point that takes longer, in seconds"
+        "--plot", action="store_true", help="only draw the picture again from scaling.json"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=8.0,
+        help="stop a line at the first point that takes longer, in seconds",
     )
     args = parser.parse_args()
     if args.plot:

@@ -1,9 +1,11 @@
-"""Compare this library's strategies with peers from PyPI and with the textbook loops, on one thread, equal answers first.
+"""Compare this library's strategies with peers from PyPI and with the textbook loops, on one
+thread, equal answers first.
 
-python scripts/benchmarks/strategies.py --all          every row: results/strategies/*.json and table.md
-python scripts/benchmarks/strategies.py kcenter_50k    some rows
-python scripts/benchmarks/strategies.py                the table again from the files
-python scripts/benchmarks/strategies.py --all --quick  tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/strategies.py --all          every row: results/strategies/*.json and
+table.md python scripts/benchmarks/strategies.py kcenter_50k    some rows python
+scripts/benchmarks/strategies.py                the table again from the files python
+scripts/benchmarks/strategies.py --all --quick  tiny sizes, one trial, nothing written: does
+everything run?
 
 The peers live in an environment of their own: scripts/benchmarks/requirements.txt and this project.
 """
@@ -11,7 +13,8 @@ The peers live in an environment of their own: scripts/benchmarks/requirements.t
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[2])  # this file's own folder would hide the package `strategies`
+# this file's own folder would hide the package `strategies`
+sys.path[0] = str(Path(__file__).parents[2])
 
 from scripts.benchmarks.threads import single_thread  # noqa: E402
 

@@ -25,21 +25,33 @@ def agreement(entry: dict[str, Any]) -> str:
         )
     if "objective_ratio" in found:
         words.append(f"objective {100 * found['objective_ratio']:.2f} % of ours")
-    for name in ("matching_error", "gap_to_mean", "covered", "coverage", "mean_squared_distance_to_picks"):
+    for name in (
+        "matching_error",
+        "gap_to_mean",
+        "covered",
+        "coverage",
+        "mean_squared_distance_to_picks",
+    ):
         if name in found:
             words.append(f"{name.replace('_', ' ')} {found[name]:.4g}, ours {found['ours']:.4g}")
     if "recall" in found:
-        words.append(f"{100 * found['recall']:.2f} % of the true pairs, ours {100 * found['ours']:.2f} %")
+        words.append(
+            f"{100 * found['recall']:.2f} % of the true pairs, ours {100 * found['ours']:.2f} %"
+        )
     if "same_rows" in found:
         words.append(f"{found['same_rows']:,} of {found['of']:,} rows decided alike")
     if "random" in found:
         words.append("in distribution")
     if "in_fifths_of_the_range" in found:
         words.append(
-            f"{found['chosen']:,} of {found['of']:,} chosen; {found['in_fifths_of_the_range']} in fifths of the range, ours {found['ours']}"
+            f"{found['chosen']:,} of {found['of']:,} chosen; {found['in_fifths_of_the_range']} in"
+            f" fifths of the range, ours {found['ours']}"
         )
     if "largest_difference" in found:
-        words.append(f"largest difference {found['largest_difference']:.2g} of {found['largest_distance']:.3g}")
+        words.append(
+            f"largest difference {found['largest_difference']:.2g} of"
+            f" {found['largest_distance']:.3g}"
+        )
     return "; ".join(words)
 
 
@@ -59,24 +71,33 @@ def section(result: dict[str, Any], first: float | None) -> list[str]:
     for entry in result["methods"]:
         if "error" in entry:
             lines.append(
-                f"| {entry['name']} | – | – | – | failed: {entry['error'].replace('|', '/').splitlines()[0]} |"
+                f"| {entry['name']} | – | – | – | failed:"
+                f" {entry['error'].replace('|', '/').splitlines()[0]} |"
             )
             continue
         mark = (
             " slope"
             if entry.get("slope")
-            else (f" ({len(entry['trials'])} trials)" if len(entry["trials"]) < result["trials"] else "")
+            else (
+                f" ({len(entry['trials'])} trials)"
+                if len(entry["trials"]) < result["trials"]
+                else ""
+            )
         )
         mark += f" (power {entry['slope_power']})" if "slope_power" in entry else ""
         ours = entry is result["methods"][0]
         ratio = "1" if ours else f"{entry['ratio']:.3g}"
         lines.append(
-            f"| {entry['name']} | {seconds(entry['cpu_s'])}{mark} | {ratio} | {_memory(entry, result['k'])} | {'' if ours else agreement(entry)} |"
+            f"| {entry['name']} | {seconds(entry['cpu_s'])}{mark} | {ratio} |"
+            f" {_memory(entry, result['k'])} | {'' if ours else agreement(entry)} |"
         )
     lines.append("")
     text = ""
     if floor:
-        text = f"Floor {seconds(floor['cpu_s'])} s ({floor['of']}); ours is {floor['ours_over_floor']:.2g} times that."
+        text = (
+            f"Floor {seconds(floor['cpu_s'])} s ({floor['of']}); ours is"
+            f" {floor['ours_over_floor']:.2g} times that."
+        )
     if first is not None and first > 0.01:
         text += f" First call ever (compiling): {seconds(max(first, 0))} CPU s more."
     if result["goal"]:
@@ -84,7 +105,11 @@ def section(result: dict[str, Any], first: float | None) -> list[str]:
     lines += [text.strip()] if text else []
     facts = result["methods"][0].get("facts")
     if facts:
-        lines.append("Checked: " + ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in facts.items()) + ".")
+        lines.append(
+            "Checked: "
+            + ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in facts.items())
+            + "."
+        )
     notes = [f"{e['name']}: {e['note']}" for e in result["methods"] if e.get("note")]
     if notes:
         lines.append("Notes: " + "; ".join(notes) + ".")
@@ -102,7 +127,9 @@ def _value(value: Any) -> str:
 
 
 def write_table(names: Sequence[str], folder: Path, title: str, command: str) -> None:
-    """Write table.md from the files that are there, in the order of `names`, under `title`; command: what makes them again."""
+    """Write table.md from the files that are there, in the order of `names`, under `title`;
+    command: what makes them again.
+    """
     found = [json.loads(p.read_text()) for name in names if (p := folder / f"{name}.json").exists()]
     if not found:
         return
@@ -113,11 +140,19 @@ def write_table(names: Sequence[str], folder: Path, title: str, command: str) ->
     text = [
         f"# {title}",
         "",
-        "CPU seconds of the process on one thread; each table is one process, its methods in turns. `slope`: the cost of a pick, from two small budgets, times the budget, "
-        "so set-up and imports are left out in the peer's favor. Extra MB: rise of the resident set over the inputs, in a process of its own; "
-        "what it had freed before and takes again is not seen, so tens of MB may be missing.",
+        (
+            "CPU seconds of the process on one thread; each table is one process, its methods in"
+            " turns. `slope`: the cost of a pick, from two small budgets, times the budget, so"
+            " set-up and imports are left out in the peer's favor. Extra MB: rise of the resident"
+            " set over the inputs, in a process of its own; what it had freed before and takes"
+            " again is not seen, so tens of MB may be missing."
+        ),
         "",
-        *[line for result in found for line in section(result, first.get(result["name"], {}).get("cpu_s"))],
+        *[
+            line
+            for result in found
+            for line in section(result, first.get(result["name"], {}).get("cpu_s"))
+        ],
         f"Made by `{command}` on {last['hardware']}; {versions}.",
     ]
     (folder / "table.md").write_text("\n".join(text) + "\n")

@@ -1,7 +1,8 @@
-"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand images, segmentation scores beside the forward pass.
+"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand
+images, segmentation scores beside the forward pass.
 
-python scripts/benchmarks/tasks.py                 everything
-python scripts/benchmarks/tasks.py boxes ccms      some parts: boxes, ccms, segmentation
+python scripts/benchmarks/tasks.py                 everything python scripts/benchmarks/tasks.py
+boxes ccms      some parts: boxes, ccms, segmentation
 
 One thread, CPU seconds, the median of the trials. Writes results/tasks/tasks.json and table.md.
 """
@@ -29,7 +30,15 @@ import torch  # noqa: E402
 
 from coreset import Pool  # noqa: E402
 from coreset.runs.run_folder import versions  # noqa: E402
-from coreset.vision import BoxSets, Detections, SegmentationScorer, aggregate, box_scores, dcus, select  # noqa: E402
+from coreset.vision import (
+    BoxSets,
+    Detections,
+    SegmentationScorer,
+    aggregate,
+    box_scores,
+    dcus,
+    select,
+)
 from scripts.benchmarks import harness  # noqa: E402
 
 OUT = harness.RESULTS.parent / "tasks"
@@ -54,7 +63,9 @@ def clock(work: Callable[[], Any], trials: int = TRIALS) -> dict[str, Any]:
     return {"median_s": statistics.median(found), "min_s": min(found), "trials": trials}
 
 
-def table_of_boxes(images: int, boxes: int, features: int = 0, classes: int = 80, probs: bool = False) -> Detections:
+def table_of_boxes(
+    images: int, boxes: int, features: int = 0, classes: int = 80, probs: bool = False
+) -> Detections:
     """Return boxes at random places, as many an image as it happens."""
     rng = np.random.default_rng(0)
     corner, side = rng.uniform(0, 400, (boxes, 2)), rng.uniform(8, 100, (boxes, 2))
@@ -100,14 +111,18 @@ def boxes() -> list[dict[str, Any]]:
     rows.append(
         {
             "what": "select by score within 3,000 boxes",
-            **clock(lambda: select(Pool(100_000), {"boxes": 3000}, scores=scores, costs={"boxes": cost})),
+            **clock(
+                lambda: select(Pool(100_000), {"boxes": 3000}, scores=scores, costs={"boxes": cost})
+            ),
         }
     )
     return rows
 
 
 def _scored(found: Detections, how: str, weights: Any, rules: Any) -> Any:
-    return aggregate(found, box_scores(found, "binary_entropy"), how, class_weights=weights, **rules)
+    return aggregate(
+        found, box_scores(found, "binary_entropy"), how, class_weights=weights, **rules
+    )
 
 
 def ccms() -> list[dict[str, Any]]:
@@ -115,7 +130,10 @@ def ccms() -> list[dict[str, Any]]:
     found = table_of_boxes(10_000, 70_000, features=256)
     rows = []
     sets = BoxSets.of(found)
-    choices: tuple[tuple[str, dict[str, Any]], ...] = (("kcenter", {}), ("kmedoids", {"iterations": 5}))
+    choices: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("kcenter", {}),
+        ("kmedoids", {"iterations": 5}),
+    )
     for name, options in choices:
         begin = time.process_time()
         select(Pool(10_000), 100, name, distance=sets, options=options)
@@ -131,7 +149,9 @@ def ccms() -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def segmentation() -> list[dict[str, Any]]:
-    """Score maps of 21 classes, 4 images at a time, beside the network's forward pass; and what 500 images leave behind."""
+    """Score maps of 21 classes, 4 images at a time, beside the network's forward pass; and what 500
+    images leave behind.
+    """
     from torchvision.models import segmentation as nets
 
     torch.set_num_threads(1)
@@ -187,16 +207,34 @@ def _stream(images: int, maps: torch.Tensor) -> Any:
 
 def report(found: dict[str, Any]) -> str:
     """Return everything in Markdown."""
-    lines = ["# Detection and segmentation", "", "One thread; CPU seconds, the median of the trials.", ""]
+    lines = [
+        "# Detection and segmentation",
+        "",
+        "One thread; CPU seconds, the median of the trials.",
+        "",
+    ]
     if "boxes" in found:
-        lines += ["## 1,000,000 boxes of 100,000 images", "", "| what | s | trials |", "|---|---|---|"]
-        lines += [f"| {r['what']} | {r['median_s']:.2f} | {r['trials']} |" for r in found["boxes"]["rows"]] + [""]
+        lines += [
+            "## 1,000,000 boxes of 100,000 images",
+            "",
+            "| what | s | trials |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {r['what']} | {r['median_s']:.2f} | {r['trials']} |" for r in found["boxes"]["rows"]
+        ] + [""]
     if "ccms" in found:
         lines += ["## CCMS, never N x N", "", "| what | s | extra memory, MB |", "|---|---|---|"]
-        lines += [f"| {r['what']} | {r['median_s']:.1f} | {r['extra_mb']:.0f} |" for r in found["ccms"]["rows"]] + [""]
+        lines += [
+            f"| {r['what']} | {r['median_s']:.1f} | {r['extra_mb']:.0f} |"
+            for r in found["ccms"]["rows"]
+        ] + [""]
     if "segmentation" in found:
         lines += [
-            "## Segmentation scores (entropy, 21 classes, 4 images a batch) as a share of the network's forward pass",
+            (
+                "## Segmentation scores (entropy, 21 classes, 4 images a batch) as a share of the"
+                " network's forward pass"
+            ),
             "",
         ]
         lines += [
@@ -205,25 +243,38 @@ def report(found: dict[str, Any]) -> str:
         ]
         for r in found["segmentation"]["rows"][:-1]:
             shares = " | ".join(f"{r['scorer_s'][k] / r['forward_s']:.1%}" for k in REDUCTIONS)
-            lines.append(f"| {r['net']} | {r['size']} x {r['size']} | {1000 * r['forward_s']:.0f} | {shares} |")
+            lines.append(
+                f"| {r['net']} | {r['size']} x {r['size']} | {1000 * r['forward_s']:.0f} |"
+                f" {shares} |"
+            )
         kept = found["segmentation"]["rows"][-1]["peak_mb"]
         lines += [
             "",
-            f"Extra memory while streaming images of 128 x 128 one by one: {'; '.join(f'{n} images {v:.1f} MB' for n, v in kept.items())}.",
+            (
+                "Extra memory while streaming images of 128 x 128 one by one:"
+                f" {'; '.join(f'{n} images {v:.1f} MB' for n, v in kept.items())}."
+            ),
             "",
         ]
     for part in found.values():
         about = part["about"]
         lines.append(
-            f"Made by `{about['command']}` on {about['hardware']}, {about['date']}, torch {part['versions']['torch']}, numpy {part['versions']['numpy']}."
+            f"Made by `{about['command']}` on {about['hardware']}, {about['date']}, torch"
+            f" {part['versions']['torch']}, numpy {part['versions']['numpy']}."
         )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", metavar="part", help="boxes, ccms, segmentation")
-    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {"boxes": boxes, "ccms": ccms, "segmentation": segmentation}
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "boxes": boxes,
+        "ccms": ccms,
+        "segmentation": segmentation,
+    }
     names = parser.parse_args().parts or list(parts)
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / "tasks.json"

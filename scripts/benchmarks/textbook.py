@@ -1,4 +1,6 @@
-"""The textbook loops: each method as its paper writes it down, in numpy, with no thought for speed. They are what most people run."""
+"""The textbook loops: each method as its paper writes it down, in numpy, with no thought for speed.
+They are what most people run.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,17 @@ def _stream(x: Float, k: int, first: int) -> Whole:
 
 
 def k_center_stream(x: Float, k: int, first: int) -> Whole:
-    """Farthest-first traversal as one compiled loop: the features are read once per pick, which is the fastest way to write it down."""
+    """Farthest-first traversal as one compiled loop: the features are read once per pick, which is
+    the fastest way to write it down.
+    """
     found: Whole = _stream(x, k, first)
     return found
 
 
 def k_center_pairwise(x: Float, k: int, first: int) -> Whole:
-    """Farthest-first traversal with scikit-learn's pairwise distances at each pick, as google/active-learning has it."""
+    """Farthest-first traversal with scikit-learn's pairwise distances at each pick, as
+    google/active-learning has it.
+    """
     from sklearn.metrics import pairwise_distances
 
     near = pairwise_distances(x, x[[first]])[:, 0]
@@ -51,7 +57,9 @@ def k_center_pairwise(x: Float, k: int, first: int) -> Whole:
 
 
 def k_center_table(x: Float, k: int, first: int) -> Whole:
-    """Farthest-first traversal that copies the rows left and keeps all k x N distances, as DeepCore has it."""
+    """Farthest-first traversal that copies the rows left and keeps all k x N distances, as DeepCore
+    has it.
+    """
     import torch
 
     rows = torch.from_numpy(x)
@@ -61,7 +69,9 @@ def k_center_table(x: Float, k: int, first: int) -> Whole:
     near = torch.full((len(x),), torch.inf)
     for t in range(k):
         free[at] = False
-        table[t, free] = torch.cdist(rows[[at]], rows[free], compute_mode="donot_use_mm_for_euclid_dist")[0]
+        table[t, free] = torch.cdist(
+            rows[[at]], rows[free], compute_mode="donot_use_mm_for_euclid_dist"
+        )[0]
         near = torch.minimum(near, table[t])
         near[~free] = -1
         at = picks[t] = int(near.argmax())
@@ -94,7 +104,9 @@ def facility_value(s: Float, picks: Whole) -> float:
 
 
 def graph_cut_naive(s: Float, k: int, lam: float) -> Whole:
-    """Greedy on the sum to all minus lambda times the sum within, computing the sums to the picks again at each step."""
+    """Greedy on the sum to all minus lambda times the sum within, computing the sums to the picks
+    again at each step.
+    """
     total, own = s.sum(axis=1, dtype=np.float64), s.diagonal().astype(np.float64)
     picks: list[int] = []
     for _ in range(k):
@@ -119,7 +131,9 @@ def gradients(x: Float, probs: Float, labels: Whole, bias: bool = True) -> NDArr
 
 
 def graph_cut_released(s: Float, k: int, lam: float) -> Whole:
-    """Greedy on lambda times the sum to all minus twice the sum to the picks, by masks over what is left, as DeepCore's code goes about it."""
+    """Greedy on lambda times the sum to all minus twice the sum to the picks, by masks over what is
+    left, as DeepCore's code goes about it.
+    """
     total, taken, every = s.sum(axis=0), np.zeros(len(s), bool), np.arange(len(s))
     picks: list[int] = []
     for _ in range(k):
@@ -131,11 +145,17 @@ def graph_cut_released(s: Float, k: int, lam: float) -> Whole:
 
 
 def herding_released(x: Float, k: int) -> Whole:
-    """Greedy mean matching on a copy of the rows that are left at each pick, as DeepCore's code goes about it (its sign set right)."""
+    """Greedy mean matching on a copy of the rows that are left at each pick, as DeepCore's code
+    goes about it (its sign set right).
+    """
     import torch
 
     rows = torch.from_numpy(x)
-    mean, taken, every = rows.mean(dim=0), torch.zeros(len(rows), dtype=torch.bool), np.arange(len(rows))
+    mean, taken, every = (
+        rows.mean(dim=0),
+        torch.zeros(len(rows), dtype=torch.bool),
+        np.arange(len(rows)),
+    )
     picks: list[int] = []
     for t in range(k):
         wanted = mean * (t + 1) - rows[taken].sum(dim=0)
@@ -148,7 +168,9 @@ def herding_released(x: Float, k: int) -> Whole:
 
 
 def matching_pursuit_released(a: Float, k: int, lam: float) -> Whole:
-    """Orthogonal matching pursuit with all products and a fresh least-squares solution at each pick, in the precision of `a`, as DeepCore's code goes about it."""
+    """Orthogonal matching pursuit with all products and a fresh least-squares solution at each
+    pick, in the precision of `a`, as DeepCore's code goes about it.
+    """
     columns, goal = np.ascontiguousarray(a.T), a.sum(axis=0)
     free, every = np.ones(len(a), bool), np.arange(len(a))
     left, rows, picks = goal.copy(), np.empty((0, a.shape[1]), a.dtype), list[int]()
@@ -157,13 +179,17 @@ def matching_pursuit_released(a: Float, k: int, lam: float) -> Whole:
         picks.append(int(every[free][int(np.argmax(product[free]))]))
         free[picks[-1]] = False
         rows = np.vstack([rows, columns[:, picks[-1]][None]])
-        weights = np.linalg.lstsq(rows.dot(rows.T) + lam * np.identity(len(rows)), rows.dot(goal), rcond=None)[0]
+        weights = np.linalg.lstsq(
+            rows.dot(rows.T) + lam * np.identity(len(rows)), rows.dot(goal), rcond=None
+        )[0]
         left = goal - rows.T.dot(weights)
     return np.array(picks)
 
 
 def matching_pursuit(a: Float, k: int, ridge: float) -> tuple[Whole, NDArray[np.float64]]:
-    """Orthogonal matching pursuit on written-out gradients a (n, P): largest product, then a new least-squares fit of all weights."""
+    """Orthogonal matching pursuit on written-out gradients a (n, P): largest product, then a new
+    least-squares fit of all weights.
+    """
     from scipy.optimize import nnls
 
     goal = a.sum(axis=0, dtype=np.float64)
@@ -174,7 +200,9 @@ def matching_pursuit(a: Float, k: int, ridge: float) -> tuple[Whole, NDArray[np.
         score[picks] = -np.inf
         picks = np.append(picks, int(score.argmax()))
         rows = a[picks].astype(np.float64)
-        weights = np.linalg.lstsq(rows @ rows.T + lam * np.eye(len(picks)), rows @ goal, rcond=None)[0]
+        weights = np.linalg.lstsq(
+            rows @ rows.T + lam * np.eye(len(picks)), rows @ goal, rcond=None
+        )[0]
         left = goal - weights @ rows
     stacked = np.concatenate([rows.T, np.sqrt(lam) * np.eye(k)])
     weights = nnls(stacked, np.concatenate([goal, np.zeros(k)]))[0]
@@ -200,7 +228,9 @@ def k_means_pp_explicit(g: Float, k: int, rng: np.random.Generator) -> Whole:
 
 
 def k_means_pp_factored(x: Float, residual: Float, k: int, rng: np.random.Generator) -> Whole:
-    """k-means++ on gradients kept as two factors, one pick at a time, as the authors of BADGE have it since 2024."""
+    """k-means++ on gradients kept as two factors, one pick at a time, as the authors of BADGE have
+    it since 2024.
+    """
     norms = np.square(x).sum(axis=1) * np.square(residual).sum(axis=1)
     picks = [int(norms.argmax())]
     near = np.full(len(x), np.inf)
@@ -214,7 +244,9 @@ def k_means_pp_factored(x: Float, residual: Float, k: int, rng: np.random.Genera
 
 
 def k_means_pp_released(x: Float, residual: Float, k: int, rng: np.random.Generator) -> Whole:
-    """The factored k-means++ with Python's own sum and a random variable of scipy made anew at each pick, as the authors' code of 2024 goes about it."""
+    """The factored k-means++ with Python's own sum and a random variable of scipy made anew at each
+    pick, as the authors' code of 2024 goes about it.
+    """
     from scipy import stats
 
     norms = np.square(x).sum(axis=1) * np.square(residual).sum(axis=1)
@@ -245,7 +277,9 @@ def potential(g: Float, picks: Whole) -> float:
 
 
 def herding(x: Float, k: int) -> Whole:
-    """Greedy mean matching: at each step the distance of every possible new mean to the target, written out."""
+    """Greedy mean matching: at each step the distance of every possible new mean to the target,
+    written out.
+    """
     mean = x.mean(axis=0, dtype=np.float64).astype(x.dtype)
     total = np.zeros(x.shape[1], x.dtype)
     picks: list[int] = []
@@ -259,11 +293,15 @@ def herding(x: Float, k: int) -> Whole:
 
 def mean_gap(x: Float, picks: Whole) -> float:
     """Return the distance between the mean of all rows and the mean of the picks."""
-    return float(np.linalg.norm(x.mean(axis=0, dtype=np.float64) - x[picks].mean(axis=0, dtype=np.float64)))
+    return float(
+        np.linalg.norm(x.mean(axis=0, dtype=np.float64) - x[picks].mean(axis=0, dtype=np.float64))
+    )
 
 
 def ball_graph(x: Float, radius: float) -> tuple[Whole, Whole]:
-    """Return the pairs (i, j) with |x_i - x_j| < radius, i = j included, from scikit-learn distances 500 rows at a time."""
+    """Return the pairs (i, j) with |x_i - x_j| < radius, i = j included, from scikit-learn
+    distances 500 rows at a time.
+    """
     from sklearn.metrics import pairwise_distances
 
     left, right = [], []
@@ -275,7 +313,9 @@ def ball_graph(x: Float, radius: float) -> tuple[Whole, Whole]:
 
 
 def max_cover(left: Whole, right: Whole, n: int, k: int) -> Whole:
-    """Greedy cover of a graph: count the edges to what is not covered, at each step over all edges that are left."""
+    """Greedy cover of a graph: count the edges to what is not covered, at each step over all edges
+    that are left.
+    """
     picks: list[int] = []
     for _ in range(k):
         degree = np.bincount(left, minlength=n)
@@ -288,7 +328,9 @@ def max_cover(left: Whole, right: Whole, n: int, k: int) -> Whole:
 
 
 def max_cover_released(edges: Any, n: int, k: int) -> Whole:
-    """The same on a data frame of edges with the columns x and y, as the authors' code goes about it."""
+    """The same on a data frame of edges with the columns x and y, as the authors' code goes about
+    it.
+    """
     picks: list[int] = []
     for _ in range(k):
         degree = np.bincount(edges.x, minlength=n)
@@ -305,7 +347,9 @@ def covered(left: Whole, right: Whole, picks: Whole) -> int:
 
 
 def max_herding(x: Float, k: int, width: float = 1.0) -> Whole:
-    """Greedy kernel coverage from all N x N kernel values: the gain of every row at each step (unit rows, Gaussian kernel)."""
+    """Greedy kernel coverage from all N x N kernel values: the gain of every row at each step (unit
+    rows, Gaussian kernel).
+    """
     y = x / np.linalg.norm(x, axis=1, keepdims=True)
     kernel = np.exp(-np.maximum(2 - 2 * (y @ y.T), 0) / np.float32(width) ** 2)
     best = np.zeros(len(x), np.float32)
@@ -324,7 +368,9 @@ def kernel_coverage(x: Float, picks: Whole, width: float = 1.0) -> float:
     best = np.zeros(len(x), np.float32)
     for start in range(0, len(picks), 64):
         rows = picks[start : start + 64]
-        np.maximum(best, np.exp(-np.maximum(2 - 2 * (y @ y[rows].T), 0) / width**2).max(axis=1), out=best)
+        np.maximum(
+            best, np.exp(-np.maximum(2 - 2 * (y @ y[rows].T), 0) / width**2).max(axis=1), out=best
+        )
     return float(best.mean())
 
 
@@ -341,13 +387,19 @@ def bald_scores(member_probs: Float) -> NDArray[np.float64]:
     return gain
 
 
-def typical_of_clusters(x: Float, labels: Whole, k: int, neighbors: int, smallest: int = 5) -> Whole:
-    """TypiClust's choice from given clusters: largest first, the row with the smallest mean distance to its neighbors inside the cluster."""
+def typical_of_clusters(
+    x: Float, labels: Whole, k: int, neighbors: int, smallest: int = 5
+) -> Whole:
+    """TypiClust's choice from given clusters: largest first, the row with the smallest mean
+    distance to its neighbors inside the cluster.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     sizes = np.bincount(labels)
     order = np.lexsort(([np.argmax(labels == c) for c in range(len(sizes))], -sizes))
-    order = np.concatenate([order[sizes[order] > smallest], order[(sizes[order] <= smallest) & (sizes[order] > 0)]])
+    order = np.concatenate(
+        [order[sizes[order] > smallest], order[(sizes[order] <= smallest) & (sizes[order] > 0)]]
+    )
     big = int((sizes > smallest).sum())
     picks: list[int] = []
     turn = 0

@@ -1,4 +1,6 @@
-"""One thread for every library: import and call this before numpy and torch, which read these variables when they start."""
+"""One thread for every library: import and call this before numpy and torch, which read these
+variables when they start.
+"""
 
 from __future__ import annotations
 

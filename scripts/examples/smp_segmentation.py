@@ -1,7 +1,8 @@
-"""Choose images for a network of segmentation_models_pytorch by the entropy of its maps, streamed: no map is kept.
+"""Choose images for a network of segmentation_models_pytorch by the entropy of its maps, streamed:
+no map is kept.
 
-python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3 --width 128 --height 96
-python scripts/examples/smp_segmentation.py data/stamps
+python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3 --width 128 --height 96 python
+scripts/examples/smp_segmentation.py data/stamps
 """
 
 import sys
@@ -29,7 +30,10 @@ def main(folder: Path) -> None:
         for start in range(0, pool.size, 8):
             names = pool.names[start : start + 8].tolist()
             x = np.stack([pixels(folder / "images" / n) for n in names])
-            scorer.update(pool.ids[start : start + 8], net(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255))
+            scorer.update(
+                pool.ids[start : start + 8],
+                net(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255),
+            )
     chosen = select(
         pool,
         {"pixels": 100_000},

@@ -1,9 +1,11 @@
-"""Active learning around a torchvision detector and a training loop of your own: score, aggregate, select, label, train again.
+"""Active learning around a torchvision detector and a training loop of your own: score, aggregate,
+select, label, train again.
 
     python scripts/stamps.py data/stamps --train 60 --test 10 --classes 3
     python scripts/examples/torchvision_detection.py data/stamps
 
-Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen images over, and the ledger takes back what was labeled.
+Labels are known here, so that it runs by itself; in a project `to_label_studio` hands the chosen
+images over, and the ledger takes back what was labeled.
 """
 
 import json
@@ -37,14 +39,19 @@ def load(folder: Path, name: str) -> torch.Tensor:
 
 
 def train(
-    model: torch.nn.Module, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]], steps: int
+    model: torch.nn.Module,
+    images: list[torch.Tensor],
+    targets: list[dict[str, torch.Tensor]],
+    steps: int,
 ) -> None:
     model.train()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     rng = np.random.default_rng(0)
     for _ in range(steps):
         rows = rng.integers(0, len(images), 2)
-        loss = torch.stack(list(model([images[i] for i in rows], [targets[i] for i in rows]).values())).sum()
+        loss = torch.stack(
+            list(model([images[i] for i in rows], [targets[i] for i in rows]).values())
+        ).sum()
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
         adam.step()
@@ -57,11 +64,17 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
     pool = CocoPool.from_coco(folder / "train.json")
     ledger = Ledger(folder / "al.jsonl")
     if not ledger.started:
-        ledger.start(pool.ids[:8])  # in a project: CocoPool.from_coco(..., labeled="labeled.json") says it
+        ledger.start(
+            pool.ids[:8]
+        )  # in a project: CocoPool.from_coco(..., labeled="labeled.json") says it
     known: list[int] = ledger.ids("start") + ledger.ids("labeled")
     first = ledger.batches  # run again on the same folder, it goes on where it stopped
     model = fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, num_classes=len(pool.categories) + 1, box_score_thresh=0.01, **SMALL
+        weights=None,
+        weights_backbone=None,
+        num_classes=len(pool.categories) + 1,
+        box_score_thresh=0.01,
+        **SMALL,
     )
     for number in range(first, first + rounds):
         images = [load(folder, str(pool.names[pool.places[k]])) for k in known]
@@ -70,13 +83,26 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
             rows = [a for a in data["annotations"] if a["image_id"] == k]
             box = torch.tensor([a["bbox"] for a in rows]).reshape(-1, 4).float()
             box[:, 2:] += box[:, :2]
-            targets.append({"boxes": box, "labels": torch.tensor([a["category_id"] for a in rows]).long()})
+            targets.append(
+                {"boxes": box, "labels": torch.tensor([a["category_id"] for a in rows]).long()}
+            )
         train(model, images, targets, steps)
         now = ledger.pool(pool)
         ids = now.ids[now.candidates]
-        outputs = [detect(model, [load(folder, str(pool.names[pool.places[k]]))])[0] for k in ids.tolist()]
-        found = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(pool, missing="empty")
-        scores = aggregate(found, box_scores(found, "entropy"), "sum", score_threshold=0.02, min_size=2, empty="last")
+        outputs = [
+            detect(model, [load(folder, str(pool.names[pool.places[k]]))])[0] for k in ids.tolist()
+        ]
+        found = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(
+            pool, missing="empty"
+        )
+        scores = aggregate(
+            found,
+            box_scores(found, "entropy"),
+            "sum",
+            score_threshold=0.02,
+            min_size=2,
+            empty="last",
+        )
         chosen = select(
             now,
             {"boxes": boxes_per_round},
@@ -91,7 +117,8 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
             folder / f"round{number}_labeled.json", annotations=data["annotations"]
         )  # what an annotator would send back
         print(
-            f"round {number}: {len(chosen)} images, boxes left in the budget: {chosen.info['slack']['boxes']:.1f}",
+            f"round {number}: {len(chosen)} images, boxes left in the budget:"
+            f" {chosen.info['slack']['boxes']:.1f}",
             ledger.ingest(folder / f"round{number}_labeled.json", pool),
         )
         known = [*known, *chosen.ids.tolist()] if chosen.ids is not None else known

@@ -18,14 +18,29 @@ def main(folder: Path, weights: str = "yolo11n.yaml") -> None:
     model = YOLO(weights, task="detect", verbose=False)
     files = [str(folder / "images" / n) for n in pool.names]
     results = model.predict(
-        files, conf=1e-6, max_det=5, imgsz=96, classes=list(range(len(pool.categories))), verbose=False
+        files,
+        conf=1e-6,
+        max_det=5,
+        imgsz=96,
+        classes=list(range(len(pool.categories))),
+        verbose=False,
     )
-    categories = dict(enumerate(sorted(pool.categories)))  # the model's class 0 is our first category
-    found = Detections.from_ultralytics(results, pool, categories=categories, outside="clip").align(pool)
+    # the model's class 0 is our first category
+    categories = dict(enumerate(sorted(pool.categories)))
+    found = Detections.from_ultralytics(results, pool, categories=categories, outside="clip").align(
+        pool
+    )
     scores = aggregate(
-        found, box_scores(found, "binary_entropy"), "topk_mean", score_threshold=0.0, min_size=0, empty="last"
+        found,
+        box_scores(found, "binary_entropy"),
+        "topk_mean",
+        score_threshold=0.0,
+        min_size=0,
+        empty="last",
     )
-    chosen = select(pool, {"images": 10, "boxes": 50}, scores=scores, costs={"boxes": expected_boxes(found)})
+    chosen = select(
+        pool, {"images": 10, "boxes": 50}, scores=scores, costs={"boxes": expected_boxes(found)}
+    )
     print(f"{len(chosen)} images:", chosen.to_yolo(folder / "yolo", found, score_threshold=0.25))
 
 

@@ -1,6 +1,7 @@
 """Random: the baseline that stands in every table.
 
-Every candidate draws a number keyed by its id; the smallest are taken. The answer depends on the seed, not on how the pool is arranged.
+Every candidate draws a number keyed by its id; the smallest are taken. The answer depends on the
+seed, not on how the pool is arranged.
 """
 
 from __future__ import annotations

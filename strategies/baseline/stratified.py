@@ -1,4 +1,6 @@
-"""Stratified random: each class gets its share of the budget, exactly, by the method of largest remainders."""
+"""Stratified random: each class gets its share of the budget, exactly, by the method of largest
+remainders.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from coreset.numerics.tensors import rows
 class Stratified(Strategy):
     """Take candidates at random with a share per class.
 
-    balance: `proportional` keeps the candidates' class shares, `equal` gives every class the same number where it has enough. Needs the candidates'
-    `labels`; unknown labels (-1) form a class of their own. The order interleaves the classes, so that early choices are spread over all of them.
+    balance: `proportional` keeps the candidates' class shares, `equal` gives every class the same
+    number where it has enough. Needs the candidates' `labels`; unknown labels (-1) form a class of
+    their own. The order interleaves the classes, so that early choices are spread over all of them.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -41,11 +44,15 @@ class Stratified(Strategy):
         """Return `k` candidates, class by class in turn."""
         labels = rows(signals.column("labels"), pool.candidates).cpu().numpy()
         _, group, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        quota = largest_remainder(counts if self.balance == "proportional" else np.ones(len(counts)), k, caps=counts)
+        quota = largest_remainder(
+            counts if self.balance == "proportional" else np.ones(len(counts)), k, caps=counts
+        )
         order = keyed_order(rng, pool.ids[pool.candidates])
         group = group[order]
         rank = np.empty(len(order), np.int64)  # how many of its class stand before it
-        rank[np.argsort(group, kind="stable")] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rank[np.argsort(group, kind="stable")] = np.arange(len(order)) - np.repeat(
+            np.cumsum(counts) - counts, counts
+        )
         keep = np.flatnonzero(rank < quota[group])
         keep = keep[np.lexsort((group[keep], (rank[keep] + 0.5) / quota[group[keep]]))]
         return Selection(pool.candidates[order[keep]])

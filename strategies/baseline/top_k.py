@@ -36,9 +36,12 @@ class TopK(ScoreBased):
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the column's values, negated when the lowest are wanted."""
         column = signals.column(self.signal)
-        if len(column.shape) != 1 or (isinstance(column, np.ndarray) and column.dtype.kind not in "biuf"):
+        if len(column.shape) != 1 or (
+            isinstance(column, np.ndarray) and column.dtype.kind not in "biuf"
+        ):
             raise ValueError(
-                f"{self.signal}: expected one number per example, shape (N,), got {column.dtype} with shape {tuple(column.shape)}"
+                f"{self.signal}: expected one number per example, shape (N,), got {column.dtype}"
+                f" with shape {tuple(column.shape)}"
             )
         scores = rows(column, pool.candidates).double().cpu().numpy()
         return scores if self.highest else -scores

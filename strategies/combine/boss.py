@@ -122,7 +122,8 @@ class Boss(Combined):
         strange = [type(s).__name__ for s in self.members if not isinstance(s, Strategy)]
         if strange:
             raise TypeError(
-                f"members: expected strategies, got {strange}; from Hydra, instantiate with _convert_='all'"
+                f"members: expected strategies, got {strange}; from Hydra, instantiate with"
+                " _convert_='all'"
             )
         if not self.members:
             raise ValueError("members: expected at least one strategy")
@@ -169,7 +170,9 @@ class Boss(Combined):
             answer = self.members[which](part, signals, k, child(rng))
             at = np.concatenate([pool.selected, answer.indices])
             at = at[np.argsort(pool.ids[at])]  # sums in the order of ids, however rows are arranged
-            value = head_loss(features(at), labels[at], features(test), labels[test], self.c, self.loss)
+            value = head_loss(
+                features(at), labels[at], features(test), labels[test], self.c, self.loss
+            )
             if best is None or value < min(losses):
                 best, member = answer, type(self.members[which]).__name__
             losses.append(value)

@@ -1,6 +1,8 @@
-"""CCS, coverage-centric coreset selection: drop the hardest, then spread the budget evenly over the range of difficulty.
+"""CCS, coverage-centric coreset selection: drop the hardest, then spread the budget evenly over the
+range of difficulty.
 
-Zheng et al., "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023, Algorithm 1 (arXiv:2210.15809).
+Zheng et al., "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023, Algorithm 1
+(arXiv:2210.15809).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from coreset.strategies.dynamics.aum import Aum
 
 
 def without_hardest(scores: NDArray[np.float64], share: float, k: int) -> NDArray[np.int64]:
-    """Return the rows that stay, ascending, when the floor(share n) highest scores are dropped; at least `k` stay.
+    """Return the rows that stay, ascending, when the floor(share n) highest scores are dropped; at
+    least `k` stay.
 
     >>> without_hardest(np.array([0.1, 0.9, 0.5, 0.4]), 0.5, 1)
     array([0, 3])
@@ -32,7 +35,8 @@ def without_hardest(scores: NDArray[np.float64], share: float, k: int) -> NDArra
 
 
 def strata(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return the stratum, 0 to count - 1, of each score (n,): equal width from the lowest to the highest, the highest in the last.
+    """Return the stratum, 0 to count - 1, of each score (n,): equal width from the lowest to the
+    highest, the highest in the last.
 
     >>> strata(np.array([-4.0, -3.0, -2.5, -2.0]), 2)
     array([0, 1, 1, 1])
@@ -43,7 +47,8 @@ def strata(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 def even_budgets(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Split `k` over strata of `sizes` (S,): the smallest first, each its size or an equal share of what is left. Exact when the strata hold `k`.
+    """Split `k` over strata of `sizes` (S,): the smallest first, each its size or an equal share of
+    what is left. Exact when the strata hold `k`.
 
     >>> even_budgets(np.array([1, 10, 0, 4]), 9)
     array([1, 4, 0, 4])
@@ -56,10 +61,12 @@ def even_budgets(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Ccs(Combined):
-    """Drop the share `beta` of hardest candidates, cut the rest into `bins` strata of equal width, and draw uniformly in each (keyed by id).
+    """Drop the share `beta` of hardest candidates, cut the rest into `bins` strata of equal width,
+    and draw uniformly in each (keyed by id).
 
-    base: the score whose highest values are the hardest. beta: the paper uses 0.3 to keep 10 % of CIFAR-10, 0 to keep 50 %; fewer are dropped when fewer than
-    k would stay (`info["dropped"]`). For classes in proportion put it inside `class_quota`.
+    base: the score whose highest values are the hardest. beta: the paper uses 0.3 to keep 10 % of
+    CIFAR-10, 0 to keep 50 %; fewer are dropped when fewer than k would stay (`info["dropped"]`).
+    For classes in proportion put it inside `class_quota`.
 
     >>> from coreset import select
     >>> select("ccs", 2, aum=[-9.0, 1.0, 1.1, 1.2, 5.0], options={"beta": 0.2, "bins": 2}).indices.tolist()[0] in (1, 2, 3, 4)
@@ -95,4 +102,6 @@ class Ccs(Combined):
         rank = np.empty(len(kept), np.int64)
         rank[by_stratum] = np.arange(len(kept)) - starts[stratum[by_stratum]]
         drawn = kept[rank < budgets[stratum]]
-        return Selection(pool.candidates[drawn], scores=scores[drawn], info={"dropped": len(scores) - len(kept)})
+        return Selection(
+            pool.candidates[drawn], scores=scores[drawn], info={"dropped": len(scores) - len(kept)}
+        )

@@ -1,4 +1,6 @@
-"""Quotas: any strategy inside each class or group, with exact shares of the budget by the method of largest remainders."""
+"""Quotas: any strategy inside each class or group, with exact shares of the budget by the method of
+largest remainders.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from coreset.strategies.uncertainty.margin import Margin
 
 @dataclass(frozen=True)
 class ClassQuota(Combined):
-    """Run the base in every group with the group's share of the budget; the order interleaves the groups.
+    """Run the base in every group with the group's share of the budget; the order interleaves the
+    groups.
 
-    column: the group of each example (N,), whole numbers or names: `labels` (-1 = a class of its own), predicted classes, video ids. balance: `proportional`
-    to the candidates per group, or `equal`; what a small group cannot take goes to the others. cap: at most that many per group, counting what is
-    already selected (None: no limit). Raises ValueError when the caps leave less than the budget.
+    column: the group of each example (N,), whole numbers or names: `labels` (-1 = a class of its
+    own), predicted classes, video ids. balance: `proportional` to the candidates per group, or
+    `equal`; what a small group cannot take goes to the others. cap: at most that many per group,
+    counting what is already selected (None: no limit). Raises ValueError when the caps leave less
+    than the budget.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.6, 0.4]])
@@ -55,20 +60,31 @@ class ClassQuota(Combined):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the answers of all groups as one."""
         names, group, counts = np.unique(
-            column_at(signals, self.column, pool.candidates), return_inverse=True, return_counts=True
+            column_at(signals, self.column, pool.candidates),
+            return_inverse=True,
+            return_counts=True,
         )
         room = counts
         if self.cap is not None:
             taken = column_at(signals, self.column, pool.selected)
-            room = np.minimum(counts, np.maximum(self.cap - np.array([(taken == n).sum() for n in names]), 0))
+            room = np.minimum(
+                counts, np.maximum(self.cap - np.array([(taken == n).sum() for n in names]), 0)
+            )
             if room.sum() < k:
                 raise ValueError(
-                    f"cap: {self.cap} per {self.column} leaves {int(room.sum())} candidates, fewer than the {k} asked for"
+                    f"cap: {self.cap} per {self.column} leaves {int(room.sum())} candidates, fewer"
+                    f" than the {k} asked for"
                 )
         shares = counts if self.balance == "proportional" else np.ones(len(counts))
         quota = largest_remainder(np.where(room > 0, shares, 0), k, caps=room)
-        members = np.split(pool.candidates[np.argsort(group, kind="stable")], np.cumsum(counts)[:-1])
+        members = np.split(
+            pool.candidates[np.argsort(group, kind="stable")], np.cumsum(counts)[:-1]
+        )
         answers = [
-            self.base(narrow(pool, m), signals, int(q), rng) for m, q in zip(members, quota, strict=True) if q > 0
+            self.base(narrow(pool, m), signals, int(q), rng)
+            for m, q in zip(members, quota, strict=True)
+            if q > 0
         ]
-        return interleave(answers, quota={str(n): int(q) for n, q in zip(names, quota, strict=True)})
+        return interleave(
+            answers, quota={str(n): int(q) for n, q in zip(names, quota, strict=True)}
+        )

@@ -1,6 +1,8 @@
-"""D2 pruning: difficulty spread over a nearest-neighbor graph, then taken greedily while neighbors of what is taken lose theirs.
+"""D2 pruning: difficulty spread over a nearest-neighbor graph, then taken greedily while neighbors
+of what is taken lose theirs.
 
-Maharana, Yadav & Bansal, "D2 Pruning: Message Passing for Balancing Diversity and Difficulty in Data Pruning", ICLR 2024 (arXiv:2310.07931).
+Maharana, Yadav & Bansal, "D2 Pruning: Message Passing for Balancing Diversity and Difficulty in
+Data Pruning", ICLR 2024 (arXiv:2310.07931).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ GRAPH_MODES = ("sum", "product")
 
 @dataclass(frozen=True)
 class Graph:
-    """An undirected graph in rows: the neighbors of i are `ends[starts[i]:starts[i + 1]]`, ascending, at `lengths` of the same slice."""
+    """An undirected graph in rows: the neighbors of i are `ends[starts[i]:starts[i + 1]]`,
+    ascending, at `lengths` of the same slice.
+    """
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -33,7 +37,8 @@ class Graph:
 
 
 def neighbor_graph(x: Tensor, neighbors: int) -> Graph:
-    """Return the graph that joins each row of `x` (n, D) with its nearest `neighbors` rows (fewer when n is small), in either direction.
+    """Return the graph that joins each row of `x` (n, D) with its nearest `neighbors` rows (fewer
+    when n is small), in either direction.
 
     >>> import torch
     >>> g = neighbor_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1)
@@ -55,9 +60,10 @@ def message_passing(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return `k` rows in order and the value each was taken with.
 
-    Forward: s_i + sum_j e^-d_ij s_j over the neighbors. Then the largest is taken, ties to the lowest row, and each neighbor j not yet taken loses
-    e^(-gamma d_ij) times the value of what was taken. scores (n,) >= 0. graph_mode: `sum` as above, `product`: s_i times
-    the sum over the neighbors, the other forward pass of the released code.
+    Forward: s_i + sum_j e^-d_ij s_j over the neighbors. Then the largest is taken, ties to the
+    lowest row, and each neighbor j not yet taken loses e^(-gamma d_ij) times the value of what was
+    taken. scores (n,) >= 0. graph_mode: `sum` as above, `product`: s_i times the sum over the
+    neighbors, the other forward pass of the released code.
 
     >>> import torch
     >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbor_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
@@ -90,9 +96,11 @@ def message_passing(
 class D2(Combined):
     """Take hard candidates, but not their neighbors in feature space as well.
 
-    base: the difficulty; when a score is negative all are shifted so that the lowest is 0. neighbors: edges per candidate. gamma: how far the suppression
-    reaches (small = far). drop: share of the hardest left out first (as in CCS; the paper's mislabel ratio). The graph joins candidates only.
-    graph_mode: how a score and what its neighbors pass on are joined, `sum` (the paper) or `product` (an option of the released code).
+    base: the difficulty; when a score is negative all are shifted so that the lowest is 0.
+    neighbors: edges per candidate. gamma: how far the suppression reaches (small = far). drop:
+    share of the hardest left out first (as in CCS; the paper's mislabel ratio). The graph joins
+    candidates only. graph_mode: how a score and what its neighbors pass on are joined, `sum` (the
+    paper) or `product` (an option of the released code).
 
     >>> from coreset import select
     >>> x = np.array([[0.0], [0.1], [9.0], [9.5]])
@@ -111,10 +119,13 @@ class D2(Combined):
     def __post_init__(self) -> None:
         if self.neighbors < 1 or self.gamma < 0 or not 0 <= self.drop < 1:
             raise ValueError(
-                f"expected neighbors >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbors}, {self.gamma}, {self.drop}"
+                f"expected neighbors >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbors},"
+                f" {self.gamma}, {self.drop}"
             )
         if self.graph_mode not in GRAPH_MODES:
-            raise ValueError(f"graph_mode: expected {' or '.join(GRAPH_MODES)}, got {self.graph_mode!r}")
+            raise ValueError(
+                f"graph_mode: expected {' or '.join(GRAPH_MODES)}, got {self.graph_mode!r}"
+            )
 
     @property
     def parts(self) -> tuple[Strategy, ...]:
@@ -123,7 +134,9 @@ class D2(Combined):
 
     @property
     def greedy(self) -> bool:  # type: ignore[override]
-        """Return whether a prefix answers a smaller budget: not when how many are dropped depends on the budget."""
+        """Return whether a prefix answers a smaller budget: not when how many are dropped depends
+        on the budget.
+        """
         return self.drop == 0
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:

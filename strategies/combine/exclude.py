@@ -1,4 +1,6 @@
-"""Exclusion: any strategy, without the examples on a list (known bad, used for validation, refused by the annotators)."""
+"""Exclusion: any strategy, without the examples on a list (known bad, used for validation, refused
+by the annotators).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ from coreset.strategies.uncertainty.margin import Margin
 class Exclude(Combined):
     """Take what the base takes when the excluded examples are no candidates.
 
-    column: a boolean column (N,), True = excluded. ids: outside names; those not in this dataset are passed over, so that one list serves many. positions:
-    in the whole dataset. The three add up. Raises ValueError when fewer candidates remain than asked for.
+    column: a boolean column (N,), True = excluded. ids: outside names; those not in this dataset
+    are passed over, so that one list serves many. positions: in the whole dataset. The three add
+    up. Raises ValueError when fewer candidates remain than asked for.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]])
@@ -61,14 +64,21 @@ class Exclude(Combined):
         if self.column is not None:
             flags = column_at(signals, self.column, pool.candidates)
             if flags.dtype != bool:
-                raise ValueError(f"{self.column}: expected a boolean column, True = excluded, got {flags.dtype}")
+                raise ValueError(
+                    f"{self.column}: expected a boolean column, True = excluded, got {flags.dtype}"
+                )
             out |= flags
         left = pool.candidates[~out]
         if len(left) < k:
             raise ValueError(
-                f"{int(out.sum())} of {len(out)} candidates are excluded, which leaves {len(left)}, fewer than the {k} asked for"
+                f"{int(out.sum())} of {len(out)} candidates are excluded, which leaves {len(left)},"
+                f" fewer than the {k} asked for"
             )
         answer = self.base(narrow(pool, left), signals, k, rng)
         return Selection(
-            answer.indices, answer.weights, answer.scores, answer.reasons, info={"excluded": int(out.sum())}
+            answer.indices,
+            answer.weights,
+            answer.scores,
+            answer.reasons,
+            info={"excluded": int(out.sum())},
         )

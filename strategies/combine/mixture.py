@@ -16,10 +16,12 @@ from coreset.strategies.uncertainty.margin import Margin
 
 @dataclass(frozen=True)
 class Mixture(Combined):
-    """Split the budget over several strategies; the order interleaves them and `reasons` says whose choice each is.
+    """Split the budget over several strategies; the order interleaves them and `reasons` says whose
+    choice each is.
 
-    strategies: they choose one after the other from what is left. A strategy that reads nothing of what is taken beyond what it reads of the candidates sees
-    the choices before it as taken (k-center keeps away from them). shares: positive, in any unit; exact by largest remainders.
+    strategies: they choose one after the other from what is left. A strategy that reads nothing of
+    what is taken beyond what it reads of the candidates sees the choices before it as taken
+    (k-center keeps away from them). shares: positive, in any unit; exact by largest remainders.
 
     >>> from coreset import select
     >>> chosen = select("mixture", 2, probs=np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]]))
@@ -39,11 +41,13 @@ class Mixture(Combined):
         strange = [type(s).__name__ for s in self.strategies if not isinstance(s, Strategy)]
         if strange:
             raise TypeError(
-                f"strategies: expected strategies, got {strange}; from Hydra, instantiate with _convert_='all'"
+                f"strategies: expected strategies, got {strange}; from Hydra, instantiate with"
+                " _convert_='all'"
             )
         if not self.strategies or len(self.strategies) != len(self.shares):
             raise ValueError(
-                f"shares: expected one per strategy, got {len(self.shares)} for {len(self.strategies)} strategies"
+                f"shares: expected one per strategy, got {len(self.shares)} for"
+                f" {len(self.strategies)} strategies"
             )
         if not all(0 < share < np.inf for share in self.shares):
             raise ValueError(f"shares: expected positive numbers, got {list(self.shares)}")
@@ -64,8 +68,11 @@ class Mixture(Combined):
             answer = part(narrow(pool, left, known), signals, int(share), rng)
             left = np.setdiff1d(left, answer.indices)
             taken = np.concatenate([taken, answer.indices])
-            answers.append(Selection(answer.indices))  # scores and weights of different strategies do not compare
+            # scores and weights of different strategies do not compare
+            answers.append(Selection(answer.indices))
             reasons += [type(part).__name__] * len(answer)
-        whose = dict(zip(np.concatenate([a.indices for a in answers]).tolist(), reasons, strict=True))
+        whose = dict(
+            zip(np.concatenate([a.indices for a in answers]).tolist(), reasons, strict=True)
+        )
         joined = interleave(answers)
         return replace(joined, reasons=[whose[i] for i in joined.indices.tolist()])

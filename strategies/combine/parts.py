@@ -1,4 +1,6 @@
-"""What strategies made of other strategies share: joined needs, narrower pools, one answer out of several."""
+"""What strategies made of other strategies share: joined needs, narrower pools, one answer out of
+several.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from coreset.score_based import ScoreBased
 
 
 class Combined(Strategy):
-    """A strategy made of others: it needs what they need, and what `own` names. A prefix of its answer is in general no answer for a smaller budget."""
+    """A strategy made of others: it needs what they need, and what `own` names. A prefix of its
+    answer is in general no answer for a smaller budget.
+    """
 
     own: frozenset[str] = frozenset()
     greedy = False
@@ -32,7 +36,8 @@ class Combined(Strategy):
         return self.own.union(*(p.needs for p in self.parts))
 
     @property
-    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]  # a plain attribute in strategies that are no combination
+    # a plain attribute in strategies that are no combination
+    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
         """Return the signals that any part reads at the examples already taken."""
         return frozenset[str]().union(*(p.needs_selected for p in self.parts))
 
@@ -49,7 +54,8 @@ class Combined(Strategy):
 
 
 def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> Pool:
-    """Return `pool` with other candidates (sorted positions, trusted) and, where given, other positions taken; O(1), ids are shared.
+    """Return `pool` with other candidates (sorted positions, trusted) and, where given, other
+    positions taken; O(1), ids are shared.
 
     >>> narrow(Pool(4, [0]), np.array([2])).candidates
     array([2])
@@ -62,26 +68,34 @@ def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> 
 
 
 def base_scores(base: Strategy, pool: Pool, signals: Signals) -> NDArray[np.float64]:
-    """Return the scores of a scored strategy at the candidates, (n,) float64, higher = better, after the checks that calling it would make.
+    """Return the scores of a scored strategy at the candidates, (n,) float64, higher = better,
+    after the checks that calling it would make.
 
     Raises TypeError when `base` is no `Scored`, and ValueError when a score is not finite.
     """
     if not isinstance(base, ScoreBased):
-        raise TypeError(f"base: expected a strategy that scores every candidate, got {type(base).__name__}")
+        raise TypeError(
+            f"base: expected a strategy that scores every candidate, got {type(base).__name__}"
+        )
     return base.scores(pool, signals)
 
 
 def column_at(signals: Signals, name: str, indices: Indices) -> NDArray[Any]:
-    """Return the values of a column (N,) at positions, as an array. Raises ValueError when it holds more than one value per example."""
+    """Return the values of a column (N,) at positions, as an array. Raises ValueError when it holds
+    more than one value per example.
+    """
     values = signals.at(name, indices)
     array = values if isinstance(values, np.ndarray) else values.cpu().numpy()
     if array.ndim != 1:
-        raise ValueError(f"{name}: expected one value per example, shape (N,), got {array.ndim} dimensions")
+        raise ValueError(
+            f"{name}: expected one value per example, shape (N,), got {array.ndim} dimensions"
+        )
     return array
 
 
 def interleave(answers: Sequence[Selection], **info: Any) -> Selection:
-    """Return several disjoint answers as one, in turns in proportion to their lengths, ties to the earlier answer.
+    """Return several disjoint answers as one, in turns in proportion to their lengths, ties to the
+    earlier answer.
 
     Weights and scores are kept when every answer has them.
 

@@ -41,7 +41,9 @@ def published_members() -> tuple[Strategy, ...]:
     )
 
 
-def drawn(rng: np.random.Generator, pool: Pool, rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def drawn(
+    rng: np.random.Generator, pool: Pool, rows: NDArray[np.int64], size: int
+) -> NDArray[np.int64]:
     """Return `size` of `rows` (all where there are fewer) at random, ascending, keyed by id."""
     if size >= len(rows):
         return rows
@@ -88,7 +90,8 @@ class Progressive(Combined):
         strange = [type(s).__name__ for s in self.parts if not isinstance(s, Strategy)]
         if strange:
             raise TypeError(
-                f"members, final: expected strategies, got {strange}; from Hydra, instantiate with _convert_='all'"
+                f"members, final: expected strategies, got {strange}; from Hydra, instantiate with"
+                " _convert_='all'"
             )
         if not self.members:
             raise ValueError("members: expected at least one strategy")

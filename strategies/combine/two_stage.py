@@ -1,7 +1,7 @@
 """Two stages: one strategy makes a shortlist, another chooses from it.
 
-As filtering by uncertainty before diversity in Yang et al. (PPAL), "Plug and Play Active Learning for Object Detection", CVPR 2024 (arXiv:2211.11612), which
-shortlists four times the budget.
+As filtering by uncertainty before diversity in Yang et al. (PPAL), "Plug and Play Active Learning
+for Object Detection", CVPR 2024 (arXiv:2211.11612), which shortlists four times the budget.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from coreset.strategies.uncertainty.margin import Margin
 
 @dataclass(frozen=True)
 class TwoStage(Combined):
-    """Shortlist with `first`, then choose with `second`; weights and scores are those of the second.
+    """Shortlist with `first`, then choose with `second`; weights and scores are those of the
+    second.
 
     expand: the shortlist holds ceil(expand k) candidates, at least k, at most all.
 
@@ -47,4 +48,6 @@ class TwoStage(Combined):
         size = min(len(pool.candidates), int(np.ceil(self.expand * k - 1e-9)))
         shortlist = np.sort(self.first(pool, signals, size, rng).indices)
         answer = self.second(narrow(pool, shortlist), signals, k, rng)
-        return Selection(answer.indices, answer.weights, answer.scores, answer.reasons, info={"shortlist": size})
+        return Selection(
+            answer.indices, answer.weights, answer.scores, answer.reasons, info={"shortlist": size}
+        )

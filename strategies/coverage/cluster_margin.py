@@ -1,6 +1,8 @@
-"""Cluster-Margin: the most uncertain candidates, taken in turn from clusters of the pool, small clusters first.
+"""Cluster-Margin: the most uncertain candidates, taken in turn from clusters of the pool, small
+clusters first.
 
-Citovsky, DeSalvo, Gentile, Karydas, Rajagopalan, Rostamizadeh & Kumar, "Batch Active Learning at Scale", NeurIPS 2021 (arXiv:2107.14263).
+Citovsky, DeSalvo, Gentile, Karydas, Rajagopalan, Rostamizadeh & Kumar, "Batch Active Learning at
+Scale", NeurIPS 2021 (arXiv:2107.14263).
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ SCOPES = ("pool", "uncertain")
 
 @compiled
 def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], height: Float) -> None:
-    """Agglomerate by nearest-neighbor chain; `center` (n, D) is overwritten. Merge m joins the clusters of rows left[m] and right[m]."""
+    """Agglomerate by nearest-neighbor chain; `center` (n, D) is overwritten. Merge m joins the
+    clusters of rows left[m] and right[m].
+    """
     n = len(center)
-    size, spread = np.ones(n), np.zeros(n)  # spread: mean squared distance of a cluster's rows to its center
+    # spread: mean squared distance of a cluster's rows to its center
+    size, spread = np.ones(n), np.zeros(n)
     active = np.arange(n)
     alive, depth, made = n, 0, 0
     chain = np.empty(n, np.int64)
@@ -54,7 +59,9 @@ def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], hei
         depth -= 2
         share = size[gone] / (size[keep] + size[gone])
         between = square_distance(center[keep], center[gone])
-        spread[keep] = (1 - share) * spread[keep] + share * spread[gone] + share * (1 - share) * between
+        spread[keep] = (
+            (1 - share) * spread[keep] + share * spread[gone] + share * (1 - share) * between
+        )
         for d in range(center.shape[1]):
             center[keep, d] += share * (center[gone, d] - center[keep, d])
         size[keep] += size[gone]
@@ -67,10 +74,12 @@ def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], hei
 
 
 def average_linkage(x: Tensor, clusters: int) -> NDArray[np.int64]:
-    """Return a label (n,) per row of `x` (n, D): the hierarchy by average linkage, cut into `clusters` groups, numbered by their lowest row.
+    """Return a label (n,) per row of `x` (n, D): the hierarchy by average linkage, cut into
+    `clusters` groups, numbered by their lowest row.
 
-    The distance of two groups is the mean squared Euclidean distance over their pairs (on rows of unit length: twice the mean cosine distance), which centers and spreads
-    give without any n x n. Exact, float64; O(n) rows of memory, O(n^2 D) time: about 10 s for 10,000 x 512.
+    The distance of two groups is the mean squared Euclidean distance over their pairs (on rows of
+    unit length: twice the mean cosine distance), which centers and spreads give without any n x n.
+    Exact, float64; O(n) rows of memory, O(n^2 D) time: about 10 s for 10,000 x 512.
 
     >>> average_linkage(torch.tensor([[0.0], [5.0], [0.1], [9.0]]), 3).tolist()
     [0, 1, 0, 2]
@@ -93,8 +102,11 @@ def average_linkage(x: Tensor, clusters: int) -> NDArray[np.int64]:
     return np.unique([root(i) for i in range(n)], return_inverse=True)[1].astype(np.int64)
 
 
-def round_robin(labels: NDArray[np.int64], k: int, chance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return `k` rows: one from each cluster in turn, smallest cluster first, again and again; within a cluster, and among clusters of a size, the lowest chance first.
+def round_robin(
+    labels: NDArray[np.int64], k: int, chance: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return `k` rows: one from each cluster in turn, smallest cluster first, again and again;
+    within a cluster, and among clusters of a size, the lowest chance first.
 
     >>> round_robin(np.array([0, 0, 0, 1]), 3, np.array([0.9, 0.1, 0.2, 0.5])).tolist()
     [3, 1, 2]
@@ -110,11 +122,14 @@ def round_robin(labels: NDArray[np.int64], k: int, chance: NDArray[np.float64]) 
 
 @dataclass(frozen=True)
 class ClusterMargin(Strategy):
-    """Take, among the `factor` k candidates with the smallest margin, one per cluster in turn, from small clusters to large.
+    """Take, among the `factor` k candidates with the smallest margin, one per cluster in turn, from
+    small clusters to large.
 
-    factor: how many uncertain candidates to look at, as a multiple of k (paper: 10; 1.25 for its smaller sets). clusters: where to cut the hierarchy; None: k clusters (the
-    paper sets a distance instead, by hand). scope: cluster the whole `pool` of candidates (default, paper) or only the `uncertain` ones, which is cheaper. normalize: unit
-    length first. Sizes count uncertain candidates. Random choices are keyed by id. Scores: 1 - margin.
+    factor: how many uncertain candidates to look at, as a multiple of k (paper: 10; 1.25 for its
+    smaller sets). clusters: where to cut the hierarchy; None: k clusters (the paper sets a distance
+    instead, by hand). scope: cluster the whole `pool` of candidates (default, paper) or only the
+    `uncertain` ones, which is cheaper. normalize: unit length first. Sizes count uncertain
+    candidates. Random choices are keyed by id. Scores: 1 - margin.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -155,5 +170,9 @@ class ClusterMargin(Strategy):
         if self.normalize:
             x = unit_rows(x)
         labels = average_linkage(x, self.clusters or k)[np.searchsorted(at, unsure)]
-        picks = unsure[round_robin(labels, k, keyed_uniform(salt(rng), pool.ids[pool.candidates[unsure]]))]
-        return Selection(pool.candidates[picks], scores=score[picks], info={"clusters": len(np.unique(labels))})
+        picks = unsure[
+            round_robin(labels, k, keyed_uniform(salt(rng), pool.ids[pool.candidates[unsure]]))
+        ]
+        return Selection(
+            pool.candidates[picks], scores=score[picks], info={"clusters": len(np.unique(labels))}
+        )

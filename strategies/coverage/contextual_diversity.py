@@ -1,6 +1,8 @@
-"""Contextual diversity: farthest-first on how differently the model sees two examples, the symmetric divergence of their class probabilities.
+"""Contextual diversity: farthest-first on how differently the model sees two examples, the
+symmetric divergence of their class probabilities.
 
-Agarwal, Arora, Anand & Arora, "Contextual Diversity for Active Learning", ECCV 2020 (arXiv:2008.05723), its core-set form CDAL-CS.
+Agarwal, Arora, Anand & Arora, "Contextual Diversity for Active Learning", ECCV 2020
+(arXiv:2008.05723), its core-set form CDAL-CS.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _SMALLEST = 1e-12  # a saturated softmax has zeros; below this a probability cou
 
 @compiled
 def _lower(p: Float, log_p: Float, center: int, near: Float) -> int:
-    """Lower the divergences of rows not taken (-1) by those from `center`; return the row with the largest, ties to the lowest."""
+    """Lower the divergences of rows not taken (-1) by those from `center`; return the row with the
+    largest, ties to the lowest.
+    """
     best = -1
     for i in range(len(p)):
         if near[i] < 0:
@@ -39,10 +43,12 @@ def _lower(p: Float, log_p: Float, center: int, near: Float) -> int:
 def farthest_by_divergence(
     probs: Tensor, k: int, centers: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Return `k` rows of `probs` (n, C), the divergence each had from all centers before it, and the largest left.
+    """Return `k` rows of `probs` (n, C), the divergence each had from all centers before it, and
+    the largest left.
 
-    centers: rows already there, at least one; they are not picked. Divergence: (KL(P|Q) + KL(Q|P)) / 2 in nats, with probabilities below 1e-12 raised to that and each
-    row made to sum to one. Float64; ties go to the lowest row. Memory: two float64 copies of probs.
+    centers: rows already there, at least one; they are not picked. Divergence: (KL(P|Q) + KL(Q|P))
+    / 2 in nats, with probabilities below 1e-12 raised to that and each row made to sum to one.
+    Float64; ties go to the lowest row. Memory: two float64 copies of probs.
 
     >>> import torch
     >>> farthest_by_divergence(torch.tensor([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9]]), 1, np.array([0]))[0].tolist()
@@ -66,10 +72,12 @@ def farthest_by_divergence(
 
 @dataclass(frozen=True)
 class ContextualDiversity(Strategy):
-    """Take the candidate whose class probabilities differ most from those of everything taken so far.
+    """Take the candidate whose class probabilities differ most from those of everything taken so
+    far.
 
-    With nothing selected yet the first pick is random (keyed by id); its score is infinite. Scores: divergence (nats) from the nearest earlier choice. info:
-    `cover_radius`, the largest divergence left.
+    With nothing selected yet the first pick is random (keyed by id); its score is infinite. Scores:
+    divergence (nats) from the nearest earlier choice. info: `cover_radius`, the largest divergence
+    left.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -88,6 +96,10 @@ class ContextualDiversity(Strategy):
         first = np.empty(0, np.int64)
         if not len(centers):
             first = centers = keyed_order(rng, pool.ids[at])[:1]
-        picks, scores, radius = farthest_by_divergence(rows(signals.column("probs"), at), k - len(first), centers)
+        picks, scores, radius = farthest_by_divergence(
+            rows(signals.column("probs"), at), k - len(first), centers
+        )
         scores = np.concatenate([np.full(len(first), np.inf), scores])
-        return Selection(at[np.concatenate([first, picks])], scores=scores, info={"cover_radius": radius})
+        return Selection(
+            at[np.concatenate([first, picks])], scores=scores, info={"cover_radius": radius}
+        )

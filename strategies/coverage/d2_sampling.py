@@ -1,7 +1,8 @@
-"""D^2 sampling: examples drawn in proportion to squared distance, with weights that keep sums over the pool unbiased.
+"""D^2 sampling: examples drawn in proportion to squared distance, with weights that keep sums over
+the pool unbiased.
 
-`lightweight`: Bachem, Lucic & Krause, "Scalable k-Means Clustering via Lightweight Coresets", KDD 2018 (arXiv:1702.08248). `adaptive`: the seeding of k-means++, Arthur &
-Vassilvitskii, SODA 2007.
+`lightweight`: Bachem, Lucic & Krause, "Scalable k-Means Clustering via Lightweight Coresets", KDD
+2018 (arXiv:1702.08248). `adaptive`: the seeding of k-means++, Arthur & Vassilvitskii, SODA 2007.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ VARIANTS = ("lightweight", "adaptive")
 
 
 def lightweight_share(x: Tensor) -> NDArray[np.float64]:
-    """Return q (n,): half uniform, half in proportion to the squared distance of each row of `x` (n, D) from the mean; sums to 1. Uniform when all rows coincide.
+    """Return q (n,): half uniform, half in proportion to the squared distance of each row of `x`
+    (n, D) from the mean; sums to 1. Uniform when all rows coincide.
 
     >>> lightweight_share(torch.tensor([[0.0], [0.0], [3.0]])).round(4).tolist()
     [0.25, 0.25, 0.5]
     """
     mean = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) / len(x)
-    square = torch.cat([(p.double() - mean).square().sum(dim=1) for p in torch.split(x, 8192)]).cpu().numpy()
+    square = (
+        torch.cat([(p.double() - mean).square().sum(dim=1) for p in torch.split(x, 8192)])
+        .cpu()
+        .numpy()
+    )
     uniform = np.full(len(x), 1 / len(x))
     return 0.5 * uniform + 0.5 * square / square.sum() if square.sum() > 0 else uniform
 
@@ -52,7 +58,8 @@ def inclusion(share: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 
 
 def systematic(chance: NDArray[np.float64], k: int, start: float) -> NDArray[np.int64]:
-    """Return `k` distinct rows, each with its probability `chance` (sum k, none above 1): those where the running sum passes start, start + 1, ...
+    """Return `k` distinct rows, each with its probability `chance` (sum k, none above 1): those
+    where the running sum passes start, start + 1, ...
 
     >>> systematic(np.array([0.5, 0.5, 1.0]), 2, 0.7).tolist()
     [1, 2]
@@ -66,9 +73,11 @@ def systematic(chance: NDArray[np.float64], k: int, start: float) -> NDArray[np.
 class D2Sampling(Strategy):
     """Draw candidates at random, those far away more often.
 
-    variant: `lightweight` (default): far from the mean, with weights. Each candidate is drawn with probability p, at most once (systematic sampling over an order keyed by id,
-    where the paper draws with replacement), and weighs 1 / p: weighted sums over the answer are unbiased for sums over the candidates. `adaptive`: one after the other, far
-    from everything drawn or selected before; no weights. Scores: p, or the squared distance at the time.
+    variant: `lightweight` (default): far from the mean, with weights. Each candidate is drawn with
+    probability p, at most once (systematic sampling over an order keyed by id, where the paper
+    draws with replacement), and weighs 1 / p: weighted sums over the answer are unbiased for sums
+    over the candidates. `adaptive`: one after the other, far from everything drawn or selected
+    before; no weights. Scores: p, or the squared distance at the time.
 
     >>> from coreset import select
     >>> import numpy as np

@@ -1,6 +1,7 @@
 """Herding: keep the mean of what is taken as close as possible to the mean of everything.
 
-Welling, "Herding Dynamical Weights to Learn", ICML 2009; as exemplar selection, Rebuffi et al., "iCaRL", CVPR 2017, Algorithm 4 (arXiv:1611.07725).
+Welling, "Herding Dynamical Weights to Learn", ICML 2009; as exemplar selection, Rebuffi et al.,
+"iCaRL", CVPR 2017, Algorithm 4 (arXiv:1611.07725).
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ _COPY = 2**29  # values it may have: 1 GB
 
 @compiled
 def _whole(
-    x: Float, mean: Float, bits: NDArray[np.int16], scale: Float, length: Float, lost: Float, top: float
+    x: Float,
+    mean: Float,
+    bits: NDArray[np.int16],
+    scale: Float,
+    length: Float,
+    lost: Float,
+    top: float,
 ) -> None:
-    """Fill bits with z = x - mean in whole numbers up to `top`, and |z| and |z - scale bits| of each row."""
+    """Fill bits with z = x - mean in whole numbers up to `top`, and |z| and |z - scale bits| of
+    each row.
+    """
     for i in range(len(x)):
         largest = 0.0
         for d in range(len(mean)):
@@ -74,8 +83,9 @@ def _herd(
     x: Float, mean: Float, total: Float, size: int, distance: bool,
     bits: NDArray[np.int16], scale: Float, length: Float, lost: Float, top: float, picks: NDArray[np.int64], errors: Float,
 ) -> None:  # fmt: skip
-    """Fill picks and errors. With z = x - mean and r' = residual - mean the value is -|r' - z|^2, or <residual, z> up to a constant; <., z> comes from 16 bits
-    up to an error of |r'| |z - z'| + |r' - r''| |z'|, and the rows that this leaves open are measured in float64.
+    """Fill picks and errors. With z = x - mean and r' = residual - mean the value is -|r' - z|^2,
+    or <residual, z> up to a constant; <., z> comes from 16 bits up to an error of |r'| |z - z'| +
+    |r' - r''| |z'|, and the rows that this leaves open are measured in float64.
     """
     n, dim = x.shape
     free = np.ones(n, np.bool_)
@@ -128,12 +138,16 @@ def _on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def herd(x: Tensor, k: int, mean: Tensor, taken: Tensor, variant: str = "icarl") -> tuple[Tensor, Tensor]:
+def herd(
+    x: Tensor, k: int, mean: Tensor, taken: Tensor, variant: str = "icarl"
+) -> tuple[Tensor, Tensor]:
     """Return `k` rows of `x` (n, D) in order, and ||mean - mean of all taken|| after each.
 
-    mean (D,): the target. taken (M, D): rows already there, counted in the running mean. `icarl` picks argmin ||mean - (S + x) / t||, with S the sum of what
-    is taken and t its size with x; `inner_product` picks argmax <t mean - S, x> (Welling). Ties go to the lowest row; decisions are float64. On a CPU each choice reads a
-    16-bit copy of x (half the memory of float32; up to 1 GB, beyond it x itself), and of x only the rows that the copy leaves open.
+    mean (D,): the target. taken (M, D): rows already there, counted in the running mean. `icarl`
+    picks argmin ||mean - (S + x) / t||, with S the sum of what is taken and t its size with x;
+    `inner_product` picks argmax <t mean - S, x> (Welling). Ties go to the lowest row; decisions are
+    float64. On a CPU each choice reads a 16-bit copy of x (half the memory of float32; up to 1 GB,
+    beyond it x itself), and of x only the rows that the copy leaves open.
 
     >>> x = torch.tensor([[0.0], [1.0], [4.0]])
     >>> herd(x, 2, x.mean(0), x[:0])[0].tolist()
@@ -157,7 +171,9 @@ def herd(x: Tensor, k: int, mean: Tensor, taken: Tensor, variant: str = "icarl")
         size = len(taken) + i + 1
         residual = size * target - total
         parts = [p.double() for p in torch.split(x, 65536)]
-        value = torch.cat([-(p - residual).square().sum(dim=1) if distance else p @ residual for p in parts])
+        value = torch.cat(
+            [-(p - residual).square().sum(dim=1) if distance else p @ residual for p in parts]
+        )
         best = int((value + barred).argmax())
         barred[best] = -torch.inf
         total += x[best].double()
@@ -169,9 +185,10 @@ def herd(x: Tensor, k: int, mean: Tensor, taken: Tensor, variant: str = "icarl")
 class Herding(Strategy):
     """Match the mean of the features.
 
-    variant: `icarl` (default) or `inner_product`. per_class: match the mean of each class with its share of the budget; needs `labels`. The target is the mean over
-    candidates and selected; the greedy goes on from what is selected. Scores: minus the distance of the two means after each choice. info: `mean_gap`, the last of
-    these distances (the largest over classes).
+    variant: `icarl` (default) or `inner_product`. per_class: match the mean of each class with its
+    share of the budget; needs `labels`. The target is the mean over candidates and selected; the
+    greedy goes on from what is selected. Scores: minus the distance of the two means after each
+    choice. info: `mean_gap`, the last of these distances (the largest over classes).
 
     >>> from coreset import select
     >>> import numpy as np
@@ -203,23 +220,31 @@ class Herding(Strategy):
         features = as_tensor(signals.column("features"))
         if not self.per_class:
             picks, errors = self._match(features, pool.candidates, pool.selected, k)
-            return Selection(picks, scores=-errors, info={"variant": self.variant, "mean_gap": float(errors[-1])})
+            return Selection(
+                picks, scores=-errors, info={"variant": self.variant, "mean_gap": float(errors[-1])}
+            )
         labels = np.asarray(as_tensor(signals.column("labels")).cpu())
         parts = [
-            self._match(features, pool.candidates[rows], pool.selected[labels[pool.selected] == name], share)
+            self._match(
+                features, pool.candidates[rows], pool.selected[labels[pool.selected] == name], share
+            )
             for name, rows, share in class_shares(labels[pool.candidates], k)
         ]
         order = interleave([len(p) for p, _ in parts])
         picks, errors = np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
         gap = max(float(e[-1]) for _, e in parts)
-        return Selection(picks[order], scores=-errors[order], info={"variant": self.variant, "mean_gap": gap})
+        return Selection(
+            picks[order], scores=-errors[order], info={"variant": self.variant, "mean_gap": gap}
+        )
 
-    def _match(self, features: Tensor, candidates: Indices, selected: Indices, k: int) -> tuple[Indices, NDArray[Any]]:
+    def _match(
+        self, features: Tensor, candidates: Indices, selected: Indices, k: int
+    ) -> tuple[Indices, NDArray[Any]]:
         whole = len(candidates) == len(features)
         x = features if whole else features[torch.from_numpy(candidates).to(features.device)]
         taken = features[torch.from_numpy(selected).to(features.device)]
-        total = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) + taken.double().sum(
+        total = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(
             dim=0
-        )
+        ) + taken.double().sum(dim=0)
         picks, errors = herd(x, k, total / (len(x) + len(taken)), taken, self.variant)
         return candidates[picks.numpy()], errors.cpu().numpy()

@@ -1,8 +1,10 @@
 """k-center greedy: cover the pool with examples that lie as far apart as possible.
 
-Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1 (arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius
-is at most twice the best one. In two rounds at most four times: every shard's choice covers it within twice the best radius, and the second round covers these choices
-within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley, "Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
+Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1
+(arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius is at most twice the best one. In
+two rounds at most four times: every shard's choice covers it within twice the best radius, and the
+second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley,
+"Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ from coreset.two_rounds import TwoRounds
 FIRST = ("random", "center")
 
 
-def k_center_greedy(x: Tensor, k: int, centers: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the `k` picks and the distance each had from all centers before it, farthest first, ties to the lowest position.
+def k_center_greedy(
+    x: Tensor, k: int, centers: Tensor, candidates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the `k` picks and the distance each had from all centers before it, farthest first,
+    ties to the lowest position.
 
-    x (N, D) features; centers (M,) positions already taken, at least one; candidates (n,) positions that may be picked. Distances are Euclidean, and every
-    choice is that of a float64 loop. Memory beside x: O(N), and for large work where bfloat16 pays one copy of x in it.
+    x (N, D) features; centers (M,) positions already taken, at least one; candidates (n,) positions
+    that may be picked. Distances are Euclidean, and every choice is that of a float64 loop. Memory
+    beside x: O(N), and for large work where bfloat16 pays one copy of x in it.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0]])
     >>> picks, radius = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([1, 2]))
@@ -61,11 +67,12 @@ def nearest_to_mean(x: Tensor, rows: Indices) -> int:
 class KCenterGreedy(TwoRounds):
     """Take the candidate farthest from everything taken so far, again and again.
 
-    normalize: scale features to unit length first (then the Euclidean order is the cosine order). per_class: cover each class by itself, with its share of the
-    budget; needs `labels`. first: with nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`, nearest to the mean; its score is
-    infinite; a whole number is the position in the dataset of a candidate to start with. Scores:
-    distance to the nearest earlier choice, which never grows (within a class). info:
-    `cover_radius`, the largest distance left.
+    normalize: scale features to unit length first (then the Euclidean order is the cosine order).
+    per_class: cover each class by itself, with its share of the budget; needs `labels`. first: with
+    nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`,
+    nearest to the mean; its score is infinite; a whole number is the position in the dataset of a
+    candidate to start with. Scores: distance to the nearest earlier choice, which never grows
+    (within a class). info: `cover_radius`, the largest distance left.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -82,9 +89,14 @@ class KCenterGreedy(TwoRounds):
     def __post_init__(self) -> None:
         index = isinstance(self.first, int | np.integer) and not isinstance(self.first, bool)
         if self.first not in FIRST and not (index and int(self.first) >= 0):
-            raise ValueError(f"first: expected {' or '.join(FIRST)} or a position, got {self.first!r}")
+            raise ValueError(
+                f"first: expected {' or '.join(FIRST)} or a position, got {self.first!r}"
+            )
         if index and self.per_class:
-            raise ValueError("first: a position to start with is of one class; use random or center with per_class")
+            raise ValueError(
+                "first: a position to start with is of one class; use random or center with"
+                " per_class"
+            )
         object.__setattr__(self, "greedy", not self.per_class)
         object.__setattr__(self, "needs_selected", self.needs)
 
@@ -107,12 +119,23 @@ class KCenterGreedy(TwoRounds):
             return Selection(picks, scores=scores, info={"cover_radius": radius})
         labels = np.asarray(as_tensor(signals.column("labels")).cpu())
         parts = [
-            self._cover(x, share, pool.selected[labels[pool.selected] == name], pool.candidates[rows], chance)
+            self._cover(
+                x,
+                share,
+                pool.selected[labels[pool.selected] == name],
+                pool.candidates[rows],
+                chance,
+            )
             for name, rows, share in class_shares(labels[pool.candidates], k)
         ]
         order = interleave([len(p) for p, _, _ in parts])
-        picks, scores = np.concatenate([p for p, _, _ in parts]), np.concatenate([s for _, s, _ in parts])
-        return Selection(picks[order], scores=scores[order], info={"cover_radius": max(r for _, _, r in parts)})
+        picks, scores = (
+            np.concatenate([p for p, _, _ in parts]),
+            np.concatenate([s for _, s, _ in parts]),
+        )
+        return Selection(
+            picks[order], scores=scores[order], info={"cover_radius": max(r for _, _, r in parts)}
+        )
 
     def _rows(self, signals: Signals) -> Tensor:
         x = as_tensor(signals.column("features"))
@@ -124,7 +147,13 @@ class KCenterGreedy(TwoRounds):
 
     def guarantee(self, shards: int, k: int) -> tuple[str, float]:
         """Return the factor 4 on the smallest radius of any k centers."""
-        return "composable core-sets (Malkomes et al., 2015): cover radius at most 4 times the smallest possible", 4.0
+        return (
+            (
+                "composable core-sets (Malkomes et al., 2015): cover radius at most 4 times the"
+                " smallest possible"
+            ),
+            4.0,
+        )
 
     def merge(
         self,
@@ -138,7 +167,9 @@ class KCenterGreedy(TwoRounds):
         """Run the greedy on the union."""
         return [self(pool, signals, k, rng)]
 
-    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
+    def audit(
+        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+    ) -> NDArray[np.float64]:
         """Return the largest distance of a row of the shard to the nearest that was taken."""
         centers = self._rows(union)[torch.from_numpy(answers[0].indices)]
         x = torch.cat([centers, self._rows(shard)])
@@ -150,13 +181,18 @@ class KCenterGreedy(TwoRounds):
     ) -> tuple[int, dict[str, Any]]:
         """Return the cover radius and a bound below which no k centers reach.
 
-        What was taken lies at least the last score apart, and the worst-covered row a radius away from all of it: k + 1 points, two of which share one of any k centers, so
-        that half the smaller of both numbers is a lower bound. ratio: of the radius to it.
+        What was taken lies at least the last score apart, and the worst-covered row a radius away
+        from all of it: k + 1 points, two of which share one of any k centers, so that half the
+        smaller of both numbers is a lower bound. ratio: of the radius to it.
         """
         assert answers[0].scores is not None
         radius = float(audits.max())
         bound = min(radius, float(answers[0].scores[-1])) / 2
-        return 0, {"cover_radius": radius, "lower_bound": bound, "ratio": radius / bound if bound else 1.0}
+        return 0, {
+            "cover_radius": radius,
+            "lower_bound": bound,
+            "ratio": radius / bound if bound else 1.0,
+        }
 
     def _cover(
         self, x: Tensor, k: int, centers: Indices, candidates: Indices, chance: np.ndarray
@@ -169,11 +205,22 @@ class KCenterGreedy(TwoRounds):
                 if at == len(candidates) or candidates[at] != self.first:
                     raise ValueError(f"first: position {self.first} is no candidate")
             else:
-                at = nearest_to_mean(x, candidates) if self.first == "center" else int(chance[candidates].argmin())
+                at = (
+                    nearest_to_mean(x, candidates)
+                    if self.first == "center"
+                    else int(chance[candidates].argmin())
+                )
             first = candidates[at : at + 1]
             centers = first
         rest = np.setdiff1d(candidates, first)
         picks, radii, radius = farthest_first(
-            x, k - len(first), torch.tensor(centers, device=x.device), torch.tensor(rest, device=x.device)
+            x,
+            k - len(first),
+            torch.tensor(centers, device=x.device),
+            torch.tensor(rest, device=x.device),
         )
-        return np.concatenate([first, picks]), np.concatenate([np.full(len(first), np.inf), radii]), radius
+        return (
+            np.concatenate([first, picks]),
+            np.concatenate([np.full(len(first), np.inf), radii]),
+            radius,
+        )

@@ -1,7 +1,10 @@
-"""k-center with outliers: cover all but a share of the pool, so that a few odd examples do not draw the picks.
+"""k-center with outliers: cover all but a share of the pool, so that a few odd examples do not draw
+the picks.
 
-Ding, Yu & Wang, "Greedy Strategy Works for k-Center Clustering with Outliers and Coreset Construction", ESA 2019 (arXiv:1901.08219), the greedy that draws from the
-farthest; the aim (some examples may stay uncovered) is the robust k-center of Charikar et al., SODA 2001, used by Sener & Savarese, ICLR 2018 (arXiv:1708.00489).
+Ding, Yu & Wang, "Greedy Strategy Works for k-Center Clustering with Outliers and Coreset
+Construction", ESA 2019 (arXiv:1901.08219), the greedy that draws from the farthest; the aim (some
+examples may stay uncovered) is the robust k-center of Charikar et al., SODA 2001, used by Sener &
+Savarese, ICLR 2018 (arXiv:1708.00489).
 """
 
 from __future__ import annotations
@@ -37,10 +40,12 @@ def robust_k_center(
     ids: NDArray[Any],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return `k` of `candidates`, the distance of each to the centers before it, and at last those of all candidates (0 where picked); float64.
+    """Return `k` of `candidates`, the distance of each to the centers before it, and at last those
+    of all candidates (0 where picked); float64.
 
-    Each pick is drawn from the `pool` candidates now farthest from all centers, by a number keyed by id: with many more good examples than outliers among these, it is
-    most likely a good one. With no center to begin with the first pick is drawn from all. x (N, D) on the CPU.
+    Each pick is drawn from the `pool` candidates now farthest from all centers, by a number keyed
+    by id: with many more good examples than outliers among these, it is most likely a good one.
+    With no center to begin with the first pick is drawn from all. x (N, D) on the CPU.
     """
     exact = exact_rows(x)
     near = np.full(len(candidates), np.inf)
@@ -62,12 +67,14 @@ def robust_k_center(
 
 @dataclass(frozen=True)
 class RobustKCenter(Strategy):
-    """Take, again and again, one of the farthest candidates at random, so that `outliers` (a share of the candidates) may stay uncovered.
+    """Take, again and again, one of the farthest candidates at random, so that `outliers` (a share
+    of the candidates) may stay uncovered.
 
-    outliers: share z of the candidates that need no cover. slack: epsilon; each pick is drawn from the (1 + epsilon) z farthest. normalize: unit length first.
-    Each pick is a good example with probability at least epsilon / (1 + epsilon); with k good ones in a row the radius is at most twice the best (the paper's bound).
-    Scores: distance to the nearest earlier choice (infinite for a first
-    pick). info: `cover_radius` of all but the share z, `full_radius` of all.
+    outliers: share z of the candidates that need no cover. slack: epsilon; each pick is drawn from
+    the (1 + epsilon) z farthest. normalize: unit length first. Each pick is a good example with
+    probability at least epsilon / (1 + epsilon); with k good ones in a row the radius is at most
+    twice the best (the paper's bound). Scores: distance to the nearest earlier choice (infinite for
+    a first pick). info: `cover_radius` of all but the share z, `full_radius` of all.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -104,6 +111,10 @@ class RobustKCenter(Strategy):
         spared = int(self.outliers * len(pool.candidates) + 1e-9)
         farthest = max(1, int((1 + self.slack) * spared))
         ids = pool.ids[pool.candidates]
-        picks, distances, left = robust_k_center(x, k, pool.selected, pool.candidates, farthest, ids, rng)
+        picks, distances, left = robust_k_center(
+            x, k, pool.selected, pool.candidates, farthest, ids, rng
+        )
         radius = float(np.sort(left)[len(left) - 1 - spared])
-        return Selection(picks, scores=distances, info={"cover_radius": radius, "full_radius": float(left.max())})
+        return Selection(
+            picks, scores=distances, info={"cover_radius": radius, "full_radius": float(left.max())}
+        )

@@ -1,6 +1,7 @@
 """k-means: one cluster per label to buy, and the candidate nearest to each center.
 
-As a selection: Zhdanov, "Diverse Mini-Batch Active Learning", 2019 (arXiv:1901.05954), without its weights; the clustering is k-means++ with Lloyd's iterations.
+As a selection: Zhdanov, "Diverse Mini-Batch Active Learning", 2019 (arXiv:1901.05954), without its
+weights; the clustering is k-means++ with Lloyd's iterations.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from coreset.numerics.tensors import as_float, rows, unit_rows
 
 
 def nearest_rows(clusters: Clusters, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row nearest to each center that has rows, by center; of rows equally near (to 1e-9 of the distance) the first in `order` (n,).
+    """Return the row nearest to each center that has rows, by center; of rows equally near (to 1e-9
+    of the distance) the first in `order` (n,).
 
     The two rows of a cluster of two are equally near: rounding does not choose between them.
 
@@ -32,9 +34,11 @@ def nearest_rows(clusters: Clusters, order: NDArray[np.int64]) -> NDArray[np.int
 
 
 def nearest_to_centers(clusters: Clusters, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row nearest to each center, largest cluster first (ties to the lowest row), and the sizes of their clusters.
+    """Return the row nearest to each center, largest cluster first (ties to the lowest row), and
+    the sizes of their clusters.
 
-    Clusters without rows (coinciding examples) give nothing; the rows farthest from their own center fill up to `k`, with size 0.
+    Clusters without rows (coinciding examples) give nothing; the rows farthest from their own
+    center fill up to `k`, with size 0.
 
     >>> c = Clusters(np.zeros((2, 1)), np.array([0, 1, 1]), np.array([0.0, 2.0, 1.0]))
     >>> nearest_to_centers(c, 2)[0].tolist()
@@ -45,15 +49,19 @@ def nearest_to_centers(clusters: Clusters, k: int) -> tuple[NDArray[np.int64], N
     first = first[np.lexsort((first, -sizes[clusters.labels[first]]))]
     rest = np.setdiff1d(np.arange(len(clusters.labels)), first)
     rest = rest[np.argsort(-clusters.distances[rest], kind="stable")][: k - len(first)]
-    return np.concatenate([first, rest]), np.concatenate([sizes[clusters.labels[first]], np.zeros(len(rest), np.int64)])
+    return np.concatenate([first, rest]), np.concatenate(
+        [sizes[clusters.labels[first]], np.zeros(len(rest), np.int64)]
+    )
 
 
 @dataclass(frozen=True)
 class KMeans(Strategy):
-    """Cluster the candidates into k groups and take the one nearest to each center, largest group first.
+    """Cluster the candidates into k groups and take the one nearest to each center, largest group
+    first.
 
-    normalize: scale features to unit length first. iterations: Lloyd's iterations at most. Scores: sizes of the groups. info: `mean_square`, the mean squared distance of
-    candidates to their center. Examples already selected play no part.
+    normalize: scale features to unit length first. iterations: Lloyd's iterations at most. Scores:
+    sizes of the groups. info: `mean_square`, the mean squared distance of candidates to their
+    center. Examples already selected play no part.
 
     >>> from coreset import select
     >>> import numpy as np

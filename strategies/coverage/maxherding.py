@@ -1,6 +1,7 @@
 """MaxHerding: cover the pool softly, by a kernel, instead of by balls; steady across budgets.
 
-Bae, Noh & Sutherland, "Generalized Coverage for More Robust Low-Budget Active Learning", ECCV 2024 (arXiv:2407.12212).
+Bae, Noh & Sutherland, "Generalized Coverage for More Robust Low-Budget Active Learning", ECCV 2024
+(arXiv:2407.12212).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from coreset.strategies.submodular.facility_location import FacilityLocationFunc
 KERNELS = ("rbf", "top_hat")
 _BLOCK = 2**20  # kernel values held at a time: 8 MB
 _KEEP = 2**28  # kernel values kept in float32 to tell most candidates away: 1 GB
-_TIE = 1e-10  # gains that agree to this share of the best count as tied: float64 rounding never decides
+# gains that agree to this share of the best count as tied: float64 rounding never decides
+_TIE = 1e-10
 
 
 def _kernel(a: Tensor, b: Tensor, width: float, squares: Tensor | None = None) -> Tensor:
@@ -37,9 +39,18 @@ def _kernel(a: Tensor, b: Tensor, width: float, squares: Tensor | None = None) -
 
 @compiled
 def _sums(
-    product: Float, own: Float, half: Float, near: Float, floor: Float, weights: Float, rate: float, out: Float
+    product: Float,
+    own: Float,
+    half: Float,
+    near: Float,
+    floor: Float,
+    weights: Float,
+    rate: float,
+    out: Float,
 ) -> None:
-    """Add up weighted gains of a block. product <x_c, x_i>; own, half: half squared lengths; floor: log of `near`, below which nothing is gained."""
+    """Add up weighted gains of a block. product <x_c, x_i>; own, half: half squared lengths; floor:
+    log of `near`, below which nothing is gained.
+    """
     for c in range(len(out)):
         total = 0.0
         for i in range(len(half)):
@@ -81,13 +92,17 @@ def max_herding(
     width: float = 1.0,
     weights: Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Return `k` of `candidates` in order, what each added to the coverage, and the coverage reached.
+    """Return `k` of `candidates` in order, what each added to the coverage, and the coverage
+    reached.
 
-    Coverage: the mean over rows i of x (n, D) of weights[i] * max over chosen s of exp(-(|x_i - x_s| / width)^2). taken: rows chosen before. candidates: ascending
-    rows. weights (n,): default 1. Float64; gains that agree to 1e-10 of the best, or to rounding, are ties, which go to the lowest row. Lazy greedy: gains only shrink, so
-    only those that still look best are measured again. Up to 2^28 pairs of a candidate and a row (16,000 x 16,000) the kernel is kept in float32 on the CPU, at
-    most 1 GB, to tell most of them away by a bound on its rounding; beyond, they are measured from the features. Blocked, never n x n beyond that. Time: about
-    3 s for 200 picks at 10,000 x 128 on one core, growing with n^2 D. Memory: that and one float64 copy of x.
+    Coverage: the mean over rows i of x (n, D) of weights[i] * max over chosen s of exp(-(|x_i -
+    x_s| / width)^2). taken: rows chosen before. candidates: ascending rows. weights (n,): default
+    1. Float64; gains that agree to 1e-10 of the best, or to rounding, are ties, which go to the
+    lowest row. Lazy greedy: gains only shrink, so only those that still look best are measured
+    again. Up to 2^28 pairs of a candidate and a row (16,000 x 16,000) the kernel is kept in float32
+    on the CPU, at most 1 GB, to tell most of them away by a bound on its rounding; beyond, they are
+    measured from the features. Blocked, never n x n beyond that. Time: about 3 s for 200 picks at
+    10,000 x 128 on one core, growing with n^2 D. Memory: that and one float64 copy of x.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0]])
     >>> max_herding(x, 2, np.array([], int), np.arange(3))[0].tolist()
@@ -95,7 +110,11 @@ def max_herding(
     """
     mean = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) / len(x)
     y = x.double() - mean  # products of centerd rows cancel less
-    w = torch.ones(len(y), dtype=torch.float64, device=y.device) if weights is None else weights.to(y.device).double()
+    w = (
+        torch.ones(len(y), dtype=torch.float64, device=y.device)
+        if weights is None
+        else weights.to(y.device).double()
+    )
     near = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     where = torch.from_numpy(candidates).to(y.device)
     for part in torch.split(torch.from_numpy(taken).to(y.device), 64) if len(taken) else ():
@@ -111,9 +130,20 @@ def max_herding(
             part = where[torch.from_numpy(at[start : start + step]).to(y.device)]
             if _on_cpu(y):
                 product, block = (y[part] @ y.T).numpy(), out[start : start + step]
-                _sums(product, half[part].numpy(), half.numpy(), near.numpy(), floor, w.numpy(), 2 / width**2, block)
+                _sums(
+                    product,
+                    half[part].numpy(),
+                    half.numpy(),
+                    near.numpy(),
+                    floor,
+                    w.numpy(),
+                    2 / width**2,
+                    block,
+                )
             else:
-                out[start : start + step] = (_kernel(y[part], y, width).sub_(near).clamp_min_(0) @ w).cpu().numpy()
+                out[start : start + step] = (
+                    (_kernel(y[part], y, width).sub_(near).clamp_min_(0) @ w).cpu().numpy()
+                )
         return out / len(y)
 
     keep = _on_cpu(y) and len(candidates) * len(y) <= _KEEP
@@ -124,7 +154,8 @@ def max_herding(
         block = kernel[start : start + step]
         _exponents((y[part] @ y.T).numpy(), half[part].numpy(), half.numpy(), 2 / width**2, block)
         torch.from_numpy(block).exp_()
-    # The float32 values are off by at most 2^-21 (exponent and exponential), the difference from `near` by 2^-23, the float64 exponent by its cancellation.
+    # The float32 values are off by at most 2^-21 (exponent and exponential), the difference from
+    # `near` by 2^-23, the float64 exponent by its cancellation.
     cancel = 2.0**-50 * (y.shape[1] + 4) * 4 * float(half.max()) / width**2
     slack = float(w.abs().mean()) * (2.0**-20 + cancel)
 
@@ -139,7 +170,9 @@ def max_herding(
         return out / len(y) + slack
 
     def screen(bound: NDArray[np.float64]) -> float:
-        """Lower the bounds of those that may be best, most promising first; return a number that the best gain reaches."""
+        """Lower the bounds of those that may be best, most promising first; return a number that
+        the best gain reaches.
+        """
         low, size = -1.0, 64
         seen = bound < 0
         while True:
@@ -184,14 +217,19 @@ def sparse_herding(
     neighbors: int,
     weights: Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Return what `max_herding` does, from the kernel between each row and its nearest `neighbors` alone; all other values are taken to be at a floor.
+    """Return what `max_herding` does, from the kernel between each row and its nearest `neighbors`
+    alone; all other values are taken to be at a floor.
 
-    The floor of a row lies halfway between its kernel to the last neighbor and that at its root mean square distance, as in facility location (`Similarity.nearest`),
-    and the coverage returned is that of this function. Beyond 50,000 rows the neighbors are approximate. Memory: 16 n neighbors bytes, no copy of x but a quarter of one.
+    The floor of a row lies halfway between its kernel to the last neighbor and that at its root
+    mean square distance, as in facility location (`Similarity.nearest`), and the coverage returned
+    is that of this function. Beyond 50,000 rows the neighbors are approximate. Memory: 16 n
+    neighbors bytes, no copy of x but a quarter of one.
     """
     graph, floor = Similarity.of(x, "rbf", 1 / width**2).nearest(neighbors)
     w = np.ones(len(x), np.float32) if weights is None else weights.cpu().numpy().astype(np.float32)
-    function = FacilityLocationFunction(replace(graph, value=graph.value * w[graph.column]), floor * w)
+    function = FacilityLocationFunction(
+        replace(graph, value=graph.value * w[graph.column]), floor * w
+    )
     for item in taken.tolist():
         function.add(item)
     found = function.exact(k, candidates)
@@ -207,27 +245,36 @@ def herd(
     neighbors: int | str,
     weights: Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float, str]:
-    """Return what `max_herding` or `sparse_herding` does, and which of them it was: `auto` is exact up to 50,000 rows, with 32 neighbors beyond."""
+    """Return what `max_herding` or `sparse_herding` does, and which of them it was: `auto` is exact
+    up to 50,000 rows, with 32 neighbors beyond.
+    """
     near = (0 if len(x) <= EXACT_UP_TO else NEIGHBORS) if isinstance(neighbors, str) else neighbors
     if near:
-        return *sparse_herding(x, k, taken, candidates, width, near, weights), f"{near} nearest neighbors"
+        return (
+            *sparse_herding(x, k, taken, candidates, width, near, weights),
+            f"{near} nearest neighbors",
+        )
     return *max_herding(x, k, taken, candidates, width, weights), "all pairs"
 
 
 def check_neighbors(neighbors: int | str) -> None:
     """Raise ValueError for what is neither 'auto' nor a number of neighbors."""
     if neighbors != "auto" and (isinstance(neighbors, bool | str) or neighbors < 0):
-        raise ValueError(f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}")
+        raise ValueError(
+            f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}"
+        )
 
 
 @dataclass(frozen=True)
 class MaxHerding(Strategy):
     """Take the candidate that adds most to the mean kernel coverage of candidates and selected.
 
-    kernel: `rbf`, exp(-(d / width)^2), or `top_hat`, 1 where d <= width and else 0, under which this is ProbCover's greedy
-    with closed balls (Bae et al., section 3); it counts all pairs within the width and, when all is covered, goes on
-    with the lowest ids. width: of the kernel. normalize: scale features to unit length first, as the paper does. neighbors: 0 measures all pairs; k only those of each
-    example and its k nearest neighbors, all others taken to be at a floor; `auto` does the second beyond 50,000 examples, with 32 (see `sparse_herding`). Scores:
+    kernel: `rbf`, exp(-(d / width)^2), or `top_hat`, 1 where d <= width and else 0, under which
+    this is ProbCover's greedy with closed balls (Bae et al., section 3); it counts all pairs within
+    the width and, when all is covered, goes on with the lowest ids. width: of the kernel.
+    normalize: scale features to unit length first, as the paper does. neighbors: 0 measures all
+    pairs; k only those of each example and its k nearest neighbors, all others taken to be at a
+    floor; `auto` does the second beyond 50,000 examples, with 32 (see `sparse_herding`). Scores:
     coverage added. info: `coverage` reached, 0 to 1, and `variant`.
 
     >>> from coreset import select
@@ -251,7 +298,8 @@ class MaxHerding(Strategy):
             raise ValueError(f"kernel: expected {' or '.join(KERNELS)}, got {self.kernel!r}")
         if self.kernel == "top_hat" and self.neighbors not in ("auto", 0):
             raise ValueError(
-                f"neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got {self.neighbors}"
+                "neighbors: kernel=top_hat counts all pairs within the width, so auto or 0, got"
+                f" {self.neighbors}"
             )
         if not self.width > 0:
             raise ValueError(f"width: expected a positive number, got {self.width}")
@@ -264,13 +312,16 @@ class MaxHerding(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         at = np.concatenate([pool.selected, pool.candidates])
-        at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
+        # ties go to the lowest id: by default the lowest position
+        at = at[np.argsort(pool.ids[at])]
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
             x = unit_rows(x)
         taken = np.isin(at, pool.selected)
         if self.kernel == "top_hat":
-            picks, counts, coverage = prob_cover(x, k, self.width, taken, ~taken, closed=True, layers=False)
+            picks, counts, coverage = prob_cover(
+                x, k, self.width, taken, ~taken, closed=True, layers=False
+            )
             info = {"coverage": coverage, "variant": "all pairs within the width"}
             return Selection(at[picks], scores=counts / len(x), info=info)
         picks, added, coverage, variant = herd(

@@ -1,6 +1,8 @@
-"""TypiClust: the most typical example of every cluster that has no labels yet; for very small budgets.
+"""TypiClust: the most typical example of every cluster that has no labels yet; for very small
+budgets.
 
-Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets", ICML 2022 (arXiv:2202.02794).
+Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low
+Budgets", ICML 2022 (arXiv:2202.02794).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _SMALL = 256  # rows whose pairs are measured one by one: a product would take l
 
 
 @compiled
-def _typicality(x: Float, at: NDArray[np.int64], count: int, squared: bool, out: NDArray[np.float64]) -> None:
+def _typicality(
+    x: Float, at: NDArray[np.int64], count: int, squared: bool, out: NDArray[np.float64]
+) -> None:
     """Fill out (n,) with the typicality of the rows `at` of x among each other, from all pairs."""
     n = len(at)
     square = np.empty((n, n))
@@ -54,9 +58,11 @@ def _typicality(x: Float, at: NDArray[np.int64], count: int, squared: bool, out:
 def typicality(
     x: Tensor, neighbors: int = 20, squared: bool = False, at: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """Return 1 / mean distance to the nearest min(neighbors, n / 2) others (at least one), (n,); a row on its own, or on top of these, is infinite.
+    """Return 1 / mean distance to the nearest min(neighbors, n / 2) others (at least one), (n,); a
+    row on its own, or on top of these, is infinite.
 
-    squared: mean of squared distances, as the released code measures it. at: only these rows, n of them; default all.
+    squared: mean of squared distances, as the released code measures it. at: only these rows, n of
+    them; default all.
 
     >>> typicality(torch.tensor([[0.0], [1.0], [3.0]])).tolist()
     [1.0, 1.0, 0.5]
@@ -84,16 +90,20 @@ def typical_of_clusters(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return `k` unlabeled rows and their typicality, from given clusters `labels` (n,).
 
-    Clusters with `smallest` rows or fewer are dropped; the others are visited again and again, fewest labeled first, then largest, then lowest row, and each
-    gives the most typical of what it has left (ties to the lowest row). A cluster that has run out is passed over; when all have, the dropped ones follow, in the
-    same order.
+    Clusters with `smallest` rows or fewer are dropped; the others are visited again and again,
+    fewest labeled first, then largest, then lowest row, and each gives the most typical of what it
+    has left (ties to the lowest row). A cluster that has run out is passed over; when all have, the
+    dropped ones follow, in the same order.
     """
     sizes = np.bincount(labels)
     first = np.full(len(sizes), len(labels))
     np.minimum.at(first, labels, np.arange(len(labels)))
     known = np.bincount(labels[labeled], minlength=len(sizes))
     ranked = np.lexsort((first, -sizes, known))
-    large, small = [[int(c) for c in ranked if (sizes[c] > smallest) == big and sizes[c]] for big in (True, False)]
+    large, small = [
+        [int(c) for c in ranked if (sizes[c] > smallest) == big and sizes[c]]
+        for big in (True, False)
+    ]
     left = {c: np.flatnonzero((labels == c) & ~labeled) for c in large + small}
     picks: list[int] = []
     scores: list[float] = []
@@ -111,7 +121,8 @@ def typical_of_clusters(
 
 
 def given_clusters(signals: Signals, at: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the column `clusters` (N,) at positions, numbered from 0. Raises ValueError for anything but whole numbers.
+    """Return the column `clusters` (N,) at positions, numbered from 0. Raises ValueError for
+    anything but whole numbers.
 
     >>> given_clusters(Signals(3, clusters=np.array([7, -2, 7])), np.arange(3))
     array([1, 0, 1])
@@ -119,17 +130,20 @@ def given_clusters(signals: Signals, at: NDArray[np.int64]) -> NDArray[np.int64]
     column = as_tensor(signals.column("clusters")).cpu().numpy()
     if column.ndim != 1 or column.dtype.kind not in "iu":
         raise ValueError(
-            f"clusters: expected one whole number per example, shape (N,), got {column.dtype} with shape {column.shape}"
+            f"clusters: expected one whole number per example, shape (N,), got {column.dtype} with"
+            f" shape {column.shape}"
         )
     return np.unique(column[at], return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class TypiClust(Strategy):
-    """Cluster everything into min(labeled + k, clusters) groups and take the most typical candidate of each.
+    """Cluster everything into min(labeled + k, clusters) groups and take the most typical candidate
+    of each.
 
-    variant: `paper` (default, mean distance) or `released_code` (mean squared distance). normalize: scale features to unit length first, as the paper does.
-    neighbors: at most this many make up typicality. clusters: at most this many. smallest: clusters of this size or below come last.
+    variant: `paper` (default, mean distance) or `released_code` (mean squared distance). normalize:
+    scale features to unit length first, as the paper does. neighbors: at most this many make up
+    typicality. clusters: at most this many. smallest: clusters of this size or below come last.
     given: the clusters are those of a column `clusters` (N,) of whole numbers, and none are looked
     for. Scores: typicality. The number of clusters depends on k, so a smaller budget has another
     answer.
@@ -174,13 +188,24 @@ class TypiClust(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return `k` candidates, cluster by cluster."""
         at = np.concatenate([pool.selected, pool.candidates])
-        at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
+        # ties go to the lowest id: by default the lowest position
+        at = at[np.argsort(pool.ids[at])]
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
             x = unit_rows(x)
         count = min(len(pool.selected) + k, self.clusters)
-        labels = given_clusters(signals, at) if self.given else kmeans(x, count, rng, pool.ids[at]).labels
+        labels = (
+            given_clusters(signals, at)
+            if self.given
+            else kmeans(x, count, rng, pool.ids[at]).labels
+        )
         labeled = np.isin(at, pool.selected)
         squared = self.variant == "released_code"
-        picks, scores = typical_of_clusters(x, k, labels, labeled, self.neighbors, self.smallest, squared)
-        return Selection(at[picks], scores=scores, info={"variant": self.variant, "clusters": len(np.unique(labels))})
+        picks, scores = typical_of_clusters(
+            x, k, labels, labeled, self.neighbors, self.smallest, squared
+        )
+        return Selection(
+            at[picks],
+            scores=scores,
+            info={"variant": self.variant, "clusters": len(np.unique(labels))},
+        )

@@ -1,7 +1,9 @@
-"""UHerding: MaxHerding in which uncertain examples count more; coverage at small budgets, uncertainty at large ones.
+"""UHerding: MaxHerding in which uncertain examples count more; coverage at small budgets,
+uncertainty at large ones.
 
-Bae, Sutherland & Oliveira, "Uncertainty Herding: One Active Learning Method for All Label Budgets", ICLR 2025 (arXiv:2412.20644);
-calibration error as in Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017 (arXiv:1706.04599).
+Bae, Sutherland & Oliveira, "Uncertainty Herding: One Active Learning Method for All Label Budgets",
+ICLR 2025 (arXiv:2412.20644); calibration error as in Guo, Pleiss, Sun & Weinberger, "On Calibration
+of Modern Neural Networks", ICML 2017 (arXiv:1706.04599).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ _BINS = 15
 
 
 def tempered(probs: Tensor, temperature: float) -> Tensor:
-    """Return softmax(log(probs) / temperature), (N, C) float64: what a temperature on the logits would have given; zeros stay zeros.
+    """Return softmax(log(probs) / temperature), (N, C) float64: what a temperature on the logits
+    would have given; zeros stay zeros.
 
     >>> tempered(torch.tensor([[0.2, 0.8]]), 0.5).tolist()[0][1].__round__(6)
     0.941176
@@ -35,7 +38,8 @@ def tempered(probs: Tensor, temperature: float) -> Tensor:
 
 
 def calibration_error(probs: Tensor, labels: Tensor) -> float:
-    """Return how far confidence is from accuracy, 0 to 1: the mean of their difference over 15 bins of equal width, weighted by the examples (m,) in them.
+    """Return how far confidence is from accuracy, 0 to 1: the mean of their difference over 15 bins
+    of equal width, weighted by the examples (m,) in them.
 
     >>> calibration_error(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
     0.25
@@ -44,14 +48,22 @@ def calibration_error(probs: Tensor, labels: Tensor) -> float:
     bin_of = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
     gap = (predicted == labels).double() - confidence
     return float(
-        torch.zeros(_BINS, dtype=torch.float64, device=gap.device).index_add(0, bin_of, gap).abs().sum() / len(gap)
+        torch.zeros(_BINS, dtype=torch.float64, device=gap.device)
+        .index_add(0, bin_of, gap)
+        .abs()
+        .sum()
+        / len(gap)
     )
 
 
 def calibrated_temperature(probs: Tensor, labels: Tensor) -> float:
-    """Return the one of `TEMPERATURES` under which `probs` (m, C) have the smallest calibration error, ties to the lowest."""
+    """Return the one of `TEMPERATURES` under which `probs` (m, C) have the smallest calibration
+    error, ties to the lowest.
+    """
     known = labels.to(probs.device)
-    return float(min(TEMPERATURES, key=lambda t: calibration_error(tempered(probs, float(t)), known)))
+    return float(
+        min(TEMPERATURES, key=lambda t: calibration_error(tempered(probs, float(t)), known))
+    )
 
 
 def smallest_gap(x: Tensor) -> float:
@@ -68,11 +80,14 @@ def smallest_gap(x: Tensor) -> float:
 class UHerding(Strategy):
     """Take the candidate that adds most to the coverage of what the model is unsure about.
 
-    Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides the logits first; `ece` takes, as the paper does, the one
-    with the smallest expected calibration error on labeled examples that the model was not trained on, which the boolean column `validation` marks and which may
-    not be chosen. width: the kernel's h; None takes the smallest positive distance between two selected
-    examples (1, MaxHerding's, with fewer than two), as the paper does, so that the kernel sharpens as labels grow. normalize: unit length first.
-    neighbors: see `MaxHerding`. Scores: weighted coverage added. info: `temperature`, `width`, `coverage`, `variant`.
+    Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides
+    the logits first; `ece` takes, as the paper does, the one with the smallest expected calibration
+    error on labeled examples that the model was not trained on, which the boolean column
+    `validation` marks and which may not be chosen. width: the kernel's h; None takes the smallest
+    positive distance between two selected examples (1, MaxHerding's, with fewer than two), as the
+    paper does, so that the kernel sharpens as labels grow. normalize: unit length first. neighbors:
+    see `MaxHerding`. Scores: weighted coverage added. info: `temperature`, `width`, `coverage`,
+    `variant`.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -88,20 +103,30 @@ class UHerding(Strategy):
 
     def __post_init__(self) -> None:
         check_neighbors(self.neighbors)
-        if self.temperature != "ece" and (isinstance(self.temperature, str) or not self.temperature > 0):
-            raise ValueError(f"temperature: expected a positive number or 'ece', got {self.temperature!r}")
+        if self.temperature != "ece" and (
+            isinstance(self.temperature, str) or not self.temperature > 0
+        ):
+            raise ValueError(
+                f"temperature: expected a positive number or 'ece', got {self.temperature!r}"
+            )
         if self.width is not None and not self.width > 0:
             raise ValueError(f"width: expected a positive number, got {self.width}")
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the columns read; `validation` only where the temperature is looked for."""
-        return frozenset({"features", "probs"} | ({"validation"} if self.temperature == "ece" else set()))
+        return frozenset(
+            {"features", "probs"} | ({"validation"} if self.temperature == "ece" else set())
+        )
 
     @property
     def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
-        """Return what is read of the examples already taken, among which the held-out ones usually are."""
-        return frozenset({"features", "probs"} | ({"labels"} if self.temperature == "ece" else set()))
+        """Return what is read of the examples already taken, among which the held-out ones usually
+        are.
+        """
+        return frozenset(
+            {"features", "probs"} | ({"labels"} if self.temperature == "ece" else set())
+        )
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
@@ -111,7 +136,8 @@ class UHerding(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the weighted greedy from `pool.selected`."""
         at = np.concatenate([pool.selected, pool.candidates])
-        at = at[np.argsort(pool.ids[at])]  # ties go to the lowest id: by default the lowest position
+        # ties go to the lowest id: by default the lowest position
+        at = at[np.argsort(pool.ids[at])]
         x = as_float(rows(signals.column("features"), at))
         if self.normalize:
             x = unit_rows(x)
@@ -120,8 +146,15 @@ class UHerding(Strategy):
         taken = np.isin(at, pool.selected)
         labeled = np.flatnonzero(taken)
         width = self.width or smallest_gap(x[torch.from_numpy(labeled).to(x.device)])
-        picks, added, coverage, variant = herd(x, k, labeled, np.flatnonzero(~taken), width, self.neighbors, weights)
-        info = {"temperature": temperature, "width": width, "coverage": coverage, "variant": variant}
+        picks, added, coverage, variant = herd(
+            x, k, labeled, np.flatnonzero(~taken), width, self.neighbors, weights
+        )
+        info = {
+            "temperature": temperature,
+            "width": width,
+            "coverage": coverage,
+            "variant": variant,
+        }
         return Selection(at[picks], scores=added, info=info)
 
     def _temperature(self, pool: Pool, signals: Signals) -> float:

@@ -1,7 +1,8 @@
-"""Zero-shot coreset scores: examples that stand for many random places of the feature space, less what their neighbors already stand for.
+"""Zero-shot coreset scores: examples that stand for many random places of the feature space, less
+what their neighbors already stand for.
 
-Griffin, Marks & Corso, "Zero-Shot Coreset Selection via Iterative Subspace Sampling", WACV 2026 (arXiv:2411.15349), with the constants of the released code, which draws
-without a seed.
+Griffin, Marks & Corso, "Zero-Shot Coreset Selection via Iterative Subspace Sampling", WACV 2026
+(arXiv:2411.15349), with the constants of the released code, which draws without a seed.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ _BLOCK = 4096  # places drawn at a time
 
 @compiled
 def _visit(
-    columns: Float, low: Float, mode: Float, high: Float, draws: Float, around: int, power: float, scores: Float
+    columns: Float,
+    low: Float,
+    mode: Float,
+    high: Float,
+    draws: Float,
+    around: int,
+    power: float,
+    scores: Float,
 ) -> None:
-    """Score one block of places. columns (D, n); draws (B, 2 dims): uniform numbers, first for the coordinates, then for where in them."""
+    """Score one block of places. columns (D, n); draws (B, 2 dims): uniform numbers, first for the
+    coordinates, then for where in them.
+    """
     count, n = draws.shape[1] // 2, columns.shape[1]
     chosen, spot = np.empty(count, np.int64), np.empty(count)
     distance, near = np.empty(n), np.empty(n, np.int64)
@@ -64,10 +74,15 @@ def _visit(
 
 @compiled
 def _within(distance: Float, around: int, near: NDArray[np.int64]) -> int:
-    """Fill `near` with rows, ascending, among which the `around` nearest are; return how many. A sample says how far to look, everything where it says too little."""
+    """Fill `near` with rows, ascending, among which the `around` nearest are; return how many. A
+    sample says how far to look, everything where it says too little.
+    """
     step = max(1, len(distance) // 256)
     sample = np.sort(distance[::step])
-    for reach in (sample[min(len(sample) - 1, 8 + 5 * around // (4 * step))], np.finfo(np.float64).max):
+    for reach in (
+        sample[min(len(sample) - 1, 8 + 5 * around // (4 * step))],
+        np.finfo(np.float64).max,
+    ):
         count = 0
         for i in range(len(distance)):
             near[count] = i
@@ -78,8 +93,12 @@ def _within(distance: Float, around: int, near: NDArray[np.int64]) -> int:
 
 
 @compiled
-def _share(distance: Float, around: int, power: float, near: NDArray[np.int64], scores: Float) -> None:
-    """Take 1 from the `around` nearest rows together, ties to the lowest row; a row at infinity has no part."""
+def _share(
+    distance: Float, around: int, power: float, near: NDArray[np.int64], scores: Float
+) -> None:
+    """Take 1 from the `around` nearest rows together, ties to the lowest row; a row at infinity has
+    no part.
+    """
     count = _within(distance, around, near)
     found = np.empty(count)
     for m in range(count):
@@ -109,15 +128,19 @@ def zcore_scores(
 ) -> NDArray[np.float64]:
     """Return coverage less redundancy (n,) for the rows of `x` (n, D).
 
-    Each sample is a point in `dims` random coordinates, drawn from the triangular law between their minimum and maximum with the mode at the median. The row nearest
-    to it (L1 in these coordinates, ties to the lowest row) gains 1; the `neighbors` rows next to that row lose 1 together, in proportion to distance^-power (those at distance 0,
-    if any, share it alone). Time: O(samples n dims), about 8 minutes for a million samples of 50,000 rows on one core. Memory: one copy of x.
+    Each sample is a point in `dims` random coordinates, drawn from the triangular law between their
+    minimum and maximum with the mode at the median. The row nearest to it (L1 in these coordinates,
+    ties to the lowest row) gains 1; the `neighbors` rows next to that row lose 1 together, in
+    proportion to distance^-power (those at distance 0, if any, share it alone). Time: O(samples n
+    dims), about 8 minutes for a million samples of 50,000 rows on one core. Memory: one copy of x.
 
     >>> zcore_scores(np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1).sum()
     np.float64(0.0)
     """
     columns = np.ascontiguousarray(x.T)
-    low, mode, high = (np.asarray(f(columns, axis=1), np.float64) for f in (np.min, np.median, np.max))
+    low, mode, high = (
+        np.asarray(f(columns, axis=1), np.float64) for f in (np.min, np.median, np.max)
+    )
     scores = np.zeros(len(x))
     for start in range(0, samples, _BLOCK):
         draws = rng.random((min(_BLOCK, samples - start), 2 * min(dims, len(columns))))
@@ -129,8 +152,9 @@ def zcore_scores(
 class ZCore(Strategy):
     """Take the candidates with the highest scores; needs no labels and no training.
 
-    samples: random places. dims: coordinates per place. neighbors, power: who shares the redundancy, and how it fades. random_start: scores start between 0 and 1 at random
-    (keyed by id), as released, and not at 0. Scores: start plus coverage less redundancy.
+    samples: random places. dims: coordinates per place. neighbors, power: who shares the
+    redundancy, and how it fades. random_start: scores start between 0 and 1 at random (keyed by
+    id), as released, and not at 0. Scores: start plus coverage less redundancy.
 
     >>> from coreset import select
     >>> import numpy as np

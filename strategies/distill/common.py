@@ -1,4 +1,6 @@
-"""What the distillation methods share: real images to begin with, random draws by step, checks of options."""
+"""What the distillation methods share: real images to begin with, random draws by step, checks of
+options.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,14 @@ def torch_stream(seed: int, *numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(stream(seed, *numbers).integers(2**63)))
 
 
-def start_images(source: Source, ipc: int, seed: int, start: str = "real", factor: int = 1) -> Tensor:
+def start_images(
+    source: Source, ipc: int, seed: int, start: str = "real", factor: int = 1
+) -> Tensor:
     """Return the images (classes x ipc, C, S, S) a method begins with, class after class.
 
-    start: `real` = random images of the class, with a decode factor f each a mosaic of f^2 of them made smaller; `noise` = normal noise.
-    Raises ValueError when a class has fewer images than that takes, and for another start.
+    start: `real` = random images of the class, with a decode factor f each a mosaic of f^2 of them
+    made smaller; `noise` = normal noise. Raises ValueError when a class has fewer images than that
+    takes, and for another start.
     """
     if start not in STARTS:
         raise ValueError(f"start: expected {' or '.join(STARTS)}, got {start!r}")
@@ -40,7 +45,8 @@ def start_images(source: Source, ipc: int, seed: int, start: str = "real", facto
     if need > fewest:
         name = source.classes[int(source.counts.argmin())]
         raise ValueError(
-            f"start: {ipc} images of {factor} x {factor} take {need} real ones of each class, class {name!r} has {fewest}"
+            f"start: {ipc} images of {factor} x {factor} take {need} real ones of each class, class"
+            f" {name!r} has {fewest}"
         )
     rows = np.concatenate([r[:need] for r in source.rows(seed)])
     return pack(source.tensor(rows), factor)
@@ -52,12 +58,15 @@ def hard_labels(source: Source, ipc: int) -> np.ndarray[tuple[int], np.dtype[np.
 
 
 def real_batch(source: Source, wanted: int) -> int:
-    """Return how many real images of a class a step takes; warn when a class has fewer than `wanted`, of which all are taken then."""
+    """Return how many real images of a class a step takes; warn when a class has fewer than
+    `wanted`, of which all are taken then.
+    """
     fewest = int(source.counts.min())
     if fewest < wanted:
         name = source.classes[int(source.counts.argmin())]
         warnings.warn(
-            f"real: class {name!r} has {fewest} images, fewer than the batch of {wanted}: a step takes all there are",
+            f"real: class {name!r} has {fewest} images, fewer than the batch of {wanted}: a step"
+            " takes all there are",
             stacklevel=2,
         )
     return wanted

@@ -1,4 +1,5 @@
-"""Distribution matching: made images whose mean embedding under random networks is that of the real ones, class by class.
+"""Distribution matching: made images whose mean embedding under random networks is that of the real
+ones, class by class.
 
 Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXiv:2110.04181).
 """
@@ -19,7 +20,14 @@ from coreset.distillation.descend import descend, sgd
 from coreset.distillation.nn.convnet import ConvNet, convnet, random_net
 from coreset.distillation.nn.decode import decode
 from coreset.distillation.nn.siamese import DEFAULT, Draw, augment, draw, operations
-from coreset.strategies.distill.common import hard_labels, positive, real_batch, start_images, stream, torch_stream
+from coreset.strategies.distill.common import (
+    hard_labels,
+    positive,
+    real_batch,
+    start_images,
+    stream,
+    torch_stream,
+)
 from coreset.strategies.distill.matching import DISTANCES, Distance, class_means, real_means
 
 MODES = ("auto", "pooled", "fresh")
@@ -29,7 +37,9 @@ BLOCK = 1024  # made images in one pass: a step's gradient is summed over blocks
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A random network, one augmentation for each class, and what the real images look like through both: class means (classes, D)."""
+    """A random network, one augmentation for each class, and what the real images look like through
+    both: class means (classes, D).
+    """
 
     net: ConvNet
     drawn: Draw
@@ -40,9 +50,11 @@ class Target:
 def match(
     images: Tensor, target: Target, distance: Distance, factor: int = 1, block: int = BLOCK
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss of images (classes x ipc, C, S, S), class after class, and its gradient by the pixels.
+    """Return the loss of images (classes x ipc, C, S, S), class after class, and its gradient by
+    the pixels.
 
-    A sum over classes, so it is taken in blocks of classes of at most about `block` decoded images; the block does not change the answer.
+    A sum over classes, so it is taken in blocks of classes of at most about `block` decoded images;
+    the block does not change the answer.
     """
     classes = len(target.drawn.names)
     ipc = len(images) // classes
@@ -65,11 +77,15 @@ def match(
 class Dm(Distiller):
     """Match the mean embedding of the real images of each class under random networks.
 
-    mode: `fresh` (the paper: a new random network, new real images and a new augmentation every step), `pooled` (`pool` networks, each with one augmentation and `real`
-    images a class, whose means are computed once and used over and over), or `auto`: pooled on a CPU, fresh on a GPU. steps: 20,000 in the paper. lr, momentum: of the
-    pixels; the paper takes lr 10 from 100 images per class on. real: real images per class a step. width, depth: of the ConvNet; depth None: by the size of the image.
-    augment: operations of DSA joined by _, one of them drawn for each class, or `none`; flips are left out where a mirrored image is another class. start: `real`
-    or `noise`. decode: every stored image is a mosaic of decode x decode images. distance: `mean` (the paper), `attention` (DataDAM), `characteristic` (NCFM's).
+    mode: `fresh` (the paper: a new random network, new real images and a new augmentation every
+    step), `pooled` (`pool` networks, each with one augmentation and `real` images a class, whose
+    means are computed once and used over and over), or `auto`: pooled on a CPU, fresh on a GPU.
+    steps: 20,000 in the paper. lr, momentum: of the pixels; the paper takes lr 10 from 100 images
+    per class on. real: real images per class a step. width, depth: of the ConvNet; depth None: by
+    the size of the image. augment: operations of DSA joined by _, one of them drawn for each class,
+    or `none`; flips are left out where a mirrored image is another class. start: `real` or `noise`.
+    decode: every stored image is a mosaic of decode x decode images. distance: `mean` (the paper),
+    `attention` (DataDAM), `characteristic` (NCFM's).
     """
 
     mode: str = "auto"
@@ -94,14 +110,25 @@ class Dm(Distiller):
             raise ValueError(f"distance: expected {', '.join(DISTANCES)}, got {self.distance!r}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum: expected 0 to below 1, got {self.momentum}")
-        positive(steps=self.steps, lr=self.lr, real=self.real, pool=self.pool, width=self.width, decode=self.decode)
+        positive(
+            steps=self.steps,
+            lr=self.lr,
+            real=self.real,
+            pool=self.pool,
+            width=self.width,
+            decode=self.decode,
+        )
         operations(self.augment)
 
-    def distill(self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress) -> Synthetic:
+    def distill(
+        self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress
+    ) -> Synthetic:
         """Descend on the pixels, which start as random real images."""
         seed = int(rng.integers(2**62))
         pooled = self.mode == "pooled" or (self.mode == "auto" and source.device.type == "cpu")
-        images = start_images(source, ipc, int(stream(seed, START).integers(2**62)), self.start, self.decode)
+        images = start_images(
+            source, ipc, int(stream(seed, START).integers(2**62)), self.start, self.decode
+        )
         target = self.targets(source, seed, pooled)
         distance = DISTANCES[self.distance]
 
@@ -109,26 +136,34 @@ class Dm(Distiller):
             loss, now["images"].grad = match(now["images"], target(step), distance, self.decode)
             return float(loss)
 
-        found = descend({"images": images}, gradient, self.steps, sgd(self.lr, self.momentum), progress)
+        found = descend(
+            {"images": images}, gradient, self.steps, sgd(self.lr, self.momentum), progress
+        )
         info = {"variant": "pooled" if pooled else "fresh", "flips": source.flips}
         return source.made(found["images"], hard_labels(source, ipc), decode=self.decode, info=info)
 
     def targets(self, source: Source, seed: int, pooled: bool) -> Callable[[int], Target]:
-        """Return what gives the target of a step: made anew every time, or out of a pool, each member once in every `pool` steps in a random order."""
+        """Return what gives the target of a step: made anew every time, or out of a pool, each
+        member once in every `pool` steps in a random order.
+        """
         c, size, _ = source.shape
         names = operations(self.augment, source.flips)
         rows = source.rows(seed)
         wanted = real_batch(source, self.real)
-        with torch.random.fork_rng(devices=[]):  # torch draws weights when it makes a layer; they are drawn again below
+        # torch draws weights when it makes a layer; they are drawn again below
+        with torch.random.fork_rng(devices=[]):
             layers = [
-                convnet(len(source.classes), c, size, self.width, self.depth) for _ in range(self.pool if pooled else 1)
+                convnet(len(source.classes), c, size, self.width, self.depth)
+                for _ in range(self.pool if pooled else 1)
             ]
 
         def make(number: int, net: ConvNet) -> Target:
             own = int(stream(seed, ENTRY, number).integers(2**62))
             net = cast(ConvNet, random_net(net, own)).to(source.device)
             drawn = draw(names, len(source.classes), torch_stream(own, 0)).to(source.device)
-            picks: list[Indices] = [r[_some(len(r), wanted, stream(own, 1, i))] for i, r in enumerate(rows)]
+            picks: list[Indices] = [
+                r[_some(len(r), wanted, stream(own, 1, i))] for i, r in enumerate(rows)
+            ]
             seen = (
                 augment(source.tensor(p), Draw(drawn.names[i : i + 1], drawn.parameters[i : i + 1]))
                 for i, p in enumerate(picks)

@@ -1,9 +1,12 @@
-"""Distances between what a network makes of real and of synthetic images, class by class: all of them compare class means of some vectors of each image,
-so the real side of a fixed network is a few numbers that are computed once.
+"""Distances between what a network makes of real and of synthetic images, class by class: all of
+them compare class means of some vectors of each image, so the real side of a fixed network is a few
+numbers that are computed once.
 
-mean: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXiv:2110.04181). attention: Sajedi et al., "DataDAM: Efficient Dataset Distillation with
-Attention Matching", ICCV 2023 (arXiv:2310.00093). characteristic: Wang et al., "Dataset Distillation with Neural Characteristic Function: A Minmax
-Perspective", CVPR 2025 (arXiv:2502.20653), with frequencies from a normal distribution instead of a learned network.
+mean: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023 (arXiv:2110.04181).
+attention: Sajedi et al., "DataDAM: Efficient Dataset Distillation with Attention Matching", ICCV
+2023 (arXiv:2310.00093). characteristic: Wang et al., "Dataset Distillation with Neural
+Characteristic Function: A Minmax Perspective", CVPR 2025 (arXiv:2502.20653), with frequencies from
+a normal distribution instead of a learned network.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ FREQUENCIES, CHARACTERISTIC_WEIGHT = 4096, 300.0
 
 
 class Distance(ABC):
-    """Vectors of an image under a network, and a distance of their class means, summed over the classes."""
+    """Vectors of an image under a network, and a distance of their class means, summed over the
+    classes.
+    """
 
     @abstractmethod
     def describe(self, net: ConvNet, x: Tensor, seed: int) -> list[Tensor]:
@@ -58,9 +63,11 @@ class Mean(Distance):
 
 @dataclass(frozen=True)
 class Attention(Distance):
-    """Squared distance of the mean spatial attention maps after every ReLU but the last, times 100, plus that of the mean embeddings.
+    """Squared distance of the mean spatial attention maps after every ReLU but the last, times 100,
+    plus that of the mean embeddings.
 
-    A map is the sum over channels of abs(value)^4, as the paper's table says (its code takes the first power), scaled to length one.
+    A map is the sum over channels of abs(value)^4, as the paper's table says (its code takes the
+    first power), scaled to length one.
     """
 
     def describe(self, net: ConvNet, x: Tensor, seed: int) -> list[Tensor]:
@@ -72,17 +79,25 @@ class Attention(Distance):
     def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
         """Return 100 x the maps' distances plus the embeddings'."""
         *maps, embedding = (squared(a, b) for a, b in zip(real, made, strict=True))
-        return ATTENTION_WEIGHT * sum(maps, torch.zeros_like(embedding)) + EMBEDDING_WEIGHT * embedding
+        return (
+            ATTENTION_WEIGHT * sum(maps, torch.zeros_like(embedding)) + EMBEDDING_WEIGHT * embedding
+        )
 
 
 @dataclass(frozen=True)
 class Characteristic(Distance):
-    """300 x the mean over frequencies of sqrt(amplitude^2 / 2 + phase / 2), the gap of the characteristic functions of embeddings scaled to length one."""
+    """300 x the mean over frequencies of sqrt(amplitude^2 / 2 + phase / 2), the gap of the
+    characteristic functions of embeddings scaled to length one.
+    """
 
     def describe(self, net: ConvNet, x: Tensor, seed: int) -> list[Tensor]:
-        """Return cosine and sine of the embedding's products with 4,096 normal frequencies, which depend on `seed` alone."""
+        """Return cosine and sine of the embedding's products with 4,096 normal frequencies, which
+        depend on `seed` alone.
+        """
         e = nn.functional.normalize(net.embed(x), dim=1)
-        t = torch.randn(e.shape[1], FREQUENCIES, generator=torch.Generator().manual_seed(seed)).to(e)
+        t = torch.randn(e.shape[1], FREQUENCIES, generator=torch.Generator().manual_seed(seed)).to(
+            e
+        )
         angle = e @ t
         return [angle.cos(), angle.sin()]
 
@@ -92,10 +107,16 @@ class Characteristic(Distance):
         tiny = 1e-12  # the root has no slope at zero
         r, s = (a.square() + b.square()).sqrt(), (c.square() + d.square() + tiny).sqrt()
         phase = (2 * (r * s - a * c - b * d)).clamp(min=tiny)
-        return CHARACTERISTIC_WEIGHT * (0.5 * (r - s).square() + 0.5 * phase).sqrt().mean(dim=1).sum()
+        return (
+            CHARACTERISTIC_WEIGHT * (0.5 * (r - s).square() + 0.5 * phase).sqrt().mean(dim=1).sum()
+        )
 
 
-DISTANCES: dict[str, Distance] = {"mean": Mean(), "attention": Attention(), "characteristic": Characteristic()}
+DISTANCES: dict[str, Distance] = {
+    "mean": Mean(),
+    "attention": Attention(),
+    "characteristic": Characteristic(),
+}
 
 
 def class_means(vectors: Sequence[Tensor], classes: int) -> list[Tensor]:
@@ -108,8 +129,12 @@ def class_means(vectors: Sequence[Tensor], classes: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def real_means(distance: Distance, net: ConvNet, x: Iterable[Tensor], seed: int, block: int = 512) -> list[Tensor]:
-    """Return the class means of real images, one tensor (n, C, S, S) a class, in blocks of `block` images: no graph, little memory."""
+def real_means(
+    distance: Distance, net: ConvNet, x: Iterable[Tensor], seed: int, block: int = 512
+) -> list[Tensor]:
+    """Return the class means of real images, one tensor (n, C, S, S) a class, in blocks of `block`
+    images: no graph, little memory.
+    """
     out: list[list[Tensor]] = []
     for images in x:
         sums: list[Tensor] | None = None

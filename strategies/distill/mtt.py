@@ -1,8 +1,11 @@
-"""Trajectory matching: made images on which a network walks where it would have walked on the real ones.
+"""Trajectory matching: made images on which a network walks where it would have walked on the real
+ones.
 
-Cazenavette, Wang, Torralba, Efros & Zhu, "Dataset Distillation by Matching Training Trajectories" (MTT), CVPR 2022 (arXiv:2203.11932), without its whitening. The gradient
-through the student's steps is that of the whole computation, taken step by step from the last to the first with the weights in between computed again, so that memory
-does not grow with the number of steps. Meant for a GPU: at its published size experts and steps take days on a CPU.
+Cazenavette, Wang, Torralba, Efros & Zhu, "Dataset Distillation by Matching Training Trajectories"
+(MTT), CVPR 2022 (arXiv:2203.11932), without its whitening. The gradient through the student's steps
+is that of the whole computation, taken step by step from the last to the first with the weights in
+between computed again, so that memory does not grow with the number of steps. Meant for a GPU: at
+its published size experts and steps take days on a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from coreset.distillation.descend import descend
 from coreset.distillation.nn.ce_gradients import slopes
 from coreset.distillation.nn.convnet import convnet, draw_weights
 from coreset.distillation.nn.siamese import DEFAULT, augment, draw, operations
-from coreset.strategies.distill.common import hard_labels, positive, start_images, stream, torch_stream
+from coreset.strategies.distill.common import (
+    hard_labels,
+    positive,
+    start_images,
+    stream,
+    torch_stream,
+)
 
 START, EXPERT, PICK, STUDENT = range(4)  # random streams
 SEGMENTS = 8  # weights kept at each depth of the walk back
@@ -47,10 +56,12 @@ def walk(start: Tensor, images: Tensor, rate: Tensor, steps: range, loss: Loss) 
 def walk_back(
     start: Tensor, images: Tensor, rate: Tensor, steps: range, loss: Loss, end: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by the weights at the start, the images and the rate, of a function whose gradient by the weights at the end is `end`.
+    """Return the gradients by the weights at the start, the images and the rate, of a function
+    whose gradient by the weights at the end is `end`.
 
-    One step's graph is held at a time. The weights where steps begin are computed again from those of 8 places, and inside each of these alike: memory
-    of 8 log_8(steps) weights, one more walk for each level.
+    One step's graph is held at a time. The weights where steps begin are computed again from those
+    of 8 places, and inside each of these alike: memory of 8 log_8(steps) weights, one more walk for
+    each level.
     """
     if len(steps) == 1:
         theta, x = start.detach().requires_grad_(), images.detach().requires_grad_()
@@ -73,10 +84,14 @@ def walk_back(
 def trajectory_loss(
     first: Tensor, goal: Tensor, images: Tensor, rate: Tensor, steps: int, loss: Loss
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return |end - goal|^2 / |first - goal|^2 and its gradients by images and rate; end: where `steps` steps from `first` lead."""
+    """Return |end - goal|^2 / |first - goal|^2 and its gradients by images and rate; end: where
+    `steps` steps from `first` lead.
+    """
     last = walk(first, images, rate, range(steps), loss)
     scale = (first - goal).square().sum()
-    _, by_images, by_rate = walk_back(first, images, rate, range(steps), loss, 2 * (last - goal) / scale)
+    _, by_images, by_rate = walk_back(
+        first, images, rate, range(steps), loss, 2 * (last - goal) / scale
+    )
     return (last - goal).square().sum() / scale, by_images, by_rate
 
 
@@ -96,11 +111,13 @@ def shaped(net: nn.Module, theta: Tensor) -> dict[str, Tensor]:
 class Mtt(Distiller):
     """Match where networks trained on the real images go.
 
-    experts, epochs: networks trained on the real images, and for how long; every epoch's weights are kept (65 MB an expert at 32 pixels), in the store, or in memory where
-    there is none. steps: of the pixels. student, ahead, latest: steps of the student,
-    epochs the expert is ahead at its end, and the latest epoch to begin at; None: CIFAR-10's by the number of images per class. lr, rate, rate_lr: of the pixels, where the
-    student's own rate begins, and the rate at which that is learned (`info` has the result). expert_lr: of the experts. augment: operations of DSA joined by _, or `none`.
-    width, depth: of the ConvNet. start: `real` or `noise`.
+    experts, epochs: networks trained on the real images, and for how long; every epoch's weights
+    are kept (65 MB an expert at 32 pixels), in the store, or in memory where there is none. steps:
+    of the pixels. student, ahead, latest: steps of the student, epochs the expert is ahead at its
+    end, and the latest epoch to begin at; None: CIFAR-10's by the number of images per class. lr,
+    rate, rate_lr: of the pixels, where the student's own rate begins, and the rate at which that is
+    learned (`info` has the result). expert_lr: of the experts. augment: operations of DSA joined by
+    _, or `none`. width, depth: of the ConvNet. start: `real` or `noise`.
     """
 
     experts: int = 100
@@ -131,7 +148,9 @@ class Mtt(Distiller):
         operations(self.augment)
 
     def plan(self, ipc: int) -> tuple[int, int, int]:
-        """Return student steps, epochs ahead and the latest epoch to begin at. Raises ValueError when the experts are not trained for that long."""
+        """Return student steps, epochs ahead and the latest epoch to begin at. Raises ValueError
+        when the experts are not trained for that long.
+        """
         found = next((row[1:] for row in SCHEDULE if ipc <= row[0]), SCHEDULE[-1][1:])
         student, ahead, latest = (
             own if own is not None else row
@@ -139,11 +158,14 @@ class Mtt(Distiller):
         )
         if latest + ahead > self.epochs:
             raise ValueError(
-                f"epochs: beginning at epoch {latest} and looking {ahead} ahead takes {latest + ahead} epochs of the experts, got {self.epochs}"
+                f"epochs: beginning at epoch {latest} and looking {ahead} ahead takes"
+                f" {latest + ahead} epochs of the experts, got {self.epochs}"
             )
         return student, ahead, latest
 
-    def distill(self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress) -> Synthetic:
+    def distill(
+        self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress
+    ) -> Synthetic:
         """Train the experts, then descend on the pixels and the student's rate."""
         student, ahead, latest = self.plan(ipc)
         seed = int(rng.integers(2**62))
@@ -151,7 +173,8 @@ class Mtt(Distiller):
         labels = torch.from_numpy(hard_labels(source, ipc)).to(source.device)
         names = operations(self.augment, source.flips)
         c, size, _ = source.shape
-        with torch.random.fork_rng(devices=[]):  # torch draws weights when it makes a layer; they are drawn again below
+        # torch draws weights when it makes a layer; they are drawn again below
+        with torch.random.fork_rng(devices=[]):
             net = convnet(len(source.classes), c, size, self.width, self.depth).to(source.device)
         held: dict[int, Tensor] = {}
 
@@ -173,14 +196,20 @@ class Mtt(Distiller):
             first = int(luck.integers(latest + 1))
             loss = self._batch_loss(net, labels, names, seed, step)
             value, now["images"].grad, now["rate"].grad = trajectory_loss(
-                way[first], way[first + ahead], now["images"].detach(), now["rate"].detach(), student, loss
+                way[first],
+                way[first + ahead],
+                now["images"].detach(),
+                now["rate"].detach(),
+                student,
+                loss,
             )
             return float(value)
 
         def optimizer(tensors: Sequence[Tensor]) -> torch.optim.Optimizer:
             pixels, rate = tensors  # in the order of the mapping below
             return torch.optim.SGD(
-                [{"params": [pixels], "lr": self.lr}, {"params": [rate], "lr": self.rate_lr}], momentum=0.5
+                [{"params": [pixels], "lr": self.lr}, {"params": [rate], "lr": self.rate_lr}],
+                momentum=0.5,
             )
 
         start = {"images": images, "rate": torch.tensor(self.rate, device=source.device)}
@@ -194,28 +223,42 @@ class Mtt(Distiller):
         }
         return source.made(found["images"], hard_labels(source, ipc), info=info)
 
-    def _batch_loss(self, net: nn.Module, labels: Tensor, names: list[str], seed: int, step: int) -> Loss:
-        """Return the loss of a student's step: on its batch, with its augmentation, the same whenever it is asked for."""
+    def _batch_loss(
+        self, net: nn.Module, labels: Tensor, names: list[str], seed: int, step: int
+    ) -> Loss:
+        """Return the loss of a student's step: on its batch, with its augmentation, the same
+        whenever it is asked for.
+        """
         count = -(-len(labels) // BATCH)
 
         def loss(theta: Tensor, images: Tensor, at: int) -> Tensor:
             epoch, place = divmod(at, count)
-            order = torch.from_numpy(stream(seed, STUDENT, step, epoch).permutation(len(labels))).to(labels.device)
+            order = torch.from_numpy(
+                stream(seed, STUDENT, step, epoch).permutation(len(labels))
+            ).to(labels.device)
             part = order[place * BATCH : (place + 1) * BATCH]
-            drawn = draw(names, 1, torch_stream(seed, STUDENT, step, epoch, place)).to(images.device)
+            drawn = draw(names, 1, torch_stream(seed, STUDENT, step, epoch, place)).to(
+                images.device
+            )
             return nn.functional.cross_entropy(
-                functional_call(net, shaped(net, theta), (augment(images[part], drawn),)), labels[part]
+                functional_call(net, shaped(net, theta), (augment(images[part], drawn),)),
+                labels[part],
             )
 
         return loss
 
-    def _expert(self, source: Source, net: nn.Module, names: list[str], seed: int, number: int) -> Tensor:
-        """Return the weights (epochs + 1, P) of one network trained on the real images: plain SGD, batches of 256."""
+    def _expert(
+        self, source: Source, net: nn.Module, names: list[str], seed: int, number: int
+    ) -> Tensor:
+        """Return the weights (epochs + 1, P) of one network trained on the real images: plain SGD,
+        batches of 256.
+        """
         luck = torch_stream(seed, EXPERT, number)
         draw_weights(net, luck)
         theta, way = flat(net), [flat(net)]
         labels = torch.from_numpy(source.labels).to(source.device)
-        order_of = np.argsort(source.ids, kind="stable")  # the arrangement of the pool does not matter
+        # the arrangement of the pool does not matter
+        order_of = np.argsort(source.ids, kind="stable")
         for _ in range(self.epochs):
             order = order_of[torch.randperm(len(labels), generator=luck).numpy()]
             for first in range(0, len(order), BATCH):

@@ -1,6 +1,7 @@
 """RDED: the crops of real images that a teacher finds easiest, tiled; nothing is optimized.
 
-Sun, Shi, Yu & Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm", CVPR 2024 (arXiv:2312.03526).
+Sun, Shi, Yu & Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset
+Distillation Paradigm", CVPR 2024 (arXiv:2312.03526).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ LARGE = 128  # pixels from which the paper tiles 2 x 2
 
 
 def easiest(costs: NDArray[np.floating[Any]], keep: int) -> tuple[Indices, Indices]:
-    """Return which images to keep, (keep,), easiest first, and which crop of each, from the costs (images, crops) of all crops.
+    """Return which images to keep, (keep,), easiest first, and which crop of each, from the costs
+    (images, crops) of all crops.
 
     An image stands with its cheapest crop alone. Ties: the first crop, the first image.
 
@@ -42,16 +44,20 @@ def easiest(costs: NDArray[np.floating[Any]], keep: int) -> tuple[Indices, Indic
 
 
 def pad(x: Tensor, side: int) -> Tensor:
-    """Return images (n, C, s, s) amid zeros, `side` pixels a side; where the rest is odd, the larger half comes after."""
+    """Return images (n, C, s, s) amid zeros, `side` pixels a side; where the rest is odd, the
+    larger half comes after.
+    """
     before = (side - x.shape[-1]) // 2
     after = side - x.shape[-1] - before
     return nn.functional.pad(x, (before, after, before, after))
 
 
 def tile(crops: Tensor, factor: int, side: int) -> Tensor:
-    """Return images (n, C, side, side) tiled from crops (n f^2, C, s, s), s = side / f rounded up: crop k n + i is cell k of image i.
+    """Return images (n, C, side, side) tiled from crops (n f^2, C, s, s), s = side / f rounded up:
+    crop k n + i is cell k of image i.
 
-    So the crops of an image run from easy to hard when all of them do. Where f does not divide `side`, the last cells are cut.
+    So the crops of an image run from easy to hard when all of them do. Where f does not divide
+    `side`, the last cells are cut.
 
     >>> tile(torch.arange(8.0).view(8, 1, 1, 1), 2, 2)[:, 0].tolist()
     [[[0.0, 2.0], [4.0, 6.0]], [[1.0, 3.0], [5.0, 7.0]]]
@@ -63,12 +69,16 @@ def tile(crops: Tensor, factor: int, side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Rded(Distiller):
-    """Cut random crops from real images, keep of each image the crop that the teacher finds easiest, keep the easiest of those, tile them.
+    """Cut random crops from real images, keep of each image the crop that the teacher finds
+    easiest, keep the easiest of those, tile them.
 
-    images: random ones of each class to choose from. crops: of each image. scale: least and largest share of its area. factor: f x f crops make a stored image, each cut at
-    1/f of its side and scored amid zeros; None: 2 from 128 pixels on, 1 below (then the answer is the easiest crops). decode: enlarge the crops to whole images
-    when training, as IDC does, instead of training on the mosaics. network: parameters of a ConvNet as teacher, None: the run's model. epoch: of its training, None: the last.
-    Easy means a low cross-entropy with the label. Images are stored as uint8.
+    images: random ones of each class to choose from. crops: of each image. scale: least and largest
+    share of its area. factor: f x f crops make a stored image, each cut at 1/f of its side and
+    scored amid zeros; None: 2 from 128 pixels on, 1 below (then the answer is the easiest crops).
+    decode: enlarge the crops to whole images when training, as IDC does, instead of training on the
+    mosaics. network: parameters of a ConvNet as teacher, None: the run's model. epoch: of its
+    training, None: the last. Easy means a low cross-entropy with the label. Images are stored as
+    uint8.
     """
 
     images: int = 300
@@ -82,7 +92,9 @@ class Rded(Distiller):
     wants_teacher = True
 
     def __post_init__(self) -> None:
-        positive(images=self.images, crops=self.crops, factor=1 if self.factor is None else self.factor)
+        positive(
+            images=self.images, crops=self.crops, factor=1 if self.factor is None else self.factor
+        )
         object.__setattr__(self, "scale", tuple(self.scale))
         check_scale(self.scale)
 
@@ -99,7 +111,9 @@ class Rded(Distiller):
         return (2 if side >= LARGE else 1) if self.factor is None else self.factor
 
     def check(self, source: Source, ipc: int) -> None:
-        """Refuse what takes more crops than there are images to cut them from; warn where nothing is left to choose."""
+        """Refuse what takes more crops than there are images to cut them from; warn where nothing
+        is left to choose.
+        """
         super().check(source, ipc)
         side = source.shape[1]
         factor = self.tiles(side)
@@ -108,21 +122,28 @@ class Rded(Distiller):
         need, fewest = ipc * factor**2, int(source.counts.min())
         name = source.classes[int(source.counts.argmin())]
         if need > min(fewest, self.images):
-            who = f"class {name!r} has {fewest}" if fewest <= self.images else f"images={self.images}"
+            who = (
+                f"class {name!r} has {fewest}" if fewest <= self.images else f"images={self.images}"
+            )
             raise ValueError(
-                f"ipc: {ipc} images of {factor} x {factor} crops take {need} real images of each class, one crop of each; {who}"
+                f"ipc: {ipc} images of {factor} x {factor} crops take {need} real images of each"
+                f" class, one crop of each; {who}"
             )
         if need == min(fewest, self.images):
             warnings.warn(
-                f"Rded: {need} crops of {min(fewest, self.images)} images of class {name!r}: none is left out, so nothing is chosen but the crop of each",
+                f"Rded: {need} crops of {min(fewest, self.images)} images of class {name!r}: none"
+                " is left out, so nothing is chosen but the crop of each",
                 stacklevel=3,
             )
         elif fewest < self.images:
             warnings.warn(
-                f"images: class {name!r} has {fewest}, fewer than the {self.images} to choose from", stacklevel=3
+                f"images: class {name!r} has {fewest}, fewer than the {self.images} to choose from",
+                stacklevel=3,
             )
 
-    def distill(self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress) -> Synthetic:
+    def distill(
+        self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress
+    ) -> Synthetic:
         """Choose class by class."""
         assert source.teacher is not None
         seed = int(rng.integers(2**62))
@@ -145,30 +166,52 @@ class Rded(Distiller):
             "cost_per_class": costs,
         }
         return source.made_pixels(
-            torch.cat(chosen), hard_labels(source, ipc), decode=factor if self.decode else 1, info=info
+            torch.cat(chosen),
+            hard_labels(source, ipc),
+            decode=factor if self.decode else 1,
+            info=info,
         )
 
     def boxes(self, source: Source, rows: Indices, seed: int, crop: int) -> NDArray[np.int64]:
-        """Return the boxes (n, 4) of one square crop of each image; they depend on its id, not on its place in the pool."""
+        """Return the boxes (n, 4) of one square crop of each image; they depend on its id, not on
+        its place in the pool.
+        """
         salts = stream(seed, CROPS, crop).integers(2**63, size=3)
         area, top, left = (keyed_uniform(int(s), source.ids[rows]) for s in salts)
-        return boxes(np.stack([area, np.zeros(len(rows)), top, left], axis=1), source.shape[1], self.scale, (1.0, 1.0))
+        return boxes(
+            np.stack([area, np.zeros(len(rows)), top, left], axis=1),
+            source.shape[1],
+            self.scale,
+            (1.0, 1.0),
+        )
 
     def costs(
-        self, source: Source, rows: Indices, label: int, seed: int, teacher: Teacher, size: int, block: int = 512
+        self,
+        source: Source,
+        rows: Indices,
+        label: int,
+        seed: int,
+        teacher: Teacher,
+        size: int,
+        block: int = 512,
     ) -> NDArray[np.float32]:
-        """Return the teacher's cross-entropy with the label of every crop, (images, crops). Raises ValueError when one is NaN or infinite."""
+        """Return the teacher's cross-entropy with the label of every crop, (images, crops). Raises
+        ValueError when one is NaN or infinite.
+        """
         found = np.empty((len(rows), self.crops), np.float32)
         for first in range(0, len(rows), block):
             few = rows[first : first + block]
             x = source.tensor(few)
             for k in range(self.crops):
-                logits = teacher.logits(pad(resample(x, self.boxes(source, few, seed, k), size), source.shape[1]))
+                logits = teacher.logits(
+                    pad(resample(x, self.boxes(source, few, seed, k), size), source.shape[1])
+                )
                 wanted = torch.full((len(few),), label, device=logits.device)
                 loss = nn.functional.cross_entropy(logits, wanted, reduction="none")
                 found[first : first + len(few), k] = loss.cpu().numpy()
         if not np.isfinite(found).all():
             raise ValueError(
-                f"teacher: its cross-entropy is NaN or infinite for {int((~np.isfinite(found)).sum())} crops of class {source.classes[label]!r}"
+                "teacher: its cross-entropy is NaN or infinite for"
+                f" {int((~np.isfinite(found)).sum())} crops of class {source.classes[label]!r}"
             )
         return found

@@ -1,7 +1,10 @@
-"""Soft labels after any subset: a teacher says what it sees in the images, chosen or made, and training learns that.
+"""Soft labels after any subset: a teacher says what it sees in the images, chosen or made, and
+training learns that.
 
-Qin, Deng & Alvarez-Melis, "A Label is Worth a Thousand Images in Dataset Distillation", NeurIPS 2024 (arXiv:2406.10485): random images with one soft label each, of a teacher
-from early in its training where images are few. Of crops as in SRe2L (arXiv:2306.13092), asked anew as in RDED (arXiv:2312.03526).
+Qin, Deng & Alvarez-Melis, "A Label is Worth a Thousand Images in Dataset Distillation", NeurIPS
+2024 (arXiv:2406.10485): random images with one soft label each, of a teacher from early in its
+training where images are few. Of crops as in SRe2L (arXiv:2306.13092), asked anew as in RDED
+(arXiv:2312.03526).
 """
 
 from __future__ import annotations
@@ -32,13 +35,18 @@ GIVEN = frozenset({"features", "logits", "probs", "labels"})
 
 
 def choose(base: Strategy, source: Source, teacher: Teacher, ipc: int, seed: int) -> Indices:
-    """Return `ipc` rows of each class, class after class, as a strategy chooses them among the class; what it reads is the teacher's.
+    """Return `ipc` rows of each class, class after class, as a strategy chooses them among the
+    class; what it reads is the teacher's.
 
-    Raises ValueError for a strategy that reads more than features, logits, probabilities and labels, and for one whose choices only stand with their weights.
+    Raises ValueError for a strategy that reads more than features, logits, probabilities and
+    labels, and for one whose choices only stand with their weights.
     """
     wanted = base.needs | base.needs_selected
     if wanted - GIVEN:
-        raise ValueError(f"base: {type(base).__name__} needs {listed(wanted - GIVEN)}; a teacher gives {listed(GIVEN)}")
+        raise ValueError(
+            f"base: {type(base).__name__} needs {listed(wanted - GIVEN)}; a teacher gives"
+            f" {listed(GIVEN)}"
+        )
     signals = Signals(len(source.images), labels=source.labels)
     if wanted - {"labels"}:
         blocks = np.array_split(np.arange(len(source.images)), -(-len(source.images) // 512))
@@ -49,9 +57,16 @@ def choose(base: Strategy, source: Source, teacher: Teacher, ipc: int, seed: int
         signals.put("probs", None, torch.from_numpy(logits).softmax(dim=1).numpy())
     pool, out = Pool(len(source.images), ids=source.ids), []
     for c in range(len(source.classes)):
-        answer = base(narrow(pool, np.flatnonzero(source.labels == c)), signals, ipc, stream(seed, CHOICE, c))
-        if answer.weights is not None and np.ptp(answer.weights) > 1e-9 * np.abs(answer.weights).max():
-            raise ValueError(f"base: {type(base).__name__} weighs its choices, which a distilled set cannot keep")
+        answer = base(
+            narrow(pool, np.flatnonzero(source.labels == c)), signals, ipc, stream(seed, CHOICE, c)
+        )
+        if (
+            answer.weights is not None
+            and np.ptp(answer.weights) > 1e-9 * np.abs(answer.weights).max()
+        ):
+            raise ValueError(
+                f"base: {type(base).__name__} weighs its choices, which a distilled set cannot keep"
+            )
         out.append(answer.indices)
     return np.concatenate(out)
 
@@ -60,11 +75,14 @@ def choose(base: Strategy, source: Source, teacher: Teacher, ipc: int, seed: int
 class SoftLabels(Distiller):
     """Choose or make images with another method, then let a teacher label them.
 
-    base: a method that selects (its choice within each class) or distills, by name or made. labels: `fixed`, one of each training image; `crops`, one of each of `crops` random
-    views of it, kept with the set, of which training takes one an epoch in turn; `online`, the teacher asked about new views in every step. temperature: None: 1 for
-    fixed ones, 20 for the others. hard: share of the hard label's cross-entropy in the loss. scale, cutmix: of the views; mirrored where that keeps the class. network:
-    parameters of a ConvNet as teacher, None: the run's model. epoch: of its training, None: the last. Training
-    without augmentation asks an online teacher about the images as they are.
+    base: a method that selects (its choice within each class) or distills, by name or made. labels:
+    `fixed`, one of each training image; `crops`, one of each of `crops` random views of it, kept
+    with the set, of which training takes one an epoch in turn; `online`, the teacher asked about
+    new views in every step. temperature: None: 1 for fixed ones, 20 for the others. hard: share of
+    the hard label's cross-entropy in the loss. scale, cutmix: of the views; mirrored where that
+    keeps the class. network: parameters of a ConvNet as teacher, None: the run's model. epoch: of
+    its training, None: the last. Training without augmentation asks an online teacher about the
+    images as they are.
     """
 
     base: Any = "random"
@@ -88,7 +106,9 @@ class SoftLabels(Distiller):
         object.__setattr__(self, "scale", tuple(self.scale))
         Views(self.scale, cutmix=self.cutmix)
         if isinstance(self.method, SoftLabels):
-            raise ValueError("base: expected a method that chooses or makes images, got soft_labels once more")
+            raise ValueError(
+                "base: expected a method that chooses or makes images, got soft_labels once more"
+            )
 
     @property
     def method(self) -> Strategy | Distiller:
@@ -104,15 +124,20 @@ class SoftLabels(Distiller):
         return LABELS[self.labels] if self.temperature is None else self.temperature
 
     def cells(self, side: int) -> int:
-        """Return how many training images one stored image of `side` pixels holds: as many as the method's."""
+        """Return how many training images one stored image of `side` pixels holds: as many as the
+        method's.
+        """
         method = self.method
         return method.cells(side) if isinstance(method, Distiller) else 1
 
     def image_bytes(self, shape: tuple[int, int, int], classes: int) -> int:
-        """Return the bytes of pixels, hard label, soft labels and views. Raises ValueError for online labels, whose teacher costs the same for any number of images."""
+        """Return the bytes of pixels, hard label, soft labels and views. Raises ValueError for
+        online labels, whose teacher costs the same for any number of images.
+        """
         if self.labels == "online":
             raise ValueError(
-                "labels: online ones cost the teacher's weights, however many images there are: give the budget as images or ipc"
+                "labels: online ones cost the teacher's weights, however many images there are:"
+                " give the budget as images or ipc"
             )
         method = self.method
         pixels = int(np.prod(shape)) + smallest_labels(classes).itemsize
@@ -130,7 +155,9 @@ class SoftLabels(Distiller):
         if isinstance(method := self.method, Distiller):
             method.check(source, ipc)
 
-    def distill(self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress) -> Synthetic:
+    def distill(
+        self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress
+    ) -> Synthetic:
         """Take the images, ask the teacher."""
         assert source.teacher is not None
         seed = int(rng.integers(2**62))
@@ -147,7 +174,10 @@ class SoftLabels(Distiller):
         if self.labels == "fixed":
             soft = fixed_labels(made, teacher, source.device, self.heat, self.hard)
         elif self.labels == "online":
-            asked = {"network": None if self.network is None else dict(self.network), "epoch": teacher.epoch}
+            asked = {
+                "network": None if self.network is None else dict(self.network),
+                "epoch": teacher.epoch,
+            }
             soft = online_labels(made, teacher, views, asked, self.heat, self.hard)
         else:
             labeling = int(stream(seed, VIEWS).integers(2**62))

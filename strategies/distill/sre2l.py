@@ -1,8 +1,10 @@
-"""SRe2L: images that a trained network takes for their class, and whose statistics at its batch norms are those it saw in training.
+"""SRe2L: images that a trained network takes for their class, and whose statistics at its batch
+norms are those it saw in training.
 
-Yin, Xing & Shen, "Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective", NeurIPS 2023 (arXiv:2306.13092): the recovery. Its relabeling
-is `soft_labels` with `labels=crops`. Batches of one class against that class's statistics: Xiao & He, "Are Large-scale Soft Labels Necessary for Large-scale
-Dataset Distillation?", NeurIPS 2024 (arXiv:2410.15919).
+Yin, Xing & Shen, "Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New
+Perspective", NeurIPS 2023 (arXiv:2306.13092): the recovery. Its relabeling is `soft_labels` with
+`labels=crops`. Batches of one class against that class's statistics: Xiao & He, "Are Large-scale
+Soft Labels Necessary for Large-scale Dataset Distillation?", NeurIPS 2024 (arXiv:2410.15919).
 """
 
 from __future__ import annotations
@@ -32,15 +34,21 @@ START, VIEW = range(2)  # random streams
 LARGE = 64  # pixels from which the paper crops
 FIRST = 10.0  # weight of the first batch norm
 
-Moments = list[tuple[Tensor, Tensor]]  # mean and variance per channel of what enters each batch norm
+# mean and variance per channel of what enters each batch norm
+Moments = list[tuple[Tensor, Tensor]]
 
 
 def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    """Return the batch norms that keep running statistics, in the order of the modules. Raises ValueError when there is none."""
-    found = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None]
+    """Return the batch norms that keep running statistics, in the order of the modules. Raises
+    ValueError when there is none.
+    """
+    found = [
+        m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None
+    ]
     if not found:
         raise ValueError(
-            f"teacher: {type(model).__name__} has no batch norm with running statistics to invert; expected one that has, such as network={{norm: batch}}"
+            f"teacher: {type(model).__name__} has no batch norm with running statistics to invert;"
+            " expected one that has, such as network={norm: batch}"
         )
     return found
 
@@ -85,13 +93,18 @@ def measured(model: nn.Module, blocks: Iterable[Tensor]) -> Moments:
                 sums[number] = sums[number] + both if number in sums else both
                 count[number] = count.get(number, 0) + v[:, 0].numel()
     means = {n: s / count[n] for n, s in sums.items()}
-    return [(m[0].float(), (m[1] - m[0].square()).clamp(min=0).float()) for _, m in sorted(means.items())]
+    return [
+        (m[0].float(), (m[1] - m[0].square()).clamp(min=0).float())
+        for _, m in sorted(means.items())
+    ]
 
 
 def bn_loss(entered: Sequence[Tensor], wanted: Moments, first: float = FIRST) -> Tensor:
-    """Return the sum over batch norms of |mean - wanted mean|_2 + |variance - wanted variance|_2, the first one `first` times.
+    """Return the sum over batch norms of |mean - wanted mean|_2 + |variance - wanted variance|_2,
+    the first one `first` times.
 
-    entered: what enters each, (B, C, H, W); mean and (biased) variance over images and places, per channel.
+    entered: what enters each, (B, C, H, W); mean and (biased) variance over images and places, per
+    channel.
 
     >>> bn_loss([torch.tensor([[[[1.0, 3.0]]]])], [(torch.tensor([0.0]), torch.tensor([4.0]))]).item()
     50.0
@@ -105,7 +118,9 @@ def bn_loss(entered: Sequence[Tensor], wanted: Moments, first: float = FIRST) ->
 
 
 def invert(model: nn.Module, x: Tensor, labels: Tensor, wanted: Moments, weight: float) -> Tensor:
-    """Return the mean cross-entropy of the network with the labels (B,) plus `weight` times `bn_loss`, differentiable in the images x (B, C, S, S)."""
+    """Return the mean cross-entropy of the network with the labels (B,) plus `weight` times
+    `bn_loss`, differentiable in the images x (B, C, S, S).
+    """
     with entering(model) as caught:
         loss = nn.functional.cross_entropy(model(x), labels)
         return loss + weight * bn_loss([caught[n] for n in range(len(wanted))], wanted)
@@ -113,14 +128,19 @@ def invert(model: nn.Module, x: Tensor, labels: Tensor, wanted: Moments, weight:
 
 @dataclass(frozen=True)
 class Sre2l(Distiller):
-    """Descend on pixels until a teacher with batch norm takes them for their class and its statistics are matched.
+    """Descend on pixels until a teacher with batch norm takes them for their class and its
+    statistics are matched.
 
-    steps: 1,000 (the paper's for 32 pixels; 4,000 for ImageNet). lr: of Adam, betas 0.5 and 0.9, falling to 0 along a cosine. bn: weight of the statistics;
-    the first batch norm's count ten times. start: `noise` (the paper), `real` images or `rded`. batching: `mixed`, one image of each class in a batch against
-    the running statistics (the paper), or `class`, batches of one class against the statistics of its real images. batch: images in a batch. multi_crop: a random
-    resized crop of the whole batch each step, mirrored where that keeps the class; None: from 64 pixels on. jitter: most pixels to roll by both ways; None: 1/7
-    of the side with crops (32 of 224), else 1/8 (4 of 32). network: parameters of a ConvNet as teacher, null: the run's model, which must have batch norm.
-    epoch: of its training, None: the last. Pixels stay within 0 .. 255 and are stored as uint8.
+    steps: 1,000 (the paper's for 32 pixels; 4,000 for ImageNet). lr: of Adam, betas 0.5 and 0.9,
+    falling to 0 along a cosine. bn: weight of the statistics; the first batch norm's count ten
+    times. start: `noise` (the paper), `real` images or `rded`. batching: `mixed`, one image of each
+    class in a batch against the running statistics (the paper), or `class`, batches of one class
+    against the statistics of its real images. batch: images in a batch. multi_crop: a random
+    resized crop of the whole batch each step, mirrored where that keeps the class; None: from 64
+    pixels on. jitter: most pixels to roll by both ways; None: 1/7 of the side with crops (32 of
+    224), else 1/8 (4 of 32). network: parameters of a ConvNet as teacher, null: the run's model,
+    which must have batch norm. epoch: of its training, None: the last. Pixels stay within 0 .. 255
+    and are stored as uint8.
     """
 
     steps: int = 1000
@@ -136,10 +156,16 @@ class Sre2l(Distiller):
 
     wants_teacher = True
     good_to = 1
-    good_why = "on ImageNet-1k at 10 and 50 per class it reached 21.3 and 46.8 %, random images with such soft labels 25.8 and 54.3 % (Qin et al., 2024)"
+    good_why = (
+        "on ImageNet-1k at 10 and 50 per class it reached 21.3 and 46.8 %, random images with such"
+        " soft labels 25.8 and 54.3 % (Qin et al., 2024)"
+    )
 
     def __post_init__(self) -> None:
-        for name, value, known in (("start", self.start, STARTS), ("batching", self.batching, BATCHING)):
+        for name, value, known in (
+            ("start", self.start, STARTS),
+            ("batching", self.batching, BATCHING),
+        ):
             if value not in known:
                 raise ValueError(f"{name}: expected {', '.join(known)}, got {value!r}")
         positive(steps=self.steps, lr=self.lr, batch=self.batch)
@@ -160,7 +186,9 @@ class Sre2l(Distiller):
     def _rded(self) -> Rded:
         return Rded(network=self.network, epoch=self.epoch)
 
-    def distill(self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress) -> Synthetic:
+    def distill(
+        self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress
+    ) -> Synthetic:
         """Descend on all images at once, each batch by its own loss."""
         assert source.teacher is not None
         seed = int(rng.integers(2**62))
@@ -170,7 +198,9 @@ class Sre2l(Distiller):
         wanted = [running(model)]
         if self.batching == "class":
             wanted = [
-                measured(model, (source.tensor(r) for r in np.array_split(rows, -(-len(rows) // 256))))
+                measured(
+                    model, (source.tensor(r) for r in np.array_split(rows, -(-len(rows) // 256)))
+                )
                 for rows in source.rows(seed)
             ]
         low, high = (
@@ -187,7 +217,9 @@ class Sre2l(Distiller):
                 x = now["images"].detach()[rows].requires_grad_()
                 y = torch.from_numpy(labels[rows]).to(x.device)
                 seen = self.view(x, source.flips, stream(seed, VIEW, step, number))
-                loss = invert(model, seen, y, wanted[labels[rows[0]] if len(wanted) > 1 else 0], self.bn)
+                loss = invert(
+                    model, seen, y, wanted[labels[rows[0]] if len(wanted) > 1 else 0], self.bn
+                )
                 (whole[rows],) = torch.autograd.grad(loss, x)
                 total += float(loss.detach())
             now["images"].grad = whole
@@ -204,7 +236,11 @@ class Sre2l(Distiller):
         """Return the rows of every batch, of images that stand class after class."""
         rows = np.arange(classes * ipc).reshape(classes, ipc)
         groups = rows if self.batching == "class" else rows.T
-        return [part for group in groups for part in np.split(group, range(self.batch, len(group), self.batch))]
+        return [
+            part
+            for group in groups
+            for part in np.split(group, range(self.batch, len(group), self.batch))
+        ]
 
     def begin(self, source: Source, ipc: int, seed: int) -> Tensor:
         """Return the images (classes x ipc, C, S, S) to start with."""
@@ -215,7 +251,9 @@ class Sre2l(Distiller):
         return start_images(source, ipc, int(own.integers(2**62)), self.start)
 
     def view(self, x: Tensor, flips: bool, rng: np.random.Generator) -> Tensor:
-        """Return a batch as one step looks at it: the same crop, mirror and roll for all its images."""
+        """Return a batch as one step looks at it: the same crop, mirror and roll for all its
+        images.
+        """
         side = x.shape[-1]
         crops = side >= LARGE if self.multi_crop is None else self.multi_crop
         if crops:

@@ -1,6 +1,8 @@
-"""AUM, the area under the margin: by how much the given label won over the best other class, averaged over training.
+"""AUM, the area under the margin: by how much the given label won over the best other class,
+averaged over training.
 
-Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking", NeurIPS 2020 (arXiv:2001.10528).
+Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking", NeurIPS 2020
+(arXiv:2001.10528).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from coreset.strategies.baseline.top_k import TopK
 class Aum(ScoreBased):
     """Take the candidates with the lowest margin, the hardest, first.
 
-    signal: `aum` (on logits, Pleiss) or `aum_probs` (on probabilities, as CCS uses it). The very lowest are often mislabeled: `ccs` cuts them off.
+    signal: `aum` (on logits, Pleiss) or `aum_probs` (on probabilities, as CCS uses it). The very
+    lowest are often mislabeled: `ccs` cuts them off.
 
     >>> from coreset import select
     >>> select("aum", 2, aum=[3.0, -1.0, 0.5]).indices

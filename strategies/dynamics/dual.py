@@ -1,6 +1,7 @@
 """DUAL: dynamic uncertainty times difficulty, from the first epochs alone.
 
-Cho, Shin & Yun, "Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025 (arXiv:2502.06905).
+Cho, Shin & Yun, "Lightweight Dataset Pruning without Full Training via Example Difficulty and
+Prediction Uncertainty", ICML 2025 (arXiv:2502.06905).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from coreset.strategies.baseline.top_k import TopK
 
 @dataclass(frozen=True)
 class Dual(ScoreBased):
-    """Take the candidates with the highest DUAL score. Below a third of the data the authors sample instead: see `dual_beta`.
+    """Take the candidates with the highest DUAL score. Below a third of the data the authors sample
+    instead: see `dual_beta`.
 
     >>> from coreset import select
     >>> select("dual", 1, dual=[0.1, 0.2, 1.5]).indices

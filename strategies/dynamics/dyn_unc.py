@@ -1,6 +1,7 @@
 """Dynamic uncertainty: how much the probability of the true class moves within windows of epochs.
 
-He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPR Workshops 2024 (arXiv:2306.05175).
+He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPR Workshops 2024
+(arXiv:2306.05175).
 """
 
 from __future__ import annotations

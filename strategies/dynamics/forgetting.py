@@ -1,6 +1,8 @@
-"""Forgetting events: how often an example that was classified correctly turned wrong while training.
+"""Forgetting events: how often an example that was classified correctly turned wrong while
+training.
 
-Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network Learning", ICLR 2019 (arXiv:1812.05159).
+Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network Learning", ICLR
+2019 (arXiv:1812.05159).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from coreset.strategies.baseline.top_k import TopK
 class Forgetting(ScoreBased):
     """Take the most forgotten candidates; those never learned count as the most forgettable.
 
-    The column comes from `coreset.numerics.dynamics.DynamicsRecorder`, which gives a never-learned example the number of epochs + 1.
+    The column comes from `coreset.numerics.dynamics.DynamicsRecorder`, which gives a never-learned
+    example the number of epochs + 1.
 
     >>> from coreset import select
     >>> select("forgetting", 1, forgetting=[0, 31, 4]).indices

@@ -1,7 +1,8 @@
 """Memorization, by proxy: the loss of an example summed over training.
 
-Ravikumar et al., "Towards Memorization Estimation: Fast, Formal and Free", ICML 2025 (cumulative sample loss); for the quantity itself: Feldman & Zhang,
-"What Neural Networks Memorize and Why", NeurIPS 2020 (arXiv:2008.03703).
+Ravikumar et al., "Towards Memorization Estimation: Fast, Formal and Free", ICML 2025 (cumulative
+sample loss); for the quantity itself: Feldman & Zhang, "What Neural Networks Memorize and Why",
+NeurIPS 2020 (arXiv:2008.03703).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from coreset.strategies.baseline.top_k import TopK
 
 @dataclass(frozen=True)
 class Memorization(ScoreBased):
-    """Take the candidates with the highest memorization: the long tail, and mislabeled examples with it.
+    """Take the candidates with the highest memorization: the long tail, and mislabeled examples
+    with it.
 
-    `memorization` is the recorder's mean cross-entropy over epochs, or any column of yours such as leave-one-out estimates.
+    `memorization` is the recorder's mean cross-entropy over epochs, or any column of yours such as
+    leave-one-out estimates.
 
     >>> from coreset import select
     >>> select("memorization", 1, memorization=[0.1, 0.7, 0.5]).indices

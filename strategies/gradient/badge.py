@@ -1,7 +1,7 @@
 """BADGE: k-means++ over the gradients the model would get if its own predictions were the labels.
 
-Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020, Algorithm 1 (arXiv:1906.03671); the sampling is
-k-means++, Arthur & Vassilvitskii, SODA 2007.
+Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020,
+Algorithm 1 (arXiv:1906.03671); the sampling is k-means++, Arthur & Vassilvitskii, SODA 2007.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from coreset.numerics.gradients import LastLayerGradients, last_layer_gradients
 from coreset.numerics.random import keyed_order
 
 FIRST = ("largest", "random")
-_EARLY = (8, 64)  # picks at which the distances of all are brought up to date whatever the proposals cost
+# picks at which the distances of all are brought up to date whatever the proposals cost
+_EARLY = (8, 64)
 _LEAST, _MOST = 64, 4096  # proposals drawn at a time
 _REACH = 4096  # picks that proposals are measured against at a time
 
@@ -33,12 +34,16 @@ def _fold(g: LastLayerGradients, centers: LastLayerGradients, nearest: NDArray[n
 def sample_d2(
     g: LastLayerGradients, k: int, first: int, order: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` rows, each drawn with probability proportional to D², and the D² each was drawn with (the first: infinite).
+    """Return `k` rows, each drawn with probability proportional to D², and the D² each was drawn
+    with (the first: infinite).
 
-    D² is the squared distance to the nearest row drawn before. order (n,): a fixed order of the rows in which the draws are looked up, so that the
-    answer follows `order` and not the arrangement. Exact by rejection: rows are proposed by distances that miss the latest picks, hence too large, and
-    kept with probability D² / (that distance), for which only they are measured. The distances of all are brought up to date after the first few picks and once as
-    many proposals as a quarter of the rows were thrown away. When D² is zero everywhere the rest follows `order`. Memory O(n) beside the two factors.
+    D² is the squared distance to the nearest row drawn before. order (n,): a fixed order of the
+    rows in which the draws are looked up, so that the answer follows `order` and not the
+    arrangement. Exact by rejection: rows are proposed by distances that miss the latest picks,
+    hence too large, and kept with probability D² / (that distance), for which only they are
+    measured. The distances of all are brought up to date after the first few picks and once as many
+    proposals as a quarter of the rows were thrown away. When D² is zero everywhere the rest follows
+    `order`. Memory O(n) beside the two factors.
 
     >>> g = LastLayerGradients(torch.tensor([[1.0], [1.0], [3.0]]), torch.ones(3, 1))
     >>> sample_d2(g, 3, 2, np.arange(3), np.random.default_rng(0))[1].tolist()
@@ -64,7 +69,9 @@ def sample_d2(
         near, threshold = bound[drawn], chance[:, 1] * bound[drawn]
         alive = np.flatnonzero(threshold < near)
         for start in range(folded, len(picks), _REACH):
-            new = g.at(drawn[alive]).squared_distances(g.at(np.array(picks[start : start + _REACH])))
+            new = g.at(drawn[alive]).squared_distances(
+                g.at(np.array(picks[start : start + _REACH]))
+            )
             near[alive] = np.minimum(near[alive], new.amin(dim=1).double().cpu().numpy())
             alive = alive[threshold[alive] < near[alive]]
         proposed = g.at(drawn[alive])
@@ -88,8 +95,9 @@ def sample_d2(
 class Badge(Strategy):
     """Draw examples whose hypothesised last-layer gradients are large and lie apart.
 
-    first: `largest` starts with the largest gradient (the authors' code), `random` with any. bias: count the bias in the gradient (the authors
-    leave it out). Labels are not read and examples already selected play no part, as in the paper. Scores: squared distance to the nearest earlier
+    first: `largest` starts with the largest gradient (the authors' code), `random` with any. bias:
+    count the bias in the gradient (the authors leave it out). Labels are not read and examples
+    already selected play no part, as in the paper. Scores: squared distance to the nearest earlier
     choice.
 
     >>> from coreset import select

@@ -1,8 +1,10 @@
-"""BAIT: examples whose Fisher information makes the last layer's parameters best determined where the pool needs it.
+"""BAIT: examples whose Fisher information makes the last layer's parameters best determined where
+the pool needs it.
 
-Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021, Algorithm 1 (arXiv:2106.09675), with the weights of the
-authors' code; the binary form is Huseljic et al., "Fast Fishing: Approximating BAIT for Efficient and Scalable Deep Active Image Classification",
-ECML PKDD 2024 (arXiv:2404.08981).
+Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021, Algorithm 1
+(arXiv:2106.09675), with the weights of the authors' code; the binary form is Huseljic et al., "Fast
+Fishing: Approximating BAIT for Efficient and Scalable Deep Active Image Classification", ECML PKDD
+2024 (arXiv:2404.08981).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ LIMIT = 2**28  # float64 numbers: 2 GB
 
 
 def class_factor(probs: Tensor, fisher: str = "exact") -> Tensor:
-    """Return L (n, C, C) with L L' = diag(p) - p p', the Fisher information of the logits; for `binary` (n, 1, 1), of the likeliest class against the rest.
+    """Return L (n, C, C) with L L' = diag(p) - p p', the Fisher information of the logits; for
+    `binary` (n, 1, 1), of the likeliest class against the rest.
 
     >>> class_factor(torch.tensor([[0.5, 0.5]]), "binary").tolist()
     [[[0.5]]]
@@ -37,7 +40,9 @@ def class_factor(probs: Tensor, fisher: str = "exact") -> Tensor:
 
 
 class _Problem:
-    """M⁻¹ and, per example with V = L ⊗ h, the two small matrices V' M⁻¹ V and V' M⁻¹ F M⁻¹ V, kept up to date as M changes."""
+    """M⁻¹ and, per example with V = L ⊗ h, the two small matrices V' M⁻¹ V and V' M⁻¹ F M⁻¹ V, kept
+    up to date as M changes.
+    """
 
     def __init__(self, factor: Tensor, h: Tensor, matrix: Tensor, fisher: Tensor) -> None:
         self.factor, self.h, self.fisher = factor, h, fisher
@@ -47,7 +52,9 @@ class _Problem:
         self.begin = self.b.diagonal(dim1=1, dim2=2).sum(dim=1)
 
     def blurred(self, fall: Tensor) -> bool:
-        """Whether updates have taken so much off that what they leave is no longer known to about ten digits of the largest of `fall`."""
+        """Whether updates have taken so much off that what they leave is no longer known to about
+        ten digits of the largest of `fall`.
+        """
         lost = self.begin / (1 + self.a.diagonal(dim1=1, dim2=2).sum(dim=1))
         return bool(lost[fall > -torch.inf].max() > 1e3 * fall.max())
 
@@ -68,7 +75,9 @@ class _Problem:
         return self.factor.transpose(1, 2) @ out @ self.factor
 
     def change(self, sign: int) -> Tensor:
-        """Return by how much tr(M⁻¹ F) falls when each example is added (sign 1), or minus how much it grows when taken out (-1)."""
+        """Return by how much tr(M⁻¹ F) falls when each example is added (sign 1), or minus how much
+        it grows when taken out (-1).
+        """
         small = torch.eye(self.a.shape[1], dtype=self.a.dtype, device=self.a.device) + sign * self.a
         fall: Tensor = torch.linalg.solve(small, self.b)
         return sign * fall.diagonal(dim1=1, dim2=2).sum(dim=1)
@@ -90,9 +99,11 @@ class _Problem:
 
 
 class _Dual:
-    """The same for taking examples out, by the inverse P of I + V' S⁻¹ V over all of them, S: M without them. P_ii = I - V_i' M⁻¹ V_i is known to its own digits.
+    """The same for taking examples out, by the inverse P of I + V' S⁻¹ V over all of them, S: M
+    without them. P_ii = I - V_i' M⁻¹ V_i is known to its own digits.
 
-    An example that alone supports a direction has it near zero, where the difference would be rounding.
+    An example that alone supports a direction has it near zero, where the difference would be
+    rounding.
     """
 
     def __init__(self, factor: Tensor, h: Tensor, start: Tensor, fisher: Tensor) -> None:
@@ -106,7 +117,11 @@ class _Dual:
 
     def _blocks(self, matrix: Tensor) -> Tensor:
         size = len(matrix) // self.width
-        return matrix.reshape(size, self.width, size, self.width).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        return (
+            matrix.reshape(size, self.width, size, self.width)
+            .diagonal(dim1=0, dim2=2)
+            .permute(2, 0, 1)
+        )
 
     def change(self, sign: int) -> Tensor:
         """Return minus how much tr(M⁻¹ F) grows when each example is taken out."""
@@ -142,10 +157,14 @@ def information(factor: Tensor, h: Tensor) -> Tensor:
 
 
 def _reduced(factor: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both without the directions in which no example carries information: equal logits for all classes, and what the features do not span."""
+    """Return both without the directions in which no example carries information: equal logits for
+    all classes, and what the features do not span.
+    """
     classes, dim = factor.shape[1], h.shape[1]
     if classes > 1:
-        flat = torch.linalg.qr(torch.ones(classes, 1, dtype=h.dtype, device=h.device), mode="complete").Q
+        flat = torch.linalg.qr(
+            torch.ones(classes, 1, dtype=h.dtype, device=h.device), mode="complete"
+        ).Q
         factor = flat[:, 1:].T @ factor
     _, length, axes = torch.linalg.svd(torch.linalg.qr(h, mode="r").R, full_matrices=False)
     kept = length > 2.0**-52 * max(h.shape) * length.max()
@@ -155,12 +174,14 @@ def _reduced(factor: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
 def bait(
     factor: Tensor, h: Tensor, k: int, taken: tuple[Tensor, Tensor], ridge: float = 1.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[float]]:
-    """Return `k` rows in the order they came in, what tr(M⁻¹ F) fell by as each came, and that trace before and after.
+    """Return `k` rows in the order they came in, what tr(M⁻¹ F) fell by as each came, and that
+    trace before and after.
 
-    factor (n, C, q) and h (n, D) of the candidates, `taken` the same of what is already labeled (m examples). F: mean information of both
-    together; M = λ I + m / (m + k) (mean information of the taken) + k / (m + k) (sum of that of the choice). Forward: the row that lowers the
-    trace most, 2k times (or until none is left); backward: the row whose loss raises it least goes, until k are left. Ties to the lowest row.
-    Memory O((C D)² + n C² + n D), float64.
+    factor (n, C, q) and h (n, D) of the candidates, `taken` the same of what is already labeled (m
+    examples). F: mean information of both together; M = λ I + m / (m + k) (mean information of the
+    taken) + k / (m + k) (sum of that of the choice). Forward: the row that lowers the trace most,
+    2k times (or until none is left); backward: the row whose loss raises it least goes, until k are
+    left. Ties to the lowest row. Memory O((C D)² + n C² + n D), float64.
 
     >>> factor, h = class_factor(torch.full((3, 2), 0.5)), torch.tensor([[1.0], [0.1], [2.0]]).double()
     >>> bait(factor, h, 1, (factor[:0], h[:0]))[0]
@@ -176,7 +197,12 @@ def bait(
     chosen: list[int] = []
 
     def problem_of(index: list[int] | slice) -> _Problem:
-        return _Problem(factor[index], h[index], start + len(chosen) * information(factor[chosen], h[chosen]), fisher)
+        return _Problem(
+            factor[index],
+            h[index],
+            start + len(chosen) * information(factor[chosen], h[chosen]),
+            fisher,
+        )
 
     problem = problem_of(slice(None))
     trace = [float((problem.inverse * fisher).sum())]
@@ -206,11 +232,13 @@ def bait(
 
 @dataclass(frozen=True)
 class Bait(Strategy):
-    """Choose for the last layer's Fisher information: greedy forward to twice the budget, then backward.
+    """Choose for the last layer's Fisher information: greedy forward to twice the budget, then
+    backward.
 
-    fisher: `exact` takes the expectation over all classes; its matrices have (C D)² entries, so it is refused beyond 2 GB (C D about 6,500: 6
-    at a time). `binary` asks only whether the likeliest class is right: D² entries. ridge: λ, the weight of the prior on the parameters. info:
-    `trace`, tr(M⁻¹ F) before and after. Scores: what the trace fell by as each came in.
+    fisher: `exact` takes the expectation over all classes; its matrices have (C D)² entries, so it
+    is refused beyond 2 GB (C D about 6,500: 6 at a time). `binary` asks only whether the likeliest
+    class is right: D² entries. ridge: λ, the weight of the prior on the parameters. info: `trace`,
+    tr(M⁻¹ F) before and after. Scores: what the trace fell by as each came in.
 
     >>> from coreset import select
     >>> select("bait", 1, features=np.array([[1.0], [0.1], [2.0]]), probs=np.full((3, 2), 0.5)).indices
@@ -238,7 +266,8 @@ class Bait(Strategy):
         size = 6 * (classes * dim) ** 2 + n * (4 * classes**2 + dim)
         if size > LIMIT:
             raise ValueError(
-                f"features: the {self.fisher} Fisher information for {n} examples, {classes} classes and {dim} features needs {size / 2**27:.0f} GB; "
+                f"features: the {self.fisher} Fisher information for {n} examples, {classes}"
+                f" classes and {dim} features needs {size / 2**27:.0f} GB; "
                 + (
                     "use fisher=binary, fewer candidates or projected features"
                     if classes > 1
@@ -247,13 +276,18 @@ class Bait(Strategy):
             )
 
         def parts(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-            return class_factor(rows(signals.column("probs"), index), self.fisher), rows(column, index).double()
+            return (
+                class_factor(rows(signals.column("probs"), index), self.fisher),
+                rows(column, index).double(),
+            )
 
         try:
             picks, gains, trace = bait(*parts(pool.candidates), k, parts(pool.selected), self.ridge)
         except torch.linalg.LinAlgError as error:
             raise ValueError(
-                f"features: with ridge {self.ridge:g} the information matrix is not positive definite in float64; scale "
-                "the features down or raise the ridge"
+                f"features: with ridge {self.ridge:g} the information matrix is not positive"
+                " definite in float64; scale the features down or raise the ridge"
             ) from error
-        return Selection(pool.candidates[picks], scores=gains, info={"trace": trace, "fisher": self.fisher})
+        return Selection(
+            pool.candidates[picks], scores=gains, info={"trace": trace, "fisher": self.fisher}
+        )

@@ -1,6 +1,7 @@
 """DropQuery: examples whose prediction does not survive dropout, one per cluster.
 
-Gupte et al., "Revisiting Active Learning in the Era of Vision Foundation Models", TMLR 2024, section 4 (arXiv:2401.14555).
+Gupte et al., "Revisiting Active Learning in the Era of Vision Foundation Models", TMLR 2024,
+section 4 (arXiv:2401.14555).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from coreset.strategies.gradient.representatives import representatives
 
 
 def flips(probs: Tensor, member_probs: Tensor) -> Tensor:
-    """Return in how many of the T passes `member_probs` (n, T, C) the likeliest class differs from that of `probs` (n, C), (n,) int64.
+    """Return in how many of the T passes `member_probs` (n, T, C) the likeliest class differs from
+    that of `probs` (n, C), (n,) int64.
 
     >>> import torch
     >>> flips(torch.tensor([[0.9, 0.1]]), torch.tensor([[[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]])).tolist()
@@ -29,12 +31,15 @@ def flips(probs: Tensor, member_probs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DropQuery(Strategy):
-    """Take one example per cluster of those whose prediction flips in more than half of the dropout passes.
+    """Take one example per cluster of those whose prediction flips in more than half of the dropout
+    passes.
 
-    `member_probs` (N, T, C) holds the passes (the paper: T = 3, dropout 0.75 on frozen features), `probs` the prediction without dropout.
-    per_choice: while fewer than this many examples per choice flip often enough, one flip less will do, down to one; 0 keeps to the majority.
-    Clusters: k-means on features of unit length, into as many as are asked for; where too few flip at all, others are drawn at random. info:
-    `flips`, the number that was needed, and `eligible`, how many had it.
+    `member_probs` (N, T, C) holds the passes (the paper: T = 3, dropout 0.75 on frozen features),
+    `probs` the prediction without dropout. per_choice: while fewer than this many examples per
+    choice flip often enough, one flip less will do, down to one; 0 keeps to the majority. Clusters:
+    k-means on features of unit length, into as many as are asked for; where too few flip at all,
+    others are drawn at random. info: `flips`, the number that was needed, and `eligible`, how many
+    had it.
 
     >>> from coreset import select
     >>> p, m = np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([[[0.9, 0.1]], [[0.1, 0.9]]])
@@ -50,7 +55,9 @@ class DropQuery(Strategy):
 
     def __post_init__(self) -> None:
         if self.per_choice < 0:
-            raise ValueError(f"per_choice: expected a whole number of at least 0, got {self.per_choice}")
+            raise ValueError(
+                f"per_choice: expected a whole number of at least 0, got {self.per_choice}"
+            )
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
@@ -68,11 +75,15 @@ class DropQuery(Strategy):
         while needed > 1 and (count >= needed).sum() < self.per_choice * k:
             needed -= 1
         eligible: NDArray[np.bool_] = count >= needed
-        picks = representatives(rows(signals.column("features"), candidates), eligible, k, rng, pool.ids[candidates])
+        picks = representatives(
+            rows(signals.column("features"), candidates), eligible, k, rng, pool.ids[candidates]
+        )
         info = {"flips": needed, "eligible": int(eligible.sum())}
         return Selection(candidates[picks], scores=count[picks], info=info)
 
 
 def _flips(signals: Signals, index: NDArray[np.int64]) -> NDArray[np.int64]:
     probs = rows(signals.column("probs"), index)
-    return np.asarray(flips(probs, rows(signals.column("member_probs"), index).to(probs.device)).cpu().numpy())
+    return np.asarray(
+        flips(probs, rows(signals.column("member_probs"), index).to(probs.device)).cpu().numpy()
+    )

@@ -1,6 +1,7 @@
 """EL2N: the length of the error vector ||p - onehot(y)||; hard and mislabeled examples score high.
 
-Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in Training", NeurIPS 2021 (arXiv:2107.07075).
+Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in
+Training", NeurIPS 2021 (arXiv:2107.07075).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from coreset.score_based import ScoreBased
 
 
 def el2n(probs: Tensor, labels: Tensor) -> Tensor:
-    """Return ||p - onehot(y)||, (n,) float64, from `probs` (n, C) and `labels` (n,); 0 = sure and right, sqrt(2) = sure and wrong.
+    """Return ||p - onehot(y)||, (n,) float64, from `probs` (n, C) and `labels` (n,); 0 = sure and
+    right, sqrt(2) = sure and wrong.
 
     >>> el2n(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])).tolist()
     [0.0, 1.4142135623730951]
@@ -35,7 +37,8 @@ def el2n(probs: Tensor, labels: Tensor) -> Tensor:
 class El2n(ScoreBased):
     """Take the candidates with the longest error vector of one model. Needs their labels.
 
-    The paper's mean over several early checkpoints is a column (`el2n`) that training records: `top_k` takes it.
+    The paper's mean over several early checkpoints is a column (`el2n`) that training records:
+    `top_k` takes it.
 
     >>> from coreset import select
     >>> select("el2n", 1, probs=np.array([[0.9, 0.1], [0.2, 0.8]]), labels=np.array([0, 0])).indices

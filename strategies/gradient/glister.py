@@ -1,7 +1,9 @@
-"""GLISTER: examples whose gradient step lowers the validation loss most, the step looked at again after every choice.
+"""GLISTER: examples whose gradient step lowers the validation loss most, the step looked at again
+after every choice.
 
-Killamsetty et al., "GLISTER: Generalization based Data Subset Selection for Efficient and Robust Learning", AAAI 2021, Algorithm 2 with the Taylor
-approximation of section 3.3 (arXiv:2012.10630); last-layer gradients.
+Killamsetty et al., "GLISTER: Generalization based Data Subset Selection for Efficient and Robust
+Learning", AAAI 2021, Algorithm 2 with the Taylor approximation of section 3.3 (arXiv:2012.10630);
+last-layer gradients.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ from coreset.numerics.gradients import (
 )
 from coreset.numerics.held_out import held_out
 from coreset.numerics.tensors import as_float, rows, top_k
-from coreset.strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
+from coreset.strategies.gradient.per_class import (
+    SOURCES,
+    check_source,
+    gradient_columns,
+    gradients_of,
+    per_class,
+)
 
 STEPS = ("sum", "mean")
 SETS = ("self", "selected", "column")
@@ -44,7 +52,9 @@ class Validation(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Rows in order, the first-order drop in validation loss of each, and the summed validation loss before and after all steps."""
+    """Rows in order, the first-order drop in validation loss of each, and the summed validation
+    loss before and after all steps.
+    """
 
     picks: NDArray[np.int64]
     gains: NDArray[np.float64]
@@ -53,12 +63,18 @@ class Steps(NamedTuple):
 
 
 def glister(
-    g: LastLayerGradients, k: int, validation: Validation, eta: float = 0.01, step: str = "sum", refresh: int = 1
+    g: LastLayerGradients,
+    k: int,
+    validation: Validation,
+    eta: float = 0.01,
+    step: str = "sum",
+    refresh: int = 1,
 ) -> Steps:
     """Return `k` rows, each the one with the largest η <g_i, ∇L_V(θ_S)>, ties to the lowest.
 
-    L_V: mean cross-entropy on the validation examples. θ_S = θ - η Σ_S g (`sum`) or θ - η mean_S g (`mean`), followed exactly in the last layer:
-    the logits of v move by -η r_j (h_j · h_v + 1) for every choice j. ∇L_V is taken anew every `refresh` choices. Cost per choice O((n + m) C D),
+    L_V: mean cross-entropy on the validation examples. θ_S = θ - η Σ_S g (`sum`) or θ - η mean_S g
+    (`mean`), followed exactly in the last layer: the logits of v move by -η r_j (h_j · h_v + 1) for
+    every choice j. ∇L_V is taken anew every `refresh` choices. Cost per choice O((n + m) C D),
     memory O(m C) beside the factors.
 
     >>> g = LastLayerGradients(torch.tensor([[-0.5, 0.5], [0.5, -0.5]]), torch.ones(2, 1))
@@ -108,14 +124,17 @@ def glister(
 class Glister(Strategy):
     """Lower the loss on validation examples by one gradient step on the choice.
 
-    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name (N, P), a flat gradient per example, and labels only
-    where classes matter: the validation gradient is then looked at once, as no model is there to take the step, and info has no loss.
-    validation: `self`, the candidates (their training loss); `selected`, the examples already taken; `column`, the examples where the boolean
-    column `validation` is true, which then may not be chosen. per_class: each class by itself, with its share of the budget and the validation
-    examples of that class (all of them where it has none); otherwise all at once. eta: learning rate of the step; step: `sum` of the gradients (the
-    paper) or their `mean` (DeepCore). refresh: choices between two looks at the validation gradient (1 = the paper's greedy). bias: count the bias
-    in the gradient. Needs labels. info: `validation_loss` before and after the step, `matching_error` of the choice with equal weights. Scores:
-    first-order drop in loss.
+    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name
+    (N, P), a flat gradient per example, and labels only where classes matter: the validation
+    gradient is then looked at once, as no model is there to take the step, and info has no loss.
+    validation: `self`, the candidates (their training loss); `selected`, the examples already
+    taken; `column`, the examples where the boolean column `validation` is true, which then may not
+    be chosen. per_class: each class by itself, with its share of the budget and the validation
+    examples of that class (all of them where it has none); otherwise all at once. eta: learning
+    rate of the step; step: `sum` of the gradients (the paper) or their `mean` (DeepCore). refresh:
+    choices between two looks at the validation gradient (1 = the paper's greedy). bias: count the
+    bias in the gradient. Needs labels. info: `validation_loss` before and after the step,
+    `matching_error` of the choice with equal weights. Scores: first-order drop in loss.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
@@ -137,9 +156,13 @@ class Glister(Strategy):
         check_source(self.source, SOURCES)
         for name, known in (("validation", SETS), ("step", STEPS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         if not 0 < self.eta < np.inf or self.refresh < 1:
-            raise ValueError(f"expected eta > 0 and refresh >= 1, got eta {self.eta} and refresh {self.refresh}")
+            raise ValueError(
+                f"expected eta > 0 and refresh >= 1, got eta {self.eta} and refresh {self.refresh}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -150,7 +173,11 @@ class Glister(Strategy):
     @property
     def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
         """Return what is read of the examples already taken."""
-        return gradient_columns(self.source, self.per_class) if self.validation == "selected" else frozenset()
+        return (
+            gradient_columns(self.source, self.per_class)
+            if self.validation == "selected"
+            else frozenset()
+        )
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
@@ -172,11 +199,20 @@ class Glister(Strategy):
         labels = known_labels(signals, candidates, g.residual.shape[1]).cpu().numpy()
         losses: list[tuple[float, float, int]] = []
 
-        def solve(mine: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        def solve(
+            mine: NDArray[np.int64], share: int
+        ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             part = held
             if self.per_class and bool((same := held.labels == int(labels[mine[0]])).any()):
                 part = held.where(same)
-            found = glister(g if len(mine) == len(g) else g.at(mine), share, part, self.eta, self.step, self.refresh)
+            found = glister(
+                g if len(mine) == len(g) else g.at(mine),
+                share,
+                part,
+                self.eta,
+                self.step,
+                self.refresh,
+            )
             losses.append((found.before, found.after, len(part.labels)))
             return found.picks, found.gains
 
@@ -188,19 +224,28 @@ class Glister(Strategy):
         }
         return Selection(candidates[picks], scores=gains, info=info)
 
-    def _first_order(self, pool: Pool, signals: Signals, k: int, known: NDArray[np.int64]) -> Selection:
+    def _first_order(
+        self, pool: Pool, signals: Signals, k: int, known: NDArray[np.int64]
+    ) -> Selection:
         """Return the candidates whose gradients lie most along the mean validation gradient."""
         g, labels = gradients_of(signals, pool.candidates, self.source, self.per_class, self.bias)
         held, theirs = gradients_of(signals, known, self.source, self.per_class, self.bias)
 
-        def solve(mine: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            same = np.flatnonzero(theirs == labels[mine[0]]) if self.per_class else np.empty(0, np.int64)
+        def solve(
+            mine: NDArray[np.int64], share: int
+        ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            same = (
+                np.flatnonzero(theirs == labels[mine[0]])
+                if self.per_class
+                else np.empty(0, np.int64)
+            )
             part = held.at(same) if len(same) else held
             direction = part.total() / len(part)
             length = float(direction.norm()) * g.squared_norms.sqrt().max().item()
             along = g.at(mine).double().along(direction).cpu().numpy()
             tick = float(2.0 ** (np.floor(np.log2(length)) - 40)) if length > 0 else 1.0
-            gains = (along / tick).round() * tick  # a product rounds equal rows in more than one way
+            # a product rounds equal rows in more than one way
+            gains = (along / tick).round() * tick
             best = top_k(gains, share)
             return best, self.eta * gains[best]
 
@@ -215,7 +260,8 @@ class Glister(Strategy):
         if self.validation == "selected":
             if not len(pool.selected):
                 raise ValueError(
-                    "validation: nothing is selected yet, so there are no examples to validate on; use validation=self or column"
+                    "validation: nothing is selected yet, so there are no examples to validate on;"
+                    " use validation=self or column"
                 )
             return pool.selected
         return held_out(pool, signals, sorted(gradient_columns(self.source, self.per_class)))

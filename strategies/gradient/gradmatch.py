@@ -1,7 +1,9 @@
-"""GradMatch: a weighted choice whose gradient is that of everything, by orthogonal matching pursuit with weights of at least zero.
+"""GradMatch: a weighted choice whose gradient is that of everything, by orthogonal matching pursuit
+with weights of at least zero.
 
-Killamsetty et al., "GRAD-MATCH: Gradient Matching based Data Subset Selection for Efficient Deep Model Training", ICML 2021, Algorithm 2
-(arXiv:2103.00123); last-layer gradients, per class, as in the paper's section 4.
+Killamsetty et al., "GRAD-MATCH: Gradient Matching based Data Subset Selection for Efficient Deep
+Model Training", ICML 2021, Algorithm 2 (arXiv:2103.00123); last-layer gradients, per class, as in
+the paper's section 4.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from coreset.numerics.gradients import (
 )
 from coreset.numerics.held_out import held_out
 from coreset.strategies.gradient.least_squares import LeastSquares
-from coreset.strategies.gradient.per_class import SOURCES, check_source, gradient_columns, gradients_of, per_class
+from coreset.strategies.gradient.per_class import (
+    SOURCES,
+    check_source,
+    gradient_columns,
+    gradients_of,
+    per_class,
+)
 
 Float = NDArray[np.floating]
 
@@ -31,7 +39,9 @@ VARIANTS = ("nonnegative", "released_code")
 SETS = ("self", "column")
 _COLUMNS = (
     2**28
-)  # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at every pick
+    # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at every
+    # pick
+)
 
 
 @compiled
@@ -55,15 +65,19 @@ def matching_pursuit(
     variant: str = "nonnegative",
     target: torch.Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` rows in the order found and their weights w >= 0, which minimize ||Σ w_j g_j - T||² + λ ||w||² over the rows found.
+    """Return `k` rows in the order found and their weights w >= 0, which minimize ||Σ w_j g_j -
+    T||² + λ ||w||² over the rows found.
 
-    T: the target (C, D + bias), such as the summed gradient of validation examples; None: Σ g_i. A target that cancels (zero but for rounding) is
-    matched by no weights at all: then every gradient gets one more entry, their root mean square length, so that the weights also fit their number n.
+    T: the target (C, D + bias), such as the summed gradient of validation examples; None: Σ g_i. A
+    target that cancels (zero but for rounding) is matched by no weights at all: then every gradient
+    gets one more entry, their root mean square length, so that the weights also fit their number n.
 
-    λ = ridge times the mean squared gradient norm, so that scaling the gradients changes nothing. Each pick is the row with the largest product
-    with what is left (ties to the lowest), then all weights are fitted again: to w >= 0, or, `released_code`, freely until the last is found. Where
-    nothing points along what is left any more, picks go on in that order with weight 0; gradients that are all zero get equal weights that sum to n.
-    Products are screened in the precision of the factors and decided in float64.
+    λ = ridge times the mean squared gradient norm, so that scaling the gradients changes nothing.
+    Each pick is the row with the largest product with what is left (ties to the lowest), then all
+    weights are fitted again: to w >= 0, or, `released_code`, freely until the last is found. Where
+    nothing points along what is left any more, picks go on in that order with weight 0; gradients
+    that are all zero get equal weights that sum to n. Products are screened in the precision of the
+    factors and decided in float64.
 
     >>> g = LastLayerGradients(torch.tensor([[1.0], [1.0], [-0.5]]), torch.ones(3, 1), bias=False)
     >>> matching_pursuit(g, 2)
@@ -79,7 +93,9 @@ def matching_pursuit(
     unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))
     length = float(target.norm()) + float(np.sqrt(level)) * n
     stored = k * n <= _COLUMNS
-    columns = np.empty((k if stored else 0, n), np.float32 if g.features.dtype == torch.float32 else np.float64)
+    columns = np.empty(
+        (k if stored else 0, n), np.float32 if g.features.dtype == torch.float32 else np.float64
+    )
     plain = (g.residual.numpy(), g.features.numpy()) if g.features.device.type == "cpu" else None
     r, h = target.new_empty(k, g.residual.shape[1]), target.new_empty(k, g.features.shape[1])
     taken = np.zeros(n, bool)
@@ -115,22 +131,28 @@ def matching_pursuit(
 
 def _sum(r: torch.Tensor, h: torch.Tensor, w: NDArray[np.float64], bias: bool) -> torch.Tensor:
     """Return Σ w_j g_j as (C, D + bias), all float64."""
-    return LastLayerGradients(r, h, bias, r.new_zeros(len(r))).total(torch.from_numpy(w).to(r.device))
+    return LastLayerGradients(r, h, bias, r.new_zeros(len(r))).total(
+        torch.from_numpy(w).to(r.device)
+    )
 
 
 @dataclass(frozen=True)
 class GradMatch(Strategy):
     """Match the full last-layer gradient by a weighted choice.
 
-    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name (N, P), a flat gradient per example, and labels
-    only where classes matter. validation: `self` matches the gradient of all candidates; `column` that of the examples where the boolean column
-    `validation` is true, which then may not be chosen, scaled by n / m to n candidates (the paper's use for noisy or imbalanced data).
-    per_class: match each class by itself with its share of the budget (default; with validation examples those of the class, all where it has none), or
-    all at once. ridge: λ relative to the mean squared gradient
-    norm. bias: count the bias in the gradient. variant: `nonnegative` fits weights of at least zero after every pick (the paper's problem),
-    `released_code` fits them freely until all picks are found and to at least zero at last (CORDS, DeepCore). Needs the candidates' labels;
-    examples already selected play no part. Weights fit the sum of gradients, so they add up to about the number of candidates; choices that cannot
-    help have weight 0; gradients that cancel are matched with weights that add up to their number. info: `matching_error` of the whole, `unused` choices of weight 0.
+    source: `last_layer` reads `features`, `probs` and `labels`; `gradients` a column of that name
+    (N, P), a flat gradient per example, and labels only where classes matter. validation: `self`
+    matches the gradient of all candidates; `column` that of the examples where the boolean column
+    `validation` is true, which then may not be chosen, scaled by n / m to n candidates (the paper's
+    use for noisy or imbalanced data). per_class: match each class by itself with its share of the
+    budget (default; with validation examples those of the class, all where it has none), or all at
+    once. ridge: λ relative to the mean squared gradient norm. bias: count the bias in the gradient.
+    variant: `nonnegative` fits weights of at least zero after every pick (the paper's problem),
+    `released_code` fits them freely until all picks are found and to at least zero at last (CORDS,
+    DeepCore). Needs the candidates' labels; examples already selected play no part. Weights fit the
+    sum of gradients, so they add up to about the number of candidates; choices that cannot help
+    have weight 0; gradients that cancel are matched with weights that add up to their number. info:
+    `matching_error` of the whole, `unused` choices of weight 0.
 
     >>> from coreset import select
     >>> chosen = select("gradmatch", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int), options={"ridge": 0.0})
@@ -179,11 +201,17 @@ class GradMatch(Strategy):
         def target(rows: NDArray[np.int64]) -> torch.Tensor | None:
             if held is None:
                 return None
-            same = np.flatnonzero(theirs == labels[rows[0]]) if self.per_class else np.empty(0, np.int64)
+            same = (
+                np.flatnonzero(theirs == labels[rows[0]])
+                if self.per_class
+                else np.empty(0, np.int64)
+            )
             part = held.at(same) if len(same) else held
             return part.total() * (len(rows) / len(part))
 
-        def solve(rows: NDArray[np.int64], share: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        def solve(
+            rows: NDArray[np.int64], share: int
+        ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             mine = g if len(rows) == len(g) else g.at(rows)
             return matching_pursuit(mine, share, self.ridge, self.variant, target(rows))
 

@@ -1,6 +1,7 @@
 """GraNd: the length of the loss gradient of an example, of the last layer or of the whole network.
 
-Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in Training", NeurIPS 2021 (arXiv:2107.07075).
+Paul, Ganguli & Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in
+Training", NeurIPS 2021 (arXiv:2107.07075).
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ GRADIENTS = ("last_layer", "full")
 class Grand(ScoreBased):
     """Take the candidates with the longest loss gradient. Needs their labels.
 
-    gradient: `last_layer`, ||p - onehot(y)|| sqrt(||h||^2 + 1) of one model, or `full`, the paper's: over all
-    weights, averaged over several models early in training. `full` reads the column `gradient_norm`, which a
-    pruning run measures from `members` proxies (one training each, from another initialization), and
-    `coreset.numerics.full_gradients.gradient_norms` from a model of yours. bias: count the bias of the last
-    layer; `full` has it in any case.
+    gradient: `last_layer`, ||p - onehot(y)|| sqrt(||h||^2 + 1) of one model, or `full`, the
+    paper's: over all weights, averaged over several models early in training. `full` reads the
+    column `gradient_norm`, which a pruning run measures from `members` proxies (one training each,
+    from another initialization), and `coreset.numerics.full_gradients.gradient_norms` from a model
+    of yours. bias: count the bias of the last layer; `full` has it in any case.
 
     >>> from coreset import select
     >>> select("grand", 1, features=np.array([[1.0], [3.0]]), probs=np.full((2, 2), 0.5), labels=np.zeros(2, int)).scores.round(6)

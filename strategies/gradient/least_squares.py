@@ -1,7 +1,8 @@
 """Least squares that grow by one variable at a time: min w'(A + λI)w - 2 b'w, over w >= 0 or all w.
 
-Lawson & Hanson, "Solving Least Squares Problems", 1974, chapter 23, with the Cholesky factor of the active part kept up to date: O(p²) for a
-variable that enters or leaves. The answer is the exact optimum over the variables added so far.
+Lawson & Hanson, "Solving Least Squares Problems", 1974, chapter 23, with the Cholesky factor of the
+active part kept up to date: O(p²) for a variable that enters or leaves. The answer is the exact
+optimum over the variables added so far.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ Float = NDArray[np.float64]
 
 @compiled
 def _enter(
-    factor: Float, y: Float, active: NDArray[np.int64], p: int, gram: Float, b: Float, i: int, ridge: float
+    factor: Float,
+    y: Float,
+    active: NDArray[np.int64],
+    p: int,
+    gram: Float,
+    b: Float,
+    i: int,
+    ridge: float,
 ) -> bool:
     """Add variable `i` as the p-th active one; False when it depends linearly on those before."""
     row = factor[p]
@@ -41,7 +49,9 @@ def _enter(
 
 @compiled
 def _leave(factor: Float, y: Float, active: NDArray[np.int64], p: int, m: int) -> None:
-    """Take the m-th of p active variables out: its row goes, Givens rotations make the rest triangular again."""
+    """Take the m-th of p active variables out: its row goes, Givens rotations make the rest
+    triangular again.
+    """
     for i in range(m, p - 1):
         active[i] = active[i + 1]
         for j in range(i + 2):
@@ -79,7 +89,9 @@ def _grow(
     ridge: float,
     tolerance: float,
 ) -> int:
-    """Bring `w` to the optimum over variables 0 ... t - 1, of which the first p of `active` are positive now; return the new p."""
+    """Bring `w` to the optimum over variables 0 ... t - 1, of which the first p of `active` are
+    positive now; return the new p.
+    """
     z = np.empty(t)
     passive = np.ones(t, np.bool_)
     passive[active[:p]] = False
@@ -116,7 +128,8 @@ def _grow(
 
 
 class LeastSquares:
-    """The growing problem: `add` a variable, read `weights`. capacity: how many there can be; ridge: λ; positive: keep w >= 0 (otherwise w is free).
+    """The growing problem: `add` a variable, read `weights`. capacity: how many there can be;
+    ridge: λ; positive: keep w >= 0 (otherwise w is free).
 
     >>> problem = LeastSquares(2)
     >>> problem.add(np.array([4.0]), 4.0)
@@ -147,7 +160,9 @@ class LeastSquares:
         return other.weights
 
     def add(self, gram: NDArray[Any], b: float) -> None:
-        """Add a variable: gram (size + 1,), its products with those before and itself; b its product with the target. One that depends on those before gets 0."""
+        """Add a variable: gram (size + 1,), its products with those before and itself; b its
+        product with the target. One that depends on those before gets 0.
+        """
         t = self.size
         self._gram[t, : t + 1] = self._gram[: t + 1, t] = gram
         self._b[t] = b

@@ -1,6 +1,7 @@
 """LESS: training examples whose gradient points where the target tasks' gradients do.
 
-Xia et al., "LESS: Selecting Influential Data for Targeted Instruction Tuning", ICML 2024, sections 3 and 4 (arXiv:2402.04333).
+Xia et al., "LESS: Selecting Influential Data for Targeted Instruction Tuning", ICML 2024, sections
+3 and 4 (arXiv:2402.04333).
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def task_directions(gradients: Tensor, tasks: Tensor, target: str = "mean_gradient") -> Tensor:
-    """Return one direction per task, in order of their numbers, (T, P) float64: a cosine with it is the influence on the task.
+    """Return one direction per task, in order of their numbers, (T, P) float64: a cosine with it is
+    the influence on the task.
 
-    gradients (m, P) and tasks (m,) of the validation examples. `mean_gradient`: the unit vector of their mean; `mean_cosine`: the mean of their
-    unit vectors, so that the product with a unit vector is the mean of the cosines.
+    gradients (m, P) and tasks (m,) of the validation examples. `mean_gradient`: the unit vector of
+    their mean; `mean_cosine`: the mean of their unit vectors, so that the product with a unit
+    vector is the mean of the cosines.
 
     >>> task_directions(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]), "mean_cosine").tolist()
     [[0.5, 0.5]]
@@ -47,11 +50,13 @@ def task_directions(gradients: Tensor, tasks: Tensor, target: str = "mean_gradie
 class Less(ScoreBased):
     """Take the candidates with the highest influence on the task they help most.
 
-    `projected_gradients` (N, P) holds a gradient per example, of candidates and of validation examples (`coreset.strategies.gradient.projection` makes them);
-    `validation_task` (N,) the number of the task a validation example belongs to, -1 for all others, which are never chosen. target: cosine with
-    the mean validation gradient of the task (`mean_gradient`, the paper), or mean of the cosines (`mean_cosine`, the authors' code). Several
-    checkpoints: scale each one's gradients to length sqrt(learning rate) and put them side by side. Scores: the cosine, the largest over tasks; a
-    zero gradient scores 0.
+    `projected_gradients` (N, P) holds a gradient per example, of candidates and of validation
+    examples (`coreset.strategies.gradient.projection` makes them); `validation_task` (N,) the
+    number of the task a validation example belongs to, -1 for all others, which are never chosen.
+    target: cosine with the mean validation gradient of the task (`mean_gradient`, the paper), or
+    mean of the cosines (`mean_cosine`, the authors' code). Several checkpoints: scale each one's
+    gradients to length sqrt(learning rate) and put them side by side. Scores: the cosine, the
+    largest over tasks; a zero gradient scores 0.
 
     >>> from coreset import select
     >>> g = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
@@ -75,17 +80,24 @@ class Less(ScoreBased):
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the influence per candidate."""
         column, known, tasks = self.validation(pool, signals)
-        directions = task_directions(rows(column, known), torch.from_numpy(tasks).to(column.device), self.target)
+        directions = task_directions(
+            rows(column, known), torch.from_numpy(tasks).to(column.device), self.target
+        )
         return per_row(  # rounded: a product rounds equal rows in more than one way
-            lambda g: (_unit(g.double()) @ directions.T).amax(dim=1).round(decimals=12), column, pool.candidates
+            lambda g: (_unit(g.double()) @ directions.T).amax(dim=1).round(decimals=12),
+            column,
+            pool.candidates,
         )
 
     def validation(self, pool: Pool, signals: Signals) -> tuple[Tensor, Indices, NDArray[np.int64]]:
-        """Return the gradients (N, P), the positions of the validation examples and their tasks, after checks."""
+        """Return the gradients (N, P), the positions of the validation examples and their tasks,
+        after checks.
+        """
         column = as_tensor(signals.column("projected_gradients"))
         if column.ndim != 2:
             raise ValueError(
-                f"projected_gradients: expected shape (N, P), one gradient per example, got {tuple(column.shape)}"
+                "projected_gradients: expected shape (N, P), one gradient per example, got"
+                f" {tuple(column.shape)}"
             )
         return column, *self._validation(pool, signals)
 
@@ -94,7 +106,8 @@ class Less(ScoreBased):
         tasks = as_tensor(signals.column("validation_task")).cpu().numpy()
         if tasks.shape != (pool.size,) or tasks.dtype.kind not in "iu":
             raise ValueError(
-                f"validation_task: expected whole numbers, shape ({pool.size},), got {tasks.dtype} with shape {tasks.shape}"
+                f"validation_task: expected whole numbers, shape ({pool.size},), got {tasks.dtype}"
+                f" with shape {tasks.shape}"
             )
         known = np.flatnonzero(tasks >= 0).astype(np.int64)
         if not len(known):
@@ -102,7 +115,8 @@ class Less(ScoreBased):
         both = np.intersect1d(known, pool.candidates)
         if len(both):
             raise ValueError(
-                f"validation_task: {len(both)} validation examples are candidates, first position {int(both[0])}; leave them out of the candidates"
+                f"validation_task: {len(both)} validation examples are candidates, first position"
+                f" {int(both[0])}; leave them out of the candidates"
             )
         check_column("projected_gradients", signals.check("projected_gradients", known), known)
         return known, tasks[known].astype(np.int64)

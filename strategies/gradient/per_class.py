@@ -1,4 +1,6 @@
-"""Solve class by class, each with its share of the budget, or all at once; what CRAIG, GradMatch and GLISTER share."""
+"""Solve class by class, each with its share of the budget, or all at once; what CRAIG, GradMatch
+and GLISTER share.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from numpy.typing import NDArray
 from coreset.core.pool import Indices
 from coreset.core.signals import Signals
 from coreset.numerics.classes import class_shares, interleave
-from coreset.numerics.gradients import LastLayerGradients, column_gradients, known_labels, last_layer_gradients
+from coreset.numerics.gradients import (
+    LastLayerGradients,
+    column_gradients,
+    known_labels,
+    last_layer_gradients,
+)
 from coreset.numerics.tensors import as_tensor
 
 SOURCES = ("last_layer", "gradients")
@@ -22,7 +29,8 @@ Values = NDArray[np.float64]
 def per_class(
     labels: NDArray[Any], k: int, apart: bool, solve: Callable[[Rows, int], tuple[Rows, Values]]
 ) -> tuple[Rows, Values]:
-    """Return `k` rows and a value of each, from solve(rows of a part, its share) -> (places among these rows in order, values).
+    """Return `k` rows and a value of each, from solve(rows of a part, its share) -> (places among
+    these rows in order, values).
 
     apart: one part per class, the answers interleaved; otherwise one part, all rows.
 
@@ -31,7 +39,9 @@ def per_class(
     >>> rows
     array([0, 2, 1, 3])
     """
-    parts = [(r, n) for _, r, n in class_shares(labels, k)] if apart else [(np.arange(len(labels)), k)]
+    parts = (
+        [(r, n) for _, r, n in class_shares(labels, k)] if apart else [(np.arange(len(labels)), k)]
+    )
     chosen, values = [], []
     for rows, share in parts:
         places, value = solve(rows, share)
@@ -61,9 +71,11 @@ def gradient_columns(source: str, apart: bool) -> frozenset[str]:
 def gradients_of(
     signals: Signals, positions: Indices, source: str, apart: bool, bias: bool
 ) -> tuple[LastLayerGradients, NDArray[Any]]:
-    """Return the gradients at positions and the class (n,) of each, all 0 where classes are not looked at and not read.
+    """Return the gradients at positions and the class (n,) of each, all 0 where classes are not
+    looked at and not read.
 
-    Labels unknown (-1) form a class of their own for the column `gradients`; for last-layer gradients they raise ValueError.
+    Labels unknown (-1) form a class of their own for the column `gradients`; for last-layer
+    gradients they raise ValueError.
     """
     if source == "last_layer":
         g: LastLayerGradients = last_layer_gradients(signals, positions, bias=bias)

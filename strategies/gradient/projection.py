@@ -1,7 +1,9 @@
-"""Per-example gradients of any model, projected to a few thousand numbers that keep their inner products.
+"""Per-example gradients of any model, projected to a few thousand numbers that keep their inner
+products.
 
-Random signs: Achlioptas, "Database-friendly random projections", JCSS 2003; for gradients, Park et al., "TRAK", ICML 2023 (arXiv:2303.14186), and
-Xia et al., "LESS", ICML 2024, section 4 (arXiv:2402.04333), from which the Adam form comes.
+Random signs: Achlioptas, "Database-friendly random projections", JCSS 2003; for gradients, Park et
+al., "TRAK", ICML 2023 (arXiv:2303.14186), and Xia et al., "LESS", ICML 2024, section 4
+(arXiv:2402.04333), from which the Adam form comes.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ def _signs(seed: int, block: int, rows: int, dim: int) -> Tensor:
 
 
 def project(x: Tensor, dim: int, seed: int, offset: int = 0) -> Tensor:
-    """Return x R / sqrt(dim), (n, dim), for a fixed matrix R of random signs that is made block by block and never held whole.
+    """Return x R / sqrt(dim), (n, dim), for a fixed matrix R of random signs that is made block by
+    block and never held whole.
 
-    x (n, P); offset: the row of R that belongs to x's first column, so that a long vector can come in pieces whose projections add up. Squared
-    lengths and inner products are kept in expectation, with a relative error of about sqrt(2 / dim).
+    x (n, P); offset: the row of R that belongs to x's first column, so that a long vector can come
+    in pieces whose projections add up. Squared lengths and inner products are kept in expectation,
+    with a relative error of about sqrt(2 / dim).
 
     >>> x = torch.arange(10.0).reshape(1, 10)
     >>> torch.allclose(project(x, 4, 0), project(x[:, :3], 4, 0) + project(x[:, 3:], 4, 0, offset=3))
@@ -55,22 +59,29 @@ def project(x: Tensor, dim: int, seed: int, offset: int = 0) -> Tensor:
 
 
 def _step(g: Tensor, state: Mapping[str, Any], betas: tuple[float, float], eps: float) -> Tensor:
-    """Return the step Adam would make next on the gradients `g` (n, ...), without the learning rate."""
+    """Return the step Adam would make next on the gradients `g` (n, ...), without the learning
+    rate.
+    """
     (b1, b2), step = betas, float(state["step"]) + 1
     mean = (b1 * state["exp_avg"] + (1 - b1) * g) / (1 - b1**step)
     square = (b2 * state["exp_avg_sq"] + (1 - b2) * g * g) / (1 - b2**step)
     return torch.div(mean, square.sqrt() + eps)
 
 
-def _adam(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return `_step` for each parameter. Raises ValueError when the optimizer keeps no moments of one."""
+def _adam(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return `_step` for each parameter. Raises ValueError when the optimizer keeps no moments of
+    one.
+    """
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     out: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, p in parameters.items():
         state, group = optimizer.state.get(p, {}), groups.get(id(p))
         if group is None or "exp_avg_sq" not in state:
             raise ValueError(
-                f"optimizer: expected an Adam that has made a step, but it has no moments of the parameter '{name}'"
+                "optimizer: expected an Adam that has made a step, but it has no moments of the"
+                f" parameter '{name}'"
             )
         out[name] = partial(_step, state=state, betas=group["betas"], eps=group["eps"])
     return out
@@ -85,13 +96,16 @@ def projected_gradients(
     parameters: Iterable[str] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Tensor:
-    """Return the projected loss gradient of every example, (N, dim) float32 on the CPU, in the order of `batches`.
+    """Return the projected loss gradient of every example, (N, dim) float32 on the CPU, in the
+    order of `batches`.
 
-    loss_fn(predict, batch): the loss of a batch of one, with `predict` called like the model; a batch is any nesting of tensors whose first axis is
-    the examples. Every example is differentiated by itself, so the batching changes nothing. parameters: names to differentiate (default: all that
-    require a gradient). optimizer: an Adam(W) that has made steps turns each gradient into the step Adam would make next (LESS, for training
-    examples; leave it out for validation examples). The model runs in eval mode and is left as it was. Memory: one gradient per example of a batch;
-    cost of the projection: parameters x dim per example.
+    loss_fn(predict, batch): the loss of a batch of one, with `predict` called like the model; a
+    batch is any nesting of tensors whose first axis is the examples. Every example is
+    differentiated by itself, so the batching changes nothing. parameters: names to differentiate
+    (default: all that require a gradient). optimizer: an Adam(W) that has made steps turns each
+    gradient into the step Adam would make next (LESS, for training examples; leave it out for
+    validation examples). The model runs in eval mode and is left as it was. Memory: one gradient
+    per example of a batch; cost of the projection: parameters x dim per example.
 
     >>> layer = torch.nn.Linear(2, 1, bias=False)
     >>> g = projected_gradients(layer, lambda predict, x: predict(x).sum(), [torch.ones(3, 2)], dim=8, seed=0)
@@ -104,7 +118,8 @@ def projected_gradients(
     unknown = [n for n in wanted if n not in named]
     if unknown or not wanted:
         raise ValueError(
-            f"parameters: {', '.join(unknown) or 'nothing to differentiate'}; the model has {', '.join(named) or 'none that require a gradient'}"
+            f"parameters: {', '.join(unknown) or 'nothing to differentiate'}; the model has"
+            f" {', '.join(named) or 'none that require a gradient'}"
         )
     values = {n: every[n].detach() for n in wanted}
     turns = _adam(optimizer, {n: every[n] for n in wanted}) if optimizer else {}

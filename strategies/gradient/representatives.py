@@ -1,4 +1,6 @@
-"""One example per cluster: what DropQuery and ALFA-Mix do with the examples they found worth asking about."""
+"""One example per cluster: what DropQuery and ALFA-Mix do with the examples they found worth asking
+about.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from coreset.strategies.coverage.kmeans import nearest_rows
 def representatives(
     x: Tensor, eligible: NDArray[np.bool_], k: int, rng: np.random.Generator, ids: NDArray[Any]
 ) -> NDArray[np.int64]:
-    """Return `k` rows of `x` (n, D): the eligible row nearest to the center of each of k clusters of the eligible rows, on the unit sphere.
+    """Return `k` rows of `x` (n, D): the eligible row nearest to the center of each of k clusters
+    of the eligible rows, on the unit sphere.
 
-    Ties (the two rows of a cluster of two are equally near) are broken at random. With at most k eligible rows all of them are taken. What is
-    missing to k is drawn at random, eligible rows first. All random choices are keyed by `ids` (n,).
+    Ties (the two rows of a cluster of two are equally near) are broken at random. With at most k
+    eligible rows all of them are taken. What is missing to k is drawn at random, eligible rows
+    first. All random choices are keyed by `ids` (n,).
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 1.0]])
     >>> sorted(representatives(x, np.array([True, False, True, False]), 2, np.random.default_rng(0), np.arange(4)).tolist())

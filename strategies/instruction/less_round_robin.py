@@ -48,14 +48,18 @@ class LessRoundRobin(Less):
         super().__post_init__()
         for name, known in (("turns", TURNS), ("variant", VARIANTS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}"
+                )
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the rows in the order taken."""
         at = by_id(pool)
         cosine = self.cosines(pool, signals, at)
         picks = round_robin(cosine, k, self.variant)
-        return Selection(at[picks], scores=cosine[picks].max(axis=1), info={"variant": self.variant})
+        return Selection(
+            at[picks], scores=cosine[picks].max(axis=1), info={"variant": self.variant}
+        )
 
     def cosines(self, pool: Pool, signals: Signals, at: Indices) -> NDArray[np.float64]:
         """Return the cosine of each example of `at` with what has a turn, (n, Q)."""

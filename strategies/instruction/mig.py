@@ -23,7 +23,9 @@ from coreset.strategies.instruction.common import by_id, tags_at
 Float = NDArray[np.float64]
 
 
-def label_graph(vectors: NDArray[np.floating], threshold: float = 0.9, spread: float = 1.0) -> csr_matrix:
+def label_graph(
+    vectors: NDArray[np.floating], threshold: float = 0.9, spread: float = 1.0
+) -> csr_matrix:
     """Return how information spreads between labels (L, L), a column per label that receives.
 
     vectors (L, D): an embedding per label. Weights are cosines of at least `threshold`, 0 below,
@@ -53,7 +55,9 @@ def _stacked(parts: Sequence[csr_matrix]) -> csr_matrix:
     return csr_matrix(vstack(parts))
 
 
-def information(tags: Sequence[Collection[str]], quality: Float, labels: Sequence[str]) -> csr_matrix:
+def information(
+    tags: Sequence[Collection[str]], quality: Float, labels: Sequence[str]
+) -> csr_matrix:
     """Return the information (n, L) of rows: quality over the number of tags, at each tag.
 
     >>> information([["a", "b"], []], np.array([3.0, 1.0]), ["a", "b"]).toarray().tolist()
@@ -67,7 +71,9 @@ def information(tags: Sequence[Collection[str]], quality: Float, labels: Sequenc
     return csr_matrix((value, np.array(column, np.int64), start), shape=(len(tags), len(labels)))
 
 
-def greedy_information(info: csr_matrix, k: int, power: float = 0.8, offset: float = 1e-6) -> tuple[list[int], Float]:
+def greedy_information(
+    info: csr_matrix, k: int, power: float = 0.8, offset: float = 1e-6
+) -> tuple[list[int], Float]:
     """Return the `k` rows taken, in order, and the gain of each: its information times slopes.
 
     info (n, L), at least 0. The slope at x is power (x + offset)^(power - 1); what is taken is
@@ -130,12 +136,13 @@ class Mig(Strategy):
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1 or not 0 <= self.spread < np.inf:
             raise ValueError(
-                f"threshold, spread: expected a cosine in (0, 1] and a number of at least 0, "
+                "threshold, spread: expected a cosine in (0, 1] and a number of at least 0, "
                 f"got {self.threshold} and {self.spread}"
             )
         if not 0 < self.power < 1 or not 0 < self.offset < np.inf:
             raise ValueError(
-                f"power, offset: expected a number in (0, 1) and one above 0, got {self.power}, {self.offset}"
+                f"power, offset: expected a number in (0, 1) and one above 0, got {self.power},"
+                f" {self.offset}"
             )
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
@@ -154,4 +161,6 @@ class Mig(Strategy):
             info = csr_matrix(info @ graph)
             info.sort_indices()
         picks, gains = greedy_information(info, k, self.power, self.offset)
-        return Selection(at[picks], scores=gains, info={"labels": len(labels), "filled": int((gains <= 0).sum())})
+        return Selection(
+            at[picks], scores=gains, info={"labels": len(labels), "filled": int((gains <= 0).sum())}
+        )

@@ -1,7 +1,9 @@
-"""MoDS: rows of good quality that cover the instructions, and those at which a model trained on them fails.
+"""MoDS: rows of good quality that cover the instructions, and those at which a model trained on
+them fails.
 
-Du, Zong & Zhang, "MoDS: Model-oriented Data Selection for Instruction Tuning", 2023 (arXiv:2311.15653). Quality and necessity are both a reward model's: of the row's own
-response, and of the response of the model that was fine-tuned on the seeds.
+Du, Zong & Zhang, "MoDS: Model-oriented Data Selection for Instruction Tuning", 2023
+(arXiv:2311.15653). Quality and necessity are both a reward model's: of the row's own response, and
+of the response of the model that was fine-tuned on the seeds.
 """
 
 from __future__ import annotations
@@ -23,14 +25,20 @@ Necessity = Callable[[Indices, Indices], ArrayLike]
 
 @dataclass(frozen=True)
 class Mods(Strategy):
-    """Take seeds by k-center among the candidates of good quality, then those of good quality to which the model fine-tuned on the seeds responds badly, worst first.
+    """Take seeds by k-center among the candidates of good quality, then those of good quality to
+    which the model fine-tuned on the seeds responds badly, worst first.
 
-    `reward` (N,): of the responses in the data; good quality lies above alpha. `features` (N, D): embeddings of the instructions alone; k-center is Euclidean and begins
-    nearest to their mean. seeds: a count, or a share of the budget. necessity: a function (seeds, rows) that fine-tunes on the positions `seeds` and returns the reward of
-    the new model's response for each of the positions `rows`; None: these rewards are the column `response_reward` (N,), of the seeds this strategy names for the same budget.
-    Necessary is what lies below beta. Seeds that are necessary too stand once. Where both parts are fewer than the budget, other candidates fill it up, those of good quality
-    first, by response reward, then by reward; info `filled` says how many, `seeds` and `necessary` how many of each were taken. Ties go to the lowest id.
-    Raises ValueError when no candidate is of good quality, and when `necessity` returns anything but one finite number per row.
+    `reward` (N,): of the responses in the data; good quality lies above alpha. `features` (N, D):
+    embeddings of the instructions alone; k-center is Euclidean and begins nearest to their mean.
+    seeds: a count, or a share of the budget. necessity: a function (seeds, rows) that fine-tunes on
+    the positions `seeds` and returns the reward of the new model's response for each of the
+    positions `rows`; None: these rewards are the column `response_reward` (N,), of the seeds this
+    strategy names for the same budget. Necessary is what lies below beta. Seeds that are necessary
+    too stand once. Where both parts are fewer than the budget, other candidates fill it up, those
+    of good quality first, by response reward, then by reward; info `filled` says how many, `seeds`
+    and `necessary` how many of each were taken. Ties go to the lowest id. Raises ValueError when no
+    candidate is of good quality, and when `necessity` returns anything but one finite number per
+    row.
 
     >>> from coreset import select
     >>> x = np.array([[0.0], [1.0], [5.0], [9.0]])
@@ -47,14 +55,20 @@ class Mods(Strategy):
     def __post_init__(self) -> None:
         share = isinstance(self.seeds, float)
         if isinstance(self.seeds, bool) or (not 0 < self.seeds <= 1 if share else self.seeds < 1):
-            raise ValueError(f"seeds: expected a count of at least 1 or a share in (0, 1], got {self.seeds!r}")
+            raise ValueError(
+                f"seeds: expected a count of at least 1 or a share in (0, 1], got {self.seeds!r}"
+            )
         if self.necessity is not None and not callable(self.necessity):
-            raise TypeError(f"necessity: expected a function of seeds and rows, or None, got {self.necessity!r}")
+            raise TypeError(
+                f"necessity: expected a function of seeds and rows, or None, got {self.necessity!r}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the reward, the embeddings and, without a function, the response reward."""
-        return frozenset({"reward", "features"} | (set() if self.necessity else {"response_reward"}))
+        return frozenset(
+            {"reward", "features"} | (set() if self.necessity else {"response_reward"})
+        )
 
     @property
     def greedy(self) -> bool:  # type: ignore[override]
@@ -67,10 +81,17 @@ class Mods(Strategy):
         reward = column_at(signals, "reward", at).astype(np.float64)
         good = at[reward > self.alpha]
         if not len(good):
-            raise ValueError(f"reward: no candidate lies above alpha = {self.alpha:g}, the highest is {reward.max():g}")
-        wanted = int(np.ceil(self.seeds * k - 1e-9)) if isinstance(self.seeds, float) else self.seeds
+            raise ValueError(
+                f"reward: no candidate lies above alpha = {self.alpha:g}, the highest is"
+                f" {reward.max():g}"
+            )
+        wanted = (
+            int(np.ceil(self.seeds * k - 1e-9)) if isinstance(self.seeds, float) else self.seeds
+        )
         cover = narrow(pool, np.sort(good), np.empty(0, np.int64))
-        seeds = KCenterGreedy(first="center")(cover, signals, min(wanted, k, len(good)), rng).indices
+        seeds = KCenterGreedy(first="center")(
+            cover, signals, min(wanted, k, len(good)), rng
+        ).indices
         rest = good[~np.isin(good, seeds)]
         answered = self._responses(signals, seeds, good)[~np.isin(good, seeds)]
         order = np.argsort(answered, kind="stable")
@@ -89,7 +110,7 @@ class Mods(Strategy):
         found = np.asarray(self.necessity(seeds, good), np.float64)
         if found.shape != good.shape or not np.isfinite(found).all():
             raise ValueError(
-                f"necessity: expected {len(good)} finite rewards, one per row asked for, got shape {found.shape} "
-                f"with {int((~np.isfinite(found)).sum())} that are not finite"
+                f"necessity: expected {len(good)} finite rewards, one per row asked for, got shape"
+                f" {found.shape} with {int((~np.isfinite(found)).sum())} that are not finite"
             )
         return found

@@ -2,8 +2,8 @@
 
 Wettig, Gupta, Malik & Chen, "QuRating: Selecting High-Quality Data for Training Language Models",
 ICML 2024 (arXiv:2402.09739). Ratings are logits of a Bradley-Terry model, of pairwise judgments
-(`coreset.curation.operators.quality.PairwiseRatings`); rows are drawn without replacement in proportion to
-exp(rating / temperature).
+(`coreset.curation.operators.quality.PairwiseRatings`); rows are drawn without replacement in
+proportion to exp(rating / temperature).
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class QuRating(Strategy):
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < np.inf:
-            raise ValueError(f"temperature: expected a finite number of at least 0, got {self.temperature}")
+            raise ValueError(
+                f"temperature: expected a finite number of at least 0, got {self.temperature}"
+            )
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the draws in order."""

@@ -1,7 +1,10 @@
-"""S2L: rows whose loss falls alike while a small model trains are one cluster, and every cluster gets the same share.
+"""S2L: rows whose loss falls alike while a small model trains are one cluster, and every cluster
+gets the same share.
 
-Yang, Mishra, Chiang & Mirzasoleiman, "SmallToLarge (S2L): Scalable Data Selection for Fine-tuning Large Language Models by Summarizing Training Trajectories of Small
-Models", NeurIPS 2024, Algorithm 1 (arXiv:2403.07384). The released code differs: it reads an undefined loss as 0 and takes clusters of one or two rows last.
+Yang, Mishra, Chiang & Mirzasoleiman, "SmallToLarge (S2L): Scalable Data Selection for Fine-tuning
+Large Language Models by Summarizing Training Trajectories of Small Models", NeurIPS 2024, Algorithm
+1 (arXiv:2403.07384). The released code differs: it reads an undefined loss as 0 and takes clusters
+of one or two rows last.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from coreset.strategies.instruction.common import by_id
 
 
 def balanced_shares(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return how many of `k` rows each cluster (G,) gives: from small to large (ties in order), an equal share of what is left to take, rounded down, or all its rows.
+    """Return how many of `k` rows each cluster (G,) gives: from small to large (ties in order), an
+    equal share of what is left to take, rounded down, or all its rows.
 
     >>> balanced_shares(np.array([50, 2, 30]), 21)
     array([10,  2,  9])
@@ -33,10 +37,12 @@ def balanced_shares(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class S2L(Strategy):
-    """Cluster the loss trajectories and draw the same number from every cluster, all of those that have too few.
+    """Cluster the loss trajectories and draw the same number from every cluster, all of those that
+    have too few.
 
-    `losses` (N, T): of each example at T checkpoints of a small model, all defined. clusters: of k-means, at most one per candidate. The order is that of the algorithm, the
-    smallest cluster first. info: `quota`, rows per cluster in that order. Examples already selected play no part.
+    `losses` (N, T): of each example at T checkpoints of a small model, all defined. clusters: of
+    k-means, at most one per candidate. The order is that of the algorithm, the smallest cluster
+    first. info: `quota`, rows per cluster in that order. Examples already selected play no part.
 
     >>> from coreset import select
     >>> losses = np.array([[3.0, 1.0]] * 6 + [[3.0, 3.0]] * 2)
@@ -65,7 +71,8 @@ class S2L(Strategy):
         column = signals.column("losses")
         if len(column.shape) != 2:
             raise ValueError(
-                f"losses: expected shape (N, T), a loss per example and checkpoint, got {tuple(column.shape)}"
+                "losses: expected shape (N, T), a loss per example and checkpoint, got"
+                f" {tuple(column.shape)}"
             )
         at = by_id(pool)
         found = kmeans(as_float(rows(column, at)), min(self.clusters, len(at)), rng, pool.ids[at])
@@ -78,4 +85,6 @@ class S2L(Strategy):
         order = luck[np.argsort(place[label[luck]], kind="stable")]  # by cluster, inside it by luck
         first = np.cumsum(sizes[walk]) - sizes[walk]
         rank = np.arange(len(order)) - np.repeat(first, sizes[walk])
-        return Selection(at[order[rank < np.repeat(quota, sizes[walk])]], info={"quota": quota.tolist()})
+        return Selection(
+            at[order[rank < np.repeat(quota, sizes[walk])]], info={"quota": quota.tolist()}
+        )

@@ -1,7 +1,9 @@
 """Self-Filter's choice: the hardest examples, whose neighbors count as easier once they are taken.
 
-Chen et al., "Your Vision-Language Model Itself Is a Strong Filter: Towards High-Quality Instruction Tuning with Data Selection", Findings of ACL 2024 (arXiv:2402.12501). The
-difficulty is any number of yours; the paper learns it beside the model. The released code stops when fewer than ten examples are left; here those that are left are the neighbors.
+Chen et al., "Your Vision-Language Model Itself Is a Strong Filter: Towards High-Quality Instruction
+Tuning with Data Selection", Findings of ACL 2024 (arXiv:2402.12501). The difficulty is any number
+of yours; the paper learns it beside the model. The released code stops when fewer than ten examples
+are left; here those that are left are the neighbors.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ def hardest_apart(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the `k` rows chosen, in order, and their difficulty when they were, (k,) each.
 
-    difficulty (n,), x (n, D). Each time the hardest row that is left is taken, ties to the lowest; the `neighbors` rows left with the largest cosine to it lose gamma x its
-    difficulty x cosine^2. A row of length zero has cosine 0. Time: O(k n D).
+    difficulty (n,), x (n, D). Each time the hardest row that is left is taken, ties to the lowest;
+    the `neighbors` rows left with the largest cosine to it lose gamma x its difficulty x cosine^2.
+    A row of length zero has cosine 0. Time: O(k n D).
 
     >>> picks, now = hardest_apart(np.array([3.0, 2.9, 1.0]), torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), 2, neighbors=1)
     >>> picks.tolist(), now.tolist()
@@ -47,7 +50,8 @@ def hardest_apart(
 class SelfFilter(Strategy):
     """Take the hardest candidate again and again; what lies near it becomes easier.
 
-    Needs `difficulty` (N,), higher = harder, and `features`. neighbors, gamma: how many lose how much. Scores: the difficulty when taken.
+    Needs `difficulty` (N,), higher = harder, and `features`. neighbors, gamma: how many lose how
+    much. Scores: the difficulty when taken.
 
     >>> from coreset import select
     >>> select("self_filter", 2, features=[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], difficulty=[3.0, 2.9, 1.0], options={"neighbors": 1}).indices
@@ -63,7 +67,8 @@ class SelfFilter(Strategy):
     def __post_init__(self) -> None:
         if self.neighbors < 0 or self.gamma < 0:
             raise ValueError(
-                f"neighbors, gamma: expected numbers of at least 0, got {self.neighbors} and {self.gamma}"
+                f"neighbors, gamma: expected numbers of at least 0, got {self.neighbors} and"
+                f" {self.gamma}"
             )
 
     @property
@@ -76,8 +81,15 @@ class SelfFilter(Strategy):
         at = pool.candidates[np.argsort(pool.ids[pool.candidates])]  # ties go to the lowest id
         difficulty = rows(signals.column("difficulty"), at).double().cpu().numpy()
         if difficulty.ndim != 1:
-            raise ValueError(f"difficulty: expected one number per example, shape (N,), got (N, {difficulty.shape[1]})")
+            raise ValueError(
+                "difficulty: expected one number per example, shape (N,), got (N,"
+                f" {difficulty.shape[1]})"
+            )
         picks, now = hardest_apart(
-            difficulty, as_float(rows(signals.column("features"), at)), k, self.neighbors, self.gamma
+            difficulty,
+            as_float(rows(signals.column("features"), at)),
+            k,
+            self.neighbors,
+            self.gamma,
         )
         return Selection(at[picks], scores=now)

@@ -1,7 +1,8 @@
 """Influence votes: examples that are among the most influential for many tasks at once.
 
-Wu, Xia, Shao, Deng, Koh & Russakovsky, "ICONS: Influence Consensus for Vision-Language Data Selection", 2025 (arXiv:2501.00654). The influence of an example on a task is any
-number of yours, in the paper LESS' cosine of gradients, a mean over the task's validation examples.
+Wu, Xia, Shao, Deng, Koh & Russakovsky, "ICONS: Influence Consensus for Vision-Language Data
+Selection", 2025 (arXiv:2501.00654). The influence of an example on a task is any number of yours,
+in the paper LESS' cosine of gradients, a mean over the task's validation examples.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from coreset.score_based import ScoreBased
 
 
 def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> NDArray[np.int64]:
-    """Return how many tasks each row of `influence` (n, T) has a vote of, (n,): a task votes for what lies at or above this percentile (linear) of its column.
+    """Return how many tasks each row of `influence` (n, T) has a vote of, (n,): a task votes for
+    what lies at or above this percentile (linear) of its column.
 
     >>> count_votes(np.array([[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]]), 50).tolist()
     [1, 2, 1]
     """
-    found: NDArray[np.int64] = (influence >= np.percentile(influence, percentile, axis=0)).sum(axis=1)
+    found: NDArray[np.int64] = (influence >= np.percentile(influence, percentile, axis=0)).sum(
+        axis=1
+    )
     return found
 
 
@@ -30,7 +34,8 @@ def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> ND
 class Votes(ScoreBased):
     """Take the candidates with the most votes; of equal votes the lowest id.
 
-    Needs `influence` (N, T), one column a task. percentile: from which on a task votes, among the candidates. Scores: the votes.
+    Needs `influence` (N, T), one column a task. percentile: from which on a task votes, among the
+    candidates. Scores: the votes.
 
     >>> from coreset import select
     >>> select("votes", 1, influence=[[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]], options={"percentile": 50}).indices
@@ -57,4 +62,6 @@ class Votes(ScoreBased):
         column = signals.column("influence")
         if len(column.shape) != 2:
             raise ValueError(f"influence: expected shape (N, T), got {tuple(column.shape)}")
-        return count_votes(rows(column, pool.candidates).double().cpu().numpy(), self.percentile).astype(np.float64)
+        return count_votes(
+            rows(column, pool.candidates).double().cpu().numpy(), self.percentile
+        ).astype(np.float64)

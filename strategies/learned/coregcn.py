@@ -1,6 +1,8 @@
-"""CoreGCN: k-center on what a graph network sees that learned to tell labeled from unlabeled examples.
+"""CoreGCN: k-center on what a graph network sees that learned to tell labeled from unlabeled
+examples.
 
-Caramalau, Bhattarai & Kim, "Sequential Graph Convolutional Network for Active Learning", CVPR 2021 (arXiv:2006.10219).
+Caramalau, Bhattarai & Kim, "Sequential Graph Convolutional Network for Active Learning", CVPR 2021
+(arXiv:2006.10219).
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from coreset.numerics.tensors import rows, unit_rows
 
 
 def degrees(x: Tensor) -> Tensor:
-    """Return d (N,): the sum of the cosines of each row of `x` (N, D), unit rows, to the other rows."""
+    """Return d (N,): the sum of the cosines of each row of `x` (N, D), unit rows, to the other
+    rows.
+    """
     return x @ x.sum(dim=0) - x.square().sum(dim=1)
 
 
 def propagate(x: Tensor, d: Tensor, h: Tensor) -> Tensor:
-    """Return A h, (N, H), with A = (S - diag(S)) / d + I, S = x x^T and d (N,) dividing columns; a row without similarity (d <= 0) passes nothing on.
+    """Return A h, (N, H), with A = (S - diag(S)) / d + I, S = x x^T and d (N,) dividing columns; a
+    row without similarity (d <= 0) passes nothing on.
 
     A is never formed: O(N D H).
 
@@ -49,10 +54,12 @@ def graph_embedding(
     weight_decay: float,
     unlabeled_weight: float,
 ) -> Tensor:
-    """Return the hidden layer beside the output, (N, hidden + 1), of a two-layer graph network trained to tell `labeled` (N,) bool from the others.
+    """Return the hidden layer beside the output, (N, hidden + 1), of a two-layer graph network
+    trained to tell `labeled` (N,) bool from the others.
 
-    x (N, D) unit rows. Loss: -mean log s over the labeled - unlabeled_weight x mean log(1 - s) over the others, s the sigmoid of the output; Adam, all rows every epoch.
-    Computed in float64, weights drawn from `rng`.
+    x (N, D) unit rows. Loss: -mean log s over the labeled - unlabeled_weight x mean log(1 - s) over
+    the others, s the sigmoid of the output; Adam, all rows every epoch. Computed in float64,
+    weights drawn from `rng`.
     """
     x = x.double()
     draw = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -89,11 +96,14 @@ def graph_embedding(
 
 @dataclass(frozen=True)
 class CoreGcn(Strategy):
-    """Take the candidate farthest from everything taken so far, in the embedding of a graph network over labeled examples and a random part of the pool.
+    """Take the candidate farthest from everything taken so far, in the embedding of a graph network
+    over labeled examples and a random part of the pool.
 
-    subset: how many candidates, drawn by id, are in the graph (at least the budget; None: all). The rest as published: hidden 128, dropout 0.3, 200 epochs, Adam with
-    lr 0.001 and weight decay 0.0005, unlabeled_weight 1.2 (lambda). Edges are cosines of the features, which should not be negative (after a ReLU). Scores: the distance
-    at which each was chosen. A budget above `subset` makes a larger graph: prefixes agree up to it only.
+    subset: how many candidates, drawn by id, are in the graph (at least the budget; None: all). The
+    rest as published: hidden 128, dropout 0.3, 200 epochs, Adam with lr 0.001 and weight decay
+    0.0005, unlabeled_weight 1.2 (lambda). Edges are cosines of the features, which should not be
+    negative (after a ReLU). Scores: the distance at which each was chosen. A budget above `subset`
+    makes a larger graph: prefixes agree up to it only.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -120,7 +130,9 @@ class CoreGcn(Strategy):
             if value is None and name == "subset":
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+                raise ValueError(
+                    f"{name}: expected a whole number of at least {least}, got {value!r}"
+                )
         if not self.lr > 0:
             raise ValueError(f"lr: expected a positive number, got {self.lr}")
         if not (self.weight_decay >= 0 and self.unlabeled_weight >= 0):
@@ -139,7 +151,10 @@ class CoreGcn(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Train the graph network, then run k-center from `pool.selected` in its embedding."""
         if not len(pool.selected):
-            raise ValueError("selected: CoreGCN tells labeled from unlabeled examples; label some first, at random")
+            raise ValueError(
+                "selected: CoreGCN tells labeled from unlabeled examples; label some first, at"
+                " random"
+            )
         candidates = pool.candidates
         if self.subset is not None:
             candidates = candidates[keyed_order(rng, pool.ids[candidates])[: max(k, self.subset)]]
@@ -154,7 +169,13 @@ class CoreGcn(Strategy):
             lr=self.lr, weight_decay=self.weight_decay, unlabeled_weight=self.unlabeled_weight,
         )  # fmt: skip
         back = np.argsort(nodes)  # by position, so that ties go to the lowest
-        nodes, labeled, embedding = nodes[back], labeled[back], embedding[torch.from_numpy(back).to(x.device)]
-        centers, free = (torch.from_numpy(np.flatnonzero(part)).to(x.device) for part in (labeled, ~labeled))
+        nodes, labeled, embedding = (
+            nodes[back],
+            labeled[back],
+            embedding[torch.from_numpy(back).to(x.device)],
+        )
+        centers, free = (
+            torch.from_numpy(np.flatnonzero(part)).to(x.device) for part in (labeled, ~labeled)
+        )
         picks, distances, _ = farthest_first(embedding, k, centers, free)
         return Selection(nodes[picks], scores=distances, info={"looked_at": len(candidates)})

@@ -1,4 +1,6 @@
-"""What all submodular strategies share: a function on the ground set, and an optimizer that any of them can use."""
+"""What all submodular strategies share: a function on the ground set, and an optimizer that any of
+them can use.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,37 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.signals import check_column
 from coreset.numerics.classes import class_shares, interleave
-from coreset.numerics.greedy import OPTIMIZERS, Greedy, Items, SetFunction, knapsack_greedy, maximize, upper_bound
+from coreset.numerics.greedy import (
+    OPTIMIZERS,
+    Greedy,
+    Items,
+    SetFunction,
+    knapsack_greedy,
+    maximize,
+    upper_bound,
+)
 from coreset.numerics.similarity import KINDS, Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_float, as_tensor
 
 DENSE_UP_TO = 8000  # examples; the matrix then holds 256 MB
 NEIGHBORS = 32
-GIVEN = {"precomputed": "similarity", "distances": "distances"}  # words for columns of pairs, and their names
+# words for columns of pairs, and their names
+GIVEN = {"precomputed": "similarity", "distances": "distances"}
 
 
 @dataclass(frozen=True)
 class Submodular(Strategy):
-    """Greedy maximization of a set function over the ground set: the candidates and what is already taken, which counts as in S from the start.
+    """Greedy maximization of a set function over the ground set: the candidates and what is already
+    taken, which counts as in S from the start.
 
-    optimizer: naive | lazy | stochastic | lazier_than_lazy | greedi; the first two give the same answer, `epsilon` sets the sample size of the next two
-    (n / k ln 1/epsilon), `parts` belongs to the last. per_class: each class (`labels`) is a ground set of its own and gets its share of the budget by
-    largest remainders; the order interleaves the classes.
+    optimizer: naive | lazy | stochastic | lazier_than_lazy | greedi; the first two give the same
+    answer, `epsilon` sets the sample size of the next two (n / k ln 1/epsilon), `parts` belongs to
+    the last. per_class: each class (`labels`) is a ground set of its own and gets its share of the
+    budget by largest remainders; the order interleaves the classes.
 
-    `info` holds the value f(S), without a constant so that f(empty) = 0, and where the function is monotone and submodular an upper bound on what any
-    set with as many new examples can reach, with their ratio; `variant` says how it was computed (from all pairs, nearest neighbors or sums).
+    `info` holds the value f(S), without a constant so that f(empty) = 0, and where the function is
+    monotone and submodular an upper bound on what any set with as many new examples can reach, with
+    their ratio; `variant` says how it was computed (from all pairs, nearest neighbors or sums).
     """
 
     optimizer: str = "lazy"
@@ -43,7 +57,9 @@ class Submodular(Strategy):
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+            raise ValueError(
+                f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}"
+            )
         if not 0 < self.epsilon < 1:
             raise ValueError(f"epsilon: expected a number between 0 and 1, got {self.epsilon}")
         if self.parts < 1:
@@ -56,7 +72,9 @@ class Submodular(Strategy):
 
     @abstractmethod
     def function(self, signals: Signals, ground: Items) -> SetFunction:
-        """Return the function on the ground set `ground`, positions in ascending order, with nothing taken."""
+        """Return the function on the ground set `ground`, positions in ascending order, with
+        nothing taken.
+        """
 
     @property
     def needs(self) -> frozenset[str]:
@@ -85,11 +103,21 @@ class Submodular(Strategy):
             return Selection(found.picks, scores=found.gains, info=info)
         labels = np.asarray(as_tensor(signals.column("labels")).cpu())
         parts = [
-            self._solve(pool, signals, pool.candidates[rows], pool.selected[labels[pool.selected] == label], share, rng)
+            self._solve(
+                pool,
+                signals,
+                pool.candidates[rows],
+                pool.selected[labels[pool.selected] == label],
+                share,
+                rng,
+            )
             for label, rows, share in class_shares(labels[pool.candidates], k)
         ]
         order = interleave([len(found.picks) for found, _ in parts])
-        picks, gains = (np.concatenate([getattr(found, n) for found, _ in parts])[order] for n in ("picks", "gains"))
+        picks, gains = (
+            np.concatenate([getattr(found, n) for found, _ in parts])[order]
+            for n in ("picks", "gains")
+        )
         infos = [info for _, info in parts]
         shared = [n for n in ("value", "evaluations", "bound") if all(n in i for i in infos)]
         total: dict[str, Any] = {n: sum(i[n] for i in infos) for n in shared}
@@ -99,10 +127,12 @@ class Submodular(Strategy):
         return Selection(picks, scores=gains, info=total)
 
     def within(self, pool: Pool, signals: Signals, costs: NDArray[Any], limit: float) -> Selection:
-        """Return candidates whose costs (N,) never exceed `limit` together, most gain per cost first; `info` says what is left of it, as `slack`.
+        """Return candidates whose costs (N,) never exceed `limit` together, most gain per cost
+        first; `info` says what is left of it, as `slack`.
 
-        For monotone submodular functions worth at least 1 - 1/sqrt(e) of the best such set: see `knapsack_greedy`. Raises ValueError for a function that is not
-        submodular, costs that are not positive, per_class, and an optimizer other than naive and lazy.
+        For monotone submodular functions worth at least 1 - 1/sqrt(e) of the best such set: see
+        `knapsack_greedy`. Raises ValueError for a function that is not submodular, costs that are
+        not positive, per_class, and an optimizer other than naive and lazy.
 
         >>> from coreset.registry import strategy
         >>> x, pool = np.eye(3), Pool(3)
@@ -116,14 +146,25 @@ class Submodular(Strategy):
         for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
             function.add(item)
         found = knapsack_greedy(
-            function, np.asarray(costs, np.float64)[ground], limit, np.searchsorted(ground, pool.candidates)
+            function,
+            np.asarray(costs, np.float64)[ground],
+            limit,
+            np.searchsorted(ground, pool.candidates),
         )
         return Selection(
-            ground[found.picks], scores=found.gains, info={"slack": found.slack, "variant": function.variant}
+            ground[found.picks],
+            scores=found.gains,
+            info={"slack": found.slack, "variant": function.variant},
         )
 
     def _solve(
-        self, pool: Pool, signals: Signals, candidates: Items, selected: Items, k: int, rng: np.random.Generator
+        self,
+        pool: Pool,
+        signals: Signals,
+        candidates: Items,
+        selected: Items,
+        k: int,
+        rng: np.random.Generator,
     ) -> tuple[Greedy, dict[str, Any]]:
         """Return positions in the dataset and the certificate."""
         ground = np.sort(np.concatenate([candidates, selected]))
@@ -131,7 +172,9 @@ class Submodular(Strategy):
         for item in np.searchsorted(ground, np.sort(selected)).tolist():
             function.add(item)
         items = np.searchsorted(ground, candidates)
-        found = maximize(function, k, items, self.optimizer, pool.ids[candidates], rng, self.epsilon, self.parts)
+        found = maximize(
+            function, k, items, self.optimizer, pool.ids[candidates], rng, self.epsilon, self.parts
+        )
         info: dict[str, Any] = {
             "value": function.value,
             "evaluations": found.evaluations,
@@ -147,10 +190,10 @@ class Submodular(Strategy):
 class Pairwise:
     """The part of a strategy that compares examples with one another.
 
-    similarity: cosine | dot | rbf | euclidean (formulas in `coreset.numerics.similarity`), or `precomputed`: a symmetric column `similarity` (N, N) is used
-    as it is, or `distances`: of a symmetric column `distances` (N, N) the similarity is 1 / (1 +
-    d), as for euclidean. gamma: the width of rbf, by default one over the mean squared distance in
-    the ground set.
+    similarity: cosine | dot | rbf | euclidean (formulas in `coreset.numerics.similarity`), or
+    `precomputed`: a symmetric column `similarity` (N, N) is used as it is, or `distances`: of a
+    symmetric column `distances` (N, N) the similarity is 1 / (1 + d), as for euclidean. gamma: the
+    width of rbf, by default one over the mean squared distance in the ground set.
     """
 
     similarity: str = "cosine"
@@ -158,10 +201,15 @@ class Pairwise:
 
     def __post_init__(self) -> None:
         if self.similarity not in (*KINDS, *GIVEN):
-            raise ValueError(f"similarity: expected one of {', '.join((*KINDS, *GIVEN))}, got {self.similarity!r}")
+            raise ValueError(
+                f"similarity: expected one of {', '.join((*KINDS, *GIVEN))}, got"
+                f" {self.similarity!r}"
+            )
         neighbors = getattr(self, "neighbors", 0)
         if neighbors != "auto" and (not isinstance(neighbors, int) or neighbors < 0):
-            raise ValueError(f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}")
+            raise ValueError(
+                f"neighbors: expected 'auto' or a whole number of at least 0, got {neighbors!r}"
+            )
         later: Any = super()
         if hasattr(later, "__post_init__"):
             later.__post_init__()
@@ -195,11 +243,21 @@ class Pairwise:
             return _precomputed(signals, GIVEN[self.similarity], ground, ground)
         return self.measure(signals, ground).dense()
 
-    def between(self, signals: Signals, ground: Items, others: Items, width: int = 0) -> Iterator[Matrix]:
-        """Yield the similarities of the ground set (rows) to `others`, `width` columns at a time (0: all at once)."""
-        parts = [others[start : start + width] for start in range(0, len(others), width)] if width else [others]
+    def between(
+        self, signals: Signals, ground: Items, others: Items, width: int = 0
+    ) -> Iterator[Matrix]:
+        """Yield the similarities of the ground set (rows) to `others`, `width` columns at a time
+        (0: all at once).
+        """
+        parts = (
+            [others[start : start + width] for start in range(0, len(others), width)]
+            if width
+            else [others]
+        )
         if self.similarity in GIVEN:
-            yield from (_precomputed(signals, GIVEN[self.similarity], ground, part) for part in parts)
+            yield from (
+                _precomputed(signals, GIVEN[self.similarity], ground, part) for part in parts
+            )
             return
         check_column("features", signals.check("features", others), others)
         measure = self.measure(signals, ground)
@@ -220,23 +278,30 @@ class Pairwise:
         return total
 
     def graph(self, signals: Signals, ground: Items) -> tuple[Matrix | Sparse, Matrix | None]:
-        """Return all similarities of the ground set, or those between `neighbors` with a floor for the others."""
+        """Return all similarities of the ground set, or those between `neighbors` with a floor for
+        the others.
+        """
         neighbors = getattr(self, "neighbors", 0)
         if neighbors == "auto":
             neighbors = 0 if len(ground) <= DENSE_UP_TO or self.similarity in GIVEN else NEIGHBORS
         if not neighbors:
             return self.dense(signals, ground), None
         if self.similarity in GIVEN:
-            raise ValueError("neighbors: a precomputed similarity is used as it is; use neighbors=0 or auto")
+            raise ValueError(
+                "neighbors: a precomputed similarity is used as it is; use neighbors=0 or auto"
+            )
         return self.measure(signals, ground).nearest(neighbors)
 
 
 def marked(signals: Signals, name: str) -> Items:
-    """Return the positions that a column (N,) of true and false (or 1 and 0) marks. Raises ValueError when it marks none or is no such column."""
+    """Return the positions that a column (N,) of true and false (or 1 and 0) marks. Raises
+    ValueError when it marks none or is no such column.
+    """
     column = np.asarray(as_tensor(signals.check(name, np.arange(signals.size))).cpu())
     if column.ndim != 1 or not np.isin(column, (0, 1)).all():
         raise ValueError(
-            f"{name}: expected one true or false per example, shape ({signals.size},), got {column.dtype} with shape {column.shape}"
+            f"{name}: expected one true or false per example, shape ({signals.size},), got"
+            f" {column.dtype} with shape {column.shape}"
         )
     if not column.any():
         raise ValueError(f"{name}: no example is marked")
@@ -249,7 +314,8 @@ def _rows(signals: Signals, rows: Items) -> Tensor:
 
 
 def square_column(signals: Signals, name: str) -> Matrix:
-    """Return a column (N, N) as an array. Raises ValueError for another shape or kind, and for distances below 0 or that are no distances of a row to itself.
+    """Return a column (N, N) as an array. Raises ValueError for another shape or kind, and for
+    distances below 0 or that are no distances of a row to itself.
 
     >>> square_column(Signals(2, distances=np.array([[0.0, 1.0], [1.0, 0.0]])), "distances").shape
     (2, 2)
@@ -258,15 +324,20 @@ def square_column(signals: Signals, name: str) -> Matrix:
     n = signals.size
     if whole.shape != (n, n) or whole.dtype.kind != "f":
         raise ValueError(
-            f"{name}: expected floating-point values of shape ({n}, {n}), got {whole.dtype} with shape {whole.shape}"
+            f"{name}: expected floating-point values of shape ({n}, {n}), got {whole.dtype} with"
+            f" shape {whole.shape}"
         )
     if name == "distances" and (whole.min() < 0 or np.abs(whole.diagonal()).max() > 0):
-        raise ValueError("distances: expected numbers of at least 0, and 0 from each example to itself")
+        raise ValueError(
+            "distances: expected numbers of at least 0, and 0 from each example to itself"
+        )
     return whole
 
 
 def _precomputed(signals: Signals, name: str, rows: Items, columns: Items) -> Matrix:
-    """Return a part of a column of similarities, without a copy when it is all of it, or what a part of a column of distances makes of them."""
+    """Return a part of a column of similarities, without a copy when it is all of it, or what a
+    part of a column of distances makes of them.
+    """
     whole, n = square_column(signals, name), signals.size
     few = rows[
         :: max(1, len(rows) // 64)

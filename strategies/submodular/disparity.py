@@ -1,8 +1,11 @@
-"""Disparity: examples far from one another; the sum, or the minimum, of the distances among the taken.
+"""Disparity: examples far from one another; the sum, or the minimum, of the distances among the
+taken.
 
-Neither is submodular (the sum is supermodular), so there is no lazy greedy and no 1 - 1/e. For metric distances greedy still reaches half of the best
-value: for `min` Ravi, Rosenkrantz & Tayi, "Heuristic and Special Case Algorithms for Dispersion Problems", Operations Research 1994; for `sum` Borodin,
-Lee & Ye, "Max-Sum Diversification, Monotone Submodular Functions and Dynamic Updates", PODS 2012 (arXiv:1203.6397).
+Neither is submodular (the sum is supermodular), so there is no lazy greedy and no 1 - 1/e. For
+metric distances greedy still reaches half of the best value: for `min` Ravi, Rosenkrantz & Tayi,
+"Heuristic and Special Case Algorithms for Dispersion Problems", Operations Research 1994; for `sum`
+Borodin, Lee & Ye, "Max-Sum Diversification, Monotone Submodular Functions and Dynamic Updates",
+PODS 2012 (arXiv:1203.6397).
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ SOURCES = ("features", "distances")
 
 
 def disperse(x: Tensor, k: int, taken: Tensor, variant: str = "min") -> tuple[Tensor, Tensor]:
-    """Return `k` rows of `x` (n, D) in order, and each one's least (`min`) or summed (`sum`) Euclidean distance to all before it.
+    """Return `k` rows of `x` (n, D) in order, and each one's least (`min`) or summed (`sum`)
+    Euclidean distance to all before it.
 
-    taken (M, D): rows already there. With none, the first pick is the row farthest from the mean of x, at distance infinity (`min`) or 0 (`sum`). Ties go
-    to the lowest row. Distances are computed as differences; O(n) memory beside x.
+    taken (M, D): rows already there. With none, the first pick is the row farthest from the mean of
+    x, at distance infinity (`min`) or 0 (`sum`). Ties go to the lowest row. Distances are computed
+    as differences; O(n) memory beside x.
 
     >>> disperse(torch.tensor([[0.0], [1.0], [6.0], [4.0]]), 3, torch.empty(0, 1))[0].tolist()
     [2, 0, 3]
@@ -36,7 +41,9 @@ def disperse(x: Tensor, k: int, taken: Tensor, variant: str = "min") -> tuple[Te
     if variant not in VARIANTS:
         raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {variant!r}")
     x = as_float(x)
-    far = torch.full((len(x),), torch.inf if variant == "min" else 0.0, dtype=torch.float64, device=x.device)
+    far = torch.full(
+        (len(x),), torch.inf if variant == "min" else 0.0, dtype=torch.float64, device=x.device
+    )
     for row in as_float(taken):
         _fold(x, row, far, variant)
     blocked = torch.zeros_like(far)
@@ -62,7 +69,8 @@ def disperse_given(
     taken: NDArray[np.int64],
     variant: str = "min",
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return what `disperse` does, from a matrix of distances (N, N): `k` of `candidates` and the distance of each to all before it.
+    """Return what `disperse` does, from a matrix of distances (N, N): `k` of `candidates` and the
+    distance of each to all before it.
 
     With nothing taken the first pick has the largest sum of distances to the candidates.
 
@@ -79,7 +87,9 @@ def disperse_given(
     for i in range(k):
         value = far
         if i == 0 and not len(taken):
-            value = np.array([distances[row, candidates].sum(dtype=np.float64) for row in candidates])
+            value = np.array(
+                [distances[row, candidates].sum(dtype=np.float64) for row in candidates]
+            )
         best = int(np.where(open_, value, -1.0).argmax())
         picks[i], scores[i], open_[best] = candidates[best], far[best], False
         far = fold(far, distances[picks[i], candidates].astype(np.float64))
@@ -96,12 +106,15 @@ def _fold(x: Tensor, row: Tensor, far: Tensor, variant: str, block: int = 8192) 
 
 @dataclass(frozen=True)
 class Disparity(Strategy):
-    """Take the candidate farthest from what is taken, by the nearest of it (`min`) or by the sum over it (`sum`).
+    """Take the candidate farthest from what is taken, by the nearest of it (`min`) or by the sum
+    over it (`sum`).
 
-    normalize: scale features to unit length first (then the Euclidean order is the cosine order). source: `features`, or
-    `distances`: a symmetric column `distances` (N, N) is used as it is, and with nothing taken the first pick is the candidate with the largest sum of
-    distances to all. Unlike k-center, which this resembles, it starts at the
-    candidate farthest from the mean and never draws. Scores: the distances; `info["value"]` is f: the least, or the sum, of the pairwise distances.
+    normalize: scale features to unit length first (then the Euclidean order is the cosine order).
+    source: `features`, or `distances`: a symmetric column `distances` (N, N) is used as it is, and
+    with nothing taken the first pick is the candidate with the largest sum of distances to all.
+    Unlike k-center, which this resembles, it starts at the candidate farthest from the mean and
+    never draws. Scores: the distances; `info["value"]` is f: the least, or the sum, of the pairwise
+    distances.
 
     >>> from coreset import select
     >>> select("disparity", 3, features=np.array([[0.0], [1.0], [6.0], [4.0]])).indices
@@ -145,5 +158,8 @@ class Disparity(Strategy):
         if self.normalize:
             x, taken = (unit_rows(part) for part in (x, taken))
         picks, scores = disperse(x, k, taken, self.variant)
-        info = {"variant": self.variant, "value": float(scores.min() if self.variant == "min" else scores.sum())}
+        info = {
+            "variant": self.variant,
+            "value": float(scores.min() if self.variant == "min" else scores.sum()),
+        }
         return Selection(pool.candidates[picks.numpy()], scores=scores.numpy(), info=info)

@@ -1,11 +1,14 @@
 """Facility location: every example is as near as possible to one that is taken.
 
-f(S) = sum over i in V of max over j in S of s_ij; V: candidates and what is already taken. Monotone and submodular (for negative similarities with the
-empty maximum at 0), so that greedy reaches at least 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher, 1978).
+f(S) = sum over i in V of max over j in S of s_ij; V: candidates and what is already taken. Monotone
+and submodular (for negative similarities with the empty maximum at 0), so that greedy reaches at
+least 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher, 1978).
 
-Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with lazy greedy and stochastic greedy as in
-Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds: GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
-Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own rows, the second round's of a random sample as large as a shard.
+Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with
+lazy greedy and stochastic greedy as in Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds:
+GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
+Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own
+rows, the second round's of a random sample as large as a shard.
 """
 
 from __future__ import annotations
@@ -20,7 +23,16 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
 from coreset.numerics.compiled import compiled
-from coreset.numerics.greedy import Greedy, Items, SetFunction, Values, drop, heapify, maximize, rise
+from coreset.numerics.greedy import (
+    Greedy,
+    Items,
+    SetFunction,
+    Values,
+    drop,
+    heapify,
+    maximize,
+    rise,
+)
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
 from coreset.strategies.submodular.common import Pairwise, Submodular
@@ -31,7 +43,9 @@ _BLOCK = 2**22  # similarities held at a time: 16 MB
 
 @compiled
 def _gains(s: Matrix, best: Matrix, items: Items) -> Values:
-    """Return the gains of some items, four rows of `s` at a time: their reads from memory then overlap."""
+    """Return the gains of some items, four rows of `s` at a time: their reads from memory then
+    overlap.
+    """
     count = len(items)
     out = np.empty(count)
     for t in range(0, count, 4):
@@ -49,7 +63,9 @@ def _gains(s: Matrix, best: Matrix, items: Items) -> Values:
 
 
 @compiled
-def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, items: Items) -> Values:
+def _sparse_gains(
+    start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, items: Items
+) -> Values:
     out = np.empty(len(items))
     for t in range(len(items)):
         total = 0.0
@@ -65,12 +81,17 @@ def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, best: 
 def _greedy(
     s: Matrix, start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, bonus: Values, items: Items, bound: Values, picks: Items, gains: Values,
 ) -> int:  # fmt: skip
-    """Fill picks and gains by lazy greedy, on `s` or, where `start` has entries, on the sparse matrix; return how many gains were computed.
+    """Fill picks and gains by lazy greedy, on `s` or, where `start` has entries, on the sparse
+    matrix; return how many gains were computed.
 
     items: ascending. bound: their gains, lowered as we go. best: raised as we go.
     """
     sparse = len(start) > 0
-    heap, fresh, slots = np.arange(len(items)), np.zeros(len(items), np.int64), np.empty(4, np.int64)
+    heap, fresh, slots = (
+        np.arange(len(items)),
+        np.zeros(len(items), np.int64),
+        np.empty(4, np.int64),
+    )
     heapify(heap, bound)
     size, evaluations = len(items), 0
     for t in range(len(picks)):
@@ -81,7 +102,9 @@ def _greedy(
                 count += 1
                 size = drop(heap, bound, size)
             some = items[slots[:count]]
-            found = _sparse_gains(start, column, value, best, some) if sparse else _gains(s, best, some)
+            found = (
+                _sparse_gains(start, column, value, best, some) if sparse else _gains(s, best, some)
+            )
             evaluations += count
             for i in range(count):
                 slot = slots[i]
@@ -103,13 +126,16 @@ def _greedy(
 class FacilityLocationFunction(SetFunction):
     """f(S) = sum_i max(b_i, max over j in S of s_ji) - sum_i b_i + sum over S of bonus_j.
 
-    similarity: row j holds what item j is to each represented example, (n, m) or `Sparse`. start b (m,): what each example has without S (default 0).
-    bonus (n,): a modular part, zero or more (default none).
+    similarity: row j holds what item j is to each represented example, (n, m) or `Sparse`. start b
+    (m,): what each example has without S (default 0). bonus (n,): a modular part, zero or more
+    (default none).
     """
 
     state = ("best",)
 
-    def __init__(self, similarity: Matrix | Sparse, start: Matrix | None = None, bonus: Values | None = None) -> None:
+    def __init__(
+        self, similarity: Matrix | Sparse, start: Matrix | None = None, bonus: Values | None = None
+    ) -> None:
         self.size = len(similarity)
         self.similarity = similarity
         if isinstance(similarity, Sparse):
@@ -117,13 +143,19 @@ class FacilityLocationFunction(SetFunction):
             self.variant = similarity.variant
         else:
             width, dtype = similarity.shape[1], similarity.dtype
-        self.best: NDArray[Any] = np.zeros(width, dtype) if start is None else np.array(start, dtype)
+        self.best: NDArray[Any] = (
+            np.zeros(width, dtype) if start is None else np.array(start, dtype)
+        )
         self.bonus = bonus
 
     def gains(self, items: Items) -> Values:
         """Return the gain of each item, summed in float64."""
         s = self.similarity
-        found = _sparse_gains(*s.parts, self.best, items) if isinstance(s, Sparse) else _gains(s, self.best, items)
+        found = (
+            _sparse_gains(*s.parts, self.best, items)
+            if isinstance(s, Sparse)
+            else _gains(s, self.best, items)
+        )
         return found if self.bonus is None else found + self.bonus[items]
 
     def add(self, item: int) -> None:
@@ -158,10 +190,12 @@ class FacilityLocationFunction(SetFunction):
 class FacilityLocation(Pairwise, Submodular, TwoRounds):
     """Take the examples that stand best for all others.
 
-    neighbors: 0 compares all pairs (4 n^2 bytes); k keeps the similarities to each example's k nearest neighbors and takes all others to be at a floor,
-    halfway to the mean (16 n k bytes; once k times the budget reaches n, the value over all pairs stayed within 0.1 % in our measurements, and `info` speaks
-    of the function with the floor); `auto` compares all pairs up to 8,000 examples and keeps 32 neighbors beyond. Two mutual nearest neighbors often
-    tie exactly; the lower position is taken. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    neighbors: 0 compares all pairs (4 n^2 bytes); k keeps the similarities to each example's k
+    nearest neighbors and takes all others to be at a floor, halfway to the mean (16 n k bytes; once
+    k times the budget reaches n, the value over all pairs stayed within 0.1 % in our measurements,
+    and `info` speaks of the function with the floor); `auto` compares all pairs up to 8,000
+    examples and keeps 32 neighbors beyond. Two mutual nearest neighbors often tie exactly; the
+    lower position is taken. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
@@ -179,7 +213,9 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         return FacilityLocationFunction(similarity, floor)
 
     def no_rounds(self) -> str:
-        """Return which parameters stand in the way: they would make every shard's function another one, or not greedy, or not between 0 and 1."""
+        """Return which parameters stand in the way: they would make every shard's function another
+        one, or not greedy, or not between 0 and 1.
+        """
         if self.per_class:
             return "per_class=True makes every class a ground set of its own"
         if self.optimizer not in ("naive", "lazy"):
@@ -191,8 +227,13 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         return ""
 
     def guarantee(self, shards: int, k: int) -> tuple[str, float]:
-        """Return GreeDi's factor: of the function over all pairs, which beyond 8,000 rows in a shard `neighbors=auto` only approximates."""
-        words = "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(shards, k) of the largest possible, up to the sampling error of the shards"
+        """Return GreeDi's factor: of the function over all pairs, which beyond 8,000 rows in a
+        shard `neighbors=auto` only approximates.
+        """
+        words = (
+            "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(shards,"
+            " k) of the largest possible, up to the sampling error of the shards"
+        )
         return words, (1 - float(np.exp(-1))) / min(shards, k)
 
     def merge(
@@ -204,16 +245,28 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         firsts: Sequence[Selection],
         sample: Items,
     ) -> list[Selection]:
-        """Return the greedy choice from the union for the rows of the sample, and every shard's own choice, filled up from it where a shard had fewer rows."""
+        """Return the greedy choice from the union for the rows of the sample, and every shard's own
+        choice, filled up from it where a shard had fewer rows.
+        """
         similarity, floor = self.graph(signals, np.arange(pool.size))
-        start = np.full(pool.size, np.inf, np.float32)  # stands already: no row outside the sample is asked
+        # stands already: no row outside the sample is asked
+        start = np.full(pool.size, np.inf, np.float32)
         start[sample] = 0 if floor is None else floor[sample]
         function = FacilityLocationFunction(similarity, start)
-        found = maximize(function, k, pool.candidates, self.optimizer, pool.ids[pool.candidates], rng)
-        return [Selection(found.picks, scores=found.gains), *(_filled(one, found.picks, k) for one in firsts)]
+        found = maximize(
+            function, k, pool.candidates, self.optimizer, pool.ids[pool.candidates], rng
+        )
+        return [
+            Selection(found.picks, scores=found.gains),
+            *(_filled(one, found.picks, k) for one in firsts),
+        ]
 
-    def audit(self, shard: Signals, union: Signals, answers: Sequence[Selection]) -> NDArray[np.float64]:
-        """Return the sum over the rows of the shard of the similarity to the nearest that each answer took."""
+    def audit(
+        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+    ) -> NDArray[np.float64]:
+        """Return the sum over the rows of the shard of the similarity to the nearest that each
+        answer took.
+        """
         used, at = np.unique(np.concatenate([one.indices for one in answers]), return_inverse=True)
         measure = Similarity.of(
             as_tensor(union.column("features"))[torch.from_numpy(used)], self.similarity, self.gamma
@@ -228,10 +281,16 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
     def certify(
         self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
     ) -> tuple[int, dict[str, Any]]:
-        """Return the answer with the largest facility value over the whole pool, and those of both kinds. No similarity exceeds 1, the best possible value neither."""
+        """Return the answer with the largest facility value over the whole pool, and those of both
+        kinds. No similarity exceeds 1, the best possible value neither.
+        """
         values = audits[:, :, 0].sum(axis=0) / size
         best = int(values.argmax())
-        found = {"facility_value": values[best], "of_union": values[0], "of_best_shard": values[1:].max()}
+        found = {
+            "facility_value": values[best],
+            "of_union": values[0],
+            "of_best_shard": values[1:].max(),
+        }
         return best, {name: float(value) for name, value in found.items()}
 
 
@@ -239,4 +298,7 @@ def _filled(one: Selection, others: Items, k: int) -> Selection:
     """Return `k` rows: those of `one`, then as many of `others` as are missing, without a score."""
     assert one.scores is not None
     more = others[~np.isin(others, one.indices)][: k - len(one)]
-    return Selection(np.concatenate([one.indices, more]), scores=np.append(one.scores, np.full(len(more), np.nan)))
+    return Selection(
+        np.concatenate([one.indices, more]),
+        scores=np.append(one.scores, np.full(len(more), np.nan)),
+    )

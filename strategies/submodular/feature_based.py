@@ -1,8 +1,11 @@
-"""Feature-based coverage: every feature is present, with diminishing returns; linear time, no pairs.
+"""Feature-based coverage: every feature is present, with diminishing returns; linear time, no
+pairs.
 
-f(S) = sum over d of g(sum over j in S of x_jd), g concave, features of at least 0. Monotone and submodular.
+f(S) = sum over d of g(sum over j in S of x_jd), g concave, features of at least 0. Monotone and
+submodular.
 
-Wei, Iyer & Bilmes, "Fast Multi-stage Submodular Maximization", ICML 2014; Schreiber, Bilmes & Noble, "apricot", JMLR 2020 (arXiv:1906.03543).
+Wei, Iyer & Bilmes, "Fast Multi-stage Submodular Maximization", ICML 2014; Schreiber, Bilmes &
+Noble, "apricot", JMLR 2020 (arXiv:1906.03543).
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ def _gains(x: Matrix, rows: Items, total: Values, shape: int, items: Items) -> V
 
 
 class FeatureFunction(SetFunction):
-    """Concave over feature sums. x (N, D) the whole column, rows (n,) the ground set's positions in it."""
+    """Concave over feature sums. x (N, D) the whole column, rows (n,) the ground set's positions in
+    it.
+    """
 
     state = ("total",)
     variant = "sums of features"
@@ -67,8 +72,9 @@ class FeatureFunction(SetFunction):
 class FeatureBased(Submodular):
     """Take the examples that add most to features still weak among the taken.
 
-    concave: sqrt | log (log(1 + z)) | ratio (z / (1 + z)). Features must not be negative (activations after ReLU, counts, probabilities). Scores: gains.
-    The other parameters: see `Submodular`.
+    concave: sqrt | log (log(1 + z)) | ratio (z / (1 + z)). Features must not be negative
+    (activations after ReLU, counts, probabilities). Scores: gains. The other parameters: see
+    `Submodular`.
 
     >>> from coreset import select
     >>> select("feature_based", 2, features=np.array([[3.0, 0.0], [2.0, 0.0], [0.0, 1.0]])).indices
@@ -98,6 +104,7 @@ class FeatureBased(Submodular):
             bad = (x[part] < 0).any(axis=1)
             if bad.any():
                 raise ValueError(
-                    f"features: concave sums need values of at least 0, but examples have negative ones, first position {int(part[bad][0])}"
+                    "features: concave sums need values of at least 0, but examples have negative"
+                    f" ones, first position {int(part[bad][0])}"
                 )
         return FeatureFunction(x, ground, self.concave)

@@ -1,9 +1,12 @@
-"""FLQMI: facility-location mutual information with a query set, the form that looks at query-to-pool similarities only.
+"""FLQMI: facility-location mutual information with a query set, the form that looks at
+query-to-pool similarities only.
 
-I(S; Q) = sum over i in Q of max over j in S of s_ij + eta * sum over j in S of max over i in Q of s_ij. Monotone and submodular.
+I(S; Q) = sum over i in Q of max over j in S of s_ij + eta * sum over j in S of max over i in Q of
+s_ij. Monotone and submodular.
 
-Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications in Machine Learning", ALT 2021 (arXiv:2006.15412);
-Kothawade et al., "PRISM", AAAI 2022 (arXiv:2103.00128).
+Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications
+in Machine Learning", ALT 2021 (arXiv:2006.15412); Kothawade et al., "PRISM", AAAI 2022
+(arXiv:2103.00128).
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from coreset.strategies.submodular.facility_location import FacilityLocationFunc
 class FLQMI(Pairwise, Submodular):
     """Take examples that together resemble every query.
 
-    The column `query` (N,) marks the query examples; they may lie inside or outside the candidates (leave them out if they are not to be chosen). eta: 0
-    or more; larger asks for relevance, smaller for covering all queries. Similarities must be at least 0 (not `dot` with negative values). Memory: 4 bytes
-    per candidate and query. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    The column `query` (N,) marks the query examples; they may lie inside or outside the candidates
+    (leave them out if they are not to be chosen). eta: 0 or more; larger asks for relevance,
+    smaller for covering all queries. Similarities must be at least 0 (not `dot` with negative
+    values). Memory: 4 bytes per candidate and query. Scores: gains. The other parameters: see
+    `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])

@@ -1,9 +1,12 @@
-"""GCCG: graph-cut gain conditional on a private set: like many, unlike one another, and unlike the private examples.
+"""GCCG: graph-cut gain conditional on a private set: like many, unlike one another, and unlike the
+private examples.
 
-f(S | P) = f(S) - 2 lambda nu * sum over i in S, j in P of s_ij, with f the graph cut. Submodular for similarities of at least 0; not monotone.
+f(S | P) = f(S) - 2 lambda nu * sum over i in S, j in P of s_ij, with f the graph cut. Submodular
+for similarities of at least 0; not monotone.
 
-Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications in Machine Learning", ALT 2021 (arXiv:2006.15412);
-Kothawade et al., "PRISM", AAAI 2022 (arXiv:2103.00128).
+Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications
+in Machine Learning", ALT 2021 (arXiv:2006.15412); Kothawade et al., "PRISM", AAAI 2022
+(arXiv:2103.00128).
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ from coreset.strategies.submodular.graph_cut import GraphCut
 
 @dataclass(frozen=True)
 class GCCG(GraphCut):
-    """Take examples with a large similarity to all, less that among the taken and `nu` times that to the private ones.
+    """Take examples with a large similarity to all, less that among the taken and `nu` times that
+    to the private ones.
 
-    The column `private` (N,) marks the private examples; they may lie inside or outside the candidates. nu: 0 or more. The other parameters: see `GraphCut`.
+    The column `private` (N,) marks the private examples; they may lie inside or outside the
+    candidates. nu: 0 or more. The other parameters: see `GraphCut`.
 
     >>> from coreset import select
     >>> import numpy as np

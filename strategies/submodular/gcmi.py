@@ -1,10 +1,12 @@
 """GCMI: graph-cut mutual information with a query set.
 
-I(S; Q) = 2 lambda * sum over i in S, j in Q of s_ij. It is modular: each example counts by itself, so the choice is a ranking by similarity to the query
-and lambda, which scales all values alike, is taken as 1/2.
+I(S; Q) = 2 lambda * sum over i in S, j in Q of s_ij. It is modular: each example counts by itself,
+so the choice is a ranking by similarity to the query and lambda, which scales all values alike, is
+taken as 1/2.
 
-Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications in Machine Learning", ALT 2021 (arXiv:2006.15412);
-Kothawade et al., "PRISM", AAAI 2022 (arXiv:2103.00128).
+Iyer, Khargonkar, Bilmes & Asnani, "Submodular Combinatorial Information Measures with Applications
+in Machine Learning", ALT 2021 (arXiv:2006.15412); Kothawade et al., "PRISM", AAAI 2022
+(arXiv:2103.00128).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from coreset.strategies.submodular.common import Pairwise, marked
 
 @dataclass(frozen=True)
 class GCMI(Pairwise, ScoreBased):
-    """Take the candidates with the largest sum of similarities to the query examples, which the column `query` (N,) marks.
+    """Take the candidates with the largest sum of similarities to the query examples, which the
+    column `query` (N,) marks.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])

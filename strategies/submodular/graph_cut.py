@@ -1,10 +1,12 @@
 """Graph cut: examples that are like many others and unlike one another.
 
-f(S) = sum over i in V, j in S of s_ij - lambda * sum over i, j in S of s_ij (ordered pairs, i = j included); V: candidates and what is already taken.
-Submodular for similarities of at least 0, monotone for lambda <= 1/2.
+f(S) = sum over i in V, j in S of s_ij - lambda * sum over i, j in S of s_ij (ordered pairs, i = j
+included); V: candidates and what is already taken. Submodular for similarities of at least 0,
+monotone for lambda <= 1/2.
 
-Iyer & Bilmes, "Submodular Optimization with Submodular Cover and Submodular Knapsack Constraints", NeurIPS 2013 (arXiv:1311.2106); for coreset
-selection Guo, Zhao & Bai, "DeepCore", DEXA 2022 (arXiv:2204.08499), whose weight on the first sum is 1 / lambda here.
+Iyer & Bilmes, "Submodular Optimization with Submodular Cover and Submodular Knapsack Constraints",
+NeurIPS 2013 (arXiv:1311.2106); for coreset selection Guo, Zhao & Bai, "DeepCore", DEXA 2022
+(arXiv:2204.08499), whose weight on the first sum is 1 / lambda here.
 """
 
 from __future__ import annotations
@@ -42,8 +44,12 @@ def row_sums(s: Matrix) -> tuple[Values, float]:
 
 
 @compiled
-def _cut(s: Matrix, twice: float, current: Values, items: Items, picks: Items, gains: Values) -> None:
-    """Fill picks and gains: the largest of `current`, ties to the first of `items`, which then falls by 2 lambda times the row of the pick."""
+def _cut(
+    s: Matrix, twice: float, current: Values, items: Items, picks: Items, gains: Values
+) -> None:
+    """Fill picks and gains: the largest of `current`, ties to the first of `items`, which then
+    falls by 2 lambda times the row of the pick.
+    """
     left = items.copy()
     size = len(left)
     for t in range(len(picks)):
@@ -62,14 +68,17 @@ def _cut(s: Matrix, twice: float, current: Values, items: Items, picks: Items, g
 
 
 class GraphCutFunction(SetFunction):
-    """Graph cut from a symmetric matrix (n, n) or its nearest-neighbor part; all gains are kept up to date.
+    """Graph cut from a symmetric matrix (n, n) or its nearest-neighbor part; all gains are kept up
+    to date.
 
     bonus (n,): a modular part, added to each item's gain (default none).
     """
 
     state = ("current",)
 
-    def __init__(self, similarity: Matrix | Sparse, lam: float, bonus: Values | None = None) -> None:
+    def __init__(
+        self, similarity: Matrix | Sparse, lam: float, bonus: Values | None = None
+    ) -> None:
         self.size, self.similarity, self.lam = len(similarity), similarity, lam
         if isinstance(similarity, Sparse):
             total = np.add.reduceat(similarity.value, similarity.start[:-1], dtype=np.float64)
@@ -97,7 +106,9 @@ class GraphCutFunction(SetFunction):
             self.current -= (2 * self.lam) * s[item].astype(np.float64)
 
     def exact(self, k: int, items: Items) -> Greedy | None:
-        """Return the greedy choice in one compiled loop, since all gains are at hand; None for a sparse matrix."""
+        """Return the greedy choice in one compiled loop, since all gains are at hand; None for a
+        sparse matrix.
+        """
         if isinstance(self.similarity, Sparse):
             return None
         picks, gains = np.empty(k, np.int64), np.empty(k)
@@ -110,7 +121,9 @@ class GraphCutFunction(SetFunction):
 def _cut_sums(
     kernel: tuple[Matrix, Items, Values, float], twice: float, base: Values, taken: Values, items: Items, bound: Values, picks: Items, gains: Values,
 ) -> int:  # fmt: skip
-    """Fill picks and gains by lazy greedy; return how many gains were computed. bound: no less than the gains of `items`, lowered as we go; taken: phi summed over S, added to."""
+    """Fill picks and gains by lazy greedy; return how many gains were computed. bound: no less than
+    the gains of `items`, lowered as we go; taken: phi summed over S, added to.
+    """
     x, rows, scale, offset = kernel
     heap, fresh = np.arange(len(items)), np.full(len(items), -1)
     heapify(heap, bound)
@@ -137,7 +150,9 @@ def _cut_sums(
 
 
 class GraphCutSums(SetFunction):
-    """Graph cut from a linear kernel, exactly and without a matrix: sum over i in V of s_ij = phi_j . (sum of phi over V)."""
+    """Graph cut from a linear kernel, exactly and without a matrix: sum over i in V of s_ij = phi_j
+    . (sum of phi over V).
+    """
 
     state = ("taken",)
     variant = "sums of features"
@@ -148,7 +163,8 @@ class GraphCutSums(SetFunction):
         if bonus is not None:
             self.base = self.base + bonus
         self.taken = np.zeros(kernel.x.shape[1] + 1)  # sum of phi over S
-        self.submodular = kernel.offset > 0 or not (kernel.x[kernel.rows] < 0).any()  # cosines are shifted to [0, 1]
+        # cosines are shifted to [0, 1]
+        self.submodular = kernel.offset > 0 or not (kernel.x[kernel.rows] < 0).any()
         self.monotone = self.submodular and lam <= 0.5 and bonus is None
 
     def gains(self, items: Items) -> Values:
@@ -178,9 +194,11 @@ class GraphCutSums(SetFunction):
 class GraphCut(Pairwise, Submodular):
     """Take examples with a large similarity to all, less `lam` times that among the taken.
 
-    lam: 0 or more; at most 0.5 keeps f monotone (and the guarantee of greedy), more spreads the choice out. neighbors: `auto` computes cosine and dot exactly
-    from sums of features, without any matrix; the other similarities from all pairs up to 8,000 examples and 32 neighbors beyond. 0: all pairs. k: each
-    example's k nearest, symmetric, zero elsewhere. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    lam: 0 or more; at most 0.5 keeps f monotone (and the guarantee of greedy), more spreads the
+    choice out. neighbors: `auto` computes cosine and dot exactly from sums of features, without any
+    matrix; the other similarities from all pairs up to 8,000 examples and 32 neighbors beyond. 0:
+    all pairs. k: each example's k nearest, symmetric, zero elsewhere. Scores: gains. The other
+    parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])

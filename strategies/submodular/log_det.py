@@ -1,9 +1,11 @@
-"""Log-determinant: examples that span as large a volume as possible; the most likely set of a determinantal point process.
+"""Log-determinant: examples that span as large a volume as possible; the most likely set of a
+determinantal point process.
 
 f(S) = log det(L_S + reg I), L the similarities; submodular, and monotone for reg >= 1.
 
-Kulesza & Taskar, "Determinantal Point Processes for Machine Learning", 2012 (arXiv:1207.6083); the incremental Cholesky factor follows Chen, Zhang & Zhou,
-"Fast Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018 (arXiv:1709.05135).
+Kulesza & Taskar, "Determinantal Point Processes for Machine Learning", 2012 (arXiv:1207.6083); the
+incremental Cholesky factor follows Chen, Zhang & Zhou, "Fast Greedy MAP Inference for Determinantal
+Point Process", NeurIPS 2018 (arXiv:1709.05135).
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from coreset.numerics.similarity import Linear, Matrix
 from coreset.numerics.tensors import as_tensor
 from coreset.strategies.submodular.common import Pairwise, Submodular
 
-_ROUNDING = 2.0**-40  # below this share of the largest diagonal entry a residual is rounding, and without a ridge zero
+# below this share of the largest diagonal entry a residual is rounding, and without a ridge zero
+_ROUNDING = 2.0**-40
 
 
 def _log(reg: float, residual: Values, least: float) -> Values:
-    """Return log(reg + residual); without a ridge minus infinity for what depends linearly on the taken."""
+    """Return log(reg + residual); without a ridge minus infinity for what depends linearly on the
+    taken.
+    """
     if reg:
         return np.asarray(np.log(reg + np.maximum(residual, 0)))
     out = np.full(len(residual), -np.inf)
@@ -37,16 +42,18 @@ def _definite(gain: float, count: int) -> float:
     """Return a gain; raise ValueError where it is minus infinity."""
     if gain == -np.inf:
         raise ValueError(
-            f"reg: without a ridge at most {count} examples can be taken here, every other one depends linearly on "
-            "them; expected a positive number or fewer examples"
+            f"reg: without a ridge at most {count} examples can be taken here, every other one"
+            " depends linearly on them; expected a positive number or fewer examples"
         )
     return gain
 
 
 class LogDetFunction(SetFunction):
-    """Log-determinant from a symmetric matrix (n, n): gain_j = log(reg + L_jj - L_jS (L_SS + reg I)^-1 L_Sj).
+    """Log-determinant from a symmetric matrix (n, n): gain_j = log(reg + L_jj - L_jS (L_SS + reg
+    I)^-1 L_Sj).
 
-    One row of the Cholesky factor per member of S, against all items: O(n |S|) per step, 8 n |S| bytes.
+    One row of the Cholesky factor per member of S, against all items: O(n |S|) per step, 8 n |S|
+    bytes.
     """
 
     state = ("residual", "factor")
@@ -76,7 +83,9 @@ class LogDetFunction(SetFunction):
         row /= np.sqrt(self.reg + max(self.residual[item], 0.0))
         self.residual -= np.square(row)
         if self.residual.min() < -0.1 * self.most:
-            raise ValueError("similarity: expected a positive semi-definite matrix for the log-determinant")
+            raise ValueError(
+                "similarity: expected a positive semi-definite matrix for the log-determinant"
+            )
         self.count += 1
 
 
@@ -92,7 +101,9 @@ def _catch_up(
     residual: Values,
     items: Items,
 ) -> None:
-    """Bring the residuals of `items` up to date: take off the squared component along each axis they have not seen."""
+    """Bring the residuals of `items` up to date: take off the squared component along each axis
+    they have not seen.
+    """
     width = axes.shape[1] - 1
     for t in range(len(items)):
         j = items[t]
@@ -108,7 +119,8 @@ def _catch_up(
 
 
 class LogDetSums(SetFunction):
-    """Log-determinant from a linear kernel, exactly and without a matrix: O(n + |S| D) memory, and only the items that are asked for are brought up to date.
+    """Log-determinant from a linear kernel, exactly and without a matrix: O(n + |S| D) memory, and
+    only the items that are asked for are brought up to date.
 
     L_jS (L_SS + reg I)^-1 L_Sj is the sum of (phi_j . u_t)^2 over one axis u_t per member of S.
     """
@@ -135,9 +147,13 @@ class LogDetSums(SetFunction):
         """Put `item` into S."""
         self.value += _definite(float(self.gains(np.array([item]))[0]), self.count)
         if self.count == len(self.axes):
-            self.axes = np.concatenate([self.axes, np.empty((max(16, self.count), self.axes.shape[1]))])
+            self.axes = np.concatenate(
+                [self.axes, np.empty((max(16, self.count), self.axes.shape[1]))]
+            )
         phi, axes = self.kernel.phi(item), self.axes[: self.count]
-        self.axes[self.count] = (phi - (axes @ phi) @ axes) / np.sqrt(self.reg + max(self.residual[item], 0.0))
+        self.axes[self.count] = (phi - (axes @ phi) @ axes) / np.sqrt(
+            self.reg + max(self.residual[item], 0.0)
+        )
         self.count += 1
 
 
@@ -145,9 +161,10 @@ class LogDetSums(SetFunction):
 class LogDet(Pairwise, Submodular):
     """Take the examples whose similarity matrix has the largest determinant.
 
-    reg: added to the diagonal, at least 0; at least 1 keeps f monotone, less asks for more diversity; 0 is the plain determinant (a DPP), which ends in ValueError
-    once k exceeds the rank of the similarities. cosine and dot need no matrix; rbf, euclidean and
-    precomputed hold all pairs (4 n^2 bytes). Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    reg: added to the diagonal, at least 0; at least 1 keeps f monotone, less asks for more
+    diversity; 0 is the plain determinant (a DPP), which ends in ValueError once k exceeds the rank
+    of the similarities. cosine and dot need no matrix; rbf, euclidean and precomputed hold all
+    pairs (4 n^2 bytes). Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
@@ -170,5 +187,7 @@ class LogDet(Pairwise, Submodular):
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set."""
         if self.linear:
-            return LogDetSums(Linear.of(as_tensor(signals.column("features")), ground, self.similarity), self.reg)
+            return LogDetSums(
+                Linear.of(as_tensor(signals.column("features")), ground, self.similarity), self.reg
+            )
         return LogDetFunction(self.dense(signals, ground), self.reg)

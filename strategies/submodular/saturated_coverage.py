@@ -1,6 +1,7 @@
 """Saturated coverage: every example gets its share of similarity, and no more counts.
 
-f(S) = sum over i in V of min(sum over j in S of s_ij, alpha * sum over j in V of s_ij). Monotone and submodular for similarities of at least 0.
+f(S) = sum over i in V of min(sum over j in S of s_ij, alpha * sum over j in V of s_ij). Monotone
+and submodular for similarities of at least 0.
 
 Lin & Bilmes, "A Class of Submodular Functions for Document Summarization", ACL 2011.
 """
@@ -33,7 +34,9 @@ def _gains(s: Matrix, room: Values, items: Items) -> Values:
 
 
 @compiled
-def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, room: Values, items: Items) -> Values:
+def _sparse_gains(
+    start: Items, column: NDArray[np.int32], value: Matrix, room: Values, items: Items
+) -> Values:
     out = np.empty(len(items))
     for t in range(len(items)):
         total = 0.0
@@ -44,26 +47,36 @@ def _sparse_gains(start: Items, column: NDArray[np.int32], value: Matrix, room: 
 
 
 class SaturatedCoverageFunction(SetFunction):
-    """Saturated coverage from a matrix of similarities of at least 0, (n, n) or `Sparse`; room (n,) is what each example can still take."""
+    """Saturated coverage from a matrix of similarities of at least 0, (n, n) or `Sparse`; room (n,)
+    is what each example can still take.
+    """
 
     state = ("room",)
 
     def __init__(self, similarity: Matrix | Sparse, alpha: float) -> None:
         self.size, self.similarity = len(similarity), similarity
         if isinstance(similarity, Sparse):
-            total: Values = np.bincount(similarity.column, similarity.value, self.size).astype(np.float64)
+            total: Values = np.bincount(similarity.column, similarity.value, self.size).astype(
+                np.float64
+            )
             least = float(similarity.value.min())
             self.variant = similarity.variant
         else:
             total, least = row_sums(similarity)
         if least < 0:
-            raise ValueError(f"similarity: saturated coverage needs values of at least 0, got {least:.3g}")
+            raise ValueError(
+                f"similarity: saturated coverage needs values of at least 0, got {least:.3g}"
+            )
         self.room: Values = alpha * total
 
     def gains(self, items: Items) -> Values:
         """Return the gain of each item."""
         s = self.similarity
-        return _sparse_gains(*s.parts, self.room, items) if isinstance(s, Sparse) else _gains(s, self.room, items)
+        return (
+            _sparse_gains(*s.parts, self.room, items)
+            if isinstance(s, Sparse)
+            else _gains(s, self.room, items)
+        )
 
     def add(self, item: int) -> None:
         """Put `item` into S."""
@@ -81,9 +94,11 @@ class SaturatedCoverageFunction(SetFunction):
 class SaturatedCoverage(Pairwise, Submodular):
     """Take examples that are similar to many others which still lack it.
 
-    alpha: the share of an example's total similarity at which it is satisfied, in (0, 1]; when about alpha n examples are taken, everything is satisfied,
-    all gains are zero and the lowest positions follow. neighbors: 0 all pairs, k each example's k nearest (the others count as zero, in the share as
-    well), `auto` all pairs up to 8,000 examples and 32 neighbors beyond. Scores: gains. The other parameters: see `Submodular` and `Pairwise`.
+    alpha: the share of an example's total similarity at which it is satisfied, in (0, 1]; when
+    about alpha n examples are taken, everything is satisfied, all gains are zero and the lowest
+    positions follow. neighbors: 0 all pairs, k each example's k nearest (the others count as zero,
+    in the share as well), `auto` all pairs up to 8,000 examples and 32 neighbors beyond. Scores:
+    gains. The other parameters: see `Submodular` and `Pairwise`.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])

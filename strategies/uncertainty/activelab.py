@@ -37,7 +37,9 @@ def active_lab(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray
         quality[labeled] = crowd.quality
     quality[~labeled] = tempered(probs[~labeled], temperature).max(axis=1, initial=0.0)
     weight = model + np.where(labels >= 0, weights, 0).sum(axis=1)
-    return np.asarray((quality * weight + weights.mean() / probs.shape[1]) / (weight + weights.mean()))
+    return np.asarray(
+        (quality * weight + weights.mean() / probs.shape[1]) / (weight + weights.mean())
+    )
 
 
 @dataclass(frozen=True)

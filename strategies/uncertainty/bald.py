@@ -1,7 +1,7 @@
 """BALD: what a label would tell about the parameters, I(y; w) = H[mean p] - mean H[p].
 
-Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", 2011 (arXiv:1112.5745); with MC dropout, Gal, Islam & Ghahramani,
-ICML 2017 (arXiv:1703.02910).
+Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", 2011
+(arXiv:1112.5745); with MC dropout, Gal, Islam & Ghahramani, ICML 2017 (arXiv:1703.02910).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from coreset.strategies.uncertainty.entropy import entropy
 
 
 def bald(member_probs: Tensor) -> Tensor:
-    """Return the mutual information in nats, (N,) float64, from `member_probs` (N, T, C): T members' class probabilities.
+    """Return the mutual information in nats, (N,) float64, from `member_probs` (N, T, C): T
+    members' class probabilities.
 
     >>> import torch
     >>> [round(v, 6) for v in bald(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])).tolist()]
@@ -31,7 +32,8 @@ def bald(member_probs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Bald(ScoreBased):
-    """Take the candidates on which the members (MC dropout passes or an ensemble) disagree while each is sure.
+    """Take the candidates on which the members (MC dropout passes or an ensemble) disagree while
+    each is sure.
 
     >>> from coreset import select
     >>> import numpy as np

@@ -1,6 +1,8 @@
-"""CAL: contrastive examples, whose prediction differs from those of their nearest labeled neighbors.
+"""CAL: contrastive examples, whose prediction differs from those of their nearest labeled
+neighbors.
 
-Margatina, Vernikos, Barrault & Aletras, "Active Learning by Acquiring Contrastive Examples", EMNLP 2021, Algorithm 1 (arXiv:2109.03764).
+Margatina, Vernikos, Barrault & Aletras, "Active Learning by Acquiring Contrastive Examples", EMNLP
+2021, Algorithm 1 (arXiv:2109.03764).
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from coreset.score_based import ScoreBased
 def contrast(probs: Tensor, labeled_probs: Tensor, neighbors: Tensor) -> Tensor:
     """Return the mean of KL(p_neighbor || p) in nats, (n,) float64.
 
-    probs (n, C): the candidates'. labeled_probs (m, C). neighbors (n, k): rows of `labeled_probs`. Probabilities below 1e-12 count as 1e-12 in the
-    logarithm, so that a saturated prediction gives a large number instead of an infinite one.
+    probs (n, C): the candidates'. labeled_probs (m, C). neighbors (n, k): rows of `labeled_probs`.
+    Probabilities below 1e-12 count as 1e-12 in the logarithm, so that a saturated prediction gives
+    a large number instead of an infinite one.
 
     >>> contrast(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[0]])).tolist()
     [0.6931471805599453]
@@ -44,8 +47,8 @@ def contrast(probs: Tensor, labeled_probs: Tensor, neighbors: Tensor) -> Tensor:
 class Cal(ScoreBased):
     """Take the candidates with the highest mean divergence from their labeled neighbors.
 
-    neighbors: how many of the examples already taken are looked at (all when there are fewer), nearest in `features` (Euclidean). Raises ValueError when
-    nothing is taken yet.
+    neighbors: how many of the examples already taken are looked at (all when there are fewer),
+    nearest in `features` (Euclidean). Raises ValueError when nothing is taken yet.
 
     >>> from coreset import select
     >>> x, p = np.array([[0.0], [0.1], [0.2]]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
@@ -70,8 +73,14 @@ class Cal(ScoreBased):
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the mean divergence per candidate, in nats."""
         if not len(pool.selected):
-            raise ValueError("selected: CAL compares candidates with labeled examples, but none is taken yet")
+            raise ValueError(
+                "selected: CAL compares candidates with labeled examples, but none is taken yet"
+            )
         x, p = signals.column("features"), signals.column("probs")
-        _, near = knn(rows(x, pool.selected), min(self.neighbors, len(pool.selected)), rows(x, pool.candidates))
+        _, near = knn(
+            rows(x, pool.selected),
+            min(self.neighbors, len(pool.selected)),
+            rows(x, pool.candidates),
+        )
         labeled = rows(p, pool.selected)
         return contrast(rows(p, pool.candidates), labeled, near.to(labeled.device)).cpu().numpy()

@@ -68,7 +68,9 @@ def fitted_temperature(counts: NDArray[np.int64], probs: NDArray[np.float64]) ->
     return float(fine[best(fine)])
 
 
-def majority(labels: NDArray[np.int64], counts: NDArray[np.int64], probs: NDArray[np.float64]) -> NDArray[np.int64]:
+def majority(
+    labels: NDArray[np.int64], counts: NDArray[np.int64], probs: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Return the class most annotators gave, (n,).
 
     Ties go to the class the classifier holds likelier, then to the one given least often in all,

@@ -1,7 +1,8 @@
 """DeepFool active learning: the distance to the nearest decision boundary, smallest first.
 
-Ducoffe & Precioso, "Adversarial Active Learning for Deep Networks: a Margin Based Approach", 2018 (arXiv:1802.09841); the perturbation is DeepFool,
-Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016 (arXiv:1511.04599).
+Ducoffe & Precioso, "Adversarial Active Learning for Deep Networks: a Margin Based Approach", 2018
+(arXiv:1802.09841); the perturbation is DeepFool, Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016
+(arXiv:1511.04599).
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 
 
-def deepfool(model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10, overshoot: float = 0.02) -> Tensor:
-    """Return the length of the perturbation that changes the prediction for each input of `x` (B, ...), (B,) float64; exact in one step for a linear model.
+def deepfool(
+    model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10, overshoot: float = 0.02
+) -> Tensor:
+    """Return the length of the perturbation that changes the prediction for each input of `x` (B,
+    ...), (B,) float64; exact in one step for a linear model.
 
-    model: inputs to logits (B, C), in eval mode. Each step goes to the nearest boundary of the linearised model, among the `classes` likeliest classes, and
-    `overshoot` beyond; an input whose prediction has not changed after `max_iter` steps gets the length so far.
-    `x` and the parameters' gradients are not touched.
+    model: inputs to logits (B, C), in eval mode. Each step goes to the nearest boundary of the
+    linearised model, among the `classes` likeliest classes, and `overshoot` beyond; an input whose
+    prediction has not changed after `max_iter` steps gets the length so far. `x` and the
+    parameters' gradients are not touched.
 
     >>> linear = nn.Linear(2, 2, bias=False)
     >>> linear.weight = nn.Parameter(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
@@ -33,7 +38,9 @@ def deepfool(model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10,
     [3.0]
     """
     if model.training:
-        raise ValueError("model: expected eval mode, in which examples of a batch do not change each other")
+        raise ValueError(
+            "model: expected eval mode, in which examples of a batch do not change each other"
+        )
     start = x.detach()
     moved = torch.zeros_like(start)
     with torch.no_grad():
@@ -49,7 +56,8 @@ def deepfool(model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10,
         with torch.enable_grad():
             logits = model(here).gather(1, top[at])
             slopes = [
-                torch.autograd.grad(logits[:, j].sum(), here, retain_graph=True)[0] for j in range(logits.shape[1])
+                torch.autograd.grad(logits[:, j].sum(), here, retain_graph=True)[0]
+                for j in range(logits.shape[1])
             ]
         logits = logits.detach()
         still = (logits[:, 0:1] >= logits[:, 1:]).all(dim=1)
@@ -66,10 +74,12 @@ def deepfool(model: nn.Module, x: Tensor, max_iter: int = 50, classes: int = 10,
 
 
 def head_distance(features: Tensor, logits: Tensor) -> Tensor:
-    """Return the distance in feature space to the nearest boundary of a linear head, min_c (z_y - z_c) / |w_y - w_c| with y the predicted class, (n,) float64.
+    """Return the distance in feature space to the nearest boundary of a linear head, min_c (z_y -
+    z_c) / |w_y - w_c| with y the predicted class, (n,) float64.
 
-    features (n, D) and logits (n, C) = features W + b, from which W is recovered by least squares: the distance is within the span of the features. Raises
-    ValueError when the logits are no linear function of the features (residual above 1 %).
+    features (n, D) and logits (n, C) = features W + b, from which W is recovered by least squares:
+    the distance is within the span of the features. Raises ValueError when the logits are no linear
+    function of the features (residual above 1 %).
 
     >>> x = torch.tensor([[3.0, 1.0], [-1.0, 2.0], [0.5, 4.0], [0.0, 9.0]])
     >>> head_distance(x, x @ torch.tensor([[1.0, -1.0], [0.0, 0.0]])).round(decimals=6).tolist()
@@ -78,13 +88,16 @@ def head_distance(features: Tensor, logits: Tensor) -> Tensor:
     x = features.double() - features.double().mean(dim=0)
     z = logits.double()
     if z.shape[1] < 2:
-        raise ValueError(f"logits: a boundary needs at least two classes, got shape {tuple(z.shape)}")
+        raise ValueError(
+            f"logits: a boundary needs at least two classes, got shape {tuple(z.shape)}"
+        )
     centerd = z - z.mean(dim=0)
     w = torch.linalg.pinv(x.T @ x, rtol=1e-10, hermitian=True) @ (x.T @ centerd)  # (D, C)
     left = float((centerd - x @ w).norm()) / max(float(centerd.norm()), 1e-300)
     if left > 0.01:
         raise ValueError(
-            f"logits: expected a linear function of the features, but {left:.1%} of them is left over; features must be the head's input"
+            f"logits: expected a linear function of the features, but {left:.1%} of them is left"
+            " over; features must be the head's input"
         )
     gram = w.T @ w
     square = gram.diagonal()[:, None] + gram.diagonal() - 2 * gram
@@ -99,8 +112,10 @@ def head_distance(features: Tensor, logits: Tensor) -> Tensor:
 class DeepFool(ScoreBased):
     """Take the candidates closest to a decision boundary.
 
-    source: `head` (default) measures in feature space, from `features` and `logits`, exactly, for a network that ends in a linear layer; `column` reads the
-    signal `deepfool` (N,), distances in input space, which the function `deepfool` makes from the network and the inputs. Scores: minus the distance.
+    source: `head` (default) measures in feature space, from `features` and `logits`, exactly, for a
+    network that ends in a linear layer; `column` reads the signal `deepfool` (N,), distances in
+    input space, which the function `deepfool` makes from the network and the inputs. Scores: minus
+    the distance.
 
     >>> from coreset import select
     >>> select("deepfool", 1, deepfool=[0.3, 0.1, 0.2], options={"source": "column"}).indices

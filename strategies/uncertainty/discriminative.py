@@ -1,6 +1,8 @@
-"""Discriminative active learning: take what a classifier tells apart most surely from the labeled examples.
+"""Discriminative active learning: take what a classifier tells apart most surely from the labeled
+examples.
 
-Gissin & Shalev-Shwartz, "Discriminative Active Learning", 2019 (arXiv:1907.06347), on features; the classifier's shape and training are those of the authors' code.
+Gissin & Shalev-Shwartz, "Discriminative Active Learning", 2019 (arXiv:1907.06347), on features; the
+classifier's shape and training are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def standardized(x: NDArray[np.floating]) -> NDArray[np.float64]:
 def logistic_score(
     z: NDArray[np.float64], labeled: NDArray[np.bool_], train: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the log-odds (n,) of being unlabeled for each row of `z` (n, D), by a logistic regression fitted on the rows `train`.
+    """Return the log-odds (n,) of being unlabeled for each row of `z` (n, D), by a logistic
+    regression fitted on the rows `train`.
 
     The two classes weigh the same, the L2 penalty is |w|^2 / 2 against the summed loss.
 
@@ -56,10 +59,13 @@ def mlp_score(
     rng: np.random.Generator,
     epochs: int = 500,
 ) -> NDArray[np.float64]:
-    """Return the log-odds (n,) of being unlabeled for each row of `z` (n, D), by a network trained on the rows `train`, in their order.
+    """Return the log-odds (n,) of being unlabeled for each row of `z` (n, D), by a network trained
+    on the rows `train`, in their order.
 
-    Three hidden layers of 256 units (20 with fewer than 30 features), ReLU, Glorot's uniform start, cross-entropy, Adam at 3e-4, batches of 1,024 drawn anew each epoch; it
-    stops after the first epoch in which more than 98 % of the rows were told right, so that examples like the labeled ones stay doubtful. Float64.
+    Three hidden layers of 256 units (20 with fewer than 30 features), ReLU, Glorot's uniform start,
+    cross-entropy, Adam at 3e-4, batches of 1,024 drawn anew each epoch; it stops after the first
+    epoch in which more than 98 % of the rows were told right, so that examples like the labeled
+    ones stay doubtful. Float64.
 
     >>> z = np.array([[0.0], [0.1], [1.0], [9.0]])
     >>> odds = mlp_score(z, np.array([True, True, False, False]), np.arange(4), np.random.default_rng(0))
@@ -101,11 +107,14 @@ def mlp_score(
 
 @dataclass(frozen=True)
 class Discriminative(Strategy):
-    """Take, in turns, the candidates that look least like what is taken; after each turn they count as taken.
+    """Take, in turns, the candidates that look least like what is taken; after each turn they count
+    as taken.
 
-    classifier: `mlp` (default, the authors' network) or `logistic`, a logistic regression, in a fraction of the time. rounds: turns the budget is split into (mini-queries).
-    ratio: the classifier is trained on at most that many unlabeled examples per labeled one, drawn anew each turn (keyed by id). epochs: of the network, at most.
-    Features are standardized over candidates and selected. Raises ValueError when nothing is taken yet. Scores: log-odds of being unlabeled.
+    classifier: `mlp` (default, the authors' network) or `logistic`, a logistic regression, in a
+    fraction of the time. rounds: turns the budget is split into (mini-queries). ratio: the
+    classifier is trained on at most that many unlabeled examples per labeled one, drawn anew each
+    turn (keyed by id). epochs: of the network, at most. Features are standardized over candidates
+    and selected. Raises ValueError when nothing is taken yet. Scores: log-odds of being unlabeled.
 
     >>> from coreset import select
     >>> select("discriminative", 1, features=np.array([[0.0], [0.1], [5.0]]), selected=[0], options={"epochs": 50}).indices
@@ -124,7 +133,9 @@ class Discriminative(Strategy):
 
     def __post_init__(self) -> None:
         if self.classifier not in CLASSIFIERS:
-            raise ValueError(f"classifier: expected {' or '.join(CLASSIFIERS)}, got {self.classifier!r}")
+            raise ValueError(
+                f"classifier: expected {' or '.join(CLASSIFIERS)}, got {self.classifier!r}"
+            )
         for name in ("rounds", "ratio", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -137,7 +148,10 @@ class Discriminative(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Fit and take, `rounds` times."""
         if not len(pool.selected):
-            raise ValueError("selected: the classifier needs labeled examples to tell apart, but none is taken yet")
+            raise ValueError(
+                "selected: the classifier needs labeled examples to tell apart, but none is"
+                " taken yet"
+            )
         at = np.sort(np.concatenate([pool.candidates, pool.selected]))
         order = keyed_order(rng, pool.ids[at])  # sums run in an order that travels with the ids
         at = at[order]
@@ -149,10 +163,16 @@ class Discriminative(Strategy):
             shown = free[keyed_order(rng, pool.ids[at[free]])[: self.ratio * len(known)]]
             train = np.concatenate([known, shown])
             network = self.classifier == "mlp"
-            odds = mlp_score(z, labeled, train, rng, self.epochs) if network else logistic_score(z, labeled, train)
+            odds = (
+                mlp_score(z, labeled, train, rng, self.epochs)
+                if network
+                else logistic_score(z, labeled, train)
+            )
             free = free[np.argsort(at[free])]  # ties go to the lowest position
             best = free[top_k(odds[free], int(size))]
             picks.append(at[best])
             scores.append(odds[best])
             labeled[best] = True
-        return Selection(np.concatenate(picks), scores=np.concatenate(scores), info={"variant": self.classifier})
+        return Selection(
+            np.concatenate(picks), scores=np.concatenate(scores), info={"variant": self.classifier}
+        )

@@ -1,6 +1,7 @@
 """Entropy of the predicted class, in nats.
 
-Shannon, "A Mathematical Theory of Communication", 1948; as a query rule, Settles & Craven, EMNLP 2008.
+Shannon, "A Mathematical Theory of Communication", 1948; as a query rule, Settles & Craven, EMNLP
+2008.
 """
 
 from __future__ import annotations

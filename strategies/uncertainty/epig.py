@@ -1,6 +1,8 @@
-"""EPIG: what a label would tell about the predictions that matter, the mean of I(y; y*) over target inputs.
+"""EPIG: what a label would tell about the predictions that matter, the mean of I(y; y*) over target
+inputs.
 
-Bickford Smith, Kirsch, Farquhar, Gal, Foster & Rainforth, "Prediction-Oriented Bayesian Active Learning", AISTATS 2023 (arXiv:2304.08151).
+Bickford Smith, Kirsch, Farquhar, Gal, Foster & Rainforth, "Prediction-Oriented Bayesian Active
+Learning", AISTATS 2023 (arXiv:2304.08151).
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from coreset.strategies.uncertainty.information import expected_predictive_infor
 class Epig(ScoreBased):
     """Take the candidates whose labels tell most about the labels of the targets.
 
-    column: a boolean column (N,), True = target (None: the candidates and what is taken). targets: at most that many of them are used, a sample keyed by id and
-    `seed`; cost and memory grow with targets C^2 per candidate. Members must be the same for all examples.
+    column: a boolean column (N,), True = target (None: the candidates and what is taken). targets:
+    at most that many of them are used, a sample keyed by id and `seed`; cost and memory grow with
+    targets C^2 per candidate. Members must be the same for all examples.
 
     >>> from coreset import select
     >>> p = np.array([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.8, 0.2], [0.2, 0.8]]])
@@ -46,7 +49,8 @@ class Epig(ScoreBased):
         return frozenset({"member_probs"} if self.column is None else {"member_probs", self.column})
 
     @property
-    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]  # a plain attribute where it does not depend on options
+    # a plain attribute where it does not depend on options
+    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
         """Return the members' probabilities where what is taken belongs to the targets."""
         return frozenset({"member_probs"}) if self.column is None else frozenset()
 
@@ -58,7 +62,8 @@ class Epig(ScoreBased):
             flags = as_tensor(signals.column(self.column)).cpu().numpy()
             if flags.dtype != bool or flags.ndim != 1:
                 raise ValueError(
-                    f"{self.column}: expected a boolean column (N,), True = target, got {flags.dtype} with shape {flags.shape}"
+                    f"{self.column}: expected a boolean column (N,), True = target, got"
+                    f" {flags.dtype} with shape {flags.shape}"
                 )
             found = np.flatnonzero(flags).astype(np.int64)
             if not len(found):

@@ -43,7 +43,9 @@ def falcun(
         relevance = np.where(open_, sure + scaled, -1.0)
         pick = int(relevance.argmax())
         if np.isfinite(gamma):
-            share = np.where(open_, relevance / relevance[pick] if relevance[pick] > 0 else 1.0, 0.0)
+            share = np.where(
+                open_, relevance / relevance[pick] if relevance[pick] > 0 else 1.0, 0.0
+            )
             heap = np.cumsum(np.where(open_, share**gamma, 0.0))
             pick = int(np.searchsorted(heap, draws[step] * heap[-1], side="right"))
         picks[step], values[step], open_[pick] = pick, relevance[pick], False

@@ -1,7 +1,9 @@
-"""Information that labels give about each other through an ensemble: the joint of several labels, and of one label with a target's.
+"""Information that labels give about each other through an ensemble: the joint of several labels,
+and of one label with a target's.
 
-Members (MC dropout masks or networks) must be the same ones for every example, since they carry the dependence: the joint of labels y_1 ... y_b is
-p(y_1 ... y_b) = mean_t prod_i p_t(y_i). All in float64, in nats.
+Members (MC dropout masks or networks) must be the same ones for every example, since they carry the
+dependence: the joint of labels y_1 ... y_b is p(y_1 ... y_b) = mean_t prod_i p_t(y_i). All in
+float64, in nats.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ _BLOCK = 2**21  # values held at a time: 16 MB
 
 
 class JointLabels:
-    """The joint distribution of the labels of a growing batch, as label configurations with a weight and a posterior over the members each.
+    """The joint distribution of the labels of a growing batch, as label configurations with a
+    weight and a posterior over the members each.
 
-    members: T. configurations: at most that many are kept. Up to there the joint is exact, every configuration of non-zero probability once; beyond, that many
-    are drawn from it, each one lengthened by a draw for each further label. `exact` says which.
+    members: T. configurations: at most that many are kept. Up to there the joint is exact, every
+    configuration of non-zero probability once; beyond, that many are drawn from it, each one
+    lengthened by a draw for each further label. `exact` says which.
 
     >>> p = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # two members who disagree
     >>> joint = JointLabels(2, 100)
@@ -27,7 +31,9 @@ class JointLabels:
     ([0.6931471805599453], [0.0], [0.5, 0.5])
     """
 
-    def __init__(self, members: int, configurations: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self, members: int, configurations: int, device: torch.device | None = None
+    ) -> None:
         if configurations < 1:
             raise ValueError(f"configurations: expected at least 1, got {configurations}")
         self.limit = configurations
@@ -36,7 +42,9 @@ class JointLabels:
         self.posterior = torch.full((1, members), 1 / members, dtype=torch.float64, device=device)
 
     def gains(self, probs: Tensor) -> Tensor:
-        """Return I(y; w | labels of the batch) (n,) for `probs` (n, T, C): H(y | batch) - mean_t H(y | w_t); with an empty batch, BALD."""
+        """Return I(y; w | labels of the batch) (n,) for `probs` (n, T, C): H(y | batch) - mean_t
+        H(y | w_t); with an empty batch, BALD.
+        """
         n, members, classes = probs.shape
         out = torch.empty(n, dtype=torch.float64, device=probs.device)
         step = max(1, _BLOCK // (max(len(self.weights), members) * classes))
@@ -44,12 +52,18 @@ class JointLabels:
             part = slice(start, start + step)
             p = probs[part].double()
             predictive = self.posterior @ p.permute(1, 0, 2).reshape(members, -1)  # (M, n C)
-            after = torch.special.entr(predictive).reshape(len(self.weights), len(p), classes).sum(dim=2)
+            after = (
+                torch.special.entr(predictive)
+                .reshape(len(self.weights), len(p), classes)
+                .sum(dim=2)
+            )
             out[part] = self.weights @ after - torch.special.entr(p).sum(dim=2).mean(dim=1)
         return out
 
     def add(self, probs: Tensor, rng: np.random.Generator) -> None:
-        """Put the label of one example with `probs` (T, C) into the batch; `rng` is read only once the joint is sampled."""
+        """Put the label of one example with `probs` (T, C) into the batch; `rng` is read only once
+        the joint is sampled.
+        """
         p = probs.double()
         predictive = self.posterior @ p  # (M, C)
         if self.exact:
@@ -64,12 +78,18 @@ class JointLabels:
             even = (
                 torch.arange(self.limit, dtype=torch.float64) + rng.random()
             ) / self.limit  # one draw, evenly spread
-            drawn = torch.searchsorted(edges, even.to(edges.device), right=True).clamp_max(len(edges) - 1)
+            drawn = torch.searchsorted(edges, even.to(edges.device), right=True).clamp_max(
+                len(edges) - 1
+            )
             self.posterior, predictive = self.posterior[drawn], predictive[drawn]
-            self.weights = torch.full((self.limit,), 1 / self.limit, dtype=torch.float64, device=p.device)
+            self.weights = torch.full(
+                (self.limit,), 1 / self.limit, dtype=torch.float64, device=p.device
+            )
         u = torch.from_numpy(rng.random(len(predictive)))[:, None].to(p.device)
         edges = torch.cumsum(predictive, dim=1)
-        label = torch.searchsorted(edges, u * edges[:, -1:], right=True)[:, 0].clamp_max(p.shape[1] - 1)
+        label = torch.searchsorted(edges, u * edges[:, -1:], right=True)[:, 0].clamp_max(
+            p.shape[1] - 1
+        )
         self._extend(torch.arange(len(label), device=p.device), label, p, predictive)
 
     def _extend(self, at: Tensor, label: Tensor, p: Tensor, predictive: Tensor) -> None:
@@ -77,7 +97,8 @@ class JointLabels:
 
 
 def expected_predictive_information(probs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over targets of I(y; y*) (n,), for candidates' `probs` (n, T, C) and `targets` (m, T, C) of the same members.
+    """Return the mean over targets of I(y; y*) (n,), for candidates' `probs` (n, T, C) and
+    `targets` (m, T, C) of the same members.
 
     >>> p = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None]
     >>> sure = torch.tensor([[0.5, 0.5], [0.5, 0.5]])[None]

@@ -17,14 +17,17 @@ from coreset.score_based import ScoreBased
 
 
 def margin(probs: Tensor) -> Tensor:
-    """Return 1 - (p1 - p2), (N,) float64, from `probs` (N, C) with C >= 2; 1 = the two likeliest classes are tied.
+    """Return 1 - (p1 - p2), (N,) float64, from `probs` (N, C) with C >= 2; 1 = the two likeliest
+    classes are tied.
 
     >>> import torch
     >>> margin(torch.tensor([[0.5, 0.25, 0.25]])).tolist()
     [0.75]
     """
     if probs.shape[1] < 2:
-        raise ValueError(f"probs: a margin needs at least two classes, got shape {tuple(probs.shape)}")
+        raise ValueError(
+            f"probs: a margin needs at least two classes, got shape {tuple(probs.shape)}"
+        )
     two = probs.double().topk(2, dim=1).values
     return 1 - (two[:, 0] - two[:, 1])
 

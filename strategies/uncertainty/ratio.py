@@ -27,7 +27,9 @@ def ratio(probs: Tensor) -> Tensor:
     [0.5]
     """
     if probs.shape[1] < 2:
-        raise ValueError(f"probs: a ratio needs at least two classes, got shape {tuple(probs.shape)}")
+        raise ValueError(
+            f"probs: a ratio needs at least two classes, got shape {tuple(probs.shape)}"
+        )
     two = probs.double().topk(2, dim=1).values
     return two[:, 1] / two[:, 0]
 

@@ -33,7 +33,9 @@ def test_name_with_options_is_the_strategy_made():
 
 def test_a_share_is_of_the_whole_pool_and_counts_new_examples():
     assert len(coreset.select("random", 0.25, ids=range(40), selected=range(10))) == 10
-    with pytest.raises(ValueError, match="budget: 20 examples asked for, but only 10 candidates are left"):
+    with pytest.raises(
+        ValueError, match="budget: 20 examples asked for, but only 10 candidates are left"
+    ):
         coreset.select("random", 0.5, ids=range(40), selected=range(30))
 
 
@@ -52,15 +54,35 @@ def test_seeds():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({}, ValueError, r"expected at least one column .*\(this strategy needs: features\), or ids"),
+        (
+            {},
+            ValueError,
+            r"expected at least one column .*\(this strategy needs: features\), or ids",
+        ),
         ({"features": None}, ValueError, "expected at least one column"),
-        ({"features": X, "labels": [1, 2]}, ValueError, r"different lengths: \{'features': 40, 'labels': 2\}"),
+        (
+            {"features": X, "labels": [1, 2]},
+            ValueError,
+            r"different lengths: \{'features': 40, 'labels': 2\}",
+        ),
         ({"features": X, "ids": range(3)}, ValueError, "'ids': 3"),
         ({"probs": X}, KeyError, "signal 'features' is missing; present: probs"),
-        ({"features": X, "normalize": True}, TypeError, r"normalize: expected a column .*got True; .*options=\{...\}"),
-        ({"features": X, "variant": "cosine"}, TypeError, "variant: expected a column .*got 'cosine'"),
+        (
+            {"features": X, "normalize": True},
+            TypeError,
+            r"normalize: expected a column .*got True; .*options=\{...\}",
+        ),
+        (
+            {"features": X, "variant": "cosine"},
+            TypeError,
+            "variant: expected a column .*got 'cosine'",
+        ),
         ({"features": X, "scale": np.float64(2)}, TypeError, "scale: expected a column"),
-        ({"features": X, "selected": [40]}, ValueError, "selected: 1 positions lie outside the dataset of 40"),
+        (
+            {"features": X, "selected": [40]},
+            ValueError,
+            "selected: 1 positions lie outside the dataset of 40",
+        ),
         ({"features": X, "options": {"a": 1}}, TypeError, "no option 'a'"),
         ({"features": X[:, 0]}, ValueError, r"features: expected shape \(N, D\), got \(40,\)"),
     ],
@@ -125,7 +147,9 @@ print((memory("VmHWM") - before) / x.nbytes)
 
 def extra_memory(what):
     """Return the peak beside the features, as a share of their size."""
-    ran = subprocess.run([sys.executable, "-c", MEMORY, what], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", MEMORY, what], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return float(ran.stdout)
 

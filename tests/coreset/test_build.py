@@ -167,7 +167,11 @@ BUDGETED = "coreset.curation.operators.select.Select"
 PLACES = {
     "alone": lambda bad: bad,
     "as a strategy": lambda bad: {"_target_": BUDGETED, "strategy": bad},
-    "deep inside": lambda bad: {"_target_": BUDGETED, "strategy": TOP, "columns": {"a": [1, {"b": [bad]}]}},
+    "deep inside": lambda bad: {
+        "_target_": BUDGETED,
+        "strategy": TOP,
+        "columns": {"a": [1, {"b": [bad]}]},
+    },
     "after a good one": lambda bad: {"_target_": BUDGETED, "strategy": TOP, "cost": bad},
 }
 
@@ -178,7 +182,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("evil_on_import.py", "evil.py"):
         (tmp_path / name).write_text(
-            f"{PY}\nfrom coreset import Strategy\n\n\nclass Thing(Strategy):\n    needs = frozenset()\n"
+            f"{PY}\nfrom coreset import Strategy\n\n\nclass Thing(Strategy):\n    needs ="
+            " frozenset()\n"
         )
     (tmp_path / "evil.pkl").write_bytes(b"cposix\nsystem\n(S'touch canary'\ntR.")
     (tmp_path / "witness").write_text("here")
@@ -206,7 +211,9 @@ def test_no_target_of_a_stranger_runs(folder, place):
 
 
 @pytest.mark.parametrize("kind", ["strategy", "scorer", "operator", "engine"])
-def test_functions_and_strange_classes_make_nothing_of_ours_even_in_ones_own_configuration(folder, kind):
+def test_functions_and_strange_classes_make_nothing_of_ours_even_in_ones_own_configuration(
+    folder, kind
+):
     for name, options in TARGETS:
         if isinstance(name, str) and name.startswith(("evil", "antigravity", "this")):
             continue  # the user's own configuration may import his own modules
@@ -239,7 +246,9 @@ def test_too_deep_too_large_and_circular(folder):
 
 def test_a_reference_to_the_environment_stays_text(monkeypatch):
     monkeypatch.setenv("SECRET", "leak")
-    built = build({"_target_": "coreset.scorers.length.Length", "column": "${oc.env:SECRET}"}, "scorer")
+    built = build(
+        {"_target_": "coreset.scorers.length.Length", "column": "${oc.env:SECRET}"}, "scorer"
+    )
     assert built.column == "${oc.env:SECRET}"
 
 
@@ -249,9 +258,13 @@ def test_what_is_ours_and_what_is_registered_is_built():
     made = build({"_target_": BUDGETED, "strategy": TOP, "budget": 3}, "operator")
     assert isinstance(made, Select)
     assert made.strategy.signal == "words"
-    factory = build({"_target_": "coreset.trainers.tasks.models.mlp", "_partial_": True, "width": 8}, "model")
+    factory = build(
+        {"_target_": "coreset.trainers.tasks.models.mlp", "_partial_": True, "width": 8}, "model"
+    )
     assert factory.keywords == {"width": 8}
-    assert isinstance(build({"_target_": "coreset.registry.strategy", "name": "margin"}, "strategy"), Strategy)
+    assert isinstance(
+        build({"_target_": "coreset.registry.strategy", "name": "margin"}, "strategy"), Strategy
+    )
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_before_anything_is_called(folder):
@@ -262,14 +275,18 @@ def test_an_unknown_option_is_refused_with_the_nearest_before_anything_is_called
 def test_ones_own_configuration_may_name_ones_own_class(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine_of_test_build.py").write_text(
-        "from dataclasses import dataclass\nfrom coreset import Scorer\n\n\n"
-        "@dataclass(frozen=True)\nclass Ones:\n    needs = frozenset({'text'})\n    gives = frozenset({'ones'})\n\n"
-        "    def __call__(self, batch):\n        return {'ones': [1.0] * len(batch['text'])}\n\n\n"
-        "def typed() -> Ones:\n    return Ones()\n\n\ndef untyped():\n    return Ones()\n"
+        "from dataclasses import dataclass\nfrom coreset import"
+        " Scorer\n\n\n@dataclass(frozen=True)\nclass Ones:\n    needs = frozenset({'text'})\n   "
+        " gives = frozenset({'ones'})\n\n    def __call__(self, batch):\n        return {'ones':"
+        " [1.0] * len(batch['text'])}\n\n\ndef typed() -> Ones:\n    return Ones()\n\n\ndef"
+        " untyped():\n    return Ones()\n"
     )
     mine = {"_target_": "mine_of_test_build.Ones"}
     assert type(build(mine, "scorer", trusted=True)).__name__ == "Ones"
-    assert type(build({"_target_": "mine_of_test_build.typed"}, "operator", trusted=True)).__name__ == "Ones"
+    assert (
+        type(build({"_target_": "mine_of_test_build.typed"}, "operator", trusted=True)).__name__
+        == "Ones"
+    )
     with pytest.raises(TypeError, match="has no annotation of it"):
         build({"_target_": "mine_of_test_build.untyped"}, "operator", trusted=True)
     with pytest.raises(ValueError, match="refused"):
@@ -284,7 +301,13 @@ def test_a_recipe_given_as_data(tmp_path, monkeypatch):
     path = tmp_path / "theirs.yaml"
     steps = [
         {"_target_": "coreset.scorers.length.Length"},
-        {"_target_": BUDGETED, "strategy": TOP, "budget": "${budget}", "columns": "${recipe.names}", "seed": "${seed}"},
+        {
+            "_target_": BUDGETED,
+            "strategy": TOP,
+            "budget": "${budget}",
+            "columns": "${recipe.names}",
+            "seed": "${seed}",
+        },
     ]
     path.write_text(yaml.safe_dump({"names": {"words": "text_words"}, "operators": steps}))
     made = make_operators({**PLAIN, "recipe_file": str(path)})
@@ -317,7 +340,10 @@ def test_references_of_a_stranger_are_refused(folder, tmp_path, monkeypatch, val
     path = tmp_path / "witness"
     path.write_text(
         json.dumps(
-            {"loop": "${recipe.loop}", "operators": [{"_target_": "coreset.scorers.length.Length", "column": value}]}
+            {
+                "loop": "${recipe.loop}",
+                "operators": [{"_target_": "coreset.scorers.length.Length", "column": value}],
+            }
         )
     )
     with pytest.raises(ValueError, match="recipe: ") as caught:
@@ -340,8 +366,11 @@ def test_references_of_a_stranger_are_refused(folder, tmp_path, monkeypatch, val
         "\0",
         "operators: [",
         "a: &a [*a]\noperators: [*a]",
-        "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n"
-        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\noperators: [*e,*e,*e,*e,*e,*e]",
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c"
+            " [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e"
+            " [*d,*d,*d,*d,*d,*d,*d,*d]\noperators: [*e,*e,*e,*e,*e,*e]"
+        ),
         "operators: " + "[" * 3000,
         "x" * 2**20 + ": 1\noperators: []",
     ],

@@ -8,7 +8,14 @@ import torch
 
 import coreset
 from coreset import Pool, Selection, Signals, certificates, certify, select
-from coreset.certificates import class_gap, class_shares, cover_radius, facility_value, in_words, kernel_discrepancy
+from coreset.certificates import (
+    class_gap,
+    class_shares,
+    cover_radius,
+    facility_value,
+    in_words,
+    kernel_discrepancy,
+)
 
 
 def case(n=60, d=5, c=4, seed=0):
@@ -37,7 +44,11 @@ def by_loops(x, chosen, weights=None):
     gamma = n * n / math.fsum(s for row in squares for s in row)
     w = np.full(len(chosen), 1 / len(chosen)) if weights is None else weights / weights.sum()
     k = np.exp(-gamma * np.array(squares))
-    return radius, facility, k.mean() - 2 * (k[:, chosen] @ w).mean() + w @ k[np.ix_(chosen, chosen)] @ w
+    return (
+        radius,
+        facility,
+        k.mean() - 2 * (k[:, chosen] @ w).mean() + w @ k[np.ix_(chosen, chosen)] @ w,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
@@ -69,14 +80,21 @@ def test_the_gradient_and_the_classes():
     x, p, y = case()
     got = select("craig", 12, features=x, probs=p, labels=y, certify=True)
     found = got.info["certificates"]
-    g = np.array([np.outer(q - np.eye(4)[c], np.append(h, 1)).ravel() for h, q, c in zip(x, p, y, strict=True)])
+    g = np.array(
+        [
+            np.outer(q - np.eye(4)[c], np.append(h, 1)).ravel()
+            for h, q, c in zip(x, p, y, strict=True)
+        ]
+    )
     full = g.sum(axis=0)
     error = np.linalg.norm(got.weights @ g[got.indices] - full) / np.linalg.norm(full)
     assert found["matching_error"] == pytest.approx(error)
     assert found["matching_error"] == pytest.approx(got.info["matching_error"])
     shares = np.bincount(y[got.indices], minlength=4) / 12
     assert found["class_shares"] == {str(c): s for c, s in enumerate(shares) if s}
-    assert found["class_gap"] == pytest.approx(np.abs(shares - np.bincount(y, minlength=4) / 60).sum() / 2)
+    assert found["class_gap"] == pytest.approx(
+        np.abs(shares - np.bincount(y, minlength=4) / 60).sum() / 2
+    )
     plain = certify(got.indices, features=x, probs=p, labels=y)  # positions alone: equal weights
     error = np.linalg.norm(5 * g[got.indices].sum(axis=0) - full) / np.linalg.norm(full)
     assert plain["matching_error"] == pytest.approx(error)
@@ -88,21 +106,27 @@ def test_what_is_selected_stands_for_the_pool_too_and_other_rows_do_not_count():
     candidates = np.arange(5, 50)
     got = certify([20, 9], selected=[0, 1], candidates=candidates, features=x, probs=p, labels=y)
     rows = np.r_[0, 1, candidates]
-    radius, facility, discrepancy = by_loops(x[rows], [int(np.flatnonzero(rows == i)[0]) for i in (0, 1, 20, 9)])
+    radius, facility, discrepancy = by_loops(
+        x[rows], [int(np.flatnonzero(rows == i)[0]) for i in (0, 1, 20, 9)]
+    )
     assert got["cover_radius"] == pytest.approx(radius)
     assert got["facility_value"] == pytest.approx(facility)
     assert got["kernel_discrepancy"] == pytest.approx(discrepancy)
     assert got["class_shares"] == {str(k): v for k, v in class_shares(y[[0, 1, 20, 9]]).items()}
     broken = x.copy()
     broken[55] = np.nan
-    again = certify([20, 9], selected=[0, 1], candidates=candidates, features=broken, probs=p, labels=y)
+    again = certify(
+        [20, 9], selected=[0, 1], candidates=candidates, features=broken, probs=p, labels=y
+    )
     assert again == got
 
 
 def test_a_strategy_s_own_radius_is_the_certified_one():
     x = case(200, 8)[0]
     got = select("kcenter", 20, features=x, selected=[3, 4], certify=True)
-    assert got.info["certificates"]["cover_radius"] == pytest.approx(got.info["cover_radius"], rel=1e-12)
+    assert got.info["certificates"]["cover_radius"] == pytest.approx(
+        got.info["cover_radius"], rel=1e-12
+    )
 
 
 def test_only_what_is_known_is_certified_and_nothing_by_default():
@@ -113,7 +137,8 @@ def test_only_what_is_known_is_certified_and_nothing_by_default():
     hidden[30:] = -1
     got = certify([2, 40], features=x, probs=p, labels=hidden)
     assert set(got) == {"cover_radius", "facility_value", "kernel_discrepancy"}
-    got = certify([2], features=x, probs=p, labels=hidden)  # all that is taken is labeled, not all there is
+    # all that is taken is labeled, not all there is
+    got = certify([2], features=x, probs=p, labels=hidden)
     assert set(got) == {"cover_radius", "facility_value", "kernel_discrepancy", "class_shares"}
     assert got["class_shares"] == {str(y[2]): 1.0}
     signals = Signals(60)
@@ -122,7 +147,9 @@ def test_only_what_is_known_is_certified_and_nothing_by_default():
     assert set(certificates.certificates(Pool(60, candidates=range(50)), signals, Selection([1]))) == {
         "cover_radius", "facility_value", "kernel_discrepancy",
     }  # fmt: skip
-    assert "kernel_discrepancy" not in certificates.certificates(Pool(60), Signals(60, features=x), Selection([1]), 400)
+    assert "kernel_discrepancy" not in certificates.certificates(
+        Pool(60), Signals(60, features=x), Selection([1]), 400
+    )
     assert certificates.certificates(Pool(60), Signals(60, features=x), Selection([1]), 10) == {}
 
 
@@ -135,7 +162,9 @@ def test_refused():
     with pytest.raises(ValueError, match="chosen: 1 positions occur more than once"):
         certify([2, 2], features=x)
     x[7] = np.inf
-    with pytest.raises(ValueError, match="features: 1 examples have NaN or infinite values, first position 7"):
+    with pytest.raises(
+        ValueError, match="features: 1 examples have NaN or infinite values, first position 7"
+    ):
         certify([2], features=x)
     with pytest.raises(ValueError, match="expected at least one column"):
         certify([2])

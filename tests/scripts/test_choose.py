@@ -18,7 +18,13 @@ X = RNG.normal(size=(30, 4)).astype(np.float32)
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -53,13 +59,24 @@ def test_npy_in_parquet_out(folder):
 
 
 def test_csv_and_txt_out_and_picks_as_input(folder):
-    ran = run(folder, "features=x.npy", "ids=ids.csv", "budget=0.1", "out=deep/p.csv", "strategy.normalize=true")
+    ran = run(
+        folder,
+        "features=x.npy",
+        "ids=ids.csv",
+        "budget=0.1",
+        "out=deep/p.csv",
+        "strategy.normalize=true",
+    )
     assert ran.returncode == 0, ran.stderr
-    want = coreset.select("kcenter", 3, features=X, ids=[f"a,{i}" for i in range(30)], options={"normalize": True})
+    want = coreset.select(
+        "kcenter", 3, features=X, ids=[f"a,{i}" for i in range(30)], options={"normalize": True}
+    )
     with (folder / "deep" / "p.csv").open(newline="") as f:
         rows = list(csv.reader(f))
     assert rows == [["index", "id"], *([str(i), f"a,{i}"] for i in want.indices)]
-    ran = run(folder, "strategy=random", "ids=ids.csv", "selected=deep/p.csv", "budget=4", "out=p.txt")
+    ran = run(
+        folder, "strategy=random", "ids=ids.csv", "selected=deep/p.csv", "budget=4", "out=p.txt"
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.strip() == "4 of 30 chosen -> p.txt"
     picks = [int(line) for line in (folder / "p.txt").read_text().splitlines()]
@@ -81,14 +98,23 @@ def later(*case):
             "budget: expected a count from 1 to 30 (the pool) or a share in (0, 1], got 31",
         ),
         later(["features=taken.npy", "budget=1"], "features: expected shape (N, D), got (2,)"),
-        later(["strategy=margin", "features=x.npy", "budget=5"], "signal 'probs' is missing; present: features"),
+        later(
+            ["strategy=margin", "features=x.npy", "budget=5"],
+            "signal 'probs' is missing; present: features",
+        ),
         later(
             ["features=x.npy", "budget=5", "out=p.json"],
             "out: expected a name that ends in .parquet, .csv or .txt, got p.json",
         ),
-        later(["features=x.pt", "budget=5"], "features: expected a .npy, .parquet, .csv or .txt file, got x.pt"),
+        later(
+            ["features=x.pt", "budget=5"],
+            "features: expected a .npy, .parquet, .csv or .txt file, got x.pt",
+        ),
         later(["features=ids.csv", "budget=5"], "features: expected shape (N, D), got (30,)"),
-        later(["features=x.npy", "budget=5", "columns={blur: taken.npy}"], "columns must have one row per example"),
+        later(
+            ["features=x.npy", "budget=5", "columns={blur: taken.npy}"],
+            "columns must have one row per example",
+        ),
     ],
     ids=lambda v: v[-1] if isinstance(v, list) else "",
 )

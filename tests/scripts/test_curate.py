@@ -9,12 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
-ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n)))} for n in range(1, 61)]
+ROWS = [
+    {"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n)))}
+    for n in range(1, 61)
+]
 
 
 def run(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPTS / f"{name}.py", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, SCRIPTS / f"{name}.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -25,14 +32,23 @@ def folder(tmp_path):
     (tmp_path / "pages.jsonl").write_text("\n".join(lines) + '\n{"text": ""}\n{"te')
     (tmp_path / "mine" / "recipe").mkdir(parents=True)
     (tmp_path / "mine" / "recipe" / "longest.yaml").write_text(
-        "operators:\n  - _target_: coreset.scorers.length.Length\n    column: response\n"
-        "  - _target_: coreset.curation.operators.select.Select\n    strategy: {_target_: coreset.strategies.baseline.top_k.TopK, signal: response_words}\n    budget: ${budget}\n"
+        "operators:\n  - _target_: coreset.scorers.length.Length\n    column: response\n  -"
+        " _target_: coreset.curation.operators.select.Select\n    strategy: {_target_:"
+        " coreset.strategies.baseline.top_k.TopK, signal: response_words}\n    budget: ${budget}\n"
     )
     return tmp_path
 
 
 def test_curate_with_a_recipe_of_ones_own(folder):
-    ran = run(folder, "curate", "--config-dir=mine", "recipe=longest", "input=alpaca.json", "out=curated", "budget=0.1")
+    ran = run(
+        folder,
+        "curate",
+        "--config-dir=mine",
+        "recipe=longest",
+        "input=alpaca.json",
+        "out=curated",
+        "budget=0.1",
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.strip().splitlines()[-2:] == [
         "6 of 60 rows kept, 54 dropped, 0 rejected -> curated",
@@ -83,12 +99,19 @@ def test_score(folder):
         "model.name=HuggingFaceTB/SmolLM2-135M-Instruct",
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.strip() == "3 of 5 rows scored -> deep/s.parquet; 2 rejected, see deep/s.rejects.jsonl"
+    assert (
+        ran.stderr.strip()
+        == "3 of 5 rows scored -> deep/s.parquet; 2 rejected, see deep/s.rejects.jsonl"
+    )
     table = pq.read_table(folder / "deep" / "s.parquet")
     assert table.column_names == ["id", "file", "line", "text_words", "text_words_status"]
     assert table["text_words"].to_pylist() == [3, 80, 90]
     about = json.loads(table.schema.metadata[b"coreset"])
-    assert about["scorer"] == {"_target_": "coreset.scorers.length.Length", "column": "text", "unit": "words"}
+    assert about["scorer"] == {
+        "_target_": "coreset.scorers.length.Length",
+        "column": "text",
+        "unit": "words",
+    }
     assert sorted(p.name for p in (folder / "deep").iterdir()) == ["s.parquet", "s.rejects.jsonl"]
 
 

@@ -13,10 +13,21 @@ EXAMPLES = Path(__file__).parent.parent.parent / "scripts" / "examples"
 
 def run(name, folder, home):
     (home / "Ultralytics").mkdir(exist_ok=True)
-    (home / "Ultralytics" / "Arial.ttf").touch()  # ultralytics would look for this font on the network
-    env = {**os.environ, "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(home), "OMP_NUM_THREADS": "1"}
+    # ultralytics would look for this font on the network
+    (home / "Ultralytics" / "Arial.ttf").touch()
+    env = {
+        **os.environ,
+        "YOLO_OFFLINE": "true",
+        "YOLO_CONFIG_DIR": str(home),
+        "OMP_NUM_THREADS": "1",
+    }
     ran = subprocess.run(
-        [sys.executable, EXAMPLES / name, folder], cwd=home, env=env, capture_output=True, text=True, check=False
+        [sys.executable, EXAMPLES / name, folder],
+        cwd=home,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
@@ -24,7 +35,9 @@ def run(name, folder, home):
 
 @pytest.fixture(scope="module")
 def folder(stamps, tmp_path_factory):
-    return stamps.build(tmp_path_factory.mktemp("example"), 24, 2, size=(128, 96), classes=3, most=2)
+    return stamps.build(
+        tmp_path_factory.mktemp("example"), 24, 2, size=(128, 96), classes=3, most=2
+    )
 
 
 @pytest.mark.slow
@@ -37,7 +50,9 @@ def test_torchvision(folder, tmp_path):
 
 @pytest.mark.slow
 def test_segmentation_models_pytorch(folder, tmp_path):
-    pytest.importorskip("segmentation_models_pytorch", reason="pip install segmentation-models-pytorch")
+    pytest.importorskip(
+        "segmentation_models_pytorch", reason="pip install segmentation-models-pytorch"
+    )
     assert "pixels left of the budget" in run("smp_segmentation.py", folder, tmp_path)
     assert len(json.loads((folder / "next.json").read_text())["images"]) == 100_000 // (128 * 96)
 

@@ -26,12 +26,25 @@ def methods():
 
 def test_escape(methods):
     assert methods.escape("a | b_c * `x_|y` <d> [e]\n  f") == r"a \| b\_c \* `x_\|y` \<d\> \[e\] f"
-    assert methods.escape("X (arXiv:1708.00489).") == "X ([arXiv:1708.00489](https://arxiv.org/abs/1708.00489))."
+    assert (
+        methods.escape("X (arXiv:1708.00489).")
+        == "X ([arXiv:1708.00489](https://arxiv.org/abs/1708.00489))."
+    )
 
 
 def test_values_as_yaml_writes_them(methods):
     values = [None, True, False, 1, 1.0, "a", (0.5, "b"), [], KCenterGreedy()]
-    assert [methods.shown(v) for v in values] == ["null", "true", "false", "1", "1.0", "a", "[0.5, b]", "[]", "kcenter"]
+    assert [methods.shown(v) for v in values] == [
+        "null",
+        "true",
+        "false",
+        "1",
+        "1.0",
+        "a",
+        "[0.5, b]",
+        "[]",
+        "kcenter",
+    ]
     assert methods.shown(Mixture().strategies) == "[margin, random]"
 
 
@@ -63,8 +76,8 @@ def test_every_strategy_has_one_row_of_five_cells(methods):
 def test_rows(methods):
     row = methods.row("stratified")
     assert (
-        row
-        == "| `stratified` | Take candidates at random with a share per class. | `labels` | `balance=proportional` |  |"
+        row == "| `stratified` | Take candidates at random with a share per class. | `labels` |"
+        " `balance=proportional` |  |"
     )
     assert "| `features` | `normalize=false`" in methods.row("kcenter")
 
@@ -85,7 +98,10 @@ def test_needs_of_what_is_taken(methods, monkeypatch):
 
     monkeypatch.setattr(methods, "strategy", lambda name: Both())
     monkeypatch.setattr(sys.modules[__name__], "__doc__", None)
-    assert methods.row("both") == r"| `both` | Do it. | `probs`, `labels` (of what is taken) | `a=x\|y` |  |"
+    assert (
+        methods.row("both")
+        == r"| `both` | Do it. | `probs`, `labels` (of what is taken) | `a=x\|y` |  |"
+    )
 
 
 def test_check_sees_what_is_missing_and_stale(methods, tmp_path, capsys):
@@ -100,5 +116,7 @@ def test_check_sees_what_is_missing_and_stale(methods, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_page_in_the_tree_is_up_to_date():
-    ran = subprocess.run([sys.executable, SCRIPT, "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, SCRIPT, "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr

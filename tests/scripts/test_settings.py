@@ -31,7 +31,11 @@ def test_an_unknown_budget_of_a_detection_project_is_refused():
 
 def run(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPTS / f"{name}.py", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, SCRIPTS / f"{name}.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -48,7 +48,9 @@ def test_imbalance_and_a_larger_set_begins_with_the_smaller(stamps, tmp_path):
     assert first["images"][:6] == second["images"]
     assert first["annotations"][: len(second["annotations"])] == second["annotations"]
     for image in second["images"]:
-        assert np.array_equal(*(np.asarray(Image.open(f / "images" / image["file_name"])) for f in (a, b)))
+        assert np.array_equal(
+            *(np.asarray(Image.open(f / "images" / image["file_name"])) for f in (a, b))
+        )
     counts = np.bincount([r["category_id"] for r in first["annotations"]], minlength=4)[1:]
     assert counts[0] > counts[1] > counts[2]
 

@@ -1,4 +1,6 @@
-"""Pools larger than the blocks in which sums over rows are taken, against the formula in one piece of float64 numpy."""
+"""Pools larger than the blocks in which sums over rows are taken, against the formula in one piece
+of float64 numpy.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from coreset.strategies.submodular.disparity import disperse
 
 N = 9001
 RNG = np.random.default_rng(0)
-X = (RNG.normal(size=(N, 3)) + np.linspace(0, 3, N)[:, None]).astype(np.float32)  # the last rows differ from the first
+# the last rows differ from the first
+X = (RNG.normal(size=(N, 3)) + np.linspace(0, 3, N)[:, None]).astype(np.float32)
 T, EXACT = torch.from_numpy(X), X.astype(np.float64)
 AWAY = ((EXACT - EXACT.mean(axis=0)) ** 2).sum(axis=1)
 
@@ -32,7 +35,11 @@ def test_herding_meets_the_mean_of_all(variant):
     got = select("herding", 3, features=X, options={"variant": variant})
     mean, total, picks = EXACT.mean(axis=0), np.zeros(3), []
     for t in range(1, 4):
-        value = -((t * mean - total - EXACT) ** 2).sum(axis=1) if variant == "icarl" else EXACT @ (t * mean - total)
+        value = (
+            -((t * mean - total - EXACT) ** 2).sum(axis=1)
+            if variant == "icarl"
+            else EXACT @ (t * mean - total)
+        )
         value[picks] = -np.inf
         picks.append(int(value.argmax()))
         total = total + EXACT[picks[-1]]
@@ -53,7 +60,9 @@ def test_disparity_starts_farthest_from_the_mean_and_goes_on():
     picks = disperse(T, 3, T[:0])[0].tolist()
     want = [int(AWAY.argmax())]
     for _ in range(2):
-        want.append(int(np.min([((EXACT - EXACT[i]) ** 2).sum(axis=1) for i in want], axis=0).argmax()))
+        want.append(
+            int(np.min([((EXACT - EXACT[i]) ** 2).sum(axis=1) for i in want], axis=0).argmax())
+        )
     assert picks == want
 
 
@@ -65,12 +74,18 @@ def test_sums_of_gradients_information_and_heads():
     full = np.einsum("nc,nd->cd", r, np.c_[EXACT, np.ones(N)])
     np.testing.assert_allclose(g.total(), full, rtol=1e-9)
     w = RNG.random(N)
-    np.testing.assert_allclose(g.total(torch.from_numpy(w)), np.einsum("n,nc,nd->cd", w, r, np.c_[EXACT, np.ones(N)]))
+    np.testing.assert_allclose(
+        g.total(torch.from_numpy(w)), np.einsum("n,nc,nd->cd", w, r, np.c_[EXACT, np.ones(N)])
+    )
     inner = np.einsum("nc,cd->ncd", p, np.eye(4)) - np.einsum("nc,nd->ncd", p, p)
     want = np.einsum("ncd,ne,nf->cedf", inner, EXACT, EXACT).reshape(12, 12) / N
-    np.testing.assert_allclose(information(class_factor(torch.from_numpy(p)), T.double()), want, atol=1e-12)
+    np.testing.assert_allclose(
+        information(class_factor(torch.from_numpy(p)), T.double()), want, atol=1e-12
+    )
     head = RNG.normal(size=(4, 3))
-    np.testing.assert_allclose(linear_head(T, torch.from_numpy(EXACT @ head.T + 1)), head, atol=1e-6)
+    np.testing.assert_allclose(
+        linear_head(T, torch.from_numpy(EXACT @ head.T + 1)), head, atol=1e-6
+    )
 
 
 def test_graph_cut_s_first_gains():
@@ -104,4 +119,6 @@ def test_all_pairs_of_gradients_beyond_one_block():
 def test_more_places_than_a_block():
     rng = np.random.default_rng(0)
     parts = zcore_scores(X[:40], 4096, rng) + zcore_scores(X[:40], 904, rng)
-    np.testing.assert_allclose(zcore_scores(X[:40], 5000, np.random.default_rng(0)), parts, atol=1e-9)
+    np.testing.assert_allclose(
+        zcore_scores(X[:40], 5000, np.random.default_rng(0)), parts, atol=1e-9
+    )

@@ -1,4 +1,6 @@
-"""Every registered strategy keeps the contract, by default and with every option that names another way of doing it."""
+"""Every registered strategy keeps the contract, by default and with every option that names another
+way of doing it.
+"""
 
 import importlib
 from dataclasses import fields
@@ -12,7 +14,8 @@ from coreset.core.batch import objects
 from coreset.registry import load, names, strategy
 from coreset.testing import check_strategy, example_signals
 
-# Draws and options without ties of their own making: of two mutual nearest neighbors either may stand for the other, and a saturated sum gains nothing more.
+# Draws and options without ties of their own making: of two mutual nearest neighbors either may
+# stand for the other, and a saturated sum gains nothing more.
 SEED = {"facility_location": 3, "flcg": 3, "flvmi": 3, "maxherding": 3, "uherding": 3}
 SEED_OF = {
     ("facility_location", "per_class"): 1,
@@ -38,8 +41,17 @@ NUMBERS = {
         {"width": 3.0, "normalize": False},
         {"kernel": "top_hat", "width": 0.5},
     ],
-    "uherding": [{"temperature": 2.5}, {"neighbors": 4}, {"width": 0.6}, {"width": 2.0, "normalize": False}],
-    "probcover": [{"delta": 0.6}, {"delta": 2.0, "normalize": False}, {"purity": 0.7, "clusters": 3}],
+    "uherding": [
+        {"temperature": 2.5},
+        {"neighbors": 4},
+        {"width": 0.6},
+        {"width": 2.0, "normalize": False},
+    ],
+    "probcover": [
+        {"delta": 0.6},
+        {"delta": 2.0, "normalize": False},
+        {"purity": 0.7, "clusters": 3},
+    ],
     "typiclust": [{"clusters": 5}, {"smallest": 0}, {"neighbors": 1}],
     "cluster_margin": [{"clusters": 3}, {"factor": 1.5}],
     "kcenter_robust": [{"outliers": 0.0}, {"outliers": 0.3, "slack": 0.0}],
@@ -57,7 +69,11 @@ NUMBERS = {
     "flvmi": [{"neighbors": 8}],
     "saturated_coverage": [{"neighbors": 8, "alpha": 0.9}],
     "flqmi": [{"eta": 0.3}],
-    "log_det": [{"reg": 0.05}, {"similarity": "rbf", "reg": 0.0}, {"per_class": True, "similarity": "dot"}],
+    "log_det": [
+        {"reg": 0.05},
+        {"similarity": "rbf", "reg": 0.0},
+        {"per_class": True, "similarity": "dot"},
+    ],
     "cal": [{"neighbors": 1}],
     "dropquery": [{"per_choice": 0}],
     "alfamix": [{"step": 1.0}],
@@ -102,14 +118,19 @@ ELSEWHERE = {  # tested with each strategy
 }
 
 
-LAST_FOUR = np.random.default_rng(1).permutation(48)[-4:]  # of the contract's layout, which are no candidates
+# of the contract's layout, which are no candidates
+LAST_FOUR = np.random.default_rng(1).permutation(48)[-4:]
 
 
 def words(cls: type, name: str) -> list[str]:
-    """Return the other values of an option that is a word: those of the tuples in its modules that hold its default."""
+    """Return the other values of an option that is a word: those of the tuples in its modules that
+    hold its default.
+    """
     default = getattr(cls(), name)
     modules = {
-        importlib.import_module(c.__module__) for c in cls.__mro__ if c.__module__.startswith("coreset.strategies.")
+        importlib.import_module(c.__module__)
+        for c in cls.__mro__
+        if c.__module__.startswith("coreset.strategies.")
     }
     known = [
         v
@@ -121,21 +142,28 @@ def words(cls: type, name: str) -> list[str]:
 
 
 def variants(name: str) -> list[dict]:
-    """Return options that each name one other way of doing it: every word, every switch, and the numbers above."""
+    """Return options that each name one other way of doing it: every word, every switch, and the
+    numbers above.
+    """
     cls, found = load(name), []
     for field in fields(cls):
         default = getattr(cls(), field.name)
         if isinstance(default, bool):
             found += [{field.name: not default}] * ((field.name, not default) not in ELSEWHERE)
         elif isinstance(default, str):
-            found += [{field.name: w} for w in words(cls, field.name) if (field.name, w) not in ELSEWHERE]
-    if name == "log_det":  # of a unit diagonal all first gains are equal: classes are tried with the dot product
+            found += [
+                {field.name: w} for w in words(cls, field.name) if (field.name, w) not in ELSEWHERE
+            ]
+    # of a unit diagonal all first gains are equal: classes are tried with the dot product
+    if name == "log_det":
         found.remove({"per_class": True})
     return found + NUMBERS.get(name, [])
 
 
 def fitting(name: str, seed: int, options: dict) -> dict:
-    """Return columns that replace the made-up ones where those do not fit what a strategy asks of a signal."""
+    """Return columns that replace the made-up ones where those do not fit what a strategy asks of a
+    signal.
+    """
     made_up = example_signals(48, frozenset({"features"}), seed)["features"]
     rng = np.random.default_rng(2)
     found = {}
@@ -170,7 +198,9 @@ def fitting(name: str, seed: int, options: dict) -> dict:
         tasks[LAST_FOUR] = [0, 0, 1, 1]
         found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
     if name in ("instag", "mig"):
-        found["tags"] = objects([rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)])
+        found["tags"] = objects(
+            [rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)]
+        )
     if name in ("rds", "s2l"):
         found["query_similarity" if name == "rds" else "losses"] = rng.normal(size=(48, 5))
     return found
@@ -182,10 +212,14 @@ CASES = [pytest.param(n, o, id=f"{n}-{o}" if o else n) for n in names() for o in
 def case(name: str, options: dict) -> tuple:
     """Return the strategy and its columns."""
     seed = next(
-        (SEED_OF[name, v] for v in (*options, *map(str, options.values())) if (name, v) in SEED_OF), SEED.get(name, 0)
+        (SEED_OF[name, v] for v in (*options, *map(str, options.values())) if (name, v) in SEED_OF),
+        SEED.get(name, 0),
     )
     made = strategy(name, {**ALWAYS.get(name, {}), **options})
-    return made, {**example_signals(48, made.needs | made.needs_selected, seed), **fitting(name, seed, options)}
+    return made, {
+        **example_signals(48, made.needs | made.needs_selected, seed),
+        **fitting(name, seed, options),
+    }
 
 
 @pytest.mark.slow
@@ -203,12 +237,16 @@ def test_on_a_gpu_the_same_examples_are_chosen(name, options):
     pool = Pool(48, [3, 11], np.setdiff1d(np.arange(48), [3, 11, *LAST_FOUR]))
     one, other = (
         made(pool, Signals(48, **cols), 12, np.random.default_rng(0))
-        for cols in (columns, {n: v if v.dtype == object else torch.as_tensor(v).cuda() for n, v in columns.items()})
+        for cols in (
+            columns,
+            {n: v if v.dtype == object else torch.as_tensor(v).cuda() for n, v in columns.items()},
+        )
     )
     assert one.indices.tolist() == other.indices.tolist()
 
 
-# What is a number of degree, tried with one function for all that share it; and strategies made of strategies, tried with other parts in their own tests.
+# What is a number of degree, tried with one function for all that share it; and strategies made of
+# strategies, tried with other parts in their own tests.
 DEGREE = {
     "partial",
     "epsilon",

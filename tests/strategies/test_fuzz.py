@@ -1,4 +1,6 @@
-"""Random questions to every registered strategy: an answer or words, never anything else. The long form is scripts/fuzz.py."""
+"""Random questions to every registered strategy: an answer or words, never anything else. The long
+form is scripts/fuzz.py.
+"""
 
 import numpy as np
 import pytest
@@ -39,7 +41,8 @@ def test_a_warning_a_wrong_answer_and_silence_about_the_column_are_caught():
 
 N = 24
 X = np.random.default_rng(0).normal(size=(N, 4))
-# strategies whose choice no multiple of the features changes, with the power of the factor in their scores
+# strategies whose choice no multiple of the features changes, with the power of the factor in their
+# scores
 FREE = [
     ("kcenter", {"first": "center"}, 1),
     ("herding", {}, 1),
@@ -69,9 +72,13 @@ def test_a_multiple_of_the_features_changes_no_choice(name, options, power, expo
     assert other.indices.tolist() == plain.indices.tolist()
     if power is not None and plain.scores is not None and abs(power * exponent) < 1000:
         finite = np.isfinite(plain.scores)
-        np.testing.assert_allclose(other.scores[finite] / 2.0 ** (power * exponent), plain.scores[finite], rtol=1e-9)
+        np.testing.assert_allclose(
+            other.scores[finite] / 2.0 ** (power * exponent), plain.scores[finite], rtol=1e-9
+        )
     if "cover_radius" in plain.info:
-        assert other.info["cover_radius"] / 2.0**exponent == pytest.approx(plain.info["cover_radius"], rel=1e-12)
+        assert other.info["cover_radius"] / 2.0**exponent == pytest.approx(
+            plain.info["cover_radius"], rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", ["glister", "bait", "probcover", "maxherding", "feature_based"])
@@ -89,7 +96,9 @@ def test_a_method_with_a_scale_of_its_own_refuses_what_is_too_large(name):
         select(made, 4, **columns)
 
 
-@pytest.mark.parametrize("name", ["badge", "maxherding", "uherding", "typiclust", "kcenter", "prototypes", "zcore"])
+@pytest.mark.parametrize(
+    "name", ["badge", "maxherding", "uherding", "typiclust", "kcenter", "prototypes", "zcore"]
+)
 @pytest.mark.parametrize("factor", [1e7, 1e10, 1e25, 1e-160, 1e300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_row_far_off_does_not_break_the_rest(name, factor, dtype):
@@ -105,7 +114,11 @@ def test_one_row_far_off_does_not_break_the_rest(name, factor, dtype):
 
 def test_cosine_methods_read_the_direction_of_a_row_at_any_length():
     scale = 10.0 ** np.random.default_rng(1).uniform(-150, 150, (N, 1))
-    for name, options in [("maxherding", {}), ("kcenter", {"normalize": True, "first": "center"}), ("prototypes", {})]:
+    for name, options in [
+        ("maxherding", {}),
+        ("kcenter", {"normalize": True, "first": "center"}),
+        ("prototypes", {}),
+    ]:
         want = select(name, 8, features=X, options=options).indices.tolist()
         unit = X / np.linalg.norm(X, axis=1, keepdims=True)
         assert select(name, 8, features=unit * scale, options=options).indices.tolist() == want
@@ -116,7 +129,8 @@ DTYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i4", ">u8"]
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.uint8, torch.int8, torch.int32, torch.uint16])
 @pytest.mark.parametrize(
-    "name", ["glister", "craig", "alfamix", "moderate", "stratified", "class_quota", "el2n", "herding"]
+    "name",
+    ["glister", "craig", "alfamix", "moderate", "stratified", "class_quota", "el2n", "herding"],
 )
 def test_labels_in_every_dtype_of_whole_numbers(name, dtype):
     made = registry.strategy(name, {"per_class": True} if name == "herding" else {})
@@ -125,7 +139,9 @@ def test_labels_in_every_dtype_of_whole_numbers(name, dtype):
         columns["logits"] = columns["features"] @ X[:6, :4]
     labels = columns["labels"]
     want = select(made, 7, **columns, selected=[0, 1, 2]).indices.tolist()
-    columns["labels"] = torch.tensor(labels).to(dtype) if isinstance(dtype, torch.dtype) else labels.astype(dtype)
+    columns["labels"] = (
+        torch.tensor(labels).to(dtype) if isinstance(dtype, torch.dtype) else labels.astype(dtype)
+    )
     assert select(made, 7, **columns, selected=[0, 1, 2]).indices.tolist() == want
 
 
@@ -151,7 +167,13 @@ def layouts(x, tmp_path):
 
 @pytest.mark.parametrize("name", registry.names())
 def test_features_in_every_layout(name, tmp_path):
-    options = {"epochs": 3} if name in ("coregcn", "discriminative") else {"samples": 50} if name == "zcore" else {}
+    options = (
+        {"epochs": 3}
+        if name in ("coregcn", "discriminative")
+        else {"samples": 50}
+        if name == "zcore"
+        else {}
+    )
     made = registry.strategy(name, options)
     if "features" not in made.needs or "logits" in made.needs:
         pytest.skip("reads no features, or needs a head")
@@ -160,7 +182,9 @@ def test_features_in_every_layout(name, tmp_path):
     columns["features"] = np.abs(columns["features"])
     want = select(made, 7, **columns, selected=[0, 5]).indices.tolist()
     for x in layouts(columns["features"], tmp_path):
-        assert select(made, 7, **{**columns, "features": x}, selected=[0, 5]).indices.tolist() == want
+        assert (
+            select(made, 7, **{**columns, "features": x}, selected=[0, 5]).indices.tolist() == want
+        )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +245,9 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name():
             select(made, 2, **example_signals(N, made.needs))
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names() if isinstance(registry.load(n)(), ScoreBased)])
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names() if isinstance(registry.load(n)(), ScoreBased)]
+)
 def test_the_score_of_every_candidate_is_that_of_the_choice(name):
     made = registry.strategy(name)
     columns = example_signals(N, made.needs | made.needs_selected)

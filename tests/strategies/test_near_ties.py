@@ -1,6 +1,8 @@
-"""What is screened in low precision is decided in float64: data made so that float32 cannot tell the best from the next.
+"""What is screened in low precision is decided in float64: data made so that float32 cannot tell
+the best from the next.
 
-Exact ties on a lattice, a far origin, lengths that differ in the last digits, mirrored points, values that span eight decades, and all of it once more in half precision.
+Exact ties on a lattice, a far origin, lengths that differ in the last digits, mirrored points,
+values that span eight decades, and all of it once more in half precision.
 """
 
 import numpy as np
@@ -60,7 +62,11 @@ def test_herding(kind, variant):
     mean, total, picks = exact.mean(axis=0), np.zeros(x.shape[1]), []
     got = select("herding", 60, features=x, options={"variant": variant}).indices.tolist()
     for t in range(1, 61):
-        value = -((t * mean - total - exact) ** 2).sum(axis=1) if variant == "icarl" else exact @ (t * mean - total)
+        value = (
+            -((t * mean - total - exact) ** 2).sum(axis=1)
+            if variant == "icarl"
+            else exact @ (t * mean - total)
+        )
         value[picks] = -np.inf
         # float64 cannot tell these apart itself: whichever of them it is, go on from there
         slack = 1e-13 * (np.abs(exact) ** 2).sum(axis=1).max() * t
@@ -69,7 +75,8 @@ def test_herding(kind, variant):
         total = total + exact[picks[-1]]
 
 
-@pytest.mark.parametrize("kind", KINDS[:-1])  # its width is one for all: at 8 decades every other row is alone
+# its width is one for all: at 8 decades every other row is alone
+@pytest.mark.parametrize("kind", KINDS[:-1])
 @pytest.mark.parametrize("width", [0.5, 2.0])
 def test_maxherding(kind, width):
     x = data(kind, 120)
@@ -97,9 +104,16 @@ def test_gradmatch(kind, dtype):
     if kind in ("lattice", "mirror"):
         p[:] = [0.5, 0.25, 0.25]
     r = p.astype(np.float64) - np.eye(3)[y]
-    g = np.array([np.outer(a, np.append(h, 1.0)).ravel() for a, h in zip(r, x.astype(np.float64), strict=True)])
+    g = np.array(
+        [
+            np.outer(a, np.append(h, 1.0)).ravel()
+            for a, h in zip(r, x.astype(np.float64), strict=True)
+        ]
+    )
     lam, target = 0.01 * (g**2).sum(axis=1).mean(), g.sum(axis=0)
-    got = select("gradmatch", 15, features=x, probs=p, labels=y, options={"per_class": False}).indices.tolist()
+    got = select(
+        "gradmatch", 15, features=x, probs=p, labels=y, options={"per_class": False}
+    ).indices.tolist()
     picks, w = [], np.zeros(0)
     for t in range(15):
         score = g @ (target - w @ g[picks]) if picks else g @ target
@@ -111,7 +125,10 @@ def test_gradmatch(kind, dtype):
         )
         assert score[got[t]] >= score.max() - slack, t
         picks.append(got[t])
-        w = nnls(np.vstack([g[picks].T, np.sqrt(lam) * np.eye(t + 1)]), np.append(target, np.zeros(t + 1)))[0]
+        w = nnls(
+            np.vstack([g[picks].T, np.sqrt(lam) * np.eye(t + 1)]),
+            np.append(target, np.zeros(t + 1)),
+        )[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,7 +159,11 @@ def test_of_equal_gradients_the_lowest_row_comes_first(name, dtype):
         rng = np.random.default_rng(seed)
         copy = rng.permutation(np.repeat(np.arange(10), 6))
         x, p, y = rng.normal(size=(10, d)), rng.dirichlet(np.ones(c), 10), rng.integers(0, c, 10)
-        columns = {"features": x[copy].astype(dtype), "probs": p[copy].astype(dtype), "labels": y[copy]}
+        columns = {
+            "features": x[copy].astype(dtype),
+            "probs": p[copy].astype(dtype),
+            "labels": y[copy],
+        }
         for per_class in (True, False):
             picks = select(name, 40, **columns, options={"per_class": per_class}).indices
             for row in range(10):
@@ -169,7 +190,10 @@ def test_of_equal_rows_the_lowest_comes_first(name, options):
         x, p = rng.normal(size=(10, d)), rng.dirichlet(np.ones(c), (10, 5))
         columns = {"features": x[copy]}
         if name == "less":
-            columns = {"projected_gradients": x[copy], "validation_task": np.where(np.arange(70) > 66, 0, -1)}
+            columns = {
+                "projected_gradients": x[copy],
+                "validation_task": np.where(np.arange(70) > 66, 0, -1),
+            }
         elif name == "batchbald":
             columns = {"member_probs": p[copy]}
         picks = select(name, 30, **columns, candidates=np.arange(66), options=options).indices

@@ -58,6 +58,12 @@ def test_strategies(name):
 
 def test_training_dynamics_and_infobatch():
     defaults = {n: p.default for n, p in inspect.signature(DynamicsRecorder).parameters.items()}
-    want = {"window": 10, "el2n_epochs": 10, "dual_epochs": 30, "tdds_window": 10, "tdds_decay": 0.9}
+    want = {
+        "window": 10,
+        "el2n_epochs": 10,
+        "dual_epochs": 30,
+        "tdds_window": 10,
+        "tdds_decay": 0.9,
+    }
     assert {n: defaults[n] for n in want} == want
     assert (InfoBatch().ratio, InfoBatch().delta) == (0.5, 0.875)

@@ -1,4 +1,6 @@
-"""Run coreset-train in this process and kill it with SIGKILL at the nth call of a function. Run by test_resume.py; ARGS = [phase, nth, *overrides]."""
+"""Run coreset-train in this process and kill it with SIGKILL at the nth call of a function. Run by
+test_resume.py; ARGS = [phase, nth, *overrides].
+"""
 
 import os
 import signal

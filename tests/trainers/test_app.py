@@ -50,7 +50,9 @@ def train(
     folder: Path, *arguments: str, environment: dict[str, str] | None = None, largest: int = 0
 ) -> tuple[int, str]:
     """Return the exit status and what went to standard error."""
-    process = CONTEXT.Process(target=_child, args=(str(folder), list(arguments), environment or {}, largest))
+    process = CONTEXT.Process(
+        target=_child, args=(str(folder), list(arguments), environment or {}, largest)
+    )
     process.start()
     process.join(300)
     assert process.exitcode is not None, "the run hangs"
@@ -75,7 +77,10 @@ def train(
             "Stratified needs labels of the candidates, which active mode cannot know",
         ),
         (["mode=active", "strategy=top_k"], "TopK needs el2n of the candidates"),
-        (["strategy=top_k", "strategy.signal=blur"], "TopK needs blur, which nothing in this run gives"),
+        (
+            ["strategy=top_k", "strategy.signal=blur"],
+            "TopK needs blur, which nothing in this run gives",
+        ),
         (["columns={blur: nowhere.npy}"], "nowhere.npy"),
         (["fit.steps=0"], "fit.steps"),
         (["fit.epochs=2", "fit.steps=3"], "either steps or epochs"),
@@ -113,13 +118,21 @@ def test_help_and_configuration_are_shown(tmp_path):
     assert "kcenter" in text
     assert "resume=" in text
     assert train(tmp_path, "--cfg", "job", "--resolve")[0] == 0
-    assert "coreset.strategies.coverage.kcenter.KCenterGreedy" in (tmp_path / "stdout.txt").read_text()
+    assert (
+        "coreset.strategies.coverage.kcenter.KCenterGreedy" in (tmp_path / "stdout.txt").read_text()
+    )
 
 
 @pytest.mark.slow
 def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     status, err = train(
-        tmp_path, "-m", "strategy=random,kcenter", "seed=0,1", "budget=[20,40]", *QUICK, "hydra.sweep.dir=many"
+        tmp_path,
+        "-m",
+        "strategy=random,kcenter",
+        "seed=0,1",
+        "budget=[20,40]",
+        *QUICK,
+        "hydra.sweep.dir=many",
     )
     assert status == 0, err
     runs = sorted(p.parent.name for p in (tmp_path / "many").glob("*/state.json"))
@@ -140,7 +153,9 @@ def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     assert "kcenter" in capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text()
     assert "<script" not in page
-    assert "Stopped on a slope: kcenter at 20, 40 labels; random at 20, 40 labels; all labels." in page
+    assert (
+        "Stopped on a slope: kcenter at 20, 40 labels; random at 20, 40 labels; all labels." in page
+    )
     assert "http://" not in page.replace("http://www.w3.org", "")
     (tmp_path / "empty").mkdir()
     assert compare_main([str(tmp_path / "empty")]) == 1
@@ -160,7 +175,9 @@ def test_a_failed_job_does_not_poison_the_next(tmp_path):
     )
     assert status == 1
     assert "nowhere.npy" in err
-    assert [json.loads(p.read_text())["finished"] for p in (tmp_path / "many").glob("*/state.json")] == [True, True]
+    assert [
+        json.loads(p.read_text())["finished"] for p in (tmp_path / "many").glob("*/state.json")
+    ] == [True, True]
 
 
 @pytest.mark.slow
@@ -176,7 +193,10 @@ def test_a_sweep_over_a_parameter_names_its_curves(tmp_path):
         "hydra.sweep.dir=many",
     )
     assert status == 0, err
-    names = {json.loads(p.read_text())["strategy_name"] for p in (tmp_path / "many").glob("*/config.json")}
+    names = {
+        json.loads(p.read_text())["strategy_name"]
+        for p in (tmp_path / "many").glob("*/config.json")
+    }
     assert names == {"herding", "herding(variant=inner_product)"}
 
 
@@ -223,7 +243,11 @@ def test_labels_by_hand_stop_the_run_and_resume_goes_on(tmp_path):
         lines = file.read_text().splitlines()
         file.write_text(
             "\n".join(
-                [lines[0]] + [f"{line.rsplit(',', 1)[0]},{labels[int(line.split(',')[0])]}" for line in lines[1:]]
+                [lines[0]]
+                + [
+                    f"{line.rsplit(',', 1)[0]},{labels[int(line.split(',')[0])]}"
+                    for line in lines[1:]
+                ]
             )
             + "\n"
         )
@@ -244,14 +268,21 @@ def test_wandb_offline(tmp_path):
         "hydra.run.dir=run",
         "baseline=[]",
     ]
-    status, err = train(tmp_path, *arguments, environment={"WANDB_MODE": "offline", "WANDB_SILENT": "true"})
+    status, err = train(
+        tmp_path, *arguments, environment={"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    )
     assert status == 0, err
     assert list((tmp_path / "run").rglob("*.wandb"))
 
 
 @pytest.mark.slow
 def test_resume_of_another_configuration_is_refused(tmp_path):
-    assert train(tmp_path, "strategy=margin", "budget=20", *QUICK, "baseline=[]", "hydra.run.dir=run")[0] == 0
+    assert (
+        train(tmp_path, "strategy=margin", "budget=20", *QUICK, "baseline=[]", "hydra.run.dir=run")[
+            0
+        ]
+        == 0
+    )
     assert train(tmp_path, "resume=run")[0] == 0
     assert not (tmp_path / "run" / "baseline").exists()
     before = (tmp_path / "run" / "curve.jsonl").read_bytes()
@@ -273,7 +304,14 @@ def test_two_commands_on_one_folder_are_refused(tmp_path):
         return {p: p.read_bytes() for p in sorted(run.rglob("*.json*"))}
 
     run = tmp_path / "run"
-    arguments = ["strategy=margin", "budget=20", *QUICK, "baseline=[]", "logger=none", "hydra.run.dir=run"]
+    arguments = [
+        "strategy=margin",
+        "budget=20",
+        *QUICK,
+        "baseline=[]",
+        "logger=none",
+        "hydra.run.dir=run",
+    ]
     for again in (arguments, ["resume=run"]):
         held, before = hold(run), files()  # what another command does as long as it runs
         status, err = train(tmp_path, *again)
@@ -288,7 +326,13 @@ def test_two_commands_on_one_folder_are_refused(tmp_path):
 @pytest.mark.slow
 def test_a_strategy_by_the_name_of_its_entry_point(tmp_path):
     status, err = train(
-        tmp_path, "strategy=by_name", "strategy.name=margin", "budget=20", *QUICK, "baseline=[]", "hydra.run.dir=run"
+        tmp_path,
+        "strategy=by_name",
+        "strategy.name=margin",
+        "budget=20",
+        *QUICK,
+        "baseline=[]",
+        "hydra.run.dir=run",
     )
     assert status == 0, err
     assert json.loads((tmp_path / "run" / "config.json").read_text())["strategy_name"] == "margin"
@@ -299,5 +343,7 @@ def test_dynamics_need_enough_epochs(tmp_path):
     status, err = train(tmp_path, "strategy=dyn_unc", "budget=20", *QUICK)
     assert status == 1
     assert "proxy.epochs=11" in err
-    status, err = train(tmp_path, "strategy=dyn_unc", "budget=20", *QUICK, "proxy.epochs=11", "baseline=[]")
+    status, err = train(
+        tmp_path, "strategy=dyn_unc", "budget=20", *QUICK, "proxy.epochs=11", "baseline=[]"
+    )
     assert status == 0, err

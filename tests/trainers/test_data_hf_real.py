@@ -8,7 +8,9 @@ from PIL import Image
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    datasets = pytest.importorskip("datasets", reason='needs the extra hf: pip install "coreset-lightning[hf]"')
+    datasets = pytest.importorskip(
+        "datasets", reason='needs the extra hf: pip install "coreset-lightning[hf]"'
+    )
 
 from coreset.trainers.data.hugging_face import hf_dataset
 
@@ -21,10 +23,15 @@ def pictures():
 
 @pytest.mark.filterwarnings("ignore")
 def test_saved_to_disk(tmp_path, pictures):
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
     made = {
         name: datasets.Dataset.from_dict(
-            {"image": [Image.fromarray(p) for p in pictures[a:b]], "label": [i % 2 for i in range(a, b)]},
+            {
+                "image": [Image.fromarray(p) for p in pictures[a:b]],
+                "label": [i % 2 for i in range(a, b)],
+            },
             features=features,
         )
         for name, a, b in (("train", 0, 8), ("test", 8, 12))

@@ -1,4 +1,6 @@
-"""Matching methods on digits: one made image per class against random and herded ones, and with shuffled labels."""
+"""Matching methods on digits: one made image per class against random and herded ones, and with
+shuffled labels.
+"""
 
 from functools import partial
 
@@ -24,7 +26,10 @@ OPTIONS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("method", OPTIONS)
 def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_nothing(method):
-    fitter, recipe = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}), TrainingConfig(steps=300, augment=False)
+    fitter, recipe = (
+        Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}),
+        TrainingConfig(steps=300, augment=False),
+    )
     source = source_of(DATA, DATA.labels)
     found = {"made": [], "random": [], "herding": [], "shuffled": []}
     pixels = DATA.images.reshape(len(DATA.images), -1).astype(np.float32)
@@ -34,7 +39,9 @@ def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_
         sets = {
             "made": distiller(method, OPTIONS[method])(source, 1, np.random.default_rng(seed)),
             "random": source.real(np.concatenate([r[:1] for r in source.rows(seed)])),
-            "shuffled": distiller(method, OPTIONS[method])(shuffled, 1, np.random.default_rng(seed)),
+            "shuffled": distiller(method, OPTIONS[method])(
+                shuffled, 1, np.random.default_rng(seed)
+            ),
         }
         if not seed:
             signals = Signals(len(pixels), features=pixels, labels=DATA.labels)

@@ -1,4 +1,6 @@
-"""A run killed with SIGKILL in any phase goes on to the same curve, byte for byte, as the run that was never killed."""
+"""A run killed with SIGKILL in any phase goes on to the same curve, byte for byte, as the run that
+was never killed.
+"""
 
 import json
 import multiprocessing
@@ -19,7 +21,14 @@ CONTEXT.set_forkserver_preload(
         "coreset.report.console",
     ]
 )
-COMMON = ["fit.steps=6", "proxy.epochs=1", "members=3", "threads=1", "trainer.accelerator=cpu", "baseline=[random]"]
+COMMON = [
+    "fit.steps=6",
+    "proxy.epochs=1",
+    "members=3",
+    "threads=1",
+    "trainer.accelerator=cpu",
+    "baseline=[random]",
+]
 CASES = {
     "active": ["mode=active", "strategy=bald", "start=12", "budget=[20,30]"],
     "prune": ["mode=prune", "strategy=kcenter", "budget=[15,30]"],
@@ -30,7 +39,8 @@ def train(folder: Path, *arguments: str, phase: str = "", nth: int = 0) -> int:
     folder.mkdir(exist_ok=True)
 
     process = CONTEXT.Process(
-        target=_child, args=(str(folder), ["", "0", *arguments] if not phase else [phase, str(nth), *arguments])
+        target=_child,
+        args=(str(folder), ["", "0", *arguments] if not phase else [phase, str(nth), *arguments]),
     )
     process.start()
     process.join(300)
@@ -86,7 +96,8 @@ def files(run: Path) -> dict[str, bytes]:
 )
 def test_killed_and_resumed_equals_never_killed(tmp_path, whole, case, phase, nth):
     assert train(tmp_path, *run_args(tmp_path, case), phase=phase, nth=nth) == -9
-    assert train(tmp_path, f"resume={tmp_path / 'run'}") == 0  # baselines, threads, store as they were
+    # baselines, threads, store as they were
+    assert train(tmp_path, f"resume={tmp_path / 'run'}") == 0
     assert files(tmp_path / "run") == whole[case]
     state = json.loads((tmp_path / "run" / "state.json").read_text())
     assert state["finished"]

@@ -1,4 +1,6 @@
-"""The published evaluation of a distilled set: step decay, against torch's own optimizers and schedulers."""
+"""The published evaluation of a distilled set: step decay, against torch's own optimizers and
+schedulers.
+"""
 
 from pathlib import Path
 
@@ -58,7 +60,15 @@ def trained(steps, **recipe):
 def test_step_decay_is_a_new_optimizer_at_a_tenth():
     """Reference: the released loop, which makes a new SGD after epoch E // 2 + 1 of E + 1."""
     steps, drop, lr, decay = 30, 17, 0.1, 0.02
-    lit = trained(steps, lr=lr, weight_decay=decay, optimizer="sgd_plain", warmup=0.0, schedule="step", drop=drop)
+    lit = trained(
+        steps,
+        lr=lr,
+        weight_decay=decay,
+        optimizer="sgd_plain",
+        warmup=0.0,
+        schedule="step",
+        drop=drop,
+    )
     torch.manual_seed(0)
     model = Regression(steps=1, lr=1, weight_decay=0).model
 

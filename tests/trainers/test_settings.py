@@ -27,7 +27,10 @@ def settings(*overrides):
     [
         (["+lr=3"], r"^unknown setting .lr.; did you mean fit.lr or proxy.lr"),
         (["+budgt=3"], r"^unknown setting .budgt.; did you mean budget"),
-        (["+trainer.max_stepss=3"], r"^unknown setting .trainer.max_stepss.; did you mean trainer.max_steps"),
+        (
+            ["+trainer.max_stepss=3"],
+            r"^unknown setting .trainer.max_stepss.; did you mean trainer.max_steps",
+        ),
         (["+trainer.max_steps=3"], r"^trainer.max_steps: is set by every training itself"),
         (["+full.stepz=3"], r"^unknown setting .full.stepz.; did you mean full.steps"),
     ],
@@ -137,7 +140,8 @@ def test_a_folder_from_somebody_else_calls_nothing_of_its_own(tmp_path, key, mon
 
 def test_your_own_code_is_named_again_on_the_command_line(tmp_path, monkeypatch):
     (tmp_path / "mymodels.py").write_text(
-        "from torch import nn\n\n\ndef net(num_classes, in_channels, image_size):\n    return nn.Linear(1, 1)\n"
+        "from torch import nn\n\n\ndef net(num_classes, in_channels, image_size):\n    return"
+        " nn.Linear(1, 1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     run = tmp_path / "run"

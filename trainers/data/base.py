@@ -1,4 +1,6 @@
-"""Image data sets in memory or memory-mapped: uint8 images, int64 labels, a pool to choose from and a test set that is never part of it."""
+"""Image data sets in memory or memory-mapped: uint8 images, int64 labels, a pool to choose from and
+a test set that is never part of it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ AUGMENTS = ("none", "crop", "crop_flip")
 
 
 def channel_stats(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of `images / 255` per channel, exact whatever the order; a constant channel gets 1.0.
+    """Return the mean and the standard deviation of `images / 255` per channel, exact whatever the
+    order; a constant channel gets 1.0.
 
     images (N, H, W, C) is read in blocks, so it may be memory-mapped.
     """
@@ -34,10 +37,11 @@ def channel_stats(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[f
 
 
 def split_test(labels: NDArray[np.int64], ids: NDArray[Any], share: float) -> NDArray[np.bool_]:
-    """Return a mask (N,) of the examples that go to the test set: about `share` of every class, by a hash of each one's id.
+    """Return a mask (N,) of the examples that go to the test set: about `share` of every class, by
+    a hash of each one's id.
 
-    Adding examples never moves one that was there, except in a class so small that its one test (or its one pool) example had to be appointed.
-    Raises ValueError for a share outside (0, 1).
+    Adding examples never moves one that was there, except in a class so small that its one test (or
+    its one pool) example had to be appointed. Raises ValueError for a share outside (0, 1).
     """
     if not 0 < share < 1:
         raise ValueError(f"test_share: expected a share between 0 and 1, got {share!r}")
@@ -56,11 +60,12 @@ def split_test(labels: NDArray[np.int64], ids: NDArray[Any], share: float) -> ND
 class ImageData:
     """A pool of images with its labels, and a test set.
 
-    images (N, S, S, C) uint8, square, may be memory-mapped; labels (N,) int64, -1 = unknown; test_images, test_labels: of the test set, every label
-    known; classes: their names in label order; mean, std: per channel, of images / 255, default from the pool; ids (N,): outside names, default
-    positions; augment: what a loader may do to a training image (`none`, `crop`, `crop_flip`); content: a hash of the images, where it is known without
-    reading them.
-    Raises ValueError or TypeError naming the field that is wrong.
+    images (N, S, S, C) uint8, square, may be memory-mapped; labels (N,) int64, -1 = unknown;
+    test_images, test_labels: of the test set, every label known; classes: their names in label
+    order; mean, std: per channel, of images / 255, default from the pool; ids (N,): outside names,
+    default positions; augment: what a loader may do to a training image (`none`, `crop`,
+    `crop_flip`); content: a hash of the images, where it is known without reading them. Raises
+    ValueError or TypeError naming the field that is wrong.
     """
 
     name: str
@@ -80,30 +85,43 @@ class ImageData:
             if images.dtype != np.uint8:
                 raise TypeError(f"{what}: expected uint8, got {images.dtype}")
             if images.ndim != 4 or not len(images):
-                raise ValueError(f"{what}: expected at least one image, shape (N, H, W, C), got {images.shape}")
+                raise ValueError(
+                    f"{what}: expected at least one image, shape (N, H, W, C), got {images.shape}"
+                )
         if self.images.shape[1] != self.images.shape[2]:
             raise ValueError(
-                f"images: expected square images, got {self.images.shape[1]} x {self.images.shape[2]} pixels"
+                f"images: expected square images, got {self.images.shape[1]} x"
+                f" {self.images.shape[2]} pixels"
             )
         if self.images.shape[1:] != self.test_images.shape[1:]:
             raise ValueError(
-                f"test_images: shape {self.test_images.shape[1:]} but the pool's is {self.images.shape[1:]}"
+                f"test_images: shape {self.test_images.shape[1:]} but the pool's is"
+                f" {self.images.shape[1:]}"
             )
         classes = tuple(str(c) for c in self.classes)
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise ValueError(f"classes: expected at least two different names, got {list(classes)}")
         labels = _labels("labels", self.labels, len(self.images), -1, len(classes))
-        test_labels = _labels("test_labels", self.test_labels, len(self.test_images), 0, len(classes))
+        test_labels = _labels(
+            "test_labels", self.test_labels, len(self.test_images), 0, len(classes)
+        )
         if self.augment not in AUGMENTS:
-            raise ValueError(f"augment: expected one of {', '.join(AUGMENTS)}, got {self.augment!r}")
+            raise ValueError(
+                f"augment: expected one of {', '.join(AUGMENTS)}, got {self.augment!r}"
+            )
         mean, std = (self.mean, self.std) if self.mean or self.std else channel_stats(self.images)
         mean, std = tuple(map(float, mean)), tuple(map(float, std))
         channels = self.images.shape[3]
         if len(mean) != channels or len(std) != channels or not all(0 < s < np.inf for s in std):
-            raise ValueError(f"mean, std: expected {channels} of each, std above 0, got {mean} and {std}")
+            raise ValueError(
+                f"mean, std: expected {channels} of each, std above 0, got {mean} and {std}"
+            )
         ids = np.arange(len(self.images)) if self.ids is None else np.asarray(self.ids)
         if ids.shape != (len(self.images),):
-            raise ValueError(f"ids: expected shape ({len(self.images)},), one name per pool image, got {ids.shape}")
+            raise ValueError(
+                f"ids: expected shape ({len(self.images)},), one name per pool image, got"
+                f" {ids.shape}"
+            )
         filled = {
             "classes": classes,
             "labels": labels,
@@ -120,13 +138,26 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of everything a result depends on: images, labels, class names, ids, normalization. The name is not part of it."""
+        """16 hex digits of everything a result depends on: images, labels, class names, ids,
+        normalization. The name is not part of it.
+        """
         content = self.content or fingerprint(self.images, self.test_images)
         shape = [len(self.images), len(self.test_images), *self.images.shape[1:]]
-        return fingerprint(content, shape, self.labels, self.test_labels, self.classes, self.ids, self.mean, self.std)
+        return fingerprint(
+            content,
+            shape,
+            self.labels,
+            self.test_labels,
+            self.classes,
+            self.ids,
+            self.mean,
+            self.std,
+        )
 
 
-def _labels(what: str, values: NDArray[Any], size: int, low: int, classes: int) -> NDArray[np.int64]:
+def _labels(
+    what: str, values: NDArray[Any], size: int, low: int, classes: int
+) -> NDArray[np.int64]:
     """Return labels as int64 after checking their shape and range."""
     labels = np.asarray(values)
     if labels.dtype.kind not in "iu":
@@ -138,6 +169,7 @@ def _labels(what: str, values: NDArray[Any], size: int, low: int, classes: int) 
     if outside.size:
         first = int(outside[0])
         raise ValueError(
-            f"{what}: {outside.size} lie outside {low} .. {classes - 1}, first {int(labels[first])} at position {first}"
+            f"{what}: {outside.size} lie outside {low} .. {classes - 1}, first {int(labels[first])}"
+            f" at position {first}"
         )
     return labels

@@ -1,4 +1,6 @@
-"""Batches from pools of uint8 images held in memory once: gathered whole, augmented and normalized on the device."""
+"""Batches from pools of uint8 images held in memory once: gathered whole, augmented and normalized
+on the device.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,20 @@ Batch = dict[str, Tensor]
 
 
 def _gather(images: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
-    """Return images (B, H, W, C), uint8 or, of a distilled set, float32 on the same scale; sorted reads where the pool is memory-mapped."""
+    """Return images (B, H, W, C), uint8 or, of a distilled set, float32 on the same scale; sorted
+    reads where the pool is memory-mapped.
+    """
     return torch.from_numpy(np.ascontiguousarray(images[rows]))
 
 
 class TrainStream:
-    """All batches of one training: `steps` of them, epoch after epoch, in an order that depends on the seed alone.
+    """All batches of one training: `steps` of them, epoch after epoch, in an order that depends on
+    the seed alone.
 
-    A batch holds image (B, H, W, C) on the scale 0 .. 255, label (a number or probabilities), weight (mean 1 over the selection), index (position in the whole
-    dataset), epoch, and the random shifts and flips of its augmentation.
-    Every example comes once an epoch; a last batch of one example joins the batch before it, since batch norm cannot use it.
+    A batch holds image (B, H, W, C) on the scale 0 .. 255, label (a number or probabilities),
+    weight (mean 1 over the selection), index (position in the whole dataset), epoch, and the random
+    shifts and flips of its augmentation. Every example comes once an epoch; a last batch of one
+    example joins the batch before it, since batch norm cannot use it.
     """
 
     def __init__(
@@ -43,7 +49,9 @@ class TrainStream:
         if weights is not None and weights.sum() <= 0:
             raise ValueError("weights: expected at least one positive weight")
         self.images, self.labels, self.indices = images, labels, indices
-        self.weights = np.ones(len(indices)) if weights is None else weights * (len(weights) / weights.sum())
+        self.weights = (
+            np.ones(len(indices)) if weights is None else weights * (len(weights) / weights.sum())
+        )
         self.steps, self.batch_size, self.seed, self.augment = steps, batch_size, seed, augment
         self.pad = 0 if augment == "none" else max(1, images.shape[1] // 8)
 
@@ -113,7 +121,9 @@ class EvalBatches:
 
 
 def prepare(batch: Batch, mean: Tensor, std: Tensor) -> Tensor:
-    """Return normalized images (B, C, H, W) float32 in channels-last order, shifted (zero padding) and flipped as the batch says; on its device."""
+    """Return normalized images (B, C, H, W) float32 in channels-last order, shifted (zero padding)
+    and flipped as the batch says; on its device.
+    """
     x = batch["image"]
     if "shift" in batch:
         b, h, w, c = x.shape
@@ -131,6 +141,6 @@ def prepare(batch: Batch, mean: Tensor, std: Tensor) -> Tensor:
 
 def as_channels(mean: Any, std: Any) -> tuple[Tensor, Tensor]:
     """Return per-channel mean and standard deviation as tensors (1, C, 1, 1)."""
-    return torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), torch.tensor(std, dtype=torch.float32).view(
-        1, -1, 1, 1
-    )
+    return torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), torch.tensor(
+        std, dtype=torch.float32
+    ).view(1, -1, 1, 1)

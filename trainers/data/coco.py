@@ -1,4 +1,6 @@
-"""A folder with COCO instances files: images of any size with boxes and masks, for detection and segmentation."""
+"""A folder with COCO instances files: images of any size with boxes and masks, for detection and
+segmentation.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ IGNORED = 255  # in class maps: crowds, which count neither way
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The pool or the test set of a folder: its images by position, and what is drawn on them. annotations: one list of COCO entries per image."""
+    """The pool or the test set of a folder: its images by position, and what is drawn on them.
+    annotations: one list of COCO entries per image.
+    """
 
     pool: CocoPool
     root: Path
@@ -32,18 +36,23 @@ class Part:
     number: Mapping[int, int]  # category id -> class, from 1; 0 = background
 
     def image(self, at: int) -> NDArray[np.uint8]:
-        """Return an image (H, W, 3). Raises ValueError naming it when its size is not the one in the instances file."""
+        """Return an image (H, W, 3). Raises ValueError naming it when its size is not the one in
+        the instances file.
+        """
         path = self.root / str(self.pool.names[at])
         with open_image(path) as opened:
             image = np.asarray(opened.convert("RGB"))
         if image.shape[1::-1] != tuple(self.pool.sizes[at]):
             raise ValueError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, but {self.pool.source} says {' x '.join(map(str, self.pool.sizes[at]))}"
+                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, but {self.pool.source} says"
+                f" {' x '.join(map(str, self.pool.sizes[at]))}"
             )
         return image
 
     def boxes(self, at: int, crowd: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return boxes (n, 4) as x1, y1, x2, y2 and their classes (n,); without empty ones, and without crowds, or only crowds."""
+        """Return boxes (n, 4) as x1, y1, x2, y2 and their classes (n,); without empty ones, and
+        without crowds, or only crowds.
+        """
         rows = [
             r
             for r in self.annotations[at]
@@ -54,7 +63,9 @@ class Part:
         return boxes, np.array([self.number[r["category_id"]] for r in rows], np.int64)
 
     def class_map(self, at: int) -> NDArray[np.uint8]:
-        """Return the class of every pixel (H, W): 0 = background, later annotations over earlier ones, crowds = 255."""
+        """Return the class of every pixel (H, W): 0 = background, later annotations over earlier
+        ones, crowds = 255.
+        """
         try:
             from pycocotools import mask as codec
         except ImportError as error:
@@ -67,7 +78,8 @@ class Part:
             shape = row.get("segmentation")
             if not shape:
                 raise ValueError(
-                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}: an annotation without 'segmentation' cannot be drawn"
+                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}: an annotation without"
+                    " 'segmentation' cannot be drawn"
                 )
             try:
                 if isinstance(shape, Mapping):
@@ -77,7 +89,10 @@ class Part:
                     coded = codec.merge(codec.frPyObjects(shape, height, width))
                 drawn = codec.decode(coded).astype(bool)
             except Exception as error:  # a damaged mask raises whatever the decoder stumbled over
-                who = f"{self.pool.source}: image {self.pool.ids[at].item()!r}, annotation {row.get('id')!r:.80}"
+                who = (
+                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}, annotation"
+                    f" {row.get('id')!r:.80}"
+                )
                 raise ValueError(f"{who}: 'segmentation' cannot be drawn: {error}") from error
             out[drawn] = IGNORED if row.get("iscrowd") else self.number[row["category_id"]]
         return out
@@ -93,9 +108,11 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class CocoData(ImageData):
-    """A pool and a test set with annotations; `images` are small squares of them, for embeddings and the report.
+    """A pool and a test set with annotations; `images` are small squares of them, for embeddings
+    and the report.
 
-    labels: the main class of each image (0 = nothing in it), which stands for all of its annotations: an image's boxes and masks are read only where it is known.
+    labels: the main class of each image (0 = nothing in it), which stands for all of its
+    annotations: an image's boxes and masks are read only where it is known.
     """
 
     part: Part = None  # type: ignore[assignment]  # always given
@@ -105,11 +122,15 @@ class CocoData(ImageData):
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the small images, the names and all annotations."""
-        return fingerprint(self.content, dict(self.about), self.labels, self.test_labels, self.classes, self.ids)
+        return fingerprint(
+            self.content, dict(self.about), self.labels, self.test_labels, self.classes, self.ids
+        )
 
 
 def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Part:
-    """Return the pool's part after checking that all of these images are labeled: only then may their annotations be read."""
+    """Return the pool's part after checking that all of these images are labeled: only then may
+    their annotations be read.
+    """
     assert isinstance(data, CocoData)
     assert (labels[indices] >= 0).all(), "annotations are read only of images whose label is known"
     return data.part
@@ -123,16 +144,19 @@ def coco_folder(
     size: int = 64,
     cache: str = ".cache/coreset",
 ) -> CocoData:
-    """Return the folder `root` with the instances files `train` (the pool) and `test`, and their images in `root`/`images`.
+    """Return the folder `root` with the instances files `train` (the pool) and `test`, and their
+    images in `root`/`images`.
 
-    Classes are background and the categories by ascending id. size: of the small squares. Raises FileNotFoundError, KeyError and ValueError naming file and image.
+    Classes are background and the categories by ascending id. size: of the small squares. Raises
+    FileNotFoundError, KeyError and ValueError naming file and image.
     """
     parts, contents = [], {}
     for name in (train, test):
         file = Path(root) / name
         if not file.is_file():
             raise FileNotFoundError(
-                f"{file}: no such file; set data.root to a folder with {train}, {test} and {images}/"
+                f"{file}: no such file; set data.root to a folder with {train}, {test} and"
+                f" {images}/"
             )
         pool = CocoPool.from_coco(file)
         for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
@@ -146,16 +170,26 @@ def coco_folder(
         ):
             rows[at].append(row)
         contents[name] = fingerprint(file.read_text())
-        parts.append(Part(pool, Path(root) / images, rows, {k: i for i, k in enumerate(sorted(pool.categories), 1)}))
+        parts.append(
+            Part(
+                pool,
+                Path(root) / images,
+                rows,
+                {k: i for i, k in enumerate(sorted(pool.categories), 1)},
+            )
+        )
     a, b = parts
     if dict(a.pool.categories) != dict(b.pool.categories):
         raise ValueError(
-            f"{b.pool.source}: categories {dict(b.pool.categories)} are not those of {a.pool.source}: {dict(a.pool.categories)}"
+            f"{b.pool.source}: categories {dict(b.pool.categories)} are not those of"
+            f" {a.pool.source}: {dict(a.pool.categories)}"
         )
     paths = [p.root / str(n) for p in parts for n in p.pool.names.tolist()]
     missing = [str(p) for p in paths if not p.is_file()]
     if missing:
-        raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are not there, first {missing[0]}")
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(paths)} images are not there, first {missing[0]}"
+        )
     stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
     made = decode(
         Store(cache),

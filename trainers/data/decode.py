@@ -1,4 +1,6 @@
-"""Images of any kind to one array: decoded once to uint8 squares in a memory-mapped cache; what cannot be read is named and counted."""
+"""Images of any kind to one array: decoded once to uint8 squares in a memory-mapped cache; what
+cannot be read is named and counted.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,21 @@ WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits a chann
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Return an image as (size, size, 3) RGB: turned as its EXIF says, transparency on white, shorter side resized (bilinear), center cut out.
+    """Return an image as (size, size, 3) RGB: turned as its EXIF says, transparency on white,
+    shorter side resized (bilinear), center cut out.
 
-    16-bit gray becomes 8-bit. Raises ValueError for images of floats or of 32-bit numbers, whose range is not known.
+    16-bit gray becomes 8-bit. Raises ValueError for images of floats or of 32-bit numbers, whose
+    range is not known.
     """
     longer = max(size, round(size * max(image.size) / min(image.size)))
-    image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
+    # a large JPEG is decoded at a half, a quarter or an eighth
+    image.draft("RGB", (2 * size, 2 * size))
     image = upright(image)
     if image.mode in WIDE:
         if not image.mode.startswith("I;16"):
-            raise ValueError(f"images of mode {image.mode} have no known range; expected 8 or 16 bits a channel")
+            raise ValueError(
+                f"images of mode {image.mode} have no known range; expected 8 or 16 bits a channel"
+            )
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         image = _on_white(image)
@@ -48,7 +55,9 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Return an image with transparency laid on white, as RGB; in strips, so that a large one is not held four times."""
+    """Return an image with transparency laid on white, as RGB; in strips, so that a large one is
+    not held four times.
+    """
     paper = Image.new("RGB", image.size)
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):
@@ -60,7 +69,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images (N, S, S, 3) of those of the names that could be read, in order; kept: a mask over the names. The first `pool` of the images are the pool.
+    """Images (N, S, S, 3) of those of the names that could be read, in order; kept: a mask over the
+    names. The first `pool` of the images are the pool.
 
     content: a hash of the images; mean, std: of the pool, per channel.
     """
@@ -82,11 +92,14 @@ def decode(
     pool: int,
     on_corrupt: str,
 ) -> Decoded:
-    """Return the images `load(0)`, `load(1)`, ... as squares of `size`; decoded by threads at the first call, memory-mapped from `store` afterwards.
+    """Return the images `load(0)`, `load(1)`, ... as squares of `size`; decoded by threads at the
+    first call, memory-mapped from `store` afterwards.
 
-    load: what opens an image and closes it, `coreset.scorers.image.files.open_image`; all threads together decode so many pixels at a time as that module allows.
-    names: one per image, the pool's `pool` first, then the test set's. on_corrupt: `error` raises ValueError with the count, the first names and reasons of
-    images that cannot be read, after all have been tried; `skip` leaves them out with a warning that says the same.
+    load: what opens an image and closes it, `coreset.scorers.image.files.open_image`; all threads
+    together decode so many pixels at a time as that module allows. names: one per image, the pool's
+    `pool` first, then the test set's. on_corrupt: `error` raises ValueError with the count, the
+    first names and reasons of images that cannot be read, after all have been tried; `skip` leaves
+    them out with a warning that says the same.
     """
     if on_corrupt not in ("error", "skip"):
         raise ValueError(f"on_corrupt: expected error or skip, got {on_corrupt!r}")
@@ -97,10 +110,12 @@ def decode(
     def attempt(i: int) -> NDArray[np.uint8] | str:
         try:
             with whole_files(), load(i) as image:
-                image.draft("RGB", (2 * size, 2 * size))  # before it is asked how many pixels will be decoded
+                # before it is asked how many pixels will be decoded
+                image.draft("RGB", (2 * size, 2 * size))
                 with decoding.hold(image.width * image.height):
                     return square(image, size)
-        except Exception as error:  # decoders raise almost anything on a broken file; each is counted and named below
+        # decoders raise almost anything on a broken file; each is counted and named below
+        except Exception as error:
             return f"{type(error).__name__}: {error}"
 
     def fill(out: NDArray[np.uint8]) -> None:
@@ -133,7 +148,9 @@ def decode(
 
 
 def _ordered(attempt: Callable[[int], Any], count: int) -> Iterator[Any]:
-    """Yield `attempt(0)`, `attempt(1)`, ... in order, computed by threads in blocks, so that memory stays small."""
+    """Yield `attempt(0)`, `attempt(1)`, ... in order, computed by threads in blocks, so that memory
+    stays small.
+    """
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as threads:
         for start in range(0, count, 64 * workers):

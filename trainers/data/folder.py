@@ -25,11 +25,14 @@ def image_folder(
     augment: str = "crop_flip",
     cache: str = ".cache/coreset",
 ) -> ImageData:
-    """Return the images below `root`, one sub-folder per class; labels follow the sorted names of the folders, ids are the paths below the pool's folder.
+    """Return the images below `root`, one sub-folder per class; labels follow the sorted names of
+    the folders, ids are the paths below the pool's folder.
 
-    The test set is `test_root`, else `root`/test or `root`/val beside `root`/train, else about `test_share` of every class, by a hash of each path.
-    size, on_corrupt: see `coreset.trainers.data.decode`; decoded once into `cache`. Left out with a warning: files that no image has the name of, and empty folders.
-    Raises FileNotFoundError when a folder is missing, ValueError when there are no two classes or the test set has a class the pool has not.
+    The test set is `test_root`, else `root`/test or `root`/val beside `root`/train, else about
+    `test_share` of every class, by a hash of each path. size, on_corrupt: see
+    `coreset.trainers.data.decode`; decoded once into `cache`. Left out with a warning: files that
+    no image has the name of, and empty folders. Raises FileNotFoundError when a folder is missing,
+    ValueError when there are no two classes or the test set has a class the pool has not.
     """
     pool_root = Path(root)
     if test_root is None and (pool_root / "train").is_dir():
@@ -41,7 +44,9 @@ def image_folder(
     files, of_class = _scan(pool_root)
     classes = tuple(sorted(set(of_class)))
     if len(classes) < 2:
-        raise ValueError(f"{pool_root}: expected at least two class folders with images, found {list(classes)}")
+        raise ValueError(
+            f"{pool_root}: expected at least two class folders with images, found {list(classes)}"
+        )
     labels = np.searchsorted(classes, of_class).astype(np.int64)
     ids = np.array(files)
     paths = [pool_root / name for name in files]
@@ -51,16 +56,31 @@ def image_folder(
         test_files, test_of_class = _scan(Path(test_root))
         strange = sorted(set(test_of_class) - set(classes))
         if strange:
-            raise ValueError(f"{test_root}: {len(strange)} classes are not in the pool, first {strange[0]!r}")
+            raise ValueError(
+                f"{test_root}: {len(strange)} classes are not in the pool, first {strange[0]!r}"
+            )
         paths += [Path(test_root) / name for name in test_files]
         ids = np.array([*files, *test_files])
         labels = np.concatenate([labels, np.searchsorted(classes, test_of_class).astype(np.int64)])
         test = np.arange(len(paths)) >= len(files)
     order = np.argsort(test, kind="stable")  # the pool first
-    paths, ids, labels, pool = [paths[i] for i in order], ids[order], labels[order], int((~test).sum())
+    paths, ids, labels, pool = (
+        [paths[i] for i in order],
+        ids[order],
+        labels[order],
+        int((~test).sum()),
+    )
     stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
     key = fingerprint(list(map(str, paths)), stats, size, pool)
-    made = decode(Store(cache), key, list(map(str, paths)), lambda i: open_image(paths[i]), size, pool, on_corrupt)
+    made = decode(
+        Store(cache),
+        key,
+        list(map(str, paths)),
+        lambda i: open_image(paths[i]),
+        size,
+        pool,
+        on_corrupt,
+    )
     ids, labels = ids[made.kept], labels[made.kept]
     images, test_images = made.images[: made.pool], made.images[made.pool :]
     return ImageData(
@@ -70,13 +90,19 @@ def image_folder(
 
 
 def _scan(root: Path) -> tuple[list[str], list[str]]:
-    """Return the images below the class folders of `root` as sorted relative paths, and the class of each; warns about what is left out."""
+    """Return the images below the class folders of `root` as sorted relative paths, and the class
+    of each; warns about what is left out.
+    """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; set data.root to a folder with one sub-folder per class")
+        raise FileNotFoundError(
+            f"{root}: no such folder; set data.root to a folder with one sub-folder per class"
+        )
     files: list[str] = []
     left_out: list[str] = [p.name for p in sorted(root.iterdir()) if p.is_file()]
     empty: list[str] = []
-    for folder in sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for folder in sorted(
+        p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")
+    ):
         inside = [
             (Path(where) / name).relative_to(root).as_posix()
             for where, _, names in os.walk(root / folder, followlinks=True)
@@ -88,7 +114,12 @@ def _scan(root: Path) -> tuple[list[str], list[str]]:
         if not images:
             empty.append(folder)
     if left_out:
-        warnings.warn(f"{root}: {len(left_out)} files are no images of a class, first {left_out[0]}", stacklevel=3)
+        warnings.warn(
+            f"{root}: {len(left_out)} files are no images of a class, first {left_out[0]}",
+            stacklevel=3,
+        )
     if empty:
-        warnings.warn(f"{root}: {len(empty)} class folders hold no image, first {empty[0]}", stacklevel=3)
+        warnings.warn(
+            f"{root}: {len(empty)} class folders hold no image, first {empty[0]}", stacklevel=3
+        )
     return files, [name.split("/")[0] for name in files]

@@ -1,4 +1,6 @@
-"""Image classification data sets of the Hugging Face `datasets` library: from the hub, from `save_to_disk`, or a folder of images (extra `hf`)."""
+"""Image classification data sets of the Hugging Face `datasets` library: from the hub, from
+`save_to_disk`, or a folder of images (extra `hf`).
+"""
 
 from __future__ import annotations
 
@@ -30,23 +32,38 @@ def hf_dataset(
     augment: str = "crop_flip",
     cache: str = ".cache/coreset",
 ) -> ImageData:
-    """Return a data set by its name on the hub, or from a local folder: one written by `save_to_disk`, or any that `load_dataset` reads.
+    """Return a data set by its name on the hub, or from a local folder: one written by
+    `save_to_disk`, or any that `load_dataset` reads.
 
-    image, label: names of the columns; train, test: names of the splits; without a test split (test = null) about `test_share` of every class of `train` is
-    the test set. ids are positions in `train`; a label of -1 is unknown. Images are decoded once into `cache` (see `coreset.trainers.data.decode`).
-    Raises ImportError with the install line when `datasets` is missing, KeyError for a column or a split that is not there.
+    image, label: names of the columns; train, test: names of the splits; without a test split (test
+    = null) about `test_share` of every class of `train` is the test set. ids are positions in
+    `train`; a label of -1 is unknown. Images are decoded once into `cache` (see
+    `coreset.trainers.data.decode`). Raises ImportError with the install line when `datasets` is
+    missing, KeyError for a column or a split that is not there.
     """
     try:
         import datasets
     except ImportError as error:
-        raise ImportError('Hugging Face data sets need the extra hf: pip install "coreset-lightning[hf]"') from error
+        raise ImportError(
+            'Hugging Face data sets need the extra hf: pip install "coreset-lightning[hf]"'
+        ) from error
 
     saved = any((Path(path) / file).is_file() for file in ("dataset_dict.json", "state.json"))
     splits = datasets.load_from_disk(path) if saved else datasets.load_dataset(path)
     if not isinstance(splits, dict):  # `save_to_disk` of a single split
         splits = {train: splits}
     return convert(
-        Path(path).name, splits, image, label, train, test, test_share, size, on_corrupt, augment, Store(cache)
+        Path(path).name,
+        splits,
+        image,
+        label,
+        train,
+        test,
+        test_share,
+        size,
+        on_corrupt,
+        augment,
+        Store(cache),
     )
 
 
@@ -63,19 +80,26 @@ def convert(
     augment: str,
     store: Store,
 ) -> ImageData:
-    """Return ImageData from splits that behave as `datasets.Dataset`; the parameters are those of `hf_dataset`."""
+    """Return ImageData from splits that behave as `datasets.Dataset`; the parameters are those of
+    `hf_dataset`.
+    """
     names = [train] if test is None else [train, test]
     for split in names:
         if split not in splits:
-            raise KeyError(f"{name}: no split {split!r}; present: {', '.join(splits)} (data.train, data.test)")
+            raise KeyError(
+                f"{name}: no split {split!r}; present: {', '.join(splits)} (data.train, data.test)"
+            )
     parts = [splits[split] for split in names]
     for column in (image, label):
         if column not in parts[0].features:
             raise KeyError(
-                f"{name}: no column {column!r}; present: {', '.join(parts[0].features)} (data.image, data.label)"
+                f"{name}: no column {column!r}; present: {', '.join(parts[0].features)}"
+                " (data.image, data.label)"
             )
     labels = np.concatenate([_labels(part, label) for part in parts])
-    classes = getattr(parts[0].features[label], "names", None) or [str(i) for i in range(int(labels.max()) + 1)]
+    classes = getattr(parts[0].features[label], "names", None) or [
+        str(i) for i in range(int(labels.max()) + 1)
+    ]
     length = len(parts[0])
     rows = np.concatenate([np.arange(len(part)) for part in parts])
     of_test = np.repeat(np.arange(len(parts)) == 1, [len(part) for part in parts])
@@ -104,7 +128,9 @@ def convert(
 
 
 def undecoded(part: Any, image: str) -> Any:
-    """Return a split whose images come as bytes or paths: `datasets` itself would open any format that Pillow knows, PostScript with them."""
+    """Return a split whose images come as bytes or paths: `datasets` itself would open any format
+    that Pillow knows, PostScript with them.
+    """
     feature = part.features.get(image)
     if not getattr(feature, "decode", False):
         return part
@@ -113,7 +139,8 @@ def undecoded(part: Any, image: str) -> Any:
 
 @contextmanager
 def opened(value: Any, mode: str | None = None) -> Iterator[Image.Image]:
-    """Give an image as rows of `datasets` hold it: {"bytes", "path"}, or an image already. mode: what the column's feature says, None for as it comes.
+    """Give an image as rows of `datasets` hold it: {"bytes", "path"}, or an image already. mode:
+    what the column's feature says, None for as it comes.
 
     Raises ValueError for a row without an image.
     """
@@ -141,9 +168,13 @@ def _source(value: Mapping[str, Any]) -> Path | bytes:
 
 
 def _labels(part: Any, label: str) -> NDArray[np.int64]:
-    """Return a column of labels, missing ones (None) as -1. Raises TypeError for labels that are no whole numbers."""
+    """Return a column of labels, missing ones (None) as -1. Raises TypeError for labels that are no
+    whole numbers.
+    """
     values = [-1 if value is None else value for value in part[label][:]]
     found = np.asarray(values)
     if found.dtype.kind not in "iu":
-        raise TypeError(f"{label}: expected whole numbers, got {found.dtype}; `cast_column` to ClassLabel first")
+        raise TypeError(
+            f"{label}: expected whole numbers, got {found.dtype}; `cast_column` to ClassLabel first"
+        )
     return found.astype(np.int64)

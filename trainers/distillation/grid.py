@@ -1,7 +1,9 @@
-"""What a distilled set is worth: it and real images at the same budget, with hard and soft labels, with and without augmentation, on several networks.
+"""What a distilled set is worth: it and real images at the same budget, with hard and soft labels,
+with and without augmentation, on several networks.
 
-Protocol: a part of the pool is held out first; everything is made from the rest; the learning rate of each cell is the one that is best on the part held out, with one
-network; then several fresh networks are trained to the last epoch and tested once. No test image decides anything.
+Protocol: a part of the pool is held out first; everything is made from the rest; the learning rate
+of each cell is the one that is best on the part held out, with one network; then several fresh
+networks are trained to the last epoch and tested once. No test image decides anything.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Plan:
-    """How the cells of the grid are filled. sets, nets: made sets, and networks on each. rates: learning rates to choose from. held_out: share of the pool for that choice."""
+    """How the cells of the grid are filled. sets, nets: made sets, and networks on each. rates:
+    learning rates to choose from. held_out: share of the pool for that choice.
+    """
 
     sets: int = 2
     nets: int = 2
@@ -42,7 +46,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.sets < 1 or self.nets < 1 or not self.rates or not 0 < self.held_out < 1:
             raise ValueError(
-                f"sets, nets, rates, held_out: expected at least 1, 1, one rate and a share between 0 and 1, got {self.sets}, {self.nets}, {list(self.rates)}, {self.held_out}"
+                "sets, nets, rates, held_out: expected at least 1, 1, one rate and a share between"
+                f" 0 and 1, got {self.sets}, {self.nets}, {list(self.rates)}, {self.held_out}"
             )
 
 
@@ -51,7 +56,9 @@ def split(data: ImageData, share: float, seed: int) -> tuple[ImageData, ImageDat
     order = keyed_order(np.random.default_rng(seed), data.ids)
     count = max(1, round(share * len(order)))
     held, rest = np.sort(order[:count]), np.sort(order[count:])
-    less = replace(data, images=data.images[rest], labels=data.labels[rest], ids=data.ids[rest], content="")
+    less = replace(
+        data, images=data.images[rest], labels=data.labels[rest], ids=data.ids[rest], content=""
+    )
     return less, replace(less, test_images=data.images[held], test_labels=data.labels[held])
 
 
@@ -67,16 +74,20 @@ def grid(
     seed: int = 0,
     log: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """Return one entry per method, images per class, labels, augmentation and network: `accuracy` of every set and network, `rate` of every set.
+    """Return one entry per method, images per class, labels, augmentation and network: `accuracy`
+    of every set and network, `rate` of every set.
 
-    methods: {name: make(source, images per class, rng) -> Synthetic with hard labels}; `random` must be among them. models: {name: factory}; the first one teaches, and it
-    alone is trained in all four ways; the others see hard labels without augmentation, which is the cross-architecture grid. recipe: of every cell but for lr and augment;
-    teaching: of the teacher and of the full data. The entries of `full` are all data.
+    methods: {name: make(source, images per class, rng) -> Synthetic with hard labels}; `random`
+    must be among them. models: {name: factory}; the first one teaches, and it alone is trained in
+    all four ways; the others see hard labels without augmentation, which is the cross-architecture
+    grid. recipe: of every cell but for lr and augment; teaching: of the teacher and of the full
+    data. The entries of `full` are all data.
     """
     plan = plan or Plan()
     if RANDOM not in methods:
         raise ValueError(
-            f"methods: random images are the baseline of every score and must be among them, got {', '.join(methods)}"
+            "methods: random images are the baseline of every score and must be among them, got"
+            f" {', '.join(methods)}"
         )
     less, judge = split(data, plan.held_out, seed)
     first = next(iter(models))
@@ -84,7 +95,9 @@ def grid(
         name: (Fitter(less, m, {"accelerator": "cpu"}), Fitter(judge, m, {"accelerator": "cpu"}))
         for name, m in models.items()
     }
-    teachers = Teachers(fitters[first][0], teaching, Store(folder), seed, first, torch.device("cpu"), less.labels)
+    teachers = Teachers(
+        fitters[first][0], teaching, Store(folder), seed, first, torch.device("cpu"), less.labels
+    )
     source = source_of(less, less.labels, teacher=teachers)
     teacher = teachers()
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -94,16 +107,28 @@ def grid(
                 made = make(source, ipc, np.random.default_rng([seed, number]))
                 log(f"{name}, {ipc} per class, set {number + 1}")
                 for model, labels, augment in _cells(models, first):
-                    seen = made if labels == "hard" else fixed_labels(made, teacher, temperature=plan.temperature)
+                    seen = (
+                        made
+                        if labels == "hard"
+                        else fixed_labels(made, teacher, temperature=plan.temperature)
+                    )
                     own = replace(recipe, augment=augment)
                     rate = _best_rate(fitters[model][1], own, seen, plan.rates, (seed, number))
-                    cell = {"method": name, "ipc": ipc, "labels": labels, "augment": augment, "model": model}
+                    cell = {
+                        "method": name,
+                        "ipc": ipc,
+                        "labels": labels,
+                        "augment": augment,
+                        "model": model,
+                    }
                     entry = entries.setdefault(
                         tuple(cell.values()), {**cell, "accuracy": [], "rate": [], **made.budget}
                     )
                     entry["rate"].append(rate)
                     for net in range(plan.nets):
-                        fitted = fit_made(fitters[model][0], replace(own, lr=rate), seen, (seed, number, net + 1))
+                        fitted = fit_made(
+                            fitters[model][0], replace(own, lr=rate), seen, (seed, number, net + 1)
+                        )
                         entry["accuracy"].append(fitted.accuracy)
     return [*entries.values(), _full(fitters[first][0], teaching, teacher, seed)]
 
@@ -114,7 +139,13 @@ def _cells(models: Mapping[str, Any], first: str) -> list[tuple[str, str, bool]]
     ]
 
 
-def _best_rate(judge: Fitter, recipe: TrainingConfig, made: Synthetic, rates: Sequence[float], seed: tuple[int, ...]) -> float:
+def _best_rate(
+    judge: Fitter,
+    recipe: TrainingConfig,
+    made: Synthetic,
+    rates: Sequence[float],
+    seed: tuple[int, ...],
+) -> float:
     if len(rates) == 1:
         return rates[0]
     found = [fit_made(judge, replace(recipe, lr=r), made, (*seed, 0)).accuracy for r in rates]
@@ -123,7 +154,9 @@ def _best_rate(judge: Fitter, recipe: TrainingConfig, made: Synthetic, rates: Se
 
 def _full(fitter: Fitter, recipe: TrainingConfig, teacher: Teacher, seed: int) -> dict[str, Any]:
     everything = np.arange(len(fitter.data.labels))
-    plain = fitter.fit(replace(recipe, augment=False), fitter.data.labels, everything, seed=(seed, 9)).accuracy
+    plain = fitter.fit(
+        replace(recipe, augment=False), fitter.data.labels, everything, seed=(seed, 9)
+    ).accuracy
     return {
         "method": "full",
         "ipc": None,
@@ -136,7 +169,8 @@ def _full(fitter: Fitter, recipe: TrainingConfig, teacher: Teacher, seed: int) -
 
 
 def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the label-robust and the augmentation-robust score of every method and budget, from the means over sets and networks of the first network.
+    """Return the label-robust and the augmentation-robust score of every method and budget, from
+    the means over sets and networks of the first network.
 
     Any labels: the better of hard and soft, for the method and for random images alike.
 
@@ -148,17 +182,24 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     [0.2285]
     """
     mean = {
-        (e["method"], e["ipc"], e["labels"], e["augment"], e["model"]): float(np.mean(e["accuracy"])) for e in entries
+        (e["method"], e["ipc"], e["labels"], e["augment"], e["model"]): float(
+            np.mean(e["accuracy"])
+        )
+        for e in entries
     }
     first = next(e["model"] for e in entries if e["method"] != "full")
     full = mean["full", None, "hard", False, ""]
     out = []
-    for method, ipc in dict.fromkeys((e["method"], e["ipc"]) for e in entries if e["method"] != "full"):
+    for method, ipc in dict.fromkeys(
+        (e["method"], e["ipc"]) for e in entries if e["method"] != "full"
+    ):
 
         def at(name: str, labels: str, augment: bool, ipc: int | None = ipc) -> float:
             return mean[name, ipc, labels, augment, first]
 
-        best = {name: max(at(name, labels, False) for labels in LABELS) for name in (method, RANDOM)}
+        best = {
+            name: max(at(name, labels, False) for labels in LABELS) for name in (method, RANDOM)
+        }
         out.append({
             "method": method, "ipc": ipc,
             "label_robust": label_robust(full, at(method, "hard", False), best[method], best[RANDOM]),
@@ -170,7 +211,9 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the grid in Markdown: accuracy in per cent, mean and standard deviation over sets and networks."""
+    """Return the grid in Markdown: accuracy in per cent, mean and standard deviation over sets and
+    networks.
+    """
     models = list(dict.fromkeys(e["model"] for e in entries if e["method"] != "full"))
     first, others = models[0], models[1:]
     columns = [(first, labels, augment) for labels in LABELS for augment in AUGMENT] + [
@@ -180,14 +223,22 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
         f"{labels}{', augmented' if augment else ''}" + (f" ({model})" if model != first else "")
         for model, labels, augment in columns
     ]
-    by = {(e["method"], e["ipc"], e["model"], e["labels"], e["augment"]): e["accuracy"] for e in entries}
+    by = {
+        (e["method"], e["ipc"], e["model"], e["labels"], e["augment"]): e["accuracy"]
+        for e in entries
+    }
     robust = {(s["method"], s["ipc"]): s for s in scores(entries)}
     lines = [
-        "| images per class | method | " + " | ".join(heads) + " | label-robust | augmentation-robust |",
+        "| images per class | method | "
+        + " | ".join(heads)
+        + " | label-robust | augmentation-robust |",
         "|---" * (len(heads) + 4) + "|",
     ]
     for method, ipc in sorted(robust, key=lambda k: k[1]):
-        cells = [f"{100 * np.mean(a):.1f} ± {100 * np.std(a):.1f}" for a in (by[method, ipc, *c] for c in columns)]
+        cells = [
+            f"{100 * np.mean(a):.1f} ± {100 * np.std(a):.1f}"
+            for a in (by[method, ipc, *c] for c in columns)
+        ]
         own = robust[method, ipc]
         lines.append(
             f"| {ipc} | {method} | "

@@ -31,7 +31,8 @@ SHOWN_PER_CLASS = 10  # pictures
 
 @dataclass(frozen=True, eq=False)
 class Made(Classification):
-    """Classification that learns from a distilled set; everything but the training batches is the pool's and the test set's.
+    """Classification that learns from a distilled set; everything but the training batches is the
+    pool's and the test set's.
 
     soft: what its soft labels take beside images and a label each.
     """
@@ -54,7 +55,9 @@ class Made(Classification):
         weights: NDArray[np.float64] | None,
         **shape: Any,
     ) -> Iterable[Any]:
-        """Return the same stream over the made images; of views, which are an augmentation themselves, where the labels are those of views."""
+        """Return the same stream over the made images; of views, which are an augmentation
+        themselves, where the labels are those of views.
+        """
         augment = bool(shape["augment"])
         looks = self.soft is not None and self.soft.made.kind in ("crops", "online")
         shape["augment"] = data.augment if augment and not looks else "none"
@@ -64,7 +67,9 @@ class Made(Classification):
 
 @dataclass(frozen=True, eq=False)
 class DistillationContext:
-    """What a round of distillation works with: the run's trainings and store, the pool's labels, a folder, and whom to tell."""
+    """What a round of distillation works with: the run's trainings and store, the pool's labels, a
+    folder, and whom to tell.
+    """
 
     fitter: Fitter
     recipe: TrainingConfig
@@ -78,15 +83,24 @@ class DistillationContext:
     show: Callable[[str], None] = lambda _what: None
 
     def source(self) -> Source:
-        """Return what the method may see: the pool, never the test set; teachers are trained on demand and kept in the store."""
-        teachers = Teachers(self.fitter, self.proxy, self.store, self.seed, self.model_key, self.device, self.labels)
+        """Return what the method may see: the pool, never the test set; teachers are trained on
+        demand and kept in the store.
+        """
+        teachers = Teachers(
+            self.fitter, self.proxy, self.store, self.seed, self.model_key, self.device, self.labels
+        )
         return source_of(self.fitter.data, self.labels, self.device, teachers)
 
 
 def source_of(
-    data: ImageData, labels: NDArray[np.int64], device: torch.device | None = None, teacher: Any = None
+    data: ImageData,
+    labels: NDArray[np.int64],
+    device: torch.device | None = None,
+    teacher: Any = None,
 ) -> Source:
-    """Return a data set's pool as a distillation sees it; images may be mirrored where the loader may."""
+    """Return a data set's pool as a distillation sees it; images may be mirrored where the loader
+    may.
+    """
     flips = data.augment == "crop_flip"
     device = torch.device("cpu") if device is None else device
     return Source(
@@ -102,24 +116,34 @@ def fit_made(
     test: bool = True,
     teacher: Teacher | None = None,
 ) -> Fitted:
-    """Train a fresh model on a distilled set, by the same recipe and seeds as on a selection, and test it. teacher: who gives online labels.
+    """Train a fresh model on a distilled set, by the same recipe and seeds as on a selection, and
+    test it. teacher: who gives online labels.
 
-    Raises ValueError for a recipe that holds examples out: made images cannot stand for real ones; and for online labels without their teacher.
+    Raises ValueError for a recipe that holds examples out: made images cannot stand for real ones;
+    and for online labels without their teacher.
     """
     if recipe.val_share:
         raise ValueError(
-            f"fit.val_share: a distilled set has no real example to hold out, expected 0, got {recipe.val_share}"
+            "fit.val_share: a distilled set has no real example to hold out, expected 0, got"
+            f" {recipe.val_share}"
         )
     soft = Soft.of(made, teacher)
     task = Made(made.pixels(), 1.0 if made.kind == "hard" else made.temperature, soft)
     targets = made.targets() if soft is None else soft.labels
-    return replace(fitter, task=task).fit(recipe, targets, np.arange(len(targets)), seed=seed, test=test)
+    return replace(fitter, task=task).fit(
+        recipe, targets, np.arange(len(targets)), seed=seed, test=test
+    )
 
 
 def distill_round(
-    room: DistillationContext, method: Distiller, ipc: int, rng: np.random.Generator, seed: tuple[int, ...]
+    room: DistillationContext,
+    method: Distiller,
+    ipc: int,
+    rng: np.random.Generator,
+    seed: tuple[int, ...],
 ) -> tuple[Synthetic, Fitted, dict[str, float]]:
-    """Return a distilled set of `ipc` images per class, which is left in the round's folder as `synthetic`, the model trained on it, and the seconds it took.
+    """Return a distilled set of `ipc` images per class, which is left in the round's folder as
+    `synthetic`, the model trained on it, and the seconds it took.
 
     A run that was killed goes on with the state in `distilling`, or with the set when it was whole.
     """
@@ -127,7 +151,10 @@ def distill_round(
     if (room.folder / "synthetic" / "manifest.json").exists():
         made = Synthetic.load(room.folder / "synthetic")
     else:
-        progress = Progress(room.folder / "distilling", lambda step, steps, loss: _tell(room.show, step, steps, loss))
+        progress = Progress(
+            room.folder / "distilling",
+            lambda step, steps, loss: _tell(room.show, step, steps, loss),
+        )
         room.show("distilling")
         made = method(room.source(), ipc, rng, progress).with_info(recipe=dict(vars(room.recipe)))
         made.save(room.folder / "synthetic")
@@ -138,7 +165,9 @@ def distill_round(
 
 
 def asked(room: DistillationContext, made: Synthetic) -> Teacher | None:
-    """Return the teacher that a set with online labels asks while training, out of the store; None for other labels."""
+    """Return the teacher that a set with online labels asks while training, out of the store; None
+    for other labels.
+    """
     if made.kind != "online":
         return None
     how, make = made.info["online"], room.source().teacher
@@ -148,11 +177,16 @@ def asked(room: DistillationContext, made: Synthetic) -> Teacher | None:
 
 def _tell(show: Callable[[str], None], step: int, steps: int, loss: float) -> None:
     if step % 10 == 0 or step == steps:
-        show(f"distilling, step {step:,} of {steps:,}" + ("" if np.isnan(loss) else f", loss {loss:.3g}"))
+        show(
+            f"distilling, step {step:,} of {steps:,}"
+            + ("" if np.isnan(loss) else f", loss {loss:.3g}")
+        )
 
 
 def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:
-    """Return what the ledger keeps of a distilled set: no position of the pool, its size said in three ways, and the labels it consumed."""
+    """Return what the ledger keeps of a distilled set: no position of the pool, its size said in
+    three ways, and the labels it consumed.
+    """
     return {
         "ids": [], "indices": [], "scores": None, "class_histogram": made.counts.tolist(),
         "synthetic": {**made.budget, "labels_used": pool, "label_kind": made.kind, "fingerprint": fingerprint(made.images, made.labels)},
@@ -162,15 +196,17 @@ def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:
 def pictures(
     fitter: Fitter, model: nn.Module, device: torch.device, folder: RunFolder, labels: NDArray[np.int64], thumbs: int, points: int
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """Return the arrays of the report's gallery: made images of every budget (up to ten a class, fewer where there are many classes), and those of the last
-    budget among real ones in the plane of the last model's features; pixels are cut to 0 .. 255.
+    """Return the arrays of the report's gallery: made images of every budget (up to ten a class,
+    fewer where there are many classes), and those of the last budget among real ones in the plane
+    of the last model's features; pixels are cut to 0 .. 255.
     """
     data, classes = fitter.data, len(fitter.data.classes)
     each = max(1, min(SHOWN_PER_CLASS, thumbs // classes))
     shown, when, names, kinds = [], [], [], []
     for number in range(folder.done):
         made = Synthetic.load(folder.round(number) / "synthetic")
-        stored = replace(made.with_labels(made.hard, "hard"), decode=1).pixels()  # mosaics as they are stored
+        # mosaics as they are stored
+        stored = replace(made.with_labels(made.hard, "hard"), decode=1).pixels()
         pixels = np.clip(np.rint(stored), 0, 255).astype(np.uint8)
         rows = [r for c in range(classes) for r in np.flatnonzero(made.hard == c)[:each]]
         shown.append(pixels[rows])
@@ -184,7 +220,14 @@ def pictures(
         data, images=np.concatenate([data.images[real], last]), labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)), content=""
     )  # fmt: skip
     found = fitter.task.measure(
-        model, both, np.arange(len(both)), ["features"], device=device, members=0, seed=0, bf16=False
+        model,
+        both,
+        np.arange(len(both)),
+        ["features"],
+        device=device,
+        members=0,
+        seed=0,
+        bf16=False,
     )
     chosen = np.full(len(both), -1)
     chosen[len(real) :] = folder.done - 1

@@ -1,4 +1,6 @@
-"""Training on soft labels: fixed ones with the hard ones mixed in, those of views, or those of a teacher asked in every step."""
+"""Training on soft labels: fixed ones with the hard ones mixed in, those of views, or those of a
+teacher asked in every step.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from coreset.trainers.tasks.module import LitClassifier
 
 @dataclass(frozen=True, eq=False)
 class Soft:
-    """What a distilled set says about its soft labels: its training images' hard labels (N,), and where the soft ones come from."""
+    """What a distilled set says about its soft labels: its training images' hard labels (N,), and
+    where the soft ones come from.
+    """
 
     made: Synthetic
     truth: NDArray[np.int64]
@@ -29,32 +33,44 @@ class Soft:
 
     @classmethod
     def of(cls, made: Synthetic, teacher: Teacher | None = None) -> Soft | None:
-        """Return what training needs beside images and `made.targets()`, or None when those are all.
+        """Return what training needs beside images and `made.targets()`, or None when those are
+        all.
 
-        Raises ValueError when the labels are a teacher's and there is none, or its classes are others.
+        Raises ValueError when the labels are a teacher's and there is none, or its classes are
+        others.
         """
         if made.kind == "hard" or (made.kind in ("probs", "logits") and not made.mix):
             return None
         if made.kind == "online":
             if teacher is None:
-                raise ValueError("online labels: expected the teacher that gives them while training")
+                raise ValueError(
+                    "online labels: expected the teacher that gives them while training"
+                )
             teacher.check(made.classes)
-        return cls(made, np.repeat(made.hard, made.decode**2), teacher if made.kind == "online" else None)
+        return cls(
+            made, np.repeat(made.hard, made.decode**2), teacher if made.kind == "online" else None
+        )
 
     @property
     def labels(self) -> NDArray[Any]:
-        """What the stream of batches carries as labels: fixed ones, or the hard ones where the soft ones come later."""
+        """What the stream of batches carries as labels: fixed ones, or the hard ones where the soft
+        ones come later.
+        """
         return self.truth if self.made.kind in ("crops", "online") else self.made.targets()
 
     def stream(self, base: TrainStream, augment: bool) -> SoftStream:
-        """Return the batches of `base`, which must not augment where there are views, as this set wants them seen."""
+        """Return the batches of `base`, which must not augment where there are views, as this set
+        wants them seen.
+        """
         return SoftStream(base, self, augment)
 
 
 class SoftStream:
-    """The batches of a stream with `truth`, the hard labels, beside `label`; of views where there are any, in place of whole images.
+    """The batches of a stream with `truth`, the hard labels, beside `label`; of views where there
+    are any, in place of whole images.
 
-    Labeled crops: epoch e takes view e mod their number. A teacher's: with augment, new views are drawn every epoch, by the stream's seed and the epoch alone.
+    Labeled crops: epoch e takes view e mod their number. A teacher's: with augment, new views are
+    drawn every epoch, by the stream's seed and the epoch alone.
     """
 
     def __init__(self, base: TrainStream, soft: Soft, augment: bool) -> None:
@@ -62,7 +78,9 @@ class SoftStream:
         self.images = torch.from_numpy(np.ascontiguousarray(base.images.transpose(0, 3, 1, 2)))
         made = soft.made
         online = made.info["online"] if made.kind == "online" and augment else None
-        self.drawn = None if online is None else Views(online["scale"], online["flips"], online["cutmix"])
+        self.drawn = (
+            None if online is None else Views(online["scale"], online["flips"], online["cutmix"])
+        )
         self.views: NDArray[Any] | None = None
         self.epoch = -1
 
@@ -76,23 +94,33 @@ class SoftStream:
             batch["truth"] = torch.from_numpy(self.soft.truth[rows])
             if self.drawn is not None and epoch != self.epoch:
                 rng = np.random.default_rng([self.base.seed, epoch])
-                self.views, self.epoch = self.drawn.draw(len(self.images), self.images.shape[-1], rng), epoch
+                self.views, self.epoch = (
+                    self.drawn.draw(len(self.images), self.images.shape[-1], rng),
+                    epoch,
+                )
             elif made.views is not None:
                 number = epoch % len(made.views)
                 self.views = made.views[number]
-                batch["label"] = torch.from_numpy(soften(made.labels[number][rows], made.temperature))
+                batch["label"] = torch.from_numpy(
+                    soften(made.labels[number][rows], made.temperature)
+                )
             if self.views is not None:
-                batch["image"] = look(self.images, self.views, rows).permute(0, 2, 3, 1).contiguous()
+                batch["image"] = (
+                    look(self.images, self.views, rows).permute(0, 2, 3, 1).contiguous()
+                )
             yield batch
 
 
 class LitSoft(LitClassifier):
-    """The classifier with the loss of `coreset.distillation.nn.soft`: fixed probabilities at `temperature`, or those of a teacher for what the batch shows, mixed with the hard label."""
+    """The classifier with the loss of `coreset.distillation.nn.soft`: fixed probabilities at
+    `temperature`, or those of a teacher for what the batch shows, mixed with the hard label.
+    """
 
     def __init__(self, *args: Any, soft: Soft, **recipe: Any) -> None:
         super().__init__(*args, temperature=soft.made.temperature, **recipe)
         self.mix = soft.made.mix
-        self.asked = (soft.teacher,)  # in a tuple: no part of this module, which trains and saves its parts
+        # in a tuple: no part of this module, which trains and saves its parts
+        self.asked = (soft.teacher,)
 
     def losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each example."""
@@ -101,4 +129,6 @@ class LitSoft(LitClassifier):
             with torch.autocast(logits.device.type, enabled=False):
                 seen = prepare(batch, self.mean, self.std)  # type: ignore[arg-type]
                 label = (teacher.logits(seen) / self.temperature).softmax(dim=1)
-        return soft_cross_entropy(logits, label, self.temperature, batch["truth"], self.mix, self.label_smoothing)
+        return soft_cross_entropy(
+            logits, label, self.temperature, batch["truth"], self.mix, self.label_smoothing
+        )

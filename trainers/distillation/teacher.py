@@ -1,4 +1,6 @@
-"""Teachers: networks trained on the whole labeled pool, as they were after every epoch; kept in the store."""
+"""Teachers: networks trained on the whole labeled pool, as they were after every epoch; kept in the
+store.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TEACHING = 4  # the random stream of a run's proxy, whose training this is
 
 
 class KeepEpochs(pl.Callback):
-    """Keep the weights after every epoch, counted from 1, of a training whose batches say which epoch they belong to."""
+    """Keep the weights after every epoch, counted from 1, of a training whose batches say which
+    epoch they belong to.
+    """
 
     def __init__(self) -> None:
         self.states: dict[int, dict[str, Tensor]] = {}
@@ -32,7 +36,9 @@ class KeepEpochs(pl.Callback):
     def _keep(self, number: int, module: pl.LightningModule) -> None:
         model = module.model
         assert isinstance(model, nn.Module)
-        self.states[number] = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
+        self.states[number] = {
+            k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()
+        }
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -50,7 +56,9 @@ class KeepEpochs(pl.Callback):
 
 @dataclass(frozen=True, eq=False)
 class Teachers:
-    """Make teachers for one run: the recipe is the run's proxy (fit@proxy), the network its model or a ConvNet with other parameters."""
+    """Make teachers for one run: the recipe is the run's proxy (fit@proxy), the network its model
+    or a ConvNet with other parameters.
+    """
 
     fitter: Fitter
     recipe: TrainingConfig
@@ -60,18 +68,22 @@ class Teachers:
     device: torch.device
     labels: NDArray[np.int64]
 
-    def __call__(self, network: Mapping[str, Any] | None = None, epoch: int | None = None) -> Teacher:
-        """Return the teacher after `epoch` epochs (None: all), trained when the store does not have it.
+    def __call__(
+        self, network: Mapping[str, Any] | None = None, epoch: int | None = None
+    ) -> Teacher:
+        """Return the teacher after `epoch` epochs (None: all), trained when the store does not have
+        it.
 
-        network: parameters of `coreset.distillation.nn.convnet.convnet`, as {"width": 64, "norm": "batch"}; None: the run's model.
-        Raises ValueError for an epoch outside its training.
+        network: parameters of `coreset.distillation.nn.convnet.convnet`, as {"width": 64, "norm":
+        "batch"}; None: the run's model. Raises ValueError for an epoch outside its training.
         """
         data = self.fitter.data
         last = max(1, int(np.ceil(self.recipe.total_epochs(len(data.images)))))
         epoch = last if epoch is None else epoch
         if not 1 <= epoch <= last:
             raise ValueError(
-                f"epoch: the teacher trains for {last} epochs (proxy.epochs), expected 1 to {last}, got {epoch}"
+                f"epoch: the teacher trains for {last} epochs (proxy.epochs), expected 1 to {last},"
+                f" got {epoch}"
             )
         model = self.fitter.model if network is None else partial(convnet, **network)
         fitter = replace(self.fitter, model=model, predict_loss=False)
@@ -86,14 +98,21 @@ class Teachers:
             net = fitter.new_model()
         net.load_state_dict(load_file(folder / f"{epoch:04d}.safetensors"))
         accuracy = float((folder / "accuracy").read_text()) if epoch == last else float("nan")
-        return Teacher(net.to(self.device), data.classes, epoch, accuracy, f"{key}, epoch {epoch} of {last}")
+        return Teacher(
+            net.to(self.device), data.classes, epoch, accuracy, f"{key}, epoch {epoch} of {last}"
+        )
 
     def _train(self, fitter: Fitter, folder: Path, last: int) -> None:
         from safetensors.torch import save
 
         keep, everything = KeepEpochs(), np.arange(len(self.labels))
         fitted = fitter.fit(
-            self.recipe, self.labels, everything, seed=(self.seed, TEACHING), callbacks=[keep], scratch=self.store.root
+            self.recipe,
+            self.labels,
+            everything,
+            seed=(self.seed, TEACHING),
+            callbacks=[keep],
+            scratch=self.store.root,
         )
         keep.states[last] = keep.states[
             max(keep.states)

@@ -1,4 +1,6 @@
-"""Training whose examples change from epoch to epoch: the stream of a plan, and the callback that tells it the losses."""
+"""Training whose examples change from epoch to epoch: the stream of a plan, and the callback that
+tells it the losses.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,20 @@ from coreset.trainers.dynamic_pruning.epoch_plans import Adaptive, EpochPlan
 
 
 class PlannedStream(TrainStream):
-    """As TrainStream, but every epoch trains on what a plan says, with the plan's weights as they are.
+    """As TrainStream, but every epoch trains on what a plan says, with the plan's weights as they
+    are.
 
-    An epoch of another length than the plan's k has batches of the mean size that k examples would have, so that as many steps see as many examples.
+    An epoch of another length than the plan's k has batches of the mean size that k examples would
+    have, so that as many steps see as many examples.
 
-    plan: bound to the pool. signals: what the current model says of the whole dataset; asked for when a strategy must choose. After the training, `counts` (N,) says
-    how often each example of the dataset was trained on and `epochs` in how many (begun) epochs.
+    plan: bound to the pool. signals: what the current model says of the whole dataset; asked for
+    when a strategy must choose. After the training, `counts` (N,) says how often each example of
+    the dataset was trained on and `epochs` in how many (begun) epochs.
     """
 
-    def __init__(self, plan: EpochPlan, signals: Callable[[], Signals] | None, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, plan: EpochPlan, signals: Callable[[], Signals] | None, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.plan, self.signals = plan, signals
         self.counts, self.epochs = np.zeros(len(self.images), np.int64), 0
@@ -36,7 +43,9 @@ class PlannedStream(TrainStream):
             progress = done / self.steps
             if isinstance(self.plan, Adaptive) and self.plan.due(self.epochs, progress):
                 if self.signals is None:
-                    raise ValueError("signals: adaptive selection needs to know what the model says of the pool")
+                    raise ValueError(
+                        "signals: adaptive selection needs to know what the model says of the pool"
+                    )
                 self.plan.choose(self.epochs, self.signals())
             self.indices, self.weights = self.plan.epoch(self.epochs, progress)
             rng = np.random.default_rng([self.seed, self.epochs])
@@ -54,7 +63,8 @@ class PlannedStream(TrainStream):
 
 
 def losses_of(outputs: Any, batch: Any) -> Tensor:
-    """Return one loss per example (B,) without weights from what a `training_step` returned: its `losses`, or cross-entropy of its `logits` and the batch's `label`.
+    """Return one loss per example (B,) without weights from what a `training_step` returned: its
+    `losses`, or cross-entropy of its `logits` and the batch's `label`.
 
     Raises ValueError when it returned neither.
     """
@@ -62,9 +72,12 @@ def losses_of(outputs: Any, batch: Any) -> Tensor:
     if "losses" in found:
         return found["losses"].detach()  # type: ignore[no-any-return]
     if "logits" in found and isinstance(batch, dict) and "label" in batch:
-        return nn.functional.cross_entropy(found["logits"].detach().float(), batch["label"], reduction="none")
+        return nn.functional.cross_entropy(
+            found["logits"].detach().float(), batch["label"], reduction="none"
+        )
     raise ValueError(
-        "training_step: selection by losses needs {'loss': ..., 'losses': one per example}, or 'logits' beside a batch with 'label'"
+        "training_step: selection by losses needs {'loss': ..., 'losses': one per example}, or"
+        " 'logits' beside a batch with 'label'"
     )
 
 
@@ -75,7 +88,12 @@ class RecordLosses(pl.Callback):
         self.plan = plan
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Record one batch."""
         with torch.no_grad():

@@ -42,11 +42,12 @@ class TrainingConfig:
     examples, so that small and large selections are both trained to a plateau; or epochs: passes
     over the selection (give one of the two). augment: random crops and flips as far as the data
     allow them; `auto`: where the data may be mirrored, since small centered images reach a plateau
-    later with shifts. optimizer, schedule: see `coreset.trainers.tasks.module.Scheduled`; the `step` schedule
-    falls at half the steps, with epochs = E + 1 after E // 2 + 2 of them, as DC and DM evaluate.
-    precision: `auto` (bf16 where the processor has it), `32` or `bf16`. val_share: share of the
-    labeled examples held out to choose the best checkpoint; they count as labels. 0 keeps the last
-    step. warm_start: active mode goes on from the last round's weights instead of from scratch.
+    later with shifts. optimizer, schedule: see `coreset.trainers.tasks.module.Scheduled`; the
+    `step` schedule falls at half the steps, with epochs = E + 1 after E // 2 + 2 of them, as DC and
+    DM evaluate. precision: `auto` (bf16 where the processor has it), `32` or `bf16`. val_share:
+    share of the labeled examples held out to choose the best checkpoint; they count as labels. 0
+    keeps the last step. warm_start: active mode goes on from the last round's weights instead of
+    from scratch.
     """
 
     steps: int | str | None = "auto"
@@ -75,10 +76,14 @@ class TrainingConfig:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 more = " or auto" if name == "steps" else ""
-                raise ValueError(f"{name}: expected a whole number of at least 1{more}, got {value!r}")
+                raise ValueError(
+                    f"{name}: expected a whole number of at least 1{more}, got {value!r}"
+                )
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         for name, low, high in _RANGES:
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)

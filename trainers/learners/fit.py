@@ -1,4 +1,6 @@
-"""One training: a fresh module and a fresh Trainer, a fixed number of optimizer steps, from scratch or from given weights."""
+"""One training: a fresh module and a fresh Trainer, a fixed number of optimizer steps, from scratch
+or from given weights.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ from coreset.trainers.tasks.base import Classification, Task
 from coreset.trainers.tasks.learning_loss import PredictsLoss
 from coreset.trainers.tasks.module import Scheduled
 
-for _name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning.pytorch"):
+for _name in (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning.accelerators.cuda",
+    "lightning.pytorch",
+):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 __all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "Recipe", "auto_steps", "peak_mb"]
@@ -41,10 +47,11 @@ DEFAULTS: dict[str, Any] = {"deterministic": "warn", "devices": 1}  # of Lightni
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained model with its accuracy (what its task's metric is) on the test set, in [0, 1], NaN without a test, and seconds of training and testing.
+    """A trained model with its accuracy (what its task's metric is) on the test set, in [0, 1], NaN
+    without a test, and seconds of training and testing.
 
-    counts (N,): how often each example was trained on, `epochs` in how many epochs; only where a plan chose anew each epoch.
-    trace: the course of the training loss.
+    counts (N,): how often each example was trained on, `epochs` in how many epochs; only where a
+    plan chose anew each epoch. trace: the course of the training loss.
     """
 
     model: nn.Module
@@ -59,9 +66,11 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Fitter:
-    """What stays the same over the trainings of a run: data, model factory, Lightning's own arguments, logger, task.
+    """What stays the same over the trainings of a run: data, model factory, Lightning's own
+    arguments, logger, task.
 
-    predict_loss: every model also learns to predict its loss, and `measure` gives `predicted_loss`; task: what is learned (classification by default).
+    predict_loss: every model also learns to predict its loss, and `measure` gives `predicted_loss`;
+    task: what is learned (classification by default).
     """
 
     data: ImageData
@@ -72,7 +81,9 @@ class Fitter:
     task: Task = field(default_factory=Classification)
 
     def new_model(self) -> nn.Module:
-        """Return a fresh model for the data's classes, channels and size; weights come from torch's global state, seeded by `fit`."""
+        """Return a fresh model for the data's classes, channels and size; weights come from torch's
+        global state, seeded by `fit`.
+        """
         model = self.task.new_model(self.model, self.data)
         _, h, _, c = self.data.images.shape
         return PredictsLoss(model, torch.zeros(1, c, h, h)) if self.predict_loss else model
@@ -93,11 +104,14 @@ class Fitter:
         per_epoch: int | None = None,
         signals: Callable[[nn.Module, torch.device], Signals] | None = None,
     ) -> Fitted:
-        """Train on `indices` (positions in the whole dataset) with the known `labels` (N,), then test.
+        """Train on `indices` (positions in the whole dataset) with the known `labels` (N,), then
+        test.
 
-        seed: entropy of this training alone: weights, order, augmentation. start: weights to begin from. scratch: folder for the checkpoints that val_share compares.
-        plan: chooses from `indices` anew each epoch, as many steps in all as a fixed selection of `per_epoch` examples takes, of which val_share is held out;
-        signals: what the current model says, for a plan in which a strategy chooses.
+        seed: entropy of this training alone: weights, order, augmentation. start: weights to begin
+        from. scratch: folder for the checkpoints that val_share compares. plan: chooses from
+        `indices` anew each epoch, as many steps in all as a fixed selection of `per_epoch` examples
+        takes, of which val_share is held out; signals: what the current model says, for a plan in
+        which a strategy chooses.
         """
         begin = time.perf_counter()
         child = np.random.default_rng(list(seed)).integers(2**31, size=3)
@@ -115,7 +129,11 @@ class Fitter:
         )  # fmt: skip
         augment, tested = recipe.augments(self.data), test and self.task.dynamics
         record = RecordTrace(steps, self.task.test(self.data) if tested else None)
-        shape: dict[str, Any] = {"steps": steps, "batch_size": recipe.batch_size, "seed": int(child[2])}
+        shape: dict[str, Any] = {
+            "steps": steps,
+            "batch_size": recipe.batch_size,
+            "seed": int(child[2]),
+        }
         if plan is None:
             stream = self.task.train(self.data, labels, indices, weights, augment=augment, **shape)
         else:
@@ -127,7 +145,11 @@ class Fitter:
         best = None
         if len(held):
             best = ModelCheckpoint(
-                dirpath=scratch, filename="best", monitor=f"val/{self.task.metric}", mode="max", save_weights_only=True
+                dirpath=scratch,
+                filename="best",
+                monitor=f"val/{self.task.metric}",
+                mode="max",
+                save_weights_only=True,
             )
         made = pl.Trainer(
             max_steps=steps,
@@ -151,7 +173,9 @@ class Fitter:
             made.fit(lit, stream, self.task.held(self.data, labels, held) if len(held) else None)
             val = None
             if best is not None and best.best_model_path:
-                lit.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
+                lit.load_state_dict(
+                    torch.load(best.best_model_path, weights_only=True)["state_dict"]
+                )
                 val = float(best.best_model_score) if best.best_model_score is not None else None
                 Path(best.best_model_path).unlink()
             trained = time.perf_counter()
@@ -175,14 +199,23 @@ def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signal
 
 
 def _hold_out(
-    recipe: TrainingConfig, indices: NDArray[np.int64], weights: NDArray[np.float64] | None, seed: int, budget: int
+    recipe: TrainingConfig,
+    indices: NDArray[np.int64],
+    weights: NDArray[np.float64] | None,
+    seed: int,
+    budget: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, NDArray[np.int64]]:
-    """Return training indices, their weights and the held-out validation indices: a share of the budget."""
+    """Return training indices, their weights and the held-out validation indices: a share of the
+    budget.
+    """
     count = round(recipe.val_share * budget)
     if not count:
         return indices, weights, np.empty(0, np.int64)
     if count >= budget:
-        raise ValueError(f"fit.val_share: {recipe.val_share} of {budget} labeled examples leaves none to train on")
+        raise ValueError(
+            f"fit.val_share: {recipe.val_share} of {budget} labeled examples leaves none to"
+            " train on"
+        )
     out = np.zeros(len(indices), bool)
     out[keyed_order(np.random.default_rng(seed), indices)[:count]] = True
     return indices[~out], None if weights is None else weights[~out], indices[out]

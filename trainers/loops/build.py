@@ -35,7 +35,9 @@ from coreset.trainers.tasks.measure import dropouts
 RANDOM = "coreset.strategies.baseline.random.Random"
 
 
-def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False) -> loops.RunContext:
+def build(
+    cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = None, keep: bool = False
+) -> loops.RunContext:
     """Return the job of one run after checking everything that can be known before training.
 
     data: the data set where it is loaded already. keep: leave beside the configuration how the run
@@ -46,13 +48,21 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     strategy, task = make(cfg, "strategy"), make(cfg, "task")
     task.check(data)
     strategy = task.wrap(strategy) if isinstance(strategy, Strategy) else strategy
-    columns = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in (cfg["columns"] or {}).items()}
+    columns = {
+        name: np.load(path, mmap_mode="r", allow_pickle=False)
+        for name, path in (cfg["columns"] or {}).items()
+    }
     for name, column in columns.items():
         if len(column) != len(data.images):
             raise ValueError(
-                f"columns.{name}: {cfg['columns'][name]} has {len(column)} rows, the pool has {len(data.images)} examples"
+                f"columns.{name}: {cfg['columns'][name]} has {len(column)} rows, the pool has"
+                f" {len(data.images)} examples"
             )
-    fixed = ["features"] if cfg["embedding"]["_target_"] != "coreset.trainers.tasks.features.ModelFeatures" else []
+    fixed = (
+        ["features"]
+        if cfg["embedding"]["_target_"] != "coreset.trainers.tasks.features.ModelFeatures"
+        else []
+    )
     sampling = _sampling(cfg, strategy)
     dynamics = (
         () if sampling or not task.dynamics else (*STATISTICS, *TRACES, GRADIENT_NORM)
@@ -60,18 +70,27 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     cost = _image_bytes(strategy, data) if cfg["unit"] == "bytes" else 0
     budget = budget_counts(cfg["budget"], cfg["unit"], len(data.classes), cost)
     plan = make_plan(
-        strategy, budget, len(data.images), cfg["mode"], cfg["start"], [*columns, *fixed], dynamics, task.signals
+        strategy,
+        budget,
+        len(data.images),
+        cfg["mode"],
+        cfg["start"],
+        [*columns, *fixed],
+        dynamics,
+        task.signals,
     )
     if isinstance(strategy, Distiller):
         _check_distiller(cfg, strategy, data, plan.sizes)
     if (sampling or cfg["oracle"]) and not task.dynamics:
         raise ValueError(
-            f"task={type(task).__name__.lower()}: sampling while training and label files are for classification; boxes and masks are handed over by coreset-select coco=..."
+            f"task={type(task).__name__.lower()}: sampling while training and label files are for"
+            " classification; boxes and masks are handed over by coreset-select coco=..."
         )
     proxy, least = make(cfg, "proxy"), least_epochs(plan.needs - set(columns))
     if proxy.total_epochs(len(data.images)) < least:
         raise ValueError(
-            f"{type(strategy).__name__} reads dynamics of at least {least} epochs: add proxy.epochs={least} or more"
+            f"{type(strategy).__name__} reads dynamics of at least {least} epochs: add"
+            f" proxy.epochs={least} or more"
         )
     recipe, embedding = make(cfg, "fit"), make(cfg, "embedding")
     if hasattr(embedding, "check"):
@@ -83,7 +102,8 @@ def build(cfg: Mapping[str, Any], folder: Path, logger: Any = None, data: Any = 
     members = "member_probs" in (plan.needs | plan.needs_selected) - set(columns)
     if members and not dropouts(model):
         raise ValueError(
-            f"{type(strategy).__name__} needs member_probs, but this model has no dropout to draw members with; use another model"
+            f"{type(strategy).__name__} needs member_probs, but this model has no dropout to draw"
+            " members with; use another model"
         )
     # nothing is written before this line
     config = {key: cfg[key] for key in RESULT_KEYS} | {"data_fingerprint": data.fingerprint}
@@ -130,7 +150,10 @@ def _one_model(fitter: Fitter) -> nn.Module:
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"cannot read images of shape ({c}, {h}, {w}): {error}") from error
         if shape != (2, len(fitter.data.classes)):
-            raise ValueError(f"expected logits of shape (2, {len(fitter.data.classes)}) for two images, got {shape}")
+            raise ValueError(
+                f"expected logits of shape (2, {len(fitter.data.classes)}) for two images, got"
+                f" {shape}"
+            )
     return model
 
 
@@ -148,47 +171,61 @@ def _named(key: str, call: Callable[[], Any]) -> Any:
 
 
 def _image_bytes(strategy: Strategy | Distiller, data: Any) -> int:
-    """Return what one image of the answer costs with its label: of the pool uint8 pixels, of a distilled set what its method stores."""
+    """Return what one image of the answer costs with its label: of the pool uint8 pixels, of a
+    distilled set what its method stores.
+    """
     _, h, w, c = data.images.shape
     if isinstance(strategy, Distiller):
         return strategy.image_bytes((c, h, w), len(data.classes))
     return int(h * w * c + smallest_labels(len(data.classes)).itemsize)
 
 
-def _check_distiller(cfg: Mapping[str, Any], method: Distiller, data: Any, sizes: Sequence[int]) -> None:
-    """Raise ValueError when a distillation cannot work with the rest of the configuration; warn when a budget is not worth it."""
+def _check_distiller(
+    cfg: Mapping[str, Any], method: Distiller, data: Any, sizes: Sequence[int]
+) -> None:
+    """Raise ValueError when a distillation cannot work with the rest of the configuration; warn
+    when a budget is not worth it.
+    """
     name = type(method).__name__
     if cfg["oracle"] or (data.labels < 0).any():
         raise ValueError(
-            f"{name} reads the label of every example of the pool: label them all, or use a strategy that selects"
+            f"{name} reads the label of every example of the pool: label them all, or use a"
+            " strategy that selects"
         )
     if not isinstance(make(cfg, "task"), Classification):
         raise ValueError(f"{name} makes images with one label each: expected task=classification")
     if make(cfg, "fit").val_share:
-        raise ValueError("fit.val_share: a distilled set has no real example to hold out; set it to 0")
+        raise ValueError(
+            "fit.val_share: a distilled set has no real example to hold out; set it to 0"
+        )
     source = source_of(data, data.labels, teacher=lambda **_: None)
     for ipc in per_class(sizes, len(data.classes)):
         method.check(source, ipc)
 
 
 def _sampling(cfg: Mapping[str, Any], strategy: Strategy | Distiller) -> EpochPlan | None:
-    """Return what chooses while training, or None; ValueError where it contradicts the mode or the strategy."""
+    """Return what chooses while training, or None; ValueError where it contradicts the mode or the
+    strategy.
+    """
     if not cfg["dynamic"]:
         return None
     plan = make(cfg, "dynamic")
     name = str(cfg["dynamic"]["_target_"]).rsplit(".", 1)[-1]
     if cfg["mode"] != "prune":
         raise ValueError(
-            f"dynamic: {name} changes the examples while training and needs the labels of the whole pool: use mode=prune"
+            f"dynamic: {name} changes the examples while training and needs the labels of the whole"
+            " pool: use mode=prune"
         )
     if isinstance(strategy, Distiller):
         raise ValueError(
-            f"dynamic: {name} chooses among the pool's examples, {type(strategy).__name__} makes its own: use dynamic=none"
+            f"dynamic: {name} chooses among the pool's examples, {type(strategy).__name__} makes"
+            " its own: use dynamic=none"
         )
     if isinstance(plan, Adaptive):
         return replace(plan, strategy=strategy)
     if cfg["strategy"]["_target_"] != RANDOM:
         raise ValueError(
-            f"dynamic: {name} chooses by itself, a strategy has no say in it: add strategy=random, or use dynamic=adaptive"
+            f"dynamic: {name} chooses by itself, a strategy has no say in it: add strategy=random,"
+            " or use dynamic=adaptive"
         )
     return plan

@@ -34,7 +34,9 @@ class RecordDynamics(pl.Callback):
     ) -> None:
         """Record one batch. Raises ValueError for an output or a batch that lacks what is recorded."""
         if not isinstance(outputs, Mapping) or "logits" not in outputs:
-            raise ValueError("training dynamics need a training_step that returns {'loss': ..., 'logits': ...}")
+            raise ValueError(
+                "training dynamics need a training_step that returns {'loss': ..., 'logits': ...}"
+            )
         lacks = [n for n in ("index", "label") if not isinstance(batch, Mapping) or n not in batch]
         if lacks:
             raise ValueError(

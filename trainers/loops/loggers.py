@@ -14,7 +14,9 @@ Mode = Literal["online", "offline", "disabled"]
 
 
 def csv_logger(folder: Path, run_config: Mapping[str, Any]) -> Logger:
-    """Return a logger that writes `metrics/metrics.csv` in the run folder; a resumed run writes beside it, into `metrics_2`."""
+    """Return a logger that writes `metrics/metrics.csv` in the run folder; a resumed run writes
+    beside it, into `metrics_2`.
+    """
     tries = [folder / "metrics", *(folder / f"metrics_{n}" for n in range(2, 1000))]
     return CSVLogger(folder, name="", version=next(t.name for t in tries if not t.exists()))
 
@@ -27,9 +29,11 @@ def wandb_logger(
     mode: Mode = "online",
     tags: tuple[str, ...] = (),
 ) -> Logger:
-    """Return a Weights & Biases logger: one run = one curve, its x axis the labels spent, job type = strategy.
+    """Return a Weights & Biases logger: one run = one curve, its x axis the labels spent, job type
+    = strategy.
 
-    mode: online, offline (`wandb sync` later) or disabled; the environment variable WANDB_MODE wins.
+    mode: online, offline (`wandb sync` later) or disabled; the environment variable WANDB_MODE
+    wins.
     """
     import os
 
@@ -55,7 +59,9 @@ def log_point(logger: Logger | None, labels: int, name: str, value: float) -> No
 
 
 def close(logger: Logger | None, curve: Curve) -> None:
-    """Log the area under the curve (log axis) as the run's result and close what the logger holds, so that the next job of a sweep starts clean."""
+    """Log the area under the curve (log axis) as the run's result and close what the logger holds,
+    so that the next job of a sweep starts clean.
+    """
     if logger is None:
         return
     if curve.points:

@@ -18,7 +18,8 @@ class AwaitingLabels(Exception):  # nothing went wrong: the run stops until some
 
     def __init__(self, path: Path, missing: int) -> None:
         super().__init__(
-            f"{missing} examples wait for a label in {path}: fill its column 'label', then resume this run"
+            f"{missing} examples wait for a label in {path}: fill its column 'label', then resume"
+            " this run"
         )
         self.path, self.missing = path, missing
 
@@ -37,17 +38,20 @@ class HiddenLabels:
         found = self.labels[indices]
         if (found < 0).any():
             raise ValueError(
-                f"labels: {int((found < 0).sum())} chosen examples have no label, first position {int(indices[found < 0][0])}; use oracle=file"
+                f"labels: {int((found < 0).sum())} chosen examples have no label, first position"
+                f" {int(indices[found < 0][0])}; use oracle=file"
             )
         return np.asarray(found, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """Hand-off by a CSV file with the columns index, id, label; a label is a class name or its number.
+    """Hand-off by a CSV file with the columns index, id, label; a label is a class name or its
+    number.
 
-    path: the file; rows asked for are added with an empty label, and `AwaitingLabels` is raised until all of them are filled. ids (N,): outside names.
-    classes: class names in the order of their numbers.
+    path: the file; rows asked for are added with an empty label, and `AwaitingLabels` is raised
+    until all of them are filled. ids (N,): outside names. classes: class names in the order of
+    their numbers.
     """
 
     path: Path
@@ -55,19 +59,24 @@ class LabelFile:
     classes: tuple[str, ...]
 
     def label(self, indices: Indices) -> NDArray[np.int64]:
-        """Return the labels at `indices`, or write what is missing and raise AwaitingLabels. ValueError names line and value of a label that is no class."""
+        """Return the labels at `indices`, or write what is missing and raise AwaitingLabels.
+        ValueError names line and value of a label that is no class.
+        """
         path = Path(self.path)
         rows: dict[int, tuple[str, str]] = {}
         if path.exists():
             with path.open(newline="") as f:
                 reader = csv.DictReader(f)
                 if reader.fieldnames is None or not {"index", "label"} <= set(reader.fieldnames):
-                    raise ValueError(f"{path}: expected the columns index, id, label, got {reader.fieldnames}")
+                    raise ValueError(
+                        f"{path}: expected the columns index, id, label, got {reader.fieldnames}"
+                    )
                 for line, row in enumerate(reader, 2):
                     index = row["index"].strip()
                     if not index.isdigit() or int(index) >= len(self.ids):
                         raise ValueError(
-                            f"{path}, line {line}: index must be a position below {len(self.ids)}, got {index!r}"
+                            f"{path}, line {line}: index must be a position below {len(self.ids)},"
+                            f" got {index!r}"
                         )
                     if int(index) in rows:
                         raise ValueError(f"{path}, line {line}: index {index} stands there twice")
@@ -83,7 +92,11 @@ class LabelFile:
             for i, value in everything.items():
                 cells = [str(i), str(self.ids[i]), value]
                 text.append(
-                    ",".join('"' + c.replace('"', '""') + '"' if set(c) & set(',"\n') else c for c in cells) + "\n"
+                    ",".join(
+                        '"' + c.replace('"', '""') + '"' if set(c) & set(',"\n') else c
+                        for c in cells
+                    )
+                    + "\n"
                 )
             write_atomic(path, "".join(text))
             raise AwaitingLabels(path, missing)
@@ -97,5 +110,6 @@ class LabelFile:
         if value.isdigit() and int(value) < len(self.classes):
             return int(value)
         raise ValueError(
-            f"{path}, line {line}: label {value!r} is no class; expected one of {', '.join(self.classes[:10])} or 0 to {len(self.classes) - 1}"
+            f"{path}, line {line}: label {value!r} is no class; expected one of"
+            f" {', '.join(self.classes[:10])} or 0 to {len(self.classes) - 1}"
         )

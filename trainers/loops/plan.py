@@ -17,7 +17,9 @@ Mode = Literal["prune", "active"]
 
 @dataclass(frozen=True)
 class Plan:
-    """Cumulative label totals to reach, in order; in active mode the first is the start set, chosen at random."""
+    """Cumulative label totals to reach, in order; in active mode the first is the start set, chosen
+    at random.
+    """
 
     mode: Mode
     sizes: tuple[int, ...]
@@ -40,10 +42,12 @@ def make_plan(
     dynamics: Iterable[str] = (),
     model: Iterable[str] = MODEL_SIGNALS,
 ) -> Plan:
-    """Return the plan, or raise ValueError in words when the strategy needs what the mode cannot give.
+    """Return the plan, or raise ValueError in words when the strategy needs what the mode cannot
+    give.
 
-    columns: signals the user brings (known for every example). dynamics: signals that the training of a proxy on labeled data records. model: signals that
-    a model of this run gives. In prune mode labels are known everywhere; in active mode only the labels of what was taken are.
+    columns: signals the user brings (known for every example). dynamics: signals that the training
+    of a proxy on labeled data records. model: signals that a model of this run gives. In prune mode
+    labels are known everywhere; in active mode only the labels of what was taken are.
 
     >>> from coreset.registry import strategy
     >>> make_plan(strategy("margin"), [0.1, 0.2], 100, "active", start=5).sizes
@@ -58,21 +62,24 @@ def make_plan(
         first = budget_size(start, pool_size, "start")
         sizes = [n for n in sizes if n > first]
         if not sizes:
-            raise ValueError(f"start: {first} labels already reach the last budget; expected a start below it")
+            raise ValueError(
+                f"start: {first} labels already reach the last budget; expected a start below it"
+            )
         sizes = [first, *sizes]
         forbidden = strategy.needs & ({"labels"} | set(dynamics)) - set(columns)
         if forbidden:
             raise ValueError(
-                f"{name} needs {listed(forbidden)} of the candidates, which active mode cannot know before they are labeled: "
-                "use mode=prune, or a strategy that reads features or probabilities"
+                f"{name} needs {listed(forbidden)} of the candidates, which active mode cannot know"
+                " before they are labeled: use mode=prune, or a strategy that reads features or"
+                " probabilities"
             )
     else:
         raise ValueError(f"mode: expected prune or active, got {mode!r}")
     missing = (strategy.needs | strategy.needs_selected) - have - {"labels"}
     if missing:
         raise ValueError(
-            f"{name} needs {listed(missing)}, which nothing in this run gives; a run in {mode} mode "
-            f"has {listed(have)}. Hand the rest over with columns: "
+            f"{name} needs {listed(missing)}, which nothing in this run gives; a run in {mode} mode"
+            f" has {listed(have)}. Hand the rest over with columns: "
             + "; ".join(f"{column}: {source(column)}" for column in sorted(missing))
         )
     return Plan(mode, tuple(sizes), strategy.needs, strategy.needs_selected)  # type: ignore[arg-type]

@@ -1,8 +1,11 @@
-"""The two loops. prune: labels known, one selection and one training a budget. active: fit, measure, choose, label, again.
+"""The two loops. prune: labels known, one selection and one training a budget. active: fit,
+measure, choose, label, again.
 
-prune with a `sampling` plan: the examples change while the model trains. Such a run stands on the same axis by what it costs to train: at budget k it takes as many optimizer
-steps as a fixed selection of k examples would, so with fit.epochs = E it sees E k examples in all (with fit.steps every budget costs the same, and its curve is nearly flat).
-It needs the labels of the whole pool; the ledger's `info` and the point's `extra` say so (labels_used), and so does the curve's name.
+prune with a `sampling` plan: the examples change while the model trains. Such a run stands on the
+same axis by what it costs to train: at budget k it takes as many optimizer steps as a fixed
+selection of k examples would, so with fit.epochs = E it sees E k examples in all (with fit.steps
+every budget costs the same, and its curve is nearly flat). It needs the labels of the whole pool;
+the ledger's `info` and the point's `extra` say so (labels_used), and so does the curve's name.
 """
 
 from __future__ import annotations
@@ -33,7 +36,12 @@ from coreset.numerics.pca import plane
 from coreset.numerics.random import keyed_order
 from coreset.runs.curve import Point
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.distillation.round import DistillationContext, distill_round, entry_of, pictures
+from coreset.trainers.distillation.round import (
+    DistillationContext,
+    distill_round,
+    entry_of,
+    pictures,
+)
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.fit import Fitted, Fitter, TrainingConfig, peak_mb
 from coreset.trainers.loops.dynamics import RecordDynamics
@@ -65,7 +73,9 @@ class RunContext:
     sampling: EpochPlan | None = None
 
     def signals(self) -> Signals:
-        """Return the columns that need no model of this run: the user's own, and features of a fixed embedding when they are asked for."""
+        """Return the columns that need no model of this run: the user's own, and features of a
+        fixed embedding when they are asked for.
+        """
         data = self.fitter.data
         found = Signals(len(data.images), **self.columns)
         if (
@@ -135,12 +145,16 @@ def _distil(job: RunContext, method: Distiller, number: int) -> None:
         partial(job.progress, number),
     )  # fmt: skip
     # the same stream at every budget: a point does not depend on which others there are
-    made, fitted, seconds = distill_round(room, method, ipc, job.rng(STRATEGY), (job.seed, TRAINING, number))
+    made, fitted, seconds = distill_round(
+        room, method, ipc, job.rng(STRATEGY), (job.seed, TRAINING, number)
+    )
     _commit(job, number, made, fitted, seconds, {**made.budget, "labels_used": len(labels)})
 
 
 def _prune_while_training(job: RunContext, number: int) -> None:
-    """Train and test at one budget on examples that change; the selection holds all that were trained on, most often first, with how often as scores."""
+    """Train and test at one budget on examples that change; the selection holds all that were
+    trained on, most often first, with how often as scores.
+    """
     assert job.sampling is not None
     data = job.fitter.data
     everything = np.arange(len(data.images))
@@ -170,17 +184,24 @@ def _prune_while_training(job: RunContext, number: int) -> None:
     }  # fmt: skip
     info = {
         **extra,
-        "budget": "optimizer steps of a fixed selection of that size; the labels of the whole pool are used",
+        "budget": (
+            "optimizer steps of a fixed selection of that size; the labels of the whole pool are"
+            " used"
+        ),
     }
     if job.sampling.by_strategy:
         info |= {"strategy": type(job.strategy).__name__, "parameters": job.strategy.parameters()}
-    chosen = Selection(seen, scores=fitted.counts[seen].astype(np.float64), ids=data.ids[seen], info=info)
+    chosen = Selection(
+        seen, scores=fitted.counts[seen].astype(np.float64), ids=data.ids[seen], info=info
+    )
     chosen.save(job.folder.round(number) / "selection.parquet")
     _commit(job, number, chosen, fitted, {"select": 0.0, "measure": choosing}, extra)
 
 
 def active(job: RunContext) -> None:
-    """Begin with a random start set, then label what the strategy chooses by the model of the round before."""
+    """Begin with a random start set, then label what the strategy chooses by the model of the round
+    before.
+    """
     assert isinstance(job.strategy, Strategy), "a distiller has no active mode"
     data = job.fitter.data
     size = len(data.images)
@@ -204,7 +225,9 @@ def active(job: RunContext) -> None:
             seconds["measure"] = time.perf_counter() - begin
             job.progress(number, "choosing")
             begin = time.perf_counter()
-            chosen = job.strategy(pool, signals, job.plan.sizes[number] - len(taken), job.rng(STRATEGY, number))
+            chosen = job.strategy(
+                pool, signals, job.plan.sizes[number] - len(taken), job.rng(STRATEGY, number)
+            )
             seconds["select"] = time.perf_counter() - begin
             chosen = _certified(chosen, pool, signals)
         chosen.save(file)
@@ -218,7 +241,9 @@ def active(job: RunContext) -> None:
 
 
 def _certified(chosen: Selection, pool: Pool, signals: Signals) -> Selection:
-    """Return the choice with its certificates in `info`: those whose columns the strategy had measured anyway, and that take about a second at most."""
+    """Return the choice with its certificates in `info`: those whose columns the strategy had
+    measured anyway, and that take about a second at most.
+    """
     found = certificates(pool, signals, chosen, CHEAP)
     return replace(chosen, info={**chosen.info, "certificates": found}) if found else chosen
 
@@ -239,7 +264,8 @@ def _fit(
     weights: NDArray[np.float64] | None,
     start: Any = None,
 ) -> Fitted:
-    # The same stream for every strategy at a seed: a difference between curves is a difference between selections.
+    # The same stream for every strategy at a seed: a difference between curves is a difference
+    # between selections.
     return job.fitter.fit(
         job.recipe,
         labels,
@@ -269,7 +295,11 @@ def _commit(
     entry = {
         "round": number,
         "labels": labels,
-        **(entry_of(chosen, len(data.images)) if isinstance(chosen, Synthetic) else _picked(job, chosen)),
+        **(
+            entry_of(chosen, len(data.images))
+            if isinstance(chosen, Synthetic)
+            else _picked(job, chosen)
+        ),
         "accuracy": fitted.accuracy,
         "training": None if fitted.trace is None else fitted.trace.record(),
         "val_accuracy": fitted.val_accuracy,
@@ -302,12 +332,19 @@ def _last_model(job: RunContext) -> tuple[nn.Module | None, torch.device]:
     if not job.folder.done:
         return None, device
     model = job.fitter.new_model()
-    model.load_state_dict(torch.load(job.folder.round(job.folder.done - 1) / "model.ckpt", weights_only=True))
+    model.load_state_dict(
+        torch.load(job.folder.round(job.folder.done - 1) / "model.ckpt", weights_only=True)
+    )
     return model.to(device, memory_format=torch.channels_last), device  # type: ignore[call-overload]
 
 
 def _active_signals(
-    job: RunContext, number: int, pool: Pool, labels: NDArray[np.int64], model: nn.Module, device: torch.device
+    job: RunContext,
+    number: int,
+    pool: Pool,
+    labels: NDArray[np.int64],
+    model: nn.Module,
+    device: torch.device,
 ) -> Signals:
     """Measure what the strategy needs in one pass over the rows it needs."""
     signals = job.signals()
@@ -316,10 +353,19 @@ def _active_signals(
     names = (job.wanted & job.fitter.task.signals) - signals.names
     if names:
         extra = bool(names & job.plan.needs_selected)
-        rows = np.sort(np.concatenate([pool.candidates, pool.selected])) if extra else pool.candidates
+        rows = (
+            np.sort(np.concatenate([pool.candidates, pool.selected])) if extra else pool.candidates
+        )
         seed = int(job.rng(MEMBERS, number).integers(2**31))
         found = job.fitter.task.measure(
-            model, job.fitter.data, rows, names, device=device, members=job.members, seed=seed, bf16=job.recipe.bf16
+            model,
+            job.fitter.data,
+            rows,
+            names,
+            device=device,
+            members=job.members,
+            seed=seed,
+            bf16=job.recipe.bf16,
         )
         for name, values in found.items():
             signals.put(name, None if len(rows) == pool.size else rows, values)
@@ -327,7 +373,9 @@ def _active_signals(
 
 
 def _prune_signals(job: RunContext) -> Signals:
-    """Return all columns; those of a model come from a proxy trained on the whole labeled pool, kept in the store."""
+    """Return all columns; those of a model come from a proxy trained on the whole labeled pool,
+    kept in the store.
+    """
     signals = job.signals()
     data = job.fitter.data
     size = len(data.images)
@@ -368,7 +416,9 @@ def _prune_signals(job: RunContext) -> Signals:
             )
         if GRADIENT_NORM in names:
             others = [partial(_another_proxy, job, labels, m) for m in range(1, job.members)]
-            found[GRADIENT_NORM] = expected_gradient_norms(fitted.model, others, data, labels, fitted.device)
+            found[GRADIENT_NORM] = expected_gradient_norms(
+                fitted.model, others, data, labels, fitted.device
+            )
         about = {"data": data.name, "seed": job.seed, "proxy": vars(job.proxy)}
         for name in names:
             values = found[name]
@@ -383,7 +433,9 @@ def _prune_signals(job: RunContext) -> Signals:
 def _another_proxy(job: RunContext, labels: NDArray[np.int64], member: int) -> nn.Module:
     """Return the proxy from another initialization and order."""
     everything, seed = np.arange(len(labels)), (job.seed, PROXY, member)
-    return job.fitter.fit(job.proxy, labels, everything, seed=seed, test=False, scratch=job.store.root).model
+    return job.fitter.fit(
+        job.proxy, labels, everything, seed=seed, test=False, scratch=job.store.root
+    ).model
 
 
 def _fill(values: NDArray[Any], out: NDArray[Any]) -> None:
@@ -391,7 +443,9 @@ def _fill(values: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 def write_gallery(job: RunContext, thumbs: int = 256, points: int = 3000) -> None:
-    """Write `gallery.npz` for the report: the first choices as pictures and a plane through the last model's features; nothing when it is there."""
+    """Write `gallery.npz` for the report: the first choices as pictures and a plane through the
+    last model's features; nothing when it is there.
+    """
     data, ledger = job.fitter.data, job.folder.ledger
     path = job.folder.path / "gallery.npz"
     model, device = _last_model(job)
@@ -399,7 +453,13 @@ def write_gallery(job: RunContext, thumbs: int = 256, points: int = 3000) -> Non
         return
     if isinstance(job.strategy, Distiller):
         found = pictures(
-            job.fitter, model, device, job.folder, job.oracle.label(np.arange(len(data.images))), thumbs, points
+            job.fitter,
+            model,
+            device,
+            job.folder,
+            job.oracle.label(np.arange(len(data.images))),
+            thumbs,
+            points,
         )
         _write_npz(path, found)
         return
@@ -407,14 +467,20 @@ def write_gallery(job: RunContext, thumbs: int = 256, points: int = 3000) -> Non
     index = np.array([i for e in entries for i in e["indices"]], np.int64)
     when = np.concatenate([np.full(len(e["indices"]), e["round"]) for e in entries])
     scores = np.concatenate(
-        [np.array(e["scores"], float) if e["scores"] else np.full(len(e["indices"]), np.nan) for e in entries]
+        [
+            np.array(e["scores"], float) if e["scores"] else np.full(len(e["indices"]), np.nan)
+            for e in entries
+        ]
     )
-    if job.plan.mode == "prune":  # budgets may be prefixes of each other: a choice belongs to the first that holds it
+    # budgets may be prefixes of each other: a choice belongs to the first that holds it
+    if job.plan.mode == "prune":
         for e in reversed(ledger):
             when[np.isin(index, e["indices"])] = e["round"]
     sample = keyed_order(np.random.default_rng(0), data.ids)[:points]
     rows = np.unique(np.concatenate([sample, index[: points // 3]]))
-    found = job.fitter.task.measure(model, data, rows, ["features"], device=device, members=0, seed=0, bf16=False)
+    found = job.fitter.task.measure(
+        model, data, rows, ["features"], device=device, members=0, seed=0, bf16=False
+    )
     flat = plane(found["features"])
     chosen = np.full(len(data.images), -1)
     chosen[index] = when
@@ -435,5 +501,6 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     import io
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take the keywords for its own
+    # its stubs take the keywords for its own
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())

@@ -1,6 +1,8 @@
-"""What a training is about: which Lightning module learns, from which batches, what its model says of an image, and what counts as good.
+"""What a training is about: which Lightning module learns, from which batches, what its model says
+of an image, and what counts as good.
 
-The loops know budgets, strategies and rounds; everything that differs between classification, detection and segmentation is here.
+The loops know budgets, strategies and rounds; everything that differs between classification,
+detection and segmentation is here.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from coreset.trainers.tasks.module import LitClassifier, Scheduled
 
 
 class Task(ABC):
-    """A kind of training. `metric`: its name on the curve, logged as val/... and test/...; `signals`: what `measure` can give; `dynamics`: whether its module
-    tells losses and logits per example while it trains.
+    """A kind of training. `metric`: its name on the curve, logged as val/... and test/...;
+    `signals`: what `measure` can give; `dynamics`: whether its module tells losses and logits per
+    example while it trains.
     """
 
     metric: str = "accuracy"
@@ -37,7 +40,8 @@ class Task(ABC):
         """Raise TypeError when the data are not what this task learns from."""
         if not isinstance(data, self.data_type):
             raise TypeError(
-                f"task={type(self).__name__.lower()} learns from {self.data_type.__name__} (data=coco_folder), got {type(data).__name__}"
+                f"task={type(self).__name__.lower()} learns from {self.data_type.__name__}"
+                f" (data=coco_folder), got {type(data).__name__}"
             )
 
     def wrap(self, strategy: Strategy) -> Strategy:
@@ -52,7 +56,9 @@ class Task(ABC):
 
     @abstractmethod
     def module(self, model: nn.Module, data: ImageData, **recipe: Any) -> Scheduled:
-        """Return the Lightning module that trains `model`, which it keeps as `.model`; recipe: the arguments of `coreset.trainers.tasks.module.Scheduled`, and `label_smoothing`."""
+        """Return the Lightning module that trains `model`, which it keeps as `.model`; recipe: the
+        arguments of `coreset.trainers.tasks.module.Scheduled`, and `label_smoothing`.
+        """
 
     @abstractmethod
     def train(
@@ -63,10 +69,14 @@ class Task(ABC):
         weights: NDArray[np.float64] | None,
         **shape: Any,
     ) -> Iterable[Any]:
-        """Return the batches of one training on `indices`, whose labels alone are known; shape: steps, batch_size, seed, augment (whether to)."""
+        """Return the batches of one training on `indices`, whose labels alone are known; shape:
+        steps, batch_size, seed, augment (whether to).
+        """
 
     @abstractmethod
-    def held(self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Iterable[Any]:
+    def held(
+        self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> Iterable[Any]:
         """Return batches of labeled examples of the pool to validate on."""
 
     @abstractmethod
@@ -112,7 +122,9 @@ class Classification(Task):
         shape["augment"] = data.augment if shape["augment"] else "none"
         return TrainStream(data.images, labels, indices, weights=weights, **shape)
 
-    def held(self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Iterable[Any]:
+    def held(
+        self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> Iterable[Any]:
         """Return them in order."""
         return EvalBatches(data.images, labels, indices)
 
@@ -133,4 +145,6 @@ class Classification(Task):
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
         """Return them from one fused pass."""
-        return measure(model, data, indices, names, device=device, members=members, seed=seed, bf16=bf16)
+        return measure(
+            model, data, indices, names, device=device, members=members, seed=seed, bf16=bf16
+        )

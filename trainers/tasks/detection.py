@@ -1,7 +1,9 @@
-"""Detection in the loops: torchvision's detectors, mean average precision, images scored by their boxes.
+"""Detection in the loops: torchvision's detectors, mean average precision, images scored by their
+boxes.
 
-A detector is any module with torchvision's contract: in training `model(images, targets)` returns a dict of losses, else `model(images)` one {boxes, labels, scores} per
-image; class 0 is the background.
+A detector is any module with torchvision's contract: in training `model(images, targets)` returns a
+dict of losses, else `model(images)` one {boxes, labels, scores} per image; class 0 is the
+background.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import CocoData, Part, known_part
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.module import Scheduled
-from coreset.vision import Detections, ImageScores, WithEmpty, aggregate, box_scores, detect, object_frequency
+from coreset.vision import (
+    Detections,
+    ImageScores,
+    WithEmpty,
+    aggregate,
+    box_scores,
+    detect,
+    object_frequency,
+)
 
 METRICS = {"mAP": "map", "mAP50": "map_50"}
 
@@ -35,15 +45,22 @@ def detector(
 ) -> nn.Module:
     """Return a detector of torchvision by its name.
 
-    pretrained: its backbone with the weights torchvision knows for it (downloaded once). options: torchvision's own parameters of it, such as
-    min_size, the shorter side in pixels inside the network. in_channels and image_size are the small squares' and play no part. Raises ValueError for a name that is no detector.
+    pretrained: its backbone with the weights torchvision knows for it (downloaded once). options:
+    torchvision's own parameters of it, such as min_size, the shorter side in pixels inside the
+    network. in_channels and image_size are the small squares' and play no part. Raises ValueError
+    for a name that is no detector.
     """
     from torchvision.models import detection, list_models
 
     if name not in list_models(detection):
-        raise ValueError(f"name: torchvision has no detector {name!r}; it has {', '.join(list_models(detection))}")
+        raise ValueError(
+            f"name: torchvision has no detector {name!r}; it has"
+            f" {', '.join(list_models(detection))}"
+        )
     backbone = "DEFAULT" if pretrained else None
-    made = getattr(detection, name)(weights=None, weights_backbone=backbone, num_classes=num_classes, **(options or {}))
+    made = getattr(detection, name)(
+        weights=None, weights_backbone=backbone, num_classes=num_classes, **(options or {})
+    )
     return cast(nn.Module, made)
 
 
@@ -53,7 +70,9 @@ def as_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 
 class DetectionBatches:
-    """Batches {images, targets, index}: in order, or `steps` of them in random order, flipped with `augment`; with weights, images are drawn in proportion to them."""
+    """Batches {images, targets, index}: in order, or `steps` of them in random order, flipped with
+    `augment`; with weights, images are drawn in proportion to them.
+    """
 
     def __init__(
         self, part: Part, indices: NDArray[np.int64], batch_size: int, *,
@@ -93,7 +112,11 @@ class DetectionBatches:
             crowd, _ = self.part.boxes(at, crowd=True)
             images.append(as_tensor(image))
             targets.append(
-                {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels), "crowd": torch.from_numpy(crowd)}
+                {
+                    "boxes": torch.from_numpy(boxes),
+                    "labels": torch.from_numpy(labels),
+                    "crowd": torch.from_numpy(crowd),
+                }
             )
         return {"images": images, "targets": targets, "index": torch.from_numpy(rows)}
 
@@ -116,7 +139,9 @@ class LitDetector(Scheduled):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the sum of the detector's losses."""
-        losses = self.model(batch["images"], [{k: t[k] for k in ("boxes", "labels")} for t in batch["targets"]])
+        losses = self.model(
+            batch["images"], [{k: t[k] for k in ("boxes", "labels")} for t in batch["targets"]]
+        )
         loss = torch.stack(list(losses.values())).sum()
         self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch["images"]))
         return {"loss": loss}
@@ -132,13 +157,16 @@ class LitDetector(Scheduled):
                 "boxes": torch.cat([t["boxes"], t["crowd"].repeat(self.classes - 1, 1)]), "labels": torch.cat([t["labels"], everywhere.sort().values]),
                 "iscrowd": torch.cat([torch.zeros(n), torch.ones(m * (self.classes - 1))]).long().to(t["labels"].device),
             })  # fmt: skip
-        found = [{k: o[k] for k in ("boxes", "labels", "scores")} for o in self.model(batch["images"])]
+        found = [
+            {k: o[k] for k in ("boxes", "labels", "scores")} for o in self.model(batch["images"])
+        ]
         self.precision_of.update(found, truth)
 
     def _log(self, name: str) -> None:
         value = self.precision_of.compute()[METRICS[self.metric]].double()
         self.precision_of.reset()
-        self.log(f"{name}/{self.metric}", torch.where(value < 0, torch.nan, value))  # -1: there was nothing to find
+        # -1: there was nothing to find
+        self.log(f"{name}/{self.metric}", torch.where(value < 0, torch.nan, value))
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Collect what is found on held-out labeled images."""
@@ -158,7 +186,9 @@ class LitDetector(Scheduled):
 
 
 def pooled(feature_map: Any) -> Tensor:
-    """Return the mean over the positions (n, D) of a feature map (n, D, H, W), of the last one where there are several."""
+    """Return the mean over the positions (n, D) of a feature map (n, D, H, W), of the last one
+    where there are several.
+    """
     if isinstance(feature_map, Mapping):
         feature_map = list(feature_map.values())[-1]
     elif isinstance(feature_map, list | tuple):
@@ -168,11 +198,13 @@ def pooled(feature_map: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class Detection(Task):
-    """Boxes in images. Signals: `features`, the mean of the backbone's last map; `uncertainty`, the image's score by its boxes.
+    """Boxes in images. Signals: `features`, the mean of the backbone's last map; `uncertainty`, the
+    image's score by its boxes.
 
-    score, aggregate, k, score_threshold, min_size: as in `coreset.vision`; score object_frequency leaves nothing to
-    aggregate, entropy and margin need a two-stage detector. empty: what becomes of images in which nothing was found.
-    metric: mAP (mean over IoU 0.5 to 0.95) or mAP50. batch_size: of images to measure and test.
+    score, aggregate, k, score_threshold, min_size: as in `coreset.vision`; score object_frequency
+    leaves nothing to aggregate, entropy and margin need a two-stage detector. empty: what becomes
+    of images in which nothing was found. metric: mAP (mean over IoU 0.5 to 0.95) or mAP50.
+    batch_size: of images to measure and test.
     """
 
     score: str = "binary_entropy"
@@ -191,11 +223,19 @@ class Detection(Task):
         if self.metric not in METRICS:
             raise ValueError(f"task.metric: expected {' or '.join(METRICS)}, got {self.metric!r}")
         nothing = Detections.nothing([0])
-        rules = {"score_threshold": self.score_threshold, "min_size": self.min_size, "empty": self.empty, "k": self.k}
-        aggregate(nothing, np.empty(0), self.aggregate, **rules)  # type: ignore[arg-type]  # refuses unknown names before anything trains
+        rules = {
+            "score_threshold": self.score_threshold,
+            "min_size": self.min_size,
+            "empty": self.empty,
+            "k": self.k,
+        }
+        # refuses unknown names before anything trains
+        aggregate(nothing, np.empty(0), self.aggregate, **rules)  # type: ignore[arg-type]
 
     def wrap(self, strategy: Strategy) -> Strategy:
-        """Return the strategy with the policy for empty images around it, where it reads `uncertainty`."""
+        """Return the strategy with the policy for empty images around it, where it reads
+        `uncertainty`.
+        """
         return WithEmpty(strategy, self.empty) if "uncertainty" in strategy.needs else strategy
 
     def module(self, model: nn.Module, data: ImageData, **recipe: Any) -> LitDetector:
@@ -214,10 +254,16 @@ class Detection(Task):
     ) -> DetectionBatches:
         """Return random batches of the labeled images."""
         return DetectionBatches(
-            known_part(data, labels, indices), indices, shape.pop("batch_size"), weights=weights, **shape
+            known_part(data, labels, indices),
+            indices,
+            shape.pop("batch_size"),
+            weights=weights,
+            **shape,
         )
 
-    def held(self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> DetectionBatches:
+    def held(
+        self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> DetectionBatches:
         """Return them in order."""
         return DetectionBatches(known_part(data, labels, indices), indices, self.batch_size)
 
@@ -239,11 +285,15 @@ class Detection(Task):
         seed: int,
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Return them from one pass over the images, those of one size together: padding would say more of the neighbors than of the image."""
+        """Return them from one pass over the images, those of one size together: padding would say
+        more of the neighbors than of the image.
+        """
         part, names = cast(CocoData, data).part, set(names)
         model = model.to(device).eval()
         caught: dict[str, Tensor] = {}
-        hook = cast(nn.Module, model.backbone).register_forward_hook(lambda _, args, out: caught.update(x=pooled(out)))
+        hook = cast(nn.Module, model.backbone).register_forward_hook(
+            lambda _, args, out: caught.update(x=pooled(out))
+        )
         rich = self.score in ("entropy", "margin")
         features: NDArray[np.float32] | None = None
         outputs: dict[int, Any] = {}
@@ -253,7 +303,11 @@ class Detection(Task):
                 found = detect(model, images) if rich else model(images)
                 outputs |= dict(zip(rows.tolist(), found, strict=True))
                 x = caught["x"].cpu().numpy()
-                features = np.empty((len(indices), x.shape[1]), np.float32) if features is None else features
+                features = (
+                    np.empty((len(indices), x.shape[1]), np.float32)
+                    if features is None
+                    else features
+                )
                 features[rows] = x
         finally:
             hook.remove()
@@ -261,7 +315,9 @@ class Detection(Task):
         columns: dict[str, NDArray[Any]] = {"features": features}
         if names & {"uncertainty", "empty"}:
             ids = part.pool.ids[indices]
-            boxes = Detections.from_torchvision([outputs[i] for i in range(len(indices))], ids, outside="clip")
+            boxes = Detections.from_torchvision(
+                [outputs[i] for i in range(len(indices))], ids, outside="clip"
+            )
             columns |= _uncertainty(self._score(boxes))
         return {name: columns[name] for name in names}
 
@@ -279,10 +335,15 @@ class Detection(Task):
 
 
 def _uncertainty(scores: ImageScores) -> dict[str, NDArray[Any]]:
-    """Return the columns `uncertainty`, with images without a score after (or, by their policy, before) all others, and `empty`, 1 for these."""
+    """Return the columns `uncertainty`, with images without a score after (or, by their policy,
+    before) all others, and `empty`, 1 for these.
+    """
     known = scores.values[~scores.is_empty]
     edge = known.max(initial=0.0) + 1 if scores.empty == "first" else known.min(initial=0.0) - 1
-    return {"uncertainty": np.where(scores.is_empty, edge, scores.values), "empty": scores.is_empty.astype(np.float64)}
+    return {
+        "uncertainty": np.where(scores.is_empty, edge, scores.values),
+        "empty": scores.is_empty.astype(np.float64),
+    }
 
 
 def same_size(sizes: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:

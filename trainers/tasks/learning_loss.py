@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 WIDTH = 128  # of each level's layer
 MARGIN = 1.0
-DETACHED = 0.6  # share of the training after which the predictor no longer changes the model: 120 of 200 epochs
+# share of the training after which the predictor no longer changes the model: 120 of 200 epochs
+DETACHED = 0.6
 
 
 def ranking_loss(predicted: Tensor, losses: Tensor, margin: float = MARGIN) -> Tensor:
-    """Return the mean over pairs (i, B - 1 - i) of max(0, margin - s (predicted_i - predicted_j)), s = 1 where loss i is greater and -1 elsewhere; 0 without a pair.
+    """Return the mean over pairs (i, B - 1 - i) of max(0, margin - s (predicted_i - predicted_j)),
+    s = 1 where loss i is greater and -1 elsewhere; 0 without a pair.
 
-    predicted, losses (B,); the middle one of an odd batch is left out. The scale of the losses does not matter, their order in pairs does.
+    predicted, losses (B,); the middle one of an odd batch is left out. The scale of the losses does
+    not matter, their order in pairs does.
 
     >>> ranking_loss(torch.tensor([2.0, 0.5]), torch.tensor([0.3, 0.1])).item()
     0.0
@@ -30,7 +33,9 @@ def ranking_loss(predicted: Tensor, losses: Tensor, margin: float = MARGIN) -> T
 
 
 class _Catch:
-    """Keep what goes into or comes out of a layer; an object, so that a copied or pickled model catches its own."""
+    """Keep what goes into or comes out of a layer; an object, so that a copied or pickled model
+    catches its own.
+    """
 
     def __init__(self, caught: dict[int, Tensor], number: int, is_input: bool) -> None:
         self.caught, self.number, self.is_input = caught, number, is_input
@@ -40,10 +45,13 @@ class _Catch:
 
 
 class PredictsLoss(nn.Module):
-    """Return `model`'s logits; beside them a small module predicts the loss of each example from the model's levels.
+    """Return `model`'s logits; beside them a small module predicts the loss of each example from
+    the model's levels.
 
-    example: one input (1, C, H, W). Levels: what the last layer at each resolution of the model gives, (channels, at least 2 positions); where there is none, the
-    input of the last linear layer. Each is averaged over positions and goes through a layer of 128 units and a ReLU; one linear layer reads them side by side.
+    example: one input (1, C, H, W). Levels: what the last layer at each resolution of the model
+    gives, (channels, at least 2 positions); where there is none, the input of the last linear
+    layer. Each is averaged over positions and goes through a layer of 128 units and a ReLU; one
+    linear layer reads them side by side.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -61,8 +69,12 @@ class PredictsLoss(nn.Module):
         return self.model(x)  # type: ignore[no-any-return]
 
     def predicted(self, detach: bool = False) -> Tensor:
-        """Return the predicted losses (B,) float32 of the last batch. detach: no gradient into the model."""
-        levels = [self._caught[n].detach() if detach else self._caught[n] for n in range(len(self.layers))]
+        """Return the predicted losses (B,) float32 of the last batch. detach: no gradient into the
+        model.
+        """
+        levels = [
+            self._caught[n].detach() if detach else self._caught[n] for n in range(len(self.layers))
+        ]
         self._caught.clear()
         with torch.autocast(levels[0].device.type, enabled=False):
             pooled = [_pooled(x.float()) for x in levels]
@@ -71,18 +83,24 @@ class PredictsLoss(nn.Module):
         return predicted
 
     def ranking_loss(self, losses: Tensor, progress: float) -> Tensor:
-        """Return the ranking loss of the last batch, to be added to the model's own. losses (B,) before weighting; progress: share of the training that is done."""
+        """Return the ranking loss of the last batch, to be added to the model's own. losses (B,)
+        before weighting; progress: share of the training that is done.
+        """
         return ranking_loss(self.predicted(detach=progress >= DETACHED), losses.detach())
 
 
 def _pooled(x: Tensor) -> Tensor:
-    """Return the mean over positions, (B, D), of maps (B, D, H, W), tokens (B, T, D) or vectors (B, D)."""
+    """Return the mean over positions, (B, D), of maps (B, D, H, W), tokens (B, T, D) or vectors (B,
+    D).
+    """
     return x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1) if x.ndim == 3 else x
 
 
 @torch.no_grad()
 def _levels(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, int, bool]]:
-    """Return (layer, width, whether its input is meant) of every level, from one pass in evaluation mode."""
+    """Return (layer, width, whether its input is meant) of every level, from one pass in evaluation
+    mode.
+    """
     found: dict[tuple[int, ...], tuple[nn.Module, int, bool]] = {}
     head: list[tuple[nn.Module, int, bool]] = []
 
@@ -106,6 +124,7 @@ def _levels(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, int, boo
             handle.remove()
     if not found and not head:
         raise ValueError(
-            f"{type(model).__name__}: expected convolutions, tokens or a linear layer to predict the loss from, found none"
+            f"{type(model).__name__}: expected convolutions, tokens or a linear layer to predict"
+            " the loss from, found none"
         )
     return list(found.values()) or head

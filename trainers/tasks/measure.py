@@ -1,4 +1,6 @@
-"""All signals of a model over some rows in one fused pass: features, logits, probs, member_probs, predicted_loss."""
+"""All signals of a model over some rows in one fused pass: features, logits, probs, member_probs,
+predicted_loss.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropo
 
 
 class _Mask:
-    """One dropout mask per member, the same for every example: any batching gives the same values, and joint entropies make sense."""
+    """One dropout mask per member, the same for every example: any batching gives the same values,
+    and joint entropies make sense.
+    """
 
     def __init__(self, p: float, seed: int) -> None:
         self.p, self.seed, self.member = p, seed, 0
@@ -32,7 +36,9 @@ class _Mask:
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = args[0]
         if self.member not in self.masks:
-            per_channel = isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and x.ndim > 2
+            per_channel = (
+                isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and x.ndim > 2
+            )
             shape = (1, x.shape[1]) + ((1,) * (x.ndim - 2) if per_channel else tuple(x.shape[2:]))
             rng = np.random.default_rng([self.seed, self.member])
             keep = torch.from_numpy((rng.random(shape) >= self.p).astype(np.float32) / (1 - self.p))
@@ -61,10 +67,14 @@ def _members(model: nn.Module, seed: int) -> Iterator[list[_Mask]]:
 
 
 def _head_only(model: nn.Module, head: nn.Linear) -> bool:
-    """Return whether the only active dropout is the one right before the last linear layer: then members share everything below it."""
+    """Return whether the only active dropout is the one right before the last linear layer: then
+    members share everything below it.
+    """
     active = dropouts(model)
     ordered = [m for m in model.modules() if not list(m.children())]
-    return len(active) == 1 and isinstance(active[0], nn.Dropout) and ordered[-2:] == [active[0], head]
+    return (
+        len(active) == 1 and isinstance(active[0], nn.Dropout) and ordered[-2:] == [active[0], head]
+    )
 
 
 @torch.no_grad()
@@ -80,17 +90,25 @@ def measure(
     batch_size: int = 512,
     bf16: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """Return the columns `names` at `indices`, float32: features (n, D) = input of the last linear layer, logits and probs (n, C), member_probs (n, T, C),
-    predicted_loss (n,) of a model that learned to predict its loss.
+    """Return the columns `names` at `indices`, float32: features (n, D) = input of the last linear
+    layer, logits and probs (n, C), member_probs (n, T, C), predicted_loss (n,) of a model that
+    learned to predict its loss.
 
-    members: T passes with dropout on, each with one fixed mask (MC dropout). Raises ValueError for a name that no model gives, and for member_probs
-    of a model without dropout or predicted_loss of one that predicts none. One forward pass serves all names; members share the layers below the dropout when it is the last one.
+    members: T passes with dropout on, each with one fixed mask (MC dropout). Raises ValueError for
+    a name that no model gives, and for member_probs of a model without dropout or predicted_loss of
+    one that predicts none. One forward pass serves all names; members share the layers below the
+    dropout when it is the last one.
     """
     wanted = frozenset(names)
     if wanted - MODEL_SIGNALS:
-        raise ValueError(f"names: a model gives {sorted(MODEL_SIGNALS)}, not {sorted(wanted - MODEL_SIGNALS)}")
+        raise ValueError(
+            f"names: a model gives {sorted(MODEL_SIGNALS)}, not {sorted(wanted - MODEL_SIGNALS)}"
+        )
     if "predicted_loss" in wanted and not isinstance(model, PredictsLoss):
-        raise ValueError("predicted_loss: the model does not predict its loss; make the Fitter with predict_loss=True")
+        raise ValueError(
+            "predicted_loss: the model does not predict its loss; make the Fitter with"
+            " predict_loss=True"
+        )
     model = model.to(device).eval()
     head = last_linear(model)
     caught: dict[str, Tensor] = {}
@@ -110,7 +128,8 @@ def measure(
         with _members(model, seed) as masks, cast:
             if "member_probs" in wanted and not masks:
                 raise ValueError(
-                    "member_probs: the model has no dropout, so its passes would all be the same; use a model with dropout"
+                    "member_probs: the model has no dropout, so its passes would all be the same;"
+                    " use a model with dropout"
                 )
             start = 0
             for batch in EvalBatches(data.images, None, indices, batch_size):
@@ -121,7 +140,9 @@ def measure(
                 features = caught["x"]
                 if (
                     plain is caught["z"]
-                ):  # in float32 whatever the rest computes in: logits are a linear function of features, exactly
+                    # in float32 whatever the rest computes in: logits are a linear function of
+                    # features, exactly
+                ):
                     plain = _linear(head, features)
                 if "features" in wanted:
                     write("features", start, features.flatten(1))
@@ -136,7 +157,11 @@ def measure(
                     for member in range(members):
                         for mask in masks:
                             mask.member = member
-                        logits = _linear(head, masks[0](nn.Dropout(), (features,), features)) if shared else model(x)
+                        logits = (
+                            _linear(head, masks[0](nn.Dropout(), (features,), features))
+                            if shared
+                            else model(x)
+                        )
                         passes.append(logits.float().softmax(dim=1))
                     write("member_probs", start, torch.stack(passes, dim=1))
                 start += len(x)

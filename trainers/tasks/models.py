@@ -1,4 +1,6 @@
-"""Models for the loops: a small CNN, an MLP, a linear probe, any model of timm; each is made as `factory(num_classes=, in_channels=, image_size=)`."""
+"""Models for the loops: a small CNN, an MLP, a linear probe, any model of timm; each is made as
+`factory(num_classes=, in_channels=, image_size=)`.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +9,41 @@ from typing import cast
 from torch import nn
 
 
-def small_cnn(num_classes: int, in_channels: int, image_size: int, width: int = 32, dropout: float = 0.2) -> nn.Module:
-    """Return three 3 x 3 convolutions of `width`, 2 and 4 times `width` channels, each with batch norm, the first two halving the image.
+def small_cnn(
+    num_classes: int, in_channels: int, image_size: int, width: int = 32, dropout: float = 0.2
+) -> nn.Module:
+    """Return three 3 x 3 convolutions of `width`, 2 and 4 times `width` channels, each with batch
+    norm, the first two halving the image.
 
-    The last map is averaged and dropped out before the last layer, so that MC dropout works. For images from 8 x 8 to 64 x 64.
+    The last map is averaged and dropped out before the last layer, so that MC dropout works. For
+    images from 8 x 8 to 64 x 64.
     """
     if image_size < 4:
-        raise ValueError(f"image_size: the two poolings need at least 4 pixels a side, got {image_size}")
+        raise ValueError(
+            f"image_size: the two poolings need at least 4 pixels a side, got {image_size}"
+        )
     layers: list[nn.Module] = []
     channels = [in_channels, width, 2 * width, 4 * width]
     for block, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
-        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
         if block < 2:
             layers.append(nn.MaxPool2d(2))
     return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width, num_classes)
+        *layers,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(4 * width, num_classes),
     )
 
 
-def mlp(num_classes: int, in_channels: int, image_size: int, width: int = 256, dropout: float = 0.2) -> nn.Module:
+def mlp(
+    num_classes: int, in_channels: int, image_size: int, width: int = 256, dropout: float = 0.2
+) -> nn.Module:
     """Return two hidden layers of `width` units over the flattened image, each followed by dropout."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs in (in_channels * image_size**2, width):
@@ -49,9 +67,11 @@ def timm_model(
 ) -> nn.Module:
     """Return a model of timm by its name.
 
-    pretrained: with the weights timm knows for it (downloaded once). drop_rate: dropout before the last layer; above 0 for MC dropout. stem: `cifar` gives
-    a ResNet a 3 x 3 convolution of stride 1 and no max-pooling in front, for images below 64 x 64 (He et al., "Deep Residual Learning for Image
-    Recognition", CVPR 2016, section 4.2); its new first layer starts from random weights. Raises ValueError for an unknown name or stem.
+    pretrained: with the weights timm knows for it (downloaded once). drop_rate: dropout before the
+    last layer; above 0 for MC dropout. stem: `cifar` gives a ResNet a 3 x 3 convolution of stride 1
+    and no max-pooling in front, for images below 64 x 64 (He et al., "Deep Residual Learning for
+    Image Recognition", CVPR 2016, section 4.2); its new first layer starts from random weights.
+    Raises ValueError for an unknown name or stem.
     """
     import timm
 
@@ -62,13 +82,22 @@ def timm_model(
         raise ValueError(f"name: timm has no model {name!r}" + (f"; near: {near}" if near else ""))
     sized = {"img_size": image_size} if name.startswith(("vit_", "deit", "swin")) else {}
     made = timm.create_model(
-        name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, drop_rate=drop_rate, **sized
+        name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_channels,
+        drop_rate=drop_rate,
+        **sized,
     )
     model = cast(nn.Module, made)
     if stem == "cifar":
         if not (isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")):
-            raise ValueError(f"stem: cifar is for ResNets with one first convolution, {name} is none")
-        model.conv1 = nn.Conv2d(in_channels, cast(nn.Conv2d, model.conv1).out_channels, 3, padding=1, bias=False)
+            raise ValueError(
+                f"stem: cifar is for ResNets with one first convolution, {name} is none"
+            )
+        model.conv1 = nn.Conv2d(
+            in_channels, cast(nn.Conv2d, model.conv1).out_channels, 3, padding=1, bias=False
+        )
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     return model

@@ -1,4 +1,6 @@
-"""What all Lightning modules here share, the optimizer and its schedule, and any nn.Module as a classifier with weighted loss."""
+"""What all Lightning modules here share, the optimizer and its schedule, and any nn.Module as a
+classifier with weighted loss.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class Scheduled(pl.LightningModule):
         elif self.optimizer == "sgd":
             made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
         else:
-            made = torch.optim.SGD(trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
+            made = torch.optim.SGD(
+                trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
+            )
         schedule = torch.optim.lr_scheduler.LambdaLR(made, self.scale)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -112,11 +116,16 @@ class LitClassifier(Scheduled):
     def losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """Return the loss of each example."""
         return nn.functional.cross_entropy(
-            logits / self.temperature, batch["label"], reduction="none", label_smoothing=self.label_smoothing
+            logits / self.temperature,
+            batch["label"],
+            reduction="none",
+            label_smoothing=self.label_smoothing,
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the mean of weight x cross-entropy, with logits and the losses before weighting for callbacks that record them."""
+        """Return the mean of weight x cross-entropy, with logits and the losses before weighting
+        for callbacks that record them.
+        """
         logits = self(batch).float()
         loss = self.losses(batch, logits)
         each = loss.detach()

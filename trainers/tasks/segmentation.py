@@ -1,4 +1,6 @@
-"""Segmentation in the loops: any nn.Module that gives a map of logits, mean intersection over union, images scored by their pixels."""
+"""Segmentation in the loops: any nn.Module that gives a map of logits, mean intersection over
+union, images scored by their pixels.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +31,30 @@ def segmenter(
 ) -> nn.Module:
     """Return a segmentation network of torchvision by its name.
 
-    pretrained: its backbone with the weights torchvision knows for it (downloaded once). in_channels and image_size are the small squares' and play no part. Raises
-    ValueError for a name that is no segmentation network.
+    pretrained: its backbone with the weights torchvision knows for it (downloaded once).
+    in_channels and image_size are the small squares' and play no part. Raises ValueError for a name
+    that is no segmentation network.
     """
     from torchvision.models import list_models, segmentation
 
     if name not in list_models(segmentation):
         raise ValueError(
-            f"name: torchvision has no segmentation network {name!r}; it has {', '.join(list_models(segmentation))}"
+            f"name: torchvision has no segmentation network {name!r}; it has"
+            f" {', '.join(list_models(segmentation))}"
         )
     weights = "DEFAULT" if pretrained else None
-    return cast(nn.Module, getattr(segmentation, name)(weights=None, weights_backbone=weights, num_classes=num_classes))
+    return cast(
+        nn.Module,
+        getattr(segmentation, name)(
+            weights=None, weights_backbone=weights, num_classes=num_classes
+        ),
+    )
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return logits (B, classes, H, W) at the size of `x` (B, 3, H, W), of a network that returns them or a mapping with `out`."""
+    """Return logits (B, classes, H, W) at the size of `x` (B, 3, H, W), of a network that returns
+    them or a mapping with `out`.
+    """
     found = model(x)
     maps: Tensor = found["out"] if isinstance(found, Mapping) else found
     if maps.shape[2:] == x.shape[2:]:
@@ -52,7 +63,9 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
 
 
 class SegmentationBatches:
-    """Batches {image (B, 3, H, W) in [0, 1], target (B, H, W) classes, weight (B,), index (B,)} of one size: in order, or `steps` of them in random order, flipped."""
+    """Batches {image (B, 3, H, W) in [0, 1], target (B, H, W) classes, weight (B,), index (B,)} of
+    one size: in order, or `steps` of them in random order, flipped.
+    """
 
     def __init__(
         self, part: Part, indices: NDArray[np.int64], size: tuple[int, int], batch_size: int, *,
@@ -60,8 +73,16 @@ class SegmentationBatches:
     ) -> None:  # fmt: skip
         if not len(indices):
             raise ValueError("indices: expected at least one image")
-        self.part, self.indices, self.size, self.batch_size, self.steps = part, indices, size, batch_size, steps
-        self.weights = np.ones(len(indices)) if weights is None else weights * (len(weights) / weights.sum())
+        self.part, self.indices, self.size, self.batch_size, self.steps = (
+            part,
+            indices,
+            size,
+            batch_size,
+            steps,
+        )
+        self.weights = (
+            np.ones(len(indices)) if weights is None else weights * (len(weights) / weights.sum())
+        )
         self.seed, self.augment, self.targets = seed, augment, targets
 
     def __len__(self) -> int:
@@ -85,16 +106,24 @@ class SegmentationBatches:
                 if done == self.steps:
                     return
 
-    def _batch(self, places: NDArray[np.int64], rng: np.random.Generator | None) -> dict[str, Tensor]:
+    def _batch(
+        self, places: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> dict[str, Tensor]:
         height, width = self.size
         images, targets = [], []
         for at in self.indices[places].tolist():
             flip = rng is not None and self.augment and rng.random() < 0.5
-            image = np.asarray(Image.fromarray(self.part.image(at)).resize((width, height), Image.Resampling.BILINEAR))
+            image = np.asarray(
+                Image.fromarray(self.part.image(at)).resize(
+                    (width, height), Image.Resampling.BILINEAR
+                )
+            )
             images.append(as_tensor(image[:, ::-1] if flip else image))
             if self.targets:
                 found = np.asarray(
-                    Image.fromarray(self.part.class_map(at)).resize((width, height), Image.Resampling.NEAREST)
+                    Image.fromarray(self.part.class_map(at)).resize(
+                        (width, height), Image.Resampling.NEAREST
+                    )
                 )
                 targets.append(torch.from_numpy(np.array(found[:, ::-1] if flip else found)).long())
         batch = {"image": torch.stack(images), "index": torch.from_numpy(self.indices[places])}
@@ -107,7 +136,9 @@ class SegmentationBatches:
 
 
 class LitSegmenter(Scheduled):
-    """Train a network by cross-entropy per pixel, weighted per image; images are normalized by `mean` and `std`."""
+    """Train a network by cross-entropy per pixel, weighted per image; images are normalized by
+    `mean` and `std`.
+    """
 
     def __init__(
         self,
@@ -122,14 +153,18 @@ class LitSegmenter(Scheduled):
         super().__init__(model, **recipe)
         from torchmetrics.classification import MulticlassJaccardIndex
 
-        self.overlap = MulticlassJaccardIndex(classes, average="macro", ignore_index=IGNORED, validate_args=False)
+        self.overlap = MulticlassJaccardIndex(
+            classes, average="macro", ignore_index=IGNORED, validate_args=False
+        )
         self.label_smoothing = label_smoothing
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return logits (B, classes, H, W)."""
-        return logits_of(self.model, (batch["image"] - cast(Tensor, self.mean)) / cast(Tensor, self.std))
+        return logits_of(
+            self.model, (batch["image"] - cast(Tensor, self.mean)) / cast(Tensor, self.std)
+        )
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the mean over images of weight x mean cross-entropy of their pixels."""
@@ -154,7 +189,9 @@ class LitSegmenter(Scheduled):
         self.overlap.update(self(batch).argmax(dim=1), batch["target"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean over the classes that occur of intersection over union, all images counted together."""
+        """Log the mean over the classes that occur of intersection over union, all images counted
+        together.
+        """
         self._log("val")
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -168,9 +205,11 @@ class LitSegmenter(Scheduled):
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """A class for every pixel. Signals: `features`, the mean of the backbone's (or encoder's) last map; `uncertainty`, the image's score by its pixels.
+    """A class for every pixel. Signals: `features`, the mean of the backbone's (or encoder's) last
+    map; `uncertainty`, the image's score by its pixels.
 
-    size: height and width that images are brought to. score, reduce: as in `coreset.vision.SegmentationScorer`, but bald. batch_size: of images to measure and test.
+    size: height and width that images are brought to. score, reduce: as in
+    `coreset.vision.SegmentationScorer`, but bald. batch_size: of images to measure and test.
     """
 
     size: tuple[int, int] = (240, 320)
@@ -185,10 +224,13 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(self.size))
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"task.size: expected height and width in pixels, got {list(self.size)}")
+            raise ValueError(
+                f"task.size: expected height and width in pixels, got {list(self.size)}"
+            )
         if self.score == "bald":
             raise ValueError(
-                "task.score: bald needs several members' maps; stream them into coreset.vision.SegmentationScorer"
+                "task.score: bald needs several members' maps; stream them into"
+                " coreset.vision.SegmentationScorer"
             )
         SegmentationScorer(self.score, [self.reduce])
 
@@ -206,12 +248,21 @@ class Segmentation(Task):
     ) -> SegmentationBatches:
         """Return random batches of the labeled images."""
         return SegmentationBatches(
-            known_part(data, labels, indices), indices, self.size, shape.pop("batch_size"), weights=weights, **shape
+            known_part(data, labels, indices),
+            indices,
+            self.size,
+            shape.pop("batch_size"),
+            weights=weights,
+            **shape,
         )
 
-    def held(self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> SegmentationBatches:
+    def held(
+        self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> SegmentationBatches:
         """Return them in order."""
-        return SegmentationBatches(known_part(data, labels, indices), indices, self.size, self.batch_size)
+        return SegmentationBatches(
+            known_part(data, labels, indices), indices, self.size, self.batch_size
+        )
 
     def test(self, data: ImageData) -> SegmentationBatches:
         """Return them in order."""
@@ -233,10 +284,14 @@ class Segmentation(Task):
     ) -> dict[str, NDArray[Any]]:
         """Return them from one pass over the images."""
         model = model.to(device).eval()
-        mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
+        mean, std = (
+            torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std)
+        )
         scorer = SegmentationScorer(self.score, [self.reduce])
         caught: dict[str, Tensor] = {}
-        hook = _inside(model).register_forward_hook(lambda _, args, out: caught.update(x=pooled(out)))
+        hook = _inside(model).register_forward_hook(
+            lambda _, args, out: caught.update(x=pooled(out))
+        )
         features: list[NDArray[np.float32]] = []
         try:
             for batch in SegmentationBatches(
@@ -255,13 +310,16 @@ class Segmentation(Task):
 
 
 def _inside(model: nn.Module) -> nn.Module:
-    """Return the part whose output is the signal `features`: the backbone or the encoder, else the last convolution but the one that makes the logits."""
+    """Return the part whose output is the signal `features`: the backbone or the encoder, else the
+    last convolution but the one that makes the logits.
+    """
     for name in ("backbone", "encoder"):
         if isinstance(getattr(model, name, None), nn.Module):
             return cast(nn.Module, getattr(model, name))
     found = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     if len(found) < 2:
         raise ValueError(
-            f"{type(model).__name__}: expected a backbone, an encoder or at least two convolutions to take features from"
+            f"{type(model).__name__}: expected a backbone, an encoder or at least two convolutions"
+            " to take features from"
         )
     return found[-2]

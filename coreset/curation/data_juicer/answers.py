@@ -1,4 +1,6 @@
-"""What one operator says about rows of Data-Juicer, as stats: its columns and `state`, `reason`, `duplicate_of`; a row it fails on is rejected alone."""
+"""What one operator says about rows of Data-Juicer, as stats: its columns and `state`, `reason`,
+`duplicate_of`; a row it fails on is rejected alone.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Answers:
 def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> Answers:
     """Return what a scorer or rule says about a batch; band: which scores are kept.
 
-    A row it fails on is rejected. Raises ValueError when it fails on every row of a batch, or on the batch and on none of its rows: then the fault is not in the rows.
+    A row it fails on is rejected. Raises ValueError when it fails on every row of a batch, or on
+    the batch and on none of its rows: then the fault is not in the rows.
     """
     bad = dict(rows.bad)
     good = rows.good.tolist()
@@ -48,38 +51,53 @@ def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> A
             wrong: dict[int, str] = {}
             for at, i in enumerate(good):
                 try:
-                    parts.append(([i], *_said(operator, band, Batch(rows.batch.table.slice(at, 1)))))
+                    parts.append(
+                        ([i], *_said(operator, band, Batch(rows.batch.table.slice(at, 1))))
+                    )
                 except Exception as error:
                     wrong[i] = f"operator_failed: {type(error).__name__}: {error}"
             if not wrong or (len(wrong) == len(good) and len(good) > 1):
                 raise ValueError(
-                    f"{type(operator).__name__} fails on a batch of {len(good)} rows: {type(first).__name__}: {first}"
+                    f"{type(operator).__name__} fails on a batch of {len(good)} rows:"
+                    f" {type(first).__name__}: {first}"
                 ) from first
             bad |= wrong
     return _put_together(operator, rows, bad, parts)
 
 
-def _said(operator: Scorer | Filter, band: Threshold | None, batch: Batch) -> tuple[dict[str, Any], Decision | None]:
-    """Call the operator. A column without any value in this batch has no type: it may be one of texts, and is one of numbers where that does not go."""
+def _said(
+    operator: Scorer | Filter, band: Threshold | None, batch: Batch
+) -> tuple[dict[str, Any], Decision | None]:
+    """Call the operator. A column without any value in this batch has no type: it may be one of
+    texts, and is one of numbers where that does not go.
+    """
     empty = [f.name for f in batch.table.schema if pa.types.is_null(f.type)]
     try:
         columns, decision = checked(operator, batch)
     except Exception:
         if not empty:
             raise
-        numbers = {n: pa.nulls(batch.rows, pa.float64()) if n in empty else batch.arrow(n) for n in batch}
+        numbers = {
+            n: pa.nulls(batch.rows, pa.float64()) if n in empty else batch.arrow(n) for n in batch
+        }
         columns, decision = checked(operator, Batch(pa.table(numbers)))
     if band is not None:
         given = {
             "id": batch.arrow("id"),
-            **{n: pa.array(python_values(v)) for n, v in columns.items() if n.startswith(band.column)},
+            **{
+                n: pa.array(python_values(v))
+                for n, v in columns.items()
+                if n.startswith(band.column)
+            },
         }
         decision = checked(band, Batch(pa.table(given)))[1]
     return columns, decision
 
 
 def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
-    """Return what an operator says that sees all rows: a fit, group or selection. total: rows read, the base of shares."""
+    """Return what an operator says that sees all rows: a fit, group or selection. total: rows read,
+    the base of shares.
+    """
     bad, good = dict(rows.bad), rows.good
     if not len(good):
         return _put_together(operator, rows, bad, [])
@@ -94,23 +112,38 @@ def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
         return row_wise(operator, None, rows)
     table = run_in_memory(operator, rows.batch)
     place = dict(zip(rows.batch["id"].tolist(), good.tolist(), strict=True))
-    gives = {n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "duplicate_of")}
+    gives = {
+        n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "duplicate_of")
+    }
     keep, reason, duplicate_of = (to_numpy(table[n]) for n in ("keep", "reason", "duplicate_of"))
     said = [place[i] for i in table["id"].to_pylist()]  # rows in no group are kept unseen
-    return _put_together(operator, rows, bad, [(said, gives, Decision(keep.astype(bool), reason, duplicate_of))])
+    return _put_together(
+        operator, rows, bad, [(said, gives, Decision(keep.astype(bool), reason, duplicate_of))]
+    )
 
 
 def _put_together(
-    operator: Any, rows: Rows, bad: dict[int, str], parts: Sequence[tuple[list[int], dict[str, Any], Decision | None]]
+    operator: Any,
+    rows: Rows,
+    bad: dict[int, str],
+    parts: Sequence[tuple[list[int], dict[str, Any], Decision | None]],
 ) -> Answers:
     size = len(rows.ids)
-    stats: dict[str, list[Any]] = {"state": [KEPT] * size, "reason": [""] * size, "duplicate_of": [""] * size}
+    stats: dict[str, list[Any]] = {
+        "state": [KEPT] * size,
+        "reason": [""] * size,
+        "duplicate_of": [""] * size,
+    }
     columns: dict[str, list[Any]] = {name: [None] * size for name in sorted(operator.gives)}
-    kinds: dict[str, pa.DataType] = {n: v.type for n, v in _of_no_rows(operator, rows, parts).items()}
+    kinds: dict[str, pa.DataType] = {
+        n: v.type for n, v in _of_no_rows(operator, rows, parts).items()
+    }
     for places, given, decision in parts:
         for name, values in given.items():
             column = to_arrow(values)
-            kinds[name] = column.type if pa.types.is_null(kinds.get(name, pa.null())) else kinds[name]
+            kinds[name] = (
+                column.type if pa.types.is_null(kinds.get(name, pa.null())) else kinds[name]
+            )
             for i, value in zip(places, column.to_pylist(), strict=True):
                 columns[name][i] = value
         if decision is None:
@@ -126,23 +159,32 @@ def _put_together(
         {
             "id": list(rows.ids),
             **stats,
-            **{n: _filled(v, kinds.get(n, TEXT if n.endswith("_status") else None)) for n, v in columns.items()},
+            **{
+                n: _filled(v, kinds.get(n, TEXT if n.endswith("_status") else None))
+                for n, v in columns.items()
+            },
         }
     )
 
 
 def _of_no_rows(operator: Any, rows: Rows, parts: Sequence[Any]) -> dict[str, pa.Array]:
-    """Return the columns of a batch without a good row, for their types; {} when there is one, or the operator cannot say."""
+    """Return the columns of a batch without a good row, for their types; {} when there is one, or
+    the operator cannot say.
+    """
     if parts or isinstance(operator, Estimator | GroupBy | Selector):
         return {}
     try:
-        return {n: to_arrow(v) for n, v in checked(operator, Batch(rows.batch.table.slice(0, 0)))[0].items()}
+        return {
+            n: to_arrow(v)
+            for n, v in checked(operator, Batch(rows.batch.table.slice(0, 0)))[0].items()
+        }
     except Exception:
         return {}
 
 
 def _filled(values: list[Any], kind: pa.DataType | None) -> list[Any]:
-    """Return values with NaN for a number that is missing and "" for a text, whole numbers as floats: what a column holds must not depend on the rows of a batch.
+    """Return values with NaN for a number that is missing and "" for a text, whole numbers as
+    floats: what a column holds must not depend on the rows of a batch.
 
     A column of objects without any value is one of texts; kind None: unknown, a number.
     """

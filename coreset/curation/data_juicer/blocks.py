@@ -1,4 +1,6 @@
-"""Data sets of Data-Juicer after an operator that saw all rows: the kept rows with their stats, the others written down; as `datasets` and on Ray."""
+"""Data sets of Data-Juicer after an operator that saw all rows: the kept rows with their stats, the
+others written down; as `datasets` and on Ray.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,16 @@ from coreset.curation.data_juicer.rows import OURS, STATS, Rows, joined, read
 
 
 def places(said: Answers) -> tuple[list[int], list[int]]:
-    """Return the places of the rows to write out, one that is to be repeated several times, and of those that are out."""
+    """Return the places of the rows to write out, one that is to be repeated several times, and of
+    those that are out.
+    """
     state, times = said.stats["state"], said.stats.get("repeat")
-    kept = [i for i, s in enumerate(state) if s == KEPT for _ in range(1 if times is None else int(times[i]))]
+    kept = [
+        i
+        for i, s in enumerate(state)
+        if s == KEPT
+        for _ in range(1 if times is None else int(times[i]))
+    ]
     return kept, [i for i, s in enumerate(state) if s != KEPT]
 
 
@@ -37,11 +46,18 @@ def add_stats(dataset: Any, said: Answers, work_dir: str, operator: str) -> Any:
 
 
 def kept_on_ray(
-    dataset: Any, needs: frozenset[str], text_key: str, decide: Callable[[Rows], Answers], work_dir: str, operator: str
+    dataset: Any,
+    needs: frozenset[str],
+    text_key: str,
+    decide: Callable[[Rows], Answers],
+    work_dir: str,
+    operator: str,
 ) -> Any:
-    """Return a `ray.data.Dataset` without the rows that are out. Blocks stay where they are: needed columns come here, answers go there.
+    """Return a `ray.data.Dataset` without the rows that are out. Blocks stay where they are: needed
+    columns come here, answers go there.
 
-    Rows are told apart by their place in a block, so the data set is computed once and held (a second run of it may be cut otherwise).
+    Rows are told apart by their place in a block, so the data set is computed once and held (a
+    second run of it may be cut otherwise).
     """
     ray: Any = import_module("ray")
     refs = dataset.materialize().to_arrow_refs()
@@ -64,11 +80,18 @@ def _look(table: pa.Table, needs: frozenset[str], text_key: str) -> Rows:
 
 
 def _cut(
-    table: pa.Table, said: Answers, kinds: dict[str, pa.DataType], work_dir: str, operator: str, at: int
+    table: pa.Table,
+    said: Answers,
+    kinds: dict[str, pa.DataType],
+    work_dir: str,
+    operator: str,
+    at: int,
 ) -> pa.Table:
     table = with_stats(table, said, kinds)
     kept, out = places(said)
-    write_dropped(work_dir, operator, table.take(pa.array(out, pa.int64())).to_pylist(), said.stats["id"], at)
+    write_dropped(
+        work_dir, operator, table.take(pa.array(out, pa.int64())).to_pylist(), said.stats["id"], at
+    )
     return table.take(pa.array(kept, pa.int64()))
 
 

@@ -1,4 +1,6 @@
-"""Rows that operators took out inside Data-Juicer, written down with the reason: one JSON line per row under `<work_dir>/dropped/`."""
+"""Rows that operators took out inside Data-Juicer, written down with the reason: one JSON line per
+row under `<work_dir>/dropped/`.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,24 @@ from coreset.curation.data_juicer.rows import OURS, STATS
 FOLDER = "dropped"
 
 
-def write_dropped(work_dir: str | Path, operator: str, rows: Sequence[Mapping[str, Any]], *batch: Any) -> None:
-    """Write rows, {field: value} with their stats, that an operator dropped or rejected. batch: what tells the batch they come from, such as the ids of all its rows and its
-    place; it names the file, so that a task done twice writes the same one.
+def write_dropped(
+    work_dir: str | Path, operator: str, rows: Sequence[Mapping[str, Any]], *batch: Any
+) -> None:
+    """Write rows, {field: value} with their stats, that an operator dropped or rejected. batch:
+    what tells the batch they come from, such as the ids of all its rows and its place; it names the
+    file, so that a task done twice writes the same one.
 
-    Each line holds `id`, `state` (dropped or rejected), `operator`, `reason`, `duplicate_of` (the id of the row kept instead), `scores` and the `row` itself.
+    Each line holds `id`, `state` (dropped or rejected), `operator`, `reason`, `duplicate_of` (the
+    id of the row kept instead), `scores` and the `row` itself.
     """
     if not rows:
         return
     lines = []
     for row in rows:
         stats = {n.removeprefix(OURS): v for n, v in dict(row[STATS]).items() if n.startswith(OURS)}
-        name, state, reason, duplicate_of = (stats.pop(n, "") for n in ("id", "state", "reason", "duplicate_of"))
+        name, state, reason, duplicate_of = (
+            stats.pop(n, "") for n in ("id", "state", "reason", "duplicate_of")
+        )
         about = {
             "id": name,
             "state": state,

@@ -1,8 +1,11 @@
-"""The plug-in that Data-Juicer imports: an operator `coreset_<name>` for each scorer and operator of the registry, made in one loop.
+"""The plug-in that Data-Juicer imports: an operator `coreset_<name>` for each scorer and operator
+of the registry, made in one loop.
 
-Row-wise ones are Filters: scores and decisions go into the stats, rows that are out go to `<work_dir>/dropped/` with the reason. What needs all rows is a Pipeline
-operator with the global flag: a Selector is refused on Ray, and without the flag a budget would be spent once per partition. An operator that fails as a whole stops
-the run, whatever `skip_op_error` says, since Data-Juicer would leave out the whole batch without a word; a row it fails on is rejected alone.
+Row-wise ones are Filters: scores and decisions go into the stats, rows that are out go to
+`<work_dir>/dropped/` with the reason. What needs all rows is a Pipeline operator with the global
+flag: a Selector is refused on Ray, and without the flag a budget would be spent once per partition.
+An operator that fails as a whole stops the run, whatever `skip_op_error` says, since Data-Juicer
+would leave out the whole batch without a word; a row it fails on is rejected alone.
 """
 
 from __future__ import annotations
@@ -31,13 +34,16 @@ from coreset.registry import load, names
 LOG = logging.getLogger("coreset")
 CHUNK = 1000
 SCORERS, OTHERS = "coreset.scorers", "coreset.operators"
-# Data-Juicer installs what an operator of its own lacks, with `uv pip install` and without asking; these make that an error with the name of the package
+# Data-Juicer installs what an operator of its own lacks, with `uv pip install` and without asking;
+# these make that an error with the name of the package
 for _switch in ("UV_OFFLINE", "UV_NO_CACHE", "PIP_NO_INDEX"):
     os.environ.setdefault(_switch, "1")
 
 
 def made(value: Any) -> Any:
-    """Return a setting of a recipe with everything in it that has a `_target_` made: a recipe of Data-Juicer is data, only what is ours or registered is built."""
+    """Return a setting of a recipe with everything in it that has a `_target_` made: a recipe of
+    Data-Juicer is data, only what is ours or registered is built.
+    """
     if isinstance(value, Mapping) and "_target_" in value:
         return build_options(dict(value), "options")
     if isinstance(value, Mapping):
@@ -46,7 +52,9 @@ def made(value: Any) -> Any:
 
 
 class _Ours:
-    """What Filters and Pipelines of ours share: the operator they stand for, made when it is first needed, in every worker anew."""
+    """What Filters and Pipelines of ours share: the operator they stand for, made when it is first
+    needed, in every worker anew.
+    """
 
     group = ""
     entry = ""
@@ -55,7 +63,9 @@ class _Ours:
     text_key: str
 
     def _take(self, options: dict[str, Any], *more: str) -> dict[str, Any]:
-        """Keep the operator's own settings and return Data-Juicer's: what wants a GPU is lent one where there is any, and gets batches as large as on a processor."""
+        """Keep the operator's own settings and return Data-Juicer's: what wants a GPU is lent one
+        where there is any, and gets batches as large as on a processor.
+        """
         own = {f.name for f in fields(load(self.entry, self.group))}
         self.options = {n: options.pop(n) for n in sorted(own & set(options))}
         self.more = {n: options.pop(n) for n in more if n in options}
@@ -66,7 +76,8 @@ class _Ours:
     def _check(self) -> None:
         if not self.work_dir:
             raise ValueError(
-                f"{self._name}: work_dir: expected the folder in which dropped rows are written down; dj-process sets it"
+                f"{self._name}: work_dir: expected the folder in which dropped rows are written"
+                " down; dj-process sets it"
             )
         # for Data-Juicer's cache: a file of the same name may hold something else by now
         self.made_of = fingerprint(describe(self.operator))
@@ -113,10 +124,14 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
 
     def process_batched(self, samples: Any, data_set: str = "") -> list[bool]:
         """Return which rows stay; write down the others. data_set: a name for that of Ray."""
-        return self._decide(samples, None if any(n in samples for n in IDS) or not data_set else _place(data_set))
+        return self._decide(
+            samples, None if any(n in samples for n in IDS) or not data_set else _place(data_set)
+        )
 
     def _prepare_for_ray_map_batches(self) -> bool:
-        """Name the data set of Ray on which this is laid; Data-Juicer asks each time. False: tasks or actors, as the recipe says."""
+        """Name the data set of Ray on which this is laid; Data-Juicer asks each time. False: tasks
+        or actors, as the recipe says.
+        """
         self.process = partial(self.process_batched, data_set=uuid4().hex)
         return False
 
@@ -125,11 +140,21 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
         keep = [s[f"{OURS}state"] == KEPT for s in samples[STATS]]
         out = [i for i, k in enumerate(keep) if not k]
         assert self.work_dir
-        write_dropped(self.work_dir, self._name, [{n: samples[n][i] for n in samples} for i in out], ids, place)
+        write_dropped(
+            self.work_dir,
+            self._name,
+            [{n: samples[n][i] for n in samples} for i in out],
+            ids,
+            place,
+        )
         return keep
 
-    def run(self, dataset: Any, *, exporter: Any = None, tracer: Any = None, reduce: bool = True) -> Any:
-        """Score in Data-Juicer's processes (cached by it), decide here: a decision from the cache would write no reasons down."""
+    def run(
+        self, dataset: Any, *, exporter: Any = None, tracer: Any = None, reduce: bool = True
+    ) -> Any:
+        """Score in Data-Juicer's processes (cached by it), decide here: a decision from the cache
+        would write no reasons down.
+        """
         scored = Filter.run(self, dataset, exporter=exporter, tracer=tracer, reduce=False)
         if not reduce:
             return scored
@@ -149,11 +174,15 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
         Pipeline.__init__(self, *args, **self._take(kwargs, "total"))
         self._check()
         operator, total = self.operator, self.more.get("total")
-        share = isinstance(getattr(operator, "budget", None), float) and getattr(operator, "cost", None) is None
+        share = (
+            isinstance(getattr(operator, "budget", None), float)
+            and getattr(operator, "cost", None) is None
+        )
         if share and total is None:
             raise ValueError(
-                f"{self._name}: budget: a share is one of all rows read, which an operator of Data-Juicer cannot know; "
-                f"give a count (200), or with the share how many rows the input has (total)"
+                f"{self._name}: budget: a share is one of all rows read, which an operator of"
+                " Data-Juicer cannot know; give a count (200), or with the share how many rows the"
+                " input has (total)"
             )
         if total is not None and isinstance(operator, Selector):
             operator.check(total)
@@ -167,14 +196,20 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
         assert self.work_dir
         needs = self.operator.needs | getattr(self.operator, "key_needs", frozenset())
         if hasattr(dataset, "to_arrow_refs"):
-            return kept_on_ray(dataset, needs, self.text_key, self.answers, self.work_dir, self._name)
+            return kept_on_ray(
+                dataset, needs, self.text_key, self.answers, self.work_dir, self._name
+            )
         starts = range(0, len(dataset), CHUNK)
-        said = self.answers(joined([read(_chunk(dataset, s), needs, self.text_key) for s in starts]))
+        said = self.answers(
+            joined([read(_chunk(dataset, s), needs, self.text_key) for s in starts])
+        )
         return add_stats(dataset, said, self.work_dir, self._name)
 
 
 def _place(data_set: str) -> tuple[str, int, int]:
-    """Return which batch of which task of Ray Data this is, the same when the task is done again: rows without ids may come again in another batch."""
+    """Return which batch of which task of Ray Data this is, the same when the task is done again:
+    rows without ids may come again in another batch.
+    """
     from ray.data._internal.execution.interfaces import TaskContext
 
     task: Any = TaskContext.get_current()
@@ -183,7 +218,9 @@ def _place(data_set: str) -> tuple[str, int, int]:
 
 
 def _use_gpu(rank: int) -> None:
-    """Let this process, one of several of Data-Juicer's default executor, work on a GPU of its own. On Ray it sees no other."""
+    """Let this process, one of several of Data-Juicer's default executor, work on a GPU of its own.
+    On Ray it sees no other.
+    """
     import torch
 
     torch.cuda.set_device(rank % torch.cuda.device_count())
@@ -196,15 +233,25 @@ def _chunk(dataset: Any, start: int) -> dict[str, list[Any]]:
 
 
 def _init(base: Any, target: Any, more: tuple[str, ...]) -> Any:
-    """Return an __init__ whose signature names the settings, which Data-Juicer checks a recipe against before it starts."""
+    """Return an __init__ whose signature names the settings, which Data-Juicer checks a recipe
+    against before it starts.
+    """
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         base.__init__(self, *args, **kwargs)
 
     one = inspect.Parameter
-    own = [one(f.name, one.KEYWORD_ONLY, default=None if f.default is MISSING else f.default) for f in fields(target)]
+    own = [
+        one(f.name, one.KEYWORD_ONLY, default=None if f.default is MISSING else f.default)
+        for f in fields(target)
+    ]
     rest = [one(n, one.KEYWORD_ONLY, default=None) for n in more]
-    arguments = [one("self", one.POSITIONAL_OR_KEYWORD), *own, *rest, one("kwargs", one.VAR_KEYWORD)]
+    arguments = [
+        one("self", one.POSITIONAL_OR_KEYWORD),
+        *own,
+        *rest,
+        one("kwargs", one.VAR_KEYWORD),
+    ]
     ready: Any = init
     ready.__signature__ = inspect.Signature(arguments)
     return ready
@@ -213,11 +260,25 @@ def _init(base: Any, target: Any, more: tuple[str, ...]) -> Any:
 def _register(entry: str, group: str) -> None:
     target = load(entry, group)
     gives = getattr(target, "gives", None)
-    whole = issubclass(target, Estimator | GroupBy | Selector) or (isinstance(gives, frozenset) and "repeat" in gives)
+    whole = issubclass(target, Estimator | GroupBy | Selector) or (
+        isinstance(gives, frozenset) and "repeat" in gives
+    )
     base: type = _AllRows if whole else _RowWise
-    more = ("total",) if issubclass(target, Selector) else ("on", "low", "high") if group == SCORERS else ()
+    more = (
+        ("total",)
+        if issubclass(target, Selector)
+        else ("on", "low", "high")
+        if group == SCORERS
+        else ()
+    )
     name = f"Coreset{target.__name__}{'Pipeline' if whole else 'Filter'}"
-    about = {"__module__": __name__, "__qualname__": name, "__doc__": target.__doc__, "group": group, "entry": entry}
+    about = {
+        "__module__": __name__,
+        "__qualname__": name,
+        "__doc__": target.__doc__,
+        "group": group,
+        "entry": entry,
+    }
     cls = type(name, (base,), {**about, "__init__": _init(base, target, more)})
     globals()[name] = cls  # where pickle looks for it
     OPERATORS.register_module(f"{OURS}{entry}")(cls)
@@ -228,4 +289,6 @@ for _group in (SCORERS, OTHERS):
         try:
             _register(_entry, _group)
         except Exception as _error:  # of another package: ours must not go with it
-            LOG.warning("%s is no operator of Data-Juicer: %s: %s", _entry, type(_error).__name__, _error)
+            LOG.warning(
+                "%s is no operator of Data-Juicer: %s: %s", _entry, type(_error).__name__, _error
+            )

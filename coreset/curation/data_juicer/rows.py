@@ -1,4 +1,6 @@
-"""Rows as Data-Juicer holds them, read as operators see them: columns of the row, of its stats, and our own stats of earlier operators."""
+"""Rows as Data-Juicer holds them, read as operators see them: columns of the row, of its stats, and
+our own stats of earlier operators.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from coreset.curation.io.formats import COLUMNS, IMAGE_FIELDS, BadRow, Schema, c
 from coreset.curation.runtime.ingest import read_columns
 
 STATS = "__dj__stats__"
-OURS = "coreset_"  # before the name of a column of ours among the stats: Data-Juicer's own `perplexity` is another
+# before the name of a column of ours among the stats: Data-Juicer's own `perplexity` is another
+OURS = "coreset_"
 _INTERNAL = "__dj__"
 IDS = ("id", "__key__")
 _CHAT = ("messages", "conversations", "conversation")
@@ -25,9 +28,11 @@ _DECISION = ("id", "state", "reason", "duplicate_of")
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that were read. good: places of those that can be used; batch: their `id` and needed columns, row for row; bad: {place: what is wrong with the others}.
+    """Rows that were read. good: places of those that can be used; batch: their `id` and needed
+    columns, row for row; bad: {place: what is wrong with the others}.
 
-    ids: of all rows, a hash of the content where they carry none; by_content: whether all are such hashes.
+    ids: of all rows, a hash of the content where they carry none; by_content: whether all are such
+    hashes.
     """
 
     batch: Batch
@@ -38,7 +43,8 @@ class Rows:
 
 
 def schema_of(names: Sequence[str], needs: frozenset[str], text_key: str = "text") -> Schema:
-    """Return what rows with these fields are: the same for every batch, since all rows of a Data-Juicer data set have the same fields.
+    """Return what rows with these fields are: the same for every batch, since all rows of a
+    Data-Juicer data set have the same fields.
 
     Raises KeyError when they are none of Alpaca, chat or text.
 
@@ -56,22 +62,28 @@ def schema_of(names: Sequence[str], needs: frozenset[str], text_key: str = "text
         return Schema("images", {"text": text_key} if text_key in found else {}, name, image=image)
     if text_key not in found:
         raise KeyError(
-            "the rows are neither Alpaca (instruction, output), chat (messages or conversations) nor text: "
-            f"they have no field '{text_key}'; their fields are {', '.join(sorted(found)) or 'none'}; say which is the text with text_keys"
+            "the rows are neither Alpaca (instruction, output), chat (messages or conversations)"
+            f" nor text: they have no field '{text_key}'; their fields are"
+            f" {', '.join(sorted(found)) or 'none'}; say which is the text with text_keys"
         )
     return Schema("text", {} if text_key == "text" else {"text": text_key}, name)
 
 
-def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: str = "text") -> Rows:
-    """Return a batch of Data-Juicer, {field: values}, as operators see it. A needed column is looked for among our stats, the row's own columns and fields, and
-    Data-Juicer's stats, in this order. Raises KeyError for one that is nowhere.
+def read(
+    samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: str = "text"
+) -> Rows:
+    """Return a batch of Data-Juicer, {field: values}, as operators see it. A needed column is
+    looked for among our stats, the row's own columns and fields, and Data-Juicer's stats, in this
+    order. Raises KeyError for one that is nowhere.
 
     >>> rows = read({"id": ["a", "b"], "text": ["one", " "], "__dj__stats__": [{"text_len": 3}, {"text_len": 1}]}, frozenset({"text", "text_len"}))
     >>> rows.batch["text_len"], dict(rows.bad)
     (array([3.]), {1: "empty_text: 'text' is empty"})
     """
     if not samples:  # a block of Ray with no rows has no columns either
-        return Rows(Batch(pa.table({"id": pa.array([], pa.string())})), np.empty(0, np.int64), {}, [], True)
+        return Rows(
+            Batch(pa.table({"id": pa.array([], pa.string())})), np.empty(0, np.int64), {}, [], True
+        )
     names = [n for n in samples if not n.startswith(_INTERNAL)]
     size = len(next(iter(samples.values())))
     stats: list[Mapping[str, Any]] = [s or {} for s in samples.get(STATS, [{}] * size)]
@@ -101,7 +113,9 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
         if own in said:
             table[name] = _array([None if stats[i][own] == "" else stats[i][own] for i in good])
             if f"{own}_status" in said:
-                table[f"{name}_status"] = pa.array([stats[i][f"{own}_status"] for i in good], pa.string())
+                table[f"{name}_status"] = pa.array(
+                    [stats[i][f"{own}_status"] for i in good], pa.string()
+                )
         elif name in mine:
             table[name] = pa.array([c[name] for c in held])
         elif name in samples:
@@ -110,21 +124,31 @@ def read(samples: Mapping[str, Sequence[Any]], needs: frozenset[str], text_key: 
             table[name] = _array([stats[i][name] for i in good])
         elif size:
             have = sorted(
-                {*mine, *names, *(s.removeprefix(OURS) for s in said if s.removeprefix(OURS) not in _DECISION)}
+                {
+                    *mine,
+                    *names,
+                    *(s.removeprefix(OURS) for s in said if s.removeprefix(OURS) not in _DECISION),
+                }
             )
             raise KeyError(f"column '{name}' is missing; the rows have {', '.join(have)}")
     return Rows(Batch(pa.table(table)), np.array(good, np.int64), bad, ids, schema.id is None)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several batches as one. Rows of equal content are numbered, as everywhere in this project.
+    """Return the rows of several batches as one. Rows of equal content are numbered, as everywhere
+    in this project.
 
-    Raises ValueError for an id that two good rows carry: nobody could tell which of them was dropped.
+    Raises ValueError for an id that two good rows carry: nobody could tell which of them was
+    dropped.
     """
     ids = [i for part in parts for i in part.ids]
     offsets = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
-    bad = {i + o: why for part, o in zip(parts, offsets, strict=False) for i, why in part.bad.items()}
-    good = np.concatenate([np.empty(0, np.int64), *(part.good + o for part, o in zip(parts, offsets, strict=False))])
+    bad = {
+        i + o: why for part, o in zip(parts, offsets, strict=False) for i, why in part.bad.items()
+    }
+    good = np.concatenate(
+        [np.empty(0, np.int64), *(part.good + o for part, o in zip(parts, offsets, strict=False))]
+    )
     by_content = all(part.by_content for part in parts)
     seen: Counter[str] = Counter()
     for i in good.tolist():
@@ -132,7 +156,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
         seen[name] += 1
         if seen[name] > 1 and not by_content:
             raise ValueError(
-                f"two rows have the id {name!r}; a row needs an id of its own, or the data set none at all"
+                f"two rows have the id {name!r}; a row needs an id of its own, or the data set none"
+                " at all"
             )
         if seen[name] > 1:
             ids[i] = f"{name}-{seen[name]}"
@@ -141,26 +166,44 @@ def joined(parts: Sequence[Rows]) -> Rows:
         return Rows(Batch(pa.table({"id": pa.array([], pa.string())})), good, bad, ids, by_content)
     table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     table = table.set_column(
-        table.schema.get_field_index("id"), "id", pa.array([ids[i] for i in good.tolist()], pa.string())
+        table.schema.get_field_index("id"),
+        "id",
+        pa.array([ids[i] for i in good.tolist()], pa.string()),
     )
     return Rows(Batch(table), good, bad, ids, by_content)
 
 
 def _name(row: Mapping[str, Any], schema: Schema) -> str:
-    """Return what a bad row is called: as it says itself, where that is a name, else a hash of its content."""
+    """Return what a bad row is called: as it says itself, where that is a name, else a hash of its
+    content.
+    """
     own = row.get(schema.id) if schema.id else None
-    return str(own) if isinstance(own, str | int) and not isinstance(own, bool) and own != "" else content_id(row)
+    return (
+        str(own)
+        if isinstance(own, str | int) and not isinstance(own, bool) and own != ""
+        else content_id(row)
+    )
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """Return a field's values as Arrow: numbers as float64 with NaN for none, lists of numbers of one length as vectors (float32 where that loses nothing)."""
+    """Return a field's values as Arrow: numbers as float64 with NaN for none, lists of numbers of
+    one length as vectors (float32 where that loses nothing).
+    """
     there = [v for v in values if v is not None]
-    if there and all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in there):
+    if there and all(
+        isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in there
+    ):
         return pa.array([np.nan if v is None else float(v) for v in values], pa.float64())
     if there and all(_is_vector(v) for v in there) and len({len(v) for v in there}) == 1:
-        vectors = np.array([[np.nan] * len(there[0]) if v is None else list(v) for v in values], np.float64)
+        vectors = np.array(
+            [[np.nan] * len(there[0]) if v is None else list(v) for v in values], np.float64
+        )
         single = vectors.astype(np.float32)
-        return to_arrow(single if np.array_equal(single.astype(np.float64), vectors, equal_nan=True) else vectors)
+        return to_arrow(
+            single
+            if np.array_equal(single.astype(np.float64), vectors, equal_nan=True)
+            else vectors
+        )
     return pa.array(values)
 
 

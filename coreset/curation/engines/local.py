@@ -16,7 +16,9 @@ R = TypeVar("R")
 
 
 class Engine(Protocol):
-    """Call a picklable step on every item, anywhere and in any order; a step called twice on an item writes the same and returns the same."""
+    """Call a picklable step on every item, anywhere and in any order; a step called twice on an
+    item writes the same and returns the same.
+    """
 
     @property
     def name(self) -> str:
@@ -24,13 +26,16 @@ class Engine(Protocol):
         ...
 
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield `step(item)` in the order of items. An exception of a step ends the run and is raised here."""
+        """Yield `step(item)` in the order of items. An exception of a step ends the run and is
+        raised here.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Local:
-    """Use this machine. workers: processes; 1 = this one, nothing is started. A worker that dies is replaced and its items are done again, `retries` times.
+    """Use this machine. workers: processes; 1 = this one, nothing is started. A worker that dies is
+    replaced and its items are done again, `retries` times.
 
     >>> list(Local().map(abs, [-2, 3]))
     [2, 3]
@@ -41,7 +46,9 @@ class Local:
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
-            raise ValueError(f"workers: expected a number of processes, at least 1, got {self.workers!r}")
+            raise ValueError(
+                f"workers: expected a number of processes, at least 1, got {self.workers!r}"
+            )
 
     @property
     def name(self) -> str:
@@ -67,7 +74,9 @@ class Local:
         for attempt in range(self.retries + 1):
             running: dict[int, Future[R]] = {}
             try:
-                running = {i: self._pool.submit(step, items[i]) for i in range(len(items)) if i not in done}
+                running = {
+                    i: self._pool.submit(step, items[i]) for i in range(len(items)) if i not in done
+                }
                 for i, future in running.items():
                     done[i] = future.result()
                 break
@@ -75,7 +84,8 @@ class Local:
                 self.__dict__.pop("_pool").shutdown(wait=False)
                 if attempt == self.retries:
                     raise RuntimeError(
-                        f"a worker process died {attempt + 1} times; out of memory? use fewer workers"
+                        f"a worker process died {attempt + 1} times; out of memory? use fewer"
+                        " workers"
                     ) from error
             except BaseException:
                 for future in running.values():

@@ -1,8 +1,11 @@
-"""The engine for a cluster: Ray actors that stay, so that each loads a model once, and are replaced when they die.
+"""The engine for a cluster: Ray actors that stay, so that each loads a model once, and are replaced
+when they die.
 
-Steps read and write files of the state, which lies in a folder that every machine sees; what travels through Ray is a step and a place. A lost worker's item is done again by
-another: a step done twice writes the same. Plain actors and not Ray Data's blocks, since the partitions of the state are the blocks already: rows need not be moved, counted or ordered
-a second time, and an answer cannot depend on how Ray cut them.
+Steps read and write files of the state, which lies in a folder that every machine sees; what
+travels through Ray is a step and a place. A lost worker's item is done again by another: a step
+done twice writes the same. Plain actors and not Ray Data's blocks, since the partitions of the
+state are the blocks already: rows need not be moved, counted or ordered a second time, and an
+answer cannot depend on how Ray cut them.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ INSTALL = "the engine 'ray' needs Ray: pip install 'coreset-lightning[ray]'"
 
 
 class _Worker:
-    """What runs in an actor: one step at a time. Errors are answers, so that they come back as what they were. path: where the driver finds its modules."""
+    """What runs in an actor: one step at a time. Errors are answers, so that they come back as what
+    they were. path: where the driver finds its modules.
+    """
 
     def __init__(self, path: Sequence[str]) -> None:
         sys.path.extend(p for p in path if p not in sys.path)
@@ -42,7 +47,11 @@ class _Worker:
 
 def wants_gpu(step: Any) -> bool:
     """Return whether an operator that a step may run says that a GPU is worth having (`gpu`)."""
-    chain = getattr(step, "chain", None) or getattr(getattr(step, "decide", None), "chain", None) or step
+    chain = (
+        getattr(step, "chain", None)
+        or getattr(getattr(step, "decide", None), "chain", None)
+        or step
+    )
     stages = [*getattr(chain, "stages", ()), *([step.stage] if hasattr(step, "stage") else [])]
     return any(getattr(stage.operator, "gpu", False) for stage in stages)
 
@@ -51,24 +60,30 @@ def wants_gpu(step: Any) -> bool:
 class RayActors:
     """Call steps in `workers` actors of a Ray cluster.
 
-    workers: actors, each with a processor of its own; those for which the cluster has no room are waited for while the others work. address: of a running cluster (`auto`:
-    the one this machine belongs to); None starts one here, with a processor for each worker. gpus: of each actor for steps with an operator that wants one (`gpu`), where
-    the cluster has any; these actors are others, and take no processor from those that wait meanwhile. retries: how often an item whose worker died is done again.
-    Raises ImportError with the install line without Ray.
+    workers: actors, each with a processor of its own; those for which the cluster has no room are
+    waited for while the others work. address: of a running cluster (`auto`: the one this machine
+    belongs to); None starts one here, with a processor for each worker. gpus: of each actor for
+    steps with an operator that wants one (`gpu`), where the cluster has any; these actors are
+    others, and take no processor from those that wait meanwhile. retries: how often an item whose
+    worker died is done again. Raises ImportError with the install line without Ray.
     """
 
     workers: int = 2
     address: str | None = None
     gpus: float = 1.0
     retries: int = 2
-    _pools: dict[float, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _pools: dict[float, list[Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for name in ("workers", "retries"):
             value = getattr(self, name)
             least = 1 if name == "workers" else 0
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+                raise ValueError(
+                    f"{name}: expected a whole number of at least {least}, got {value!r}"
+                )
         if not self.gpus >= 0:
             raise ValueError(f"gpus: expected a number of at least 0, got {self.gpus!r}")
 
@@ -92,7 +107,11 @@ class RayActors:
 
     def _new(self, ray: Any, gpus: float) -> Any:
         cpus = 0 if gpus else 1  # one thread each in both cases: Ray sees to it
-        return ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0).remote(sys.path)
+        return (
+            ray.remote(_Worker)
+            .options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+            .remote(sys.path)
+        )
 
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield the results in the order of items."""
@@ -127,9 +146,14 @@ class RayActors:
                 if lost[doing] > self.retries + (
                     len(pool) if doing is None else 0
                 ):  # some may have died since the last call
-                    what = "workers died as they began" if doing is None else "the worker of one item died"
+                    what = (
+                        "workers died as they began"
+                        if doing is None
+                        else "the worker of one item died"
+                    )
                     raise RuntimeError(
-                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use fewer workers or smaller partitions"
+                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use"
+                        " fewer workers or smaller partitions"
                     ) from error
                 pool[place] = self._new(ray, gpus)
                 running[pool[place].ready.remote()] = (None, place)
@@ -149,15 +173,22 @@ class RayActors:
                 at += 1
 
     def _wait(self, ray: Any, running: Mapping[Any, tuple[int | None, int]]) -> Any:
-        """Return the first that answers; say so when no actor has begun for a while: another engine or job may hold the processors."""
+        """Return the first that answers; say so when no actor has begun for a while: another engine
+        or job may hold the processors.
+        """
         if all(doing is None for doing, _ in running.values()):
             ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE)
             if ready:
                 return ready
             free, there = ray.available_resources(), ray.cluster_resources()
-            rooms = ", ".join(f"{free.get(n, 0):g} of {there.get(n, 0):g} {n}" for n in ("CPU", "GPU"))
+            rooms = ", ".join(
+                f"{free.get(n, 0):g} of {there.get(n, 0):g} {n}" for n in ("CPU", "GPU")
+            )
             LOG.warning(
-                "no actor has begun within %g s; free: %s. Does another engine hold them (close it)?", PATIENCE, rooms
+                "no actor has begun within %g s; free: %s. Does another engine hold them (close"
+                " it)?",
+                PATIENCE,
+                rooms,
             )
         return ray.wait(list(running), num_returns=1)[0]
 

@@ -1,4 +1,6 @@
-"""Which files an input is: globs, folders, lists, saved Hugging Face datasets; every file becomes one shard, in the order of names."""
+"""Which files an input is: globs, folders, lists, saved Hugging Face datasets; every file becomes
+one shard, in the order of names.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ HUB = "hf:"
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the input. name: its path below the folder all files share, '/' between parts; kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None."""
+    """One file of the input. name: its path below the folder all files share, '/' between parts;
+    kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None.
+    """
 
     path: Path
     name: str
@@ -45,9 +49,11 @@ def shard_kind(path: Path) -> tuple[str, str | None] | None:
 
 
 def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()) -> list[Shard]:
-    """Return the shards of a path, a glob (`**` goes into folders), a folder, or a list of them. but: files and folders that are output, never input.
+    """Return the shards of a path, a glob (`**` goes into folders), a folder, or a list of them.
+    but: files and folders that are output, never input.
 
-    Raises FileNotFoundError when nothing matches, and ValueError for a file whose ending says nothing or that is given twice.
+    Raises FileNotFoundError when nothing matches, and ValueError for a file whose ending says
+    nothing or that is given twice.
     """
     given = [source] if isinstance(source, str | Path) else list(source)
     files: list[Path] = []
@@ -61,10 +67,14 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
         try:
             str(path).encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"input: the name of {str(path)!r} is not UTF-8; rename the file") from error
+            raise ValueError(
+                f"input: the name of {str(path)!r} is not UTF-8; rename the file"
+            ) from error
         real = path.resolve()
         if real in seen:
-            raise ValueError(f"input: {path} is given twice; to weigh rows up give them a column 'repeat'")
+            raise ValueError(
+                f"input: {path} is given twice; to weigh rows up give them a column 'repeat'"
+            )
         seen[real] = path
     base = Path(os.path.commonpath([p.resolve().parent for p in files]))
     out = []
@@ -72,7 +82,8 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
         kind = shard_kind(path)
         if kind is None:
             raise ValueError(
-                f"input: expected .jsonl or .json (plain, .gz, .zst), .parquet, .arrow or .tar, got {path}"
+                "input: expected .jsonl or .json (plain, .gz, .zst), .parquet, .arrow or .tar, got"
+                f" {path}"
             )
         if kind == ("json", None) and _is_object(path):
             kind = ("coco", None)
@@ -95,16 +106,23 @@ def _files(item: str | Path) -> list[Path]:
         if (path / "dataset_dict.json").exists():
             splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
             raise ValueError(
-                f"input: {path} holds several splits, name one: {', '.join(str(path / s) for s in splits)}"
+                f"input: {path} holds several splits, name one:"
+                f" {', '.join(str(path / s) for s in splits)}"
             )
         if is_saved_dataset(path):
-            return [path / f["filename"] for f in json.loads((path / "state.json").read_text())["_data_files"]]
+            return [
+                path / f["filename"]
+                for f in json.loads((path / "state.json").read_text())["_data_files"]
+            ]
         return [p for p in sorted(path.rglob("*")) if p.is_file() and shard_kind(p)]
     if path.exists():
         if not path.is_file():
-            raise ValueError(f"input: expected a file or a folder, {path} is a pipe, a device or a socket")
+            raise ValueError(
+                f"input: expected a file or a folder, {path} is a pipe, a device or a socket"
+            )
         return [path]
-    found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207  # absolute patterns too
+    # absolute patterns too
+    found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207
     if not found:
         raise FileNotFoundError(2, "No such file or directory", str(item))
     return found
@@ -116,16 +134,19 @@ def is_saved_dataset(path: Path) -> bool:
 
 
 def save_dataset(dataset: Any, folder: Path) -> Path:
-    """Return the folder of a Hugging Face dataset on disk, named by its fingerprint; written there unless it is there already.
+    """Return the folder of a Hugging Face dataset on disk, named by its fingerprint; written there
+    unless it is there already.
 
-    dataset: a `datasets.Dataset`, or "hf:NAME", "hf:NAME:SPLIT" to load (split: train). Raises ImportError with the install line without `datasets`.
+    dataset: a `datasets.Dataset`, or "hf:NAME", "hf:NAME:SPLIT" to load (split: train). Raises
+    ImportError with the install line without `datasets`.
     """
     if isinstance(dataset, str):
         try:
             from datasets import load_dataset
         except ImportError as error:
             raise ImportError(
-                "reading from the Hugging Face hub needs datasets: pip install 'coreset-lightning[hf]'"
+                "reading from the Hugging Face hub needs datasets: pip install"
+                " 'coreset-lightning[hf]'"
             ) from error
         name, _, split = dataset.removeprefix(HUB).partition(":")
         dataset = load_dataset(name, split=split or "train")

@@ -1,4 +1,6 @@
-"""Rows as people write them, recognized and checked: Alpaca, ShareGPT and messages, images with captions, plain text. One row in, the columns operators read out."""
+"""Rows as people write them, recognized and checked: Alpaca, ShareGPT and messages, images with
+captions, plain text. One row in, the columns operators read out.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,27 @@ COLUMNS = {
 COLUMNS["alpaca"] = COLUMNS["chat"]
 IMAGE_FIELDS = ("image", "image_path", "file_name", "images")
 CAPTION_FIELDS = ("text", "caption", "txt")
-_WANTED = {"alpaca": ("instruction", "output"), "chat": ("messages",), "images": ("image",), "text": ("text",)}
-RESERVED = frozenset({"id", "file", "line", "preview", "row", "state", "operator", "keep", "reason", "duplicate_of", "failed"})
+_WANTED = {
+    "alpaca": ("instruction", "output"),
+    "chat": ("messages",),
+    "images": ("image",),
+    "text": ("text",),
+}
+RESERVED = frozenset(
+    {
+        "id",
+        "file",
+        "line",
+        "preview",
+        "row",
+        "state",
+        "operator",
+        "keep",
+        "reason",
+        "duplicate_of",
+        "failed",
+    }
+)
 # roles as data sets write them
 ROLES = {
     "system": "system", "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",
@@ -28,7 +49,9 @@ ROLES = {
 
 
 class BadRow(ValueError):
-    """A row that cannot be used: `reason` is one of few words that are counted, the message says what is wrong in it."""
+    """A row that cannot be used: `reason` is one of few words that are counted, the message says
+    what is wrong in it.
+    """
 
     def __init__(self, reason: str, why: str) -> None:
         super().__init__(why)
@@ -39,9 +62,11 @@ class BadRow(ValueError):
 class Schema:
     """What the rows of one data set look like, the same for all its shards.
 
-    kind: alpaca, chat, images or text. fields: {our name: name in the rows} where they differ. id: the field that names rows, None = a hash of the content.
-    extra: further columns that operators need, {field: number | text | truth | vector[d] | numbers | texts | other}. max_characters: longer rows are refused.
-    image: how rows hold an image, `path` or `bytes`, None where they have none.
+    kind: alpaca, chat, images or text. fields: {our name: name in the rows} where they differ. id:
+    the field that names rows, None = a hash of the content. extra: further columns that operators
+    need, {field: number | text | truth | vector[d] | numbers | texts | other}. max_characters:
+    longer rows are refused. image: how rows hold an image, `path` or `bytes`, None where they have
+    none.
     """
 
     kind: str
@@ -79,7 +104,11 @@ def _is(row: Mapping[str, Any], kind: str, fields: Mapping[str, str]) -> bool:
 
 
 def _chat_fields(fields: Mapping[str, str]) -> Sequence[str]:
-    return (fields["messages"],) if "messages" in fields else ("messages", "conversations", "conversation")
+    return (
+        (fields["messages"],)
+        if "messages" in fields
+        else ("messages", "conversations", "conversation")
+    )
 
 
 def image_field(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
@@ -97,15 +126,19 @@ def learn_schema(
     id_field: str | None = None,
     max_characters: int = 1_000_000,
 ) -> Schema:
-    """Return the schema of a data set from its first rows: the kind most of them are, `id` as their name where most have it.
+    """Return the schema of a data set from its first rows: the kind most of them are, `id` as their
+    name where most have it.
 
-    Raises ValueError when no kind fits, and KeyError for a needed column that is neither ours nor a field of these rows.
+    Raises ValueError when no kind fits, and KeyError for a needed column that is neither ours nor a
+    field of these rows.
     """
     fields = dict(fields or {})
     ours = ("text", "messages", "instruction", "input", "output", "system", "history", "image")
     unknown = set(fields) - set(ours)
     if unknown:
-        raise ValueError(f"fields: expected names of ours ({', '.join(ours)}), got {sorted(unknown)}")
+        raise ValueError(
+            f"fields: expected names of ours ({', '.join(ours)}), got {sorted(unknown)}"
+        )
     if kind not in ("auto", *KINDS):
         raise ValueError(f"kind: expected auto, {', '.join(KINDS)}, got {kind!r}")
     have = sorted({str(name) for row in rows for name in row})
@@ -113,32 +146,43 @@ def learn_schema(
         found = Counter(k for k in (kind_of(row, fields) for row in rows) if k)
         if not found:
             raise ValueError(
-                "the rows are neither Alpaca (instruction, output), chat (messages or conversations), images (image) nor plain text (text): "
-                f"their fields are {', '.join(have) or 'none'}; "
-                "say what is what with fields={text: ...} or fields={instruction: ..., output: ...}"
+                "the rows are neither Alpaca (instruction, output), chat (messages or"
+                " conversations), images (image) nor plain text (text): their fields are"
+                f" {', '.join(have) or 'none'}; say what is what with fields={{text: ...}} or"
+                " fields={instruction: ..., output: ...}"
             )
         kind = max(KINDS, key=lambda k: found[k])
     for name in ("id", "__key__"):
         if id_field is None and 2 * sum(row.get(name) is not None for row in rows) > len(rows):
             id_field = name
     if id_field is not None and id_field not in have:
-        raise KeyError(f"id: the rows have no field '{id_field}'; their fields are {', '.join(have)}")
+        raise KeyError(
+            f"id: the rows have no field '{id_field}'; their fields are {', '.join(have)}"
+        )
     image = None
     if kind in ("chat", "images"):
         found_in = [(row, n) for row in rows if (n := image_field(row, fields)) is not None]
-        forms = Counter("bytes" if isinstance(_one_image(row[n]), bytes) else "path" for row, n in found_in)
+        forms = Counter(
+            "bytes" if isinstance(_one_image(row[n]), bytes) else "path" for row, n in found_in
+        )
         image = forms.most_common(1)[0][0] if forms else None
     extra = {}
     for name in sorted(set(needs) - COLUMNS[kind] - RESERVED - ({"image"} if image else set())):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             types = Counter(map(type_of, values))
-            extra[name] = "numbers" if sum(t.startswith("vector") for t in types) > 1 else types.most_common(1)[0][0]
+            extra[name] = (
+                "numbers"
+                if sum(t.startswith("vector") for t in types) > 1
+                else types.most_common(1)[0][0]
+            )
     return Schema(kind, fields, id_field, extra, max_characters, image)
 
 
 def _one_image(value: Any) -> Any:
-    """Return the path or the bytes of an image as rows hold it: itself, {"bytes": ..., "path": ...} as Hugging Face does, or a list of one (named once or more)."""
+    """Return the path or the bytes of an image as rows hold it: itself, {"bytes": ..., "path": ...}
+    as Hugging Face does, or a list of one (named once or more).
+    """
     if isinstance(value, list) and value and all(v == value[0] for v in value):
         value = value[0]
     if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
@@ -147,7 +191,8 @@ def _one_image(value: Any) -> Any:
 
 
 def type_of(value: Any) -> str:
-    """Return how a field's value is kept: truth, number, text, vector[d], texts or other (as its JSON text).
+    """Return how a field's value is kept: truth, number, text, vector[d], texts or other (as its
+    JSON text).
 
     >>> [type_of(v) for v in (True, 1, "a", [1, 2.5], ["x"], {})]
     ['truth', 'number', 'text', 'vector[2]', 'texts', 'other']
@@ -158,13 +203,20 @@ def type_of(value: Any) -> str:
         return "number"
     if isinstance(value, str):
         return "text"
-    if isinstance(value, list) and value and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    ):
         return f"vector[{len(value)}]"
-    return "texts" if isinstance(value, list) and all(isinstance(v, str) for v in value) else "other"
+    return (
+        "texts" if isinstance(value, list) and all(isinstance(v, str) for v in value) else "other"
+    )
 
 
 def content_id(row: Mapping[str, Any]) -> str:
-    """Return 32 hex digits of the row's content: the same from JSON, Parquet or Arrow, in any order of fields, with or without fields that are null.
+    """Return 32 hex digits of the row's content: the same from JSON, Parquet or Arrow, in any order
+    of fields, with or without fields that are null.
 
     >>> content_id({"a": 1, "b": None}) == content_id({"a": 1})
     True
@@ -186,7 +238,11 @@ def content_id(row: Mapping[str, Any]) -> str:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.blake2b(value, digest_size=16).hexdigest() if isinstance(value, bytes) else str(value)
+    return (
+        hashlib.blake2b(value, digest_size=16).hexdigest()
+        if isinstance(value, bytes)
+        else str(value)
+    )
 
 
 _dump: Callable[[Any], str] = json.JSONEncoder(
@@ -203,7 +259,8 @@ def _without_null(value: Any) -> Any:
 def normal(row: Any, schema: Schema) -> dict[str, Any]:
     """Return the columns of one row: `id` and, by kind, those of `COLUMNS`, and the extra fields.
 
-    Raises BadRow with what is wrong: not_an_object, mixed_schema, missing_field, wrong_type, empty_text, empty_prompt, empty_answer, too_long.
+    Raises BadRow with what is wrong: not_an_object, mixed_schema, missing_field, wrong_type,
+    empty_text, empty_prompt, empty_answer, too_long.
     """
     if not isinstance(row, Mapping):
         raise BadRow("not_an_object", f"expected an object with fields, got {type(row).__name__}")
@@ -212,7 +269,11 @@ def normal(row: Any, schema: Schema) -> dict[str, Any]:
     columns = _READ[schema.kind](row, schema)
     if schema.image:
         columns["image"] = _image(row, schema)
-    size = sum(len(m["content"]) for m in columns["messages"]) if "messages" in columns else len(columns["text"])
+    size = (
+        sum(len(m["content"]) for m in columns["messages"])
+        if "messages" in columns
+        else len(columns["text"])
+    )
     if size > schema.max_characters:
         raise BadRow("too_long", f"{size} characters, more than {schema.max_characters}")
     for name, kind in schema.extra.items():
@@ -223,7 +284,8 @@ def normal(row: Any, schema: Schema) -> dict[str, Any]:
         value = row.get(schema.id)
         if value is None or isinstance(value, float | bool | list | dict) or value == "":
             raise BadRow(
-                "missing_field", f"'{schema.id}', the row's name, is {'missing' if value is None else f'{value!r}'}"
+                "missing_field",
+                f"'{schema.id}', the row's name, is {'missing' if value is None else f'{value!r}'}",
             )
         columns["id"] = str(value)
     return columns
@@ -233,13 +295,17 @@ def _extra(name: str, value: Any, kind: str) -> Any:
     if kind == "other":
         return _dump(value)
     found = type_of(value)
-    ragged = kind in ("numbers", "texts") and (value == [] or (kind == "numbers" and found.startswith("vector")))
+    ragged = kind in ("numbers", "texts") and (
+        value == [] or (kind == "numbers" and found.startswith("vector"))
+    )
     if found != kind and not ragged:
         raise BadRow("mixed_schema", f"'{name}' is {found} here, {kind} in the first rows")
     try:
         if kind == "number":
             return float(value)
-        return [float(v) for v in value] if kind == "numbers" or kind.startswith("vector") else value
+        return (
+            [float(v) for v in value] if kind == "numbers" or kind.startswith("vector") else value
+        )
     except OverflowError as error:
         raise BadRow("wrong_type", f"'{name}' is too large for a number") from error
 
@@ -251,7 +317,9 @@ def _refuse(row: Mapping[str, Any], schema: Schema) -> None:
         wanted = _chat_fields(schema.fields) if schema.kind == "chat" else (schema.name("image"),)
         here = [n for n in wanted if row.get(n) is not None and schema.kind == "chat"]
         if here:
-            raise BadRow("wrong_type", f"'{here[0]}' is no list of turns but {type(row[here[0]]).__name__}")
+            raise BadRow(
+                "wrong_type", f"'{here[0]}' is no list of turns but {type(row[here[0]]).__name__}"
+            )
         missing = list(wanted[:1])
     else:
         missing = [schema.name(n) for n in _WANTED[schema.kind] if schema.name(n) not in row]
@@ -322,10 +390,19 @@ def _read_alpaca(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
         raise BadRow("empty_answer", f"'{n('output')}' is empty")
     turns = [("system", system)] if system else []
     for pair in row.get(n("history")) or []:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
+        ):
             raise BadRow("wrong_type", f"'{n('history')}' is no list of pairs of texts")
         turns += [("user", pair[0]), ("assistant", pair[1])]
-    return _instruction(instruction, extra, prompt, answer, system, [*turns, ("user", prompt), ("assistant", answer)])
+    return _instruction(
+        instruction,
+        extra,
+        prompt,
+        answer,
+        system,
+        [*turns, ("user", prompt), ("assistant", answer)],
+    )
 
 
 def _read_chat(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
@@ -333,29 +410,38 @@ def _read_chat(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     turns = []
     for i, turn in enumerate(row[name]):
         if not isinstance(turn, Mapping):
-            raise BadRow("wrong_type", f"turn {i + 1} in '{name}' is no object but {type(turn).__name__}")
+            raise BadRow(
+                "wrong_type", f"turn {i + 1} in '{name}' is no object but {type(turn).__name__}"
+            )
         role = turn.get("role", turn.get("from"))
         content = turn.get("content", turn.get("value"))
         if role not in ROLES:
             raise BadRow(
                 "wrong_type",
-                f"turn {i + 1} in '{name}' has the role {role!r}, expected user or human, assistant or gpt, system, tool",
+                f"turn {i + 1} in '{name}' has the role {role!r}, expected user or human, assistant"
+                " or gpt, system, tool",
             )
         content = _turn_text(content, turn)
         if not isinstance(content, str):
             what = "is missing" if content is None else f"is no text but {type(content).__name__}"
             raise BadRow(
-                "missing_field" if content is None else "wrong_type", f"the content of turn {i + 1} in '{name}' {what}"
+                "missing_field" if content is None else "wrong_type",
+                f"the content of turn {i + 1} in '{name}' {what}",
             )
         turns.append((ROLES[role], content))
-    system = _text(row, schema.name("system"), "") or next((c for r, c in turns if r == "system"), "")
+    system = _text(row, schema.name("system"), "") or next(
+        (c for r, c in turns if r == "system"), ""
+    )
     if system and not any(r == "system" for r, _ in turns):
         turns.insert(0, ("system", system))
     last = len(turns) - 1
     while last >= 0 and turns[last][0] != "assistant":
         last -= 1
     if last != len(turns) - 1 or last < 0:
-        raise BadRow("empty_answer", f"'{name}' does not end with an answer" if turns else f"'{name}' is empty")
+        raise BadRow(
+            "empty_answer",
+            f"'{name}' does not end with an answer" if turns else f"'{name}' is empty",
+        )
     asked = next((c for r, c in reversed(turns[:last]) if r == "user"), "")
     if not asked.strip():
         raise BadRow("empty_prompt", f"'{name}' has no question before its last answer")
@@ -365,7 +451,9 @@ def _read_chat(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 
 
 def _turn_text(content: Any, turn: Mapping[str, Any]) -> Any:
-    """Return a turn's content as text where it is given in parts that are all text, or where a call of a tool stands in its place."""
+    """Return a turn's content as text where it is given in parts that are all text, or where a call
+    of a tool stands in its place.
+    """
     if content is None and turn.get("tool_calls"):
         return ""
     if (
@@ -379,7 +467,12 @@ def _turn_text(content: Any, turn: Mapping[str, Any]) -> Any:
 
 
 def _instruction(
-    instruction: str, extra: str, prompt: str, response: str, system: str, turns: Sequence[tuple[str, str]]
+    instruction: str,
+    extra: str,
+    prompt: str,
+    response: str,
+    system: str,
+    turns: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     return {
         "text": "\n".join([content for _, content in turns]),

@@ -1,4 +1,6 @@
-"""The elements of a JSON array, one after the other, in bounded memory: also past one that is no JSON."""
+"""The elements of a JSON array, one after the other, in bounded memory: also past one that is no
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ _TEXT = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 def raw_elements(shard: Shard, longest: int) -> Iterator[tuple[int, str]]:
     """Yield (position, text) of every element of a JSON array, reading only as far as needed.
 
-    An element that is no JSON is yielded too, where its end shows by its brackets; a byte that is no
-    UTF-8 is half a surrogate pair in it. Raises OSError where the array breaks off, or an element is
-    longer than `longest`: what follows cannot be read.
+    An element that is no JSON is yielded too, where its end shows by its brackets; a byte that is
+    no UTF-8 is half a surrogate pair in it. Raises OSError where the array breaks off, or an
+    element is longer than `longest`: what follows cannot be read.
     """
     decoder = json.JSONDecoder()
     with open_bytes(shard) as file:
@@ -73,7 +75,8 @@ def _stop(decoder: json.JSONDecoder, buffer: str, at: int) -> tuple[int | None, 
 
 
 def skipped(text: str, at: int) -> int | None:
-    """Return where an element that is no JSON ends: at the comma or bracket after it, by brackets and quotes alone. None: there is none yet.
+    """Return where an element that is no JSON ends: at the comma or bracket after it, by brackets
+    and quotes alone. None: there is none yet.
 
     >>> skipped('{"a": "}", b} , 1', 0), skipped("[[1, 2]", 0), skipped("nul, 1", 0)
     (14, None, 3)

@@ -1,4 +1,6 @@
-"""Rows out of shards, one by one, with the line they stand on: in bounded memory, and with what is wrong about a line instead of an end to the reading."""
+"""Rows out of shards, one by one, with the line they stand on: in bounded memory, and with what is
+wrong about a line instead of an end to the reading.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,21 @@ from coreset.curation.io.webdataset import read_coco, read_tar
 
 _ROWS = 1024
 # what libraries raise about a file that is damaged; everything else is a mistake of ours
-DAMAGED = (pa.ArrowException, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RecursionError)
+DAMAGED = (
+    pa.ArrowException,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RecursionError,
+)
 
 
 class Line(NamedTuple):
-    """One row of a shard. number: the line in JSON lines, else the position of the row, from 1. raw: its bytes where there are any."""
+    """One row of a shard. number: the line in JSON lines, else the position of the row, from 1.
+    raw: its bytes where there are any.
+    """
 
     number: int
     raw: bytes | None
@@ -33,7 +45,8 @@ class Line(NamedTuple):
 
 
 def read_rows(shard: Shard, longest: int, after: int = 0) -> Iterator[Line]:
-    """Yield every row of a shard whose number is larger than `after`; a line of more than `longest` bytes is not held in memory.
+    """Yield every row of a shard whose number is larger than `after`; a line of more than `longest`
+    bytes is not held in memory.
 
     Raises OSError when the file cannot be read or breaks off: what was yielded until then is good.
     """
@@ -44,7 +57,9 @@ def read_rows(shard: Shard, longest: int, after: int = 0) -> Iterator[Line]:
 
 
 def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bool]]:
-    """Yield (number, bytes without the line end, too long, line end is there) of every line that is not blank; of one too long its first bytes."""
+    """Yield (number, bytes without the line end, too long, line end is there) of every line that is
+    not blank; of one too long its first bytes.
+    """
     with open_bytes(shard) as file:
         number, limit = 0, longest + 2
         while raw := file.readline(limit):
@@ -71,18 +86,27 @@ def _json_lines(shard: Shard, longest: int, after: int) -> Iterator[Line]:
         if number <= after:
             continue
         if too_long:
-            yield Line(number, raw, None, BadRow("too_long", f"the line has more than {longest} bytes"))
+            yield Line(
+                number, raw, None, BadRow("too_long", f"the line has more than {longest} bytes")
+            )
             continue
         try:
             yield Line(number, raw, decode(raw.decode()))
         except UnicodeDecodeError as error:
-            yield Line(number, raw, None, BadRow("wrong_encoding", f"byte {error.start + 1} of the line is not UTF-8"))
+            yield Line(
+                number,
+                raw,
+                None,
+                BadRow("wrong_encoding", f"byte {error.start + 1} of the line is not UTF-8"),
+            )
         except (ValueError, RecursionError) as error:
             yield Line(number, raw, None, bad_json(raw, error, ended))
 
 
 def bad_json(raw: bytes, error: Exception, ended: bool) -> BadRow:
-    """Return what is wrong with a line that is no JSON: a last line that breaks off is `truncated_line`, any other `not_json`."""
+    """Return what is wrong with a line that is no JSON: a last line that breaks off is
+    `truncated_line`, any other `not_json`.
+    """
     if isinstance(error, RecursionError):
         return BadRow("not_json", "nested too deeply")
     if not isinstance(error, json.JSONDecodeError):
@@ -92,7 +116,8 @@ def bad_json(raw: bytes, error: Exception, ended: bool) -> BadRow:
     if cut and raw.lstrip()[:1] in (b"{", b"["):
         return BadRow(
             "truncated_line",
-            f"the line breaks off after {len(error.doc)} characters{'' if ended else ', at the end of the file'}",
+            f"the line breaks off after {len(error.doc)}"
+            f" characters{'' if ended else ', at the end of the file'}",
         )
     return BadRow("not_json", f"{error.msg} at character {error.pos + 1}")
 
@@ -113,10 +138,13 @@ def _json_array(shard: Shard, longest: int, after: int) -> Iterator[Line]:
 
 
 def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of a Parquet or Arrow file (IPC file or stream), at most 1,024 rows each."""
+    """Yield the record batches of a Parquet or Arrow file (IPC file or stream), at most 1,024 rows
+    each.
+    """
     if shard.kind == "parquet":
         with pq.ParquetFile(shard.path, memory_map=True) as file:
-            for group in range(file.num_row_groups):  # one by one: those before a broken one are read to their end
+            # one by one: those before a broken one are read to their end
+            for group in range(file.num_row_groups):
                 yield from file.iter_batches(_ROWS, row_groups=[group])
         return
     with pa.memory_map(str(shard.path)) as source:
@@ -150,7 +178,9 @@ def _table(shard: Shard, longest: int, after: int) -> Iterator[Line]:
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
-    """Yield the rows of a batch, a BadRow for one that is damaged: each is validated before it is read, an offset past the end would kill the process."""
+    """Yield the rows of a batch, a BadRow for one that is damaged: each is validated before it is
+    read, an offset past the end would kill the process.
+    """
     try:
         batch.validate(full=True)
         yield from batch.to_pylist()
@@ -184,7 +214,9 @@ _READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
 }  # fmt: skip
 
 
-def first_rows(shards: Sequence[Shard], count: int = 100, longest: int = 2**23) -> list[dict[str, Any]]:
+def first_rows(
+    shards: Sequence[Shard], count: int = 100, longest: int = 2**23
+) -> list[dict[str, Any]]:
     """Return the first good rows of the first shard that has any: what the schema is learned from.
 
     Raises ValueError that says what is wrong with the first shard when none has.
@@ -193,7 +225,9 @@ def first_rows(shards: Sequence[Shard], count: int = 100, longest: int = 2**23) 
     for shard in shards:
         found: list[dict[str, Any]] = []
         try:
-            for line in islice((line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count):
+            for line in islice(
+                (line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count
+            ):
                 found.append(line.row)  # those before the shard breaks off count
         except OSError as error:
             why = why or f"{shard.path}: {error.strerror or error}"

@@ -14,9 +14,11 @@ _LONGEST = 2**26
 
 
 def texts_of(source: str, column: str = "text") -> tuple[tuple[str, str], ...]:
-    """Return (id, text) of every row of a path, glob or folder, in the order of ids. column: any the readers make, such as `text` or `prompt`.
+    """Return (id, text) of every row of a path, glob or folder, in the order of ids. column: any
+    the readers make, such as `text` or `prompt`.
 
-    Raises ValueError naming file and row for a row that cannot be read: unlike the pool, a reference set must be whole.
+    Raises ValueError naming file and row for a row that cannot be read: unlike the pool, a
+    reference set must be whole.
     """
     return _texts_of(source, column, tuple(sorted(hashes_of(source).items())))
 
@@ -27,7 +29,9 @@ def hashes_of(source: str) -> dict[str, str]:
 
 
 @lru_cache(16)
-def _texts_of(source: str, column: str, _: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def _texts_of(
+    source: str, column: str, _: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
     shards = discover(source)
     schema = learn_schema(first_rows(shards), [column])
     found = []
@@ -42,4 +46,5 @@ def _texts_of(source: str, column: str, _: tuple[tuple[str, str], ...]) -> tuple
             if row.get(column) is None:
                 raise ValueError(f"{shard.path}, row {line.number}: no '{column}'")
             found.append((row["id"] if schema.id else content_id(line.row), row[column]))
-    return tuple(sorted(found, key=lambda row: (row[0], str(row[1]))))  # a value may be a list of turns
+    # a value may be a list of turns
+    return tuple(sorted(found, key=lambda row: (row[0], str(row[1]))))

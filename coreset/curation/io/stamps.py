@@ -1,4 +1,5 @@
-"""What the files of an input hold: hashes of their content, and stamps by which a change is noticed.
+"""What the files of an input hold: hashes of their content, and stamps by which a change is
+noticed.
 
 A stamp is size, times of the last change of content and of the entry, and the inode: writing into a
 file changes it even when size and modification time are set back. Files are hashed again only when

@@ -1,8 +1,11 @@
-"""Images with captions in containers: WebDataset tar shards, and COCO's one file of images and annotations. Rows out, and kept rows back into the same form.
+"""Images with captions in containers: WebDataset tar shards, and COCO's one file of images and
+annotations. Rows out, and kept rows back into the same form.
 
-A tar shard is read by its headers: of an image only the place is noted, `shard.tar@offset+size`. Members whose names agree up to the first dot, one after another, are one
-row: its key, the image, the text, and the fields of a `.json` member. What is written are the members' own bytes, header and all; rows with a member that would be
-unpacked somewhere else, or as something else than a file, are refused.
+A tar shard is read by its headers: of an image only the place is noted, `shard.tar@offset+size`.
+Members whose names agree up to the first dot, one after another, are one row: its key, the image,
+the text, and the fields of a `.json` member. What is written are the members' own bytes, header and
+all; rows with a member that would be unpacked somewhere else, or as something else than a file, are
+refused.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ from coreset.curation.io.formats import BadRow
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption"})
 _BLOCK = 512
-_NAMING = frozenset({"path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.map"})
+_NAMING = frozenset(
+    {"path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.map"}
+)
 
 
 class Sample(NamedTuple):
-    """One row of a tar shard: its key, its members by suffix, and the bytes (from, to) that each member takes in the file. unsafe: why it must not be unpacked, or None."""
+    """One row of a tar shard: its key, its members by suffix, and the bytes (from, to) that each
+    member takes in the file. unsafe: why it must not be unpacked, or None.
+    """
 
     key: str
     members: dict[str, tarfile.TarInfo]
@@ -38,7 +45,8 @@ class Sample(NamedTuple):
 
 
 def unsafe_member(member: tarfile.TarInfo) -> str | None:
-    """Return why a member of a tar file must not be unpacked, or None: its name leads out of the folder, or it is a link, a device or a file with holes.
+    """Return why a member of a tar file must not be unpacked, or None: its name leads out of the
+    folder, or it is a link, a device or a file with holes.
 
     >>> unsafe_member(tarfile.TarInfo("00/a.jpg")), unsafe_member(tarfile.TarInfo("../a.jpg"))
     (None, "the name '../a.jpg' leads out of the folder")
@@ -56,7 +64,9 @@ def unsafe_member(member: tarfile.TarInfo) -> str | None:
 
 
 def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
-    """Yield the rows of a tar shard. Raises OSError where it breaks off or is no tar file: what was yielded until then is whole."""
+    """Yield the rows of a tar shard. Raises OSError where it breaks off or is no tar file: what was
+    yielded until then is whole.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             held: Sample | None = None
@@ -70,7 +80,9 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
                 name = PurePosixPath(member.name)
                 stem, _, suffix = name.name.partition(".")
                 key = str(name.parent / stem)
-                stop = member.offset_data + (-(-member.size // _BLOCK) * _BLOCK if member.isfile() else 0)
+                stop = member.offset_data + (
+                    -(-member.size // _BLOCK) * _BLOCK if member.isfile() else 0
+                )
                 if held is not None and held.key != key:
                     yield held, tar
                     held = None
@@ -89,7 +101,9 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
 
 
 def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
-    """Return a sample as a row. Raises BadRow for a member that must not be unpacked, two of one name, a `.json` member that is no object, or text that is no UTF-8."""
+    """Return a sample as a row. Raises BadRow for a member that must not be unpacked, two of one
+    name, a `.json` member that is no object, or text that is no UTF-8.
+    """
     if sample.unsafe is not None:
         raise BadRow("unsafe_member", sample.unsafe)
     if sample.twice is not None:
@@ -101,7 +115,8 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
         if last in IMAGE_SUFFIXES:
             if image is not None:
                 raise BadRow(
-                    "several_images", f"'{sample.key}' has the images '.{image}' and '.{suffix}', expected one"
+                    "several_images",
+                    f"'{sample.key}' has the images '.{image}' and '.{suffix}', expected one",
                 )
             image = suffix
             row["image"] = f"{path.absolute()}@{member.offset_data}+{member.size}"
@@ -112,9 +127,13 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
                 content = file.read().decode()
                 found = json.loads(content) if last == "json" else content
             except UnicodeDecodeError as error:
-                raise BadRow("wrong_encoding", f"'{member.name}': byte {error.start + 1} is not UTF-8") from error
+                raise BadRow(
+                    "wrong_encoding", f"'{member.name}': byte {error.start + 1} is not UTF-8"
+                ) from error
             except json.JSONDecodeError as error:
-                raise BadRow("not_json", f"'{member.name}': {error.msg} at character {error.pos + 1}") from error
+                raise BadRow(
+                    "not_json", f"'{member.name}': {error.msg} at character {error.pos + 1}"
+                ) from error
             except (ValueError, RecursionError) as error:  # too many digits; nested too deeply
                 raise BadRow("not_json", f"'{member.name}': {error}") from error
             if last != "json":
@@ -122,16 +141,23 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
             elif isinstance(found, dict):
                 row = {**found, **row}
             else:
-                raise BadRow("not_an_object", f"'{member.name}' holds {type(found).__name__}, expected an object")
+                raise BadRow(
+                    "not_an_object",
+                    f"'{member.name}' holds {type(found).__name__}, expected an object",
+                )
     return {**row, "__key__": sample.key}
 
 
 def read_tar(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None]]:
-    """Yield (number, row or None, what is wrong) of every sample whose number, from 1, is larger than `after`."""
+    """Yield (number, row or None, what is wrong) of every sample whose number, from 1, is larger
+    than `after`.
+    """
     seen: set[str] = set()  # what would be written over when the shard is unpacked
     for number, (sample, tar) in enumerate(samples(shard.path), 1):
         again = sample.key in seen
-        if not sample.unsafe and any(s.rpartition(".")[2] in IMAGE_SUFFIXES for s in sample.members):
+        if not sample.unsafe and any(
+            s.rpartition(".")[2] in IMAGE_SUFFIXES for s in sample.members
+        ):
             seen.add(sample.key)
         if number > after:
             try:
@@ -155,7 +181,12 @@ def write_tar(shard: Shard, wanted: Iterator[int], part: Path) -> int:
                     written += 1
         except OSError:
             pass  # that it breaks off was said when it was read first
-        out.write(bytes(-(-(out.tell() + 2 * _BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - out.tell()))
+        out.write(
+            bytes(
+                -(-(out.tell() + 2 * _BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+                - out.tell()
+            )
+        )
     return written
 
 
@@ -166,16 +197,21 @@ def load_coco(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise OSError(f"the file is not UTF-8: {error.reason}") from error
     except json.JSONDecodeError as error:
-        hint = "; a file with one object a line is a .jsonl file" if error.msg == "Extra data" else ""
+        hint = (
+            "; a file with one object a line is a .jsonl file" if error.msg == "Extra data" else ""
+        )
         raise OSError(f"no JSON: {error.msg} at character {error.pos + 1}{hint}") from error
     except (ValueError, RecursionError) as error:
         raise OSError(f"no JSON that can be read: {error}") from error
     if not isinstance(data, dict):
-        raise OSError(f"expected an object with COCO's images and annotations, got {type(data).__name__}")
+        raise OSError(
+            f"expected an object with COCO's images and annotations, got {type(data).__name__}"
+        )
     wrong = [n for n in ("images", "annotations") if not isinstance(data.get(n), list)]
     if wrong:
         raise OSError(
-            f"an object without a list '{wrong[0]}': expected a list of rows, or COCO's images and annotations"
+            f"an object without a list '{wrong[0]}': expected a list of rows, or COCO's images and"
+            " annotations"
         )
     return data
 
@@ -196,7 +232,10 @@ def read_coco(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | Non
             yield (
                 number,
                 row,
-                BadRow("missing_field", f"annotation {note.get('id')!r}: there is no image {note.get('image_id')!r}"),
+                BadRow(
+                    "missing_field",
+                    f"annotation {note.get('id')!r}: there is no image {note.get('image_id')!r}",
+                ),
             )
         else:
             about = {k: v for k, v in image.items() if k not in ("id", "file_name")}
@@ -208,10 +247,16 @@ def _is_id(value: Any) -> bool:
 
 
 def write_coco(shard: Shard, wanted: Iterator[int], part: Path) -> int:
-    """Write the annotations with these numbers, the images they belong to, and everything else as it was; return how many."""
+    """Write the annotations with these numbers, the images they belong to, and everything else as
+    it was; return how many.
+    """
     data, keep = load_coco(shard.path), set(wanted)
     notes = [a for number, a in enumerate(data["annotations"], 1) if number in keep]
     used = {a["image_id"] for a in notes}
-    images = [i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id")) and i["id"] in used]
-    part.write_text(json.dumps({**data, "images": images, "annotations": notes}, ensure_ascii=False), "utf-8")
+    images = [
+        i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id")) and i["id"] in used
+    ]
+    part.write_text(
+        json.dumps({**data, "images": images, "annotations": notes}, ensure_ascii=False), "utf-8"
+    )
     return len(notes)

@@ -1,4 +1,6 @@
-"""Rows back into shards, in the form they came: JSON lines byte for byte, Parquet and Arrow with their own schema, saved data sets that load again."""
+"""Rows back into shards, in the form they came: JSON lines byte for byte, Parquet and Arrow with
+their own schema, saved data sets that load again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Times = NDArray[np.integer[Any]]  # how often the row of a number is written; in
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to that gets the name `path` only when the block is left without an error: the old file or the new one, never half."""
+    """Give a path to write to that gets the name `path` only when the block is left without an
+    error: the old file or the new one, never half.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -41,7 +45,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_rows(shard: Shard, times: Times, longest: int, out: Path) -> int:
-    """Write the row of every number `times[number]` times into `out`, in order; return how many were written. What cannot be read is not there."""
+    """Write the row of every number `times[number]` times into `out`, in order; return how many
+    were written. What cannot be read is not there.
+    """
     with whole_file(out) as part:
         return _WRITERS[shard.kind](shard, times, longest, part)
 
@@ -88,7 +94,9 @@ def _json_array(shard: Shard, times: Times, longest: int, part: Path) -> int:
         file.write(b"[")
         for number, text in _until_it_breaks(raw_elements(shard, longest)):
             for _ in range(_at(times, number)):
-                file.write((",\n" if written else "\n").encode() + text.encode("utf-8", "surrogatepass"))
+                file.write(
+                    (",\n" if written else "\n").encode() + text.encode("utf-8", "surrogatepass")
+                )
                 written += 1
         file.write(b"\n]\n")
     return written
@@ -109,15 +117,23 @@ def _parquet(shard: Shard, times: Times, longest: int, part: Path) -> int:
     written = 0
     with pq.ParquetFile(shard.path) as source:
         schema = source.schema_arrow
-        codec = source.metadata.row_group(0).column(0).compression if source.metadata.num_row_groups else "SNAPPY"
-    with pq.ParquetWriter(part, schema, compression=None if codec == "UNCOMPRESSED" else codec) as writer:
+        codec = (
+            source.metadata.row_group(0).column(0).compression
+            if source.metadata.num_row_groups
+            else "SNAPPY"
+        )
+    with pq.ParquetWriter(
+        part, schema, compression=None if codec == "UNCOMPRESSED" else codec
+    ) as writer:
         for table in _gathered(_kept(shard, times), schema):
             writer.write_table(table)
             written += table.num_rows
     return written
 
 
-def _gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int = 2**16) -> Iterator[pa.Table]:
+def _gathered(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int = 2**16
+) -> Iterator[pa.Table]:
     """Yield tables of about `rows` rows: a row group each."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
@@ -146,10 +162,13 @@ def _arrow(shard: Shard, times: Times, longest: int, part: Path) -> int:
 
 
 def _once(times: Times, shard: Shard) -> Iterator[int]:
-    """Yield the numbers of the rows to write. Raises ValueError for a row that is wanted more than once where rows have names."""
+    """Yield the numbers of the rows to write. Raises ValueError for a row that is wanted more than
+    once where rows have names.
+    """
     if (times > 1).any():
         raise ValueError(
-            f"{shard.path}: row {int(np.argmax(times > 1))} is to be repeated, but rows of a {shard.kind} file have names; weigh them while training, or bring the rows as .jsonl"
+            f"{shard.path}: row {int(np.argmax(times > 1))} is to be repeated, but rows of a"
+            f" {shard.kind} file have names; weigh them while training, or bring the rows as .jsonl"
         )
     yield from np.flatnonzero(times).tolist()
 
@@ -167,10 +186,14 @@ _WRITERS: dict[str, Callable[[Shard, Times, int, Path], int]] = {
 }  # fmt: skip
 
 
-def write_dataset_info(source: Path, out: Path, names: Sequence[str], rows: int, name: str) -> list[Path]:
-    """Write beside the Arrow files of a saved data set what makes `datasets.load_from_disk` read them; return the files written.
+def write_dataset_info(
+    source: Path, out: Path, names: Sequence[str], rows: int, name: str
+) -> list[Path]:
+    """Write beside the Arrow files of a saved data set what makes `datasets.load_from_disk` read
+    them; return the files written.
 
-    names: the Arrow files, rows: how many they hold together; name: a hash of the content, the new fingerprint.
+    names: the Arrow files, rows: how many they hold together; name: a hash of the content, the new
+    fingerprint.
     """
     info = json.loads((source / "dataset_info.json").read_text())
     for split in (info.get("splits") or {}).values():

@@ -1,9 +1,13 @@
-"""The five kinds of operator: score, rule, fit, group, select. An engine runs them; they know nothing about engines, files or shards.
+"""The five kinds of operator: score, rule, fit, group, select. An engine runs them; they know
+nothing about engines, files or shards.
 
-A score is any `coreset.Scorer` (row-wise: columns in, columns out). The other four are the base classes below, frozen dataclasses whose fields are exactly
-the keys of their YAML. Every operator says which columns it `needs` and `gives`; the column `id` is always there, and `<name>_status` comes along with a
-needed column `<name>` that has one. The answer for a row must not depend on batch size, sharding, order, worker or restart: random decisions are keyed by
-row id (`coreset.numerics.random`), undefined values are NaN beside a status that is not "ok", and every dropped row has a reason.
+A score is any `coreset.Scorer` (row-wise: columns in, columns out). The other four are the base
+classes below, frozen dataclasses whose fields are exactly the keys of their YAML. Every operator
+says which columns it `needs` and `gives`; the column `id` is always there, and `<name>_status`
+comes along with a needed column `<name>` that has one. The answer for a row must not depend on
+batch size, sharding, order, worker or restart: random decisions are keyed by row id
+(`coreset.numerics.random`), undefined values are NaN beside a status that is not "ok", and every
+dropped row has a reason.
 """
 
 from __future__ import annotations
@@ -27,10 +31,12 @@ KINDS = ("score", "rule", "fit", "group", "select")
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What an operator decides about n rows: `keep` (n,), a `reason` per row ("" where kept), `duplicate_of` (the id of the row kept instead, or None).
+    """What an operator decides about n rows: `keep` (n,), a `reason` per row ("" where kept),
+    `duplicate_of` (the id of the row kept instead, or None).
 
-    columns: further columns of these rows, such as a rank. A reason is one of few phrases ("fewer than 50 words"), so that they can be counted.
-    Raises ValueError when a dropped row has no reason or a kept one has, and for a wrong length.
+    columns: further columns of these rows, such as a rank. A reason is one of few phrases ("fewer
+    than 50 words"), so that they can be counted. Raises ValueError when a dropped row has no reason
+    or a kept one has, and for a wrong length.
 
     >>> Decision([True, False], ["", "too long"]).reason.tolist()
     ['', 'too long']
@@ -44,17 +50,33 @@ class Decision:
     def __post_init__(self) -> None:
         keep = np.asarray(self.keep)
         if keep.dtype != bool or keep.ndim != 1:
-            raise ValueError(f"keep: expected one truth value per row, got {keep.dtype} with shape {keep.shape}")
+            raise ValueError(
+                f"keep: expected one truth value per row, got {keep.dtype} with shape {keep.shape}"
+            )
         given = self.reason
-        reason = given if isinstance(given, np.ndarray) and given.dtype == object else objects(list(given))
+        reason = (
+            given
+            if isinstance(given, np.ndarray) and given.dtype == object
+            else objects(list(given))
+        )
         duplicate_of = None if self.duplicate_of is None else objects(list(self.duplicate_of))
-        for name, values in (("reason", reason), ("duplicate_of", duplicate_of), *self.columns.items()):
+        for name, values in (
+            ("reason", reason),
+            ("duplicate_of", duplicate_of),
+            *self.columns.items(),
+        ):
             if values is not None and len(values) != len(keep):
-                raise ValueError(f"{name}: expected {len(keep)} entries, one per row, got {len(values)}")
+                raise ValueError(
+                    f"{name}: expected {len(keep)} entries, one per row, got {len(values)}"
+                )
         wrong = np.flatnonzero((reason != "") == keep)
         if wrong.size:
             row = int(wrong[0])
-            what = f"kept, but with the reason {reason[row]!r}" if keep[row] else "dropped without a reason"
+            what = (
+                f"kept, but with the reason {reason[row]!r}"
+                if keep[row]
+                else "dropped without a reason"
+            )
             raise ValueError(f"reason: row {row} is {what}")
         for name, value in (("keep", keep), ("reason", reason), ("duplicate_of", duplicate_of)):
             object.__setattr__(self, name, value)
@@ -85,14 +107,18 @@ class Filter(_Operator):
 
     @abstractmethod
     def decide(self, batch: Batch) -> Decision:
-        """Return the decision about every row of the batch; a row whose needed value is undefined must be dropped, with that as the reason."""
+        """Return the decision about every row of the batch; a row whose needed value is undefined
+        must be dropped, with that as the reason.
+        """
 
 
 class Estimator(_Operator):
     """Look at all rows once, then become another operator.
 
-    `fit` turns a batch into a state, `merge` joins two states; however the rows are cut and in whatever order they come, `finish` must return the same
-    operator, to the last bit: states count in whole numbers, keep the k smallest of a keyed hash, and never add floating-point numbers in turn.
+    `fit` turns a batch into a state, `merge` joins two states; however the rows are cut and in
+    whatever order they come, `finish` must return the same operator, to the last bit: states count
+    in whole numbers, keep the k smallest of a keyed hash, and never add floating-point numbers in
+    turn.
     """
 
     @abstractmethod
@@ -104,7 +130,9 @@ class Estimator(_Operator):
         """Return the state of both; associative and commutative."""
 
     def to_state(self, state: Any) -> Any:
-        """Return a state as a tree of plain values and arrays, see `coreset.curation.runtime.estimator_state`: what is written to disk. Here: itself."""
+        """Return a state as a tree of plain values and arrays, see
+        `coreset.curation.runtime.estimator_state`: what is written to disk. Here: itself.
+        """
         return state
 
     def from_state(self, plain: Any) -> Any:
@@ -113,14 +141,18 @@ class Estimator(_Operator):
 
     @abstractmethod
     def finish(self, state: Any) -> Scorer | Filter | GroupBy | Selector:
-        """Return the operator that the fitted state makes. It may need and give no more than this one does."""
+        """Return the operator that the fitted state makes. It may need and give no more than this
+        one does.
+        """
 
 
 class GroupBy(_Operator):
     """Bring rows together by key, then decide inside each group.
 
-    Rows that share any key, directly or through others, are one group. Groups with fewer rows than `smallest` are kept without being looked at. An operator whose keys
-    are shared by chance gives each row a `signature`: rows that share a key are then one group only where `linked` says so, after it has compared them.
+    Rows that share any key, directly or through others, are one group. Groups with fewer rows than
+    `smallest` are kept without being looked at. An operator whose keys are shared by chance gives
+    each row a `signature`: rows that share a key are then one group only where `linked` says so,
+    after it has compared them.
     """
 
     smallest: int = 2
@@ -132,15 +164,23 @@ class GroupBy(_Operator):
 
     @abstractmethod
     def key(self, batch: Batch) -> NDArray[Any]:
-        """Return keys per row: (n,) or (n, several) uint64 with 0 = no key, or (n,) texts with None = no key."""
+        """Return keys per row: (n,) or (n, several) uint64 with 0 = no key, or (n,) texts with None
+        = no key.
+        """
 
     def signature(self, batch: Batch) -> NDArray[np.uint8] | None:
-        """Return what rows of a key are compared by, (n, bytes); None: who shares a key is linked. Reads what `key` reads."""
+        """Return what rows of a key are compared by, (n, bytes); None: who shares a key is linked.
+        Reads what `key` reads.
+        """
         return None
 
     def linked(self, signature: NDArray[np.uint8], start: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return for every row the first row of its bucket that it is linked to, directly or through others. start (B + 1,): where the buckets of one key begin."""
-        raise NotImplementedError(f"{type(self).__name__} gives signatures but does not compare them")
+        """Return for every row the first row of its bucket that it is linked to, directly or
+        through others. start (B + 1,): where the buckets of one key begin.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} gives signatures but does not compare them"
+        )
 
     @abstractmethod
     def decide(self, rows: Batch) -> Decision:
@@ -151,11 +191,15 @@ class Selector(_Operator):
     """Choose among all rows at once, under a budget."""
 
     def check(self, total: int) -> None:  # most have nothing to check
-        """Raise ValueError for a budget that cannot be met with `total` rows read: called before anything is computed."""
+        """Raise ValueError for a budget that cannot be met with `total` rows read: called before
+        anything is computed.
+        """
 
     @abstractmethod
     def decide(self, rows: Batch, total: int) -> Decision:
-        """Return the decision about all rows that are left, in the order of their ids. total: how many rows were read, the base of shares."""
+        """Return the decision about all rows that are left, in the order of their ids. total: how
+        many rows were read, the base of shares.
+        """
 
 
 Operator = Scorer | Filter | Estimator | GroupBy | Selector
@@ -166,18 +210,27 @@ def kind(operator: Any) -> str:
 
     Raises TypeError for anything else, naming what is missing.
     """
-    for name, base in (("rule", Filter), ("fit", Estimator), ("group", GroupBy), ("select", Selector)):
+    for name, base in (
+        ("rule", Filter),
+        ("fit", Estimator),
+        ("group", GroupBy),
+        ("select", Selector),
+    ):
         if isinstance(operator, base):
             return name
-    missing = [n for n in ("needs", "gives") if not isinstance(getattr(operator, n, None), frozenset)]
+    missing = [
+        n for n in ("needs", "gives") if not isinstance(getattr(operator, n, None), frozenset)
+    ]
     wrong = (
         "it is a class, not made yet"
         if isinstance(operator, type)
-        else f"it has no frozenset '{missing[0]}'"
-        if missing
-        else ""
-        if callable(operator)
-        else "it cannot be called"
+        else (
+            f"it has no frozenset '{missing[0]}'"
+            if missing
+            else ""
+            if callable(operator)
+            else "it cannot be called"
+        )
     )
     if wrong:
         raise TypeError(f"{operator!r} is no operator ({', '.join(KINDS)}): {wrong}")
@@ -194,7 +247,9 @@ def short_name(operator: Any) -> str:
     own = getattr(operator, "name", None)
     if isinstance(own, str) and own:
         return own
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operator).__name__).lower()
+    return re.sub(
+        r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operator).__name__
+    ).lower()
 
 
 def unique_names(operators: Sequence[Any]) -> list[str]:
@@ -209,7 +264,8 @@ def unique_names(operators: Sequence[Any]) -> list[str]:
 
 
 def describe(value: Any) -> Any:
-    """Return an operator as plain data: its class, version, fields (of their own too) and the hashes of the files and models it is made of.
+    """Return an operator as plain data: its class, version, fields (of their own too) and the
+    hashes of the files and models it is made of.
 
     Raises TypeError for a field that has no stable description (a function, an open file).
 
@@ -242,12 +298,15 @@ def describe(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     raise TypeError(
-        f"an operator's fields are plain values, lists, dicts or dataclasses, got {type(value).__name__}: {value!r}"
+        "an operator's fields are plain values, lists, dicts or dataclasses, got"
+        f" {type(value).__name__}: {value!r}"
     )
 
 
 def flatten(operators: Iterable[Any]) -> list[Any]:
-    """Return operators in order; a list among them (a method of several steps) is laid out flat, and every one is checked to be an operator."""
+    """Return operators in order; a list among them (a method of several steps) is laid out flat,
+    and every one is checked to be an operator.
+    """
     out: list[Any] = []
     for item in operators:
         if isinstance(item, list | tuple):

@@ -1,4 +1,6 @@
-"""The contract of operators, and the plain way to run one: all rows in memory, one after the other. An engine must give the same answers."""
+"""The contract of operators, and the plain way to run one: all rows in memory, one after the other.
+An engine must give the same answers.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, as_batch, objects, to_arrow, to_numpy
-from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Operator, Selector, describe, kind
+from coreset.curation.operators.base import (
+    Decision,
+    Estimator,
+    Filter,
+    GroupBy,
+    Operator,
+    Selector,
+    describe,
+    kind,
+)
 from coreset.curation.runtime.estimator_state import dump_state, load_state
 
 Cut = Sequence[NDArray[np.int64]]  # rows of each batch, every row once
 
 
 def run_in_memory(operator: Operator, rows: Batch, cut: Cut | None = None) -> pa.Table:
-    """Return what one operator says about rows, sorted by id: `id`, the columns it gives and, unless it is a score, `keep`, `reason`, `duplicate_of`.
+    """Return what one operator says about rows, sorted by id: `id`, the columns it gives and,
+    unless it is a score, `keep`, `reason`, `duplicate_of`.
 
-    cut: the rows of each batch (default: one batch of all). Raises ValueError when the operator gives other columns than it says.
+    cut: the rows of each batch (default: one batch of all). Raises ValueError when the operator
+    gives other columns than it says.
     """
     cut = [np.arange(rows.rows)] if cut is None else [part for part in cut if len(part)]
     batches = [Batch(rows.table.take(pa.array(part))) for part in cut]
@@ -38,17 +51,23 @@ def run_in_memory(operator: Operator, rows: Batch, cut: Cut | None = None) -> pa
         return _answer(operator, [Batch(rows.table.take(pa.array(order)))])
     if isinstance(operator, GroupBy):
         keys = np.concatenate([row_keys(operator, b) for b in batches])
-        return _answer(operator, _groups(operator, Batch(pa.concat_tables([b.table for b in batches])), keys))
+        return _answer(
+            operator, _groups(operator, Batch(pa.concat_tables([b.table for b in batches])), keys)
+        )
     return _answer(operator, batches)
 
 
 def finished(operator: Estimator, state: Any) -> Operator:
-    """Return the operator a fit becomes. Raises ValueError when it reads or writes other columns than the fit said."""
+    """Return the operator a fit becomes. Raises ValueError when it reads or writes other columns
+    than the fit said.
+    """
     made = operator.finish(state)
     more = made.needs - operator.needs
     if more or made.gives != operator.gives:
         what = (
-            f"reads {sorted(more)} too" if more else f"gives {sorted(made.gives)} instead of {sorted(operator.gives)}"
+            f"reads {sorted(more)} too"
+            if more
+            else f"gives {sorted(made.gives)} instead of {sorted(operator.gives)}"
         )
         raise ValueError(f"{type(operator).__name__} became {type(made).__name__}, which {what}")
     return made
@@ -60,11 +79,15 @@ def stored(operator: Estimator, state: Any) -> Any:
 
 
 def only(batch: Batch, names: frozenset[str]) -> Batch:
-    """Return the batch with `id`, the columns in `names` and their statuses: all that an operator with these needs gets to see."""
+    """Return the batch with `id`, the columns in `names` and their statuses: all that an operator
+    with these needs gets to see.
+    """
     status = {f"{n}_status" for n in names}
     missing = names - set(batch) - {"id"}
     if missing:
-        raise KeyError(f"column '{sorted(missing)[0]}' is missing; present: {', '.join(sorted(batch))}")
+        raise KeyError(
+            f"column '{sorted(missing)[0]}' is missing; present: {', '.join(sorted(batch))}"
+        )
     keep = [n for n in batch if n == "id" or n in names or n in status]
     return batch if len(keep) == len(batch) else Batch(batch.table.select(keep))
 
@@ -77,16 +100,23 @@ def row_keys(operator: GroupBy, batch: Batch) -> NDArray[np.uint64]:
 
         texts = objects(["" if k is None else str(k) for k in keys.tolist()])
         hashed = hash_array(texts, hash_key="coreset-row-keys", categorize=False)
-        keys = np.where([k is None for k in keys.tolist()], np.uint64(0), np.maximum(hashed, np.uint64(1)))
+        keys = np.where(
+            [k is None for k in keys.tolist()], np.uint64(0), np.maximum(hashed, np.uint64(1))
+        )
     if keys.dtype.kind not in "iu" or keys.ndim not in (1, 2) or len(keys) != batch.rows:
         raise ValueError(
-            f"{type(operator).__name__}: expected uint64 keys, one row of them per row of the batch ({batch.rows}), got {keys.dtype} {keys.shape}"
+            f"{type(operator).__name__}: expected uint64 keys, one row of them per row of the batch"
+            f" ({batch.rows}), got {keys.dtype} {keys.shape}"
         )
     return np.ascontiguousarray(keys.reshape(len(keys), -1).astype(np.uint64))
 
 
-def checked(operator: Operator, batch: Batch, total: int | None = None) -> tuple[dict[str, Any], Decision | None]:
-    """Call a score, rule, group or select on a batch; return its columns and its decision (None for a score), after checking names and lengths."""
+def checked(
+    operator: Operator, batch: Batch, total: int | None = None
+) -> tuple[dict[str, Any], Decision | None]:
+    """Call a score, rule, group or select on a batch; return its columns and its decision (None for
+    a score), after checking names and lengths.
+    """
     seen = only(batch, operator.needs)
     decision: Decision | None = None
     if isinstance(operator, Selector):
@@ -94,14 +124,21 @@ def checked(operator: Operator, batch: Batch, total: int | None = None) -> tuple
     elif isinstance(operator, Filter | GroupBy):
         decision = operator.decide(seen)
     if decision is not None and len(decision.keep) != batch.rows:
-        raise ValueError(f"{type(operator).__name__}: expected a decision on {batch.rows} rows, got {len(decision.keep)}")
+        raise ValueError(
+            f"{type(operator).__name__}: expected a decision on {batch.rows} rows, got"
+            f" {len(decision.keep)}"
+        )
     columns = dict(operator(seen) if decision is None else decision.columns)  # type: ignore[operator]
     if set(columns) != set(operator.gives):
-        raise ValueError(f"{type(operator).__name__} says it gives {sorted(operator.gives)} but gave {sorted(columns)}")
+        raise ValueError(
+            f"{type(operator).__name__} says it gives {sorted(operator.gives)} but gave"
+            f" {sorted(columns)}"
+        )
     for name, values in columns.items():
         if len(values) != batch.rows:
             raise ValueError(
-                f"{type(operator).__name__}: column '{name}' has {len(values)} entries for {batch.rows} rows"
+                f"{type(operator).__name__}: column '{name}' has {len(values)} entries for"
+                f" {batch.rows} rows"
             )
     return columns, decision
 
@@ -112,7 +149,11 @@ def _answer(operator: Operator, batches: Sequence[Batch]) -> pa.Table:
         columns, decision = checked(operator, batch)
         about = {"id": batch.arrow("id"), **{n: to_arrow(v) for n, v in sorted(columns.items())}}
         if decision is not None:
-            duplicate_of = objects([None] * batch.rows) if decision.duplicate_of is None else decision.duplicate_of
+            duplicate_of = (
+                objects([None] * batch.rows)
+                if decision.duplicate_of is None
+                else decision.duplicate_of
+            )
             about |= {
                 "keep": pa.array(decision.keep),
                 "reason": pa.array(decision.reason, pa.string()),
@@ -121,7 +162,9 @@ def _answer(operator: Operator, batches: Sequence[Batch]) -> pa.Table:
         parts.append(pa.table(about))
     if not parts:  # no two rows share a key: nothing is said of any
         said = {"keep": pa.bool_(), "reason": pa.string(), "duplicate_of": pa.string()}
-        return pa.schema({"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **said}).empty_table()
+        return pa.schema(
+            {"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **said}
+        ).empty_table()
     table = pa.concat_tables(parts, promote_options="permissive")
     return table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
 
@@ -153,11 +196,15 @@ def _groups(operator: GroupBy, rows: Batch, keys: NDArray[np.uint64]) -> list[Ba
     members: dict[int, list[int]] = {}
     for i in sorted(range(rows.rows), key=lambda i: ids[i]):
         members.setdefault(root(i), []).append(i)
-    return [Batch(rows.table.take(pa.array(g))) for g in members.values() if len(g) >= operator.smallest]
+    return [
+        Batch(rows.table.take(pa.array(g))) for g in members.values() if len(g) >= operator.smallest
+    ]
 
 
 def check(operator: Operator, columns: Mapping[str, Any], tolerance: float) -> None:
-    """Raise AssertionError when the operator breaks the contract: see `coreset.testing.check_operator`."""
+    """Raise AssertionError when the operator breaks the contract: see
+    `coreset.testing.check_operator`.
+    """
     what = type(operator).__name__
     frozen = getattr(getattr(operator, "__dataclass_params__", None), "frozen", False)
     assert frozen, f"{what} is no frozen dataclass"
@@ -184,16 +231,32 @@ def check(operator: Operator, columns: Mapping[str, Any], tolerance: float) -> N
         "in batches of three": [np.arange(i, min(i + 3, size)) for i in range(0, size, 3)],
         "in another order": [order],
         "in another order and uneven batches": np.split(order, [1, size // 2]),
-        "backwards in batches of two": [np.arange(size)[::-1][i : i + 2] for i in range(0, size, 2)],
+        "backwards in batches of two": [
+            np.arange(size)[::-1][i : i + 2] for i in range(0, size, 2)
+        ],
     }
     for how, cut in cuts.items():
         _same(what, how, whole, run_in_memory(operator, rows, cut), tolerance)
     _same(
-        what, "after a trip through pickle", whole, run_in_memory(pickle.loads(pickle.dumps(operator)), rows), tolerance
+        what,
+        "after a trip through pickle",
+        whole,
+        run_in_memory(pickle.loads(pickle.dumps(operator)), rows),
+        tolerance,
     )
     if kind(operator) != "select":
-        kept = {t for t in (whole["duplicate_of"].to_pylist() if "duplicate_of" in whole.column_names else []) if t}
-        alive = dict(zip(whole["id"].to_pylist(), whole["keep"].to_pylist(), strict=True)) if kept else {}
+        kept = {
+            t
+            for t in (
+                whole["duplicate_of"].to_pylist() if "duplicate_of" in whole.column_names else []
+            )
+            if t
+        }
+        alive = (
+            dict(zip(whole["id"].to_pylist(), whole["keep"].to_pylist(), strict=True))
+            if kept
+            else {}
+        )
         wrong = sorted(t for t in kept if not alive.get(t, False))
         assert not wrong, f"{what}: the duplicate_of {wrong[:1]} is not a row that is kept"
 
@@ -206,7 +269,9 @@ def _check_values(what: str, table: pa.Table) -> None:
         odd = [w for w in words if not (isinstance(w, str) and re.fullmatch(r"[a-z][a-z0-9_]*", w))]
         assert not odd, f"{what}: a status is 'ok' or one lower-case word, '{name}' has {odd[0]!r}"
         good &= np.array([w == "ok" for w in words], bool)
-    dropped = ~to_numpy(table["keep"]) if "keep" in table.column_names else np.zeros(table.num_rows, bool)
+    dropped = (
+        ~to_numpy(table["keep"]) if "keep" in table.column_names else np.zeros(table.num_rows, bool)
+    )
     for name in table.column_names:
         values = to_numpy(table[name])
         if values.dtype.kind == "f":
@@ -214,20 +279,32 @@ def _check_values(what: str, table: pa.Table) -> None:
             assert not np.isinf(flat).any(), f"{what}: '{name}' is infinite; undefined is NaN"
             bad = np.isnan(flat).any(axis=1) & good & ~dropped
             assert not bad.any(), (
-                f"{what}: '{name}' is NaN in row {int(np.flatnonzero(bad)[0])}, where no status says why"
+                f"{what}: '{name}' is NaN in row {int(np.flatnonzero(bad)[0])}, where no status"
+                " says why"
             )
 
 
 def _same(what: str, how: str, one: pa.Table, two: pa.Table, tolerance: float) -> None:
-    assert one.column_names == two.column_names, f"{what} {how}: columns {one.column_names} became {two.column_names}"
-    assert one["id"].to_pylist() == two["id"].to_pylist(), f"{what} {how}: other rows are decided about"
+    assert one.column_names == two.column_names, (
+        f"{what} {how}: columns {one.column_names} became {two.column_names}"
+    )
+    assert one["id"].to_pylist() == two["id"].to_pylist(), (
+        f"{what} {how}: other rows are decided about"
+    )
     for name in one.column_names:
         a, b = to_numpy(one[name]), to_numpy(two[name])
         assert a.dtype == b.dtype, f"{what} {how}: '{name}' is {b.dtype} instead of {a.dtype}"
         if a.dtype.kind == "f":
-            equal = np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True).reshape(len(a), -1).all(axis=1)
+            equal = (
+                np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+                .reshape(len(a), -1)
+                .all(axis=1)
+            )
         else:
             equal = np.array([x == y for x, y in zip(a.tolist(), b.tolist(), strict=True)], bool)
         if not equal.all():
             i = int(np.flatnonzero(~equal)[0])
-            raise AssertionError(f"{what} {how}: '{name}' of {one['id'][i].as_py()!r} is {b[i]!r} instead of {a[i]!r}")
+            raise AssertionError(
+                f"{what} {how}: '{name}' of {one['id'][i].as_py()!r} is {b[i]!r} instead of"
+                f" {a[i]!r}"
+            )

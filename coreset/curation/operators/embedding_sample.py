@@ -1,4 +1,6 @@
-"""Embeddings of a pool in one pass: a bounded sample that hangs on ids alone; and those of a file beside it."""
+"""Embeddings of a pool in one pass: a bounded sample that hangs on ids alone; and those of a file
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Sample(NamedTuple):
 
 
 class SampledVectors(Estimator):
-    """A fit to `sample` unit vectors of `column` (n, D), drawn by id with `seed`; rows without one do not count."""
+    """A fit to `sample` unit vectors of `column` (n, D), drawn by id with `seed`; rows without one
+    do not count.
+    """
 
     column: str
     sample: int
@@ -46,7 +50,9 @@ class SampledVectors(Estimator):
         vectors = unit_rows(batch[self.column])
         there = ~np.isnan(vectors[:, 0]) if vectors.size else np.zeros(batch.rows, bool)
         ids = batch["id"][there]
-        return Sample(int(there.sum()), keyed_uniform(self.seed, ids), ids, vectors[there]).least(self.sample)
+        return Sample(int(there.sum()), keyed_uniform(self.seed, ids), ids, vectors[there]).least(
+            self.sample
+        )
 
     def to_state(self, state: Sample) -> Any:
         """Return the sample as a plain tuple."""
@@ -65,11 +71,14 @@ class SampledVectors(Estimator):
 
 @lru_cache(4)
 def vectors_of(path: str, _: str) -> NDArray[np.float32]:
-    """Return the embeddings (M, D) of a .npy file, of length 1; the second argument, the file's hash, is for the cache alone.
+    """Return the embeddings (M, D) of a .npy file, of length 1; the second argument, the file's
+    hash, is for the cache alone.
 
     Raises ValueError for embeddings that are zero or undefined.
     """
     found = unit_rows(np.load(path, allow_pickle=False))
     if np.isnan(found).any():
-        raise ValueError(f"{path}: {int(np.isnan(found).any(axis=1).sum())} embeddings are zero or undefined")
+        raise ValueError(
+            f"{path}: {int(np.isnan(found).any(axis=1).sum())} embeddings are zero or undefined"
+        )
     return found

@@ -1,4 +1,6 @@
-"""How near each row is to the rows of a query set: what RDS+ selects by (Ivison et al., 2025, arXiv:2503.01807)."""
+"""How near each row is to the rows of a query set: what RDS+ selects by (Ivison et al., 2025,
+arXiv:2503.01807).
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,34 @@ def _queries(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the embeddings of the queries and the number of the column each counts for."""
     found = texts_of(source, column)
-    made = encoder(as_batch({"id": [name for name, _ in found], column: objects([value for _, value in found])}))
+    made = encoder(
+        as_batch(
+            {"id": [name for name, _ in found], column: objects([value for _, value in found])}
+        )
+    )
     vectors = np.asarray(made[f"{column}_embedding"])
     undefined = np.flatnonzero(np.isnan(vectors).any(axis=1))
     if len(undefined):
-        raise ValueError(f"{source}: {len(undefined)} queries have no embedding, first '{found[undefined[0]][0]}'")
+        raise ValueError(
+            f"{source}: {len(undefined)} queries have no embedding, first"
+            f" '{found[undefined[0]][0]}'"
+        )
     if task is None:
         return vectors, np.arange(len(vectors))
-    return vectors, np.unique([str(t) for _, t in texts_of(source, task)], return_inverse=True)[1].astype(np.int64)
+    return vectors, np.unique([str(t) for _, t in texts_of(source, task)], return_inverse=True)[
+        1
+    ].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class QuerySimilarity:
-    """Embed rows and queries alike and compare them: gives what `encoder` gives, and `query_similarity` (n, Q), the cosine of each row with each query, with its status.
+    """Embed rows and queries alike and compare them: gives what `encoder` gives, and
+    `query_similarity` (n, Q), the cosine of each row with each query, with its status.
 
-    encoder: a scorer with a `column` that gives `<column>_embedding`, of length 1 (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path or glob of rows of the same form
-    as the pool's, in the order of their ids. task: a field of the queries that names their task; then a column per task, in order of their names, holds the largest cosine
-    with any query of it.
+    encoder: a scorer with a `column` that gives `<column>_embedding`, of length 1
+    (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path or glob of rows of the same form as
+    the pool's, in the order of their ids. task: a field of the queries that names their task; then
+    a column per task, in order of their names, holds the largest cosine with any query of it.
     """
 
     encoder: Any
@@ -46,8 +59,12 @@ class QuerySimilarity:
     task: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.encoder, Scorer) or not isinstance(getattr(self.encoder, "column", None), str):
-            raise ValueError(f"encoder: expected a scorer that embeds a column, got {self.encoder!r}")
+        if not isinstance(self.encoder, Scorer) or not isinstance(
+            getattr(self.encoder, "column", None), str
+        ):
+            raise ValueError(
+                f"encoder: expected a scorer that embeds a column, got {self.encoder!r}"
+            )
 
     @property
     def gpu(self) -> bool:
@@ -78,7 +95,9 @@ class QuerySimilarity:
         rows = np.asarray(out[f"{column}_embedding"], np.float64)
         cosine = rows @ vectors.T.astype(np.float64)
         if self.task is not None:
-            cosine = np.stack([cosine[:, group == g].max(axis=1) for g in range(int(group.max()) + 1)], axis=1)
+            cosine = np.stack(
+                [cosine[:, group == g].max(axis=1) for g in range(int(group.max()) + 1)], axis=1
+            )
         out["query_similarity"] = cosine.astype(np.float32)
         out["query_similarity_status"] = out[f"{column}_embedding_status"]
         return out

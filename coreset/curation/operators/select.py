@@ -23,15 +23,20 @@ from coreset.two_rounds import TwoRounds
 
 @dataclass(frozen=True)
 class Select(Selector):
-    """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that are left, when those are fewer or budget is None.
+    """Keep what `strategy` chooses: `budget` rows (a count), or a share of all rows read; all that
+    are left, when those are fewer or budget is None.
 
-    columns: which column stands for a signal of the strategy, {signal: column}; a signal not named there is the column of its own name.
-    cost: a column, such as tokens; the budget is then a sum of it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
-    order of the strategy, which must be greedy, up to the first that does not fit; a submodular one weighs gain against cost itself (`within`).
-    shards: choose in two rounds, first in each of so many shards (by a hash of the ids), then in the union of their choices: no machine ever holds more than one shard and the
-    union, of `shards` times the budget. Of strategies with `TwoRounds`; the guarantee by name and the measured certificate stand in the manifest, as `rounds`.
-    Rows in which a column is undefined are no candidates and are dropped, and so are those that a strategy takes only to fill the budget up (info `filled`).
-    Gives `rank` (0 = chosen first, -1 = not chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
+    columns: which column stands for a signal of the strategy, {signal: column}; a signal not named
+    there is the column of its own name. cost: a column, such as tokens; the budget is then a sum of
+    it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
+    order of the strategy, which must be greedy, up to the first that does not fit; a submodular one
+    weighs gain against cost itself (`within`). shards: choose in two rounds, first in each of so
+    many shards (by a hash of the ids), then in the union of their choices: no machine ever holds
+    more than one shard and the union, of `shards` times the budget. Of strategies with `TwoRounds`;
+    the guarantee by name and the measured certificate stand in the manifest, as `rounds`. Rows in
+    which a column is undefined are no candidates and are dropped, and so are those that a strategy
+    takes only to fill the budget up (info `filled`). Gives `rank` (0 = chosen first, -1 = not
+    chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
     gives = frozenset({"rank", "gain", "gain_status"})
@@ -48,19 +53,23 @@ class Select(Selector):
             self._check_rounds()
         if self.cost is not None and not self.strategy.greedy:
             raise ValueError(
-                f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller budget is not the beginning of a larger one's"
+                f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller"
+                " budget is not the beginning of a larger one's"
             )
         unknown = set(self.columns) - self.strategy.needs - self.strategy.needs_selected
         if unknown:
             wanted = ", ".join(sorted(self.strategy.needs)) or "none"
             raise ValueError(
-                f"columns: {type(self.strategy).__name__} reads no signal {sorted(unknown)}; it reads {wanted}"
+                f"columns: {type(self.strategy).__name__} reads no signal {sorted(unknown)}; it"
+                f" reads {wanted}"
             )
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the columns that stand for the strategy's signals, and the cost."""
-        return frozenset(self.columns.get(s, s) for s in self.strategy.needs) | ({self.cost} if self.cost else set())
+        return frozenset(self.columns.get(s, s) for s in self.strategy.needs) | (
+            {self.cost} if self.cost else set()
+        )
 
     def check(self, total: int) -> None:
         """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
@@ -75,8 +84,12 @@ class Select(Selector):
         k, limit = self._count(rows, candidates, total)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k and self.shards is not None:
-            table = rows.table.take(pa.array(candidates)).append_column("_row", pa.array(candidates))
-            chosen_rows, _ = in_rounds(self, table.append_column("_partition", pa.array(np.zeros(len(candidates)))), k)
+            table = rows.table.take(pa.array(candidates)).append_column(
+                "_row", pa.array(candidates)
+            )
+            chosen_rows, _ = in_rounds(
+                self, table.append_column("_partition", pa.array(np.zeros(len(candidates)))), k
+            )
             at = chosen_rows["_row"].to_numpy()
             rank[at], gain[at] = chosen_rows["rank"].to_numpy(), chosen_rows["gain"].to_numpy()
         elif k:
@@ -91,7 +104,9 @@ class Select(Selector):
                 chosen = chosen.prefix(k - chosen.info.get("filled", 0))
                 k = len(chosen)
             if self.cost is not None and weighs is None:
-                k = int(np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right"))
+                k = int(
+                    np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right")
+                )
                 chosen = chosen.prefix(k)
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
@@ -105,7 +120,9 @@ class Select(Selector):
             values = rows[column]
             nothing = pa.types.is_null(rows.arrow(column).type)
             if nothing or values.dtype.kind == "f":
-                undefined = nothing | ~np.isfinite(values.reshape(rows.rows, -1).astype(np.float64)).all(axis=1)
+                undefined = nothing | ~np.isfinite(
+                    values.reshape(rows.rows, -1).astype(np.float64)
+                ).all(axis=1)
                 undefined &= reason == ""
                 reason[undefined] = undefined_reasons(rows, column)[undefined]
             elif values.dtype == object:
@@ -118,12 +135,18 @@ class Select(Selector):
         return Signals(rows.rows, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
 
     @staticmethod
-    def decision(reason: NDArray[np.object_], rank: NDArray[np.int64], gain: NDArray[np.float64], k: int) -> Decision:
-        """Return the decision about rows, of which those with a rank are among the `k` chosen; reason: why the others were no candidates."""
+    def decision(
+        reason: NDArray[np.object_], rank: NDArray[np.int64], gain: NDArray[np.float64], k: int
+    ) -> Decision:
+        """Return the decision about rows, of which those with a rank are among the `k` chosen;
+        reason: why the others were no candidates.
+        """
         reason[(reason == "") & (rank < 0)] = f"not among the {k} chosen"
         gain[~np.isfinite(gain)] = np.nan  # the first of k-center lies infinitely far from nothing
         status = np.where(np.isnan(gain), "undefined", "ok").astype(object)
-        return Decision(rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status})
+        return Decision(
+            rank >= 0, reason, columns={"rank": rank, "gain": gain, "gain_status": status}
+        )
 
     def rounds(self) -> TwoRounds:
         """Return the strategy as one of two rounds."""
@@ -132,19 +155,32 @@ class Select(Selector):
 
     def count(self, candidates: int, total: int) -> int:
         """Return how many of the candidates are chosen, for a budget of rows."""
-        return candidates if self.budget is None else min(budget_size(self.budget, total), candidates)
+        return (
+            candidates if self.budget is None else min(budget_size(self.budget, total), candidates)
+        )
 
     def _check_rounds(self) -> None:
-        """Raise ValueError unless the strategy, with its parameters and a budget of rows, has a two-round form."""
+        """Raise ValueError unless the strategy, with its parameters and a budget of rows, has a
+        two-round form.
+        """
         if isinstance(self.shards, bool) or not isinstance(self.shards, int) or self.shards < 1:
-            raise ValueError(f"shards: expected a number of shards, at least 1, got {self.shards!r}")
+            raise ValueError(
+                f"shards: expected a number of shards, at least 1, got {self.shards!r}"
+            )
         if self.cost is not None:
-            raise ValueError("shards: two rounds know budgets of rows only; leave out cost or shards")
+            raise ValueError(
+                "shards: two rounds know budgets of rows only; leave out cost or shards"
+            )
         who = type(self.strategy).__name__
-        why = self.strategy.no_rounds() if isinstance(self.strategy, TwoRounds) else "it has no second round"
+        why = (
+            self.strategy.no_rounds()
+            if isinstance(self.strategy, TwoRounds)
+            else "it has no second round"
+        )
         if why:
             raise ValueError(
-                f"shards: {who} cannot choose in two rounds: {why}; strategies that can: {', '.join(_in_two_rounds())}"
+                f"shards: {who} cannot choose in two rounds: {why}; strategies that can:"
+                f" {', '.join(_in_two_rounds())}"
             )
 
     def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
@@ -163,5 +199,7 @@ def _in_two_rounds() -> list[str]:
     """Return the names of the strategies that can choose in two rounds."""
     made = {name: load(name) for name in names()}
     return [
-        n for n, c in made.items() if isinstance(c, type) and issubclass(c, TwoRounds) and getattr(c, "row_wise", True)
+        n
+        for n, c in made.items()
+        if isinstance(c, type) and issubclass(c, TwoRounds) and getattr(c, "row_wise", True)
     ]

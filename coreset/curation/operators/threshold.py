@@ -13,7 +13,8 @@ from coreset.curation.operators.base import Decision, Filter
 
 @dataclass(frozen=True)
 class Threshold(Filter):
-    """Keep rows whose column lies in [low, high]; a bound that is None does not exist. strict: the bounds themselves are outside.
+    """Keep rows whose column lies in [low, high]; a bound that is None does not exist. strict: the
+    bounds themselves are outside.
 
     A row whose value is undefined is dropped with its status as the reason.
 
@@ -32,7 +33,9 @@ class Threshold(Filter):
         if self.low is None and self.high is None:
             raise ValueError(f"threshold on '{self.column}': expected low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"threshold on '{self.column}': low {self.low:g} lies above high {self.high:g}")
+            raise ValueError(
+                f"threshold on '{self.column}': low {self.low:g} lies above high {self.high:g}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -43,10 +46,17 @@ class Threshold(Filter):
         """Return the decision: undefined, below, above, or kept."""
         values = np.asarray(batch[self.column])
         if values.ndim != 1 or values.dtype.kind not in "biuf":
-            raise TypeError(f"{self.column}: expected one number per row, got {values.dtype} with shape {values.shape}")
+            raise TypeError(
+                f"{self.column}: expected one number per row, got {values.dtype} with shape"
+                f" {values.shape}"
+            )
         values = values.astype(np.float64)
         reason = np.full(len(values), "", object)
-        at, less, more = ("at or ", np.less_equal, np.greater_equal) if self.strict else ("", np.less, np.greater)
+        at, less, more = (
+            ("at or ", np.less_equal, np.greater_equal)
+            if self.strict
+            else ("", np.less, np.greater)
+        )
         if self.low is not None:
             reason[less(values, self.low)] = f"{self.column} {at}below {self.low:g}"
         if self.high is not None:
@@ -57,7 +67,9 @@ class Threshold(Filter):
 
 
 def undefined_reasons(batch: Batch, column: str) -> NDArray[np.object_]:
-    """Return "<column> undefined (<status>)" for every row, (n,) object; without the bracket where there is no status."""
+    """Return "<column> undefined (<status>)" for every row, (n,) object; without the bracket where
+    there is no status.
+    """
     words = np.full(batch.rows, f"{column} undefined", object)
     status = batch.get(f"{column}_status")
     if status is not None:

@@ -1,6 +1,8 @@
-"""Two rounds of selection on tables: what is done in a shard, what with the union, what is measured. An engine calls these where it likes; `in_rounds` calls them here.
+"""Two rounds of selection on tables: what is done in a shard, what with the union, what is
+measured. An engine calls these where it likes; `in_rounds` calls them here.
 
-A row's shard is a hash of its id, so that no cut of the input changes an answer; inside a shard, and in the union, rows stand in the order of their ids.
+A row's shard is a hash of its id, so that no cut of the input changes an answer; inside a shard,
+and in the union, rows stand in the order of their ids.
 """
 
 from __future__ import annotations
@@ -57,10 +59,17 @@ def _chance(operator: PartitionedSelect, stream: int, ids: NDArray[Any]) -> NDAr
 
 
 def first_round(operator: PartitionedSelect, shard: pa.Table, k: int) -> pa.Table:
-    """Return the rows of one shard that it chooses (`_order` from 0 on, `_score`), and those of the sample (`_sampled`)."""
+    """Return the rows of one shard that it chooses (`_order` from 0 on, `_score`), and those of the
+    sample (`_sampled`).
+    """
     strategy, n = operator.rounds(), shard.num_rows
     rows = Batch(shard)
-    chosen = strategy(Pool(n, ids=rows["id"]), operator.signals(rows), min(k, n), np.random.default_rng(operator.seed))
+    chosen = strategy(
+        Pool(n, ids=rows["id"]),
+        operator.signals(rows),
+        min(k, n),
+        np.random.default_rng(operator.seed),
+    )
     order, score, sampled = np.full(n, -1), np.full(n, np.nan), np.zeros(n, bool)
     order[chosen.indices] = np.arange(len(chosen))
     if chosen.scores is not None:
@@ -75,8 +84,12 @@ def first_round(operator: PartitionedSelect, shard: pa.Table, k: int) -> pa.Tabl
 
 
 def union_of(firsts: Sequence[pa.Table]) -> pa.Table:
-    """Return what the shards chose and sampled as one table in the order of ids, with their number as `_shard`."""
-    tables = [t.append_column("_shard", pa.array(np.full(t.num_rows, i))) for i, t in enumerate(firsts)]
+    """Return what the shards chose and sampled as one table in the order of ids, with their number
+    as `_shard`.
+    """
+    tables = [
+        t.append_column("_shard", pa.array(np.full(t.num_rows, i))) for i, t in enumerate(firsts)
+    ]
     return pa.concat_tables(tables, promote_options="permissive").sort_by("id")
 
 
@@ -99,13 +112,21 @@ def audit(
     operator: PartitionedSelect, shard: pa.Table, union: pa.Table, answers: Sequence[Selection]
 ) -> NDArray[np.float64]:
     """Return what the rows of one shard say about the answers, (answers, numbers)."""
-    return operator.rounds().audit(operator.signals(Batch(shard)), operator.signals(Batch(union)), answers)
+    return operator.rounds().audit(
+        operator.signals(Batch(shard)), operator.signals(Batch(union)), answers
+    )
 
 
 def result(
-    operator: PartitionedSelect, union: pa.Table, answers: Sequence[Selection], audits: NDArray[np.float64], size: int
+    operator: PartitionedSelect,
+    union: pa.Table,
+    answers: Sequence[Selection],
+    audits: NDArray[np.float64],
+    size: int,
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Return the rows chosen (their place, `rank`, `gain`) and what is to be said about them: the guarantee by name and the certificate."""
+    """Return the rows chosen (their place, `rank`, `gain`) and what is to be said about them: the
+    guarantee by name and the certificate.
+    """
     strategy = operator.rounds()
     best, certificate = strategy.certify(audits, answers, size)
     chosen = answers[best]
@@ -126,8 +147,12 @@ def result(
     return table.append_column("gain", pa.array(chosen.scores)), about
 
 
-def in_rounds(operator: PartitionedSelect, rows: pa.Table, k: int) -> tuple[pa.Table, dict[str, Any]]:
-    """Return what `result` does, for candidates in the order of their ids, all in memory: what an engine must return too."""
+def in_rounds(
+    operator: PartitionedSelect, rows: pa.Table, k: int
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return what `result` does, for candidates in the order of their ids, all in memory: what an
+    engine must return too.
+    """
     number = shard_of(operator, Batch(rows)["id"])
     shards = [rows.filter(pa.array(number == i)) for i in np.unique(number)]
     union = union_of([first_round(operator, s, k) for s in shards])

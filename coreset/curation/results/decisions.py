@@ -1,4 +1,6 @@
-"""The decision about every row of a partition: what all operators said about it put together, and the counts of it."""
+"""The decision about every row of a partition: what all operators said about it put together, and
+the counts of it.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
 from coreset.numerics.random import keyed_uniform
 
-WORKING = "_text"  # a column of this ending is made for later operators, too long to decide by: it stays in the state
+# a column of this ending is made for later operators, too long to decide by: it stays in the state
+WORKING = "_text"
 _SAMPLES = 12  # shown per outcome
 _NONE = {"in": 0, "kept": 0, "dropped": 0, "rejected": 0, "reasons": {}, "undefined": {}}
 
 
 @dataclass
 class Counts:
-    """Rows by what became of them. operators: {name: rows that reached it, kept, dropped, rejected, reasons, undefined}; samples: {outcome: rows}."""
+    """Rows by what became of them. operators: {name: rows that reached it, kept, dropped, rejected,
+    reasons, undefined}; samples: {outcome: rows}.
+    """
 
     kept: int = 0
     dropped: int = 0
@@ -54,7 +59,11 @@ class Counts:
 
 
 def _sum(a: Any, b: Any) -> Any:
-    return {k: a.get(k, 0) + b.get(k, 0) for k in sorted({*a, *b})} if isinstance(a, Mapping) else a + b
+    return (
+        {k: a.get(k, 0) + b.get(k, 0) for k in sorted({*a, *b})}
+        if isinstance(a, Mapping)
+        else a + b
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,9 @@ class DecidePartition:
         return self.chain.work.root / self.folder / f"{partition.name}.parquet"
 
     def __call__(self, partition: Partition) -> Counts:
-        """Write the decisions about the partition, rejects among them, in the order of lines; return their counts."""
+        """Write the decisions about the partition, rejects among them, in the order of lines;
+        return their counts.
+        """
         work = self.chain.work
         view = self.chain.view(partition)
         ends, counts = _Ends(partition.rows), Counts()
@@ -93,7 +104,11 @@ class DecidePartition:
         if rejects:
             table = _with_rejects(table, rejects, file)
             lost = len(rejects)
-            more = {"in": lost, "rejected": lost, "reasons": dict(Counter(r["reason"] for r in rejects))}
+            more = {
+                "in": lost,
+                "rejected": lost,
+                "reasons": dict(Counter(r["reason"] for r in rejects)),
+            }
             counts.add(Counts(rejected=lost, operators={INPUT: {**_NONE, **more}}))
         final = Counter(ends.state.tolist())
         counts.add(Counts(final["kept"], final["dropped"], final["rejected"]))
@@ -115,15 +130,28 @@ class _Ends:
     def take(self, stage: Stage, row: NDArray[np.int64], said: pa.Table) -> dict[str, Any]:
         """Take over what one operator said about `row`; return its counts."""
         names = said.schema.names
-        here = np.ones(len(row), bool) if "keep" not in names else to_numpy(said["keep"]).astype(bool)
-        numbers = [n for n in sorted(stage.gives & set(names)) if pa.types.is_floating(said[n].type)]
+        here = (
+            np.ones(len(row), bool) if "keep" not in names else to_numpy(said["keep"]).astype(bool)
+        )
+        numbers = [
+            n for n in sorted(stage.gives & set(names)) if pa.types.is_floating(said[n].type)
+        ]
         undefined = {n: int(np.isnan(to_numpy(said[n])[here]).sum()) for n in numbers}
-        counts = {**_NONE, "in": len(row), "kept": len(row), "undefined": {n: c for n, c in undefined.items() if c}}
+        counts = {
+            **_NONE,
+            "in": len(row),
+            "kept": len(row),
+            "undefined": {n: c for n, c in undefined.items() if c},
+        }
         if "keep" not in names:
             return counts
         gone = ~here
         out = row[gone]
-        failed = said["failed"].is_valid().to_numpy()[gone] if "failed" in names else np.zeros(len(out), bool)
+        failed = (
+            said["failed"].is_valid().to_numpy()[gone]
+            if "failed" in names
+            else np.zeros(len(out), bool)
+        )
         words = to_numpy(said["reason"])[gone] if "reason" in names else objects([None] * len(out))
         lost = failed | (stage.name == INPUT)
         self.operator[out] = stage.name
@@ -141,7 +169,10 @@ class _Ends:
 
     def columns(self) -> dict[str, pa.Array]:
         """Return the columns of the decisions."""
-        return {n: pa.array(getattr(self, n), pa.string()) for n in ("state", "operator", "reason", "duplicate_of")}
+        return {
+            n: pa.array(getattr(self, n), pa.string())
+            for n in ("state", "operator", "reason", "duplicate_of")
+        }
 
 
 def read_rejects(work: StateStore, partition: Partition) -> list[dict[str, Any]]:
@@ -154,20 +185,28 @@ def _with_rejects(table: pa.Table, rejects: Sequence[Mapping[str, Any]], file: s
     """Return the decisions with the rows that the reader refused, in the order of lines."""
     size = len(rejects)
     lost = {
-        name: pa.array([value] * size) for name, value in (("file", file), ("state", "rejected"), ("operator", INPUT))
+        name: pa.array([value] * size)
+        for name, value in (("file", file), ("state", "rejected"), ("operator", INPUT))
     }
-    lost |= {"line": pa.array([r["line"] for r in rejects]), "reason": pa.array([r["reason"] for r in rejects])}
+    lost |= {
+        "line": pa.array([r["line"] for r in rejects]),
+        "reason": pa.array([r["reason"] for r in rejects]),
+    }
     table = pa.concat_tables([table, pa.table(lost)], promote_options="permissive")
     return table.take(pa.array(np.argsort(table["line"].to_numpy(), kind="stable")))
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    nested = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    nested = (
+        pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    )
     return bool(nested and not pa.types.is_string(kind.value_type))
 
 
 def _samples(table: pa.Table, previews: pa.Array) -> dict[str, list[tuple[float, dict[str, Any]]]]:
-    """Return some rows of every outcome, chosen by a hash of their ids: the same rows however the input is cut."""
+    """Return some rows of every outcome, chosen by a hash of their ids: the same rows however the
+    input is cut.
+    """
     luck = keyed_uniform(0, to_numpy(table["id"]))
     ends = zip(table["state"].to_pylist(), table["operator"].to_pylist(), strict=True)
     outcome = objects([s if o is None else f"{s} by {o}" for s, o in ends])

@@ -1,4 +1,6 @@
-"""What balancing did to the entries, for a reader: how often each was seen before and after, the commonest and the rarest with some of their rows."""
+"""What balancing did to the entries, for a reader: how often each was seen before and after, the
+commonest and the rarest with some of their rows.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,15 @@ Whole = NDArray[np.int64]
 _SHOWN, _ROWS, _BINS = 6, 2, 60
 
 
-def entries_shown(chain: Pipeline, partitions: Sequence[Partition], salt: int) -> dict[str, Any] | None:
+def entries_shown(
+    chain: Pipeline, partitions: Sequence[Partition], salt: int
+) -> dict[str, Any] | None:
     """Return what the last balancing of a chain did, or None where there is none.
 
-    `seen`: entries that occur; `curve` (B, 3): rank, and the mean number of rows before and after of the entries about it, commonest first; `head` and `tail`: six entries
-    each with `entry`, `before`, `after` and the `ids` of two of their rows that were kept
-    and two that were thinned out; the tail is drawn among the rarest. salt: of the draws.
+    `seen`: entries that occur; `curve` (B, 3): rank, and the mean number of rows before and after
+    of the entries about it, commonest first; `head` and `tail`: six entries each with `entry`,
+    `before`, `after` and the `ids` of two of their rows that were kept and two that were thinned
+    out; the tail is drawn among the rarest. salt: of the draws.
     """
     stage = next((k for k in reversed(chain.stages) if isinstance(k.operator, KeepByEntries)), None)
     if stage is None:
@@ -45,7 +50,12 @@ def entries_shown(chain: Pipeline, partitions: Sequence[Partition], salt: int) -
 
     def about(entry: int) -> dict[str, Any]:
         name = names[entry] if entry < len(names) else f"entry {entry}"
-        return {"entry": name, "before": int(before[entry]), "after": int(after[entry]), "ids": ids[entry]}
+        return {
+            "entry": name,
+            "before": int(before[entry]),
+            "after": int(after[entry]),
+            "ids": ids[entry],
+        }
 
     return {
         "seen": len(seen),
@@ -58,7 +68,9 @@ def entries_shown(chain: Pipeline, partitions: Sequence[Partition], salt: int) -
 def _parts(
     chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
 ) -> Iterator[tuple[NDArray[Any], pa.Array, NDArray[np.bool_]]]:
-    """Yield ids, lists of entries and decisions of the rows of each partition that came to the balancing."""
+    """Yield ids, lists of entries and decisions of the rows of each partition that came to the
+    balancing.
+    """
     assert isinstance(stage.operator, KeepByEntries)
     for partition in partitions:
         view = chain.view(partition)
@@ -79,12 +91,20 @@ def _added(counts: Whole, lists: pa.Array) -> Whole:
     )
 
 
-def _ids(chain: Pipeline, stage: Stage, partitions: Sequence[Partition], wanted: Whole, salt: int) -> dict[int, list[str]]:
-    """Return some rows of each wanted entry, chosen by a hash of their ids: those kept, then the others."""
-    held: dict[tuple[int, bool], list[tuple[float, str]]] = {(e, k): [] for e in wanted.tolist() for k in (True, False)}
+def _ids(
+    chain: Pipeline, stage: Stage, partitions: Sequence[Partition], wanted: Whole, salt: int
+) -> dict[int, list[str]]:
+    """Return some rows of each wanted entry, chosen by a hash of their ids: those kept, then the
+    others.
+    """
+    held: dict[tuple[int, bool], list[tuple[float, str]]] = {
+        (e, k): [] for e in wanted.tolist() for k in (True, False)
+    }
     for ids, lists, keep in _parts(chain, stage, partitions):
         flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.int64)
-        sizes = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+        sizes = np.asarray(
+            lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64
+        )
         owner = np.repeat(np.arange(len(ids)), sizes)
         luck = keyed_uniform(salt, ids)
         for (e, kept), found in held.items():
@@ -108,4 +128,6 @@ def _names(chain: Pipeline, stage: Stage) -> Sequence[str]:
 def _curve(before: Whole, after: Whole) -> NDArray[np.float64]:
     edges = np.unique(np.geomspace(1, len(before) + 1, _BINS).round().astype(np.int64)) - 1
     parts = [slice(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
-    return np.array([((p.start + p.stop + 1) / 2, before[p].mean(), after[p].mean()) for p in parts], np.float64)
+    return np.array(
+        [((p.start + p.stop + 1) / 2, before[p].mean(), after[p].mean()) for p in parts], np.float64
+    )

@@ -1,6 +1,8 @@
-"""The images of a run that a reader is shown: some of every outcome, groups of duplicates, a plane through an embedding. References, never pixels.
+"""The images of a run that a reader is shown: some of every outcome, groups of duplicates, a plane
+through an embedding. References, never pixels.
 
-Which ones is a hash of their ids, so that no sharding and no restart changes it. Held are those few, and one count for every group of copies.
+Which ones is a hash of their ids, so that no sharding and no restart changes it. Held are those
+few, and one count for every group of copies.
 """
 
 from __future__ import annotations
@@ -26,20 +28,27 @@ from coreset.numerics.random import keyed_uniform
 _KEPT, _GONE = 12, 6  # images shown of the rows kept, and of a reason
 _GROUPS, _TWINS = 5, 3  # groups shown of an operator, and duplicates of a group
 _MAP = 1500  # rows on the map
-SALT = 0x6D756C6C65727931  # of its own: a draw that some operator made too would show the rows that had luck
+# of its own: a draw that some operator made too would show the rows that had luck
+SALT = 0x6D756C6C65727931
 _READ = ["id", "state", "operator", "reason", "duplicate_of"]
 
 
-def gather(chain: Pipeline, partitions: Sequence[Partition], decisions: Path) -> dict[str, Any] | None:
-    """Return what a page shows of the images of a finished run, or None where its partitions have none.
+def gather(
+    chain: Pipeline, partitions: Sequence[Partition], decisions: Path
+) -> dict[str, Any] | None:
+    """Return what a page shows of the images of a finished run, or None where its partitions have
+    none.
 
-    `outcomes`: per state, operator and reason how many rows and some of them; `groups`: per operator that names duplicates, how many groups and some of them, the image that
-    was kept first; `entries`: of a balancing, see `entries_shown`; `map`: the name of an embedding, the rows `xy` (P, 2) and whether they were `kept` (P,). A row is its
-    `id`, `image`, `preview`, `state` and `reason`.
+    `outcomes`: per state, operator and reason how many rows and some of them; `groups`: per
+    operator that names duplicates, how many groups and some of them, the image that was kept first;
+    `entries`: of a balancing, see `entries_shown`; `map`: the name of an embedding, the rows `xy`
+    (P, 2) and whether they were `kept` (P,). A row is its `id`, `image`, `preview`, `state` and
+    `reason`.
     """
     if not partitions or not _has_images(chain, partitions[0]):
         return None
-    from coreset.curation.results.entries import entries_shown  # loads compiled code, which no worker needs before it
+    # loads compiled code, which no worker needs before it
+    from coreset.curation.results.entries import entries_shown
 
     chosen = _Chosen()
     with pq.ParquetFile(decisions) as file:
@@ -72,10 +81,13 @@ class _Chosen:
 
     def add(self, table: pa.Table) -> None:
         """Take in one part."""
-        table = table.filter(table["id"].is_valid())  # a row that could not be read has no id and no image
+        # a row that could not be read has no id and no image
+        table = table.filter(table["id"].is_valid())
         luck = keyed_uniform(SALT, to_numpy(table["id"]))
         columns = (table[n].to_pylist() for n in _READ)
-        for u, (name, state, operator, reason, duplicate_of) in zip(luck.tolist(), zip(*columns, strict=True), strict=True):
+        for u, (name, state, operator, reason, duplicate_of) in zip(
+            luck.tolist(), zip(*columns, strict=True), strict=True
+        ):
             if state == "rejected":
                 continue
             key = (state, operator or "", reason or "")
@@ -89,7 +101,9 @@ class _Chosen:
                 self._group(operator, duplicate_of, name)
 
     def _group(self, operator: str, duplicate_of: str, name: str) -> None:
-        """Add a duplicate_of to its group, unless enough groups have a smaller number: one that was refused or put out never comes back."""
+        """Add a duplicate_of to its group, unless enough groups have a smaller number: one that was
+        refused or put out never comes back.
+        """
         held = self.groups.setdefault(operator, {})
         held.setdefault(duplicate_of, []).append(name)
         held[duplicate_of] = sorted(held[duplicate_of])[:_TWINS]
@@ -119,8 +133,12 @@ class _Chosen:
         return {"outcomes": outcomes, "groups": groups}
 
 
-def _rows(chain: Pipeline, partitions: Sequence[Partition], wanted: set[str], decisions: Path) -> dict[str, dict[str, Any]]:
-    """Return the wanted rows by id: their image and preview out of the partitions, what became of them out of the decisions."""
+def _rows(
+    chain: Pipeline, partitions: Sequence[Partition], wanted: set[str], decisions: Path
+) -> dict[str, dict[str, Any]]:
+    """Return the wanted rows by id: their image and preview out of the partitions, what became of
+    them out of the decisions.
+    """
     out: dict[str, dict[str, Any]] = {}
     names = pa.array(sorted(wanted), pa.string())
     for partition in partitions:
@@ -138,8 +156,12 @@ def _rows(chain: Pipeline, partitions: Sequence[Partition], wanted: set[str], de
 
 
 def _map(chain: Pipeline, partitions: Sequence[Partition]) -> dict[str, Any] | None:
-    """Return some rows in the plane of the first embedding that an operator read or gave, chosen by a hash of their ids."""
-    name = next((found for partition in partitions if (found := _embedding(chain, partition))), None)
+    """Return some rows in the plane of the first embedding that an operator read or gave, chosen by
+    a hash of their ids.
+    """
+    name = next(
+        (found for partition in partitions if (found := _embedding(chain, partition))), None
+    )
     held: list[tuple[float, NDArray[Any], bool]] = []
     for partition in partitions if name else ():
         view = chain.view(partition)
@@ -148,16 +170,26 @@ def _map(chain: Pipeline, partitions: Sequence[Partition]) -> dict[str, Any] | N
         luck = keyed_uniform(SALT, to_numpy(view.column("id"))[there])
         first = np.argsort(luck, kind="stable")[:_MAP]
         alive = np.isin(there[first], view.alive).tolist()
-        more = [(float(luck[i]), x[there[i]].copy(), kept) for i, kept in zip(first.tolist(), alive, strict=True)]
+        more = [
+            (float(luck[i]), x[there[i]].copy(), kept)
+            for i, kept in zip(first.tolist(), alive, strict=True)
+        ]
         held = sorted([*held, *more], key=lambda r: r[0])[:_MAP]
     if len(held) < 3:
         return None
-    return {"name": name, "xy": plane(np.stack([x for _, x, _ in held])), "kept": np.array([k for *_, k in held], bool)}
+    return {
+        "name": name,
+        "xy": plane(np.stack([x for _, x, _ in held])),
+        "kept": np.array([k for *_, k in held], bool),
+    }
 
 
 def _embedding(chain: Pipeline, partition: Partition) -> str | None:
     """Return the first column of vectors that belongs to a partition."""
-    for path in (chain.work.partition(partition), *(chain.work.side(stage, partition) for stage in chain.stages)):
+    for path in (
+        chain.work.partition(partition),
+        *(chain.work.side(stage, partition) for stage in chain.stages),
+    ):
         with pq.ParquetFile(path) as file:
             for field in file.schema_arrow:
                 if pa.types.is_fixed_size_list(field.type):

@@ -1,4 +1,6 @@
-"""What a run leaves in its folder: the decisions about all rows, the rows kept in the form they came, the rejects."""
+"""What a run leaves in its folder: the decisions about all rows, the rows kept in the form they
+came, the rejects.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +25,28 @@ from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
 
 
-def write_decisions(paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None) -> int:
-    """Write the tables of all partitions as one Parquet file, `about` as its metadata; return how many rows it has."""
+def write_decisions(
+    paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None
+) -> int:
+    """Write the tables of all partitions as one Parquet file, `about` as its metadata; return how
+    many rows it has.
+    """
     schemas = []
     for path in paths:
         with pq.ParquetFile(path) as file:
             schemas.append(file.schema_arrow.remove_metadata())
     schema = pa.unify_schemas(schemas, promote_options="permissive")
-    schema = pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+    schema = pa.schema(
+        [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema]
+    )
     if about is not None:
         schema = schema.with_metadata({"coreset": to_json(about, sort_keys=True)})
     rows = 0
     with whole_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for path in paths:
-            table = pa.concat_tables([schema.empty_table(), read_columns(path)], promote_options="permissive").cast(
-                schema
-            )
+            table = pa.concat_tables(
+                [schema.empty_table(), read_columns(path)], promote_options="permissive"
+            ).cast(schema)
             writer.write_table(table)
             rows += table.num_rows
     return rows
@@ -67,7 +75,8 @@ class WriteShard:
         written = write_rows(shard, count, self.longest, path)
         if written != int(repeat.sum()):
             raise RuntimeError(
-                f"{shard.path}: {int(repeat.sum())} rows were to be kept but {written} could be read again; did the file change?"
+                f"{shard.path}: {int(repeat.sum())} rows were to be kept but {written} could be"
+                " read again; did the file change?"
             )
         return {"file": shard.name, "rows": written, "sha256": file_hash(path)}
 
@@ -78,11 +87,20 @@ def _kept(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         table = file.read(names)
     table = table.filter(pc.equal(table["state"], "kept"))
     line = table["line"].to_numpy()
-    yield line, table["repeat"].to_numpy().astype(np.int64) if len(names) == 3 else np.ones(len(line), np.int64)
+    yield (
+        line,
+        (
+            table["repeat"].to_numpy().astype(np.int64)
+            if len(names) == 3
+            else np.ones(len(line), np.int64)
+        ),
+    )
 
 
 def write_rejects(chain: Pipeline, partitions: Sequence[Partition], out: Path) -> Counter[str]:
-    """Write every reject of the input, and every row an operator failed on, as JSON lines in the order of the input; return the counts by reason."""
+    """Write every reject of the input, and every row an operator failed on, as JSON lines in the
+    order of the input; return the counts by reason.
+    """
     reasons: Counter[str] = Counter()
     work = chain.work
     with whole_file(out) as part, part.open("w", encoding="utf-8") as file:
@@ -101,13 +119,29 @@ def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
     rows = None
     for stage in chain.stages:
         with pq.ParquetFile(work.side(stage, partition)) as file:
-            why = "failed" if "failed" in file.schema_arrow.names else "reason" if stage.name == INPUT else None
+            why = (
+                "failed"
+                if "failed" in file.schema_arrow.names
+                else "reason"
+                if stage.name == INPUT
+                else None
+            )
             table = file.read(["row", why]) if why else None
-        for row, text in zip(*(table[n].to_pylist() for n in ("row", why)), strict=True) if table is not None else ():
+        for row, text in (
+            zip(*(table[n].to_pylist() for n in ("row", why)), strict=True)
+            if table is not None
+            else ()
+        ):
             if text:
-                rows = read_columns(work.partition(partition), ["id", "line", "preview"]) if rows is None else rows
+                rows = (
+                    read_columns(work.partition(partition), ["id", "line", "preview"])
+                    if rows is None
+                    else rows
+                )
                 name, line, shown = (rows[n][row].as_py() for n in ("id", "line", "preview"))
-                reason, said = (DUPLICATE, text) if stage.name == INPUT else (FAILED, f"{stage.name}: {text}")
+                reason, said = (
+                    (DUPLICATE, text) if stage.name == INPUT else (FAILED, f"{stage.name}: {text}")
+                )
                 yield {
                     "file": work.shards[partition.shard],
                     "line": line,

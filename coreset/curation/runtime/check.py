@@ -1,4 +1,6 @@
-"""A recipe checked before anything runs: every column an operator needs is there by then, none is written twice, every operator has a name and a key."""
+"""A recipe checked before anything runs: every column an operator needs is there by then, none is
+written twice, every operator has a name and a key.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def reads(operator: Operator) -> frozenset[str]:
 
 
 def needed(operators: Sequence[Operator]) -> frozenset[str]:
-    """Return the columns that the rows themselves have to bring: read before any operator has given them."""
+    """Return the columns that the rows themselves have to bring: read before any operator has given
+    them.
+    """
     out: set[str] = set()
     given: set[str] = {"id"}
     for operator in operators:
@@ -29,7 +33,8 @@ def needed(operators: Sequence[Operator]) -> frozenset[str]:
 def check_recipe(operators: Iterable[Any], schema: Schema) -> list[Operator]:
     """Return the operators of a recipe, flat and checked against the rows.
 
-    Raises TypeError for what is no operator, KeyError for a column that nothing gives, ValueError for one that is given twice or reserved, or no operator.
+    Raises TypeError for what is no operator, KeyError for a column that nothing gives, ValueError
+    for one that is given twice or reserved, or no operator.
     """
     flat = flatten(operators)
     if not flat:
@@ -38,22 +43,32 @@ def check_recipe(operators: Iterable[Any], schema: Schema) -> list[Operator]:
     have: dict[str, str] = dict.fromkeys(from_rows | {"id"}, "the rows")
     for name, operator in zip(unique_names(flat), flat, strict=True):
         for column in sorted(reads(operator)):
-            if column not in have and not (column.endswith("_status") and column.removesuffix("_status") in have):
+            if column not in have and not (
+                column.endswith("_status") and column.removesuffix("_status") in have
+            ):
                 raise KeyError(
-                    f"operator '{name}' needs the column '{column}': no operator before it gives it and the rows ({schema.kind}) have no such field; "
-                    f"there are {', '.join(sorted(have))}"
+                    f"operator '{name}' needs the column '{column}': no operator before it gives it"
+                    f" and the rows ({schema.kind}) have no such field; there are"
+                    f" {', '.join(sorted(have))}"
                 )
         for column in sorted(operator.gives):
-            if column in RESERVED or have.get(column, "the rows") != "the rows" or column in schema.columns:
+            if (
+                column in RESERVED
+                or have.get(column, "the rows") != "the rows"
+                or column in schema.columns
+            ):
                 raise ValueError(
-                    f"operator '{name}' gives the column '{column}', which {have.get(column, 'every decision')} has already"
+                    f"operator '{name}' gives the column '{column}', which"
+                    f" {have.get(column, 'every decision')} has already"
                 )
             have[column] = f"'{name}'"
     return flat
 
 
 def stages(operators: Sequence[Operator], source_key: str, total: int) -> list[Stage]:
-    """Return the operators in their places; each key hangs on the input and on all operators before. total: rows read, which budgets are shares of."""
+    """Return the operators in their places; each key hangs on the input and on all operators
+    before. total: rows read, which budgets are shares of.
+    """
     out = []
     key = source_key
     for i, (name, operator) in enumerate(zip(unique_names(operators), operators, strict=True), 1):

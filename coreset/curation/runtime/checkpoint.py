@@ -1,10 +1,12 @@
-"""The state of a run on disk: partitions of the input as Parquet, and beside each partition one small table per operator. What is there is never computed again.
+"""The state of a run on disk: partitions of the input as Parquet, and beside each partition one
+small table per operator. What is there is never computed again.
 
 <root>/rows-<key>/<partition>.parquet              id, line and the columns operators need; a partition is a bounded number of rows of one shard
 <root>/<nn>-<operator>-<key>/<partition>.parquet   what the operator said about the rows that reached it: row, its columns, keep, reason, duplicate_of
 
-A key is a hash of the input, of the operator and of all operators before it, so another recipe never reads what this one wrote. Files get their names when they
-are whole; two workers that write the same one write the same bytes.
+A key is a hash of the input, of the operator and of all operators before it, so another recipe
+never reads what this one wrote. Files get their names when they are whole; two workers that write
+the same one write the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from coreset.curation.operators.base import Operator
 
 @dataclass(frozen=True)
 class Partition:
-    """A run of rows of one shard. shard: its place among the shards; number: the partition's place in the shard; rows: how many."""
+    """A run of rows of one shard. shard: its place among the shards; number: the partition's place
+    in the shard; rows: how many.
+    """
 
     shard: int
     number: int
@@ -41,8 +45,8 @@ class Partition:
 
 @dataclass(frozen=True)
 class Stage:
-    """One operator in its place. operator: None where its answers lie on disk already (the input's own checks, a group, a selection). found: what a fit came to, for
-    the manifest.
+    """One operator in its place. operator: None where its answers lie on disk already (the input's
+    own checks, a group, a selection). found: what a fit came to, for the manifest.
     """
 
     place: str
@@ -55,7 +59,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class StateStore:
-    """Where the state lies: the folder of all of it, of the partitions, and the names of the shards by number."""
+    """Where the state lies: the folder of all of it, of the partitions, and the names of the shards
+    by number.
+    """
 
     root: Path
     rows: str
@@ -71,14 +77,18 @@ class StateStore:
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = None) -> None:
-    """Write a table so that it is either there whole or not there. It is not synced: a file lost with the power is computed again. Not packed: state is read often."""
+    """Write a table so that it is either there whole or not there. It is not synced: a file lost
+    with the power is computed again. Not packed: state is read often.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     if about is not None:
         table = table.replace_schema_metadata({"coreset": json.dumps(about)})
     named = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
     try:
-        pq.write_table(table, part, compression="none", use_dictionary=named, write_statistics=False)
+        pq.write_table(
+            table, part, compression="none", use_dictionary=named, write_statistics=False
+        )
         part.replace(path)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
@@ -87,7 +97,9 @@ def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = N
 
 
 def whole(path: Path) -> pq.ParquetFile | None:
-    """Return an open table, or None when it is not there or is damaged: then it has to be made again."""
+    """Return an open table, or None when it is not there or is damaged: then it has to be made
+    again.
+    """
     try:
         return pq.ParquetFile(path, memory_map=True)
     except (OSError, pa.ArrowInvalid):
@@ -110,7 +122,9 @@ def about(file: pq.ParquetFile) -> dict[str, Any]:
 
 
 class PartitionView:
-    """The rows of one partition as the operators before have left them: which are alive, and every column by name, read when it is asked for."""
+    """The rows of one partition as the operators before have left them: which are alive, and every
+    column by name, read when it is asked for.
+    """
 
     def __init__(self, work: StateStore, partition: Partition) -> None:
         self.work, self.partition = work, partition
@@ -121,7 +135,9 @@ class PartitionView:
         self._columns: dict[str, pa.Array] = {}
 
     def follow(self, path: Path) -> bool:
-        """Take over what one operator said, if that is on disk: rows it dropped are not alive, its columns can be read. Return whether it is."""
+        """Take over what one operator said, if that is on disk: rows it dropped are not alive, its
+        columns can be read. Return whether it is.
+        """
         file = whole(path)
         if file is None:
             return False
@@ -136,33 +152,54 @@ class PartitionView:
         return True
 
     def column(self, name: str) -> pa.Array:
-        """Return a column of all rows of the partition; null where the operator that gives it never saw the row."""
+        """Return a column of all rows of the partition; null where the operator that gives it never
+        saw the row.
+        """
         if name not in self._columns:
             if name not in self._where:
-                raise KeyError(f"column '{name}' is missing; present: {', '.join(sorted(self._where))}")
+                raise KeyError(
+                    f"column '{name}' is missing; present: {', '.join(sorted(self._where))}"
+                )
             path = self._where[name]
             own = path == self.work.partition(self.partition)
             with pq.ParquetFile(path) as file:
                 table = file.read([name] if own else ["row", name])
             self._columns[name] = (
-                one_chunk(table[name]) if own else spread(to_numpy(table["row"]), table[name], self.partition.rows)
+                one_chunk(table[name])
+                if own
+                else spread(to_numpy(table["row"]), table[name], self.partition.rows)
             )
         return self._columns[name]
 
     def table(self, needs: frozenset[str], rows: NDArray[np.int64]) -> pa.Table:
-        """Return `id`, the needed columns and their statuses at some rows; for no row only `id`, an operator may have seen none and written nothing."""
+        """Return `id`, the needed columns and their statuses at some rows; for no row only `id`, an
+        operator may have seen none and written nothing.
+        """
         if not len(rows):
             return pa.table({"id": pa.array([], pa.string())})
         status = {f"{n}_status" for n in needs}
-        names = ["id", *(n for n in sorted(self._where) if n != "id" and (n in needs or n in status))]
+        names = [
+            "id",
+            *(n for n in sorted(self._where) if n != "id" and (n in needs or n in status)),
+        ]
         missing = needs - set(names)
         if missing:
-            raise KeyError(f"column '{min(missing)}' is missing; present: {', '.join(sorted(self._where))}")
+            raise KeyError(
+                f"column '{min(missing)}' is missing; present: {', '.join(sorted(self._where))}"
+            )
         full = pa.table({n: self.column(n) for n in names})
-        return full if np.array_equal(rows, np.arange(self.partition.rows)) else full.take(pa.array(rows))
+        return (
+            full
+            if np.array_equal(rows, np.arange(self.partition.rows))
+            else full.take(pa.array(rows))
+        )
 
-    def batches(self, needs: frozenset[str], size: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """Yield the alive rows in batches: their places in the partition, and what an operator with these needs gets to see."""
+    def batches(
+        self, needs: frozenset[str], size: int
+    ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """Yield the alive rows in batches: their places in the partition, and what an operator with
+        these needs gets to see.
+        """
         table = self.table(needs, self.alive)
         for start in range(0, len(self.alive), size):
             yield self.alive[start : start + size], Batch(table.slice(start, size))

@@ -1,7 +1,8 @@
-"""The state of a fit on disk: JSON and plain arrays in one .npz, never a pickle, so that reading a file runs nothing.
+"""The state of a fit on disk: JSON and plain arrays in one .npz, never a pickle, so that reading a
+file runs nothing.
 
-A state is a tree of None, truth values, numbers, texts, bytes, lists, tuples, dicts and numpy arrays
-(numbers, or objects that are texts or None). `Fit.to_state` turns any other object into one.
+A state is a tree of None, truth values, numbers, texts, bytes, lists, tuples, dicts and numpy
+arrays (numbers, or objects that are texts or None). `Fit.to_state` turns any other object into one.
 """
 
 from __future__ import annotations
@@ -93,14 +94,20 @@ def _encoded(value: Any, arrays: list[NDArray[Any]], where: str) -> Any:
             arrays.append(value)
             return [word, len(arrays) - 1]
     if type(value) in (list, tuple):
-        return [type(value).__name__, [_encoded(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]]
+        return [
+            type(value).__name__,
+            [_encoded(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)],
+        ]
     if type(value) is dict:
-        pairs = [[_encoded(k, arrays, where), _encoded(v, arrays, f"{where}[{k!r}]")] for k, v in value.items()]
+        pairs = [
+            [_encoded(k, arrays, where), _encoded(v, arrays, f"{where}[{k!r}]")]
+            for k, v in value.items()
+        ]
         return ["dict", pairs]
     kind = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
     raise TypeError(
-        f"{where}: expected None, numbers, texts, bytes, lists, tuples, dicts and arrays of numbers or texts, got {kind}; "
-        "give the fit to_state and from_state"
+        f"{where}: expected None, numbers, texts, bytes, lists, tuples, dicts and arrays of numbers"
+        f" or texts, got {kind}; give the fit to_state and from_state"
     )
 
 

@@ -1,6 +1,8 @@
-"""Group operators at scale: rows that share a key brought together through files, in bounded memory, and what was decided brought back to its partition.
+"""Group operators at scale: rows that share a key brought together through files, in bounded
+memory, and what was decided brought back to its partition.
 
-Keys are compared one range of hashes after the other; only rows that have a partner are fetched with their columns, cut into parts of whole groups.
+Keys are compared one range of hashes after the other; only rows that have a partner are fetched
+with their columns, cut into parts of whole groups.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ _KEYS = 4_000_000  # compared at a time
 _PART = 20_000  # rows decided about in one step, unless one group has more
 
 
-def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: GroupBy | None = None) -> tuple[Int, Int]:
-    """Return rows and their groups, (m,) each, ordered by group: connected components of rows by shared keys, numbered by their first row.
+def members(
+    paths: Sequence[Path], offsets: Int, smallest: int, operator: GroupBy | None = None
+) -> tuple[Int, Int]:
+    """Return rows and their groups, (m,) each, ordered by group: connected components of rows by
+    shared keys, numbered by their first row.
 
-    paths: key tables by partition; offsets: the number of each partition's first row. Groups of fewer than `smallest` rows are left out. operator: who compares rows of a key
-    by their signatures, where the tables have them.
+    paths: key tables by partition; offsets: the number of each partition's first row. Groups of
+    fewer than `smallest` rows are left out. operator: who compares rows of a key by their
+    signatures, where the tables have them.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -48,9 +54,13 @@ def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: GroupB
     if not len(nodes):
         return nodes, nodes
     ends = np.searchsorted(nodes, edges)
-    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
+    graph = coo_array(
+        (np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes))
+    )
     label = connected_components(graph, directed=False)[1]
-    _, first, label, size = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    _, first, label, size = np.unique(
+        label, return_index=True, return_inverse=True, return_counts=True
+    )
     group = np.argsort(np.argsort(first))[label]
     keep = size[label] >= smallest
     order = np.argsort(group[keep], kind="stable")
@@ -58,7 +68,9 @@ def members(paths: Sequence[Path], offsets: Int, smallest: int, operator: GroupB
 
 
 def _edges(paths: Sequence[Path], offsets: Int, operator: GroupBy | None = None) -> Iterator[Int]:
-    """Yield pairs of rows that share a key, each row with the next of its key, or with the first it is linked to: enough to connect them."""
+    """Yield pairs of rows that share a key, each row with the next of its key, or with the first it
+    is linked to: enough to connect them.
+    """
     total, width = 0, 0
     for path in paths:
         table = read_columns(path)
@@ -86,8 +98,12 @@ def _edges(paths: Sequence[Path], offsets: Int, operator: GroupBy | None = None)
         order = np.lexsort((row, key))
         key, row = key[order], row[order]
         if width and operator is not None:
-            start = np.concatenate([[0], np.flatnonzero(key[1:] != key[:-1]) + 1, [len(key)]]).astype(np.int64)
-            to = operator.linked(np.concatenate(signatures)[order], start if len(key) else start[:1])
+            start = np.concatenate(
+                [[0], np.flatnonzero(key[1:] != key[:-1]) + 1, [len(key)]]
+            ).astype(np.int64)
+            to = operator.linked(
+                np.concatenate(signatures)[order], start if len(key) else start[:1]
+            )
             there = to != np.arange(len(row))
             yield np.unique(np.stack([row[to[there]], row[there]], axis=1), axis=0)
             continue
@@ -96,7 +112,9 @@ def _edges(paths: Sequence[Path], offsets: Int, operator: GroupBy | None = None)
 
 
 def _signatures(table: pa.Table, width: int) -> NDArray[np.uint8]:
-    """Return the signatures of a key table (n, width), padded with zeros: a partition without a single one knows no width."""
+    """Return the signatures of a key table (n, width), padded with zeros: a partition without a
+    single one knows no width.
+    """
     out = np.zeros((table.num_rows, width), np.uint8)
     if "signature" in table.schema.names:
         held = table["signature"].combine_chunks()
@@ -106,7 +124,9 @@ def _signatures(table: pa.Table, width: int) -> NDArray[np.uint8]:
     return out
 
 
-def decide_groups(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]) -> None:
+def decide_groups(
+    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
+) -> None:
     """Run a group operator over all partitions: afterwards its answers lie beside every partition."""
     operator = stage.operator
     assert isinstance(operator, GroupBy)
@@ -133,11 +153,15 @@ def decide_groups(engine: Engine, chain: Pipeline, stage: Stage, partitions: Seq
 
 
 def write_batches(path: Path, tables: Sequence[pa.Table]) -> None:
-    """Write several tables of one schema as the record batches of one Arrow file, each readable alone."""
+    """Write several tables of one schema as the record batches of one Arrow file, each readable
+    alone.
+    """
     with whole_file(path) as part, pa.ipc.new_file(str(part), tables[0].schema) as writer:
         for table in tables:
             batches = table.combine_chunks().to_batches()
-            writer.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema))
+            writer.write_batch(
+                batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+            )
 
 
 def read_batch(path: Path, number: int) -> pa.Table:
@@ -155,7 +179,9 @@ class SplitPartition:
     parts: int
 
     def __call__(self, item: tuple[int, Partition]) -> None:
-        """Write the rows of the partition for every part: what the operator needs, `row`, `group` and the partition's place."""
+        """Write the rows of the partition for every part: what the operator needs, `row`, `group`
+        and the partition's place.
+        """
         number, partition = item
         work, operator = self.chain.work, self.stage.operator
         path = work.side(self.stage, partition, ".split.arrow")
@@ -165,7 +191,11 @@ class SplitPartition:
         row, part = where["row"].to_numpy(), where["part"].to_numpy()
         assert isinstance(operator, GroupBy)
         table = self.chain.view(partition).table(operator.needs, row)
-        about = {"_row": where["row"], "_group": where["group"], "_partition": pa.array(np.full(len(row), number))}
+        about = {
+            "_row": where["row"],
+            "_group": where["group"],
+            "_partition": pa.array(np.full(len(row), number)),
+        }
         for name, values in about.items():
             table = table.append_column(name, values)
         write_batches(path, [table.filter(pa.array(part == p)) for p in range(self.parts)])
@@ -195,30 +225,50 @@ class DecidePart:
         rows = table.drop_columns(["_group", "_partition", "_row"]).combine_chunks()
         cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
         with named(self.stage):
-            said = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in zip(cuts, cuts[1:], strict=False)]
+            said = [
+                checked(operator, Batch(rows.slice(a, b - a)))
+                for a, b in zip(cuts, cuts[1:], strict=False)
+            ]
         answers = decoded(side_table(row, *_together(said)))
-        write_batches(path, [answers.filter(pa.array(partition == i)) for i in range(len(self.partitions))])
+        write_batches(
+            path, [answers.filter(pa.array(partition == i)) for i in range(len(self.partitions))]
+        )
 
 
-def _together(said: Sequence[tuple[dict[str, Any], Decision | None]]) -> tuple[dict[str, Any], Decision]:
+def _together(
+    said: Sequence[tuple[dict[str, Any], Decision | None]],
+) -> tuple[dict[str, Any], Decision]:
     """Return the answers about groups, one after the other, as one."""
     decisions = [v for _, v in said if v is not None]
-    keep, reason = np.concatenate([v.keep for v in decisions]), np.concatenate([v.reason for v in decisions])
-    duplicate_of = np.concatenate([objects([None] * len(v.keep)) if v.duplicate_of is None else v.duplicate_of for v in decisions])
+    keep, reason = (
+        np.concatenate([v.keep for v in decisions]),
+        np.concatenate([v.reason for v in decisions]),
+    )
+    duplicate_of = np.concatenate(
+        [
+            objects([None] * len(v.keep)) if v.duplicate_of is None else v.duplicate_of
+            for v in decisions
+        ]
+    )
     columns = {
-        name: pa.concat_arrays(_one_type([to_arrow(columns[name]) for columns, _ in said])) for name in said[0][0]
+        name: pa.concat_arrays(_one_type([to_arrow(columns[name]) for columns, _ in said]))
+        for name in said[0][0]
     }
     return columns, Decision(keep, reason, duplicate_of)
 
 
 def _one_type(arrays: list[pa.Array]) -> list[pa.Array]:
-    """Return arrays cast to the type of the first that has one: groups in which all is missing have none."""
+    """Return arrays cast to the type of the first that has one: groups in which all is missing have
+    none.
+    """
     known = next((a.type for a in arrays if not pa.types.is_null(a.type)), pa.null())
     return [a if a.type == known else a.cast(known) for a in arrays]
 
 
 def decoded(table: pa.Table) -> pa.Table:
-    """Return the table with its dictionary columns as plain ones: batches of one file share no dictionary."""
+    """Return the table with its dictionary columns as plain ones: batches of one file share no
+    dictionary.
+    """
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table[field.name].cast(field.type.value_type))
@@ -237,7 +287,10 @@ class JoinPartition:
         """Write the partition's side table."""
         number, partition = item
         work = self.chain.work
-        said = [read_batch(work.root / self.stage.place / f"{p:05d}.part.arrow", number) for p in range(self.parts)]
+        said = [
+            read_batch(work.root / self.stage.place / f"{p:05d}.part.arrow", number)
+            for p in range(self.parts)
+        ]
         alive = self.chain.view(partition).alive
         seen = np.concatenate([np.empty(0, np.int64), *(t["row"].to_numpy() for t in said)])
         write_table(work.side(self.stage, partition), joined(said, np.setdiff1d(alive, seen)))
@@ -253,5 +306,7 @@ def joined(said: Sequence[pa.Table], others: NDArray[Any]) -> pa.Table:
     table = pa.concat_tables([*said, pa.table(decision)], promote_options="permissive")
     table = table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
     return table.set_column(
-        table.schema.get_field_index("reason"), "reason", table["reason"].combine_chunks().dictionary_encode()
+        table.schema.get_field_index("reason"),
+        "reason",
+        table["reason"].combine_chunks().dictionary_encode(),
     )

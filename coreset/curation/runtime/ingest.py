@@ -1,4 +1,6 @@
-"""The input as partitions: rows read, recognized and checked once, written as Parquet with the columns the recipe needs; what is wrong goes to the rejects."""
+"""The input as partitions: rows read, recognized and checked once, written as Parquet with the
+columns the recipe needs; what is wrong goes to the rejects.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow, Schema, normal
 from coreset.curation.io.read import Line, read_rows
 from coreset.curation.io.write import file_hash
-from coreset.curation.runtime.checkpoint import Partition, StateStore, about, is_whole, whole, write_table
+from coreset.curation.runtime.checkpoint import (
+    Partition,
+    StateStore,
+    about,
+    is_whole,
+    whole,
+    write_table,
+)
 
 _SHOWN = 10_000  # characters of a rejected row that are kept
 _PREVIEW = 300
@@ -25,7 +34,9 @@ _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one shard gave: its partitions, rows read and rejected, the hash and size of the file, and `broken`: what is wrong with the file, or None."""
+    """What one shard gave: its partitions, rows read and rejected, the hash and size of the file,
+    and `broken`: what is wrong with the file, or None.
+    """
 
     partitions: Sequence[Partition]
     rows: int
@@ -37,7 +48,8 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Read one shard into partitions of at most `rows` rows and about `characters` characters. A partition that is there already is not made again.
+    """Read one shard into partitions of at most `rows` rows and about `characters` characters. A
+    partition that is there already is not made again.
 
     images: the folder that paths of images are relative to; None: that of the shard.
     """
@@ -85,14 +97,24 @@ class Ingest:
                 )
             if held or rejects:
                 partition = Partition(number, len(partitions), len(held))
-                text = "".join(json.dumps({"file": shard.name, **r}, ensure_ascii=False) + "\n" for r in rejects)
+                text = "".join(
+                    json.dumps({"file": shard.name, **r}, ensure_ascii=False) + "\n"
+                    for r in rejects
+                )
                 write_atomic(
-                    self.work.partition(partition).with_suffix(".rejects.jsonl"), text.encode("utf-8", "backslashreplace")
+                    self.work.partition(partition).with_suffix(".rejects.jsonl"),
+                    text.encode("utf-8", "backslashreplace"),
                 )
                 write_table(
                     self.work.partition(partition),
                     self._table(held),
-                    {"last": last, "rows": rows, "rejected": rejected, "broken": broken, "ended": ended},
+                    {
+                        "last": last,
+                        "rows": rows,
+                        "rejected": rejected,
+                        "broken": broken,
+                        "ended": ended,
+                    },
                 )
                 partitions.append(partition)
             if lines.ended:
@@ -106,7 +128,9 @@ class Ingest:
         return ingested
 
     def _there(self, shard: int) -> tuple[list[Partition], dict[str, Any]]:
-        """Return the partitions an earlier run has finished, and what the last of them says: how far it read and what it counted."""
+        """Return the partitions an earlier run has finished, and what the last of them says: how
+        far it read and what it counted.
+        """
         partitions: list[Partition] = []
         said: dict[str, Any] = {"last": 0, "rows": 0, "rejected": 0, "broken": None, "ended": False}
         while True:
@@ -117,8 +141,12 @@ class Ingest:
                 said = about(file)
                 partitions.append(Partition(shard, len(partitions), file.metadata.num_rows))
 
-    def _fill(self, lines: _Guarded, base: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-        """Return the good rows and the rejects of the next partition, and the last line that was read."""
+    def _fill(
+        self, lines: _Guarded, base: Path
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+        """Return the good rows and the rejects of the next partition, and the last line that was
+        read.
+        """
         held: list[dict[str, Any]] = []
         rejects: list[dict[str, Any]] = []
         characters, last = 0, lines.last
@@ -137,7 +165,9 @@ class Ingest:
                 columns["preview"] = preview(columns)
                 held.append(columns)
                 characters += len(columns["text"])
-                characters += len(columns["image"]) if isinstance(columns.get("image"), bytes) else 0
+                characters += (
+                    len(columns["image"]) if isinstance(columns.get("image"), bytes) else 0
+                )
             if len(held) + len(rejects) >= self.rows or characters >= self.characters:
                 break
         return held, rejects, last
@@ -150,7 +180,9 @@ class Ingest:
 
 
 class _Guarded:
-    """The lines of a shard, one after the other over several loops; a shard that breaks off ends, with the error kept."""
+    """The lines of a shard, one after the other over several loops; a shard that breaks off ends,
+    with the error kept.
+    """
 
     def __init__(self, shard: Shard, longest: int, after: int) -> None:
         self._rows = read_rows(shard, longest, after)
@@ -180,7 +212,9 @@ def longest_line(schema: Schema) -> int:
 
 def column_types(schema: Schema) -> dict[str, pa.DataType]:
     """Return the Arrow type of every column the readers can give."""
-    types = {name: pa.string() for name in schema.columns | {"id", "preview"}} | {"line": pa.int64()}
+    types = {name: pa.string() for name in schema.columns | {"id", "preview"}} | {
+        "line": pa.int64()
+    }
     if "messages" in types:
         types["messages"] = _TURNS
     if schema.image == "bytes":
@@ -194,12 +228,16 @@ def column_types(schema: Schema) -> dict[str, pa.DataType]:
         "other": pa.string(),
     }
     for name, kind in schema.extra.items():
-        types[name] = pa.list_(pa.float64(), int(kind[7:-1])) if kind.startswith("vector[") else kinds[kind]
+        types[name] = (
+            pa.list_(pa.float64(), int(kind[7:-1])) if kind.startswith("vector[") else kinds[kind]
+        )
     return types
 
 
 def preview(columns: dict[str, Any]) -> str:
-    """Return the first characters of a row for a reader: of its text, or of question and answer with a record separator between."""
+    """Return the first characters of a row for a reader: of its text, or of question and answer
+    with a record separator between.
+    """
     if "prompt" in columns:
         return f"{_cut(columns['prompt'], _PREVIEW)}\x1e{_cut(columns['response'], _PREVIEW)}"
     return _cut(columns["text"], 2 * _PREVIEW)
@@ -210,7 +248,8 @@ def _cut(text: str, size: int) -> str:
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return values as an Arrow array of a type; texts by one copy of their bytes, which is several times faster than value by value.
+    """Return values as an Arrow array of a type; texts by one copy of their bytes, which is several
+    times faster than value by value.
 
     >>> column(["a", None, "bc"], pa.string()).to_pylist()
     ['a', None, 'bc']
@@ -221,9 +260,14 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     ends = np.cumsum([0, *map(len, raw)])
     if ends[-1] >= 2**31:
         raise ValueError(
-            f"a partition has {ends[-1]} bytes of text in one column, more than 2 GiB: use a smaller partition_rows or max_characters"
+            f"a partition has {ends[-1]} bytes of text in one column, more than 2 GiB: use a"
+            " smaller partition_rows or max_characters"
         )
-    missing = np.packbits([v is not None for v in values], bitorder="little").tobytes() if None in values else None
+    missing = (
+        np.packbits([v is not None for v in values], bitorder="little").tobytes()
+        if None in values
+        else None
+    )
     buffers = [
         None if missing is None else pa.py_buffer(missing),
         pa.py_buffer(ends.astype(np.int32).tobytes()),

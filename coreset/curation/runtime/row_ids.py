@@ -1,4 +1,6 @@
-"""Every row has a name of its own: rows of equal content are numbered, and of rows that carry the same id the first stays, the others are rejected."""
+"""Every row has a name of its own: rows of equal content are numbered, and of rows that carry the
+same id the first stays, the others are rejected.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,27 @@ class HashIds:
             from pandas.util import hash_array
 
             ids = to_numpy(read_columns(self.work.partition(partition), ["id"])["id"])
-            hashed = np.maximum(hash_array(ids, hash_key="coreset-row-keys", categorize=False), np.uint64(1))
-            write_table(path, pa.table({"row": pa.array(np.arange(len(ids)), pa.uint32()), "k0": hashed}))
+            hashed = np.maximum(
+                hash_array(ids, hash_key="coreset-row-keys", categorize=False), np.uint64(1)
+            )
+            write_table(
+                path, pa.table({"row": pa.array(np.arange(len(ids)), pa.uint32()), "k0": hashed})
+            )
         return path
 
 
-def check_ids(engine: Engine, work: StateStore, stage: Stage, partitions: Sequence[Partition], by_content: bool) -> None:
-    """Write beside every partition which rows carry an id that stood before, and what rows of equal content are called.
+def check_ids(
+    engine: Engine,
+    work: StateStore,
+    stage: Stage,
+    partitions: Sequence[Partition],
+    by_content: bool,
+) -> None:
+    """Write beside every partition which rows carry an id that stood before, and what rows of equal
+    content are called.
 
-    by_content: ids are hashes of the content, and the second of equal rows gets `-2`; else it is dropped with the place of the first.
+    by_content: ids are hashes of the content, and the second of equal rows gets `-2`; else it is
+    dropped with the place of the first.
     """
     if all(is_whole(work.side(stage, p)) for p in partitions):
         return
@@ -60,7 +74,9 @@ def check_ids(engine: Engine, work: StateStore, stage: Stage, partitions: Sequen
             ids, lines = table["id"].to_pylist(), table["line"].to_pylist()
             for row in here:
                 name = ids[row]
-                times, first = seen.get(name, (0, f"{work.shards[partition.shard]}, line {lines[row]}"))
+                times, first = seen.get(
+                    name, (0, f"{work.shards[partition.shard]}, line {lines[row]}")
+                )
                 seen[name] = (times + 1, first)
                 if times and by_content:
                     ids[row] = f"{name}-{times + 1}"
@@ -68,7 +84,11 @@ def check_ids(engine: Engine, work: StateStore, stage: Stage, partitions: Sequen
                     keep[row], reason[row] = False, f"the id {name!r} stands in {first} already"
             if by_content:
                 columns = {"id": pa.array(ids, pa.string())}
-        said = {"row": pa.array(np.arange(partition.rows), pa.uint32()), "keep": pa.array(keep), "reason": pa.array(reason)}
+        said = {
+            "row": pa.array(np.arange(partition.rows), pa.uint32()),
+            "keep": pa.array(keep),
+            "reason": pa.array(reason),
+        }
         write_table(work.side(stage, partition), pa.table(said | columns))
     for path in paths:
         path.unlink(missing_ok=True)

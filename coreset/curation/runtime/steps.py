@@ -1,6 +1,8 @@
-"""What is done to one partition: a step is a small picklable object called with a partition; it reads and writes state and returns little.
+"""What is done to one partition: a step is a small picklable object called with a partition; it
+reads and writes state and returns little.
 
-That is all an engine has to know: it calls steps on partitions, anywhere, in any order, twice if a worker was lost.
+That is all an engine has to know: it calls steps on partitions, anywhere, in any order, twice if a
+worker was lost.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Pipeline:
         return Pipeline(self.work, (*self.stages, stage), self.batch)
 
     def view(self, partition: Partition) -> PartitionView:
-        """Return the partition as the chain leaves it; what is missing on disk is computed and written."""
+        """Return the partition as the chain leaves it; what is missing on disk is computed and
+        written.
+        """
         view = PartitionView(self.work, partition)
         for stage in self.stages:
             path = self.work.side(stage, partition)
@@ -70,7 +74,10 @@ class Pipeline:
 
 
 def side_table(
-    rows: NDArray[np.int64], columns: dict[str, Any], decision: Decision | None, failed: NDArray[np.object_] | None = None
+    rows: NDArray[np.int64],
+    columns: dict[str, Any],
+    decision: Decision | None,
+    failed: NDArray[np.object_] | None = None,
 ) -> pa.Table:
     """Return what an operator said about rows as the table that is kept of it."""
     out: dict[str, Any] = {"row": pa.array(rows, pa.uint32())}
@@ -82,15 +89,20 @@ def side_table(
         out["keep"] = pa.array(keep)
     if decision is not None:
         out["reason"] = pa.array(decision.reason, pa.string()).dictionary_encode()
-        out["duplicate_of"] = pa.array(objects([None] * len(rows)) if decision.duplicate_of is None else decision.duplicate_of, pa.string())
+        out["duplicate_of"] = pa.array(
+            objects([None] * len(rows)) if decision.duplicate_of is None else decision.duplicate_of,
+            pa.string(),
+        )
     return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
 
 
 def said_by(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Table:
-    """Run a score or a rule over the alive rows of a partition, batch by batch; return what goes into `path`.
+    """Run a score or a rule over the alive rows of a partition, batch by batch; return what goes
+    into `path`.
 
-    A row it fails on is set apart; failing on all rows of a batch stops the run. What a slow operator has said is kept every `SAVE_EVERY` seconds, so that a
-    run that was killed goes on inside the partition.
+    A row it fails on is set apart; failing on all rows of a batch stops the run. What a slow
+    operator has said is kept every `SAVE_EVERY` seconds, so that a run that was killed goes on
+    inside the partition.
     """
     assert stage.operator is not None
     part = path.with_suffix(".begun.parquet")
@@ -105,7 +117,13 @@ def said_by(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Tabl
         if time.monotonic() - saved > SAVE_EVERY and begun < len(view.alive):
             parts = [_joined(parts)]
             write_table(part, parts[0], {"batch": size})
-            LOG.info("%s: %s, %d of %d rows", stage.name, view.work.shards[view.partition.shard], begun, len(view.alive))
+            LOG.info(
+                "%s: %s, %d of %d rows",
+                stage.name,
+                view.work.shards[view.partition.shard],
+                begun,
+                len(view.alive),
+            )
             saved = time.monotonic()
     if not parts:
         return pa.table({"row": pa.array([], pa.uint32())})
@@ -114,7 +132,9 @@ def said_by(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Tabl
 
 
 def _begun(path: Path, size: int) -> pa.Table | None:
-    """Return what an earlier run has said about the first batches of a partition, if its batches had this size."""
+    """Return what an earlier run has said about the first batches of a partition, if its batches
+    had this size.
+    """
     file = whole(path)
     if file is None:
         return None
@@ -131,11 +151,15 @@ def _joined(parts: list[pa.Table]) -> pa.Table:
 def _nothing_failed(table: pa.Table) -> pa.Table:
     table = table.append_column("failed", pa.nulls(table.num_rows, pa.string()))
     return (
-        table if "keep" in table.schema.names else table.append_column("keep", pa.array(np.ones(table.num_rows, bool)))
+        table
+        if "keep" in table.schema.names
+        else table.append_column("keep", pa.array(np.ones(table.num_rows, bool)))
     )
 
 
-def _guarded(stage: Stage, rows: NDArray[np.int64], batch: Batch, view: PartitionView) -> Iterator[pa.Table]:
+def _guarded(
+    stage: Stage, rows: NDArray[np.int64], batch: Batch, view: PartitionView
+) -> Iterator[pa.Table]:
     operator = stage.operator
     assert operator is not None
     try:
@@ -145,14 +169,22 @@ def _guarded(stage: Stage, rows: NDArray[np.int64], batch: Batch, view: Partitio
         raise
     except Exception as error:
         first = error
-    wrong = {i: e for i in range(batch.rows) if (e := _error_on(operator, Batch(batch.table.slice(i, 1)))) is not None}
+    wrong = {
+        i: e
+        for i in range(batch.rows)
+        if (e := _error_on(operator, Batch(batch.table.slice(i, 1)))) is not None
+    }
     if not wrong or (len(wrong) == batch.rows and batch.rows > 1):
         line = view.column("line")[int(rows[0])].as_py()
         where = f"{view.work.shards[view.partition.shard]}, from line {line} on ({batch.rows} rows)"
-        raise ValueError(f"operator '{stage.name}' fails in {where}: {type(first).__name__}: {first}") from first
+        raise ValueError(
+            f"operator '{stage.name}' fails in {where}: {type(first).__name__}: {first}"
+        ) from first
     good = np.array([i for i in range(batch.rows) if i not in wrong], np.int64)
     if len(good):
-        yield _nothing_failed(side_table(rows[good], *checked(operator, Batch(batch.table.take(pa.array(good))))))
+        yield _nothing_failed(
+            side_table(rows[good], *checked(operator, Batch(batch.table.take(pa.array(good)))))
+        )
     bad = np.array(sorted(wrong), np.int64)
     words = objects([f"{type(wrong[i]).__name__}: {wrong[i]}" for i in bad.tolist()])
     yield side_table(rows[bad], {}, None, words)
@@ -208,7 +240,9 @@ class FitPartition:
 
 @dataclass(frozen=True)
 class KeyPartition:
-    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`, ... (uint64, 0 = none), and `signature`, where it compares."""
+    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`,
+    ... (uint64, 0 = none), and `signature`, where it compares.
+    """
 
     chain: Pipeline
     stage: Stage
@@ -239,16 +273,22 @@ class KeyPartition:
 
 
 def _as_bytes(parts: Sequence[NDArray[np.uint8]]) -> pa.Array:
-    """Return signatures (n, bytes) as an Arrow column; those of a batch in which none has one may be shorter."""
+    """Return signatures (n, bytes) as an Arrow column; those of a batch in which none has one may
+    be shorter.
+    """
     width = max(p.shape[1] for p in parts)
     padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]
     held = np.ascontiguousarray(np.concatenate(padded))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(held), [None, pa.py_buffer(held.tobytes())])
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(width), len(held), [None, pa.py_buffer(held.tobytes())]
+    )
 
 
 @dataclass(frozen=True)
 class ColumnsPartition:
-    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered over all partitions."""
+    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered
+    over all partitions.
+    """
 
     chain: Pipeline
     stage: Stage

@@ -1,4 +1,6 @@
-"""Selection in two rounds through an engine: rows are brought to their shards through files, each step holds one shard, the driver the union of what the shards chose."""
+"""Selection in two rounds through an engine: rows are brought to their shards through files, each
+step holds one shard, the driver the union of what the shards chose.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from coreset.core.selection import Selection
 from coreset.core.store import to_json, write_atomic
 from coreset.curation.engines.local import Engine
 from coreset.curation.operators.select import Select
-from coreset.curation.operators.two_rounds import PLACE, audit, first_round, result, second_round, shard_of, union_of
+from coreset.curation.operators.two_rounds import (
+    PLACE,
+    audit,
+    first_round,
+    result,
+    second_round,
+    shard_of,
+    union_of,
+)
 from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
 from coreset.curation.runtime.group_by_key import decoded, read_batch, write_batches
 from coreset.curation.runtime.steps import Pipeline, named, read_columns, side_table
@@ -26,15 +36,24 @@ ABOUT = "rounds.json"  # what is said about an answer in two rounds: guarantee a
 _LEFT = (".split.arrow", ".first.parquet", ".audit.parquet", "union.parquet", "chosen.parquet")
 
 
-def select_in_rounds(engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int) -> None:
-    """Run a selection in two rounds over all partitions: afterwards its answers lie beside every partition, and `rounds.json` among them."""
+def select_in_rounds(
+    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int
+) -> None:
+    """Run a selection in two rounds over all partitions: afterwards its answers lie beside every
+    partition, and `rounds.json` among them.
+    """
     work, operator, folder = chain.work, _operator(stage), chain.work.root / stage.place
     if (folder / ABOUT).exists() and all(is_whole(work.side(stage, p)) for p in partitions):
         return
-    counts = np.sum(list(engine.map(SplitByShard(chain, stage), list(enumerate(partitions)))), axis=0)
+    counts = np.sum(
+        list(engine.map(SplitByShard(chain, stage), list(enumerate(partitions)))), axis=0
+    )
     shards, size = np.flatnonzero(counts).tolist(), int(counts.sum())
     k = operator.count(size, total)
-    chosen, about = pa.table({n: pa.array([], pa.int64()) for n in (*PLACE, "rank", "gain")}), dict[str, Any]()
+    chosen, about = (
+        pa.table({n: pa.array([], pa.int64()) for n in (*PLACE, "rank", "gain")}),
+        dict[str, Any](),
+    )
     if size:
         firsts = list(engine.map(FirstRound(work, stage, tuple(partitions), k), shards))
         with named(stage):
@@ -47,14 +66,18 @@ def select_in_rounds(engine: Engine, chain: Pipeline, stage: Stage, partitions: 
             chosen, about = result(operator, union, answers, audits, size)
     write_table(folder / "chosen.parquet", chosen)
     write_atomic(folder / ABOUT, to_json(about))
-    list(engine.map(JoinChosen(chain, stage, folder / "chosen.parquet"), list(enumerate(partitions))))
+    list(
+        engine.map(JoinChosen(chain, stage, folder / "chosen.parquet"), list(enumerate(partitions)))
+    )
     for left in folder.iterdir():
         if left.name.endswith(_LEFT):
             left.unlink()
 
 
 def read_about(work: StateStore, stage: Stage) -> dict[str, Any]:
-    """Return the guarantee and the certificate of a selection in two rounds, nothing of any other operator."""
+    """Return the guarantee and the certificate of a selection in two rounds, nothing of any other
+    operator.
+    """
     path = work.root / stage.place / ABOUT
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
@@ -65,10 +88,14 @@ def _operator(stage: Stage) -> Select:
     return stage.operator
 
 
-def _shard(work: StateStore, stage: Stage, partitions: Sequence[Partition], number: int) -> pa.Table:
+def _shard(
+    work: StateStore, stage: Stage, partitions: Sequence[Partition], number: int
+) -> pa.Table:
     """Return the candidates of one shard in the order of their ids."""
     parts = [read_batch(work.side(stage, p, ".split.arrow"), number) for p in partitions]
-    return pa.concat_tables([p for p in parts if p.num_rows], promote_options="permissive").sort_by("id")
+    return pa.concat_tables([p for p in parts if p.num_rows], promote_options="permissive").sort_by(
+        "id"
+    )
 
 
 @dataclass(frozen=True)
@@ -91,11 +118,15 @@ class SplitByShard:
                 good = np.flatnonzero(operator.undefined(Batch(table)) == "")
             names = [n for n in table.schema.names if n == "id" or n in operator.needs]
             table = decoded(table.select(names))
-            for name, values in zip(PLACE, (np.full(len(view.alive), number), view.alive), strict=True):
+            for name, values in zip(
+                PLACE, (np.full(len(view.alive), number), view.alive), strict=True
+            ):
                 table = table.append_column(name, pa.array(values))
             table = table.take(pa.array(good))
             shard = shard_of(operator, Batch(table)["id"])
-            write_batches(path, [table.filter(pa.array(shard == i)) for i in range(operator.shards)])
+            write_batches(
+                path, [table.filter(pa.array(shard == i)) for i in range(operator.shards)]
+            )
         return np.array([read_batch(path, i).num_rows for i in range(operator.shards)])
 
 
@@ -162,4 +193,7 @@ class JoinChosen:
         rank, gain = np.full(len(view.alive), -1, np.int64), np.full(len(view.alive), np.nan)
         rank[at], gain[at] = mine["rank"].to_numpy(), mine["gain"].to_numpy()
         decision = operator.decision(reason, rank, gain, chosen.num_rows)
-        write_table(self.chain.work.side(self.stage, partition), side_table(view.alive, dict(decision.columns), decision))
+        write_table(
+            self.chain.work.side(self.stage, partition),
+            side_table(view.alive, dict(decision.columns), decision),
+        )

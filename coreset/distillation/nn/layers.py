@@ -6,12 +6,15 @@ from torch import nn
 
 
 def last_linear(model: nn.Module) -> nn.Linear:
-    """Return the last `nn.Linear` in the order of the modules: its input is the signal `features`, its output `logits`. ValueError when there is none.
+    """Return the last `nn.Linear` in the order of the modules: its input is the signal `features`,
+    its output `logits`. ValueError when there is none.
 
     >>> last_linear(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).out_features
     2
     """
     found = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not found:
-        raise ValueError(f"{type(model).__name__}: expected a model that ends in an nn.Linear, found none in it")
+        raise ValueError(
+            f"{type(model).__name__}: expected a model that ends in an nn.Linear, found none in it"
+        )
     return found[-1]

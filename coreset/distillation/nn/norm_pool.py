@@ -1,6 +1,8 @@
-"""What follows a convolution in a ConvNet, norm of each map, ReLU and 2 x 2 average pooling, as one pass over the map on a CPU.
+"""What follows a convolution in a ConvNet, norm of each map, ReLU and 2 x 2 average pooling, as one
+pass over the map on a CPU.
 
-The same function as torch's three layers, once differentiable. A map is read while it is in the cache, and neither the normalized map nor what ReLU lets through is stored.
+The same function as torch's three layers, once differentiable. A map is read while it is in the
+cache, and neither the normalized map nor what ReLU lets through is stored.
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ Floats = NDArray[np.float32]
 
 
 @compiled
-def _forward(x: Floats, weight: Floats, bias: Floats, eps: float, out: Floats, moments: Floats) -> None:
-    """Fill out (B, C, H // 2, W // 2) and moments (B, C, 2), the mean and one over the deviation of each map of x (B, C, H, W)."""
+def _forward(
+    x: Floats, weight: Floats, bias: Floats, eps: float, out: Floats, moments: Floats
+) -> None:
+    """Fill out (B, C, H // 2, W // 2) and moments (B, C, 2), the mean and one over the deviation of
+    each map of x (B, C, H, W).
+    """
     b, c, h, w = x.shape
     row = np.empty(w, np.float32)
     for n in range(b):
@@ -41,7 +47,10 @@ def _forward(x: Floats, weight: Floats, bias: Floats, eps: float, out: Floats, m
             shift = bias[k] - mean * slope
             for i in range(h // 2):
                 for j in range(w):
-                    upper, lower = x[n, k, 2 * i, j] * slope + shift, x[n, k, 2 * i + 1, j] * slope + shift
+                    upper, lower = (
+                        x[n, k, 2 * i, j] * slope + shift,
+                        x[n, k, 2 * i + 1, j] * slope + shift,
+                    )
                     upper = np.float32(0) if upper <= 0 else upper  # NaN passes, as in torch
                     lower = np.float32(0) if lower <= 0 else lower
                     row[j] = upper + lower
@@ -54,7 +63,9 @@ def _backward(
     x: Floats, weight: Floats, bias: Floats, moments: Floats, given: Floats,
     by_x: Floats, by_weight: Floats, by_bias: Floats,
 ) -> None:  # fmt: skip
-    """Fill the slopes by x, weight and bias from those by the output; by_weight and by_bias begin at zero."""
+    """Fill the slopes by x, weight and bias from those by the output; by_weight and by_bias begin
+    at zero.
+    """
     b, c, h, w = x.shape
     count = np.float32(h * w)
     row = np.zeros(w, np.float32)
@@ -81,7 +92,9 @@ def _backward(
             middle, tilt = first / count, second / count * rate
             for i in range(h):
                 for j in range(w):
-                    by_x[n, k, i, j] = slope * (by_x[n, k, i, j] - middle - (x[n, k, i, j] - mean) * tilt)
+                    by_x[n, k, i, j] = slope * (
+                        by_x[n, k, i, j] - middle - (x[n, k, i, j] - mean) * tilt
+                    )
 
 
 class _NormPool(torch.autograd.Function):
@@ -90,7 +103,14 @@ class _NormPool(torch.autograd.Function):
         x = x.contiguous()
         b, c, h, w = x.shape
         out, moments = x.new_empty(b, c, h // 2, w // 2), x.new_empty(b, c, 2)
-        _forward(x.detach().numpy(), weight.detach().numpy(), bias.detach().numpy(), eps, out.numpy(), moments.numpy())
+        _forward(
+            x.detach().numpy(),
+            weight.detach().numpy(),
+            bias.detach().numpy(),
+            eps,
+            out.numpy(),
+            moments.numpy(),
+        )
         ctx.save_for_backward(x, weight, bias, moments)
         return out
 
@@ -105,7 +125,8 @@ class _NormPool(torch.autograd.Function):
 
 
 def norm_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    """Return maps x (B, C, H, W), float32 on a CPU, each normalized, scaled by weight and bias (C,), cut off at 0 and pooled 2 x 2: (B, C, H // 2, W // 2).
+    """Return maps x (B, C, H, W), float32 on a CPU, each normalized, scaled by weight and bias
+    (C,), cut off at 0 and pooled 2 x 2: (B, C, H // 2, W // 2).
 
     >>> norm_pool(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]), torch.ones(1), torch.zeros(1)).round(decimals=3).item()
     0.5

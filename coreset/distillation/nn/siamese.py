@@ -1,8 +1,11 @@
-"""Differentiable siamese augmentation: one draw of parameters, applied alike to real and to synthetic images.
+"""Differentiable siamese augmentation: one draw of parameters, applied alike to real and to
+synthetic images.
 
-Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021 (arXiv:2102.08259), with the defaults of the authors' code: one operation a
-draw, brightness within 0.5, saturation 0 to 2, contrast 0.5 to 1.5, zero padding by an eighth before a crop, cutout of half the side, flip of half
-the images, scale 1/1.2 to 1.2 per axis, rotation within 15 degrees. Images are normalized.
+Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021
+(arXiv:2102.08259), with the defaults of the authors' code: one operation a draw, brightness within
+0.5, saturation 0 to 2, contrast 0.5 to 1.5, zero padding by an eighth before a crop, cutout of half
+the side, flip of half the images, scale 1/1.2 to 1.2 per axis, rotation within 15 degrees. Images
+are normalized.
 """
 
 from __future__ import annotations
@@ -45,11 +48,15 @@ def crop(x: Tensor, u: Tensor) -> Tensor:
     row = _whole(u[:, 0], 0, 2 * pad)[:, None] + torch.arange(h, device=x.device)
     column = _whole(u[:, 1], 0, 2 * pad)[:, None] + torch.arange(w, device=x.device)
     each = torch.arange(b, device=x.device)
-    return padded.permute(0, 2, 3, 1)[each[:, None, None], row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[
+        each[:, None, None], row[:, :, None], column[:, None, :]
+    ].permute(0, 3, 1, 2)
 
 
 def cutout(x: Tensor, u: Tensor) -> Tensor:
-    """Set a square of half the side to zero; its center lies anywhere, so part of it may lie outside."""
+    """Set a square of half the side to zero; its center lies anywhere, so part of it may lie
+    outside.
+    """
     h, w = x.shape[2:]
     size = int(h * CUTOUT + 0.5)
     top = _whole(u[:, 0], 0, h - size % 2)[:, None] - size // 2
@@ -68,11 +75,15 @@ def flip(x: Tensor, u: Tensor) -> Tensor:
 def _warp(x: Tensor, theta: Tensor) -> Tensor:
     """Sample along affine maps theta (B, 2, 3): bilinear, zero outside, pixel corners at -1 and 1."""
     grid = nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
-    return nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return nn.functional.grid_sample(
+        x, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
 
 
 def scale(x: Tensor, u: Tensor) -> Tensor:
-    """Sample both axes at a step of 1 / 1.2 (larger) to 1.2 (smaller), each by its own column of `u`."""
+    """Sample both axes at a step of 1 / 1.2 (larger) to 1.2 (smaller), each by its own column of
+    `u`.
+    """
     step = u[:, :2] * (SCALE - 1 / SCALE) + 1 / SCALE
     theta = x.new_zeros(len(x), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = step[:, 0].to(x.dtype), step[:, 1].to(x.dtype)
@@ -99,7 +110,8 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def operations(strategy: str, flips: bool = True) -> list[str]:
-    """Return the operations named in a strategy such as `color_crop_flip`; `none` and the empty text name none; without `flips`, flip is left out.
+    """Return the operations named in a strategy such as `color_crop_flip`; `none` and the empty
+    text name none; without `flips`, flip is left out.
 
     Raises ValueError for a name that is no operation.
 
@@ -109,13 +121,17 @@ def operations(strategy: str, flips: bool = True) -> list[str]:
     names = [] if strategy in ("none", "") else strategy.split("_")
     for name in names:
         if name not in OPERATIONS:
-            raise ValueError(f"augment: expected {', '.join(OPERATIONS)} joined by _, or none, got {name!r}")
+            raise ValueError(
+                f"augment: expected {', '.join(OPERATIONS)} joined by _, or none, got {name!r}"
+            )
     return [name for name in names if flips or name != "flip"]
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One operation and its parameters u (3,) in [0, 1) for each of some groups of images: names n, parameters (n, 3)."""
+    """One operation and its parameters u (3,) in [0, 1) for each of some groups of images: names n,
+    parameters (n, 3).
+    """
 
     names: tuple[str, ...]
     parameters: Tensor
@@ -126,25 +142,31 @@ class Draw:
 
 
 def draw(names: list[str], groups: int, generator: torch.Generator) -> Draw:
-    """Draw for every group one of the operations and its parameters; no name: nothing happens to any group.
+    """Draw for every group one of the operations and its parameters; no name: nothing happens to
+    any group.
 
     >>> draw(["flip"], 2, torch.Generator().manual_seed(0)).names
     ('flip', 'flip')
     """
     which = torch.rand(groups, generator=generator)
     u = torch.rand(groups, 3, generator=generator)
-    chosen = tuple(names[min(int(w * len(names)), len(names) - 1)] if names else "" for w in which.tolist())
+    chosen = tuple(
+        names[min(int(w * len(names)), len(names) - 1)] if names else "" for w in which.tolist()
+    )
     return Draw(chosen, u)
 
 
 def augment(x: Tensor, drawn: Draw) -> Tensor:
-    """Return images (groups x n, C, S, S), the groups one after the other, with each group's operation applied with the same parameters to all its images.
+    """Return images (groups x n, C, S, S), the groups one after the other, with each group's
+    operation applied with the same parameters to all its images.
 
     Differentiable in `x`. An image's answer does not depend on the others.
     """
     groups = len(drawn.names)
     if len(x) % groups:
-        raise ValueError(f"x: {len(x)} images are no whole number of each of the {groups} groups of the draw")
+        raise ValueError(
+            f"x: {len(x)} images are no whole number of each of the {groups} groups of the draw"
+        )
     n = len(x) // groups
     kinds = sorted(set(drawn.names))
     u = drawn.parameters.to(x.device).repeat_interleave(n, dim=0)
@@ -155,7 +177,11 @@ def augment(x: Tensor, drawn: Draw) -> Tensor:
     for kind in kinds:
         which = [g for g, name in enumerate(drawn.names) if name == kind]
         part = grouped[which].flatten(0, 1)
-        parts.append(OPERATIONS[kind](part, u.view(groups, n, -1)[which].flatten(0, 1)).view(-1, *grouped.shape[1:]))
+        parts.append(
+            OPERATIONS[kind](part, u.view(groups, n, -1)[which].flatten(0, 1)).view(
+                -1, *grouped.shape[1:]
+            )
+        )
         order += which
     back = torch.empty(groups, dtype=torch.int64)
     back[order] = torch.arange(groups)

@@ -1,6 +1,8 @@
-"""The loss on soft labels: a network learns a teacher's probabilities at a temperature, and the hard label beside them.
+"""The loss on soft labels: a network learns a teacher's probabilities at a temperature, and the
+hard label beside them.
 
-Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531), without the factor T^2, as in SRe2L and RDED.
+Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531),
+without the factor T^2, as in SRe2L and RDED.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ def soft_cross_entropy(
     mix: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return (1 - mix) x cross-entropy of softmax(logits / temperature) with `probs` + mix x cross-entropy of softmax(logits) with `truth`, one number a row, (B,).
+    """Return (1 - mix) x cross-entropy of softmax(logits / temperature) with `probs` + mix x
+    cross-entropy of softmax(logits) with `truth`, one number a row, (B,).
 
-    logits, probs (B, classes); truth (B,) whole numbers, needed where mix is above 0. The first term is the divergence KL(probs || softmax) up to a constant.
-    label_smoothing: of the hard label. Its gradient by the logits is (1 - mix) / temperature x (softmax(logits / temperature) - probs) + mix x (softmax(logits) - one-hot).
+    logits, probs (B, classes); truth (B,) whole numbers, needed where mix is above 0. The first
+    term is the divergence KL(probs || softmax) up to a constant. label_smoothing: of the hard
+    label. Its gradient by the logits is (1 - mix) / temperature x (softmax(logits / temperature) -
+    probs) + mix x (softmax(logits) - one-hot).
 
     >>> import torch
     >>> z, p = torch.zeros(1, 2), torch.tensor([[0.75, 0.25]])
@@ -31,5 +36,7 @@ def soft_cross_entropy(
         return soft
     if truth is None:
         raise ValueError("truth: expected the hard labels to mix in")
-    hard = nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=label_smoothing)
+    hard = nn.functional.cross_entropy(
+        logits, truth, reduction="none", label_smoothing=label_smoothing
+    )
     return (1 - mix) * soft + mix * hard

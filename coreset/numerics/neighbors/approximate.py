@@ -1,7 +1,8 @@
 """Approximate nearest neighbors by an inverted file: only the cells nearest to a row are searched.
 
-Jégou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search", PAMI 2011, section IV (the inverted file, here without the quantization of
-residuals), as built by Johnson, Douze & Jégou, "Billion-scale similarity search with GPUs", 2017 (arXiv:1702.08734): faiss IndexIVFFlat.
+Jégou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search", PAMI 2011, section IV
+(the inverted file, here without the quantization of residuals), as built by Johnson, Douze & Jégou,
+"Billion-scale similarity search with GPUs", 2017 (arXiv:1702.08734): faiss IndexIVFFlat.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from coreset.numerics.random import keyed_uniform
 _BLOCK = 2048  # rows searched at a time
 _PER_CELL = 8  # rows of the training sample for each cell
 _SPARE = 32  # found beside the k, so that 8 bits do not decide which are the k
-Block = tuple[int, NDArray[np.float64], NDArray[np.int64]]  # first row, squared distances (m, k), positions (m, k)
+# first row, squared distances (m, k), positions (m, k)
+Block = tuple[int, NDArray[np.float64], NDArray[np.int64]]
 
 
 def has_faiss() -> bool:
@@ -34,7 +36,8 @@ def has_faiss() -> bool:
         import faiss  # noqa: F401
     except ImportError:
         warnings.warn(
-            "faiss cannot be imported (pip install faiss-cpu): exact neighbors instead, O(N^2)", stacklevel=3
+            "faiss cannot be imported (pip install faiss-cpu): exact neighbors instead, O(N^2)",
+            stacklevel=3,
         )
         return False
     return True
@@ -42,7 +45,9 @@ def has_faiss() -> bool:
 
 @compiled
 def _square(a: Float, b: Float, one: float, two: float, unit: bool) -> float:
-    """Return |a - b|^2 in float64, or, with the inverse lengths of the two, the squared distance of the unit vectors."""
+    """Return |a - b|^2 in float64, or, with the inverse lengths of the two, the squared distance of
+    the unit vectors.
+    """
     if not unit:
         return square_distance(a, b)
     total = 0.0
@@ -60,7 +65,9 @@ def _rerank(
     square: NDArray[np.float64],
     index: NDArray[np.int64],
 ) -> None:
-    """Fill the k nearest of each row's short list: float64 distances, ties to the lowest position, the row itself left out. -1 in `index`: too few found."""
+    """Fill the k nearest of each row's short list: float64 distances, ties to the lowest position,
+    the row itself left out. -1 in `index`: too few found.
+    """
     k, unit = index.shape[1], len(scale) > 0
     for i in range(len(found)):
         size = 0
@@ -70,10 +77,14 @@ def _rerank(
                 continue
             one, two = (scale[first + i], scale[j]) if unit else (1.0, 1.0)
             d = _square(x[first + i], x[j], one, two, unit)
-            if size == k and (d > square[i, k - 1] or (d == square[i, k - 1] and j > index[i, k - 1])):
+            if size == k and (
+                d > square[i, k - 1] or (d == square[i, k - 1] and j > index[i, k - 1])
+            ):
                 continue
             at = min(size, k - 1)
-            while at > 0 and (square[i, at - 1] > d or (square[i, at - 1] == d and index[i, at - 1] > j)):
+            while at > 0 and (
+                square[i, at - 1] > d or (square[i, at - 1] == d and index[i, at - 1] > j)
+            ):
                 square[i, at], index[i, at] = square[i, at - 1], index[i, at - 1]
                 at -= 1
             square[i, at], index[i, at] = d, j
@@ -84,7 +95,11 @@ def _rerank(
 
 @compiled
 def _search_all(
-    x: Float, scale: NDArray[np.float64], row: int, square: NDArray[np.float64], index: NDArray[np.int64]
+    x: Float,
+    scale: NDArray[np.float64],
+    row: int,
+    square: NDArray[np.float64],
+    index: NDArray[np.int64],
 ) -> None:
     """Fill the k nearest of all rows to one row, ties to the lowest position."""
     k, size = len(index), 0
@@ -107,22 +122,31 @@ def _search_all(
 def inverse_lengths(x: Float, block: int = 8192) -> NDArray[np.float64]:
     """Return 1 / |x_i| per row (N,), 0 for a row of zeros."""
     length = np.concatenate(
-        [np.linalg.norm(x[i : i + block].astype(np.float64), axis=1) for i in range(0, len(x), block)]
+        [
+            np.linalg.norm(x[i : i + block].astype(np.float64), axis=1)
+            for i in range(0, len(x), block)
+        ]
     )
     out = np.zeros(len(x))
     np.divide(1.0, length, out=out, where=length > 0)
     return out
 
 
-def ivf_blocks(x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: int = 0) -> Iterator[Block]:
-    """Yield about the `k` nearest rows of every row of `x` (N, D), itself left out, a block of rows at a time, nearest first: squared distances and positions.
+def ivf_blocks(
+    x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: int = 0
+) -> Iterator[Block]:
+    """Yield about the `k` nearest rows of every row of `x` (N, D), itself left out, a block of rows
+    at a time, nearest first: squared distances and positions.
 
-    unit: distances of x / |x| (a row of zeros stays where it is), without a copy of x that is scaled. Distances are exact in float64 for the rows found, and ties
-    go to the lowest position; which rows are found is approximate. 4 sqrt(N) cells hold the rows in 8 bits a number; the `probes` cells nearest to a row are
-    searched and the best k + 32 measured again. Of the true 32 neighbors in clustered data 98 to 100 % were found at 100,000 x 32 to 512, fewer in data without
-    structure. The cells come from a sample drawn with `seed`, on one thread, so that the number of threads does not change the answer; another build of faiss may.
-    Rows whose cells hold fewer than k others are searched exactly. Memory: N D bytes, a quarter of x in float32.
-    Raises ValueError when k is not 1 to N - 1, ImportError without faiss.
+    unit: distances of x / |x| (a row of zeros stays where it is), without a copy of x that is
+    scaled. Distances are exact in float64 for the rows found, and ties go to the lowest position;
+    which rows are found is approximate. 4 sqrt(N) cells hold the rows in 8 bits a number; the
+    `probes` cells nearest to a row are searched and the best k + 32 measured again. Of the true 32
+    neighbors in clustered data 98 to 100 % were found at 100,000 x 32 to 512, fewer in data without
+    structure. The cells come from a sample drawn with `seed`, on one thread, so that the number of
+    threads does not change the answer; another build of faiss may. Rows whose cells hold fewer than
+    k others are searched exactly. Memory: N D bytes, a quarter of x in float32. Raises ValueError
+    when k is not 1 to N - 1, ImportError without faiss.
     """
     faiss: Any = import_module("faiss")
     n, dim = x.shape
@@ -143,7 +167,9 @@ def ivf_blocks(x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: in
     index.cp.niter, index.cp.seed, index.cp.min_points_per_centroid = 5, seed + 1, 1
     index.cp.max_points_per_centroid = _PER_CELL + 1  # at most the whole sample
     index.nprobe = min(probes, cells)
-    sample = np.sort(np.argsort(keyed_uniform(seed, np.arange(n)), kind="stable")[: _PER_CELL * cells])
+    sample = np.sort(
+        np.argsort(keyed_uniform(seed, np.arange(n)), kind="stable")[: _PER_CELL * cells]
+    )
     threads = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(1)
@@ -170,9 +196,11 @@ def ivf_blocks(x: Tensor, k: int, unit: bool = False, probes: int = 16, seed: in
 
 
 def knn_ivf(x: Tensor, k: int, probes: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the Euclidean distances (N, k) float64 and positions (N, k) of about the `k` nearest rows of `x` (N, D), each row without itself: see `ivf_blocks`.
+    """Return the Euclidean distances (N, k) float64 and positions (N, k) of about the `k` nearest
+    rows of `x` (N, D), each row without itself: see `ivf_blocks`.
 
-    Where faiss cannot be imported a warning says so and all neighbors are exact. Raises ValueError when k is not 1 to N - 1.
+    Where faiss cannot be imported a warning says so and all neighbors are exact. Raises ValueError
+    when k is not 1 to N - 1.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0], [5.0]])
     >>> distance, index = knn_ivf(x, 1)

@@ -1,11 +1,15 @@
-"""Euclidean distances at the speed of matrix products, with answers that are exactly those of float64.
+"""Euclidean distances at the speed of matrix products, with answers that are exactly those of
+float64.
 
-A float32 product gives every squared distance up to a proven error; where the error leaves a comparison open, the distance is computed again from
-differences in float64. So the answer depends neither on the number of threads nor on the matrix library.
+A float32 product gives every squared distance up to a proven error; where the error leaves a
+comparison open, the distance is computed again from differences in float64. So the answer depends
+neither on the number of threads nor on the matrix library.
 
-The bound. Rows are centerd and scaled by a power of two, a = s (x - mean), and rounded to float32 (unit u = 2^-24). With S = |a_i| + |a_j|: rounding moves
-the squared distance by at most 2.01 u S^2; the inner product, in any order of summation, by at most D u |a_i||a_j| (Higham, "Accuracy and Stability of
-Numerical Algorithms", section 3.1), the norms by u S^2 and the three additions by 3 u S^2 together; `error_unit` covers the sum.
+The bound. Rows are centerd and scaled by a power of two, a = s (x - mean), and rounded to float32
+(unit u = 2^-24). With S = |a_i| + |a_j|: rounding moves the squared distance by at most 2.01 u S^2;
+the inner product, in any order of summation, by at most D u |a_i||a_j| (Higham, "Accuracy and
+Stability of Numerical Algorithms", section 3.1), the norms by u S^2 and the three additions by 3 u
+S^2 together; `error_unit` covers the sum.
 """
 
 from __future__ import annotations
@@ -49,18 +53,24 @@ def _center(x: Float, mean: Float) -> float:
 
 
 def error_unit(dim: int) -> float:
-    """Return e such that a product's squared distance is off by at most e (|a_i| + |a_j|)^2, in the scaled units of `Frame`."""
+    """Return e such that a product's squared distance is off by at most e (|a_i| + |a_j|)^2, in the
+    scaled units of `Frame`.
+    """
     return float((dim + 8) * 1.01 * 2.0**-24)
 
 
 def exact_rows(x: Tensor) -> Float:
-    """Return a CPU tensor as a C-contiguous float32 or float64 array: without a copy unless it is half precision or strided."""
+    """Return a CPU tensor as a C-contiguous float32 or float64 array: without a copy unless it is
+    half precision or strided.
+    """
     return as_float(x.detach()).contiguous().numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A shift and a scale that make float32 safe: mean (D,) float64, and scale, a power of two that puts every row of `x` inside the unit ball."""
+    """A shift and a scale that make float32 safe: mean (D,) float64, and scale, a power of two that
+    puts every row of `x` inside the unit ball.
+    """
 
     mean: Tensor
     scale: float
@@ -72,8 +82,12 @@ class Frame:
         if x.device.type == "cpu":
             largest = float(np.sqrt(_center(exact_rows(x), mean.numpy())))
         else:
-            mean = torch.stack([part.double().sum(dim=0) for part in torch.split(x, block)]).sum(dim=0) / max(1, len(x))
-            largest = max(float((part.double() - mean).norm(dim=1).max()) for part in torch.split(x, block))
+            mean = torch.stack([part.double().sum(dim=0) for part in torch.split(x, block)]).sum(
+                dim=0
+            ) / max(1, len(x))
+            largest = max(
+                float((part.double() - mean).norm(dim=1).max()) for part in torch.split(x, block)
+            )
         return cls(mean, float(2.0 ** -np.ceil(np.log2(largest))) if largest > 0 else 1.0)
 
     def rows(self, x: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
@@ -88,15 +102,18 @@ class Frame:
 
 
 def float32_products(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b.T in true float32: torch's own product may be set to less (`set_float32_matmul_precision`), numpy's never is.
+    """Return a @ b.T in true float32: torch's own product may be set to less
+    (`set_float32_matmul_precision`), numpy's never is.
 
-    Raises ValueError on a GPU where TensorFloat-32 is switched on, because the error bounds would not hold.
+    Raises ValueError on a GPU where TensorFloat-32 is switched on, because the error bounds would
+    not hold.
     """
     if a.device.type == "cpu":
         return products(a, b)
     probe = torch.full((16, 16), 1 + 2.0**-12, device=a.device) * torch.eye(16, device=a.device)
     if float((probe @ torch.eye(16, device=a.device))[0, 0]) == 1:
         raise ValueError(
-            "features: exact distances on a GPU need full float32 products; call torch.set_float32_matmul_precision('highest')"
+            "features: exact distances on a GPU need full float32 products; call"
+            " torch.set_float32_matmul_precision('highest')"
         )
     return a @ b.T

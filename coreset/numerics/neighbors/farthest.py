@@ -1,16 +1,22 @@
-"""Farthest-first traversal, exact and blocked: the picks of a float64 loop at the speed of matrix products.
+"""Farthest-first traversal, exact and blocked: the picks of a float64 loop at the speed of matrix
+products.
 
-Gonzalez, "Clustering to Minimize the Maximum Intercluster Distance", Theoretical Computer Science 38, 1985.
+Gonzalez, "Clustering to Minimize the Maximum Intercluster Distance", Theoretical Computer Science
+38, 1985.
 
-Distances to the nearest center only ever shrink, so one that misses the latest centers is an upper bound. A round takes the T rows whose bounds are largest and makes
-them exact, each only for as long as it is not below the T-th bound, its floor. The greedy, run inside the rows that stay above, makes the right choices for as long as its
-maximum is not below the floor: nothing else can be farther. A row that a center has come near to is thus not measured again before the radius has come down to it, and
-at 10 % of clustered data three quarters of all distances are never computed. Those that are come from products of a few hundred centers with a block of rows. The product
-may be bfloat16: it only has to show that a center cannot be nearer than what a row already has. What it leaves open is computed from differences in float64, so every
-decision is that of a float64 loop.
+Distances to the nearest center only ever shrink, so one that misses the latest centers is an upper
+bound. A round takes the T rows whose bounds are largest and makes them exact, each only for as long
+as it is not below the T-th bound, its floor. The greedy, run inside the rows that stay above, makes
+the right choices for as long as its maximum is not below the floor: nothing else can be farther. A
+row that a center has come near to is thus not measured again before the radius has come down to it,
+and at 10 % of clustered data three quarters of all distances are never computed. Those that are
+come from products of a few hundred centers with a block of rows. The product may be bfloat16: it
+only has to show that a center cannot be nearer than what a row already has. What it leaves open is
+computed from differences in float64, so every decision is that of a float64 loop.
 
-The bound. y is the rounded copy of the centerd, scaled row a, r = |a - y|. The triangle inequality gives |a_i - a_j| >= |y_i - y_j| - r_i - r_j, and the product g of
-y_i and y_j is off by at most D 2^-24 |y_i||y_j| from summation and 2^-8 |g| from being stored in bfloat16.
+The bound. y is the rounded copy of the centerd, scaled row a, r = |a - y|. The triangle inequality
+gives |a_i - a_j| >= |y_i - y_j| - r_i - r_j, and the product g of y_i and y_j is off by at most D
+2^-24 |y_i||y_j| from summation and 2^-8 |g| from being stored in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +30,13 @@ from torch import Tensor
 
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.bfloat16 import STORED, bfloat16_pays
-from coreset.numerics.neighbors.distances import Float, Frame, exact_rows, float32_products, square_distance
+from coreset.numerics.neighbors.distances import (
+    Float,
+    Frame,
+    exact_rows,
+    float32_products,
+    square_distance,
+)
 from coreset.numerics.tensors import top_k
 
 Whole = NDArray[np.int64]
@@ -41,7 +53,9 @@ def _fold(
     product: Float, narrow: NDArray[np.uint16], length: Float, rest: Float, center_length: Float, center_rest: float, unit: float, summing: float,
     x: Float, rows: Whole, centers: Whole, nearest: Float,
 ) -> None:  # fmt: skip
-    """Lower `nearest`, squared distances of one block of rows, to those from `centers`; `product` float32, or `narrow` the bits of bfloat16."""
+    """Lower `nearest`, squared distances of one block of rows, to those from `centers`; `product`
+    float32, or `narrow` the bits of bfloat16.
+    """
     count = len(centers)
     bits = np.empty(count, np.uint32)
     value = bits.view(np.float32)
@@ -90,9 +104,18 @@ def _fold(
 
 @compiled
 def _round(
-    x: Float, rows: Whole, mean: Float, scale: float, wide: Float, bits: NDArray[np.uint16], length: Float, rest: Float
+    x: Float,
+    rows: Whole,
+    mean: Float,
+    scale: float,
+    wide: Float,
+    bits: NDArray[np.uint16],
+    length: Float,
+    rest: Float,
 ) -> None:
-    """Write the rounded copy of some rows, as float32 or (bits not empty) as bfloat16, with their lengths and what rounding took away."""
+    """Write the rounded copy of some rows, as float32 or (bits not empty) as bfloat16, with their
+    lengths and what rounding took away.
+    """
     value = np.empty(x.shape[1], np.float32)
     raw = value.view(np.uint32)
     for i in range(len(rows)):
@@ -101,7 +124,9 @@ def _round(
             value[d] = np.float32((np.float64(row[d]) - mean[d]) * scale)
         if bits.shape[0]:
             for d in range(len(row)):  # round to nearest, ties to even
-                kept = (raw[d] + np.uint32(0x7FFF) + ((raw[d] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+                kept = (
+                    raw[d] + np.uint32(0x7FFF) + ((raw[d] >> np.uint32(16)) & np.uint32(1))
+                ) >> np.uint32(16)
                 bits[i, d] = np.uint16(kept)
                 raw[d] = kept << np.uint32(16)
         else:
@@ -117,10 +142,14 @@ def _round(
 
 
 @compiled
-def _greedy(x: Float, near: Float, floor: float, last: int, most: int, picks: Whole, squares: Float) -> int:
-    """Pick inside a short list of rows and return how many picks are sure. near: their distances, lowered as we go.
+def _greedy(
+    x: Float, near: Float, floor: float, last: int, most: int, picks: Whole, squares: Float
+) -> int:
+    """Pick inside a short list of rows and return how many picks are sure. near: their distances,
+    lowered as we go.
 
-    Nothing outside the list lies beyond `floor`, and what lies at it comes after row `last` of the list.
+    Nothing outside the list lies beyond `floor`, and what lies at it comes after row `last` of the
+    list.
     """
     active = np.arange(len(x))
     left, made = len(x), 0
@@ -135,7 +164,8 @@ def _greedy(x: Float, near: Float, floor: float, last: int, most: int, picks: Wh
         picks[made], squares[made] = pick, near[pick]
         made += 1
         kept = 0
-        for m in range(left):  # rows that fell below the floor cannot be picked any more in this round
+        # rows that fell below the floor cannot be picked any more in this round
+        for m in range(left):
             i = active[m]
             if i == pick:
                 continue
@@ -148,7 +178,9 @@ def _greedy(x: Float, near: Float, floor: float, last: int, most: int, picks: Wh
 
 
 @compiled
-def _greedy_table(table: Float, near: Float, floor: float, last: int, most: int, picks: Whole, squares: Float) -> int:
+def _greedy_table(
+    table: Float, near: Float, floor: float, last: int, most: int, picks: Whole, squares: Float
+) -> int:
     """As `_greedy`, from a table of squared distances (T, T)."""
     made = 0
     while made < most:
@@ -172,16 +204,20 @@ def _loops(x: Tensor) -> bool:
 
 
 def _filled(at: Tensor, step: int) -> Tensor:
-    """Return a multiple of `step` positions, the first again and again after the last: torch keeps code and buffers for every shape of a bfloat16 product, so few are used."""
+    """Return a multiple of `step` positions, the first again and again after the last: torch keeps
+    code and buffers for every shape of a bfloat16 product, so few are used.
+    """
     return torch.cat([at, at[:1].expand(-len(at) % step)])
 
 
 @dataclass(eq=False)
 class _State:
-    """Rows that may be picked, with a number (n,) that the squared distance of each to its nearest center is not above (-1: taken), and the centers so far.
+    """Rows that may be picked, with a number (n,) that the squared distance of each to its nearest
+    center is not above (-1: taken), and the centers so far.
 
-    rows: positions in x, first those that may be picked, then the centers given. centers: positions in `rows`. seen (n,): up to which of them the number is exact.
-    bfloat16 copies are kept, float32 ones only of small inputs and else made anew for each fold.
+    rows: positions in x, first those that may be picked, then the centers given. centers: positions
+    in `rows`. seen (n,): up to which of them the number is exact. bfloat16 copies are kept, float32
+    ones only of small inputs and else made anew for each fold.
     """
 
     x: Tensor
@@ -234,7 +270,14 @@ class _State:
             wide, bits = (none, y.view(torch.uint16)) if self.narrow else (y, none.to(torch.uint16))
             exact = exact_rows(self.x)
             _round(
-                exact, rows.numpy(), self.frame.mean.numpy(), self.frame.scale, wide.numpy(), bits.numpy(), length, rest
+                exact,
+                rows.numpy(),
+                self.frame.mean.numpy(),
+                self.frame.scale,
+                wide.numpy(),
+                bits.numpy(),
+                length,
+                rest,
             )
             return y, torch.from_numpy(length), torch.from_numpy(rest)
         a = (self.x[rows].double() - self.frame.mean) * self.frame.scale
@@ -243,10 +286,14 @@ class _State:
 
     def copies(self, at: Tensor) -> Tensor:
         """Return the rounded copies of some of `rows`."""
-        return self.rounded(self.rows[at])[0] if self.fast is None else self.fast.index_select(0, at)
+        return (
+            self.rounded(self.rows[at])[0] if self.fast is None else self.fast.index_select(0, at)
+        )
 
     def renew(self, at: Whole, least: float) -> None:
-        """Make the numbers of the rows `at` exact, as far as they are not below `least`: centers in order, each row for as long as it matters."""
+        """Make the numbers of the rows `at` exact, as far as they are not below `least`: centers in
+        order, each row for as long as it matters.
+        """
         at = at[self.seen[at] < len(self.centers)]
         while len(at):
             first = int(self.seen[at].min())
@@ -258,7 +305,9 @@ class _State:
             at = at[(self.nearest[at] >= least) & (self.seen[at] < len(self.centers))]
 
     def fold(self, at: Whole, centers: Whole) -> None:
-        """Lower the numbers of the rows `at` to the squared distances from `centers`, both positions in `rows`."""
+        """Lower the numbers of the rows `at` to the squared distances from `centers`, both
+        positions in `rows`.
+        """
         i, j = (torch.from_numpy(p).to(self.rows.device) for p in (at, centers))
         summing = 1.01 * (self.x.shape[1] + 4) * 2.0**-24
         unit = self.frame.scale**2
@@ -271,7 +320,10 @@ class _State:
             own, y = self.copies(_filled(i, 256)), self.copies(_filled(j, 32))
             product, bits = np.empty((0, 0), np.float32), (own @ y.T).view(torch.uint16).numpy()
         else:
-            product, bits = float32_products(self.copies(i), self.copies(j)).numpy(), np.empty((0, 0), np.uint16)
+            product, bits = (
+                float32_products(self.copies(i), self.copies(j)).numpy(),
+                np.empty((0, 0), np.uint16),
+            )
         _fold(
             product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(), float(rest.max()), unit, summing,
             exact_rows(self.x), self.rows[i].numpy(), self.rows[j].numpy(), near,
@@ -283,7 +335,10 @@ class _State:
     ) -> NDArray[np.float64]:
         near = torch.from_numpy(nearest).to(self.x.device)
         length, longest = self.length[at], self.length[centers].max()
-        score = float32_products(self.copies(at), self.copies(centers)).double() - self.length[centers].square() / 2
+        score = (
+            float32_products(self.copies(at), self.copies(centers)).double()
+            - self.length[centers].square() / 2
+        )
         span = length + longest
         own = length.square() - 2 * summing * length * longest - 1e-6 * span.square()
         rows, others = self.rows[at], self.rows[centers]
@@ -296,7 +351,9 @@ class _State:
 
     def _exact(self, i: Tensor, j: Tensor) -> Tensor:
         pairs = zip(torch.split(i, 8192), torch.split(j, 8192), strict=True)
-        return torch.cat([(self.x[a].double() - self.x[b].double()).square().sum(dim=1) for a, b in pairs])
+        return torch.cat(
+            [(self.x[a].double() - self.x[b].double()).square().sum(dim=1) for a, b in pairs]
+        )
 
     def floor(self, short: Whole) -> tuple[float, int]:
         """Return the smallest number of some rows and the last row that has it."""
@@ -304,7 +361,9 @@ class _State:
         return least, int(short[self.nearest[short] == least][-1])
 
     def greedy(self, short: Whole, floor: float, last: int, most: int) -> None:
-        """Take from a short list, ascending rows whose numbers are exact and at least `floor`, what is sure: no other row lies beyond it, and those at it come after `last`."""
+        """Take from a short list, ascending rows whose numbers are exact and at least `floor`, what
+        is sure: no other row lies beyond it, and those at it come after `last`.
+        """
         near = self.nearest[short]
         picks, squares = np.empty(min(most, len(short)), np.int64), np.empty(min(most, len(short)))
         where = self.rows[torch.from_numpy(short).to(self.rows.device)]
@@ -312,18 +371,25 @@ class _State:
         if _loops(self.x):
             made = _greedy(exact_rows(self.x[where]), near, floor, last, len(picks), picks, squares)
         else:
-            table = torch.stack([self._exact(where, w.expand(len(where))) for w in where]).cpu().numpy()
+            table = (
+                torch.stack([self._exact(where, w.expand(len(where))) for w in where]).cpu().numpy()
+            )
             made = _greedy_table(table, near, floor, last, len(picks), picks, squares)
         self.nearest[short[picks[:made]]] = -1.0
         self.centers = np.concatenate([self.centers, short[picks[:made]]])
         self.squares = np.concatenate([self.squares, squares[:made]])
 
 
-def farthest_first(x: Tensor, k: int, centers: Tensor, candidates: Tensor) -> tuple[Whole, NDArray[np.float64], float]:
-    """Return `k` picks in order, the distance (k,) of each to the centers before it, and the largest distance of a candidate to its center at last.
+def farthest_first(
+    x: Tensor, k: int, centers: Tensor, candidates: Tensor
+) -> tuple[Whole, NDArray[np.float64], float]:
+    """Return `k` picks in order, the distance (k,) of each to the centers before it, and the
+    largest distance of a candidate to its center at last.
 
-    x (N, D); centers (M,) at least one position; candidates (n,) ascending positions that may be picked, n >= k. Euclidean, float64; ties go to the lowest position.
-    Memory beside x: O(N), and where bfloat16 pays (large work on a CPU that has it) one copy of x in it; float32 copies up to 16 MB.
+    x (N, D); centers (M,) at least one position; candidates (n,) ascending positions that may be
+    picked, n >= k. Euclidean, float64; ties go to the lowest position. Memory beside x: O(N), and
+    where bfloat16 pays (large work on a CPU that has it) one copy of x in it; float32 copies up to
+    16 MB.
 
     >>> x = torch.tensor([[0.0], [1.0], [5.0]])
     >>> picks, distances, radius = farthest_first(x, 1, torch.tensor([0]), torch.tensor([1, 2]))

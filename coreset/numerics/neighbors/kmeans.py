@@ -1,9 +1,13 @@
-"""k-means: k-means++ seeding and Lloyd's iterations, the same clusters however the rows are arranged.
+"""k-means: k-means++ seeding and Lloyd's iterations, the same clusters however the rows are
+arranged.
 
-Arthur & Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007; Lloyd, "Least Squares Quantization in PCM", 1982.
+Arthur & Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007; Lloyd, "Least
+Squares Quantization in PCM", 1982.
 
-Our own rather than a library's, for one reason: the rows are walked in an order keyed by id, sums are float64 and near ties of the float32 products are settled in
-float64 (see `distances`). So the answer depends on the seed and the ids alone: not on threads, the matrix library or the arrangement of the pool.
+Our own rather than a library's, for one reason: the rows are walked in an order keyed by id, sums
+are float64 and near ties of the float32 products are settled in float64 (see `distances`). So the
+answer depends on the seed and the ids alone: not on threads, the matrix library or the arrangement
+of the pool.
 """
 
 from __future__ import annotations
@@ -17,7 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset.numerics.compiled import compiled, largest
-from coreset.numerics.neighbors.distances import Float, Frame, error_unit, exact_rows, float32_products, square_distance
+from coreset.numerics.neighbors.distances import (
+    Float,
+    Frame,
+    error_unit,
+    exact_rows,
+    float32_products,
+    square_distance,
+)
 from coreset.numerics.random import keyed_order
 
 _BLOCK = 2**21
@@ -25,7 +36,9 @@ _BLOCK = 2**21
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """centers (K, D) float64; labels (N,) the nearest center of each row, ties to the lowest; distances (N,) float64 to it, Euclidean. On the CPU."""
+    """centers (K, D) float64; labels (N,) the nearest center of each row, ties to the lowest;
+    distances (N,) float64 to it, Euclidean. On the CPU.
+    """
 
     centers: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -38,9 +51,17 @@ class Clusters:
 
 @compiled
 def _nearest_center(
-    product: Float, half: Float, slack: Float, x: Float, centers: Float, labels: NDArray[np.int64], squares: Float
+    product: Float,
+    half: Float,
+    slack: Float,
+    x: Float,
+    centers: Float,
+    labels: NDArray[np.int64],
+    squares: Float,
 ) -> None:
-    """Label a block of rows. product holds <x, c>, half |c|^2 / 2, slack the error of their difference per row."""
+    """Label a block of rows. product holds <x, c>, half |c|^2 / 2, slack the error of their
+    difference per row.
+    """
     score = np.empty(product.shape[1], np.float32)
     for i in range(product.shape[0]):
         for j in range(product.shape[1]):
@@ -56,7 +77,11 @@ def _nearest_center(
 
 @compiled
 def _sums(
-    x: Float, order: NDArray[np.int64], labels: NDArray[np.int64], sums: Float, counts: NDArray[np.int64]
+    x: Float,
+    order: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    sums: Float,
+    counts: NDArray[np.int64],
 ) -> None:
     for i in order:
         counts[labels[i]] += 1
@@ -71,15 +96,20 @@ def _lower(x: Float, row: Float, squares: Float) -> None:
         squares[i] = min(squares[i], square_distance(x[i], row))
 
 
-def assign(x: Tensor, centers: Tensor | NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest of `centers` (K, D) for each row of `x` (N, D), ties to the lowest, and the Euclidean distance to it in float64; as numpy arrays.
+def assign(
+    x: Tensor, centers: Tensor | NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the nearest of `centers` (K, D) for each row of `x` (N, D), ties to the lowest, and
+    the Euclidean distance to it in float64; as numpy arrays.
 
     >>> labels, distances = assign(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [4.0]]))
     >>> labels.tolist(), distances.tolist()
     ([0, 1], [1.0, 1.0])
     """
     frame = Frame.of(x)
-    return _assign(x, *frame.rows(x), frame, torch.as_tensor(centers, dtype=torch.float64, device=x.device))
+    return _assign(
+        x, *frame.rows(x), frame, torch.as_tensor(centers, dtype=torch.float64, device=x.device)
+    )
 
 
 def _assign(
@@ -93,7 +123,9 @@ def _assign(
     labels, squares = np.empty(len(x), np.int64), np.empty(len(x))
     step = max(1, _BLOCK // len(c))
     on_cpu = x.device.type == "cpu"
-    exact, exact_centers = (exact_rows(x), centers.numpy()) if on_cpu else (np.empty((0, 0)), np.empty((0, 0)))
+    exact, exact_centers = (
+        (exact_rows(x), centers.numpy()) if on_cpu else (np.empty((0, 0)), np.empty((0, 0)))
+    )
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         product = float32_products(a[part], c)
@@ -125,19 +157,30 @@ def _nearest_center_torch(
             for m, n in zip(torch.split(i, 8192), torch.split(j, 8192), strict=True)
         ]
     )
-    square = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device).scatter_reduce(0, i, d, "amin")
+    square = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device).scatter_reduce(
+        0, i, d, "amin"
+    )
     tied = torch.where(d == square[i], j, len(half))
-    label = torch.full((len(x),), len(half), dtype=torch.int64, device=x.device).scatter_reduce(0, i, tied, "amin")
+    label = torch.full((len(x),), len(half), dtype=torch.int64, device=x.device).scatter_reduce(
+        0, i, tied, "amin"
+    )
     return label, square
 
 
 def d2_sample(
-    x: Tensor, k: int, rng: np.random.Generator, order: NDArray[np.int64], squares: NDArray[np.float64] | None = None
+    x: Tensor,
+    k: int,
+    rng: np.random.Generator,
+    order: NDArray[np.int64],
+    squares: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `k` distinct rows of `x` (N, D) and the squared distance (k,) each had from all rows drawn before, in proportion to which it was drawn (k-means++).
+    """Return `k` distinct rows of `x` (N, D) and the squared distance (k,) each had from all rows
+    drawn before, in proportion to which it was drawn (k-means++).
 
-    order (N,): the arrangement in which the draw walks the rows; one keyed by id makes the answer independent of how they lie. squares (N,): squared distances to
-    what is there already; None: the first draw is uniform. Where every row left coincides with one drawn, the next of `order` is taken.
+    order (N,): the arrangement in which the draw walks the rows; one keyed by id makes the answer
+    independent of how they lie. squares (N,): squared distances to what is there already; None: the
+    first draw is uniform. Where every row left coincides with one drawn, the next of `order` is
+    taken.
 
     >>> d2_sample(torch.tensor([[0.0], [0.0], [5.0]]), 2, np.random.default_rng(0), np.arange(3))[0].tolist()
     [1, 2]
@@ -164,13 +207,20 @@ def d2_sample(
 
 
 def kmeans(
-    x: Tensor, k: int, rng: np.random.Generator, ids: NDArray[Any], iterations: int = 25, seeding_rows: int = 20_000
+    x: Tensor,
+    k: int,
+    rng: np.random.Generator,
+    ids: NDArray[Any],
+    iterations: int = 25,
+    seeding_rows: int = 20_000,
 ) -> Clusters:
-    """Cluster the rows of `x` (N, D) around `k` centers: k-means++ on a random sample, then Lloyd until nothing moves or `iterations` are done.
+    """Cluster the rows of `x` (N, D) around `k` centers: k-means++ on a random sample, then Lloyd
+    until nothing moves or `iterations` are done.
 
-    ids (N,): names of the rows; random choices are keyed by them. seeding_rows: size of the sample the seeding looks at (at least 4 k rows, at most all). A center
-    that loses all its rows stays where it is. Memory: one float32 copy of x. On a GPU the products run there.
-    Raises ValueError when k is not between 1 and N.
+    ids (N,): names of the rows; random choices are keyed by them. seeding_rows: size of the sample
+    the seeding looks at (at least 4 k rows, at most all). A center that loses all its rows stays
+    where it is. Memory: one float32 copy of x. On a GPU the products run there. Raises ValueError
+    when k is not between 1 and N.
 
     >>> x = torch.tensor([[0.0], [1.0], [9.0], [10.0]])
     >>> clusters = kmeans(x, 2, np.random.default_rng(0), np.arange(4))
@@ -192,7 +242,9 @@ def kmeans(
     for _ in range(iterations):
         sums, counts = _totals(x, order, labels, k)
         full = torch.from_numpy(counts > 0).to(x.device)
-        centers = torch.where(full[:, None], sums / torch.from_numpy(counts.clip(1)).to(x.device)[:, None], centers)
+        centers = torch.where(
+            full[:, None], sums / torch.from_numpy(counts.clip(1)).to(x.device)[:, None], centers
+        )
         before = labels
         labels, distances = _assign(x, a, length, frame, centers)
         if np.array_equal(labels, before):
@@ -200,8 +252,12 @@ def kmeans(
     return Clusters(centers.cpu().numpy(), labels, distances)
 
 
-def _totals(x: Tensor, order: NDArray[np.int64], labels: NDArray[np.int64], k: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Return the float64 sums (k, D) of the rows of each cluster, added up along `order`, and their numbers (k,)."""
+def _totals(
+    x: Tensor, order: NDArray[np.int64], labels: NDArray[np.int64], k: int
+) -> tuple[Tensor, NDArray[np.int64]]:
+    """Return the float64 sums (k, D) of the rows of each cluster, added up along `order`, and their
+    numbers (k,).
+    """
     counts = np.zeros(k, np.int64)
     if x.device.type == "cpu":
         sums = np.zeros((k, x.shape[1]))

@@ -1,4 +1,5 @@
-"""Leader clustering: each row joins the first leader it is close to, or leads itself. One pass, the answer fixed by the order of the rows.
+"""Leader clustering: each row joins the first leader it is close to, or leads itself. One pass, the
+answer fixed by the order of the rows.
 
 Hartigan, "Clustering Algorithms", 1975, chapter 3.
 """
@@ -16,8 +17,19 @@ _BLOCK = 256
 
 
 @compiled
-def _join(p: Float32, x: Float32, first: int, leaders: Whole, known: int, cut: float, slack: float, out: Whole) -> int:
-    """Give every row of a block its leader: known ones by their products p, those of this block by the cosine itself. Return how many leaders there are then."""
+def _join(
+    p: Float32,
+    x: Float32,
+    first: int,
+    leaders: Whole,
+    known: int,
+    cut: float,
+    slack: float,
+    out: Whole,
+) -> int:
+    """Give every row of a block its leader: known ones by their products p, those of this block by
+    the cosine itself. Return how many leaders there are then.
+    """
     count = known
     low, sure = np.float32(cut - slack), np.float32(cut + slack)
     for i in range(len(p)):
@@ -40,7 +52,8 @@ def _join(p: Float32, x: Float32, first: int, leaders: Whole, known: int, cut: f
 
 
 def leaders(x: NDArray[np.float32], similarity: float) -> Whole:
-    """Return the leader of each row (N,): the first leader before it with a cosine of at least `similarity`, else the row itself.
+    """Return the leader of each row (N,): the first leader before it with a cosine of at least
+    `similarity`, else the row itself.
 
     x (N, D): rows of length 1. Raises ValueError for a similarity outside [-1, 1].
 

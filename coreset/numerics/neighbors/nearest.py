@@ -1,8 +1,9 @@
 """Nearest neighbors and neighbors within a radius: exact, blocked, no N x N.
 
-Brute force on matrix products with the comparisons that rounding leaves open decided in float64 (see `distances`), so the answer is that of a float64 loop on any
-machine and any number of threads. It needs no index library: at equal work it takes about as long as a flat faiss index, whose float32 order is not
-reproducible near ties.
+Brute force on matrix products with the comparisons that rounding leaves open decided in float64
+(see `distances`), so the answer is that of a float64 loop on any machine and any number of threads.
+It needs no index library: at equal work it takes about as long as a flat faiss index, whose float32
+order is not reproducible near ties.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset.numerics.compiled import compiled
-from coreset.numerics.neighbors.distances import Float, Frame, error_unit, exact_rows, float32_products, square_distance
+from coreset.numerics.neighbors.distances import (
+    Float,
+    Frame,
+    error_unit,
+    exact_rows,
+    float32_products,
+    square_distance,
+)
 
 _CHUNK = 64  # products looked at together
 _BLOCK = 2**22  # products held at a time: 16 MB
@@ -34,7 +42,9 @@ def _nearest(
     found: Float,
     index: NDArray[np.int64],
 ) -> None:
-    """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx: lengths; found: infinite at first."""
+    """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx:
+    lengths; found: infinite at first.
+    """
     k, n = found.shape[1], len(lx)
     score = np.full((n + _CHUNK - 1) // _CHUNK * _CHUNK, np.float32(-np.inf))  # <q, x> - |x|^2 / 2
     half = np.empty(n, np.float32)
@@ -84,23 +94,30 @@ def _nearest(
 def _nearest_torch(
     a: Tensor, b: Tensor, lq: Tensor, lx: Tensor, q: Tensor, x: Tensor, group_q: Tensor, group_x: Tensor, k: int, unit: float
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return squared distances and positions for one block on any device: a generous short list by product, its order in float64, a proof or all of it."""
+    """Return squared distances and positions for one block on any device: a generous short list by
+    product, its order in float64, a proof or all of it.
+    """
     rows = torch.arange(len(a), device=a.device)
     score = float32_products(a, b).mul_(2).sub_(lx.square().float())
     score[group_q[:, None] == group_x] = -torch.inf
     short = min(len(b), k + 16)
     top = score.topk(short, dim=1)
     index = top.indices.sort(dim=1).values  # ties go to the earlier row
-    exact = torch.stack([(q[rows] - x[index[:, m]].double()).square().sum(dim=1) for m in range(short)], dim=1)
+    exact = torch.stack(
+        [(q[rows] - x[index[:, m]].double()).square().sum(dim=1) for m in range(short)], dim=1
+    )
     exact[group_x[index] == group_q[:, None]] = torch.inf
     exact, order = exact.sort(dim=1, stable=True)
     index = index.gather(1, order)[:, :k]
     slack = error_unit(a.shape[1]) * (lq + lx.max()).square() * 1.1
-    beyond = lq.square() - top.values[:, -1].double() - slack  # nothing outside the short list is nearer than this
+    # nothing outside the short list is nearer than this
+    beyond = lq.square() - top.values[:, -1].double() - slack
     exact = exact[:, :k]
     open_ = exact[:, -1] * unit >= beyond
     for i in (open_.nonzero()[:, 0] if short < len(b) else rows[:0]).tolist():
-        every = torch.cat([(q[i] - part.double()).square().sum(dim=1) for part in torch.split(x, 8192)])
+        every = torch.cat(
+            [(q[i] - part.double()).square().sum(dim=1) for part in torch.split(x, 8192)]
+        )
         every[group_x == group_q[i]] = torch.inf
         order = every.argsort(stable=True)[:k]
         index[i], exact[i] = order, every[order]
@@ -116,13 +133,25 @@ def _blocks(size: int, width: int) -> Iterator[tuple[int, int]]:
 def knn_blocks(
     x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None = None
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield what `knn` returns a block of queries at a time: the first of them, squared distances and positions."""
-    group_x = torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device).long()
-    have = len(x) if queries is not None else len(x) - int(torch.unique(group_x, return_counts=True)[1].max())
+    """Yield what `knn` returns a block of queries at a time: the first of them, squared distances
+    and positions.
+    """
+    group_x = (
+        torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device).long()
+    )
+    have = (
+        len(x)
+        if queries is not None
+        else len(x) - int(torch.unique(group_x, return_counts=True)[1].max())
+    )
     if not 1 <= k <= have:
         raise ValueError(f"k: expected 1 to {have} neighbors among {len(x)} rows, got {k}")
     q = x if queries is None else queries
-    group_q = group_x if queries is None else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
+    group_q = (
+        group_x
+        if queries is None
+        else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
+    )
     frame = Frame.of(x)
     b, lx = frame.rows(x)
     a, lq = (b, lx) if queries is None else frame.rows(q)
@@ -135,7 +164,16 @@ def knn_blocks(
             yield (
                 start,
                 *_nearest_torch(
-                    a[part], b, lq[part], lx, q[part].double(), x, group_q[part], group_x, k, frame.scale**2
+                    a[part],
+                    b,
+                    lq[part],
+                    lx,
+                    q[part].double(),
+                    x,
+                    group_q[part],
+                    group_x,
+                    k,
+                    frame.scale**2,
                 ),
             )
             continue
@@ -148,11 +186,15 @@ def knn_blocks(
         yield start, torch.from_numpy(square), torch.from_numpy(index)
 
 
-def knn(x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the Euclidean distances (Q, k) float64 and positions (Q, k) of the `k` nearest rows of `x` (N, D), nearest first, ties to the lowest position.
+def knn(
+    x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the Euclidean distances (Q, k) float64 and positions (Q, k) of the `k` nearest rows of
+    `x` (N, D), nearest first, ties to the lowest position.
 
-    queries (Q, D): default the rows of x themselves, each without itself (but with its duplicates). groups (N,) integers, without queries: rows of one's own group
-    are no neighbors. Memory: O((N + Q) D) beside the answer. Raises ValueError when a row has fewer than k rows to choose from.
+    queries (Q, D): default the rows of x themselves, each without itself (but with its duplicates).
+    groups (N,) integers, without queries: rows of one's own group are no neighbors. Memory: O((N +
+    Q) D) beside the answer. Raises ValueError when a row has fewer than k rows to choose from.
 
     >>> distance, index = knn(torch.tensor([[0.0], [1.0], [5.0]]), 1)
     >>> distance[:, 0].tolist(), index[:, 0].tolist()
@@ -165,7 +207,9 @@ def knn(x: Tensor, k: int, queries: Tensor | None = None, groups: Tensor | None 
         return torch.empty(0, k, dtype=torch.float64, device=x.device), torch.empty(
             0, k, dtype=torch.int64, device=x.device
         )
-    return torch.cat([square for _, square, _ in blocks]).sqrt_(), torch.cat([index for _, _, index in blocks])
+    return torch.cat([square for _, square, _ in blocks]).sqrt_(), torch.cat(
+        [index for _, _, index in blocks]
+    )
 
 
 @compiled
@@ -203,10 +247,12 @@ def _decide(
 def within(
     x: Tensor, radius: float, queries: Tensor | None = None, closed: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the rows of `x` (N, D) nearer than `radius` to each query, as a sparse matrix: `columns[start[i]:start[i + 1]]`, ascending, belong to query i.
+    """Return the rows of `x` (N, D) nearer than `radius` to each query, as a sparse matrix:
+    `columns[start[i]:start[i + 1]]`, ascending, belong to query i.
 
-    start (Q + 1,) int64, columns int32. queries (Q, D): default the rows of x themselves, each without itself. closed: distances equal to the radius count
-    as well. Compared as squares in float64. Memory: O((N + Q) D) and 4 bytes per pair found.
+    start (Q + 1,) int64, columns int32. queries (Q, D): default the rows of x themselves, each
+    without itself. closed: distances equal to the radius count as well. Compared as squares in
+    float64. Memory: O((N + Q) D) and 4 bytes per pair found.
 
     >>> start, columns = within(torch.tensor([[0.0], [1.0], [5.0]]), 2.0)
     >>> start.tolist(), columns.tolist()
@@ -241,20 +287,35 @@ def within(
                 hit,
             )
         else:
-            hit = _decide_torch(product, lq[part], lx, q[part], x, square, unit, closed, own).cpu().numpy()
+            hit = (
+                _decide_torch(product, lq[part], lx, q[part], x, square, unit, closed, own)
+                .cpu()
+                .numpy()
+            )
         counts.append(hit.sum(axis=1, dtype=np.int64))
         columns.append(np.nonzero(hit)[1].astype(np.int32))
     return np.cumsum(np.concatenate(counts)), np.concatenate(columns)
 
 
 def _decide_torch(
-    product: Tensor, lq: Tensor, lx: Tensor, q: Tensor, x: Tensor, square: float, unit: float, closed: bool, own: int
+    product: Tensor,
+    lq: Tensor,
+    lx: Tensor,
+    q: Tensor,
+    x: Tensor,
+    square: float,
+    unit: float,
+    closed: bool,
+    own: int,
 ) -> Tensor:
     """Return what `_decide` marks, on any device."""
     gap = lq.square()[:, None] + lx.square() - 2 * product.double() - square * unit
     slack = error_unit(x.shape[1]) * (lq[:, None] + lx).square()
     hit = gap < 0
-    for i, j in zip(*(torch.split(t, 65536) for t in torch.nonzero(gap.abs() <= slack, as_tuple=True)), strict=True):
+    for i, j in zip(
+        *(torch.split(t, 65536) for t in torch.nonzero(gap.abs() <= slack, as_tuple=True)),
+        strict=True,
+    ):
         d = (q[i].double() - x[j].double()).square().sum(dim=1)
         hit[i, j] = (d <= square) if closed else (d < square)
     if own >= 0:

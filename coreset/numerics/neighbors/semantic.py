@@ -1,10 +1,15 @@
-"""Semantic duplicates inside one cluster of embeddings: which rows lie within an angle of a row before them.
+"""Semantic duplicates inside one cluster of embeddings: which rows lie within an angle of a row
+before them.
 
-Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023 (arXiv:2303.09540). The released code walks a cluster in an order
-(far from the centroid first) and removes a row when any row before it, kept or not, has a cosine above 1 - eps; the paper says one row per group is kept. Both are here by name.
+Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023
+(arXiv:2303.09540). The released code walks a cluster in an order (far from the centroid first) and
+removes a row when any row before it, kept or not, has a cosine above 1 - eps; the paper says one
+row per group is kept. Both are here by name.
 
-Products are float32; where their error (`slack`) leaves a comparison open the cosine is taken again in float64, so that the answer does not depend on the matrix library.
-In large clusters, where bfloat16 is faster, its products tell nearly all pairs away first, and every pair that is left is taken in float64.
+Products are float32; where their error (`slack`) leaves a comparison open the cosine is taken again
+in float64, so that the answer does not depend on the matrix library. In large clusters, where
+bfloat16 is faster, its products tell nearly all pairs away first, and every pair that is left is
+taken in float64.
 """
 
 from __future__ import annotations
@@ -20,11 +25,13 @@ from coreset.numerics.text.tokenize import Whole
 
 Float32 = NDArray[np.float32]
 _BLOCK = 128  # columns of a product: it stays in the second cache
-_WHOLE = 512  # rows up to which one product does: of a matrix by its own transpose numpy computes half
+# rows up to which one product does: of a matrix by its own transpose numpy computes half
+_WHOLE = 512
 _LARGE = 768  # rows from which on bfloat16 is tried
 _ROUNDED = 2.0**-8  # of its length is what a row at most loses in bfloat16
 _TILE = 256  # rows and columns of a bfloat16 product: one shape, which the library prepares once
-_FEW = 0.005  # pairs over n^2 up to which taking them one by one in float64 costs less than the float32 products
+# pairs over n^2 up to which taking them one by one in float64 costs less than the float32 products
+_FEW = 0.005
 
 
 @compiled
@@ -39,7 +46,8 @@ def _unit(x: NDArray[np.floating], out: Float32) -> None:
 
 
 def unit_rows(x: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the rows of `x` (N, D) scaled to length 1, float32, lengths taken in float64; a row of zeros or with an undefined number becomes NaN.
+    """Return the rows of `x` (N, D) scaled to length 1, float32, lengths taken in float64; a row of
+    zeros or with an undefined number becomes NaN.
 
     >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).astype(float).round(3).tolist()
     [[0.6, 0.8], [nan, nan]]
@@ -68,8 +76,12 @@ def _nearer(x: Float32, i: int, rival: int, j: int, cut: float) -> bool:
 
 
 @compiled
-def _nearest(p: Float32, x: Float32, first: int, cut: float, slack: float, best: Float32, duplicate_of: Whole) -> None:
-    """Look through products p (rows 0 .. first + columns, columns from `first`) for each column's nearest row before it, above the cut."""
+def _nearest(
+    p: Float32, x: Float32, first: int, cut: float, slack: float, best: Float32, duplicate_of: Whole
+) -> None:
+    """Look through products p (rows 0 .. first + columns, columns from `first`) for each column's
+    nearest row before it, above the cut.
+    """
     low, sure = np.float32(cut - slack), np.float32(cut + slack)
     for i in range(len(p)):
         row = p[i]
@@ -107,7 +119,9 @@ def _link(p: Float32, x: Float32, first: int, cut: float, slack: float, parent: 
 
 @compiled
 def _above(bits: NDArray[np.int16], low: np.int16, first: int, start: int, out: Whole) -> int:
-    """Fill out with the pairs (row, column), row before column, of a tile whose products, bfloat16 as whole numbers of the same order, lie above `low`; return how many."""
+    """Fill out with the pairs (row, column), row before column, of a tile whose products, bfloat16
+    as whole numbers of the same order, lie above `low`; return how many.
+    """
     count = 0
     for i in range(len(bits)):
         row = bits[i]
@@ -124,7 +138,9 @@ def _above(bits: NDArray[np.int16], low: np.int16, first: int, start: int, out: 
 
 
 @compiled
-def _keep_nearest(pairs: Whole, x: Float32, cut: float, best: NDArray[np.float64], duplicate_of: Whole) -> None:
+def _keep_nearest(
+    pairs: Whole, x: Float32, cut: float, best: NDArray[np.float64], duplicate_of: Whole
+) -> None:
     for at in range(len(pairs)):
         i, j = pairs[at]
         exact = _cosine(x[i], x[j])
@@ -141,7 +157,9 @@ def _join_above(pairs: Whole, x: Float32, cut: float, parent: Whole) -> None:
 
 
 def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whole | None:
-    """Return the duplicates by way of bfloat16 products; None where they are no faster, or leave too many pairs."""
+    """Return the duplicates by way of bfloat16 products; None where they are no faster, or leave
+    too many pairs.
+    """
     n, dim = x.shape
     if n < _LARGE or not bfloat16_pays(dim, torch.get_num_threads()):
         return None
@@ -152,7 +170,10 @@ def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whol
         return None
     floor = np.int16(np.array(low, np.float32).view(np.uint32) >> 16)
     best, duplicate_of, parent = np.full(n, -2.0), np.full(n, -1, np.int64), np.arange(n)
-    product, pairs = torch.empty(_TILE, _TILE, dtype=torch.bfloat16), np.empty((_TILE * _TILE, 2), np.int64)
+    product, pairs = (
+        torch.empty(_TILE, _TILE, dtype=torch.bfloat16),
+        np.empty((_TILE * _TILE, 2), np.int64),
+    )
     left = int(_FEW * n * n)
     for start in range(0, n, _TILE):
         for first in range(0, start + 1, _TILE):
@@ -178,10 +199,13 @@ def _ends(duplicate_of: Whole) -> Whole:
 
 
 def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
-    """Return for each row of a cluster (N,), given in the order in which rows are preferred, the row kept in its place; its own where it is kept.
+    """Return for each row of a cluster (N,), given in the order in which rows are preferred, the
+    row kept in its place; its own where it is kept.
 
-    x (N, D): rows of length 1. A row goes when a row before it has a cosine above 1 - eps, be that row kept or not (the released rule); its duplicate_of is the end of the chain
-    of nearest rows before it. components: the first row of every connected component is kept instead. Raises ValueError for eps outside [0, 2].
+    x (N, D): rows of length 1. A row goes when a row before it has a cosine above 1 - eps, be that
+    row kept or not (the released rule); its duplicate_of is the end of the chain of nearest rows
+    before it. components: the first row of every connected component is kept instead. Raises
+    ValueError for eps outside [0, 2].
 
     >>> angles = np.radians([0, 20, 10])
     >>> x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -195,7 +219,11 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
     found = _by_bfloat16(x, cut, slack, components)
     if found is not None:
         return found
-    best, duplicate_of, parent = np.full(n, -2.0, np.float32), np.full(n, -1, np.int64), np.arange(n)
+    best, duplicate_of, parent = (
+        np.full(n, -2.0, np.float32),
+        np.full(n, -1, np.int64),
+        np.arange(n),
+    )
     step = n if n <= _WHOLE else _BLOCK
     for first in range(0, n, max(1, step)):
         end = min(first + step, n)

@@ -1,7 +1,8 @@
 """Spherical k-means by faiss: directions instead of points.
 
-Johnson, Douze & Jégou, "Billion-scale similarity search with GPUs", 2017 (arXiv:1702.08734). The rows are given in an order of the caller's, usually by id: the answer
-is the same for the same rows in the same order, on one thread.
+Johnson, Douze & Jégou, "Billion-scale similarity search with GPUs", 2017 (arXiv:1702.08734). The
+rows are given in an order of the caller's, usually by id: the answer is the same for the same rows
+in the same order, on one thread.
 """
 
 from __future__ import annotations
@@ -52,7 +53,12 @@ def spherical_kmeans(x: Float32, k: int, iterations: int = 100, seed: int = 1234
 
 @compiled
 def _best(
-    products: Float32, x: Float32, centroids: Float32, slack: float, label: Whole, cosine: NDArray[np.float64]
+    products: Float32,
+    x: Float32,
+    centroids: Float32,
+    slack: float,
+    label: Whole,
+    cosine: NDArray[np.float64],
 ) -> None:
     for i in range(len(products)):
         highest = np.float32(-np.inf)
@@ -68,10 +74,14 @@ def _best(
                     cosine[i], label[i] = total, j  # fmt: skip
 
 
-def nearest_centroid(x: Float32, centroids: Float32, block: int = 2**21) -> tuple[Whole, NDArray[np.float64]]:
-    """Return the centroid of the largest inner product with each row (N,), ties to the lowest, and that product in float64 (N,).
+def nearest_centroid(
+    x: Float32, centroids: Float32, block: int = 2**21
+) -> tuple[Whole, NDArray[np.float64]]:
+    """Return the centroid of the largest inner product with each row (N,), ties to the lowest, and
+    that product in float64 (N,).
 
-    x (N, D) of rows and centroids (K, D) of length at most 1. The float32 products are settled in float64 where they are close: the same answer in any batch.
+    x (N, D) of rows and centroids (K, D) of length at most 1. The float32 products are settled in
+    float64 where they are close: the same answer in any batch.
 
     >>> label, cosine = nearest_centroid(np.eye(2, dtype=np.float32), np.array([[0.6, 0.8]], np.float32))
     >>> label.tolist(), cosine.round(3).tolist()

@@ -1,6 +1,8 @@
-"""What every Unicode character is, as tables that compiled loops read: letter, digit, space, line break, script without spaces, and what it folds to.
+"""What every Unicode character is, as tables that compiled loops read: letter, digit, space, line
+break, script without spaces, and what it folds to.
 
-Sentence ends are the property Sentence_Terminal of the Unicode Character Database; the rest is Python's own `unicodedata`.
+Sentence ends are the property Sentence_Terminal of the Unicode Character Database; the rest is
+Python's own `unicodedata`.
 """
 
 from __future__ import annotations
@@ -21,13 +23,18 @@ SPACE, ALPHA, WORD, DIGIT, BREAK, ALONE, SENTENCE_END = (1 << i for i in range(7
 DROP = 0  # what a combining mark folds to
 
 _SENTENCE_END = (
-    "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 17D4-17D5 1803 1809 1944-1945 1AA8-1AAB 1B4E-1B4F "
-    "1B5A-1B5B 1B5E-1B5F 1B7D-1B7F 1C3B-1C3C 1C7E-1C7F 2024 203C-203D 2047-2049 2CF9-2CFB 2E2E 2E3C 2E53-2E54 2E60-2E61 3002 A4FF A60E-A60F A6F3 A6F7 A876-A877 "
-    "A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 11047-11048 110BE-110C1 "
-    "11141-11143 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 113D4-113D5 1144B-1144C 115C2-115C3 115C9-115D7 11641-11642 1173C-1173E 11944 11946 "
-    "11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 16D6E-16D6F 16E98 1BC9F 1DA88"
+    "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E"
+    " 1735-1736 17D4-17D5 1803 1809 1944-1945 1AA8-1AAB 1B4E-1B4F 1B5A-1B5B 1B5E-1B5F 1B7D-1B7F"
+    " 1C3B-1C3C 1C7E-1C7F 2024 203C-203D 2047-2049 2CF9-2CFB 2E2E 2E3C 2E53-2E54 2E60-2E61 3002"
+    " A4FF A60E-A60F A6F3 A6F7 A876-A877 A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE12"
+    " FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 11047-11048"
+    " 110BE-110C1 11141-11143 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9"
+    " 113D4-113D5 1144B-1144C 115C2-115C3 115C9-115D7 11641-11642 1173C-1173E 11944 11946"
+    " 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38"
+    " 16B44 16D6E-16D6F 16E98 1BC9F 1DA88"
 )
-_ALONE = (  # scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Han
+# scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Han
+_ALONE = (
     "E00-EFF F00-FFF 1000-109F 1780-17FF 2E80-2FDF 3005-3007 3021-3029 3031-3035 3038-303B 3040-312F 31A0-31BF 31F0-31FF 3400-4DBF 4E00-9FFF A9E0-A9FF AA60-AA7F "
     "F900-FAFF FF66-FF9F 1B000-1B16F 20000-323AF"
 )  # fmt: skip
@@ -43,7 +50,8 @@ def spans(text: str) -> list[range]:
 
 @lru_cache(1)
 def tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Return the flags (0x110000,) of every code point and what it folds to: lower case without its accents, 0 for a mark that stands alone.
+    """Return the flags (0x110000,) of every code point and what it folds to: lower case without its
+    accents, 0 for a mark that stands alone.
 
     >>> flags, fold = tables()
     >>> chr(fold[ord("É")]), bool(flags[ord("字")] & ALONE), bool(flags[ord("_")] & ALPHA)
@@ -67,7 +75,11 @@ def tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
             + BREAK * (char in _BREAKS)
         )
         if unicodedata.decomposition(char) or char.lower() != char or category == "Mn":
-            plain = [c for c in unicodedata.normalize("NFD", char.lower()) if unicodedata.category(c) != "Mn"]
+            plain = [
+                c
+                for c in unicodedata.normalize("NFD", char.lower())
+                if unicodedata.category(c) != "Mn"
+            ]
             fold[point] = ord(plain[0]) if plain else DROP
     for table, flag in ((_ALONE, ALONE), (_SENTENCE_END, SENTENCE_END)):
         for span in spans(table):
@@ -88,7 +100,10 @@ def sentence_ends() -> tuple[str, ...]:
 
 @compiled
 def _decode(
-    data: NDArray[np.uint8], start: NDArray[np.int64], out: NDArray[np.uint32], begin: NDArray[np.int64]
+    data: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    out: NDArray[np.uint32],
+    begin: NDArray[np.int64],
 ) -> int:
     """Decode valid UTF-8 of every text into `out`; return the number of characters."""
     at = 0
@@ -111,8 +126,14 @@ def _decode(
                 )
                 i += 3
             else:
-                high = (b & np.uint32(0x07)) << np.uint32(18) | np.uint32(data[i + 1] & 0x3F) << np.uint32(12)
-                out[at] = high | np.uint32(data[i + 2] & 0x3F) << np.uint32(6) | np.uint32(data[i + 3] & 0x3F)
+                high = (b & np.uint32(0x07)) << np.uint32(18) | np.uint32(
+                    data[i + 1] & 0x3F
+                ) << np.uint32(12)
+                out[at] = (
+                    high
+                    | np.uint32(data[i + 2] & 0x3F) << np.uint32(6)
+                    | np.uint32(data[i + 3] & 0x3F)
+                )
                 i += 4
             at += 1
     begin[len(start) - 1] = at
@@ -120,7 +141,8 @@ def _decode(
 
 
 def whole_characters(texts: Sequence[Any] | Array) -> list[Any]:
-    r"""Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone half is U+FFFD.
+    r"""Return texts that UTF-8 can hold: two halves of a surrogate pair are their character, a lone
+    half is U+FFFD.
 
     texts: a list or object array of str, with None for missing. Whatever is no str stays as it is.
 
@@ -139,9 +161,11 @@ def _whole(text: str) -> str:
 
 
 def utf8(texts: Array | pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the bytes of all texts (no copy of an Arrow column), where each starts (n + 1,), and which are missing (n,).
+    """Return the bytes of all texts (no copy of an Arrow column), where each starts (n + 1,), and
+    which are missing (n,).
 
-    texts: an Arrow column of strings, or a list or object array of str with None for missing. Raises TypeError for anything else.
+    texts: an Arrow column of strings, or a list or object array of str with None for missing.
+    Raises TypeError for anything else.
     """
     if not isinstance(texts, pa.Array):
         try:
@@ -157,15 +181,24 @@ def utf8(texts: Array | pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64],
     _, offsets, data = texts.buffers()
     if len(texts) == 0:
         return np.zeros(0, np.uint8), np.zeros(1, np.int64), np.zeros(0, bool)
-    start = np.frombuffer(offsets, wide)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    start = np.frombuffer(offsets, wide)[texts.offset : texts.offset + len(texts) + 1].astype(
+        np.int64
+    )
     missing = texts.is_null().to_numpy(zero_copy_only=False)
     if missing.any() and (np.diff(start)[missing] > 0).any():  # bytes under a null
         return utf8(pa.array(texts.to_pylist(), pa.large_string()))
-    return np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8), start, missing
+    return (
+        np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8),
+        start,
+        missing,
+    )
 
 
-def characters(texts: Array | pa.Array) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the code points of all texts in one array, where each text begins (n + 1,), and which are missing (n,).
+def characters(
+    texts: Array | pa.Array,
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the code points of all texts in one array, where each text begins (n + 1,), and which
+    are missing (n,).
 
     >>> points, begin, missing = characters(["né", None])
     >>> points.tolist(), begin.tolist(), missing.tolist()

@@ -1,4 +1,6 @@
-"""Texts as hashed counts: the features of GPT-3's quality classifier and of DSIR, bucket by bucket as published."""
+"""Texts as hashed counts: the features of GPT-3's quality classifier and of DSIR, bucket by bucket
+as published.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def _spark(term: str, buckets: int) -> int:
 
 
 def spark_buckets(text: str, buckets: int = 2**18) -> Whole:
-    """Return the bucket of every term as Spark's Tokenizer and HashingTF give them: lower case, cut at white space, MurmurHash3 (32 bits, seed 42).
+    """Return the bucket of every term as Spark's Tokenizer and HashingTF give them: lower case, cut
+    at white space, MurmurHash3 (32 bits, seed 42).
 
     >>> spark_buckets("To be to").tolist() == spark_buckets("to BE to").tolist()
     True
@@ -43,7 +46,8 @@ _sha_word = lru_cache(2**18)(_sha)
 
 
 def dsir_buckets(text: str, buckets: int = 10_000) -> Whole:
-    """Return the bucket of every word and of every two words in a row as DSIR has them: lower case, words and runs of signs, SHA-256 modulo `buckets`.
+    """Return the bucket of every word and of every two words in a row as DSIR has them: lower case,
+    words and runs of signs, SHA-256 modulo `buckets`.
 
     n words give 2 n - 1 entries, first the words, then the pairs.
 
@@ -52,4 +56,7 @@ def dsir_buckets(text: str, buckets: int = 10_000) -> Whole:
     """
     words = _WORD_PUNCT.findall(_whole(text).lower())
     single = [_sha_word(w, buckets) for w in words]
-    return np.array(single + [_sha(f"{a} {b}", buckets) for a, b in zip(words, words[1:], strict=False)], np.int64)
+    return np.array(
+        single + [_sha(f"{a} {b}", buckets) for a, b in zip(words, words[1:], strict=False)],
+        np.int64,
+    )

@@ -1,13 +1,18 @@
-"""MinHash signatures of word n-grams straight from UTF-8 bytes, and the bands of locality-sensitive hashing.
+"""MinHash signatures of word n-grams straight from UTF-8 bytes, and the bands of locality-sensitive
+hashing.
 
-Broder, "On the resemblance and containment of documents", 1997. Instead of one hash function per position ("256 permutations") every shingle is hashed into one position per
-round until all positions are filled: Dahlgaard, Knudsen & Thorup, "Fast Similarity Sketching", FOCS 2017 (arXiv:1704.04370). In round i a shingle takes a hashed position with a
-hashed value, from round t on position i - t; a position keeps the least (round, value). So each position is the minimum, over the shingles of the text, of a quantity
-that depends on the shingle alone: two texts agree there with probability exactly their Jaccard similarity, as with permutations, and positions of one round are drawn
-without replacement, so that the share that agrees varies no more than with independent permutations. The cost is t log t + n hashes a text instead of t n.
+Broder, "On the resemblance and containment of documents", 1997. Instead of one hash function per
+position ("256 permutations") every shingle is hashed into one position per round until all
+positions are filled: Dahlgaard, Knudsen & Thorup, "Fast Similarity Sketching", FOCS 2017
+(arXiv:1704.04370). In round i a shingle takes a hashed position with a hashed value, from round t
+on position i - t; a position keeps the least (round, value). So each position is the minimum, over
+the shingles of the text, of a quantity that depends on the shingle alone: two texts agree there
+with probability exactly their Jaccard similarity, as with permutations, and positions of one round
+are drawn without replacement, so that the share that agrees varies no more than with independent
+permutations. The cost is t log t + n hashes a text instead of t n.
 
-Two texts with Jaccard similarity s share one of b bands of r positions with probability about
-1 - (1 - s^r)^b: `coreset.numerics.text.lsh` has the curve, its threshold and the bands for a threshold.
+Two texts with Jaccard similarity s share one of b bands of r positions with probability about 1 -
+(1 - s^r)^b: `coreset.numerics.text.lsh` has the curve, its threshold and the bands for a threshold.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ _BASE = np.uint64(0x9FB21C651E98DF25)
 
 @compiled
 def roll(h: Hashes, count: int, n: int, out: Hashes) -> int:
-    """Write the hash of every n words in a row of h[:count] to `out`; return how many there are: count - n + 1, or none."""
+    """Write the hash of every n words in a row of h[:count] to `out`; return how many there are:
+    count - n + 1, or none.
+    """
     if count < n:
         return 0
     top = np.uint64(1)
@@ -47,10 +54,13 @@ def roll(h: Hashes, count: int, n: int, out: Hashes) -> int:
 
 
 @compiled
-def _fill(shingles: Hashes, count: int, seed: np.uint64, place: Hashes, entry: Hashes, out: Hashes) -> None:
+def _fill(
+    shingles: Hashes, count: int, seed: np.uint64, place: Hashes, entry: Hashes, out: Hashes
+) -> None:
     """Fill the signature `out` (t,) of shingles[:count]. place, entry: room for as many numbers.
 
-    Two loops a round: one that vector registers take, one without a branch. Indices are unsigned, since a signed one is checked.
+    Two loops a round: one that vector registers take, one without a branch. Indices are unsigned,
+    since a signed one is checked.
     """
     size, one, end = np.uint64(len(out)), np.uint64(1), np.uint64(count)
     out[:] = EMPTY
@@ -61,7 +71,9 @@ def _fill(shingles: Hashes, count: int, seed: np.uint64, place: Hashes, entry: H
             value = (shingles[i] ^ salt) * np.uint64(0xFF51AFD7ED558CCD)
             value = (value ^ (value >> np.uint64(32))) * np.uint64(0xC4CEB9FE1A85EC53)
             place[i] = ((value >> np.uint64(32)) * size) >> np.uint64(32)
-            entry[i] = turn << np.uint64(32) | ((value ^ (value >> np.uint64(32))) & np.uint64(0xFFFFFFFF))
+            entry[i] = turn << np.uint64(32) | (
+                (value ^ (value >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+            )
         if turn >= size:
             place[:count] = turn - size
         k = np.uint64(0)
@@ -94,7 +106,9 @@ def _signatures(
     h, shingles = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
     place, entry = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
     for row in range(len(start) - 1):
-        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
+        count = roll(
+            h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles
+        )
         counts[row] = count
         _fill(shingles, count, seed, place, entry, out[row])  # fmt: skip
 
@@ -120,7 +134,9 @@ def _bands(
     place, entry = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
     signature = np.empty(bands * rows, np.uint64)
     for row in range(len(start) - 1):
-        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
+        count = roll(
+            h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles
+        )
         keys[row] = 0
         whole[row] = 0
         if count == 0:
@@ -141,10 +157,12 @@ def _bands(
 def signatures(
     texts: Array | pa.Array, n: int = 5, size: int = 128, seed: int = 1, numbers: str = "keep"
 ) -> tuple[Hashes, Whole]:
-    """Return the signature (N, size) uint64 of every text over its n-grams of folded words (see `words`), and how many n-grams it has (N,), repeats counted.
+    """Return the signature (N, size) uint64 of every text over its n-grams of folded words (see
+    `words`), and how many n-grams it has (N,), repeats counted.
 
-    The share of positions in which two signatures agree estimates the Jaccard similarity of the two sets of n-grams, without bias. A text of fewer than n
-    words has no n-grams; its signature is filled with 2^64 - 1. numbers: see `words.folded`.
+    The share of positions in which two signatures agree estimates the Jaccard similarity of the two
+    sets of n-grams, without bias. A text of fewer than n words has no n-grams; its signature is
+    filled with 2^64 - 1. numbers: see `words.folded`.
 
     >>> s, count = signatures(["the cat sat on the mat today", "The CAT sat, on the mat (today)!"], n=3, size=64)
     >>> float((s[0] == s[1]).mean()), count.tolist()
@@ -157,7 +175,9 @@ def signatures(
 
 
 class Bands(NamedTuple):
-    """keys (N, bands) uint64, 0 where a text has no n-grams; whole (N,) uint64: a hash of the text's n-grams in order, 0 for none."""
+    """keys (N, bands) uint64, 0 where a text has no n-grams; whole (N,) uint64: a hash of the
+    text's n-grams in order, 0 for none.
+    """
 
     keys: Hashes
     whole: Hashes
@@ -171,7 +191,8 @@ def band_keys(
     seed: int = 1,
     numbers: str = "keep",
 ) -> Bands:
-    """Return one key per band of every text's signature of bands x rows positions: texts that share a key are candidates.
+    """Return one key per band of every text's signature of bands x rows positions: texts that share
+    a key are candidates.
 
     numbers: see `words.folded`. Raises ValueError when n, bands or rows is below 1, or a signature
     would be longer than 2^14.
@@ -182,9 +203,12 @@ def band_keys(
     """
     if min(n, bands, rows) < 1 or bands * rows > 2**14:
         raise ValueError(
-            f"n, bands, rows: expected at least 1 and bands x rows at most {2**14}, got {n}, {bands}, {rows}"
+            f"n, bands, rows: expected at least 1 and bands x rows at most {2**14}, got {n},"
+            f" {bands}, {rows}"
         )
     data, start, _ = utf8(texts)
     keys, whole = np.empty((len(start) - 1, bands), np.uint64), np.empty(len(start) - 1, np.uint64)
-    _bands(data, start, n, bands, rows, np.uint64(seed), byte_terms(numbers), *tables(), keys, whole)
+    _bands(
+        data, start, n, bands, rows, np.uint64(seed), byte_terms(numbers), *tables(), keys, whole
+    )
     return Bands(keys, whole)  # fmt: skip

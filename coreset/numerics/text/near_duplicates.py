@@ -1,4 +1,6 @@
-"""Groups of near duplicates: candidates that share a band, verified by the true Jaccard similarity of their n-grams, joined into connected components."""
+"""Groups of near duplicates: candidates that share a band, verified by the true Jaccard similarity
+of their n-grams, joined into connected components.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def roots(parent: Whole) -> Whole:
 
 @compiled
 def _index(keys: Hashes, table: Whole, chain: Whole) -> None:
-    """Link every row to the row before it with the same key (-1: none) through an open hash table of a power of two."""
+    """Link every row to the row before it with the same key (-1: none) through an open hash table
+    of a power of two.
+    """
     mask = np.uint64(len(table) - 1)
     table[:] = -1
     for i in range(len(keys)):
@@ -76,7 +80,9 @@ def _sets(
     for k in range(len(wanted)):
         row = wanted[k]
         begin[k] = at
-        count = roll(h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles)
+        count = roll(
+            h, folded_row(data, start[row], start[row + 1], terms, flags, fold, h), n, shingles
+        )
         ordered = np.sort(shingles[:count])
         for i in range(count):
             if i == 0 or ordered[i] != ordered[i - 1]:
@@ -100,7 +106,13 @@ def _jaccard(a: Hashes, b: Hashes) -> float:
 
 @compiled
 def _verify(
-    keys: Hashes, chains: Whole, position: Whole, sets: Hashes, begin: Whole, threshold: float, parent: Whole
+    keys: Hashes,
+    chains: Whole,
+    position: Whole,
+    sets: Hashes,
+    begin: Whole,
+    threshold: float,
+    parent: Whole,
 ) -> None:
     for band in range(len(chains)):
         for j in range(len(keys)):
@@ -112,13 +124,17 @@ def _verify(
                         seen |= keys[i, earlier] == keys[j, earlier]
                     if not seen:
                         a, b = position[i], position[j]
-                        if _jaccard(sets[begin[a] : begin[a + 1]], sets[begin[b] : begin[b + 1]]) >= threshold:
+                        if (
+                            _jaccard(sets[begin[a] : begin[a + 1]], sets[begin[b] : begin[b + 1]])
+                            >= threshold
+                        ):
                             join(parent, i, j)
                 i = chains[band, i]  # fmt: skip
 
 
 def jaccard(texts: Array | pa.Array, pairs: Whole, n: int = 5, numbers: str = "keep") -> np.ndarray:
-    """Return the Jaccard similarity of the n-grams of folded words for each pair of rows (P, 2), float64; NaN where neither text has any.
+    """Return the Jaccard similarity of the n-grams of folded words for each pair of rows (P, 2),
+    float64; NaN where neither text has any.
 
     numbers: keep = as they are written, fold = every number is "0", as FineWeb has them.
 
@@ -133,9 +149,14 @@ def jaccard(texts: Array | pa.Array, pairs: Whole, n: int = 5, numbers: str = "k
     return np.array([_jaccard(part[a], part[b]) for a, b in place], np.float64)
 
 
-def _shingle_sets(data: Bytes, start: Whole, rows: Whole, n: int, numbers: str) -> tuple[Hashes, Whole]:
+def _shingle_sets(
+    data: Bytes, start: Whole, rows: Whole, n: int, numbers: str
+) -> tuple[Hashes, Whole]:
     rows = rows.astype(np.int64)
-    out, begin = np.empty(int((start[rows + 1] - start[rows]).sum()) + 1, np.uint64), np.zeros(len(rows) + 1, np.int64)
+    out, begin = (
+        np.empty(int((start[rows + 1] - start[rows]).sum()) + 1, np.uint64),
+        np.zeros(len(rows) + 1, np.int64),
+    )
     _sets(data, start, rows, n, byte_terms(numbers), *tables(), out, begin)
     return out, begin  # fmt: skip
 
@@ -149,12 +170,15 @@ def near_duplicates(
     seed: int = 1,
     numbers: str = "keep",
 ) -> Whole:
-    """Return for every text the lowest row of its group of near duplicates (N,); its own row where it has none.
+    """Return for every text the lowest row of its group of near duplicates (N,); its own row where
+    it has none.
 
-    Two texts are linked when they share one of `bands` bands of `rows` positions and the Jaccard similarity of their sets of n-grams of folded words is at least `threshold`;
-    a group is a connected component. Texts of fewer than n words are in no group. The groups do not depend on the order of the texts.
-    numbers: keep = as they are written; fold = every number is "0", so that texts which differ in their
-    numbers alone are one, as FineWeb has them. Raises ValueError for a threshold outside (0, 1].
+    Two texts are linked when they share one of `bands` bands of `rows` positions and the Jaccard
+    similarity of their sets of n-grams of folded words is at least `threshold`; a group is a
+    connected component. Texts of fewer than n words are in no group. The groups do not depend on
+    the order of the texts. numbers: keep = as they are written; fold = every number is "0", so that
+    texts which differ in their numbers alone are one, as FineWeb has them. Raises ValueError for a
+    threshold outside (0, 1].
 
     >>> near_duplicates(["one two three four five six", "x", "One two, three four five six!", "x"]).tolist()
     [0, 1, 0, 3]

@@ -21,7 +21,17 @@ from numpy.typing import NDArray
 
 from coreset.core.pool import Array
 from coreset.numerics.compiled import compiled
-from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, DROP, SPACE, WORD, characters, tables, utf8
+from coreset.numerics.text.characters import (
+    ALONE,
+    ALPHA,
+    DIGIT,
+    DROP,
+    SPACE,
+    WORD,
+    characters,
+    tables,
+    utf8,
+)
 
 Flags = NDArray[np.uint8]
 Points = NDArray[np.uint32]
@@ -33,8 +43,8 @@ NUMBERS = ("keep", "fold")  # what folded words make of numbers
 
 
 class Words(NamedTuple):
-    """hash (w,) uint64; begin, length (w,) characters from the start of all texts; kind (w,): HAS_ALPHA, HAS_WORD (a symbol has neither); start (n + 1,): first word of
-    each text.
+    """hash (w,) uint64; begin, length (w,) characters from the start of all texts; kind (w,):
+    HAS_ALPHA, HAS_WORD (a symbol has neither); start (n + 1,): first word of each text.
     """
 
     hash: Hashes
@@ -54,7 +64,14 @@ def mix(h: Any) -> Any:
 
 @compiled
 def _standard(
-    p: Points, begin: Whole, flags: Flags, h: Hashes, at: Whole, length: Whole, kind: NDArray[np.uint8], start: Whole
+    p: Points,
+    begin: Whole,
+    flags: Flags,
+    h: Hashes,
+    at: Whole,
+    length: Whole,
+    kind: NDArray[np.uint8],
+    start: Whole,
 ) -> int:
     count = 0
     for row in range(len(begin) - 1):
@@ -85,7 +102,9 @@ def _standard(
                         elif c == 44:
                             inside = last & DIGIT and after & DIGIT
                         elif c == 45 or c == 47 or c == 58:
-                            inside = after & DIGIT or (c == 45 and last & DIGIT and after & ALPHA and not after & ALONE)
+                            inside = after & DIGIT or (
+                                c == 45 and last & DIGIT and after & ALPHA and not after & ALONE
+                            )
                     if not inside:
                         break
                     value = (value ^ np.uint64(c)) * np.uint64(0xFF51AFD7ED558CCD)
@@ -159,17 +178,25 @@ def term(point: Any) -> Any:
 
 @compiled
 def folded_row(
-    data: NDArray[np.uint8], first: int, last: int, terms: Hashes, flags: Flags, fold: Points, out: Hashes
+    data: NDArray[np.uint8],
+    first: int,
+    last: int,
+    terms: Hashes,
+    flags: Flags,
+    fold: Points,
+    out: Hashes,
 ) -> int:
-    """Write the hashes of the folded words of the UTF-8 bytes [first, last) to `out` (one longer than that at least); return how many there are.
+    """Write the hashes of the folded words of the UTF-8 bytes [first, last) to `out` (one longer
+    than that at least); return how many there are.
 
-    terms: of `byte_terms`, which say what becomes of numbers too. Without a branch a byte: letters are
-    rotated in, and the hash so far is written at every byte, to be written over until a word ends.
-    Indices are unsigned, since a signed one is checked.
+    terms: of `byte_terms`, which say what becomes of numbers too. Without a branch a byte: letters
+    are rotated in, and the hash so far is written at every byte, to be written over until a word
+    ends. Indices are unsigned, since a signed one is checked.
     """
     folding = terms[256] != 0
     one, i, end = np.uint64(1), np.uint64(first), np.uint64(last)
-    count, value, number = np.uint64(0), np.uint64(0), end + np.uint64(1)  # number: where the last digit ended
+    # number: where the last digit ended
+    count, value, number = np.uint64(0), np.uint64(0), end + np.uint64(1)
     while i < end:
         t = terms[data[i]]
         if t != one:
@@ -194,7 +221,9 @@ def folded_row(
             )
             i += np.uint64(3)
         else:
-            point = np.uint32(b & 0x07) << np.uint32(18) | np.uint32(data[i + one] & 0x3F) << np.uint32(12)
+            point = np.uint32(b & 0x07) << np.uint32(18) | np.uint32(
+                data[i + one] & 0x3F
+            ) << np.uint32(12)
             point = (
                 point
                 | np.uint32(data[i + np.uint64(2)] & 0x3F) << np.uint32(6)
@@ -205,12 +234,16 @@ def folded_row(
         if f & WORD and not f & ALONE:
             if f & DIGIT:
                 if not folding:
-                    value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(fold[point]))
+                    value = (value << np.uint64(11) | value >> np.uint64(53)) + term(
+                        np.uint64(fold[point])
+                    )
                 elif number != at:  # a run of digits is one "0" of its word
                     value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(48))
                 number = i
             elif fold[point] != DROP:
-                value = (value << np.uint64(11) | value >> np.uint64(53)) + term(np.uint64(fold[point]))
+                value = (value << np.uint64(11) | value >> np.uint64(53)) + term(
+                    np.uint64(fold[point])
+                )
             elif number == at:
                 number = i
         elif number == at and (b == 44 or b == 46) and i < end and 48 <= data[i] < 58:
@@ -234,7 +267,8 @@ def folded_row(
 
 
 def folded(texts: Array | pa.Array, numbers: str = "keep") -> tuple[Hashes, Whole]:
-    """Return the hashes of the folded words of all texts, and where each text starts in them (n + 1,).
+    """Return the hashes of the folded words of all texts, and where each text starts in them (n +
+    1,).
 
     numbers: keep = as they are written, fold = every number is "0". Raises ValueError for another.
 

@@ -1,8 +1,10 @@
-"""How many words a text has, in any script: by white space, and by its letters where a script has no spaces.
+"""How many words a text has, in any script: by white space, and by its letters where a script has
+no spaces.
 
-UAX #29, "Unicode Text Segmentation", cuts Han and Hiragana at every character for want of a dictionary, and so
-does what counts words in most programs. Thai, Lao, Tibetan, Myanmar and Khmer have alphabets: a word of
-Thai has about four letters, and marks above and below them, which do not count.
+UAX #29, "Unicode Text Segmentation", cuts Han and Hiragana at every character for want of a
+dictionary, and so does what counts words in most programs. Thai, Lao, Tibetan, Myanmar and Khmer
+have alphabets: a word of Thai has about four letters, and marks above and below them, which do not
+count.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from coreset.numerics.compiled import compiled
 from coreset.numerics.text.characters import ALONE, ALPHA, DIGIT, SPACE, WORD, characters, tables
 from coreset.numerics.text.tokenize import Flags, Points, Whole
 
-ALPHABETS = ((0xE00, 0x17FF), (0xA9E0, 0xAA7F))  # scripts without spaces whose words have several letters
+# scripts without spaces whose words have several letters
+ALPHABETS = ((0xE00, 0x17FF), (0xA9E0, 0xAA7F))
 LETTERS = 4  # of such a word
 
 
@@ -51,8 +54,8 @@ def word_counts(texts: Array | pa.Array) -> tuple[Whole, NDArray[np.bool_]]:
     """Return how many words every text has (n,), and which texts are missing (n,).
 
     A word is what stands between white space. In a piece that holds characters of a script without
-    spaces, each of these is a word (in Thai, Lao, Tibetan, Myanmar and Khmer every four letters, and
-    marks none), and so is each run of other letters and digits between them; signs are none.
+    spaces, each of these is a word (in Thai, Lao, Tibetan, Myanmar and Khmer every four letters,
+    and marks none), and so is each run of other letters and digits between them; signs are none.
 
     >>> word_counts(["It's 3.5 km.", "今天天气很好。", "GPT模型 v2", "สวัสดี", "", None])[0].tolist()
     [3, 6, 4, 1, 0, 0]

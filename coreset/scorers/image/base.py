@@ -1,4 +1,6 @@
-"""What image scorers have in common: the pixels of a batch, and columns that are NaN where there are none."""
+"""What image scorers have in common: the pixels of a batch, and columns that are NaN where there
+are none.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from coreset.core.pool import Array
 
 
 class PixelScorer(ABC):
-    """Score images one by one: a subclass names its `columns` and measures one image (H, W, 3) uint8.
+    """Score images one by one: a subclass names its `columns` and measures one image (H, W, 3)
+    uint8.
 
-    Inside `Images` it reads `pixels` and `pixels_status`; called by itself it takes any mapping with `pixels`.
+    Inside `Images` it reads `pixels` and `pixels_status`; called by itself it takes any mapping
+    with `pixels`.
     """
 
     columns: ClassVar[tuple[str, ...]]
@@ -50,4 +54,7 @@ class PixelScorer(ABC):
                 status[i] = found
             else:
                 values[i] = found
-        return {**{n: values[:, j] for j, n in enumerate(self.columns)}, self.status_column: objects(status)}
+        return {
+            **{n: values[:, j] for j, n in enumerate(self.columns)},
+            self.status_column: objects(status),
+        }

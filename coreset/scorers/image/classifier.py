@@ -1,6 +1,7 @@
 """Any image classifier as a scorer: aesthetics, what is not safe for work, what kind of picture.
 
-A model of timm, or an ONNX file; the score is a sum of class probabilities, or a weighted one, such as the mean rating of a model with a class for each mark.
+A model of timm, or an ONNX file; the score is a sum of class probabilities, or a weighted one, such
+as the mean rating of a model with a class for each mark.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def squared(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the center of an image, its shorter side at `side` / 0.875, cut to (side, side, 3): what ImageNet's models are tested on (bicubic)."""
+    """Return the center of an image, its shorter side at `side` / 0.875, cut to (side, side, 3):
+    what ImageNet's models are tested on (bicubic).
+    """
     height, width = pixels.shape[:2]
     scale = round(side / 0.875) / min(height, width)
     size = max(side, round(width * scale)), max(side, round(height * scale))
@@ -56,23 +59,36 @@ def _onnx(path: str, layout: str, mean: tuple[float, ...], std: tuple[float, ...
     try:
         onnxruntime: Any = import_module("onnxruntime")
     except ImportError as error:
-        raise ImportError("an ONNX classifier needs onnxruntime: pip install onnxruntime") from error
+        raise ImportError(
+            "an ONNX classifier needs onnxruntime: pip install onnxruntime"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(
+        path, options, providers=onnxruntime.get_available_providers()
+    )
     name = session.get_inputs()[0].name
 
     def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
         z = ((x - np.array(mean, np.float32)) / np.array(std, np.float32)).astype(np.float32)
-        return np.asarray(session.run(None, {name: z.transpose(0, 3, 1, 2) if layout == "nchw" else z})[0], np.float32)
+        return np.asarray(
+            session.run(None, {name: z.transpose(0, 3, 1, 2) if layout == "nchw" else z})[0],
+            np.float32,
+        )
 
     return predict
 
 
 def probabilities(
-    images: Sequence[NDArray[np.uint8]], model: str = LITE0, size: int = 224, batch: int = 32, device: str = "auto"
+    images: Sequence[NDArray[np.uint8]],
+    model: str = LITE0,
+    size: int = 224,
+    batch: int = 32,
+    device: str = "auto",
 ) -> NDArray[np.float32]:
-    """Return the class probabilities (n, C) of a classifier of timm; images (H, W, 3) uint8 of any size."""
+    """Return the class probabilities (n, C) of a classifier of timm; images (H, W, 3) uint8 of any
+    size.
+    """
     predict = _timm(model, device)
     parts = []
     for start in range(0, len(images), batch):
@@ -85,9 +101,11 @@ def probabilities(
 class Classifier(OnDevice):
     """Score images with a classifier, inside `Images`: gives `column` and its status.
 
-    model: a name of timm, or the path of an .onnx file with one input (n, H, W, 3) or (n, 3, H, W). weights: {class index: weight}; the score is the weighted sum of
-    the outputs after `activation`: softmax, sigmoid, or none where the file ends in probabilities or in a number. size: pixels of the square that is looked at.
-    mean, std: of an ONNX model, per channel, of pixels 0 to 255; timm's own are known. layout: nhwc or nchw, of an ONNX model.
+    model: a name of timm, or the path of an .onnx file with one input (n, H, W, 3) or (n, 3, H, W).
+    weights: {class index: weight}; the score is the weighted sum of the outputs after `activation`:
+    softmax, sigmoid, or none where the file ends in probabilities or in a number. size: pixels of
+    the square that is looked at. mean, std: of an ONNX model, per channel, of pixels 0 to 255;
+    timm's own are known. layout: nhwc or nchw, of an ONNX model.
     """
 
     column: str
@@ -105,11 +123,15 @@ class Classifier(OnDevice):
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid", "none"):
-            raise ValueError(f"activation: expected softmax, sigmoid or none, got {self.activation!r}")
+            raise ValueError(
+                f"activation: expected softmax, sigmoid or none, got {self.activation!r}"
+            )
         if self.layout not in ("nhwc", "nchw"):
             raise ValueError(f"layout: expected nhwc or nchw, got {self.layout!r}")
         if not self.weights or self.size < 1 or self.batch < 1:
-            raise ValueError("weights, size and batch: expected at least one class, and numbers of at least 1")
+            raise ValueError(
+                "weights, size and batch: expected at least one class, and numbers of at least 1"
+            )
 
     @property
     def gives(self) -> frozenset[str]:
@@ -138,7 +160,9 @@ class Classifier(OnDevice):
         values = np.full(len(images), np.nan, np.float32)
         for start in range(0, len(there), self.batch):
             rows = there[start : start + self.batch]
-            found = torch.from_numpy(predict(np.stack([squared(images[i], self.size) for i in rows], dtype=np.float32)))
+            found = torch.from_numpy(
+                predict(np.stack([squared(images[i], self.size) for i in rows], dtype=np.float32))
+            )
             values[rows] = self._weigh(found.reshape(len(rows), -1))
         return {self.column: values, f"{self.column}_status": status}
 
@@ -146,7 +170,9 @@ class Classifier(OnDevice):
         classes = found.shape[1]
         wrong = [c for c in self.weights if not 0 <= int(c) < classes]
         if wrong:
-            raise ValueError(f"weights: class {wrong[0]} is not one of the {classes} of {self.model}")
+            raise ValueError(
+                f"weights: class {wrong[0]} is not one of the {classes} of {self.model}"
+            )
         p = (
             found.softmax(dim=1)
             if self.activation == "softmax"
@@ -154,4 +180,6 @@ class Classifier(OnDevice):
             if self.activation == "sigmoid"
             else found
         )
-        return sum(float(w) * p[:, int(c)].double() for c, w in self.weights.items()).float().numpy()  # type: ignore[union-attr]
+        return (
+            sum(float(w) * p[:, int(c)].double() for c, w in self.weights.items()).float().numpy()
+        )  # type: ignore[union-attr]

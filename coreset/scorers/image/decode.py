@@ -1,7 +1,10 @@
-"""One image file to pixels, by stated rules: what every image scorer sees, and a status word for what cannot be seen.
+"""One image file to pixels, by stated rules: what every image scorer sees, and a status word for
+what cannot be seen.
 
-Upright (EXIF orientation applied), RGB, 8 bits. Transparent parts are laid on white; CMYK, palettes and gray become RGB as Pillow converts them; 16 bits a channel are
-divided by 257, to the nearest; of an animation the first frame counts. Nothing is guessed: a file that breaks off, lies or would not fit in memory has no pixels.
+Upright (EXIF orientation applied), RGB, 8 bits. Transparent parts are laid on white; CMYK, palettes
+and gray become RGB as Pillow converts them; 16 bits a channel are divided by 257, to the nearest;
+of an animation the first frame counts. Nothing is guessed: a file that breaks off, lies or would
+not fit in memory has no pixels.
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ _UNDEFINED = ("I", "F")  # numbers without a scale
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image. pixels: (H, W, 3) uint8, or None where `status` is not ok. width, height: upright, 0 where unknown. bytes: of the file.
+    """One image. pixels: (H, W, 3) uint8, or None where `status` is not ok. width, height: upright,
+    0 where unknown. bytes: of the file.
 
-    status: ok, missing_field, missing_file, not_a_file, empty_file, not_an_image, truncated, unreadable, too_large, unsupported.
+    status: ok, missing_field, missing_file, not_a_file, empty_file, not_an_image, truncated,
+    unreadable, too_large, unsupported.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -50,7 +55,8 @@ class Decoded:
 
 
 def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded:
-    """Return an image by its `image` column (see `read_bytes`); never raises for what is wrong with a file.
+    """Return an image by its `image` column (see `read_bytes`); never raises for what is wrong with
+    a file.
 
     >>> decode(b"GIF89a no more").status, decode(None).status, decode("/nowhere.png").status
     ('not_an_image', 'missing_field', 'missing_file')
@@ -71,7 +77,12 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
     try:
         # Pillow warns of large files, palettes and odd metadata: the status says what matters
         with warnings.catch_warnings(action="ignore"), open_image(data) as file:
-            known |= {"width": file.width, "height": file.height, "format": file.format or "", "mode": file.mode}
+            known |= {
+                "width": file.width,
+                "height": file.height,
+                "format": file.format or "",
+                "mode": file.mode,
+            }
             if file.width * file.height > most_pixels:
                 return Decoded(None, "too_large", **known)
             known["frames"] = frames(file)
@@ -89,8 +100,10 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
         return Decoded(None, "too_large", **known)
     except (
         Exception
-    ) as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error, ValueError, EOFError ...
-        if isinstance(error.__context__, UnidentifiedImageError):  # ultralytics' own `open` then wants another package
+        # a decoder raises what it likes: OSError, SyntaxError, struct.error, ValueError, EOFError ...
+    ) as error:
+        # ultralytics' own `open` then wants another package
+        if isinstance(error.__context__, UnidentifiedImageError):
             return Decoded(None, "not_an_image", **known)
         words = str(error).lower()
         cut = isinstance(error, EOFError) or any(
@@ -100,14 +113,18 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF orientation says; itself, not a copy, where that is not at all."""
+    """Return the image turned as its EXIF orientation says; itself, not a copy, where that is not
+    at all.
+    """
     image.load()
     turned = image.getexif().get(274, 1) != 1
     return ImageOps.exif_transpose(image) if turned else image
 
 
 def rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return upright pixels as (H, W, 3) uint8, converted in strips so that a large image is not held several times over."""
+    """Return upright pixels as (H, W, 3) uint8, converted in strips so that a large image is not
+    held several times over.
+    """
     out = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, STRIP // max(1, image.width))
     for top in range(0, image.height, rows):

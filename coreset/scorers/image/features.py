@@ -26,11 +26,13 @@ def _model(name: str, device: str) -> tuple[nn.Module, Tensor, Tensor, torch.dev
 
 @dataclass(frozen=True)
 class ImageFeatures(OnDevice):
-    """The pooled features of a backbone of timm, inside `Images`: gives `image_features` (n, D) float32 and its status.
+    """The pooled features of a backbone of timm, inside `Images`: gives `image_features` (n, D)
+    float32 and its status.
 
-    The numbers of `embedding=pretrained` in the loops, computed where the images lie. name: any model of timm with weights. size: images are resized to size x size
-    pixels. batch: how many at a time; values do not depend on it but for rounding. precision: `32` or `bf16`.
-    Raises ValueError for another precision, size below 32 or batch below 1, and a name without weights.
+    The numbers of `embedding=pretrained` in the loops, computed where the images lie. name: any
+    model of timm with weights. size: images are resized to size x size pixels. batch: how many at a
+    time; values do not depend on it but for rounding. precision: `32` or `bf16`. Raises ValueError
+    for another precision, size below 32 or batch below 1, and a name without weights.
     """
 
     name: str = LITE0
@@ -46,7 +48,9 @@ class ImageFeatures(OnDevice):
         if str(self.precision) not in ("32", "bf16"):
             raise ValueError(f"precision: expected 32 or bf16, got {self.precision!r}")
         if self.size < 32 or self.batch < 1:
-            raise ValueError(f"expected size >= 32 and batch >= 1, got {self.size} and {self.batch}")
+            raise ValueError(
+                f"expected size >= 32 and batch >= 1, got {self.size} and {self.batch}"
+            )
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the features of every image, NaN where there is none."""

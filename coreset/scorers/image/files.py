@@ -1,8 +1,11 @@
-"""Image files opened safely: the one way in which this package, its loops and its reports open an image.
+"""Image files opened safely: the one way in which this package, its loops and its reports open an
+image.
 
-A file's name says nothing of what is in it, and Pillow knows formats that are programs: a PostScript file called `a.jpg` is run by Ghostscript. Opened are raster formats
-of a fixed list and nothing else, out of regular files and nothing else (a pipe has no end, a device no size), up to a number of bytes and of pixels. All threads of a
-process together decode no more than `AT_ONCE` pixels at a time.
+A file's name says nothing of what is in it, and Pillow knows formats that are programs: a
+PostScript file called `a.jpg` is run by Ghostscript. Opened are raster formats of a fixed list and
+nothing else, out of regular files and nothing else (a pipe has no end, a device no size), up to a
+number of bytes and of pixels. All threads of a process together decode no more than `AT_ONCE`
+pixels at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from typing import IO, Any, BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-# raster formats that Pillow decodes inside the process; MPO is what cameras call a JPEG with a second one behind it
+# raster formats that Pillow decodes inside the process; MPO is what cameras call a JPEG with a
+# second one behind it
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 MOST_BYTES = 2**30
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
@@ -30,7 +34,8 @@ MOST_FRAMES = 100_000  # counted no further
 _READ = 1000  # directories of a TIFF that are read; further ones are counted only
 AT_ONCE = 2**26  # pixels
 _INSIDE = re.compile(r"(?P<path>.+)@(?P<start>\d+)\+(?P<size>\d+)")
-_TILE = (322, 323)  # TIFF's tags of a tile's width and height, for which memory is taken before it is read
+# TIFF's tags of a tile's width and height, for which memory is taken before it is read
+_TILE = (322, 323)
 
 
 class NotAFile(OSError):
@@ -55,11 +60,15 @@ def formats() -> tuple[str, ...]:
 def open_regular(path: str | Path, most_bytes: int = MOST_BYTES) -> BinaryIO:
     """Return a regular file, or one that a link leads to, open for reading.
 
-    Raises NotAFile for anything else, without waiting for it; TooLarge, IsADirectoryError and other OSErrors.
+    Raises NotAFile for anything else, without waiting for it; TooLarge, IsADirectoryError and other
+    OSErrors.
     """
     try:
-        _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116  # before it is opened, which can do something to a device
-        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+        # before it is opened, which can do something to a device
+        _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116
+        flags = os.O_RDONLY | sum(
+            getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+        )
         descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL, or half a surrogate pair
         raise FileNotFoundError(2, f"no file can be called so ({error})", repr(path)) from error
@@ -82,16 +91,19 @@ def _check_regular(path: str | Path, mode: int) -> None:
 
 
 def read_bytes(image: str | bytes, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return the bytes an `image` column names: a path, a part of a file (`shard.tar@512+2048`: from byte 512 on, 2,048 bytes), or the bytes themselves.
+    """Return the bytes an `image` column names: a path, a part of a file (`shard.tar@512+2048`:
+    from byte 512 on, 2,048 bytes), or the bytes themselves.
 
-    Raises OSError when they are not there, NotAFile for a pipe or a device, TooLarge for more than `most_bytes`.
+    Raises OSError when they are not there, NotAFile for a pipe or a device, TooLarge for more than
+    `most_bytes`.
     """
     if isinstance(image, bytes):
         return _bounded(image, most_bytes)
     inside = _INSIDE.fullmatch(image)
     if inside is None or os.path.lexists(image):
         with open_regular(image, most_bytes) as file:
-            return _bounded(file.read(most_bytes + 1), most_bytes)  # a file of /proc says it has 0 bytes
+            # a file of /proc says it has 0 bytes
+            return _bounded(file.read(most_bytes + 1), most_bytes)
     start, size = int(inside["start"]), int(inside["size"])
     if size > most_bytes:
         raise TooLarge(f"{image}: {size} bytes, more than {most_bytes}")
@@ -113,7 +125,9 @@ _lock, _readers, _before = Lock(), 0, False
 
 @contextmanager
 def whole_files() -> Iterator[None]:
-    """Have Pillow refuse files that break off, though another library may have told it to fill them with gray (Data-Juicer does, for the process); threads may overlap."""
+    """Have Pillow refuse files that break off, though another library may have told it to fill them
+    with gray (Data-Juicer does, for the process); threads may overlap.
+    """
     global _readers, _before
     with _lock:
         if not _readers:
@@ -129,7 +143,9 @@ def whole_files() -> Iterator[None]:
 
 
 def _identified(file: IO[bytes]) -> Image.Image:
-    """Return a file as the first of `FORMATS` that takes it, as `Image.open` does; not by it: other libraries put an `open` of their own in its place."""
+    """Return a file as the first of `FORMATS` that takes it, as `Image.open` does; not by it: other
+    libraries put an `open` of their own in its place.
+    """
     start = file.read(16)
     for name in formats():
         factory, accept = Image.OPEN[name]
@@ -145,11 +161,15 @@ def _identified(file: IO[bytes]) -> Image.Image:
 
 
 @contextmanager
-def open_image(image: str | Path | bytes, most_pixels: int = PILLOW_REFUSES) -> Iterator[Image.Image]:
-    """Give an image whose head has been read and whose pixels have not: every image is opened here. A Path is a file's name, a str an `image` column: see `read_bytes`.
+def open_image(
+    image: str | Path | bytes, most_pixels: int = PILLOW_REFUSES
+) -> Iterator[Image.Image]:
+    """Give an image whose head has been read and whose pixels have not: every image is opened here.
+    A Path is a file's name, a str an `image` column: see `read_bytes`.
 
-    Files that break off are refused as long as it is open. Raises NotAFile, TooLarge and other OSErrors of `open_regular`, TooLarge for more than `most_pixels`,
-    PIL.UnidentifiedImageError for what is none of `FORMATS`, and what a decoder raises for a broken head.
+    Files that break off are refused as long as it is open. Raises NotAFile, TooLarge and other
+    OSErrors of `open_regular`, TooLarge for more than `most_pixels`, PIL.UnidentifiedImageError for
+    what is none of `FORMATS`, and what a decoder raises for a broken head.
 
     >>> with open_image(b"P5 2 1 255 ab") as two:
     ...     two.size
@@ -168,7 +188,9 @@ def open_image(image: str | Path | bytes, most_pixels: int = PILLOW_REFUSES) -> 
 
 
 def frames(image: Image.Image, most: int = MOST_FRAMES) -> int:
-    """Return how many frames an open image has, counted to `most` at the furthest; it shows its first one afterwards. Raises what Pillow raises for broken frames."""
+    """Return how many frames an open image has, counted to `most` at the furthest; it shows its
+    first one afterwards. Raises what Pillow raises for broken frames.
+    """
     step = getattr(image, "_seek", None)
     if image.format not in ("GIF", "TIFF") or step is None:  # the others say it in their heads
         return int(getattr(image, "n_frames", 1))
@@ -191,7 +213,9 @@ def frames(image: Image.Image, most: int = MOST_FRAMES) -> int:
 
 
 def _directories(file: IO[bytes], most: int) -> int:
-    """Return how many directories a TIFF has, by their links alone: Pillow compares each with all before it."""
+    """Return how many directories a TIFF has, by their links alone: Pillow compares each with all
+    before it.
+    """
     file.seek(0)
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -214,7 +238,9 @@ def _directories(file: IO[bytes], most: int) -> int:
 
 
 class DistillationContext:
-    """So many of something for all threads together: who wants more waits until others have given theirs back. A thread that holds some is given more at once."""
+    """So many of something for all threads together: who wants more waits until others have given
+    theirs back. A thread that holds some is given more at once.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -227,7 +253,9 @@ class DistillationContext:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Take some for the length of a block. More than there is means all of it: such a one has it to itself."""
+        """Take some for the length of a block. More than there is means all of it: such a one has
+        it to itself.
+        """
         if getattr(self._mine, "inside", False):  # it would wait for itself
             yield
             return
@@ -245,4 +273,5 @@ class DistillationContext:
                 self._changed.notify_all()
 
 
-decoding = DistillationContext(AT_ONCE)  # of pixels, which every decoder of this package holds while it works
+# of pixels, which every decoder of this package holds while it works
+decoding = DistillationContext(AT_ONCE)

@@ -21,12 +21,15 @@ ABOUT = ("width", "height", "frames", "bytes")
 
 @dataclass(frozen=True)
 class Images:
-    """Decode the images of one column and let `scorers` see the pixels: one scorer in a recipe, whatever is in it.
+    """Decode the images of one column and let `scorers` see the pixels: one scorer in a recipe,
+    whatever is in it.
 
-    Gives `image_status` (see `decode.Decoded`), `image_width`, `image_height` (pixels, upright), `image_frames`, `image_bytes`, `image_format`, and what the scorers
-    give. They read `pixels` (object array: (H, W, 3) uint8, or None where the status is not ok) and `pixels_status`, `image_bytes` and other columns of the rows.
-    most_pixels: larger images are not decoded. at_once: pixels held at a time, beyond one image; it does not change any value.
-    Raises ValueError for scorers that give the same column.
+    Gives `image_status` (see `decode.Decoded`), `image_width`, `image_height` (pixels, upright),
+    `image_frames`, `image_bytes`, `image_format`, and what the scorers give. They read `pixels`
+    (object array: (H, W, 3) uint8, or None where the status is not ok) and `pixels_status`,
+    `image_bytes` and other columns of the rows. most_pixels: larger images are not decoded.
+    at_once: pixels held at a time, beyond one image; it does not change any value. Raises
+    ValueError for scorers that give the same column.
 
     >>> Images([Quality()])({"image": ["/nowhere.png"]})["image_status"]
     array(['missing_file'], dtype=object)
@@ -40,15 +43,19 @@ class Images:
     def __post_init__(self) -> None:
         if not 1 <= self.most_pixels <= PILLOW_REFUSES:
             raise ValueError(
-                f"most_pixels: expected 1 to {PILLOW_REFUSES}, where Pillow itself refuses, got {self.most_pixels}"
+                f"most_pixels: expected 1 to {PILLOW_REFUSES}, where Pillow itself refuses, got"
+                f" {self.most_pixels}"
             )
         if self.at_once < 1:
-            raise ValueError(f"at_once: expected a number of pixels, at least 1, got {self.at_once}")
+            raise ValueError(
+                f"at_once: expected a number of pixels, at least 1, got {self.at_once}"
+            )
         seen = set(self._own)
         for scorer in self.scorers:
             if twice := seen & scorer.gives:
                 raise ValueError(
-                    f"images: column '{sorted(twice)[0]}' is given twice, the second time by {type(scorer).__name__}"
+                    f"images: column '{sorted(twice)[0]}' is given twice, the second time by"
+                    f" {type(scorer).__name__}"
                 )
             seen |= scorer.gives
         object.__setattr__(self, "scorers", tuple(self.scorers))
@@ -97,19 +104,27 @@ class Images:
                 held, start, pixels = [], at, 0
             held.append(one)
             pixels += size
-            if pixels >= self.at_once:  # a large one does not wait for the next to be decoded beside it
+            # a large one does not wait for the next to be decoded beside it
+            if pixels >= self.at_once:
                 yield self._answers(batch, held, np.arange(start, at + 1))
                 held, start, pixels = [], at + 1, 0
         if held:
             yield self._answers(batch, held, np.arange(start, len(images)))
 
-    def _answers(self, batch: Mapping[str, Array], held: Sequence[Decoded], rows: Any) -> dict[str, Any]:
+    def _answers(
+        self, batch: Mapping[str, Array], held: Sequence[Decoded], rows: Any
+    ) -> dict[str, Any]:
         status = objects([d.status for d in held])
         rest = {n: np.asarray(batch[n])[rows] for s in self.scorers for n in s.needs if n in batch}
         out: dict[str, Any] = {
-            f"image_{n}": np.array([getattr(d, n) or np.nan for d in held], np.float64) for n in ABOUT
+            f"image_{n}": np.array([getattr(d, n) or np.nan for d in held], np.float64)
+            for n in ABOUT
         }
-        unknown = np.isnan(out["image_width"]) | np.isnan(out["image_frames"]) | np.isnan(out["image_bytes"])
+        unknown = (
+            np.isnan(out["image_width"])
+            | np.isnan(out["image_frames"])
+            | np.isnan(out["image_bytes"])
+        )
         assert not (unknown & (status == "ok")).any()
         out |= {"image_format": objects([d.format or None for d in held]), "image_status": status}
         seen = {**rest, **out, "pixels": objects([d.pixels for d in held]), "pixels_status": status}

@@ -1,8 +1,10 @@
 """What can be measured on an image without a model: sharpness, exposure, contrast, entropy, color.
 
-All on the luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), at the size the image has: a larger copy of an image is smoother, so compare images of like size.
-Blur: the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000), kernel 0 1 0 / 1 -4 1 / 0 1 0, edges mirrored
-without repeating them, as OpenCV does. Colorfulness: Hasler & Suesstrunk, "Measuring colorfulness in natural images", SPIE 2003, M^(3).
+All on the luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), at the size the image has: a larger
+copy of an image is smoother, so compare images of like size. Blur: the variance of the Laplacian
+(Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000), kernel 0 1 0 / 1
+-4 1 / 0 1 0, edges mirrored without repeating them, as OpenCV does. Colorfulness: Hasler &
+Suesstrunk, "Measuring colorfulness in natural images", SPIE 2003, M^(3).
 """
 
 from __future__ import annotations
@@ -20,13 +22,22 @@ DARK, BRIGHT = 5, 250  # luma up to which a pixel is black, and from which on it
 
 @compiled
 def _sums(
-    pixels: NDArray[np.uint8], luma: NDArray[np.float32], counts: NDArray[np.int64], color: NDArray[np.int64]
+    pixels: NDArray[np.uint8],
+    luma: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    color: NDArray[np.int64],
 ) -> None:
-    """One pass: luma per pixel, the histogram of its rounded values, and the sums of R-G, R+G-2B and their squares, in whole numbers."""
+    """One pass: luma per pixel, the histogram of its rounded values, and the sums of R-G, R+G-2B
+    and their squares, in whole numbers.
+    """
     for y in range(pixels.shape[0]):
         a = b = aa = bb = np.int64(0)
         for x in range(pixels.shape[1]):
-            r, g, blue = np.int32(pixels[y, x, 0]), np.int32(pixels[y, x, 1]), np.int32(pixels[y, x, 2])
+            r, g, blue = (
+                np.int32(pixels[y, x, 0]),
+                np.int32(pixels[y, x, 1]),
+                np.int32(pixels[y, x, 2]),
+            )
             whole = np.int32(299) * r + np.int32(587) * g + np.int32(114) * blue
             luma[y, x] = np.float32(whole) / np.float32(1000)
             counts[(whole + np.int32(500)) // np.int32(1000)] += 1
@@ -51,7 +62,11 @@ def _laplacian(luma: NDArray[np.float32]) -> tuple[float, float]:
         for x in range(columns):
             left, right = abs(x - 1), x + 1 if x + 1 < columns else columns - 2
             value = (
-                np.float64(luma[up, x]) + luma[down, x] + luma[y, left] + luma[y, right] - 4 * np.float64(luma[y, x])
+                np.float64(luma[up, x])
+                + luma[down, x]
+                + luma[y, left]
+                + luma[y, right]
+                - 4 * np.float64(luma[y, x])
             )
             total += value
             square += value * value
@@ -62,9 +77,11 @@ def _laplacian(luma: NDArray[np.float32]) -> tuple[float, float]:
 class Quality(PixelScorer):
     """Measure the quality of images.
 
-    blur: variance of the Laplacian of the luma (0..255), low = blurred or flat. brightness, contrast: mean and standard deviation of the luma, in [0, 1].
-    dark_share, bright_share: shares of pixels whose rounded luma is at most 5, at least 250. entropy: of the histogram of the rounded luma, in bits, 0 to 8.
-    colorfulness: about 0 (gray) to over 100. aspect: longer side by shorter side. Images with a side of 1 pixel have no Laplacian: `too_small`.
+    blur: variance of the Laplacian of the luma (0..255), low = blurred or flat. brightness,
+    contrast: mean and standard deviation of the luma, in [0, 1]. dark_share, bright_share: shares
+    of pixels whose rounded luma is at most 5, at least 250. entropy: of the histogram of the
+    rounded luma, in bits, 0 to 8. colorfulness: about 0 (gray) to over 100. aspect: longer side by
+    shorter side. Images with a side of 1 pixel have no Laplacian: `too_small`.
 
     >>> import numpy as np
     >>> gray = np.full((4, 4, 3), 128, np.uint8)
@@ -72,7 +89,16 @@ class Quality(PixelScorer):
     {'blur': 0.0, 'entropy': 0.0, 'colorfulness': 0.0}
     """
 
-    columns = ("blur", "brightness", "contrast", "dark_share", "bright_share", "entropy", "colorfulness", "aspect")
+    columns = (
+        "blur",
+        "brightness",
+        "contrast",
+        "dark_share",
+        "bright_share",
+        "entropy",
+        "colorfulness",
+        "aspect",
+    )
     status_column = "quality_status"
 
     def measure(self, pixels: NDArray[np.uint8]) -> tuple[float, ...] | str:

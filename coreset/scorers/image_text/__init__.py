@@ -1,1 +1,3 @@
-"""Scores of an image with its text: inside `coreset.scorers.image.Images`, which hands over `pixels`."""
+"""Scores of an image with its text: inside `coreset.scorers.image.Images`, which hands over
+`pixels`.
+"""

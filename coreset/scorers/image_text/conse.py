@@ -1,8 +1,10 @@
 """How well a text fits its image without any model trained on pairs: ConSE.
 
-Norouzi et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR 2014 (arXiv:1312.5650): an image is the mean of the word vectors of its most
-probable ImageNet classes, weighted by their probabilities; here the vectors are those of a sentence encoder for "a picture of a <class>", and the score is the cosine with
-that of the caption. It is no CLIP, and its numbers cannot be compared with CLIPScore's; it needs nothing that has to be downloaded from a model hub.
+Norouzi et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR 2014
+(arXiv:1312.5650): an image is the mean of the word vectors of its most probable ImageNet classes,
+weighted by their probabilities; here the vectors are those of a sentence encoder for "a picture of
+a <class>", and the score is the cosine with that of the caption. It is no CLIP, and its numbers
+cannot be compared with CLIPScore's; it needs nothing that has to be downloaded from a model hub.
 """
 
 from __future__ import annotations
@@ -32,8 +34,11 @@ def class_vectors(encoder: str, device: str) -> NDArray[np.float32]:
     return encode_texts([f"a picture of a {n}" for n in names], encoder, device=device)
 
 
-def combine(probs: NDArray[np.floating], vectors: NDArray[np.floating], top: int) -> NDArray[np.float32]:
-    """Return unit vectors (n, D): the sum of the `top` most probable classes' vectors, weighted by their probabilities; ties go to the first class.
+def combine(
+    probs: NDArray[np.floating], vectors: NDArray[np.floating], top: int
+) -> NDArray[np.float32]:
+    """Return unit vectors (n, D): the sum of the `top` most probable classes' vectors, weighted by
+    their probabilities; ties go to the first class.
 
     >>> combine(np.array([[0.6, 0.4, 0.0]]), np.eye(3), 2).round(3).tolist()
     [[0.8320000171661377, 0.5550000071525574, 0.0]]
@@ -46,10 +51,12 @@ def combine(probs: NDArray[np.floating], vectors: NDArray[np.floating], top: int
 
 @dataclass(frozen=True)
 class Conse(OnDevice):
-    """Compare images with their texts by way of ImageNet's classes, inside `Images`: gives `conse` (-1 to 1), its status and `conse_certainty`, the largest class probability.
+    """Compare images with their texts by way of ImageNet's classes, inside `Images`: gives `conse`
+    (-1 to 1), its status and `conse_certainty`, the largest class probability.
 
-    Where no class is likely there is little to compare: read the score with its certainty. classifier: a model of timm with ImageNet's 1,000 classes; encoder: a sentence
-    encoder. top: classes that count.
+    Where no class is likely there is little to compare: read the score with its certainty.
+    classifier: a model of timm with ImageNet's 1,000 classes; encoder: a sentence encoder. top:
+    classes that count.
     """
 
     classifier: str = LITE0
@@ -80,14 +87,20 @@ class Conse(OnDevice):
         images, texts = batch["pixels"], batch[self.column]
         status = pair_status(batch, self.column)
         there = np.flatnonzero(status == "ok")
-        score, sure = np.full(len(texts), np.nan, np.float32), np.full(len(texts), np.nan, np.float32)
+        score, sure = (
+            np.full(len(texts), np.nan, np.float32),
+            np.full(len(texts), np.nan, np.float32),
+        )
         if len(there):
             rows = there.tolist()
-            probs = probabilities([images[i] for i in rows], self.classifier, self.size, self.batch, self.device)
+            probs = probabilities(
+                [images[i] for i in rows], self.classifier, self.size, self.batch, self.device
+            )
             vectors = class_vectors(self.encoder, self.device)
             if probs.shape[1] != len(vectors):
                 raise ValueError(
-                    f"classifier: {self.classifier} has {probs.shape[1]} classes, expected ImageNet's {len(vectors)}"
+                    f"classifier: {self.classifier} has {probs.shape[1]} classes, expected"
+                    f" ImageNet's {len(vectors)}"
                 )
             read = encode_texts([str(texts[i]) for i in rows], self.encoder, device=self.device)
             score[there] = (combine(probs, vectors, self.top) * read).sum(axis=1)

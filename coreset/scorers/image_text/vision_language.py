@@ -1,7 +1,9 @@
-"""A vision-language model as a `Likelihood`: how surprising an answer is after a conversation with an image in it, or without.
+"""A vision-language model as a `Likelihood`: how surprising an answer is after a conversation with
+an image in it, or without.
 
-The model's own processor writes the conversation and cuts up the image; the answer's tokens follow, the same whatever stands before them. Rows are padded on the right, where a
-causal model never looks from a real token; only the positions that predict an answer's token go through the vocabulary.
+The model's own processor writes the conversation and cuts up the image; the answer's tokens follow,
+the same whatever stands before them. Rows are padded on the right, where a causal model never looks
+from a real token; only the positions that predict an answer's token go through the vocabulary.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _WORD = "ANSWER"
 
 @dataclass(frozen=True, eq=False)
 class VisionLanguageModel:
-    """A model ready to score. end: the token that closes an answer; longest: how many tokens it takes at once, those of an image among them."""
+    """A model ready to score. end: the token that closes an answer; longest: how many tokens it
+    takes at once, those of an image among them.
+    """
 
     net: Any
     processor: Any
@@ -40,16 +44,22 @@ class VisionLanguageModel:
 
 
 @lru_cache(maxsize=2)
-def load_vision_language(model: str, dtype: str = "float32", device: str = "auto") -> VisionLanguageModel:
-    """Return a model of transformers that answers about images (LLaVA and its like), by folder or name, the last two asked for kept.
+def load_vision_language(
+    model: str, dtype: str = "float32", device: str = "auto"
+) -> VisionLanguageModel:
+    """Return a model of transformers that answers about images (LLaVA and its like), by folder or
+    name, the last two asked for kept.
 
-    Raises ImportError with the install line, ValueError for a model that cannot be read or has no chat template.
+    Raises ImportError with the install line, ValueError for a model that cannot be read or has no
+    chat template.
     """
     processor = read_part("processor", model, "AutoProcessor")
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"model: the processor of {model} has no chat template")
     place = torch_device(device)
-    net = read_net(model, "AutoModelForImageTextToText", dtype).eval().requires_grad_(False).to(place)
+    net = (
+        read_net(model, "AutoModelForImageTextToText", dtype).eval().requires_grad_(False).to(place)
+    )
     turns = [message("user", "Say it."), message("assistant", _WORD)]
     closed = str(processor.apply_chat_template(turns, tokenize=False))
     end = end_token(processor.tokenizer, closed[closed.rfind(_WORD) + len(_WORD) :])
@@ -69,7 +79,9 @@ def message(role: str, text: str, image: Pixels | None = None) -> dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One question to the model. inputs: what its processor made of the conversation, each (1, ...); target: the answer's tokens."""
+    """One question to the model. inputs: what its processor made of the conversation, each (1,
+    ...); target: the answer's tokens.
+    """
 
     inputs: Mapping[str, Tensor]
     target: Tokens
@@ -82,17 +94,27 @@ class Asked:
     @property
     def shapes(self) -> tuple[Any, ...]:
         """Return what questions must have in common to be asked at once."""
-        return tuple((n, tuple(v.shape[1:])) for n, v in sorted(self.inputs.items()) if not self.is_text(n))
+        return tuple(
+            (n, tuple(v.shape[1:])) for n, v in sorted(self.inputs.items()) if not self.is_text(n)
+        )
 
     def is_text(self, name: str) -> bool:
         """Return whether an input has one value per token."""
         return self.inputs[name].shape == self.inputs["input_ids"].shape
 
 
-def ask(model: VisionLanguageModel, conversation: Sequence[Mapping[str, Any]], answer: str) -> Asked:
-    """Return a conversation that ends before the answer, and the answer with its end, as the model reads them."""
+def ask(
+    model: VisionLanguageModel, conversation: Sequence[Mapping[str, Any]], answer: str
+) -> Asked:
+    """Return a conversation that ends before the answer, and the answer with its end, as the model
+    reads them.
+    """
     inputs = model.processor.apply_chat_template(
-        list(conversation), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        list(conversation),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
     )
     return Asked(dict(inputs), encode(model.processor.tokenizer, [answer], False)[0] + model.end)
 
@@ -105,7 +127,9 @@ class ImageLikelihood:
     batch: int = 8
 
     def totals(self, spans: Sequence[Asked]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return, per span, the summed negative log-likelihood of its target, in nats, and how many tokens that is; (n,) each."""
+        """Return, per span, the summed negative log-likelihood of its target, in nats, and how many
+        tokens that is; (n,) each.
+        """
         sums, counts = np.zeros(len(spans)), np.array([len(s.target) for s in spans], np.int64)
         alike: dict[Any, list[int]] = {}
         for i, span in enumerate(spans):
@@ -127,7 +151,9 @@ class ImageLikelihood:
                 inputs[name] = torch.zeros((len(spans), width), dtype=value.dtype)
             else:
                 whole = torch.cat([s.inputs[name] for s in spans])
-                inputs[name] = whole.to(self.model.net.dtype) if whole.is_floating_point() else whole
+                inputs[name] = (
+                    whole.to(self.model.net.dtype) if whole.is_floating_point() else whole
+                )
         at = []
         for i, span in enumerate(spans):
             begin = span.length - len(span.target)
@@ -139,7 +165,9 @@ class ImageLikelihood:
             at.append(i * width + np.arange(begin, span.length) - 1)
         place = self.model.device
         with logits_at(self.model.net, torch.from_numpy(np.concatenate(at)).to(place)):
-            logits = self.model.net(**{n: v.to(place) for n, v in inputs.items()}, use_cache=False).logits
+            logits = self.model.net(
+                **{n: v.to(place) for n, v in inputs.items()}, use_cache=False
+            ).logits
         wanted = torch.tensor([t for s in spans for t in s.target], device=place)
         losses = cross_entropy(logits.reshape(len(wanted), -1), wanted).double().cpu()
         return [float(part.sum()) for part in torch.split(losses, [len(s.target) for s in spans])]

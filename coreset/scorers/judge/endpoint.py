@@ -1,4 +1,6 @@
-"""One question to an OpenAI-compatible endpoint, asked again with growing pauses when the server is busy."""
+"""One question to an OpenAI-compatible endpoint, asked again with growing pauses when the server is
+busy.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: the text, and how many tokens the server counted for question and answer (None where it does not say)."""
+    """What came back: the text, and how many tokens the server counted for question and answer
+    (None where it does not say).
+    """
 
     text: str
     tokens_in: int | None
@@ -32,10 +36,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where questions go: `url` up to `/chat/completions`. key_variable: the environment variable with the key, which is sent and never kept.
+    """Where questions go: `url` up to `/chat/completions`. key_variable: the environment variable
+    with the key, which is sent and never kept.
 
-    retries: times a question is asked again after 408, 409, 429, 5xx, a broken connection, no answer within `timeout` seconds or an answer that is no completion;
-    pauses start at `pause` seconds and double up to a minute, or as long as the server asks for. per_minute: questions begun in a minute at most.
+    retries: times a question is asked again after 408, 409, 429, 5xx, a broken connection, no
+    answer within `timeout` seconds or an answer that is no completion; pauses start at `pause`
+    seconds and double up to a minute, or as long as the server asks for. per_minute: questions
+    begun in a minute at most.
     """
 
     url: str
@@ -49,7 +56,9 @@ class Endpoint:
     )
 
     def ask(self, question: Mapping[str, Any]) -> Reply:
-        """Return the reply. Raises Refused when no question can succeed, and Failed when this one does not."""
+        """Return the reply. Raises Refused when no question can succeed, and Failed when this one
+        does not.
+        """
         pause = self.pause
         for attempt in range(self.retries + 1):
             self._wait_for_turn()
@@ -58,12 +67,15 @@ class Endpoint:
             except urllib.error.HTTPError as error:
                 said = error.read(300).decode("utf-8", "replace").strip()
                 if error.code in (401, 402, 403, 404, 405):
-                    raise Refused(f"judge: {self.url} answers {error.code} {error.reason}: {said}") from error
+                    raise Refused(
+                        f"judge: {self.url} answers {error.code} {error.reason}: {said}"
+                    ) from error
                 if error.code not in (408, 409, 429) and error.code < 500:
                     raise Failed(f"{error.code}: {said}") from error
                 wait = _seconds(error.headers.get("Retry-After")) or pause
                 why = f"{error.code}: {said}"
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:  # no connection, or no completion
+            # no connection, or no completion
+            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
                 wait, why = pause, f"{type(error).__name__}: {error}"
             if attempt < self.retries:
                 time.sleep(min(wait, 60.0))

@@ -27,9 +27,13 @@ Messages = list[dict[str, str]]
 
 CRITERIA = {
     "writing_style": "the more polished and beautiful writing style",
-    "required_expertise": "the higher demand on expertise and prior knowledge needed to understand it",
+    "required_expertise": (
+        "the higher demand on expertise and prior knowledge needed to understand it"
+    ),
     "facts_and_trivia": "more facts and trivia; rather specific ones than common knowledge",
-    "educational_value": "more educational value, such as clear explanations, reasoning or questions and answers",
+    "educational_value": (
+        "more educational value, such as clear explanations, reasoning or questions and answers"
+    ),
 }
 _LABEL = re.compile(r"\W*(?:option\s+)?([AB])\W*", re.IGNORECASE)
 
@@ -41,13 +45,15 @@ def pair_messages(criterion: str, first: str, second: str) -> Messages:
     True
     """
     question = (
-        f"Which of two excerpts has {CRITERIA[criterion]}?\n\n"
-        "Do not let these influence you: the language of a text, its length, and the order of the two. "
-        "The excerpts are cut out of longer texts. They may be much alike; choose one nevertheless.\n\n"
-        f"[Option A]\n... {first} ...\n\n[Option B]\n... {second} ...\n\n"
-        "Answer with a single word, A or B."
+        f"Which of two excerpts has {CRITERIA[criterion]}?\n\nDo not let these influence you: the"
+        " language of a text, its length, and the order of the two. The excerpts are cut out of"
+        " longer texts. They may be much alike; choose one nevertheless.\n\n[Option A]\n..."
+        f" {first} ...\n\n[Option B]\n... {second} ...\n\nAnswer with a single word, A or B."
     )
-    return [{"role": "system", "content": "You compare texts."}, {"role": "user", "content": question}]
+    return [
+        {"role": "system", "content": "You compare texts."},
+        {"role": "user", "content": question},
+    ]
 
 
 def preferred(reply: str) -> int | None:
@@ -85,7 +91,9 @@ class PairJudge:
                 messages = pair_messages(self.criterion, one, two)
                 content = hashlib.sha256(json.dumps(messages).encode()).hexdigest()
                 votes = range(self.judge.votes)
-                out.append(([f"{self.judge.prefix}pair {content} {vote}" for vote in votes], messages))
+                out.append(
+                    ([f"{self.judge.prefix}pair {content} {vote}" for vote in votes], messages)
+                )
         return out
 
     def shares(self, pairs: Sequence[tuple[str, str]]) -> tuple[NDArray[np.float64], Counter[str]]:
@@ -98,7 +106,10 @@ class PairJudge:
         questions = self._questions(pairs)
         known = self._known([key for keys, _ in questions for key in keys])
         wanted = {
-            key: (messages, vote) for keys, messages in questions for vote, key in enumerate(keys) if key not in known
+            key: (messages, vote)
+            for keys, messages in questions
+            for vote, key in enumerate(keys)
+            if key not in known
         }
         lost: dict[str, str] = {}
         if not self.judge.dry_run:
@@ -122,7 +133,9 @@ class PairJudge:
         questions = self._questions(pairs)
         known = self._known([key for keys, _ in questions for key in keys])
         asked = {key: m for keys, m in questions for key in keys if key not in known}
-        dollars = (self.judge.cost(estimated_tokens(m), self.judge.max_tokens) for m in asked.values())
+        dollars = (
+            self.judge.cost(estimated_tokens(m), self.judge.max_tokens) for m in asked.values()
+        )
         return len(asked), sum(dollars)
 
     def _known(self, keys: Sequence[str]) -> dict[str, Any]:

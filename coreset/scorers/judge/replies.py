@@ -1,7 +1,9 @@
-"""How a judge's reply is read: strictly, so that a reply which is no score is an error and never a number.
+"""How a judge's reply is read: strictly, so that a reply which is no score is an error and never a
+number.
 
-What is asked for is a line with the number alone. Read is what can only be that number: in bold or in
-brackets, after `Score:`, with the scale behind it, with a remark in parentheses that has no number.
+What is asked for is a line with the number alone. Read is what can only be that number: in bold or
+in brackets, after `Score:`, with the scale behind it, with a remark in parentheses that has no
+number.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ _WORDS = re.compile(
 
 
 def read_score(reply: str, low: float, high: float) -> float | None:
-    """Return the score in [low, high] that a reply gives, or None where it gives none that is beyond doubt.
+    """Return the score in [low, high] that a reply gives, or None where it gives none that is
+    beyond doubt.
 
     Read is the first line with a letter or digit, together with the next where it is a label alone
-    ("Score:"). It has to be one number: perhaps in marks of emphasis or brackets, after a label, before
-    `/ high` or `out of high`, before a remark in parentheses that speaks of no number. A number outside the
-    scale, of another scale, with a sign, or one of two is no score.
+    ("Score:"). It has to be one number: perhaps in marks of emphasis or brackets, after a label,
+    before `/ high` or `out of high`, before a remark in parentheses that speaks of no number. A
+    number outside the scale, of another scale, with a sign, or one of two is no score.
 
     >>> [read_score(t, 0, 5) for t in ("**4.5**", "4.5 (helpful)", "Rating: 4.0 out of 5", "Rating: 4.5/5.0")]
     [4.5, 4.5, 4.0, 4.5]
@@ -51,7 +54,9 @@ def read_score(reply: str, low: float, high: float) -> float | None:
         whole = _NUMBER.fullmatch(line[: remark.start()])
     if whole is None:
         return None
-    if any(part is not None and float(part) != high for part in whole.group("high", "upto", "most")):
+    if any(
+        part is not None and float(part) != high for part in whole.group("high", "upto", "most")
+    ):
         return None
     if whole["from"] is not None and float(whole["from"]) != low:
         return None
@@ -60,9 +65,11 @@ def read_score(reply: str, low: float, high: float) -> float | None:
 
 
 def read_by(pattern: str, reply: str, low: float, high: float) -> float | None:
-    r"""Return the score in [low, high] that the one group of a regular expression finds in a reply, or None.
+    r"""Return the score in [low, high] that the one group of a regular expression finds in a reply,
+    or None.
 
-    Every match has to give the same number. Raises nothing for a group that is no number: it is None.
+    Every match has to give the same number. Raises nothing for a group that is no number: it is
+    None.
 
     >>> read_by(r"(?i)give it (?:a )?(\d)", "I would give it a 4, and 4 it is.", 0, 5)
     4.0

@@ -37,7 +37,9 @@ class TurnJudge:
     @property
     def gives(self) -> frozenset[str]:
         """Return the columns that are written."""
-        return frozenset({self.writes, *(f"{self.writes}_{n}" for n in ("turns", "cost", "status"))})
+        return frozenset(
+            {self.writes, *(f"{self.writes}_{n}" for n in ("turns", "cost", "status"))}
+        )
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns for every row. Raises ValueError when the endpoint refuses all."""
@@ -62,8 +64,12 @@ class TurnJudge:
                 status[i] = word
         good = [word == "ok" for word in status]
         return {
-            self.writes: np.array([sum(own) if ok else np.nan for own, ok in zip(lists, good, strict=True)]),
-            f"{self.writes}_turns": objects([own if ok else None for own, ok in zip(lists, good, strict=True)]),
+            self.writes: np.array(
+                [sum(own) if ok else np.nan for own, ok in zip(lists, good, strict=True)]
+            ),
+            f"{self.writes}_turns": objects(
+                [own if ok else None for own, ok in zip(lists, good, strict=True)]
+            ),
             f"{self.writes}_cost": cost,
             f"{self.writes}_status": objects(status),
         }

@@ -1,8 +1,9 @@
-"""From a row to the tokens a language model is asked about: the answer after its full context and after a reduced one.
+"""From a row to the tokens a language model is asked about: the answer after its full context and
+after a reduced one.
 
-separate: prompt and answer are tokenised each for itself, so that both sides score the same tokens and every
-character of the answer. `released` has the way of the released programs, `chat` the model's own chat
-template, where the token that ends the turn is part of the answer.
+separate: prompt and answer are tokenised each for itself, so that both sides score the same tokens
+and every character of the answer. `released` has the way of the released programs, `chat` the
+model's own chat template, where the token that ends the turn is part of the answer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Answer:
-    """The tokens of one answer under both contexts; `shared`: how many tokens of the full context stand in every row of this template."""
+    """The tokens of one answer under both contexts; `shared`: how many tokens of the full context
+    stand in every row of this template.
+    """
 
     context: Tokens
     target: Tokens
@@ -41,19 +44,27 @@ class Answer:
 
     def cut(self, excess: int) -> Answer:
         """Return the answer without its last `excess` tokens, on both sides."""
-        return replace(self, target=self.target[:-excess], reduced_target=self.reduced_target[:-excess])
+        return replace(
+            self, target=self.target[:-excess], reduced_target=self.reduced_target[:-excess]
+        )
 
     @property
     def spans(self) -> tuple[Span, Span]:
         """Return what is asked: after the full context, after the reduced one."""
-        return Span(self.context, self.target, self.shared), Span(self.reduced_context, self.reduced_target)
+        return Span(self.context, self.target, self.shared), Span(
+            self.reduced_context, self.reduced_target
+        )
 
 
-Found = list[list[Answer] | str]  # per row: its answers (one, or one a turn), or the status that says why there is none
+# per row: its answers (one, or one a turn), or the status that says why there is none
+Found = list[list[Answer] | str]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], special: bool, longest: int | None = None) -> list[Tokens]:
-    """Return the tokens of every text, with the tokenizer's special tokens or without, cut by it to `longest`.
+def encode(
+    tokenizer: Any, texts: Sequence[str], special: bool, longest: int | None = None
+) -> list[Tokens]:
+    """Return the tokens of every text, with the tokenizer's special tokens or without, cut by it to
+    `longest`.
 
     A lone half of a surrogate pair, which no tokenizer reads, is U+FFFD.
     """
@@ -77,7 +88,8 @@ def common(*several: Tokens) -> int:
     2
     """
     return next(
-        (i for i, column in enumerate(zip(*several, strict=False)) if len(set(column)) > 1), min(map(len, several))
+        (i for i, column in enumerate(zip(*several, strict=False)) if len(set(column)) > 1),
+        min(map(len, several)),
     )
 
 
@@ -98,22 +110,38 @@ def heads(tokenizer: Any, template: Template, special: bool) -> dict[bool, Token
 
 
 def shared_head(head: Tokens, context: Tokens) -> int:
-    """Return how many tokens of a context are those every prompt of its template begins with: all of `head`, or none."""
+    """Return how many tokens of a context are those every prompt of its template begins with: all
+    of `head`, or none.
+    """
     return len(head) if context[: len(head)] == head else 0
 
 
 def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[Row]) -> Found:
-    """Return the answers of rows, prompt and answer tokenised apart, after the start token; the reduced context is the start token and the header."""
+    """Return the answers of rows, prompt and answer tokenised apart, after the start token; the
+    reduced context is the start token and the header.
+    """
     out: Found = [missing(row) or [] for row in rows]
     good = [i for i, found in enumerate(out) if not isinstance(found, str)]
-    prompts = encode(tokenizer, [template.prompt(rows[i].instruction or "", rows[i].given or "") for i in good], False)
+    prompts = encode(
+        tokenizer,
+        [template.prompt(rows[i].instruction or "", rows[i].given or "") for i in good],
+        False,
+    )
     answers = encode(tokenizer, [rows[i].response or "" for i in good], False)
     header = start + encode(tokenizer, [template.header], False)[0]
     first = {given: start + head for given, head in heads(tokenizer, template, False).items()}
     for i, prompt, answer in zip(good, prompts, answers, strict=True):
         context = start + prompt
         out[i] = (
-            [Answer(context, answer, header, answer, shared_head(first[bool(rows[i].given)], context))]
+            [
+                Answer(
+                    context,
+                    answer,
+                    header,
+                    answer,
+                    shared_head(first[bool(rows[i].given)], context),
+                )
+            ]
             if answer
             else "empty_text"
         )
@@ -121,11 +149,15 @@ def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[R
 
 
 def share_prompts(answers: Sequence[list[Answer] | str]) -> Found:
-    """Return the answers with the whole context shared where several answers have the same: it is then computed once."""
+    """Return the answers with the whole context shared where several answers have the same: it is
+    then computed once.
+    """
     times = Counter(a.context for found in answers if not isinstance(found, str) for a in found)
     return [
-        found
-        if isinstance(found, str)
-        else [replace(a, shared=len(a.context)) if times[a.context] > 1 else a for a in found]
+        (
+            found
+            if isinstance(found, str)
+            else [replace(a, shared=len(a.context)) if times[a.context] > 1 else a for a in found]
+        )
         for found in answers
     ]

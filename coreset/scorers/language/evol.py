@@ -65,10 +65,9 @@ class Evol(LanguageScorer):
     quality, each of which has a model of its own. form: `messages`, or `instruction` for rows of
     instruction, input and response, which are one turn. max_length: tokens of a prompt.
 
-    A row is undefined as a whole: missing_field, empty_text, odd_turns (no answer after a
-    question, or none before an answer), too_long, non_finite.
-    `coreset.strategies.instruction.deita.Deita` takes the lists: the score of a conversation is then the
-    sum of the products of its turns.
+    A row is undefined as a whole: missing_field, empty_text, odd_turns (no answer after a question,
+    or none before an answer), too_long, non_finite. `coreset.strategies.instruction.deita.Deita`
+    takes the lists: the score of a conversation is then the sum of the products of its turns.
     """
 
     score: str = "complexity"
@@ -79,14 +78,18 @@ class Evol(LanguageScorer):
         super().__post_init__()
         for name, known in (("score", SCORES), ("form", FORMS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}"
+                )
         if self.max_length < 1:
             raise ValueError(f"max_length: expected at least 1 token, got {self.max_length}")
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the columns that are read."""
-        return frozenset({"messages"} if self.form == "messages" else {"instruction", "input", "response"})
+        return frozenset(
+            {"messages"} if self.form == "messages" else {"instruction", "input", "response"}
+        )
 
     @property
     def gives(self) -> frozenset[str]:
@@ -114,7 +117,9 @@ class Evol(LanguageScorer):
         return rated([i for i, _ in asked], expected_rating(logs), status, self.score)
 
 
-def rated(owner: Sequence[int], ratings: Float, status: Sequence[str], name: str) -> dict[str, Array]:
+def rated(
+    owner: Sequence[int], ratings: Float, status: Sequence[str], name: str
+) -> dict[str, Array]:
     """Return sums, lists and statuses of the ratings of the rows `owner`, as columns by `name`.
 
     >>> rated([0, 0], np.array([1.0, 2.0]), ["ok", "too_long"], "quality")["quality"].tolist()

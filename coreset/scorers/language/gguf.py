@@ -20,10 +20,12 @@ NAMES = {
 
 
 def convert(source: Path, into: Path) -> None:
-    """Write a Llama model in GGUF as a folder that transformers reads: float32 safetensors, configuration, tokenizer.
+    """Write a Llama model in GGUF as a folder that transformers reads: float32 safetensors,
+    configuration, tokenizer.
 
-    A model that was read from GGUF cannot be saved (it counts as quantized), so its network is built again from the configuration. Every tensor is then
-    compared with the file's own values, unpacked by the gguf package: ValueError when one differs.
+    A model that was read from GGUF cannot be saved (it counts as quantized), so its network is
+    built again from the configuration. Every tensor is then compared with the file's own values,
+    unpacked by the gguf package: ValueError when one differs.
     """
     try:
         import transformers
@@ -37,8 +39,16 @@ def convert(source: Path, into: Path) -> None:
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
     finally:
-        os.environ.pop("HF_HUB_OFFLINE") if before is None else os.environ.update(HF_HUB_OFFLINE=before)
-    settings = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+        (
+            os.environ.pop("HF_HUB_OFFLINE")
+            if before is None
+            else os.environ.update(HF_HUB_OFFLINE=before)
+        )
+    settings = {
+        k: v
+        for k, v in read.config.to_dict().items()
+        if k not in ("quantization_config", "_name_or_path")
+    }
     net = type(read)(type(read.config)(**settings))
     net.load_state_dict(read.state_dict())
     compare(source, net)
@@ -47,7 +57,9 @@ def convert(source: Path, into: Path) -> None:
 
 
 def compare(source: Path, net: Any) -> None:
-    """Raise ValueError unless every tensor of a GGUF file of a Llama model has exactly the values it has in `net`, and `net` has no other."""
+    """Raise ValueError unless every tensor of a GGUF file of a Llama model has exactly the values
+    it has in `net`, and `net` has no other.
+    """
     from gguf import GGUFReader
     from gguf.quants import dequantize
 
@@ -57,14 +69,21 @@ def compare(source: Path, net: Any) -> None:
         name = hugging_face_name(tensor.name)
         values = dequantize(tensor.data, tensor.tensor_type)
         if ".attn_q." in tensor.name or ".attn_k." in tensor.name:
-            heads = config.num_attention_heads if ".attn_q." in tensor.name else config.num_key_value_heads
+            heads = (
+                config.num_attention_heads
+                if ".attn_q." in tensor.name
+                else config.num_key_value_heads
+            )
             values = halves(values, heads)
         if name not in state or not np.array_equal(values, state[name].numpy()):
-            raise ValueError(f"{source.name}: the tensor {tensor.name} was not read with the file's values")
+            raise ValueError(
+                f"{source.name}: the tensor {tensor.name} was not read with the file's values"
+            )
         left.discard(name)
     if left:
         raise ValueError(
-            f"{source.name}: {len(left)} tensors of the model are not in the file, first {sorted(left)[0]}"
+            f"{source.name}: {len(left)} tensors of the model are not in the file, first"
+            f" {sorted(left)[0]}"
         )
 
 
@@ -81,7 +100,8 @@ def hugging_face_name(name: str) -> str:
 
 
 def halves(weight: NDArray[Any], heads: int) -> NDArray[Any]:
-    """Return query or key weights with each head's rows as transformers has them: GGUF keeps the two numbers of a rotation side by side, transformers in two halves.
+    """Return query or key weights with each head's rows as transformers has them: GGUF keeps the
+    two numbers of a rotation side by side, transformers in two halves.
 
     >>> halves(np.arange(4)[:, None], 1)[:, 0]
     array([0, 2, 1, 3])

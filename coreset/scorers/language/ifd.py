@@ -1,10 +1,12 @@
-"""IFD, the instruction-following difficulty: how much harder an answer is after its instruction than it is alone.
+"""IFD, the instruction-following difficulty: how much harder an answer is after its instruction
+than it is alone.
 
-Li et al., "From Quantity to Quality: Boosting LLM Performance with Self-Guided Data Selection for Instruction Tuning", NAACL 2024 (arXiv:2308.12032), and
-Li et al., "Superfiltering: Weak-to-Strong Data Filtering for Fast Instruction-Tuning", ACL 2024 (arXiv:2402.00530). Above 1 the instruction does not help,
-and the papers drop the row; among the rest they take the highest. Four different numbers go by this name.
-The first two are those of the released programs (tianyi-lab/Cherry_LLM and tianyi-lab/Superfiltering), with
-what they leave out: see `Ifd`.
+Li et al., "From Quantity to Quality: Boosting LLM Performance with Self-Guided Data Selection for
+Instruction Tuning", NAACL 2024 (arXiv:2308.12032), and Li et al., "Superfiltering: Weak-to-Strong
+Data Filtering for Fast Instruction-Tuning", ACL 2024 (arXiv:2402.00530). Above 1 the instruction
+does not help, and the papers drop the row; among the rest they take the highest. Four different
+numbers go by this name. The first two are those of the released programs (tianyi-lab/Cherry_LLM and
+tianyi-lab/Superfiltering), with what they leave out: see `Ifd`.
 
 | variant | context | reduced context | ratio |
 |---|---|---|---|
@@ -46,14 +48,15 @@ RELEASED = ("cherry", "superfilter")
 class Answers(LanguageScorer):
     """A score of a row's answer after its question.
 
-    variant: see above. template: how cherry, superfilter and matched write a row: alpaca, wizard, vicuna or plain; None = the one of the variant.
-    turns: in chats, `last` = the last answer after all before it, `all` = every answer, their tokens weighing the same.
-    start_token: of matched, a token's text or number, auto = the tokenizer's own, None = none.
-    max_length: tokens of context and answer, None = 512 for cherry and 1,024 for the others.
-    over_long: a longer row is `undefined` (status too_long), or (`truncate`) its answer loses its last
-    tokens (status truncated): the same on both sides in matched and chat, as the programs cut it in cherry
-    and superfilter; with no room for any token of the answer it is undefined (no_context_left).
-    None = truncate for cherry and superfilter, undefined for matched and chat.
+    variant: see above. template: how cherry, superfilter and matched write a row: alpaca, wizard,
+    vicuna or plain; None = the one of the variant. turns: in chats, `last` = the last answer after
+    all before it, `all` = every answer, their tokens weighing the same. start_token: of matched, a
+    token's text or number, auto = the tokenizer's own, None = none. max_length: tokens of context
+    and answer, None = 512 for cherry and 1,024 for the others. over_long: a longer row is
+    `undefined` (status too_long), or (`truncate`) its answer loses its last tokens (status
+    truncated): the same on both sides in matched and chat, as the programs cut it in cherry and
+    superfilter; with no room for any token of the answer it is undefined (no_context_left). None =
+    truncate for cherry and superfilter, undefined for matched and chat.
     """
 
     variant: str = "matched"
@@ -72,10 +75,13 @@ class Answers(LanguageScorer):
         ):
             if getattr(self, name) not in known:
                 known = tuple(k for k in known if k is not None)
-                raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         if self.template is not None and (self.variant == "chat" or self.template not in TEMPLATES):
             raise ValueError(
-                f"template: expected {', '.join(TEMPLATES)}, and none for the variant chat, got {self.template!r}"
+                f"template: expected {', '.join(TEMPLATES)}, and none for the variant chat, got"
+                f" {self.template!r}"
             )
         if self.turns == "all" and self.variant != "chat":
             raise ValueError(f"turns: all needs the variant chat, got {self.variant}")
@@ -84,8 +90,12 @@ class Answers(LanguageScorer):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the columns that are read: `messages` for chat, else `instruction`, `input`, `response`."""
-        return frozenset({"messages"} if self.variant == "chat" else {"instruction", "input", "response"})
+        """Return the columns that are read: `messages` for chat, else `instruction`, `input`,
+        `response`.
+        """
+        return frozenset(
+            {"messages"} if self.variant == "chat" else {"instruction", "input", "response"}
+        )
 
     def answers(self, batch: Mapping[str, Array]) -> tuple[list[list[Answer]], list[str]]:
         """Return the answers of every row as tokens (none where undefined) and a status per row."""
@@ -104,12 +114,16 @@ class Answers(LanguageScorer):
                 cut = released(tokenizer, form, rows, length, over_long, self.variant == "cherry")
                 return self._shared(cut)
             found = contexts.separate(tokenizer, form, self.start(self.start_token), rows)
-        return self._shared([([], f) if isinstance(f, str) else fit(f, length, over_long) for f in found])
+        return self._shared(
+            [([], f) if isinstance(f, str) else fit(f, length, over_long) for f in found]
+        )
 
     @staticmethod
     def _shared(cut: Sequence[Fitted]) -> tuple[list[list[Answer]], list[str]]:
         shared = contexts.share_prompts([answers for answers, _ in cut])
-        return [[] if isinstance(answers, str) else answers for answers in shared], [status for _, status in cut]
+        return [[] if isinstance(answers, str) else answers for answers in shared], [
+            status for _, status in cut
+        ]
 
 
 def fit(answers: Sequence[Answer], max_length: int, over_long: str) -> tuple[list[Answer], str]:
@@ -128,35 +142,43 @@ def fit(answers: Sequence[Answer], max_length: int, over_long: str) -> tuple[lis
                 return [], "no_context_left"
             answer, status = answer.cut(excess), "truncated"
         kept.append(answer)
-    scored = [sum(span.scored for span in side) for side in zip(*(a.spans for a in kept), strict=True)]
+    scored = [
+        sum(span.scored for span in side) for side in zip(*(a.spans for a in kept), strict=True)
+    ]
     return (kept, status) if min(scored) else ([], "too_short")
 
 
 @dataclass(frozen=True)
 class Ifd(Answers):
-    """Instruction-following difficulty. Gives `ifd`; `ifd_loss` and `ifd_loss_alone`, the mean loss per token after the full and the reduced context, in nats;
-    `ifd_tokens` and `ifd_tokens_alone`, how many tokens each is a mean of; `ifd_status`.
+    """Instruction-following difficulty. Gives `ifd`; `ifd_loss` and `ifd_loss_alone`, the mean loss
+    per token after the full and the reduced context, in nats; `ifd_tokens` and `ifd_tokens_alone`,
+    how many tokens each is a mean of; `ifd_status`.
 
-    `cherry` and `superfilter` are the numbers of the released programs. They count the prompt's tokens by
-    themselves and score what lies behind as many tokens of the whole text, so that an answer whose first
-    letters share a token with the end of the prompt (about one row of Alpaca in fifteen under SmolLM2's
-    tokenizer) loses that token, on one side or on both; and they cut a row at `max_length`. `matched`
-    scores the same tokens on both sides, every one of the answer: take it unless the numbers have to be
-    theirs. Where the programs go on with nothing to score the row is undefined here, and a white answer
-    is empty.
+    `cherry` and `superfilter` are the numbers of the released programs. They count the prompt's
+    tokens by themselves and score what lies behind as many tokens of the whole text, so that an
+    answer whose first letters share a token with the end of the prompt (about one row of Alpaca in
+    fifteen under SmolLM2's tokenizer) loses that token, on one side or on both; and they cut a row
+    at `max_length`. `matched` scores the same tokens on both sides, every one of the answer: take
+    it unless the numbers have to be theirs. Where the programs go on with nothing to score the row
+    is undefined here, and a white answer is empty.
 
-    Undefined, with the status: empty_text, missing_field, template_error (turns the chat template refuses), too_short (no token has a loss on one side: an answer
-    of one token in superfilter, or one that lies in the token of the border), too_long, no_context_left, non_finite.
+    Undefined, with the status: empty_text, missing_field, template_error (turns the chat template
+    refuses), too_short (no token has a loss on one side: an answer of one token in superfilter, or
+    one that lies in the token of the border), too_long, no_context_left, non_finite.
     """
 
-    gives = frozenset({"ifd", "ifd_loss", "ifd_loss_alone", "ifd_tokens", "ifd_tokens_alone", "ifd_status"})
+    gives = frozenset(
+        {"ifd", "ifd_loss", "ifd_loss_alone", "ifd_tokens", "ifd_tokens_alone", "ifd_status"}
+    )
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns for every row."""
         answers, status = self.answers(batch)
         spans = [[a.spans for a in row] for row in answers]
         found = contrast(
-            self.likelihood(), [[s[0] for s in row] for row in spans], [[s[1] for s in row] for row in spans]
+            self.likelihood(),
+            [[s[0] for s in row] for row in spans],
+            [[s[1] for s in row] for row in spans],
         )
         ratio = found.of_losses() if self.variant == "cherry" else found.of_perplexities()
         columns: dict[str, Any] = {
@@ -171,7 +193,9 @@ class Ifd(Answers):
 
 @dataclass(frozen=True)
 class AnswerLoss(Answers):
-    """Mean loss of the answer after its question, in nats per token. Gives `answer_loss`, `answer_loss_tokens`, `answer_loss_status`."""
+    """Mean loss of the answer after its question, in nats per token. Gives `answer_loss`,
+    `answer_loss_tokens`, `answer_loss_status`.
+    """
 
     gives = frozenset({"answer_loss", "answer_loss_tokens", "answer_loss_status"})
 

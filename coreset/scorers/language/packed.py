@@ -1,4 +1,6 @@
-"""Linear layers with their weights laid out for the processor once instead of at every call: the same values to rounding."""
+"""Linear layers with their weights laid out for the processor once instead of at every call: the
+same values to rounding.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] | None:
-    """Return the function x -> x W^T + b on packed weights (oneDNN), or None where this torch or this processor has none.
+    """Return the function x -> x W^T + b on packed weights (oneDNN), or None where this torch or
+    this processor has none.
 
     >>> f = packed_linear(torch.eye(4), None)
     >>> f is None or torch.equal(f(torch.ones(2, 4)), torch.ones(2, 4))
@@ -25,10 +28,12 @@ def packed_linear(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Ten
 
 @torch.inference_mode()
 def pack(net: nn.Module) -> int:
-    """Let the linear layers of a language model on a CPU work on packed weights; return how many do.
+    """Let the linear layers of a language model on a CPU work on packed weights; return how many
+    do.
 
-    Plain weights that nothing else uses are freed, so the network is for reading only from then on. Its answer to a few tokens is compared before and after:
-    where something reaches for the plain weights, or the answer is another one, everything stays as it was (0).
+    Plain weights that nothing else uses are freed, so the network is for reading only from then on.
+    Its answer to a few tokens is compared before and after: where something reaches for the plain
+    weights, or the answer is another one, everything stays as it was (0).
     """
     uses: dict[int, int] = {}
     for module in net.modules():
@@ -43,7 +48,9 @@ def pack(net: nn.Module) -> int:
             plain[module] = module.weight
             module.forward = product  # type: ignore[assignment,method-assign]
             if uses[id(module.weight)] == 1:
-                module.weight = nn.Parameter(torch.empty(0, dtype=module.weight.dtype), requires_grad=False)
+                module.weight = nn.Parameter(
+                    torch.empty(0, dtype=module.weight.dtype), requires_grad=False
+                )
     try:
         after = net(probe, use_cache=False).logits.float()
     except RuntimeError:

@@ -38,7 +38,9 @@ def rating_tokens(tokenizer: Any, most: int) -> Tokens:
 
 
 @torch.inference_mode()
-def next_logs(lm: LanguageModel, contexts: Sequence[Tokens], wanted: Tokens, batch_tokens: int | None = None) -> Float:
+def next_logs(
+    lm: LanguageModel, contexts: Sequence[Tokens], wanted: Tokens, batch_tokens: int | None = None
+) -> Float:
     """Return log p(token | context), in nats, of each of the `wanted` tokens (n, K) float64.
 
     contexts: at least one token each, at most as many as the model takes. batch_tokens: of a padded
@@ -53,7 +55,9 @@ def next_logs(lm: LanguageModel, contexts: Sequence[Tokens], wanted: Tokens, bat
         ids = np.zeros((len(batch), width), np.int64)  # no row sees what stands behind
         for row, i in zip(ids, batch, strict=True):
             row[: lengths[i]] = contexts[i]
-        last = torch.tensor([r * width + lengths[i] - 1 for r, i in enumerate(batch)], device=lm.device)
+        last = torch.tensor(
+            [r * width + lengths[i] - 1 for r, i in enumerate(batch)], device=lm.device
+        )
         with logits_at(lm.net, last):
             logits = lm.net(torch.from_numpy(ids).to(lm.device), use_cache=False).logits
         logs = torch.log_softmax(logits.reshape(len(batch), -1).double(), dim=1)

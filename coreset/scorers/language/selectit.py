@@ -32,10 +32,19 @@ SCALES = ("softmax", "shares")
 LEVELS = ("token", "sentence", "model")
 PROMPTS = (
     "Rate from 1 to 5 how accurately the response follows the instruction; write the rating alone.",
-    "How well does the response do what is asked? Answer with one number, 1 (not at all) to 5 (fully).",
+    (
+        "How well does the response do what is asked? Answer with one number, 1 (not at all) to 5"
+        " (fully)."
+    ),
     "Give the response a score between 1 and 5 for its correctness, on a line of its own.",
-    "On a scale of 1 to 5, 5 the most precise, grade how exactly the response meets the instruction.",
-    "Judge the response as an answer to the instruction and assign it a clearly visible score of 1 to 5.",
+    (
+        "On a scale of 1 to 5, 5 the most precise, grade how exactly the response meets the"
+        " instruction."
+    ),
+    (
+        "Judge the response as an answer to the instruction and assign it a clearly visible score"
+        " of 1 to 5."
+    ),
 )
 
 
@@ -113,7 +122,9 @@ class SelectIt(LanguageScorer):
         super().__post_init__()
         for name, known in (("level", LEVELS), ("scale", SCALES)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         if not 0 <= self.alpha < np.inf or self.max_length < 1:
             what = f"got {self.alpha} and {self.max_length}"
             raise ValueError(f"alpha, max_length: expected at least 0 and at least 1, {what}")
@@ -125,7 +136,9 @@ class SelectIt(LanguageScorer):
             raise ValueError(f"others: further models belong to the level model alone, {what}")
         given, n = self.weights, 1 + len(self.others)
         if given is not None and (len(given) != n or not all(0 <= w < np.inf for w in given)):
-            raise ValueError(f"weights: expected {n} numbers of at least 0, one per model, got {given}")
+            raise ValueError(
+                f"weights: expected {n} numbers of at least 0, one per model, got {given}"
+            )
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of all models."""
@@ -164,11 +177,15 @@ class SelectIt(LanguageScorer):
         asked = PROMPTS if self.prompts is None else self.prompts
         asked = asked[:1] if self.level == "token" else asked
         good = [i for i, word in enumerate(status) if word == "ok"]
-        prompts = encode(lm.tokenizer, [rating_prompt(p, rows[i][0]) for i in good for p in asked], True)
+        prompts = encode(
+            lm.tokenizer, [rating_prompt(p, rows[i][0]) for i in good for p in asked], True
+        )
         for at, tokens in enumerate(prompts):
             if len(tokens) > self.max_length:
                 status[good[at // len(asked)]] = "too_long"
-        fit = [tokens for at, tokens in enumerate(prompts) if status[good[at // len(asked)]] == "ok"]
+        fit = [
+            tokens for at, tokens in enumerate(prompts) if status[good[at // len(asked)]] == "ok"
+        ]
         logs = kept_logs(lm, fit, rating_tokens(lm.tokenizer, MOST), self.batch_tokens, self.cache)
         out = np.full(len(rows), np.nan)
         own = token_rating(logs, self.scale).reshape(-1, len(asked))

@@ -1,4 +1,6 @@
-"""How published work writes an instruction and its input before the answer, and the short header that is left when both are taken away."""
+"""How published work writes an instruction and its input before the answer, and the short header
+that is left when both are taken away.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Template:
-    """`with_input` and `without` end where the answer begins; `header` is what stands before an answer of which nothing is asked.
+    """`with_input` and `without` end where the answer begins; `header` is what stands before an
+    answer of which nothing is asked.
 
-    room: tokens by which the released programs let an answer alone be longer than one after its prompt.
+    room: tokens by which the released programs let an answer alone be longer than one after its
+    prompt.
     """
 
     with_input: str
@@ -37,17 +41,24 @@ _VICUNA = (
 TEMPLATES = {
     "plain": Template("{instruction}\n{input}\n", "{instruction}\n", "", 1),
     "alpaca": Template(
-        "Below is an instruction that describes a task, paired with an input that provides further context. "
-        "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:",
-        "Below is an instruction that describes a task. "
-        "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:",
+        "Below is an instruction that describes a task, paired with an input that provides further"
+        " context. Write a response that appropriately completes the request.\n\n###"
+        " Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:",
+        "Below is an instruction that describes a task. Write a response that appropriately"
+        " completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:",
         "### Response:",
         4,
     ),
     "wizard": Template(
-        "{instruction}\nInput:{input}\n\n### Response:", "{instruction}\n\n### Response:", "### Response:", 4
+        "{instruction}\nInput:{input}\n\n### Response:",
+        "{instruction}\n\n### Response:",
+        "### Response:",
+        4,
     ),
     "vicuna": Template(
-        _VICUNA + "{instruction}\nInput:\n{input} ASSISTANT:", _VICUNA + "{instruction} ASSISTANT:", "ASSISTANT:", 6
+        _VICUNA + "{instruction}\nInput:\n{input} ASSISTANT:",
+        _VICUNA + "{instruction} ASSISTANT:",
+        "ASSISTANT:",
+        6,
     ),
 }

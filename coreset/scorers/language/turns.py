@@ -44,7 +44,9 @@ def turns_of(messages: Sequence[Mapping[str, str]] | None) -> tuple[list[Turn], 
     return (out, "ok") if out else ([], "missing_field")
 
 
-def one_turn(instruction: str | None, given: str | None, response: str | None) -> tuple[list[Turn], str]:
+def one_turn(
+    instruction: str | None, given: str | None, response: str | None
+) -> tuple[list[Turn], str]:
     r"""Return a row of instruction, input and response as one turn, and its status.
 
     >>> one_turn("Add.", "1 and 2", "3")

@@ -1,7 +1,9 @@
-"""What InternVL 2.5's heuristic rules look for in an answer: a sentence that does not end, and a long row of zeros.
+"""What InternVL 2.5's heuristic rules look for in an answer: a sentence that does not end, and a
+long row of zeros.
 
-Chen et al., "Expanding Performance Boundaries of Open-Source Multimodal Models with Model, Data, and Test-Time Scaling", 2024 (arXiv:2412.05271), names them and gives no numbers.
-The third, duplicate lines, is `gopher_duplicate_lines`, and repetition is `coreset.scorers.text.repetition`.
+Chen et al., "Expanding Performance Boundaries of Open-Source Multimodal Models with Model, Data,
+and Test-Time Scaling", 2024 (arXiv:2412.05271), names them and gives no numbers. The third,
+duplicate lines, is `gopher_duplicate_lines`, and repetition is `coreset.scorers.text.repetition`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ def _ends() -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Abnormal(TextScorer):
-    """Measure one text column: gives `longest_sentence`, the characters between two ends of sentences or lines, and `longest_zeros`, the zeros in a row.
+    """Measure one text column: gives `longest_sentence`, the characters between two ends of
+    sentences or lines, and `longest_zeros`, the zeros in a row.
 
     White space and , ; . between zeros do not break a row: "0, 0, 0" are three, "1000.00" five.
 
@@ -44,5 +47,11 @@ class Abnormal(TextScorer):
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
         """Return both lengths of every text."""
         sentences = [max(len(part.strip()) for part in _ends().split(t)) for t in texts]
-        zeros = [max((found.group().count("0") for found in _ZEROS.finditer(t)), default=0) for t in texts]
-        return {"longest_sentence": np.array(sentences, np.float64), "longest_zeros": np.array(zeros, np.float64)}
+        zeros = [
+            max((found.group().count("0") for found in _ZEROS.finditer(t)), default=0)
+            for t in texts
+        ]
+        return {
+            "longest_sentence": np.array(sentences, np.float64),
+            "longest_zeros": np.array(zeros, np.float64),
+        }

@@ -42,12 +42,16 @@ def arpa_counts(path: str | Path) -> list[int]:
         if stated is None or int(stated[1]) != len(counts) + 1 or len(counts) == _ORDERS:
             text = line[:60].decode("utf-8", "replace")
             raise ValueError(
-                f"model: {path}: expected 'ngram {len(counts) + 1}=<count>', orders up to {_ORDERS}, got {text!r}"
+                f"model: {path}: expected 'ngram {len(counts) + 1}=<count>', orders up to"
+                f" {_ORDERS}, got {text!r}"
             )
         counts.append(int(stated[2]))
-    least = sum(count * (2 * order + 2) for order, count in enumerate(counts, 1))  # "0", words, newline
+    least = sum(
+        count * (2 * order + 2) for order, count in enumerate(counts, 1)
+    )  # "0", words, newline
     if not counts or counts[0] < 1 or least > path.stat().st_size:
         raise ValueError(
-            f"model: {path} states {counts} n-grams, which a file of {path.stat().st_size} bytes cannot hold"
+            f"model: {path} states {counts} n-grams, which a file of {path.stat().st_size} bytes"
+            " cannot hold"
         )
     return counts

@@ -1,4 +1,6 @@
-"""What scorers of one text column share: the column, the columns written and one status for all of them."""
+"""What scorers of one text column share: the column, the columns written and one status for all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ Values = Mapping[str, NDArray[Any]]
 class TextScorer(ABC):
     """A scorer of the texts in `column`: gives `columns`, float64, and `status_column`.
 
-    A missing text is "missing_field", one of nothing but white space "empty_text": undefined in every column. The rest is up to `measure`.
-    A lone half of a surrogate pair, which no file holds, is read as U+FFFD.
+    A missing text is "missing_field", one of nothing but white space "empty_text": undefined in
+    every column. The rest is up to `measure`. A lone half of a surrogate pair, which no file holds,
+    is read as U+FFFD.
     """
 
     column: str
@@ -40,25 +43,39 @@ class TextScorer(ABC):
 
     @abstractmethod
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
-        """Return the value of each column for texts that say something: as Python strings and as one Arrow column. May hold `status_column` for what is undefined still."""
+        """Return the value of each column for texts that say something: as Python strings and as
+        one Arrow column. May hold `status_column` for what is undefined still.
+        """
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns of every row of the batch."""
-        rows = batch if isinstance(batch, Batch) else as_batch({self.column: whole_characters(batch[self.column])})
+        rows = (
+            batch
+            if isinstance(batch, Batch)
+            else as_batch({self.column: whole_characters(batch[self.column])})
+        )
         texts = rows[self.column].tolist()
         status = objects(
-            ["missing_field" if t is None else "empty_text" if not t or t.isspace() else "ok" for t in texts]
+            [
+                "missing_field" if t is None else "empty_text" if not t or t.isspace() else "ok"
+                for t in texts
+            ]
         )
         there = np.flatnonzero(status == "ok")
         column = rows.arrow(self.column)
         some = len(there) < len(texts)
         found = self.measure(
-            [texts[i] for i in there.tolist()] if some else texts, column.take(pa.array(there)) if some else column
+            [texts[i] for i in there.tolist()] if some else texts,
+            column.take(pa.array(there)) if some else column,
         )
         out: dict[str, Array] = {}
         for name in self.columns:
             values = found[name]
-            whole = np.full(len(texts), np.nan) if values.dtype.kind != "O" else objects([None] * len(texts))
+            whole = (
+                np.full(len(texts), np.nan)
+                if values.dtype.kind != "O"
+                else objects([None] * len(texts))
+            )
             whole[there] = values
             out[name] = whole
         if self.status_column in found:
@@ -68,7 +85,8 @@ class TextScorer(ABC):
 
 
 def per_text(firsts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sum of whole numbers `values` over [firsts[i], firsts[i + 1]) for every text i, 0 for an empty span.
+    """Return the sum of whole numbers `values` over [firsts[i], firsts[i + 1]) for every text i, 0
+    for an empty span.
 
     >>> per_text(np.array([0, 2, 2, 3]), np.array([1, 2, 5])).tolist()
     [3.0, 0.0, 5.0]

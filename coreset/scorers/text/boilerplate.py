@@ -1,8 +1,11 @@
-"""Lines of a web page that are no text: menus, counters, bare links, calls to act. RefinedWeb's line-wise corrections.
+"""Lines of a web page that are no text: menus, counters, bare links, calls to act. RefinedWeb's
+line-wise corrections.
 
-Penedo et al., "The RefinedWeb Dataset for Falcon LLM", 2023, appendix G.2 (arXiv:2306.01116): a line goes when it is mostly upper case, only digits and signs, a counter
-("3 likes") or a single word; a short line is also cut where it begins with "sign in", ends with "read more" or holds "items in cart". A bare web address goes too. A
-page that loses more than 5 % of its words is dropped (`coreset.curation.operators.rules.BoilerplateFilter`).
+Penedo et al., "The RefinedWeb Dataset for Falcon LLM", 2023, appendix G.2 (arXiv:2306.01116): a
+line goes when it is mostly upper case, only digits and signs, a counter ("3 likes") or a single
+word; a short line is also cut where it begins with "sign in", ends with "read more" or holds "items
+in cart". A bare web address goes too. A page that loses more than 5 % of its words is dropped
+(`coreset.curation.operators.rules.BoilerplateFilter`).
 """
 
 from __future__ import annotations
@@ -18,21 +21,29 @@ from coreset.core.batch import objects
 from coreset.scorers.text.base import TextScorer, Values
 
 KINDS = ("url", "upper_case", "numeric", "counter", "one_word", "call")
-_URL = re.compile(r"(?:(?:https?://|www\.)\S+|[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|co|info)(?:/\S*)?)", re.I)
+_URL = re.compile(
+    r"(?:(?:https?://|www\.)\S+|[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|co|info)(?:/\S*)?)",
+    re.I,
+)
 _COUNTER = re.compile(
     r"[\d.,]+\s*(?:(?:[kKmM]\+?|\+)\s*)?(?:likes?|shares?|comments?|retweets?|reposts?|views?|followers?|following|replies|reply|votes?|upvotes?|downvotes?|points?|reviews?|ratings?|"
     r"downloads?|answers?|subscribers?|reactions?|photos?|videos?|posts?|tweets?|pins?|members?|reads?)\b[.!]?", re.I
 )  # fmt: skip
-_BEGIN = re.compile(r"(?:sign[ -]?in|sign[ -]?up|log[ -]?in|subscribe|skip to (?:main )?content)\b", re.I)
+_BEGIN = re.compile(
+    r"(?:sign[ -]?in|sign[ -]?up|log[ -]?in|subscribe|skip to (?:main )?content)\b", re.I
+)
 _END = re.compile(
-    r"(?:read more|continue reading|see more|show more|learn more|view all)(?:\s*(?:\.{3}|…|»|→|>)*)\s*$", re.I
+    r"(?:read more|continue reading|see more|show more|learn more|view"
+    r" all)(?:\s*(?:\.{3}|…|»|→|>)*)\s*$",
+    re.I,
 )
 _ANYWHERE = re.compile(r"\bitems? in (?:your )?cart\b|\badd to cart\b", re.I)  # fmt: skip
 SHORT = 10  # words up to which the last three are looked for
 
 
 def line_kind(line: str) -> str:
-    """Return what makes a stripped line boilerplate, one of `KINDS`, or "" for text and blank lines.
+    """Return what makes a stripped line boilerplate, one of `KINDS`, or "" for text and blank
+    lines.
 
     >>> [line_kind(s) for s in ("3 likes", "HOME ABOUT US", "Menu", "12/03/2020", "It rained.", "Read more...", "www.example.org/a")]
     ['counter', 'upper_case', 'one_word', 'numeric', '', 'call', 'url']
@@ -43,7 +54,13 @@ def line_kind(line: str) -> str:
         return "url"
     letters = [c for c in line if c.isalpha()]
     if not letters:
-        return "numeric" if any(c.isdigit() for c in line) else "one_word" if len(line.split()) == 1 else ""
+        return (
+            "numeric"
+            if any(c.isdigit() for c in line)
+            else "one_word"
+            if len(line.split()) == 1
+            else ""
+        )
     if _COUNTER.fullmatch(line):
         return "counter"
     cased = [c for c in letters if c.isupper() or c.islower()]
@@ -62,7 +79,8 @@ def line_kind(line: str) -> str:
 class Boilerplate(TextScorer):
     r"""Find the boilerplate lines of one text column.
 
-    prose_text: the text without them. boilerplate_words: share of white-space words that are in them. boilerplate_lines: share of the lines that are not blank.
+    prose_text: the text without them. boilerplate_words: share of white-space words that are in
+    them. boilerplate_lines: share of the lines that are not blank.
 
     >>> Boilerplate()({"text": ["Menu\nIt rained all day."]})["prose_text"]
     array(['It rained all day.'], dtype=object)
@@ -84,5 +102,11 @@ class Boilerplate(TextScorer):
                 sum(w for w, b in zip(words, bad, strict=True) if b) / sum(words),
                 sum(bad) / sum(w > 0 for w in words),
             )
-            left.append("\n".join(line for line, b in zip(lines, bad, strict=True) if not b).strip())
-        return {"prose_text": objects(left), "boilerplate_words": found[:, 0], "boilerplate_lines": found[:, 1]}
+            left.append(
+                "\n".join(line for line, b in zip(lines, bad, strict=True) if not b).strip()
+            )
+        return {
+            "prose_text": objects(left),
+            "boilerplate_words": found[:, 0],
+            "boilerplate_lines": found[:, 1],
+        }

@@ -1,8 +1,10 @@
 """C4's cleaning: lines that are no prose go, pages that are none are marked.
 
-Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020, section 2.2 (arXiv:1910.10683), in the order of the
-released code. A line goes when it has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis is no end), has fewer than 3 words, or mentions
-javascript or a policy. Variants of what counts as a page with "lorem ipsum" or a curly bracket:
+Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
+JMLR 2020, section 2.2 (arXiv:1910.10683), in the order of the released code. A line goes when it
+has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis is no end), has fewer
+than 3 words, or mentions javascript or a policy. Variants of what counts as a page with "lorem
+ipsum" or a curly bracket:
 
     code    a line that reaches that check, as in the released code: one that went before is not looked at
     paper   any line of the page
@@ -23,7 +25,14 @@ from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.sentences import count_sentences
 
 ENDS = (".", "?", "!", '"', "'")
-POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+POLICY = (
+    "terms of use",
+    "privacy policy",
+    "cookie policy",
+    "uses cookies",
+    "use of cookies",
+    "use cookies",
+)
 VARIANTS = ("code", "paper")
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
@@ -37,8 +46,11 @@ class Page(NamedTuple):
     bracket: bool
 
 
-def clean(text: str, punctuation: bool = True, variant: str = "code", least: int = 3, longest: int = 1000) -> Page:
-    r"""Return what C4 leaves of one page. punctuation: whether a line must end in a terminal mark (FineWeb runs C4 without).
+def clean(
+    text: str, punctuation: bool = True, variant: str = "code", least: int = 3, longest: int = 1000
+) -> Page:
+    r"""Return what C4 leaves of one page. punctuation: whether a line must end in a terminal mark
+    (FineWeb runs C4 without).
 
     >>> clean("Home\nThis line stays [1]. \nThis one is cut...").text
     'This line stays .'
@@ -73,7 +85,8 @@ def clean(text: str, punctuation: bool = True, variant: str = "code", least: int
 class C4(TextScorer):
     r"""Clean one text column for `coreset.curation.operators.rules.C4Rule`.
 
-    c4_text: the lines that stay. c4_sentences: sentences in them. c4_lorem_ipsum, c4_bracket: 1 where the page has one. punctuation: lines must end in a terminal mark.
+    c4_text: the lines that stay. c4_sentences: sentences in them. c4_lorem_ipsum, c4_bracket: 1
+    where the page has one. punctuation: lines must end in a terminal mark.
 
     >>> C4()({"text": ["Home\nThis line stays."]})["c4_text"]
     array(['This line stays.'], dtype=object)

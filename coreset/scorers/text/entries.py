@@ -1,6 +1,7 @@
 """Which entries of a vocabulary occur in a text: MetaCLIP's matching of captions with metadata.
 
-Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in spaces, so that entries match whole words. What counts as a word:
+Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in
+spaces, so that entries match whole words. What counts as a word:
 
     released    the published code, version 1: a space around each of , . ; : ? ! ` in the text, and for tab and line ends. Upper and lower case differ; an entry with
                 such a sign inside ("U.S") never matches, nor do words beside other signs ("(dog)", "dog-cat") or two words with two spaces between
@@ -30,13 +31,15 @@ from coreset.scorers.text.trie import KIND, Trie, build, find, packed
 VARIANTS = ("released", "worldwide", "words")
 _SIGNS = frozenset(string.punctuation) | frozenset("，。、；：？！“”‘’（）【】《》〈〉「」『』～—")
 _ALONE = spans(
-    "4E00-9FFF 3400-4DBF 20000-2A6DF 2A700-2CEAF 2CEB0-2EBEF F900-FAFF 2E80-2FDF 2FF0-2FFF E00-EFF 1000-109F 1780-17FF F00-FFF"
+    "4E00-9FFF 3400-4DBF 20000-2A6DF 2A700-2CEAF 2CEB0-2EBEF F900-FAFF 2E80-2FDF 2FF0-2FFF E00-EFF"
+    " 1000-109F 1780-17FF F00-FFF"
 )  # what version 2 takes for scripts without spaces: kana are not among them
 
 
 @lru_cache(2)
 def load_entries(path: str, changed: int) -> tuple[str, ...]:
-    """Return a vocabulary, a JSON list of distinct texts or a file with one entry a line; changed: when the file was written, for the cache alone.
+    """Return a vocabulary, a JSON list of distinct texts or a file with one entry a line; changed:
+    when the file was written, for the cache alone.
 
     Raises ValueError naming the file and the entry that is empty, no text, or there twice.
     """
@@ -45,7 +48,13 @@ def load_entries(path: str, changed: int) -> tuple[str, ...]:
     seen: set[str] = set()
     for i, entry in enumerate(found):
         if not isinstance(entry, str) or not entry or entry in seen:
-            what = "is there twice" if entry and isinstance(entry, str) else "is no text" if entry else "is empty"
+            what = (
+                "is there twice"
+                if entry and isinstance(entry, str)
+                else "is no text"
+                if entry
+                else "is empty"
+            )
             raise ValueError(f"{path}: entry {i} {what}: {entry!r}")
         seen.add(entry)
     if not found:
@@ -78,7 +87,9 @@ def pattern_of(entry: str, variant: str) -> str:
 
 @lru_cache(2)
 def _trie(path: str, changed: int, variant: str) -> tuple[Trie, Array]:
-    """Return the trie of the patterns, and the entry of each pattern, rising; of entries that are one pattern the first counts."""
+    """Return the trie of the patterns, and the entry of each pattern, rising; of entries that are
+    one pattern the first counts.
+    """
     first: dict[str, int] = {}
     for i, entry in enumerate(load_entries(path, changed)):
         pattern = pattern_of(entry, variant)
@@ -89,10 +100,12 @@ def _trie(path: str, changed: int, variant: str) -> tuple[Trie, Array]:
 
 @dataclass(frozen=True)
 class Entries:
-    """Find the entries of a vocabulary in one text column: gives `entries` (whole numbers, positions in the vocabulary, rising) and `entries_status`.
+    """Find the entries of a vocabulary in one text column: gives `entries` (whole numbers,
+    positions in the vocabulary, rising) and `entries_status`.
 
-    vocabulary: a JSON list or a file with one entry a line. variant: see above. A text in which nothing occurs is "no_entry", with an empty list.
-    Raises FileNotFoundError and ValueError for a vocabulary that cannot be read.
+    vocabulary: a JSON list or a file with one entry a line. variant: see above. A text in which
+    nothing occurs is "no_entry", with an empty list. Raises FileNotFoundError and ValueError for a
+    vocabulary that cannot be read.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "metadata.json"
@@ -109,7 +122,9 @@ class Entries:
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
-            raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {self.variant!r}")
+            raise ValueError(
+                f"variant: expected one of {', '.join(VARIANTS)}, got {self.variant!r}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -126,14 +141,21 @@ class Entries:
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the entries of every row."""
-        rows = batch if isinstance(batch, Batch) else as_batch({self.column: whole_characters(batch[self.column])})
+        rows = (
+            batch
+            if isinstance(batch, Batch)
+            else as_batch({self.column: whole_characters(batch[self.column])})
+        )
         trie, entry = _trie(str(self.vocabulary), self._changed, self.variant)
         data, start, missing = utf8(rows.arrow(self.column))
         if self.variant == "words":
             data, start = packed([words_apart(t or "") for t in rows[self.column]])
-        found, first = find(trie, data, start, np.zeros(256, np.uint8) if self.variant == "words" else KIND)
+        found, first = find(
+            trie, data, start, np.zeros(256, np.uint8) if self.variant == "words" else KIND
+        )
         column = pa.ListArray.from_arrays(
-            pa.array(first, pa.int32(), mask=np.append(missing, False)), pa.array(entry[found], pa.int32())
+            pa.array(first, pa.int32(), mask=np.append(missing, False)),
+            pa.array(entry[found], pa.int32()),
         )
         status = np.where(missing, "missing_field", np.where(np.diff(first) > 0, "ok", "no_entry"))
         return {"entries": column, "entries_status": status.astype(object)}
@@ -150,9 +172,11 @@ def build_vocabulary(
     min_views: int = 70,
     size: int = 500_000,
 ) -> list[str]:
-    """Return MetaCLIP's metadata from counts: "0" to "99", WordNet's synsets ("dog_house.n.01" or their names), then the unigrams of Wikipedia counted at least
-    `min_count` times, its bigrams of a pointwise mutual information of at least `min_pmi` (log2 of c(ab) N / (c(a) c(b)), N: the sum of unigrams), and the titles
-    seen at least `min_views` times; none that is a single ASCII sign, none twice, `size` at most, in this order and each source sorted.
+    """Return MetaCLIP's metadata from counts: "0" to "99", WordNet's synsets ("dog_house.n.01" or
+    their names), then the unigrams of Wikipedia counted at least `min_count` times, its bigrams of
+    a pointwise mutual information of at least `min_pmi` (log2 of c(ab) N / (c(a) c(b)), N: the sum
+    of unigrams), and the titles seen at least `min_views` times; none that is a single ASCII sign,
+    none twice, `size` at most, in this order and each source sorted.
 
     >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[100:]
     ['hot dog', 'of', 'Paris']
@@ -161,7 +185,11 @@ def build_vocabulary(
 
     def pmi(pair: tuple[str, str], count: int) -> float:
         a, b = (unigrams.get(w, 0) for w in pair)
-        return float(np.log2(count) + np.log2(total) - np.log2(a) - np.log2(b)) if a and b and count else -np.inf
+        return (
+            float(np.log2(count) + np.log2(total) - np.log2(a) - np.log2(b))
+            if a and b and count
+            else -np.inf
+        )
 
     sources = (
         [s.split(".", 1)[0].replace("_", " ") for s in synsets],
@@ -171,5 +199,7 @@ def build_vocabulary(
     )
     found = dict.fromkeys(str(i) for i in range(100))
     for source in sources:
-        found.update(dict.fromkeys(sorted({e for e in source if e and e not in string.punctuation})))
+        found.update(
+            dict.fromkeys(sorted({e for e in source if e and e not in string.punctuation}))
+        )
     return list(found)[:size]

@@ -1,4 +1,5 @@
-"""The measures of FineWeb's own rules: lines that end in punctuation, short lines, repeated lines, line breaks.
+"""The measures of FineWeb's own rules: lines that end in punctuation, short lines, repeated lines,
+line breaks.
 
 Penedo et al., "The FineWeb Datasets", 2024, section 3.6 (arXiv:2406.17557). Variants:
 
@@ -26,8 +27,10 @@ VARIANTS = ("fineweb", "datatrove")
 class FineWeb(TextScorer):
     r"""Measure one text column for `coreset.curation.operators.rules.FineWebFilter`.
 
-    fineweb_punctuated_lines: share of lines that end a sentence (Unicode's Sentence_Terminal). fineweb_short_lines: share of at most `short` characters.
-    fineweb_duplicate_characters: characters of lines that occurred before, of all but the line breaks. fineweb_breaks_per_word: line breaks per token. Blank lines are no lines.
+    fineweb_punctuated_lines: share of lines that end a sentence (Unicode's Sentence_Terminal).
+    fineweb_short_lines: share of at most `short` characters. fineweb_duplicate_characters:
+    characters of lines that occurred before, of all but the line breaks. fineweb_breaks_per_word:
+    line breaks per token. Blank lines are no lines.
 
     >>> FineWeb()({"text": ["One line. \nand another"]})["fineweb_punctuated_lines"]
     array([0.5])
@@ -58,7 +61,8 @@ class FineWeb(TextScorer):
             lines = [line for line in text.split("\n") if line and not line.isspace()]
             breaks = text.count("\n")
             found[i] = (
-                sum((line.rstrip() if strip else line).endswith(ends) for line in lines) / len(lines),
+                sum((line.rstrip() if strip else line).endswith(ends) for line in lines)
+                / len(lines),
                 sum(len(line) <= self.short for line in lines) / len(lines),
                 repeated(lines)[1] / (len(text) - breaks),
                 breaks / tokens[i],

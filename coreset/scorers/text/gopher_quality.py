@@ -1,7 +1,10 @@
-"""The measures of Gopher's quality rules: how many words, how long, how many symbols, bullets, ellipses, stop words.
+"""The measures of Gopher's quality rules: how many words, how long, how many symbols, bullets,
+ellipses, stop words.
 
-Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021, appendix A.1.1 (arXiv:2112.11446). The paper leaves open what a word is; here it
-is a token of `coreset.numerics.text.tokenize`, close to the tokenizer datatrove takes, and one without a letter or digit is a symbol. Variants:
+Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021,
+appendix A.1.1 (arXiv:2112.11446). The paper leaves open what a word is; here it is a token of
+`coreset.numerics.text.tokenize`, close to the tokenizer datatrove takes, and one without a letter
+or digit is a symbol. Variants:
 
     gopher      stop words count in any case ("The" is "the")
     datatrove   stop words count in lower case only, as in huggingface/datatrove
@@ -26,9 +29,11 @@ VARIANTS = ("gopher", "datatrove")
 class GopherQuality(TextScorer):
     """Measure one text column for `coreset.curation.operators.rules.GopherQualityFilter`.
 
-    gopher_words: tokens with a letter or digit. gopher_mean_word_length: their mean length in characters. gopher_hashes, gopher_ellipses: '#' and '...' or '…' per token.
-    gopher_bullet_lines, gopher_ellipsis_lines: share of lines that start with • or -, end with an ellipsis. gopher_alphabetic: share of tokens with a letter.
-    gopher_stop_words: how many different ones of the eight.
+    gopher_words: tokens with a letter or digit. gopher_mean_word_length: their mean length in
+    characters. gopher_hashes, gopher_ellipses: '#' and '...' or '…' per token. gopher_bullet_lines,
+    gopher_ellipsis_lines: share of lines that start with • or -, end with an ellipsis.
+    gopher_alphabetic: share of tokens with a letter. gopher_stop_words: how many different ones of
+    the eight.
 
     >>> GopherQuality()({"text": ["The cat and the dog."]})["gopher_stop_words"]
     array([2.])

@@ -1,4 +1,5 @@
-"""The measures of Gopher's repetition rules: repeated lines, paragraphs and word n-grams, as shares of the text.
+"""The measures of Gopher's repetition rules: repeated lines, paragraphs and word n-grams, as shares
+of the text.
 
 Rae et al., 2021, table A1 (arXiv:2112.11446). Variants of the most frequent n-gram:
 
@@ -46,7 +47,9 @@ def _find(value: np.uint64, grams: Hashes, table: Whole) -> int:
 
 @compiled
 def top_gram(h: Hashes, begin: Whole, length: Whole, n: int, covered: bool) -> int:
-    """Return the characters of the most frequent n-gram (the first of several), covered or length times count; 0 for fewer than n words."""
+    """Return the characters of the most frequent n-gram (the first of several), covered or length
+    times count; 0 for fewer than n words.
+    """
     size = len(h) - n + 1
     if size < 1:
         return 0
@@ -80,7 +83,9 @@ def top_gram(h: Hashes, begin: Whole, length: Whole, n: int, covered: bool) -> i
 
 @compiled
 def duplicate_grams(h: Hashes, length: Whole, n: int) -> int:
-    """Return the characters of words inside n-grams that occurred before, read from left to right without overlap."""
+    """Return the characters of words inside n-grams that occurred before, read from left to right
+    without overlap.
+    """
     size = len(h) - n + 1
     if size < 1:
         return 0
@@ -128,10 +133,13 @@ def repeated(parts: Sequence[str]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class GopherRepetition(TextScorer):
-    """Measure one text column for `coreset.curation.operators.rules.GopherRepetitionFilter`; all shares.
+    """Measure one text column for `coreset.curation.operators.rules.GopherRepetitionFilter`; all
+    shares.
 
-    gopher_duplicate_paragraphs, ..._paragraph_characters, ..._lines, ..._line_characters: parts that occurred before, of all parts and of all characters.
-    gopher_top_2 to 4: characters of the most frequent n-gram of words. gopher_duplicate_5 to 10: characters of words in n-grams that occurred before.
+    gopher_duplicate_paragraphs, ..._paragraph_characters, ..._lines, ..._line_characters: parts
+    that occurred before, of all parts and of all characters. gopher_top_2 to 4: characters of the
+    most frequent n-gram of words. gopher_duplicate_5 to 10: characters of words in n-grams that
+    occurred before.
 
     >>> GopherRepetition()({"text": ["to be or not to be"]})["gopher_top_2"].round(3)
     array([0.556])

@@ -21,7 +21,9 @@ from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.normal import ccnet_line
 from scripts import assets
 
-INSTALL = "n-gram models need kenlm: pip install 'coreset-lightning[kenlm]' (builds with a C++ compiler)"
+INSTALL = (
+    "n-gram models need kenlm: pip install 'coreset-lightning[kenlm]' (builds with a C++ compiler)"
+)
 PIECES = "pieces needs sentencepiece: pip install sentencepiece"
 
 
@@ -39,7 +41,9 @@ def _model(path: str, _: int) -> Any:
         return kenlm.Model(path, config)
     except (OSError, RuntimeError, MemoryError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise ValueError(f"model: {path} is no n-gram model that KenLM reads: {why[:400]}") from error
+        raise ValueError(
+            f"model: {path} is no n-gram model that KenLM reads: {why[:400]}"
+        ) from error
 
 
 @lru_cache(4)
@@ -94,7 +98,9 @@ class Kenlm(TextScorer):
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
-            raise ValueError("model: expected the path of an ARPA file or of a binary file of KenLM")
+            raise ValueError(
+                "model: expected the path of an ARPA file or of a binary file of KenLM"
+            )
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of the files."""

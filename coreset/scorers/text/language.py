@@ -1,6 +1,8 @@
-"""Which language a text is in: naive Bayes over byte n-grams, 139 languages, the model inside the package.
+"""Which language a text is in: naive Bayes over byte n-grams, 139 languages, the model inside the
+package.
 
-Lui & Baldwin, "langid.py: An Off-the-shelf Language Identification Tool", ACL 2012; py3langid (BSD-3-Clause).
+Lui & Baldwin, "langid.py: An Off-the-shelf Language Identification Tool", ACL 2012; py3langid
+(BSD-3-Clause).
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ INSTALL = "language identification needs py3langid: pip install 'coreset-lightni
 
 @lru_cache(1)
 def identifier() -> Any:
-    """Return the model; probabilities instead of log-likelihoods. Raises ImportError with the install line."""
+    """Return the model; probabilities instead of log-likelihoods. Raises ImportError with the
+    install line.
+    """
     try:
         from py3langid import langid
     except ImportError as error:
@@ -32,9 +36,11 @@ def identifier() -> Any:
 
 @dataclass(frozen=True)
 class Language(TextScorer):
-    """Name the language of one text column: `language`, a two- or three-letter code, and `language_score`, its probability among all the model knows.
+    """Name the language of one text column: `language`, a two- or three-letter code, and
+    `language_score`, its probability among all the model knows.
 
-    A text with fewer than `least` letters says too little: it is "too_short". longest: characters looked at, from the front.
+    A text with fewer than `least` letters says too little: it is "too_short". longest: characters
+    looked at, from the front.
 
     >>> Language()({"text": ["Der Zug nach Berlin kommt heute leider viel zu spät an.", "42"]})["language"]
     array(['de', None], dtype=object)

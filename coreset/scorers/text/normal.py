@@ -20,7 +20,11 @@ _DIGIT = re.compile(r"\d")
 
 
 def ccnet_line(
-    line: str, lower: bool = True, accents: bool = True, digits: bool = True, punctuation: bool = True
+    line: str,
+    lower: bool = True,
+    accents: bool = True,
+    digits: bool = True,
+    punctuation: bool = True,
 ) -> str:
     r"""Return a line as CCNet's models read it.
 

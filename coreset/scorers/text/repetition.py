@@ -1,12 +1,12 @@
 """Repetition inside one text, and the loop a language model falls into at its end.
 
-The share of n-grams of characters is that of Data-Juicer's character_repetition_filter (Chen et al., SIGMOD 2024,
-arXiv:2309.02033). The share of n-grams of words follows the same formula over this project's words
-(`coreset.numerics.text.tokenize`: signs are words, case differs, Chinese has words), and so is not the number of its
-word_repetition_filter, which cuts at white space, lowers case and strips signs and digits. distinct-n: Li et
-al., NAACL 2016 (arXiv:1510.03055). A loop is the longest tail that is at least two copies of one piece:
-"ha" * 40, which n-grams of words do not see, since it is one word. InternVL 2.5 names it as what ruins a model
-(arXiv:2412.05271).
+The share of n-grams of characters is that of Data-Juicer's character_repetition_filter (Chen et
+al., SIGMOD 2024, arXiv:2309.02033). The share of n-grams of words follows the same formula over
+this project's words (`coreset.numerics.text.tokenize`: signs are words, case differs, Chinese has
+words), and so is not the number of its word_repetition_filter, which cuts at white space, lowers
+case and strips signs and digits. distinct-n: Li et al., NAACL 2016 (arXiv:1510.03055). A loop is
+the longest tail that is at least two copies of one piece: "ha" * 40, which n-grams of words do not
+see, since it is one word. InternVL 2.5 names it as what ruins a model (arXiv:2412.05271).
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from coreset.scorers.text.base import TextScorer, Values
 
 @compiled
 def suffix_loop(p: Points, flags: Flags) -> tuple[int, int]:
-    """Return (length of the piece, copies) of the loop at the end of `p` that covers most of it, the shortest piece of several; (0, 1) for none.
+    """Return (length of the piece, copies) of the loop at the end of `p` that covers most of it,
+    the shortest piece of several; (0, 1) for none.
 
-    flags: of `characters.tables`. A first copy that lacks no more than the white space between two copies is
-    one too: "ha ha ha" is three.
+    flags: of `characters.tables`. A first copy that lacks no more than the white space between two
+    copies is one too: "ha ha ha" is three.
     """
     size = len(p)
     ink = np.zeros(size + 1, np.int64)  # characters before each that are no white space
     for i in range(size):
         ink[i + 1] = ink[i] + (0 if flags[p[i]] & SPACE else 1)
-    z = np.zeros(size, np.int64)  # of the text read backwards: how far it agrees with itself shifted by i
+    # of the text read backwards: how far it agrees with itself shifted by i
+    z = np.zeros(size, np.int64)
     left = right = 0
     best, unit, copies = 0, 0, 1
     for i in range(1, size):
@@ -116,9 +118,10 @@ def _measure(
 class Repetition(TextScorer):
     """Measure one text column for `coreset.curation.operators.rules.RepetitionFilter`.
 
-    char_repetition: share of the sqrt(types) most frequent repeated n-grams of characters. word_repetition: share of repeated n-grams of words. distinct_words:
-    different n-grams of words per n-gram. A text shorter than n repeats nothing: 0, 0 and 1. loop_unit, loop_copies: characters and copies of the piece that the text
-    ends in (0 and 1: none).
+    char_repetition: share of the sqrt(types) most frequent repeated n-grams of characters.
+    word_repetition: share of repeated n-grams of words. distinct_words: different n-grams of words
+    per n-gram. A text shorter than n repeats nothing: 0, 0 and 1. loop_unit, loop_copies:
+    characters and copies of the piece that the text ends in (0 and 1: none).
 
     >>> found = Repetition()({"text": ["ha" * 40]})
     >>> found["loop_unit"], found["loop_copies"], found["word_repetition"]
@@ -136,7 +139,8 @@ class Repetition(TextScorer):
     def __post_init__(self) -> None:
         if min(self.char_n, self.word_n, self.distinct_n) < 1:
             raise ValueError(
-                f"char_n, word_n, distinct_n: expected at least 1, got {self.char_n}, {self.word_n}, {self.distinct_n}"
+                f"char_n, word_n, distinct_n: expected at least 1, got {self.char_n},"
+                f" {self.word_n}, {self.distinct_n}"
             )
 
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
@@ -144,5 +148,15 @@ class Repetition(TextScorer):
         points, begin, _ = characters(column)
         w = split(points, begin)
         found = np.empty((len(texts), len(self.columns)))
-        _measure(points, begin, w.hash, w.start, tables()[0], self.char_n, self.word_n, self.distinct_n, found)
+        _measure(
+            points,
+            begin,
+            w.hash,
+            w.start,
+            tables()[0],
+            self.char_n,
+            self.word_n,
+            self.distinct_n,
+            found,
+        )
         return dict(zip(self.columns, found.T, strict=True))  # fmt: skip

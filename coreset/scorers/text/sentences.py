@@ -24,8 +24,8 @@ def _boundary() -> re.Pattern[str]:
 
 
 def count_sentences(line: str) -> int:
-    """Return the number of sentences of one line: it is cut after . ? ! and their like where white space or the end follows, not after an abbreviation or a single
-    letter.
+    """Return the number of sentences of one line: it is cut after . ? ! and their like where white
+    space or the end follows, not after an abbreviation or a single letter.
 
     >>> count_sentences('Mr. Smith paid $3.50. "Really?" he said. And so on')
     4
@@ -40,7 +40,11 @@ def count_sentences(line: str) -> int:
             after = _NEXT.search(line, found.end())
             following = after.group() if after else ""
             dotted = "." in word and all(len(part) == 1 for part in word.split("."))  # "p.m."
-            if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (dotted and not following.isupper()):
+            if (
+                word in _ABBREVIATIONS
+                or (len(word) == 1 and word.isalpha())
+                or (dotted and not following.isupper())
+            ):
                 continue
         count += 1
         last = found.end()

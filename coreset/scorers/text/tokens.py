@@ -14,9 +14,11 @@ from coreset.scorers.text.base import TextScorer, Values
 
 @dataclass(frozen=True)
 class Tokens(TextScorer):
-    """Count the tokens of one text column, without start or end tokens: gives `tokens`. model: what `coreset.scorers.language.load_tokenizer` takes.
+    """Count the tokens of one text column, without start or end tokens: gives `tokens`. model: what
+    `coreset.scorers.language.load_tokenizer` takes.
 
-    Another tokenizer gives other numbers: bins and limits in tokens belong to the tokenizer of the model that is trained.
+    Another tokenizer gives other numbers: bins and limits in tokens belong to the tokenizer of the
+    model that is trained.
     """
 
     columns = ("tokens",)
@@ -27,5 +29,9 @@ class Tokens(TextScorer):
 
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
         """Return the counts."""
-        ids = load_tokenizer(self.model)(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        ids = (
+            load_tokenizer(self.model)(list(texts), add_special_tokens=False)["input_ids"]
+            if texts
+            else []
+        )
         return {"tokens": np.array([len(i) for i in ids], np.float64)}

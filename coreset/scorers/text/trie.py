@@ -1,7 +1,10 @@
-"""Which of many strings occur in a text: a trie over bytes, its chains one node after another, its branches in a hash table.
+"""Which of many strings occur in a text: a trie over bytes, its chains one node after another, its
+branches in a hash table.
 
-Every occurrence of every pattern is found, overlapping ones and those inside others too: what the automaton of Aho & Corasick, 1975, finds by its plain walk. A walk begins
-at each character of the text; patterns that all begin with a space stop it at once elsewhere, which is why no failure links are needed.
+Every occurrence of every pattern is found, overlapping ones and those inside others too: what the
+automaton of Aho & Corasick, 1975, finds by its plain walk. A walk begins at each character of the
+text; patterns that all begin with a space stop it at once elsewhere, which is why no failure links
+are needed.
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ _BYTE, _NONE, _MORE, _END = (
 
 
 class Trie(NamedTuple):
-    """A trie whose nodes are numbered in the order of the sorted patterns: the first child of a node is the next node.
+    """A trie whose nodes are numbered in the order of the sorted patterns: the first child of a
+    node is the next node.
 
-    first (nodes,): the byte that leads to the first child, _NONE where there is none, plus _MORE where there are others and _END where
-    a pattern ends; key, child (slots,): the edges to the others
-    (node * 256 + byte + 1 -> node), open addressing; pattern (nodes,): which pattern ends at a node, -1 none.
+    first (nodes,): the byte that leads to the first child, _NONE where there is none, plus _MORE
+    where there are others and _END where a pattern ends; key, child (slots,): the edges to the
+    others (node * 256 + byte + 1 -> node), open addressing; pattern (nodes,): which pattern ends at
+    a node, -1 none.
     """
 
     first: NDArray[np.uint16]
@@ -55,7 +60,13 @@ def _slot(key: NDArray[np.uint64], edge: Any) -> int:
 
 
 @compiled
-def _step(first: NDArray[np.uint16], key: NDArray[np.uint64], child: NDArray[np.int32], node: int, byte: int) -> int:
+def _step(
+    first: NDArray[np.uint16],
+    key: NDArray[np.uint64],
+    child: NDArray[np.int32],
+    node: int,
+    byte: int,
+) -> int:
     """Return the child of a node by a byte, or -1."""
     here = first[node]
     if here & np.uint16(_BYTE) == byte:
@@ -101,7 +112,8 @@ def _insert(
 
 
 def build(patterns: Sequence[str]) -> Trie:
-    """Return the trie of distinct strings, none empty. Raises ValueError for an empty one and one that is there twice.
+    """Return the trie of distinct strings, none empty. Raises ValueError for an empty one and one
+    that is there twice.
 
     >>> trie = build([" cat ", " at "])
     >>> find(trie, *packed([" cat  at "]))[0].tolist()
@@ -114,7 +126,8 @@ def build(patterns: Sequence[str]) -> Trie:
     order = sorted(range(len(patterns)), key=patterns.__getitem__)
     raw = [patterns[i].encode("utf-8", "surrogatepass") for i in order]
     nodes = 1 + sum(len(b) - _common(a, b) for a, b in zip([b"", *raw], raw, strict=False))
-    slots = 1 << (len(patterns) * 3 // 2).bit_length()  # a pattern has one edge at most that is no first child's
+    # a pattern has one edge at most that is no first child's
+    slots = 1 << (len(patterns) * 3 // 2).bit_length()
     first, pattern = np.full(nodes, _NONE, np.uint16), np.full(nodes, -1, np.int32)
     key, child = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)
     twice = _insert(data, start, np.array(order, np.int64), first, key, child, pattern)
@@ -203,10 +216,14 @@ def _find(
     return found[:count], first
 
 
-def find(trie: Trie, data: Bytes, start: Whole, kind: Bytes = KIND) -> tuple[NDArray[np.int32], Whole]:
-    """Return which patterns occur in each spaced text, sorted, and where those of each text start (n + 1,).
+def find(
+    trie: Trie, data: Bytes, start: Whole, kind: Bytes = KIND
+) -> tuple[NDArray[np.int32], Whole]:
+    """Return which patterns occur in each spaced text, sorted, and where those of each text start
+    (n + 1,).
 
-    A text is spaced by a space before and after it and by `kind` (256,) of its bytes: 0 stays, 1 gets a space on both sides, 2 becomes one.
+    A text is spaced by a space before and after it and by `kind` (256,) of its bytes: 0 stays, 1
+    gets a space on both sides, 2 becomes one.
     """
     found: tuple[NDArray[np.int32], Whole] = _find(data, start, kind, *trie)
     return found

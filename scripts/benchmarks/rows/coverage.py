@@ -15,7 +15,9 @@ from scripts.benchmarks.harness import Method, Row, same_picks
 from scripts.benchmarks.inputs import mixture
 
 FIRST = 7  # where farthest-first starts
-GOAL_K_CENTER = "identical picks; 40x the fastest peer from PyPI, 300x the table loop (at 50,000 x 512)"
+GOAL_K_CENTER = (
+    "identical picks; 40x the fastest peer from PyPI, 300x the table loop (at 50,000 x 512)"
+)
 
 
 def _k_center(n: int, dim: int, k: int, scale: float) -> Row:
@@ -157,13 +159,19 @@ def prob_cover_select(scale: float = 1) -> Row:
         Method("coreset", ours),
         [
             Method(
-                "released loop (pandas, as the authors)", lambda budget: textbook.max_cover_released(frame, n, budget)
+                "released loop (pandas, as the authors)",
+                lambda budget: textbook.max_cover_released(frame, n, budget),
             ),
-            Method("the same loop in numpy", lambda budget: textbook.max_cover(left, right, n, budget)),
+            Method(
+                "the same loop in numpy", lambda budget: textbook.max_cover(left, right, n, budget)
+            ),
         ],
         same_picks,
         "300x the released loop",
-        {"bytes": 8.0 * len(left), "of": "each edge read once when its row is covered, once when counted"},
+        {
+            "bytes": 8.0 * len(left),
+            "of": "each edge read once when its row is covered, once when counted",
+        },
     )
 
 
@@ -175,7 +183,9 @@ def typi_clust(scale: float = 1) -> Row:
     def loop(budget: int) -> NDArray[np.int64]:
         from sklearn.cluster import MiniBatchKMeans
 
-        labels = MiniBatchKMeans(budget, batch_size=5000, n_init="auto", random_state=0).fit_predict(x)
+        labels = MiniBatchKMeans(
+            budget, batch_size=5000, n_init="auto", random_state=0
+        ).fit_predict(x)
         return textbook.typical_of_clusters(x, labels, budget, 20)
 
     def agree(a: Any, b: Any, budget: int) -> dict[str, Any]:
@@ -187,10 +197,21 @@ def typi_clust(scale: float = 1) -> Row:
     return Row(
         f"TypiClust, {k:,} of {n:,} x {dim}, clustering and selection",
         k,
-        Method("coreset", lambda budget: select("typiclust", budget, features=x, options={"normalize": False}).indices),
+        Method(
+            "coreset",
+            lambda budget: (
+                select("typiclust", budget, features=x, options={"normalize": False}).indices
+            ),
+        ),
         [
-            Method("textbook loop (MiniBatchKMeans, as the authors below 50 clusters; they use faiss above)", loop),
-            Method("scikit-activeml TypiClust", lambda budget: peers.activeml_typi_clust(x, budget, 20)),
+            Method(
+                "textbook loop (MiniBatchKMeans, as the authors below 50 clusters; they use faiss"
+                " above)",
+                loop,
+            ),
+            Method(
+                "scikit-activeml TypiClust", lambda budget: peers.activeml_typi_clust(x, budget, 20)
+            ),
         ],
         agree,
         "8x (the answers differ with the clusters, so their spread is compared)",
@@ -211,7 +232,10 @@ def typi_clust_select(scale: float = 1) -> Row:
     return Row(
         f"TypiClust, {k:,} of {n:,} x {dim}, selection on given clusters",
         k,
-        Method("coreset", lambda budget: typical_of_clusters(rows, budget, labels, none, 20, 5, False)[0]),
+        Method(
+            "coreset",
+            lambda budget: typical_of_clusters(rows, budget, labels, none, 20, 5, False)[0],
+        ),
         [
             Method(
                 "textbook loop (scikit-learn neighbors)",

@@ -39,14 +39,22 @@ def grad_match(scale: float = 1) -> Row:
         lam = RIDGE * float(np.square(a, dtype=np.float64).sum(axis=1).mean())
         picks = textbook.matching_pursuit_released(a, budget, lam)
         rows = written[picks].astype(np.float64)
-        return picks, np.linalg.lstsq(rows @ rows.T + lam * np.eye(budget), rows @ goal, rcond=None)[0]
+        return (
+            picks,
+            np.linalg.lstsq(rows @ rows.T + lam * np.eye(budget), rows @ goal, rcond=None)[0],
+        )
 
     def loop(budget: int) -> Answer:
-        return textbook.matching_pursuit(textbook.gradients(x, model.probs, model.labels), budget, RIDGE)
+        return textbook.matching_pursuit(
+            textbook.gradients(x, model.probs, model.labels), budget, RIDGE
+        )
 
     def error(answer: Answer) -> float:
         picks, weights = answer
-        return float(np.linalg.norm(weights @ written[picks].astype(np.float64) - goal) / np.linalg.norm(goal))
+        return float(
+            np.linalg.norm(weights @ written[picks].astype(np.float64) - goal)
+            / np.linalg.norm(goal)
+        )
 
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
         return same_picks(a[0], b[0], budget) | {"matching_error": error(b), "ours": error(a)}
@@ -77,7 +85,12 @@ def craig(scale: float = 1) -> Row:
 
     def ours(budget: int) -> Answer:
         return select(
-            "craig", budget, features=x, probs=model.probs, labels=model.labels, options={"per_class": False}
+            "craig",
+            budget,
+            features=x,
+            probs=model.probs,
+            labels=model.labels,
+            options={"per_class": False},
         ).indices
 
     def similarity() -> Any:
@@ -85,7 +98,10 @@ def craig(scale: float = 1) -> Row:
         return d.max() - d
 
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
-        cost = [float(distance[:, np.asarray(p)[:budget]].min(axis=1).sum(dtype=np.float64)) for p in (b, a)]
+        cost = [
+            float(distance[:, np.asarray(p)[:budget]].min(axis=1).sum(dtype=np.float64))
+            for p in (b, a)
+        ]
         return same_picks(a, b, budget) | {
             "sum_of_distances": cost[0],
             "ours": cost[1],
@@ -120,7 +136,9 @@ def craig_distances(scale: float = 1) -> Row:
     def ours(_: int) -> Answer:
         residual = model.probs.copy()
         residual[np.arange(n), model.labels] -= 1
-        return dense_distances(LastLayerGradients(torch.from_numpy(residual), torch.from_numpy(x)), "euclidean")
+        return dense_distances(
+            LastLayerGradients(torch.from_numpy(residual), torch.from_numpy(x)), "euclidean"
+        )
 
     def agree(a: Answer, b: Answer, _: int) -> dict[str, Any]:
         return {
@@ -135,7 +153,9 @@ def craig_distances(scale: float = 1) -> Row:
         [
             Method(
                 "torch.cdist on written-out gradients",
-                lambda _: textbook.gradient_distances(textbook.gradients(x, model.probs, model.labels)),
+                lambda _: textbook.gradient_distances(
+                    textbook.gradients(x, model.probs, model.labels)
+                ),
             )
         ],
         agree,
@@ -167,14 +187,22 @@ def badge(scale: float = 1) -> Row:
         part, probs = x[:m], model.probs[:m]
         g = (residual[:m, :, None] * part[:, None, :]).reshape(m, -1)
         ours = [
-            textbook.potential(g, select("badge", budget, features=part, probs=probs, seed=s).indices)
+            textbook.potential(
+                g, select("badge", budget, features=part, probs=probs, seed=s).indices
+            )
             for s in range(seeds)
         ]
         loop = [
-            textbook.potential(g, textbook.k_means_pp_factored(part, residual[:m], budget, np.random.default_rng(s)))
+            textbook.potential(
+                g,
+                textbook.k_means_pp_factored(part, residual[:m], budget, np.random.default_rng(s)),
+            )
             for s in range(seeds)
         ]
-        mean, error = np.mean([ours, loop], axis=1), np.std([ours, loop], axis=1, ddof=1) / np.sqrt(seeds)
+        mean, error = (
+            np.mean([ours, loop], axis=1),
+            np.std([ours, loop], axis=1, ddof=1) / np.sqrt(seeds),
+        )
         return {
             "potential": f"{budget} of {m:,}, {seeds} seeds, mean and standard error",
             "ours": [mean[0], error[0]],
@@ -183,7 +211,11 @@ def badge(scale: float = 1) -> Row:
         }
 
     def agree(_: Answer, b: Answer, budget: int) -> dict[str, Any]:
-        return {"random": "equal in distribution, see the facts of ours", "distinct": len(np.unique(b)), "of": budget}
+        return {
+            "random": "equal in distribution, see the facts of ours",
+            "distinct": len(np.unique(b)),
+            "of": budget,
+        }
 
     def factored(budget: int) -> Answer:
         return textbook.k_means_pp_factored(x, residual, budget, np.random.default_rng(0))

@@ -1,4 +1,6 @@
-"""Rows about scores of single examples (BALD, margin) and CCS: nothing to win in the arithmetic, so these show that the words around it cost little."""
+"""Rows about scores of single examples (BALD, margin) and CCS: nothing to win in the arithmetic, so
+these show that the words around it cost little.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def bald(scale: float = 1) -> Row:
         k,
         Method("coreset", lambda budget: select("bald", budget, member_probs=probs).indices),
         [
-            Method("textbook (numpy)", lambda budget: np.argsort(-textbook.bald_scores(probs), kind="stable")[:budget]),
+            Method(
+                "textbook (numpy)",
+                lambda budget: np.argsort(-textbook.bald_scores(probs), kind="stable")[:budget],
+            ),
             Method("baal BALD", lambda budget: peers.baal_bald(probs, budget)),
         ],
         same_picks,
@@ -58,11 +63,18 @@ def ccs(scale: float = 1) -> Row:
 
     def spread(picks: Answer) -> list[int]:
         low = np.sort(aum)[int(beta * n)]
-        found: list[int] = np.histogram(aum[np.asarray(picks)], bins=5, range=(low, aum.max()))[0].tolist()
+        found: list[int] = np.histogram(aum[np.asarray(picks)], bins=5, range=(low, aum.max()))[
+            0
+        ].tolist()
         return found
 
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
-        return {"chosen": len(b), "of": budget, "in_fifths_of_the_range": spread(b), "ours": spread(a)}
+        return {
+            "chosen": len(b),
+            "of": budget,
+            "in_fifths_of_the_range": spread(b),
+            "ours": spread(a),
+        }
 
     return Row(
         f"CCS, {k:,} of {n:,} scores, beta {beta}, {strata} strata",

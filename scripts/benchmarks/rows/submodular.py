@@ -22,7 +22,11 @@ def _facility_agree(s: Float) -> Any:
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
         value = textbook.facility_value(s, np.asarray(b))
         ours = textbook.facility_value(s, np.asarray(a)[:budget])
-        return same_picks(a, b, budget) | {"objective": value, "ours": ours, "objective_ratio": value / ours}
+        return same_picks(a, b, budget) | {
+            "objective": value,
+            "ours": ours,
+            "objective_ratio": value / ours,
+        }
 
     return agree
 
@@ -84,9 +88,15 @@ def facility_location_sparse(scale: float = 1) -> Row:
         from sklearn.neighbors import NearestNeighbors
 
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        distance, index = NearestNeighbors(n_neighbors=NEIGHBORS, algorithm="brute").fit(unit).kneighbors(unit)
+        distance, index = (
+            NearestNeighbors(n_neighbors=NEIGHBORS, algorithm="brute").fit(unit).kneighbors(unit)
+        )
         graph = csr_matrix(
-            (1 - np.square(distance.ravel()) / 4, index.ravel(), np.arange(0, n * NEIGHBORS + 1, NEIGHBORS)),
+            (
+                1 - np.square(distance.ravel()) / 4,
+                index.ravel(),
+                np.arange(0, n * NEIGHBORS + 1, NEIGHBORS),
+            ),
             shape=(n, n),
         )
         return peers.apricot_facility_sparse(graph, budget)
@@ -96,11 +106,19 @@ def facility_location_sparse(scale: float = 1) -> Row:
         k,
         Method(
             "coreset",
-            lambda budget: select("facility_location", budget, features=x, options={"neighbors": NEIGHBORS}).indices,
+            lambda budget: (
+                select(
+                    "facility_location", budget, features=x, options={"neighbors": NEIGHBORS}
+                ).indices
+            ),
         ),
         [
             Method("scikit-learn neighbors, then apricot lazy (sparse)", apricot),
-            Method("submodlib sparse", lambda budget: peers.submodlib_facility_sparse(x, budget, NEIGHBORS), slow=True),
+            Method(
+                "submodlib sparse",
+                lambda budget: peers.submodlib_facility_sparse(x, budget, NEIGHBORS),
+                slow=True,
+            ),
         ],
         _facility_agree(s),
         "90x submodlib; the objective is that of all pairs",
@@ -129,7 +147,9 @@ def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
             if name == "approximate":
                 similarity.EXACT_UP_TO = 0  # the way the whole row goes
             start = time.process_time()
-            picks = select("facility_location", budget, features=part, options={"neighbors": neighbors}).indices
+            picks = select(
+                "facility_location", budget, features=part, options={"neighbors": neighbors}
+            ).indices
             value[f"{name}_cpu_s"] = time.process_time() - start
             value[name] = textbook.facility_value(s, picks)
         similarity.EXACT_UP_TO = exact_up_to
@@ -145,13 +165,20 @@ def facility_location_100k(scale: float = 1, dim: int = 128) -> Row:
         k,
         Method(
             "coreset",
-            lambda budget: select("facility_location", budget, features=x, options={"neighbors": NEIGHBORS}).indices,
+            lambda budget: (
+                select(
+                    "facility_location", budget, features=x, options={"neighbors": NEIGHBORS}
+                ).indices
+            ),
             slow=True,
         ),
         [],
         same_picks,
         "at most 100 MB beyond the features, at least 99.9 % of dense greedy",
-        {"flops": 2.0 * n * n * dim, "of": "all inner products, which the approximate neighbors do without"},
+        {
+            "flops": 2.0 * n * n * dim,
+            "of": "all inner products, which the approximate neighbors do without",
+        },
         facts,
         trials=1,
     )
@@ -161,7 +188,11 @@ def _graph_agree(s: Float) -> Any:
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
         value = textbook.graph_cut_value(s, np.asarray(b), LAM)
         ours = textbook.graph_cut_value(s, np.asarray(a)[:budget], LAM)
-        return same_picks(a, b, budget) | {"objective": value, "ours": ours, "objective_ratio": value / ours}
+        return same_picks(a, b, budget) | {
+            "objective": value,
+            "ours": ours,
+            "objective_ratio": value / ours,
+        }
 
     return agree
 
@@ -174,15 +205,22 @@ def graph_cut(scale: float = 1) -> Row:
     return Row(
         f"graph cut, {k:,} of {n:,}, lambda {LAM}, similarities given",
         k,
-        Method("coreset", lambda budget: select("graph_cut", budget, similarity=s, options=options).indices),
+        Method(
+            "coreset",
+            lambda budget: select("graph_cut", budget, similarity=s, options=options).indices,
+        ),
         [
-            Method("textbook greedy (numpy)", lambda budget: textbook.graph_cut_naive(s, budget, LAM)),
+            Method(
+                "textbook greedy (numpy)", lambda budget: textbook.graph_cut_naive(s, budget, LAM)
+            ),
             Method(
                 "released loop (as DeepCore)",
                 lambda budget: textbook.graph_cut_released(s, budget, 1 / LAM),
                 note="leaves the row's similarity to itself out: the same order here",
             ),
-            Method("submodlib LazyGreedy", lambda budget: peers.submodlib_graph_cut(s, budget, LAM)),
+            Method(
+                "submodlib LazyGreedy", lambda budget: peers.submodlib_graph_cut(s, budget, LAM)
+            ),
             Method(
                 "apricot lazy",
                 lambda budget: peers.apricot_graph_cut(s, budget, LAM),
@@ -224,5 +262,8 @@ def graph_cut_features(scale: float = 1) -> Row:
         ],
         _graph_agree(s),
         "40x the released loop",
-        {"bytes": 4.0 * n * dim * 2, "of": "features read twice; lazy greedy reads few rows per pick"},
+        {
+            "bytes": 4.0 * n * dim * 2,
+            "of": "features read twice; lazy greedy reads few rows per pick",
+        },
     )

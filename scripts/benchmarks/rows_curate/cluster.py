@@ -1,4 +1,6 @@
-"""The row about Ray: what its start costs beside the local engine, and from which size its actors make up for it on this machine."""
+"""The row about Ray: what its start costs beside the local engine, and from which size its actors
+make up for it on this machine.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ kept = curated(Path({source!r}), web_rules(), Settings(partition_rows=1_000), {e
 print(json.dumps({{"wall": time.perf_counter() - start, "kept": fingerprint(sorted(kept.items()))}}))
 """
 
-NOTE = "checked below: medians of three runs in turns, each in a process of its own, imports left out of the walls"
+NOTE = (
+    "checked below: medians of three runs in turns, each in a process of its own, imports left out"
+    " of the walls"
+)
 
 
 def processes() -> dict[int, tuple[int, str, float]]:
@@ -47,12 +52,18 @@ def processes() -> dict[int, tuple[int, str, float]]:
             part = path.read_text().rpartition(")")[2].split()
         except OSError:  # gone
             continue
-        found[int(path.parent.name)] = int(part[1]), part[19], (int(part[11]) + int(part[12])) / tick
+        found[int(path.parent.name)] = (
+            int(part[1]),
+            part[19],
+            (int(part[11]) + int(part[12])) / tick,
+        )
     return found
 
 
 def tree_seconds(process: subprocess.Popen[str]) -> float:
-    """Wait for a process; return the CPU seconds of it and of all below it, looked at ten times a second: Ray's own processes are nobody's to wait for."""
+    """Wait for a process; return the CPU seconds of it and of all below it, looked at ten times a
+    second: Ray's own processes are nobody's to wait for.
+    """
     spent: Counter[tuple[int, str]] = Counter()
     while process.poll() is None:
         now = processes()
@@ -75,11 +86,15 @@ def once(source: Path, engine: str) -> dict[str, Any]:
     return said | {"cpu": cpu}
 
 
-def may_pay_from(one: Mapping[str, float], two: Mapping[str, float], workers: int = 1, cores: int = 2) -> str:
-    """Return from how many rows `two` can be the quicker at all, when it keeps every core busy from start to end and `one` as many as it has workers.
+def may_pay_from(
+    one: Mapping[str, float], two: Mapping[str, float], workers: int = 1, cores: int = 2
+) -> str:
+    """Return from how many rows `two` can be the quicker at all, when it keeps every core busy from
+    start to end and `one` as many as it has workers.
 
-    Both: {start, per_1000_rows} in CPU seconds; a row that costs the same within a tenth never makes up for a start.
-    A bound and no clock: a clock on a machine that others use too says little of two processes.
+    Both: {start, per_1000_rows} in CPU seconds; a row that costs the same within a tenth never
+    makes up for a start. A bound and no clock: a clock on a machine that others use too says little
+    of two processes.
 
     >>> may_pay_from({"start": 2.0, "per_1000_rows": 1.0}, {"start": 24.0, "per_1000_rows": 1.0}), may_pay_from(
     ...     {"start": 2.0, "per_1000_rows": 1.0}, {"start": 24.0, "per_1000_rows": 1.0}, workers=2
@@ -88,7 +103,11 @@ def may_pay_from(one: Mapping[str, float], two: Mapping[str, float], workers: in
     """
     gain = one["per_1000_rows"] / workers - two["per_1000_rows"] / cores
     lead = two["start"] / cores - one["start"] / workers
-    return "never" if gain < 0.1 * one["per_1000_rows"] / workers else f"{max(0.0, 1000 * lead / gain):,.0f} rows"
+    return (
+        "never"
+        if gain < 0.1 * one["per_1000_rows"] / workers
+        else f"{max(0.0, 1000 * lead / gain):,.0f} rows"
+    )
 
 
 def ray(scale: float = 1) -> Row:
@@ -102,20 +121,35 @@ def ray(scale: float = 1) -> Row:
             for count in (few, many):
                 for way, engine in WAYS.items():
                     runs.setdefault((way, count), []).append(once(pages(count), engine))
-        assert len({r["kept"] for way in WAYS for r in runs[way, few]} | {fingerprint(sorted(ours.items()))}) == 1
+        assert (
+            len(
+                {r["kept"] for way in WAYS for r in runs[way, few]}
+                | {fingerprint(sorted(ours.items()))}
+            )
+            == 1
+        )
         assert len({r["kept"] for way in WAYS for r in runs[way, many]}) == 1
         found: dict[str, Any] = {"equal_answers": True}
         lines: dict[str, dict[str, float]] = {}
         for way in WAYS:
             for clock in ("wall", "cpu"):
                 for count in (few, many):
-                    found[f"{clock}_s_{way}_{count}"] = statistics.median(r[clock] for r in runs[way, count])
+                    found[f"{clock}_s_{way}_{count}"] = statistics.median(
+                        r[clock] for r in runs[way, count]
+                    )
             slope = (found[f"cpu_s_{way}_{many}"] - found[f"cpu_s_{way}_{few}"]) / (many - few)
-            lines[way] = {"start": found[f"cpu_s_{way}_{few}"] - slope * few, "per_1000_rows": 1000 * slope}
+            lines[way] = {
+                "start": found[f"cpu_s_{way}_{few}"] - slope * few,
+                "per_1000_rows": 1000 * slope,
+            }
             found[f"cpu_s_{way}_per_1000_rows"] = 1000 * slope
-        found["cpu_s_that_ray_costs_more_at_no_rows"] = lines["ray_2_actors"]["start"] - lines["local"]["start"]
+        found["cpu_s_that_ray_costs_more_at_no_rows"] = (
+            lines["ray_2_actors"]["start"] - lines["local"]["start"]
+        )
         for way, workers in (("local", 1), ("local_2_workers", 2)):
-            found[f"ray_may_be_quicker_than_{way}_from"] = may_pay_from(lines[way], lines["ray_2_actors"], workers)
+            found[f"ray_may_be_quicker_than_{way}_from"] = may_pay_from(
+                lines[way], lines["ray_2_actors"], workers
+            )
         return found
 
     return Row(

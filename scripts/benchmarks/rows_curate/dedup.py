@@ -28,7 +28,9 @@ WORDS = 262  # a document, as many as a median web page
 
 
 class Documents(NamedTuple):
-    """texts; pairs (P, 2): rows that are copies with a few words changed and have a Jaccard similarity of at least the threshold."""
+    """texts; pairs (P, 2): rows that are copies with a few words changed and have a Jaccard
+    similarity of at least the threshold.
+    """
 
     texts: list[str]
     pairs: Whole
@@ -36,7 +38,9 @@ class Documents(NamedTuple):
 
 @cache
 def documents(count: int) -> Documents:
-    """Return `count` documents of words of real pages, lower case and nothing but letters so that every method sees the same shingles; one in ten a changed copy of another."""
+    """Return `count` documents of words of real pages, lower case and nothing but letters so that
+    every method sees the same shingles; one in ten a changed copy of another.
+    """
     pages = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     running = " ".join(json.loads(line)["text"] for line in pages)
     words = np.array([w for w in running.lower().split() if w.isascii() and w.isalpha()], object)
@@ -78,7 +82,9 @@ def shingles(text: str) -> list[str]:
 
 
 def datasketch_groups(texts: list[str]) -> Whole:
-    """datasketch: MinHash.update_batch, MinHashLSH of the same bands, pairs checked by the estimated similarity."""
+    """datasketch: MinHash.update_batch, MinHashLSH of the same bands, pairs checked by the
+    estimated similarity.
+    """
     module = import_module("datasketch")
     lsh = module.MinHashLSH(params=(BANDS, ROWS_A_BAND), num_perm=BANDS * ROWS_A_BAND)
     hashes: list[Any] = []
@@ -93,7 +99,9 @@ def datasketch_groups(texts: list[str]) -> Whole:
 
 
 def rensa_groups(texts: list[str]) -> Whole:
-    """rensa: one RMinHash a text, RMinHashLSH of the same bands, pairs checked by the estimated similarity."""
+    """rensa: one RMinHash a text, RMinHashLSH of the same bands, pairs checked by the estimated
+    similarity.
+    """
     module = import_module("rensa")
     lsh = module.RMinHashLSH(threshold=THRESHOLD, num_perm=BANDS * ROWS_A_BAND, num_bands=BANDS)
     hashes: list[Any] = []
@@ -111,7 +119,9 @@ def rensa_batch_groups(texts: list[str]) -> Whole:
     """rensa: all signatures in one call, then as above."""
     module = import_module("rensa")
     lsh = module.RMinHashLSH(threshold=THRESHOLD, num_perm=BANDS * ROWS_A_BAND, num_bands=BANDS)
-    hashes = module.RMinHash.from_token_sets([shingles(t) for t in texts], num_perm=BANDS * ROWS_A_BAND, seed=42)
+    hashes = module.RMinHash.from_token_sets(
+        [shingles(t) for t in texts], num_perm=BANDS * ROWS_A_BAND, seed=42
+    )
     pairs = []
     for i, m in enumerate(hashes):
         pairs += [(j, i) for j in lsh.query(m) if hashes[j].jaccard(m) >= THRESHOLD]
@@ -126,7 +136,9 @@ def minhash(scale: float = 1) -> Row:
 
     def recall(label: Whole, k: int) -> float:
         pairs = docs.pairs[(docs.pairs < k).all(axis=1)]
-        return float((label[pairs[:, 0]] == label[pairs[:, 1]]).mean()) if len(pairs) else float("nan")
+        return (
+            float((label[pairs[:, 0]] == label[pairs[:, 1]]).mean()) if len(pairs) else float("nan")
+        )
 
     def agree(ours: Answer, peer: Answer, k: int) -> dict[str, Any]:
         return {"recall": recall(peer, k), "ours": recall(ours, k), "same_rows": int((np.asarray(ours) == np.asarray(peer)).sum()), "of": k}  # fmt: skip
@@ -154,7 +166,9 @@ def minhash(scale: float = 1) -> Row:
 
 
 class Clustered(NamedTuple):
-    """x (n, D) of length 1; rows of each cluster, far from the centroid first; the centroids (K, D)."""
+    """x (n, D) of length 1; rows of each cluster, far from the centroid first; the centroids (K,
+    D).
+    """
 
     x: NDArray[np.float32]
     clusters: list[Whole]
@@ -166,7 +180,10 @@ def clustered(count: int, dim: int, k: int) -> Clustered:
     """Return a Gaussian mixture with near copies of one row in three, in k clusters."""
     x, _ = mixture(count, dim, clusters=k)
     rng = np.random.default_rng(1)
-    copies, sources = rng.choice(count, count // 3, replace=False), rng.integers(0, count, count // 3)
+    copies, sources = (
+        rng.choice(count, count // 3, replace=False),
+        rng.integers(0, count, count // 3),
+    )
     x[copies] = x[sources] + 0.02 * rng.standard_normal((len(copies), dim), dtype=np.float32)
     x = unit_rows(x)
     centroids = spherical_kmeans(x, k, 5)
@@ -177,7 +194,9 @@ def clustered(count: int, dim: int, k: int) -> Clustered:
 
 
 def released_step(x: NDArray[np.float32], eps: float) -> NDArray[np.bool_]:
-    """The released code's step on one cluster in its order: all similarities, upper triangle, largest of every column."""
+    """The released code's step on one cluster in its order: all similarities, upper triangle,
+    largest of every column.
+    """
     rows = torch.from_numpy(x)
     similarity = rows @ rows.T
     similarity.triu_(diagonal=1)
@@ -186,7 +205,11 @@ def released_step(x: NDArray[np.float32], eps: float) -> NDArray[np.bool_]:
 
 
 def step(
-    count: int, k: int, goal: str = "2x the released step at equal keep sets", eps: float = 0.05, trials: int = 7
+    count: int,
+    k: int,
+    goal: str = "2x the released step at equal keep sets",
+    eps: float = 0.05,
+    trials: int = 7,
 ) -> Row:
     """Return the row of `count` vectors in k clusters."""
     data = clustered(count, 384, k)

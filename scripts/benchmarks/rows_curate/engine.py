@@ -1,4 +1,6 @@
-"""Rows about the local engine: what it costs beside its operators, and its memory as the input grows."""
+"""Rows about the local engine: what it costs beside its operators, and its memory as the input
+grows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from coreset.curation.io.formats import content_id
 from coreset.curation.operators.base import GroupBy, Operator
 from coreset.curation.operators.contract import checked, row_keys
 from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
-from coreset.curation.operators.rules import C4Rule, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
+from coreset.curation.operators.rules import (
+    C4Rule,
+    FineWebFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
 from coreset.curation.run import Settings, curate
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
@@ -44,11 +51,16 @@ def web_rules() -> list[Operator]:
 
 @cache
 def pages(count: int) -> Path:
-    """Return a file of `count` pages: the 300 real ones of C4, again and again, their sentences in another order and one in twenty a copy."""
+    """Return a file of `count` pages: the 300 real ones of C4, again and again, their sentences in
+    another order and one in twenty a copy.
+    """
     path = FOLDER / f"pages-{count}.jsonl"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        real = [json.loads(line)["text"] for line in (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").open()]
+        real = [
+            json.loads(line)["text"]
+            for line in (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").open()
+        ]
         rng = np.random.default_rng(0)
         with path.with_suffix(".part").open("w") as file:
             for i in range(count):
@@ -58,13 +70,18 @@ def pages(count: int) -> Path:
                     if i >= len(real) and i % 20
                     else real[i % len(real)]
                 )
-                file.write(json.dumps({"text": text, "url": f"http://example.org/{i}"}, ensure_ascii=False) + "\n")
+                file.write(
+                    json.dumps({"text": text, "url": f"http://example.org/{i}"}, ensure_ascii=False)
+                    + "\n"
+                )
         path.with_suffix(".part").rename(path)
     return path
 
 
 def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[str, bool]:
-    """Return {id: kept}: the operators one after the other over a table in memory, nothing read, written or remembered. Groups by sorted keys."""
+    """Return {id: kept}: the operators one after the other over a table in memory, nothing read,
+    written or remembered. Groups by sorted keys.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -78,7 +95,8 @@ def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[
             flat, row = flat[order], row[order]
             same = (flat[1:] == flat[:-1]) & (flat[1:] != 0)
             graph = coo_array(
-                (np.ones(same.sum(), bool), (row[:-1][same], row[1:][same])), shape=(len(keys), len(keys))
+                (np.ones(same.sum(), bool), (row[:-1][same], row[1:][same])),
+                shape=(len(keys), len(keys)),
             )
             label = connected_components(graph, directed=False)[1]
             keep = np.ones(table.num_rows, bool)
@@ -103,14 +121,23 @@ def alone(operators: list[Operator], table: pa.Table, batch: int = 512) -> dict[
 
 
 def curated(
-    source: Path, operators: list[Operator], settings: Settings | None = None, engine: Engine | None = None
+    source: Path,
+    operators: list[Operator],
+    settings: Settings | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, bool]:
     """Return {id: kept} after a run from the file to all that is written."""
     out = Path(tempfile.mkdtemp(dir=FOLDER))
     try:
         curate(operators, source, out, settings=settings, engine=engine)
         table = pq.read_table(out / "decisions.parquet", columns=["id", "state"])
-        return dict(zip(table["id"].to_pylist(), (s == "kept" for s in table["state"].to_pylist()), strict=True))
+        return dict(
+            zip(
+                table["id"].to_pylist(),
+                (s == "kept" for s in table["state"].to_pylist()),
+                strict=True,
+            )
+        )
     finally:
         shutil.rmtree(out)
 
@@ -134,10 +161,15 @@ def overhead_pages(scale: float = 1) -> Row:
     table = _named(json.loads(line) for line in source.open())
 
     def agree(ours: Answer, peer: Answer, _: int) -> dict[str, Any]:
-        return {"same_rows": sum(ours[i] == peer[i] for i in ours), "of": len(ours), "kept": sum(ours.values())}
+        return {
+            "same_rows": sum(ours[i] == peer[i] for i in ours),
+            "of": len(ours),
+            "kept": sum(ours.values()),
+        }
 
     return Row(
-        f"the local engine, {count:,} web pages ({source.stat().st_size / 1e6:.0f} MB), Gopher, C4 and FineWeb rules, exact and near duplicates",
+        f"the local engine, {count:,} web pages ({source.stat().st_size / 1e6:.0f} MB), Gopher, C4"
+        " and FineWeb rules, exact and near duplicates",
         count,
         Method("coreset-curate, file to files", lambda _: curated(source, operators), small=0),
         [
@@ -161,11 +193,16 @@ def memory(scale: float = 1) -> Row:
 
     def peak(source: Path) -> float:
         code = (
-            "import sys; sys.path.insert(0, '.'); from pathlib import Path; from scripts.benchmarks.harness import resident; "
-            "from scripts.benchmarks.rows_curate.engine import curated, web_rules; "
-            f"kept = curated(Path({str(source)!r}), web_rules()[:-1]); print(resident()[1] / 1e6)"
+            "import sys; sys.path.insert(0, '.'); from pathlib import Path; from"
+            " scripts.benchmarks.harness import resident; from"
+            " scripts.benchmarks.rows_curate.engine import curated, web_rules; kept ="
+            f" curated(Path({str(source)!r}), web_rules()[:-1]); print(resident()[1] / 1e6)"
         )
-        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        return float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
 
     def facts(_: Answer) -> dict[str, Any]:
         one, ten = peak(small), peak(large)

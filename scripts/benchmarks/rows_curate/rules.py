@@ -1,4 +1,6 @@
-"""Rows about corpus rules: scorers and rules against datatrove's filters, the same pages, every rule set on every page."""
+"""Rows about corpus rules: scorers and rules against datatrove's filters, the same pages, every
+rule set on every page.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import as_batch
 from coreset.core.cache import asset_dir
-from coreset.curation.operators.rules import C4Rule, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
+from coreset.curation.operators.rules import (
+    C4Rule,
+    FineWebFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
 from coreset.scorers.text.c4 import C4
 from coreset.scorers.text.fineweb import FineWeb
 from coreset.scorers.text.gopher_quality import GopherQuality
@@ -22,7 +29,9 @@ from scripts.benchmarks.harness import Answer, Method, Row
 
 @cache
 def pages(count: int) -> list[str]:
-    """Return the 300 real pages of C4 and worse ones made of them, one sort after the other: cut into lines, doubled, trailing off."""
+    """Return the 300 real pages of C4 and worse ones made of them, one sort after the other: cut
+    into lines, doubled, trailing off.
+    """
     lines = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     real = [json.loads(line)["text"] for line in lines]
     worse = [
@@ -38,7 +47,9 @@ def pages(count: int) -> list[str]:
 
 
 def datatrove_verdicts(texts: list[str]) -> NDArray[np.bool_]:
-    """datatrove: four filters on every page; the words of a page are cut once and remembered, as datatrove does."""
+    """datatrove: four filters on every page; the words of a page are cut once and remembered, as
+    datatrove does.
+    """
     filters = import_module("datatrove.pipeline.filters")
     document = import_module("datatrove.data").Document
     made = [

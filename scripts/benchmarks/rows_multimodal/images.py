@@ -1,4 +1,6 @@
-"""Rows about images: each decoded once or once per scorer, and scorers with a model against the model's own forward pass."""
+"""Rows about images: each decoded once or once per scorer, and scorers with a model against the
+model's own forward pass.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ ANIMALS = 398  # the first of ImageNet's classes
 
 @cache
 def drawings(count: int) -> list[str]:
-    """Return `count` files, evenly spaced over the collection. Raises FileNotFoundError without the Debian package."""
+    """Return `count` files, evenly spaced over the collection. Raises FileNotFoundError without the
+    Debian package.
+    """
     found = sorted(map(str, DRAWINGS.rglob("*.png")))
     if not found:
         raise FileNotFoundError(f"no drawings in {DRAWINGS}: apt-get install openclipart-png")
@@ -46,7 +50,10 @@ def same(a: Answer, b: Answer, _: int) -> dict[str, Any]:
     """Return how many rows have the same values, to the last bit, in every column."""
     rows = np.ones(len(a["image_status"]), bool)
     for name, values in a.items():
-        rows &= [x == y or (x != x and y != y) for x, y in zip(values.tolist(), b[name].tolist(), strict=True)]
+        rows &= [
+            x == y or (x != x and y != y)
+            for x, y in zip(values.tolist(), b[name].tolist(), strict=True)
+        ]
     return {"same_rows": int(rows.sum()), "of": len(rows)}
 
 
@@ -72,7 +79,9 @@ def decode_once(scale: float = 1) -> Row:
         Method("coreset, each image decoded once", ours),
         [Method("decoded once per scorer", each), Method("decoding alone", decoding)],
         lambda a, b, k: {} if b is None else same(a, b, k),
-        facts=lambda a: {"megapixels": float(np.nansum(a["image_width"] * a["image_height"]) / 1e6)},
+        facts=lambda a: {
+            "megapixels": float(np.nansum(a["image_width"] * a["image_height"]) / 1e6)
+        },
     )
 
 
@@ -82,12 +91,18 @@ def classifier(scale: float = 1) -> Row:
     images, files = pixels(count), drawings(count)
     scorer = Classifier("animal", dict.fromkeys(range(ANIMALS), 1.0), device="cpu")
     net, mean, std = backbone(LITE0, classes=True)
-    ready = (torch.from_numpy(np.stack([squared(p, 224) for p in images])).permute(0, 3, 1, 2) / 255 - mean) / std
+    ready = (
+        torch.from_numpy(np.stack([squared(p, 224) for p in images])).permute(0, 3, 1, 2) / 255
+        - mean
+    ) / std
 
     def own(k: int) -> Answer:
         with torch.inference_mode():
             return torch.cat(
-                [net(ready[i : i + BATCH]).softmax(dim=1)[:, :ANIMALS].sum(dim=1) for i in range(0, k, BATCH)]
+                [
+                    net(ready[i : i + BATCH]).softmax(dim=1)[:, :ANIMALS].sum(dim=1)
+                    for i in range(0, k, BATCH)
+                ]
             ).numpy()
 
     def whole(k: int) -> None:
@@ -115,17 +130,33 @@ def difference(a: Answer, b: Answer, _: int) -> dict[str, Any]:
     """Return how far the values are apart."""
     if b is None:
         return {}
-    return {"largest_difference": float(np.abs(a - b).max()), "largest_distance": float(np.abs(a).max())}
+    return {
+        "largest_difference": float(np.abs(a - b).max()),
+        "largest_distance": float(np.abs(a).max()),
+    }
 
 
 @cache
 def clip_folder() -> str:
-    """Return a folder with a CLIP of the size of ViT-B/32 and random weights: its arithmetic costs what the trained one's does."""
+    """Return a folder with a CLIP of the size of ViT-B/32 and random weights: its arithmetic costs
+    what the trained one's does.
+    """
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     folder = tempfile.mkdtemp()
-    words = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", "a", "drawing", "of", "the", "number", *map(str, range(1000))]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[BOS]",
+        "[EOS]",
+        "a",
+        "drawing",
+        "of",
+        "the",
+        "number",
+        *map(str, range(1000)),
+    ]
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
@@ -135,7 +166,11 @@ def clip_folder() -> str:
     text = {"eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
     transformers.CLIPModel(transformers.CLIPConfig(text_config=text)).save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", eos_token="[EOS]", bos_token="[BOS]", unk_token="[UNK]"
+        tokenizer_object=made,
+        pad_token="[PAD]",
+        eos_token="[EOS]",
+        bos_token="[BOS]",
+        unk_token="[UNK]",
     ).save_pretrained(folder)
     transformers.CLIPImageProcessor().save_pretrained(folder)
     return folder
@@ -152,7 +187,9 @@ def clip(scale: float = 1) -> Row:
     scorer = ClipScore(folder, device="cpu")
     net = transformers.CLIPModel.from_pretrained(folder).eval()
     see = transformers.AutoImageProcessor.from_pretrained(folder)
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(texts.tolist(), padding=True, return_tensors="pt")
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+        texts.tolist(), padding=True, return_tensors="pt"
+    )
     ready = see(images=list(images), return_tensors="pt")["pixel_values"]
 
     def own(k: int) -> Answer:

@@ -1,4 +1,6 @@
-"""Rows about MetaCLIP: which of 500,000 entries occur in a caption, against the plain loop over the entries and an Aho-Corasick automaton."""
+"""Rows about MetaCLIP: which of 500,000 entries occur in a caption, against the plain loop over the
+entries and an Aho-Corasick automaton.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Captions(NamedTuple):
 
 @cache
 def captions(pairs: int, entries: int) -> Captions:
-    """Return captions, 6 to 24 words in a row of real web pages, and a vocabulary: their words, their pairs of words, and pairs and triples of words drawn at random."""
+    """Return captions, 6 to 24 words in a row of real web pages, and a vocabulary: their words,
+    their pairs of words, and pairs and triples of words drawn at random.
+    """
     pages = (asset_dir("llamafactory") / "data" / "c4_demo.jsonl").read_text().splitlines()
     running = [json.loads(line)["text"].split() for line in pages]
     rng = np.random.default_rng(0)
@@ -43,7 +47,9 @@ def captions(pairs: int, entries: int) -> Captions:
     found = dict.fromkeys(words)
     found |= dict.fromkeys(f"{a} {b}" for page in clean for a, b in pairwise(page) if a and b)
     while len(found) < entries:
-        found[" ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(2, 4))))] = None
+        found[" ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(2, 4))))] = (
+            None
+        )
     path = Path(tempfile.mkdtemp()) / "metadata.json"
     path.write_text(json.dumps(list(found)[:entries]))
     return Captions(texts, str(path))

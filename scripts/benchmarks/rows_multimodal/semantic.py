@@ -1,4 +1,6 @@
-"""Rows about semantic duplicates: SemDeDup inside clusters at half a million rows, k-means, and the assignment of rows to centroids."""
+"""Rows about semantic duplicates: SemDeDup inside clusters at half a million rows, k-means, and the
+assignment of rows to centroids.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,15 @@ from scripts.benchmarks.rows_curate.dedup import clustered, step
 
 
 def semdedup_step_500k(scale: float = 1) -> Row:
-    """500,000 rows in 500 clusters: a thousand each, what SemDeDup does with a cluster per thousand rows."""
-    return step(int(500_000 * scale), max(5, int(500 * scale)), "3x the released step at equal keep sets", trials=3)
+    """500,000 rows in 500 clusters: a thousand each, what SemDeDup does with a cluster per thousand
+    rows.
+    """
+    return step(
+        int(500_000 * scale),
+        max(5, int(500 * scale)),
+        "3x the released step at equal keep sets",
+        trials=3,
+    )
 
 
 def kmeans(scale: float = 1) -> Row:

@@ -42,7 +42,10 @@ def test_fail_lets_what_is_unexpected_or_part_of_a_sweep_through(capsys, monkeyp
     fail(ValueError("budget"), Console(stderr=True), go_on=True)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     fail(ValueError("seen"), Console(stderr=True), go_on=False)
-    assert capsys.readouterr().err == "error: RuntimeError: broken\nerror: KeyError: key\nerror: budget\nerror: seen\n"
+    assert (
+        capsys.readouterr().err
+        == "error: RuntimeError: broken\nerror: KeyError: key\nerror: budget\nerror: seen\n"
+    )
 
 
 def test_read_column(tmp_path):
@@ -56,7 +59,11 @@ def test_read_column(tmp_path):
         assert read_column(path, "selected").tolist() == [3, 1]
         assert read_column(path, "ids").tolist() == ["007", "x"]
         with pytest.raises(
-            ValueError, match=rf"blur: cannot be read from .*t.{suffix}: no column 'blur'; it has index, loss, ids"
+            ValueError,
+            match=(
+                rf"blur: cannot be read from .*t.{suffix}: no column 'blur'; it has index,"
+                r" loss, ids"
+            ),
         ):
             read_column(path, "blur")
     pd.DataFrame({"whatever": ["01", "2"]}).to_csv(tmp_path / "one.csv", index=False)
@@ -77,7 +84,13 @@ def test_read_column(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("x.npy", b""), ("x.npy", b"not numpy"), ("x.txt", b"1\ntwo\n"), ("x.csv", b""), ("x.parquet", b"no")],
+    [
+        ("x.npy", b""),
+        ("x.npy", b"not numpy"),
+        ("x.txt", b"1\ntwo\n"),
+        ("x.csv", b""),
+        ("x.parquet", b"no"),
+    ],
 )
 def test_an_unreadable_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

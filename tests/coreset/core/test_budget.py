@@ -14,11 +14,16 @@ from coreset.core.budget import budget_counts, budget_size, budget_sizes, per_cl
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
 def test_shares_round_to_the_nearest_count(size, part):
     share = min(part, size) / size
-    assert abs(budget_size(share, size) - Fraction(share) * size) <= max(Fraction(1, 2), 1 - Fraction(share) * size)
+    assert abs(budget_size(share, size) - Fraction(share) * size) <= max(
+        Fraction(1, 2), 1 - Fraction(share) * size
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.one_of(st.integers(-2, 60), st.floats(allow_nan=True)), max_size=5), st.integers(1, 50))
+@given(
+    st.lists(st.one_of(st.integers(-2, 60), st.floats(allow_nan=True)), max_size=5),
+    st.integers(1, 50),
+)
 def test_sizes_grow_inside_the_pool_or_are_refused(budgets, size):
     try:
         sizes = budget_sizes(budgets, size)
@@ -45,7 +50,11 @@ def test_counts_and_shares():
 @pytest.mark.parametrize(
     ("budget", "error", "words"),
     [
-        (0, ValueError, r"budget: expected a count from 1 to 10 \(the pool\) or a share in \(0, 1\], got 0"),
+        (
+            0,
+            ValueError,
+            r"budget: expected a count from 1 to 10 \(the pool\) or a share in \(0, 1\], got 0",
+        ),
         (-3, ValueError, "got -3"),
         (11, ValueError, "count from 1 to 10 .* got 11"),
         (0.0, ValueError, r"budget: expected a share of the pool in \(0, 1\], got 0.0"),
@@ -93,7 +102,11 @@ def test_a_budget_per_class_in_images_or_bytes(budget, unit, counts):
 @pytest.mark.parametrize(
     ("budget", "unit", "words"),
     [
-        ([7849], "bytes", "7849 bytes do not pay for one image of each of 10 classes at 785 bytes: 7850"),
+        (
+            [7849],
+            "bytes",
+            "7849 bytes do not pay for one image of each of 10 classes at 785 bytes: 7850",
+        ),
         ([0], "ipc", "whole numbers"),
         ([1.5], "ipc", "whole numbers"),
         (True, "bytes", "whole numbers"),
@@ -107,5 +120,7 @@ def test_a_budget_that_says_nothing_is_refused(budget, unit, words):
 
 def test_images_that_are_no_whole_number_per_class():
     assert per_class([10, 30], 10) == [1, 3]
-    with pytest.raises(ValueError, match=r"25 images are no whole number for each of 10 classes.*ipc"):
+    with pytest.raises(
+        ValueError, match=r"25 images are no whole number for each of 10 classes.*ipc"
+    ):
         per_class([10, 25], 10)

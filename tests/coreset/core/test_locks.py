@@ -77,6 +77,9 @@ def test_the_sweep_takes_only_what_matches(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.parquet.1.part").write_bytes(b"x")
     sweep(tmp_path, "a.parquet.*.part", deep=False)
-    assert sorted(p.name for p in tmp_path.rglob("*.part")) == ["a.parquet.1.part", "b.parquet.1.part"]
+    assert sorted(p.name for p in tmp_path.rglob("*.part")) == [
+        "a.parquet.1.part",
+        "b.parquet.1.part",
+    ]
     sweep(tmp_path)
     assert not list(tmp_path.rglob("*.part"))

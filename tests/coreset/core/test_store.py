@@ -15,15 +15,30 @@ A = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
 def test_equal_content_has_one_fingerprint():
-    assert fingerprint(A) == fingerprint(A.copy()) == fingerprint(np.asfortranarray(A)) == fingerprint(A[::-1][::-1])
+    assert (
+        fingerprint(A)
+        == fingerprint(A.copy())
+        == fingerprint(np.asfortranarray(A))
+        == fingerprint(A[::-1][::-1])
+    )
     assert fingerprint({"a": 1, "b": [A]}) == fingerprint({"b": (A,), "a": 1})
     assert fingerprint(torch.from_numpy(A)) == fingerprint(A)
     assert fingerprint(np.array(["a", None], object)) == fingerprint(np.array(["a", None], object))
-    fingerprint(np.array(["2020-01-01"], "M8[D]"), np.float16([1]), np.ones((3, 0)), np.array(1.0), Path("a"), None)
+    fingerprint(
+        np.array(["2020-01-01"], "M8[D]"),
+        np.float16([1]),
+        np.ones((3, 0)),
+        np.array(1.0),
+        Path("a"),
+        None,
+    )
 
 
 def test_a_fingerprint_is_the_same_in_another_process():
-    code = "import numpy as np; from coreset.core.store import fingerprint; print(fingerprint({'a': [1, 'x', None], 'b': np.arange(3)}))"
+    code = (
+        "import numpy as np; from coreset.core.store import fingerprint; print(fingerprint({'a':"
+        " [1, 'x', None], 'b': np.arange(3)}))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == fingerprint({"a": [1, "x", None], "b": np.arange(3)})
     assert len(out.stdout.strip()) == 16
@@ -76,7 +91,9 @@ def limited(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         folder = Path(sys.argv[1])
     """
     code = textwrap.dedent(head) + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
+    )
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
@@ -92,7 +109,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(f"{errno.EFBIG} ")
-    assert f"cannot write {tmp_path / 'a.txt'}: File too large; nothing that was there is lost" in ran.stdout
+    assert (
+        f"cannot write {tmp_path / 'a.txt'}: File too large; nothing that was there is lost"
+        in ran.stdout
+    )
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -117,7 +137,8 @@ def test_a_selection_on_a_full_disk_leaves_the_old_one(tmp_path):
 
     Selection([1, 2]).save(tmp_path / "s.parquet")
     ran = limited(
-        "from coreset import Selection; Selection(np.random.default_rng(0).permutation(100_000)).save(folder / 's.parquet')",
+        "from coreset import Selection;"
+        " Selection(np.random.default_rng(0).permutation(100_000)).save(folder / 's.parquet')",
         tmp_path,
     )
     assert "nothing that was there is lost" in ran.stderr
@@ -145,7 +166,10 @@ def test_a_column_is_made_once_and_memory_mapped(tmp_path):
         "shape": [3, 4],
         "model": "m",
     }
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["features-k.json", "features-k.npy"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [
+        "features-k.json",
+        "features-k.npy",
+    ]
     assert store.get("features", "other") is None
 
 
@@ -192,7 +216,12 @@ def test_json_has_no_word_for_infinity_and_every_file_says_null(tmp_path):
     def strict(text):
         return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
-    value = {"a": [float("inf"), 1.0, float("nan")], "b": np.float64(-np.inf), "c": np.array([np.inf, 2.0]), "d": "inf"}
+    value = {
+        "a": [float("inf"), 1.0, float("nan")],
+        "b": np.float64(-np.inf),
+        "c": np.array([np.inf, 2.0]),
+        "d": "inf",
+    }
     assert strict(to_json(value, lambda v: v.tolist())) == {
         "a": [None, 1.0, None],
         "b": None,
@@ -207,7 +236,11 @@ def test_json_has_no_word_for_infinity_and_every_file_says_null(tmp_path):
     assert np.isnan(RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0).points[0].value)
     (curve,) = read_curves([tmp_path / "run" / "curve.jsonl"])
     assert isinstance(curve, Curve)
-    (tmp_path / "run" / "ledger.jsonl").write_text(line.replace("null", "Infinity"))  # as it was written before
-    assert RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0).ledger[0]["scores"] == [float("inf"), 2.0]
+    # as it was written before
+    (tmp_path / "run" / "ledger.jsonl").write_text(line.replace("null", "Infinity"))
+    assert RunFolder(tmp_path / "run", {"a": 1}, 1, "kcenter", 0).ledger[0]["scores"] == [
+        float("inf"),
+        2.0,
+    ]
     saved = Selection([1], info={"error": float("inf")}).save(tmp_path / "s.parquet")
     assert Selection.load(saved).info == {"error": None}

@@ -19,7 +19,11 @@ RNG = np.random.default_rng(0)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(-3, n + 2), max_size=12))))
+@given(
+    st.integers(1, 30).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.integers(-3, n + 2), max_size=12))
+    )
+)
 def test_as_indices_takes_exactly_distinct_positions_inside(case):
     size, values = case
     inside = all(0 <= v < size for v in values)
@@ -45,7 +49,11 @@ def test_as_indices_reads_masks(mask):
         ([0, -1], ValueError, "first -1"),
         (np.array([2**64 - 1], np.uint64), ValueError, "outside"),
         ([2, 1, 1, 2, 2], ValueError, "rows: 2 positions occur more than once, first 1"),
-        ([0.0, 1.0], TypeError, "rows: expected a one-dimensional list of whole numbers, got float64"),
+        (
+            [0.0, 1.0],
+            TypeError,
+            "rows: expected a one-dimensional list of whole numbers, got float64",
+        ),
         (["a"], TypeError, "whole numbers, got <U1"),
         (5, TypeError, r"with shape \(\)"),
         ([[0, 1]], TypeError, r"shape \(1, 2\)"),
@@ -89,7 +97,9 @@ def test_signals_align_rows():
     assert s.at("loss", [1, 3]).tolist() == [7.0, 9.0]
     s.put("loss", [1], [5.0])
     assert s.at("loss", [3, 1]).tolist() == [9.0, 5.0]
-    with pytest.raises(ValueError, match="loss: no value for 1 of the 2 examples asked for, first position 0"):
+    with pytest.raises(
+        ValueError, match="loss: no value for 1 of the 2 examples asked for, first position 0"
+    ):
         s.at("loss", [0, 1])
     s.put("loss", None, np.arange(4.0))
     assert s.at("loss", [0]).tolist() == [0.0]
@@ -149,10 +159,21 @@ def test_signals_say_what_is_wrong():
 
 
 def test_selection_checks_and_prefix():
-    s = Selection([4, 1, 3], [1, 2, 3], [0.3, 0.2, 0.1], ["a", "b", "c"], np.array(["x", "y", "z"]), {"k": 1})
+    s = Selection(
+        [4, 1, 3], [1, 2, 3], [0.3, 0.2, 0.1], ["a", "b", "c"], np.array(["x", "y", "z"]), {"k": 1}
+    )
     p = s.prefix(2)
-    assert (p.indices.tolist(), p.weights.tolist(), p.scores.tolist()) == ([4, 1], [1, 2], [0.3, 0.2])
-    assert (list(p.reasons), p.ids.tolist(), p.info, len(p)) == (["a", "b"], ["x", "y"], {"k": 1}, 2)
+    assert (p.indices.tolist(), p.weights.tolist(), p.scores.tolist()) == (
+        [4, 1],
+        [1, 2],
+        [0.3, 0.2],
+    )
+    assert (list(p.reasons), p.ids.tolist(), p.info, len(p)) == (
+        ["a", "b"],
+        ["x", "y"],
+        {"k": 1},
+        2,
+    )
     assert s.prefix(9).indices.tolist() == [4, 1, 3]
     for name, values, words in [
         ("weights", [1], r"weights: expected shape \(3,\).*\(1,\)"),
@@ -163,7 +184,9 @@ def test_selection_checks_and_prefix():
         with pytest.raises(ValueError, match=words):
             Selection([4, 1, 3], **{name: values})
     for wrong in ([0.5, 1.0], [True, False], [[0, 1]]):
-        with pytest.raises(TypeError, match="indices: expected a one-dimensional list of positions"):
+        with pytest.raises(
+            TypeError, match="indices: expected a one-dimensional list of positions"
+        ):
             Selection(wrong)
 
 
@@ -177,9 +200,19 @@ def test_selection_of_a_dataset():
 
 @pytest.mark.parametrize("ids", [np.array(["ä b.jpg", 'c,"d'])[::-1], np.array([2**62, -5]), None])
 def test_selection_round_trip(tmp_path, ids):
-    info = {"strategy": "A", "parameters": {"b": [1, None]}, "radius": np.float32(0.5), "count": np.int64(3)}
+    info = {
+        "strategy": "A",
+        "parameters": {"b": [1, None]},
+        "radius": np.float32(0.5),
+        "count": np.int64(3),
+    }
     old = Selection(
-        [4, 1], [0.5, np.pi], [np.inf, -1.0], ["first", 'say "no"'], ids, {**info, "sizes": np.arange(2000)}
+        [4, 1],
+        [0.5, np.pi],
+        [np.inf, -1.0],
+        ["first", 'say "no"'],
+        ids,
+        {**info, "sizes": np.arange(2000)},
     )
     new = Selection.load(old.save(tmp_path / "deep" / "er.parquet"))
     for name in ("indices", "weights", "scores"):
@@ -195,14 +228,22 @@ def test_selection_round_trip_of_bare_and_empty(tmp_path):
         new = Selection.load(Selection(indices).save(tmp_path / "s.parquet"))
         assert new.indices.tolist() == indices
         assert new.indices.dtype == np.int64
-        assert (new.weights, new.scores, new.reasons, new.ids, new.info) == (None, None, None, None, {})
+        assert (new.weights, new.scores, new.reasons, new.ids, new.info) == (
+            None,
+            None,
+            None,
+            None,
+            {},
+        )
 
 
 def test_loading_another_file_is_refused(tmp_path):
     import pandas as pd
 
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match=r"x.parquet: not a saved selection, it has no column 'index' but \['a'\]"):
+    with pytest.raises(
+        ValueError, match=r"x.parquet: not a saved selection, it has no column 'index' but \['a'\]"
+    ):
         Selection.load(tmp_path / "x.parquet")
 
 
@@ -215,15 +256,35 @@ def rows(n):
     ("name", "values", "words"),
     [
         ("features", np.ones(4), r"features: expected shape \(N, D\), got \(4,\)"),
-        ("features", np.ones((4, 2), np.uint8), "features: expected floating-point values, got .*uint8"),
-        ("member_probs", np.full((4, 2), 0.5), r"member_probs: expected shape \(N, T, C\), got \(4, 2\)"),
+        (
+            "features",
+            np.ones((4, 2), np.uint8),
+            "features: expected floating-point values, got .*uint8",
+        ),
+        (
+            "member_probs",
+            np.full((4, 2), 0.5),
+            r"member_probs: expected shape \(N, T, C\), got \(4, 2\)",
+        ),
         ("member_probs", np.ones((4, 0, 2)), "at least one member"),
         ("labels", np.ones(4), "labels: expected whole numbers .*got .*float64"),
         ("labels", np.ones((4, 1), np.int64), r"labels: expected shape \(N,\), got \(4, 1\)"),
-        ("logits", np.full((4, 2), 0.5), "logits: every row is non-negative and sums to 1: these are probabilities"),
-        ("probs", np.full((4, 2), 0.4), "probs: 4 rows are no probabilities .*first position 0; pass logits"),
+        (
+            "logits",
+            np.full((4, 2), 0.5),
+            "logits: every row is non-negative and sums to 1: these are probabilities",
+        ),
+        (
+            "probs",
+            np.full((4, 2), 0.4),
+            "probs: 4 rows are no probabilities .*first position 0; pass logits",
+        ),
         ("probs", np.array([[0.5, 0.5], [1.5, -0.5]]), "probs: 1 rows .*first position 1"),
-        ("features", np.array([[0.0], [np.nan], [1.0]]), "features: 1 examples have NaN or infinite.*first position 1"),
+        (
+            "features",
+            np.array([[0.0], [np.nan], [1.0]]),
+            "features: 1 examples have NaN or infinite.*first position 1",
+        ),
         ("features", np.array([[0.0, 0.0], [np.inf, -np.inf]]), "features: 1 examples"),
         ("loss", np.array([0.0, -np.inf]), "loss: 1 examples have NaN or infinite"),
     ],
@@ -263,7 +324,11 @@ def test_half_precision_probabilities_pass(classes):
     logits = np.random.default_rng(0).normal(size=(50, classes)) * 3
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     check_column("probs", p.astype(np.float16), rows(50))
-    check_column("probs", torch.as_tensor(p).bfloat16() if classes == 2 else torch.as_tensor(p).half(), rows(50))
+    check_column(
+        "probs",
+        torch.as_tensor(p).bfloat16() if classes == 2 else torch.as_tensor(p).half(),
+        rows(50),
+    )
     check_column("member_probs", p.astype(np.float16)[:, None], rows(50))
 
 
@@ -285,7 +350,9 @@ class Answers(Strategy):
 
 def call(answer, k=2, pool=None, **columns):
     pool = Pool(4, [0], ids=["a", "b", "c", "d"]) if pool is None else pool
-    return Answers(answer)(pool, Signals(4, **(columns or {"x": np.ones(4)})), k, np.random.default_rng(0))
+    return Answers(answer)(
+        pool, Signals(4, **(columns or {"x": np.ones(4)})), k, np.random.default_rng(0)
+    )
 
 
 def test_a_call_checks_the_answer_and_adds_ids_and_parameters():
@@ -322,7 +389,9 @@ def test_question_and_columns_must_fit():
         call(None, pool=Pool(5))
     with pytest.raises(KeyError, match="signal 'x' is missing; present: y"):
         call(None, y=np.ones(4))
-    with pytest.raises(ValueError, match="x: 1 examples have NaN or infinite values, first position 2"):
+    with pytest.raises(
+        ValueError, match="x: 1 examples have NaN or infinite values, first position 2"
+    ):
         call(None, x=np.array([0, 1, np.nan, 2]))
     call(Selection([3, 1]), x=np.array([np.nan, 1, 1, 2]))  # position 0 is taken and not read
 
@@ -344,6 +413,11 @@ def test_protocols():
 
 
 def test_the_words_need_neither_torch_nor_lightning():
-    code = "import sys, coreset.core.types; print([m for m in ('torch', 'pytorch_lightning', 'hydra', 'pandas') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, coreset.core.types; print([m for m in ('torch', 'pytorch_lightning', 'hydra',"
+        " 'pandas') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
     assert json.loads(out.stdout.replace("'", '"')) == []

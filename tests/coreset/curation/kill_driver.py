@@ -1,4 +1,6 @@
-"""Curate in this process and kill it with SIGKILL at the nth call of a function. Run by test_kill.py; ARGS = [source, out, phase, nth, workers]."""
+"""Curate in this process and kill it with SIGKILL at the nth call of a function. Run by
+test_kill.py; ARGS = [source, out, phase, nth, workers].
+"""
 
 import os
 import signal
@@ -20,7 +22,9 @@ PHASES = {
 
 
 def arm(phase, nth):
-    """Replace the phase's function, wherever it was imported, by one that kills the process at its nth call."""
+    """Replace the phase's function, wherever it was imported, by one that kills the process at its
+    nth call.
+    """
     import sys
 
     module, path = PHASES[phase]

@@ -1,4 +1,6 @@
-"""Every kind of bad input is named with file and line, kept in the rejects and counted; nothing is kept silently and nothing lost."""
+"""Every kind of bad input is named with file and line, kept in the rejects and counted; nothing is
+kept silently and nothing lost.
+"""
 
 import gzip
 import json
@@ -73,7 +75,9 @@ def test_every_bad_line(tmp_path, partition_rows):
     assert adds_up(done) == {"rows": 19, "kept": 2, "dropped": 1, "rejected": 16}
     found = rejects(tmp_path / "out")
     want = [(i, reason, why) for i, (_, reason, why) in enumerate(LINES, 1) if reason]
-    assert [(r["file"], r["line"], r["reason"]) for r in found] == [("a.jsonl", i, reason) for i, reason, _ in want]
+    assert [(r["file"], r["line"], r["reason"]) for r in found] == [
+        ("a.jsonl", i, reason) for i, reason, _ in want
+    ]
     for reject, (_, _, why) in zip(found, want, strict=True):
         assert why in reject["why"]
         assert reject["row"]
@@ -82,9 +86,12 @@ def test_every_bad_line(tmp_path, partition_rows):
         "duplicate_id": 1, "empty_answer": 1, "missing_field": 2, "mixed_schema": 1, "not_an_object": 1, "not_json": 2, "too_long": 3,
         "truncated_line": 2, "wrong_encoding": 2, "wrong_type": 1,
     }  # fmt: skip
-    by_line = {r["line"]: r for r in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pylist()}
+    by_line = {
+        r["line"]: r for r in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pylist()
+    }
     assert [by_line[i]["reason"] for i in range(1, 20)] == [
-        reason or ("response_words below 2" if i == 18 else None) for i, (_, reason, _) in enumerate(LINES, 1)
+        reason or ("response_words below 2" if i == 18 else None)
+        for i, (_, reason, _) in enumerate(LINES, 1)
     ]
     assert by_line[3]["operator"] == "input"
 
@@ -99,12 +106,16 @@ def test_broken_shards(tmp_path):
     (tmp_path / "d.jsonl").write_bytes("﻿".encode("utf-16-le") + '{"text": "x"}'.encode("utf-16-le"))
     (tmp_path / "e.jsonl").write_bytes(b"")
     (tmp_path / "f.arrow").write_bytes(b"")
-    (tmp_path / "g.json").write_text(json.dumps([{"id": "g1", "instruction": "Say.", "output": "one two"}])[:-1])
+    (tmp_path / "g.json").write_text(
+        json.dumps([{"id": "g1", "instruction": "Say.", "output": "one two"}])[:-1]
+    )
     (tmp_path / "h.parquet").symlink_to(tmp_path / "gone.parquet")
     table = pa.Table.from_pylist(
         [{"id": f"i{n}", "instruction": "Say.", "output": "one two " * 50} for n in range(5000)]
     )
-    pq.write_table(table, tmp_path / "i.parquet", row_group_size=1000, compression="none", use_dictionary=False)
+    pq.write_table(
+        table, tmp_path / "i.parquet", row_group_size=1000, compression="none", use_dictionary=False
+    )
     raw = bytearray((tmp_path / "i.parquet").read_bytes())
     middle = pq.ParquetFile(tmp_path / "i.parquet").metadata.row_group(3).column(2).data_page_offset
     raw[middle : middle + 30] = b"\xff" * 30
@@ -131,7 +142,8 @@ def test_broken_shards(tmp_path):
     assert {r["reason"] for r in found.values()} == {"unreadable_shard"}
     assert found["i.parquet"]["why"].startswith("after row 3000: ")
     assert (
-        sorted(p.name for p in (tmp_path / "out" / "data").iterdir()) == ["a.jsonl", "b.jsonl.gz", "i.parquet"]
+        sorted(p.name for p in (tmp_path / "out" / "data").iterdir())
+        == ["a.jsonl", "b.jsonl.gz", "i.parquet"]
         or broken["b.jsonl.gz"]["rows"] == 0
     )
 
@@ -140,7 +152,10 @@ def test_ids_in_several_shards(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"id": n, "text": f"a {n}"} for n in range(5)])
     write_jsonl(tmp_path / "b.jsonl", [{"id": n, "text": f"b {n}"} for n in (7, 3, 7, 0)])
     done = curate(
-        [Coin(0)], [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out", settings=Settings(partition_rows=2)
+        [Coin(0)],
+        [tmp_path / "a.jsonl", tmp_path / "b.jsonl"],
+        tmp_path / "out",
+        settings=Settings(partition_rows=2),
     )
     assert adds_up(done) == {"rows": 9, "kept": 6, "dropped": 0, "rejected": 3}
     assert [(r["file"], r["line"], r["why"]) for r in rejects(tmp_path / "out")] == [
@@ -158,7 +173,10 @@ def test_ids_in_several_shards(tmp_path):
         (b"hello\n", "nothing can be read: .*no row is a JSON object"),
         (
             b'{"text": ""}\n{"text": ""}\n',
-            r"all 2 rows are rejected, the first \(a.jsonl, line 1\) as empty_text: 'text' is empty",
+            (
+                r"all 2 rows are rejected, the first \(a.jsonl, line 1\) as empty_text: 'text' is"
+                r" empty"
+            ),
         ),
         (b'{"body": "x"}\n', "neither Alpaca .* their fields are body"),
     ],
@@ -183,8 +201,12 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):
     import coreset.curation.run as run
 
     original = run.decide
-    monkeypatch.setattr(run, "decide", lambda *a: (source.write_text('{"text": "x 0"}\n'), original(*a))[1])
-    with pytest.raises(RuntimeError, match="9 rows were to be kept but 1 could be read again; did the file change"):
+    monkeypatch.setattr(
+        run, "decide", lambda *a: (source.write_text('{"text": "x 0"}\n'), original(*a))[1]
+    )
+    with pytest.raises(
+        RuntimeError, match="9 rows were to be kept but 1 could be read again; did the file change"
+    ):
         curate([Coin(0)], source, tmp_path / "out")
 
 
@@ -192,5 +214,8 @@ def test_two_runs_in_one_folder(tmp_path):
     from coreset.curation.run import locked
 
     source = write_jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
-    with locked(tmp_path / "out" / "state"), pytest.raises(ValueError, match="another process works in"):
+    with (
+        locked(tmp_path / "out" / "state"),
+        pytest.raises(ValueError, match="another process works in"),
+    ):
         curate([Coin(0)], source, tmp_path / "out")

@@ -29,7 +29,10 @@ def source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     angles = np.concatenate([rng.normal(0, 8, 60), [0.0, 0.0, 0.001, 0.001]]).round(3)
     (tmp_path / "rows.jsonl").write_text(
-        "".join(json.dumps({"id": f"{i:02d}", "text": str(a)}) + "\n" for i, a in enumerate(angles.tolist()))
+        "".join(
+            json.dumps({"id": f"{i:02d}", "text": str(a)}) + "\n"
+            for i, a in enumerate(angles.tolist())
+        )
     )
     return tmp_path / "rows.jsonl", angles
 
@@ -56,7 +59,9 @@ def test_d4(source, tmp_path):
     x = vectors(angles).astype(np.float64)
     center = x.mean(axis=0)
     order = np.argsort(x @ center, kind="stable")  # one cluster: far from its center first
-    gone = {int(order[k]) for k in range(len(x)) if k and (x[order[:k]] @ x[order[k]]).max() > 1 - eps}
+    gone = {
+        int(order[k]) for k in range(len(x)) if k and (x[order[:k]] @ x[order[k]]).max() > 1 - eps
+    }
     assert set(range(len(x))) - gone == set(left)
     middle = x[left].mean(axis=0)
     far = sorted(left, key=lambda i: x[i] @ middle)[:20]

@@ -27,7 +27,11 @@ SIZES = [(200, 200), (199, 300), (300, 199), (600, 200), (601, 200), (200, 601),
 
 def operators(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return make_operators(OmegaConf.to_container(compose("curate", ["input=x", "out=x", *overrides]), resolve=True))
+        return make_operators(
+            OmegaConf.to_container(
+                compose("curate", ["input=x", "out=x", *overrides]), resolve=True
+            )
+        )
 
 
 def english(text):
@@ -40,7 +44,9 @@ def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     rng, rows = np.random.default_rng(0), []
     for i, (caption, size) in enumerate((c, s) for c in CAPTIONS for s in SIZES):
-        Image.fromarray(rng.integers(0, 256, 3).astype(np.uint8)[None, None]).resize(size).save(folder / f"{i:03d}.png")
+        Image.fromarray(rng.integers(0, 256, 3).astype(np.uint8)[None, None]).resize(size).save(
+            folder / f"{i:03d}.png"
+        )
         rows.append({"id": f"{i:03d}", "image": f"{i:03d}.png", "caption": caption})
     (folder / "none.png").write_text("no picture")
     rows.append({"id": "none", "image": "none.png", "caption": CAPTIONS[0]})
@@ -51,7 +57,11 @@ def pairs(tmp_path_factory):
 def kept(made, source, out):
     counts = curate(made, source, out).manifest["counts"]
     assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["rejected"]
-    return {r["id"] for r in pq.read_table(out / "decisions.parquet").to_pylist() if r["state"] == "kept"}
+    return {
+        r["id"]
+        for r in pq.read_table(out / "decisions.parquet").to_pylist()
+        if r["state"] == "kept"
+    }
 
 
 def test_basic(pairs, tmp_path):
@@ -67,7 +77,9 @@ def test_basic(pairs, tmp_path):
             and max(w, h) / min(w, h) <= 3
         ):
             want.add(row["id"])
-    assert len(want) == 3 * sum(english(c) and len(c.split()) > 2 and len(c) > 5 for c in CAPTIONS) > 9
+    assert (
+        len(want) == 3 * sum(english(c) and len(c.split()) > 2 and len(c) > 5 for c in CAPTIONS) > 9
+    )
     assert kept(operators("recipe=datacomp_basic"), source, tmp_path / "out") == want
 
 
@@ -96,7 +108,9 @@ def wordnet(tmp_path):
 
 
 def asked(word, index, irregular):
-    """WordNet's way from a word to its first sense: as it stands, else what it is irregularly, else with each ending off."""
+    """WordNet's way from a word to its first sense: as it stands, else what it is irregularly, else
+    with each ending off.
+    """
     forms = [word]
     if word in irregular:
         forms += irregular[word]
@@ -109,15 +123,31 @@ def asked(word, index, irregular):
 
 def test_words_by_their_first_sense(wordnet):
     found = first_sense_words(CLASSES, wordnet)
-    assert {"dog", "dogs", "box", "boxes", "city", "cities", "goose", "geese", "glass", "man"} <= set(found)
+    assert {
+        "dog",
+        "dogs",
+        "box",
+        "boxes",
+        "city",
+        "cities",
+        "goose",
+        "geese",
+        "glass",
+        "man",
+    } <= set(found)
     assert not {"crane", "cranes", "bass", "glasses", "men", "dog_house"} & set(
         found
     )  # another sense is first, or the word has one of its own
-    index = {line.split()[0]: "n" + line.split()[4 + int(line.split()[3]) + 2] for line in WORDNET.splitlines()[1:]}
+    index = {
+        line.split()[0]: "n" + line.split()[4 + int(line.split()[3]) + 2]
+        for line in WORDNET.splitlines()[1:]
+    }
     irregular = {"geese": ["goose"], "men": ["man"], "oxen": ["ox"]}
-    words = [w + e for w in [*index, "ox", "glov", "x", "cit"] for e in ("", "s", "es", "ies", "ves", "ses")] + list(
-        irregular
-    )
+    words = [
+        w + e
+        for w in [*index, "ox", "glov", "x", "cit"]
+        for e in ("", "s", "es", "ies", "ves", "ses")
+    ] + list(irregular)
     for word in words:
         if "_" not in word:
             assert (word in found) == (asked(word, index, irregular) in CLASSES), word
@@ -129,23 +159,33 @@ def test_words_by_their_first_sense(wordnet):
 def test_text_based(pairs, wordnet, tmp_path):
     source, rows = pairs
     (tmp_path / "words.json").write_text(json.dumps(first_sense_words(CLASSES, wordnet)))
-    index = {line.split()[0]: "n" + line.split()[4 + int(line.split()[3]) + 2] for line in WORDNET.splitlines()[1:]}
+    index = {
+        line.split()[0]: "n" + line.split()[4 + int(line.split()[3]) + 2]
+        for line in WORDNET.splitlines()[1:]
+    }
     want = set()
     for row in rows:
         words = row["caption"].lower().replace(",", " ").split()
-        if english(row["caption"]) and any(asked(w, index, {"geese": ["goose"]}) in CLASSES for w in words):
+        if english(row["caption"]) and any(
+            asked(w, index, {"geese": ["goose"]}) in CLASSES for w in words
+        ):
             want.add(row["id"])
     assert len(want) == 2 * len(SIZES) + 1
-    made = operators("recipe=datacomp_text", f"recipe.operators.2.vocabulary={tmp_path / 'words.json'}")
+    made = operators(
+        "recipe=datacomp_text", f"recipe.operators.2.vocabulary={tmp_path / 'words.json'}"
+    )
     assert kept(made, source, tmp_path / "out") == want
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (Path(FOLDER) / "index.noun").is_file(), reason="needs the Debian package wordnet-base")
+@pytest.mark.skipif(
+    not (Path(FOLDER) / "index.noun").is_file(), reason="needs the Debian package wordnet-base"
+)
 def test_the_words_of_imagenet():
     words = set(imagenet_words())
     assert {"dog", "dogs", "children", "wolves", "boxes", "lighthouse"} <= words
-    assert not words & {"crane", "run", "beautiful", "the", "of", "photo"}  # a crane is first a novelist
+    # a crane is first a novelist
+    assert not words & {"crane", "run", "beautiful", "the", "of", "photo"}
     assert 25_000 < len(words) < 32_000
 
 
@@ -188,7 +228,12 @@ def test_clip_score(pairs, towers, tmp_path):
     want = {r["id"] for r in best(source, rows, 0.3)}
     assert len(want) == round(0.3 * len(rows)) == 28
     assert (
-        kept(operators("recipe=datacomp_clip", f"model.name={towers}", "budget=0.3"), source, tmp_path / "out") == want
+        kept(
+            operators("recipe=datacomp_clip", f"model.name={towers}", "budget=0.3"),
+            source,
+            tmp_path / "out",
+        )
+        == want
     )
 
 
@@ -214,6 +259,8 @@ def test_image_based_among_the_best(pairs, towers, tmp_path):
     centroids = spherical_kmeans(unit_rows(x.astype(np.float32)), 6, 20, 0).astype(np.float64)
     held = set((reference @ centroids.T).argmax(axis=1).tolist())
     label = (x @ centroids.T).argmax(axis=1)
-    want = {chosen[i]["id"] for i, c in zip(order.tolist(), label.tolist(), strict=True) if c in held}
+    want = {
+        chosen[i]["id"] for i, c in zip(order.tolist(), label.tolist(), strict=True) if c in held
+    }
     assert found == want
     assert 0 < len(want) < len(chosen)

@@ -18,7 +18,12 @@ from coreset.curation.run import Settings, curate
 from coreset.scorers.length import Length
 
 ROWS = [
-    {"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n))), "meta": {"n": n}}
+    {
+        "instruction": f"Count to {n}.",
+        "input": "",
+        "output": " ".join(map(str, range(n))),
+        "meta": {"n": n},
+    }
     for n in range(1, 41)
 ]
 KEPT = [r for r in ROWS if len(r["output"].split()) >= 30]
@@ -64,14 +69,25 @@ def read(path):
     data = (
         gzip.decompress(raw)
         if path.suffix == ".gz"
-        else pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read()
-        if path.suffix == ".zst"
-        else raw
+        else (
+            pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read()
+            if path.suffix == ".zst"
+            else raw
+        )
     )
     return [json.loads(line) for line in data.splitlines()]
 
 
-NAMES = ["r.jsonl", "r.ndjson", "r.jsonl.gz", "r.jsonl.zst", "r.json", "r.parquet", "r.arrow", "r.feather"]
+NAMES = [
+    "r.jsonl",
+    "r.ndjson",
+    "r.jsonl.gz",
+    "r.jsonl.zst",
+    "r.json",
+    "r.parquet",
+    "r.arrow",
+    "r.feather",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,15 +111,23 @@ def test_what_comes_in_goes_out(tmp_path, name):
 
 def test_lines_are_kept_byte_for_byte(tmp_path):
     lines = ['{"text": "a  b",   "x":1}', '{"x": 1e3, "text": "\\u00e4 c"}', '{"text":"d"}']
-    (tmp_path / "a.jsonl").write_bytes("﻿".encode() + "\r\n".join(lines[:2]).encode() + b"\n\n  \n" + lines[2].encode())
+    (tmp_path / "a.jsonl").write_bytes(
+        "﻿".encode() + "\r\n".join(lines[:2]).encode() + b"\n\n  \n" + lines[2].encode()
+    )
     curate([Length("text")], tmp_path / "a.jsonl", tmp_path / "out")
-    assert (tmp_path / "out" / "data" / "a.jsonl").read_text() == "".join(line + "\n" for line in lines)
+    assert (tmp_path / "out" / "data" / "a.jsonl").read_text() == "".join(
+        line + "\n" for line in lines
+    )
     assert pq.read_table(tmp_path / "out" / "decisions.parquet")["line"].to_pylist() == [1, 2, 5]
 
 
 def test_a_json_array_is_read_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr("coreset.curation.io.json_elements.BLOCK", 16)
-    text = '\n [ {"text": "one"}\n,{"text": "tw]o, \\" {"} , {"text": "' + "x" * 50 + '"}, 12, 345 ]\n\n'
+    text = (
+        '\n [ {"text": "one"}\n,{"text": "tw]o, \\" {"} , {"text": "'
+        + "x" * 50
+        + '"}, 12, 345 ]\n\n'
+    )
     (tmp_path / "a.json").write_text(text)
     rows = list(read_rows(Shard(tmp_path / "a.json", "a.json", "json"), 1000))
     assert [r.row for r in rows] == [*json.loads(text)]
@@ -134,9 +158,15 @@ def test_saved_datasets(tmp_path):
         assert back.to_list() == KEPT
         assert back.features == data.features
     datasets.DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "splits")
-    with pytest.raises(ValueError, match="holds several splits, name one: .*splits/train, .*splits/test"):
+    with pytest.raises(
+        ValueError, match="holds several splits, name one: .*splits/train, .*splits/test"
+    ):
         curate(RECIPE, tmp_path / "splits", tmp_path / "no")
-    curate([Length("response"), Threshold("response_words", low=1000)], tmp_path / "splits" / "test", tmp_path / "none")
+    curate(
+        [Length("response"), Threshold("response_words", low=1000)],
+        tmp_path / "splits" / "test",
+        tmp_path / "none",
+    )
     assert len(datasets.load_from_disk(str(tmp_path / "none" / "data"))) == 0
 
 
@@ -144,7 +174,9 @@ def test_hub_names(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     asked = []
     monkeypatch.setattr(
-        datasets, "load_dataset", lambda name, split: asked.append((name, split)) or datasets.Dataset.from_list(ROWS)
+        datasets,
+        "load_dataset",
+        lambda name, split: asked.append((name, split)) or datasets.Dataset.from_list(ROWS),
     )
     for name in ("hf:tatsu-lab/alpaca", "hf:tatsu-lab/alpaca:test"):
         assert curate(RECIPE, name, tmp_path / name[-4:]).manifest["counts"]["kept"] == 11
@@ -155,9 +187,18 @@ def test_which_files(tmp_path):
     for name in ("b/2.jsonl", "b/1.jsonl.gz", "a.parquet", "notes.txt", "b/deep/3.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    assert [s.name for s in discover(tmp_path)] == ["a.parquet", "b/1.jsonl.gz", "b/2.jsonl", "b/deep/3.json"]
+    assert [s.name for s in discover(tmp_path)] == [
+        "a.parquet",
+        "b/1.jsonl.gz",
+        "b/2.jsonl",
+        "b/deep/3.json",
+    ]
     assert [s.name for s in discover(str(tmp_path / "b" / "*"))] == ["1.jsonl.gz", "2.jsonl"]
-    assert [s.name for s in discover(str(tmp_path / "**" / "*.js*"))] == ["1.jsonl.gz", "2.jsonl", "deep/3.json"]
+    assert [s.name for s in discover(str(tmp_path / "**" / "*.js*"))] == [
+        "1.jsonl.gz",
+        "2.jsonl",
+        "deep/3.json",
+    ]
     assert [s.name for s in discover([tmp_path / "b" / "2.jsonl", tmp_path / "a.parquet"])] == [
         "a.parquet",
         "b/2.jsonl",
@@ -179,9 +220,12 @@ def test_files_of_one_name_in_two_folders(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         write_jsonl(tmp_path / folder / "r.jsonl", [{"text": f"{folder} {n}"} for n in range(3)])
-    curate([Length("text")], [tmp_path / "x" / "r.jsonl", tmp_path / "y" / "r.jsonl"], tmp_path / "out")
+    curate(
+        [Length("text")], [tmp_path / "x" / "r.jsonl", tmp_path / "y" / "r.jsonl"], tmp_path / "out"
+    )
     assert sorted(
-        str(p.relative_to(tmp_path / "out" / "data")) for p in (tmp_path / "out" / "data").rglob("*.jsonl")
+        str(p.relative_to(tmp_path / "out" / "data"))
+        for p in (tmp_path / "out" / "data").rglob("*.jsonl")
     ) == ["x/r.jsonl", "y/r.jsonl"]
 
 

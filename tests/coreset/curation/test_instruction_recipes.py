@@ -1,4 +1,6 @@
-"""The recipes for instruction rows on 999 real ones, against keep sets worked out plainly from the rows; small real models embed them."""
+"""The recipes for instruction rows on 999 real ones, against keep sets worked out plainly from the
+rows; small real models embed them.
+"""
 
 import json
 from collections import Counter
@@ -47,12 +49,18 @@ def ran(rows, folder, *overrides, **more):
     """Return the decisions about rows, by id, after a recipe."""
     source = write(folder / "rows.jsonl", rows)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("curate", ["input=x", "out=x", *overrides]), resolve=True)
+        cfg = OmegaConf.to_container(
+            compose("curate", ["input=x", "out=x", *overrides]), resolve=True
+        )
     done = curate(make_operators(cfg), source, folder / "out", **more)
     counts = done.manifest["counts"]
     assert counts["rows"] == len(rows) == counts["kept"] + counts["dropped"]
-    decisions = {d["id"]: d for d in pq.read_table(folder / "out" / "decisions.parquet").to_pylist()}
-    assert [r["id"] for r in map(json.loads, (folder / "out" / "data" / "rows.jsonl").open())] == kept(decisions)
+    decisions = {
+        d["id"]: d for d in pq.read_table(folder / "out" / "decisions.parquet").to_pylist()
+    }
+    assert [
+        r["id"] for r in map(json.loads, (folder / "out" / "data" / "rows.jsonl").open())
+    ] == kept(decisions)
     return decisions
 
 
@@ -80,7 +88,9 @@ def test_lima_quotas(rows, tmp_path):
     weight = {s: n ** (1 / 3) for s, n in pool.items()}
     exact = {s: 60 * w / sum(weight.values()) for s, w in weight.items()}
     assert all(abs(got[s] - exact[s]) < 1 for s in pool)
-    assert all(d["state"] == "dropped" for i, d in decisions.items() if not any(r["id"] == i for r in fit))
+    assert all(
+        d["state"] == "dropped" for i, d in decisions.items() if not any(r["id"] == i for r in fit)
+    )
 
 
 def test_instag(rows, tmp_path):
@@ -98,7 +108,9 @@ def test_instag(rows, tmp_path):
 
 
 def test_s2l(rows, tmp_path):
-    decisions = ran(rows, tmp_path, "recipe=sft_s2l", "budget=120", "recipe.operators.0.strategy.clusters=8")
+    decisions = ran(
+        rows, tmp_path, "recipe=sft_s2l", "budget=120", "recipe.operators.0.strategy.clusters=8"
+    )
     sizes = Counter(tuple(row["losses"]) for row in rows)
     got = Counter(tuple(row["losses"]) for row in rows if decisions[row["id"]]["state"] == "kept")
     want, left = [], 120
@@ -121,14 +133,19 @@ def test_mods_in_two_runs(rows, tmp_path, asset):
         picks.append(int(np.min([((x - x[p]) ** 2).sum(axis=1) for p in picks], axis=0).argmax()))
     seeds = {good[p]["id"] for p in picks}
     state = tmp_path / "state"
-    first = ran(rows, tmp_path, "recipe=sft_mods_seeds", "model.name=minilm", "budget=9", state=state)
+    first = ran(
+        rows, tmp_path, "recipe=sft_mods_seeds", "model.name=minilm", "budget=9", state=state
+    )
     assert set(kept(first)) == seeds
     both = ["recipe=sft_mods", "model.name=minilm", "recipe.operators.2.strategy.seeds=9"]
     bad = sorted(
-        (r for r in good if r["response_reward"] < 0 and r["id"] not in seeds), key=lambda r: r["response_reward"]
+        (r for r in good if r["response_reward"] < 0 and r["id"] not in seeds),
+        key=lambda r: r["response_reward"],
     )
     assert kept(ran(rows, tmp_path, *both, state=state)) == sorted(seeds | {r["id"] for r in bad})
-    assert kept(ran(rows, tmp_path, *both, "budget=20", state=state)) == sorted(seeds | {r["id"] for r in bad[:11]})
+    assert kept(ran(rows, tmp_path, *both, "budget=20", state=state)) == sorted(
+        seeds | {r["id"] for r in bad[:11]}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +161,9 @@ def states(asset):
 
     def of(text):
         with torch.no_grad():
-            found = net(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[-1]
+            found = net(
+                **tokenizer(text, return_tensors="pt"), output_hidden_states=True
+            ).hidden_states[-1]
         return found[0].double().numpy()
 
     return of
@@ -161,14 +180,20 @@ def text(row):
 def test_deita(short, tmp_path, states):
     embedding = {row["id"]: unit(states(text(row))[-1]) for row in short}
     order = sorted(short, key=lambda r: -r["complexity"] * r["quality"])
-    cosines = [a @ b for i, a in enumerate(embedding.values()) for b in list(embedding.values())[:i]]
+    cosines = [
+        a @ b for i, a in enumerate(embedding.values()) for b in list(embedding.values())[:i]
+    ]
     cut = float(np.quantile(cosines, 0.9))
     assert np.abs(np.array(cosines) - cut).min() > 1e-6 or cut in cosines
     keep = []
     for row in order:
         if all(embedding[row["id"]] @ embedding[other] <= cut + 1e-9 for other in keep):
             keep.append(row["id"])
-    made = ["recipe=sft_deita", "model.name=smollm2", f"recipe.operators.1.strategy.threshold={cut + 1e-5}"]
+    made = [
+        "recipe=sft_deita",
+        "model.name=smollm2",
+        f"recipe.operators.1.strategy.threshold={cut + 1e-5}",
+    ]
     state = tmp_path / "state"
     assert kept(ran(short, tmp_path, *made, "budget=5", state=state)) == sorted(keep[:5])
     assert 5 < len(keep) < 20
@@ -198,17 +223,26 @@ def test_rds(short, tmp_path, states):
         "budget=7",
     )
     assert kept(decisions) == sorted(taken)
-    assert [i for i, d in sorted(decisions.items(), key=lambda d: d[1]["rank"]) if d["rank"] >= 0] == taken
+    assert [
+        i for i, d in sorted(decisions.items(), key=lambda d: d[1]["rank"]) if d["rank"] >= 0
+    ] == taken
 
 
 def test_the_top_share_of_ifd_below_a_bound(short, tmp_path, asset):
     """The bound of the recipe is 1, which no row of these few reaches."""
     asset("smollm2")
     decisions = ran(
-        short, tmp_path, "recipe=sft_ifd", "model.name=smollm2", "budget=0.25", "recipe.operators.5.high=0.1"
+        short,
+        tmp_path,
+        "recipe=sft_ifd",
+        "model.name=smollm2",
+        "budget=0.25",
+        "recipe.operators.5.high=0.1",
     )
     ifd = {i: d["ifd"] for i, d in decisions.items()}
     above = [i for i, value in ifd.items() if value >= 0.1]
     assert 0 < len(above) < 15
     assert {decisions[i]["reason"] for i in above} == {"ifd at or above 0.1"}
-    assert kept(decisions) == highest([r for r in short if ifd[r["id"]] < 0.1], lambda r: ifd[r["id"]], 5)
+    assert kept(decisions) == highest(
+        [r for r in short if ifd[r["id"]] < 0.1], lambda r: ifd[r["id"]], 5
+    )

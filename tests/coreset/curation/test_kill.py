@@ -1,4 +1,6 @@
-"""A curation killed with SIGKILL anywhere, started again, leaves the same bytes as one that was never killed."""
+"""A curation killed with SIGKILL anywhere, started again, leaves the same bytes as one that was
+never killed.
+"""
 
 import multiprocessing
 import random
@@ -102,7 +104,11 @@ def test_damaged_state_is_made_again(source, whole, tmp_path):
     tables = sorted((out / "state").rglob("*.parquet"))
     assert len(tables) > 20
     for i, path in enumerate(tables):
-        if "input" not in path.parent.name and i % 3 == 0 and not path.parent.name.startswith("rows"):
+        if (
+            "input" not in path.parent.name
+            and i % 3 == 0
+            and not path.parent.name.startswith("rows")
+        ):
             path.write_bytes(path.read_bytes()[: 100 if i % 2 else 0])
     assert child(source, out, "", 0) == 0
     assert files(out) == whole

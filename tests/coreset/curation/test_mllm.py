@@ -1,4 +1,6 @@
-"""The recipe for conversations about images: decisions worked out plainly, repeat factors, influences that come with the rows."""
+"""The recipe for conversations about images: decisions worked out plainly, repeat factors,
+influences that come with the rows.
+"""
 
 import json
 from collections import Counter
@@ -55,8 +57,18 @@ def rows():
     found = []
     for source in ("web", "vqa", "ocr"):
         for name, answer in ANSWERS.items():
-            turns = [{"from": "human", "value": f"<image>\nWhat is it, {name}?"}, {"from": "gpt", "value": answer}]
-            found.append({"id": f"{source}-{name}", "image": "a.png", "source": source, "conversations": turns})
+            turns = [
+                {"from": "human", "value": f"<image>\nWhat is it, {name}?"},
+                {"from": "gpt", "value": answer},
+            ]
+            found.append(
+                {
+                    "id": f"{source}-{name}",
+                    "image": "a.png",
+                    "source": source,
+                    "conversations": turns,
+                }
+            )
     return found
 
 
@@ -74,9 +86,15 @@ def test_the_recipe(tmp_path):
                 "+recipe.factors.vqa=3",
             ],
         )
-    done = curate(make_operators(OmegaConf.to_container(cfg, resolve=True)), tmp_path / "rows.json", tmp_path / "out")
+    done = curate(
+        make_operators(OmegaConf.to_container(cfg, resolve=True)),
+        tmp_path / "rows.json",
+        tmp_path / "out",
+    )
     found = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
-    want = {f"{s}-{n}" for s in ("web", "vqa", "ocr") for n in ANSWERS if s == "vqa" or n not in BAD}
+    want = {
+        f"{s}-{n}" for s in ("web", "vqa", "ocr") for n in ANSWERS if s == "vqa" or n not in BAD
+    }
     assert {i for i, r in found.items() if r["state"] == "kept"} == want
     reasons = {n: found[f"web-{n}"]["reason"] for n in BAD}
     assert reasons["lines"] == "gopher_duplicate_lines above 0.3"
@@ -87,7 +105,9 @@ def test_the_recipe(tmp_path):
     )
     assert reasons["endless"] == "longest_sentence above 2000"
     assert "loop" in reasons["loop"]
-    written = Counter(r["id"] for r in json.loads(next((tmp_path / "out/data").glob("*.json")).read_text()))
+    written = Counter(
+        r["id"] for r in json.loads(next((tmp_path / "out/data").glob("*.json")).read_text())
+    )
     assert written == {i: {"web": 1, "vqa": 3, "ocr": 2}[i.split("-")[0]] for i in want}
     assert done.manifest["counts"]["rows"] == len(found)
 
@@ -106,7 +126,9 @@ def test_abnormal():
         "0,0;0",
     ]
     found = Abnormal()({"text": objects(texts)})
-    np.testing.assert_array_equal(found["longest_sentence"], [np.nan, np.nan, 7, 13, 3, 3, 10, 5, 50, 5])
+    np.testing.assert_array_equal(
+        found["longest_sentence"], [np.nan, np.nan, 7, 13, 3, 3, 10, 5, 50, 5]
+    )
     np.testing.assert_array_equal(found["longest_zeros"], [np.nan, np.nan, 0, 0, 0, 0, 7, 1, 0, 3])
     check_scorer(Abnormal(), {"text": objects(texts)})
 
@@ -120,4 +142,6 @@ def test_votes_on_influences_that_come_with_the_rows(tmp_path):
     best = sorted(range(27), key=lambda i: (-votes[i], given[i]["id"]))[:6]
     found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
     assert {r["id"] for r in found if r["state"] == "kept"} == {given[i]["id"] for i in best}
-    assert {r["id"]: r["gain"] for r in found if r["state"] == "kept"} == {given[i]["id"]: votes[i] for i in best}
+    assert {r["id"]: r["gain"] for r in found if r["state"] == "kept"} == {
+        given[i]["id"]: votes[i] for i in best
+    }

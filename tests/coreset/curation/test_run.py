@@ -1,4 +1,6 @@
-"""A recipe of every kind of operator gives what the definitions give, however the rows are cut, ordered, batched and spread over processes."""
+"""A recipe of every kind of operator gives what the definitions give, however the rows are cut,
+ordered, batched and spread over processes.
+"""
 
 import json
 import random
@@ -21,13 +23,32 @@ from coreset.curation.score import score
 from coreset.registry import strategy
 from coreset.scorers.length import Length
 
-WORDS = ("the", "a", "cat", "dog", "sat", "ran", "far", "near", "blue", "red", "one", "two", "Straße", "猫", "x" * 40)
+WORDS = (
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "far",
+    "near",
+    "blue",
+    "red",
+    "one",
+    "two",
+    "Straße",
+    "猫",
+    "x" * 40,
+)
 
 
 def make_rows(count, seed=0):
     rng = random.Random(seed)
     return [
-        {"id": f"r{rng.randrange(10**9):09d}", "text": " ".join(rng.choices(WORDS, k=rng.randrange(1, 7)))}
+        {
+            "id": f"r{rng.randrange(10**9):09d}",
+            "text": " ".join(rng.choices(WORDS, k=rng.randrange(1, 7))),
+        }
         for _ in range(count)
     ]
 
@@ -41,7 +62,10 @@ def decisions(out):
 
 
 def ends(out):
-    return {i: (r["state"], r["operator"], r["reason"], r["duplicate_of"]) for i, r in decisions(out).items()}
+    return {
+        i: (r["state"], r["operator"], r["reason"], r["duplicate_of"])
+        for i, r in decisions(out).items()
+    }
 
 
 def files(out):
@@ -81,8 +105,12 @@ def test_it_is_the_recipe_in_memory(tmp_path, rows):
     cuts=st.lists(st.integers(0, 120), max_size=3),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, partition, cuts, seed):
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_cut_order_or_batch_changes_an_answer(
+    tmp_path_factory, rows, batch, partition, cuts, seed
+):
     folder = tmp_path_factory.mktemp("cut")
     order = list(rows)
     random.Random(seed).shuffle(order)
@@ -90,7 +118,12 @@ def test_no_cut_order_or_batch_changes_an_answer(tmp_path_factory, rows, batch, 
     for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
         if b > a:
             write_jsonl(folder / f"{'zyxwv'[i]}.jsonl", order[a:b])
-    curate(recipe(), str(folder / "*.jsonl"), folder / "out", settings=Settings(batch=batch, partition_rows=partition))
+    curate(
+        recipe(),
+        str(folder / "*.jsonl"),
+        folder / "out",
+        settings=Settings(batch=batch, partition_rows=partition),
+    )
     assert ends(folder / "out") == in_memory(named(recipe()), rows)
 
 
@@ -102,7 +135,12 @@ def test_without_ids_content_names_the_rows(tmp_path):
     write_jsonl(two / "b.jsonl", rows[:3])
     answers = []
     for n, source in enumerate((one, two)):
-        curate([Length("text"), Coin(0.5)], source, tmp_path / f"out{n}", settings=Settings(partition_rows=2))
+        curate(
+            [Length("text"), Coin(0.5)],
+            source,
+            tmp_path / f"out{n}",
+            settings=Settings(partition_rows=2),
+        )
         answers.append(ends(tmp_path / f"out{n}"))
     assert answers[0] == answers[1]
     names = sorted(i for i in answers[0] if "-" in i)
@@ -114,7 +152,13 @@ def test_without_ids_content_names_the_rows(tmp_path):
 def test_workers_give_the_same_bytes(tmp_path, rows):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     for n in (1, 2):
-        curate(recipe(), source, tmp_path / f"out{n}", engine=Local(workers=n), settings=Settings(partition_rows=25))
+        curate(
+            recipe(),
+            source,
+            tmp_path / f"out{n}",
+            engine=Local(workers=n),
+            settings=Settings(partition_rows=25),
+        )
     assert files(tmp_path / "out1") == files(tmp_path / "out2")
 
 
@@ -144,7 +188,9 @@ def test_a_row_an_operator_fails_on_is_set_apart(tmp_path, rows):
         done = curate(operators, source, out, settings=Settings(batch=batch, partition_rows=13))
         got = ends(out)
         assert got["bad1"] == got["bad2"] == ("rejected", "fails", "operator_failed", None)
-        assert {i: e for i, e in got.items() if not i.startswith("bad")} == in_memory(named(operators), rows[:60])
+        assert {i: e for i, e in got.items() if not i.startswith("bad")} == in_memory(
+            named(operators), rows[:60]
+        )
         assert done.manifest["rejects"] == {"operator_failed": 2}
         found = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
         assert [(f["line"], f["id"], f["why"]) for f in found] == [
@@ -152,7 +198,11 @@ def test_a_row_an_operator_fails_on_is_set_apart(tmp_path, rows):
             (62, "bad2", "fails: ValueError: cannot read 'two boom'"),
         ]
     with pytest.raises(
-        ValueError, match=r"operator 'fails' fails in in.jsonl, from line 1 on \(10 rows\): ValueError: cannot read"
+        ValueError,
+        match=(
+            r"operator 'fails' fails in in.jsonl, from line 1 on \(10 rows\): ValueError: cannot"
+            r" read"
+        ),
     ):
         curate([Fails("")], source, tmp_path / "stop", settings=Settings(batch=10))
 
@@ -178,7 +228,9 @@ def test_another_budget_reads_the_scores_of_the_first(tmp_path, rows, monkeypatc
     curate(recipe(0.3), source, tmp_path / "one", state=tmp_path / "state")
     calls = []
     original = Length.__call__
-    monkeypatch.setattr(Length, "__call__", lambda self, batch: calls.append(1) or original(self, batch))
+    monkeypatch.setattr(
+        Length, "__call__", lambda self, batch: calls.append(1) or original(self, batch)
+    )
     done = curate(recipe(0.1), source, tmp_path / "two", state=tmp_path / "state")
     assert not calls
     assert done.manifest["counts"]["kept"] == 12
@@ -226,11 +278,14 @@ def test_a_folder_with_other_files_is_not_written_into(tmp_path, rows):
 
 def test_extra_columns_of_the_rows_can_be_read(tmp_path):
     rows = [
-        {"id": i, "text": "x", "score": i / 10, "vec": [i, 1.0], "lang": None if i == 3 else "en"} for i in range(10)
+        {"id": i, "text": "x", "score": i / 10, "vec": [i, 1.0], "lang": None if i == 3 else "en"}
+        for i in range(10)
     ]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     done = curate(
-        [Threshold("score", low=0.25), Select(strategy("kcenter"), 3, {"features": "vec"})], source, tmp_path / "out"
+        [Threshold("score", low=0.25), Select(strategy("kcenter"), 3, {"features": "vec"})],
+        source,
+        tmp_path / "out",
     )
     assert done.manifest["schema"]["extra"] == {"score": "number", "vec": "vector[2]"}
     got = ends(tmp_path / "out")
@@ -241,7 +296,10 @@ def test_extra_columns_of_the_rows_can_be_read(tmp_path):
 
 def test_a_worker_does_not_load_what_it_does_not_need():
     """Every process of every engine imports this: torch alone takes seconds."""
-    code = "import sys, coreset.cli.curate; print([m for m in ('torch', 'scipy', 'pandas', 'numba', 'sklearn') if m in sys.modules])"
+    code = (
+        "import sys, coreset.cli.curate; print([m for m in ('torch', 'scipy', 'pandas', 'numba',"
+        " 'sklearn') if m in sys.modules])"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
 
@@ -250,7 +308,9 @@ def test_a_slow_operator_goes_on_inside_a_piece(tmp_path, rows, monkeypatch):
     import coreset.curation.runtime.steps as steps
 
     monkeypatch.setattr(steps, "SAVE_EVERY", 0.0)
-    source = write_jsonl(tmp_path / "in.jsonl", [*rows[:50], {"id": "bad", "text": "boom"}, *rows[50:]])
+    source = write_jsonl(
+        tmp_path / "in.jsonl", [*rows[:50], {"id": "bad", "text": "boom"}, *rows[50:]]
+    )
     operators = [Fails(), Length("text"), Threshold("text_words", low=3)]
     settings = Settings(batch=10)
     whole = curate(operators, source, tmp_path / "whole", settings=settings)
@@ -287,7 +347,9 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
     assert (tmp_path / "flag").exists()
     with pytest.raises(RuntimeError, match="a worker process died 1 times"):
         list(Local(workers=2, retries=0).map(DiesOnce(tmp_path / "other"), range(6)))
-    with pytest.raises(ValueError, match="workers: expected a number of processes, at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="workers: expected a number of processes, at least 1, got 0"
+    ):
         Local(workers=0)
 
 
@@ -306,7 +368,14 @@ def raising(self, *arguments):
 
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(Common, "fit"), (Common, "merge"), (Common, "finish"), (Near, "key"), (Near, "decide"), (Select, "decide")],
+    [
+        (Common, "fit"),
+        (Common, "merge"),
+        (Common, "finish"),
+        (Near, "key"),
+        (Near, "decide"),
+        (Select, "decide"),
+    ],
 )
 def test_an_error_names_its_operator(tmp_path, rows, monkeypatch, owner, method):
     source = write_jsonl(tmp_path / "in.jsonl", rows)

@@ -24,8 +24,12 @@ def test_vectors_and_fits(tmp_path):
     np.testing.assert_array_equal(to_numpy(table["vector"]), want)
     score(Common(), source, tmp_path / "c.parquet", settings=Settings(partition_rows=7))
     table = pq.read_table(tmp_path / "c.parquet")
-    assert table["common_status"].to_pylist() == ["too_common" if i % 4 else "ok" for i in range(30)]
-    assert np.nan_to_num(to_numpy(table["common"]), nan=-1).tolist() == [-1 if i % 4 else 8 for i in range(30)]
+    assert table["common_status"].to_pylist() == [
+        "too_common" if i % 4 else "ok" for i in range(30)
+    ]
+    assert np.nan_to_num(to_numpy(table["common"]), nan=-1).tolist() == [
+        -1 if i % 4 else 8 for i in range(30)
+    ]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "c.parquet",
         "in.jsonl",
@@ -36,7 +40,9 @@ def test_vectors_and_fits(tmp_path):
 def test_rejects_lie_beside_it(tmp_path):
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": 3}\n{"te')
     (tmp_path / "broken.parquet").write_bytes(b"no")
-    found = score(Length("text"), [tmp_path / "in.jsonl", tmp_path / "broken.parquet"], tmp_path / "s.parquet")
+    found = score(
+        Length("text"), [tmp_path / "in.jsonl", tmp_path / "broken.parquet"], tmp_path / "s.parquet"
+    )
     assert found == {"rows": 3, "scored": 1, "rejected": 2}
     lines = [json.loads(line) for line in (tmp_path / "s.rejects.jsonl").read_text().splitlines()]
     assert [(r["file"], r["line"], r["reason"]) for r in lines] == [

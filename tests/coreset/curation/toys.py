@@ -1,4 +1,6 @@
-"""Small operators of every kind for the tests of the engine, and the plain reference: a recipe run in memory, operator by operator, from the definitions."""
+"""Small operators of every kind for the tests of the engine, and the plain reference: a recipe run
+in memory, operator by operator, from the definitions.
+"""
 
 import json
 import os
@@ -60,13 +62,19 @@ class FirstWord:
     def __call__(self, batch):
         known = dict(self.counts)
         first = [t.split()[0] for t in batch["text"]]
-        values = np.array([np.nan if f == "the" else known[f] for f in first], float)  # undefined for one word
-        return {"common": values, "common_status": objects(["too_common" if f == "the" else "ok" for f in first])}
+        # undefined for one word
+        values = np.array([np.nan if f == "the" else known[f] for f in first], float)
+        return {
+            "common": values,
+            "common_status": objects(["too_common" if f == "the" else "ok" for f in first]),
+        }
 
 
 @dataclass(frozen=True)
 class Near(GroupBy):
-    """Keep the first id among rows that share their first or their last two words, directly or through others; say how many there were."""
+    """Keep the first id among rows that share their first or their last two words, directly or
+    through others; say how many there were.
+    """
 
     needs = frozenset({"text"})
     key_needs = frozenset({"text"})
@@ -74,7 +82,9 @@ class Near(GroupBy):
 
     def key(self, batch):
         words = [t.split() for t in batch["text"]]
-        return np.array([[hash_words(w[:2], 1), hash_words(w[-2:], 2)] for w in words], np.uint64).reshape(-1, 2)
+        return np.array(
+            [[hash_words(w[:2], 1), hash_words(w[-2:], 2)] for w in words], np.uint64
+        ).reshape(-1, 2)
 
     def decide(self, rows):
         keep = np.arange(rows.rows) == 0
@@ -88,7 +98,11 @@ class Near(GroupBy):
 
 
 def hash_words(words, side):
-    return 0 if len(words) < 2 else 4 * int.from_bytes(" ".join(words).encode()[:7].ljust(7), "big") + side
+    return (
+        0
+        if len(words) < 2
+        else 4 * int.from_bytes(" ".join(words).encode()[:7].ljust(7), "big") + side
+    )
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,13 @@ class Vectors:
     gives = frozenset({"vector"})
 
     def __call__(self, batch):
-        return {"vector": np.array([[len(t), sum(map(ord, t)) % 97] for t in batch["text"]], np.float64).reshape(-1, 2)}
+        return {
+            "vector": (
+                np.array(
+                    [[len(t), sum(map(ord, t)) % 97] for t in batch["text"]], np.float64
+                ).reshape(-1, 2)
+            )
+        }
 
 
 @dataclass(frozen=True)
@@ -164,7 +184,9 @@ def recipe(budget=0.3):
 
 
 def in_memory(operators, rows):
-    """Return {id: (state, operator, reason, duplicate_of)} and the columns of all rows: the definition of what an engine has to answer."""
+    """Return {id: (state, operator, reason, duplicate_of)} and the columns of all rows: the
+    definition of what an engine has to answer.
+    """
     table = pa.table({n: to_arrow(objects([r[n] for r in rows])) for n in ("id", "text")})
     ends = {r["id"]: ("kept", None, None, None) for r in rows}
     total = len(rows)
@@ -172,7 +194,9 @@ def in_memory(operators, rows):
         if not table.num_rows:
             break
         if isinstance(operator, Selector):
-            table = table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))
+            table = table.take(
+                pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable"))
+            )
             columns, decision = checked(operator, Batch(table), total)
             said = pa.table(
                 {

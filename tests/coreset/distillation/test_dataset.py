@@ -20,7 +20,9 @@ def made(kind="hard", dtype=np.float32, decode=1, **rest):
     )
     labels = np.repeat([0, 1, 2], 2)
     if kind != "hard":
-        labels = rng.normal(size=(6, 3)).astype(np.float32) + 4 * np.eye(3, dtype=np.float32)[labels]
+        labels = (
+            rng.normal(size=(6, 3)).astype(np.float32) + 4 * np.eye(3, dtype=np.float32)[labels]
+        )
     if kind == "probs":
         labels = np.exp(labels) / np.exp(labels).sum(1, keepdims=True)
     space = "pixels" if dtype == np.uint8 else "normalized"
@@ -68,7 +70,11 @@ def test_the_manifest_says_what_it_takes_to_train_on_it(tmp_path):
         "count": 6, "channels": 3, "size": 8, "dtype": "float32", "space": "normalized", "mean": list(MEAN), "std": list(STD), "decode": 2,
     }  # fmt: skip
     assert said["label"] == {"kind": "logits", "dtype": "float32", "temperature": 20.0, "mix": 0.0}
-    stored = sum(v.nbytes for n in ("images", "labels") for v in load_file(tmp_path / f"{n}.safetensors").values())
+    stored = sum(
+        v.nbytes
+        for n in ("images", "labels")
+        for v in load_file(tmp_path / f"{n}.safetensors").values()
+    )
     assert said["bytes"] == stored == one.nbytes == one.budget["bytes"]
 
 

@@ -28,9 +28,13 @@ def test_sgd_with_momentum_is_the_formula():
     np.testing.assert_allclose(descend(START, pull, 5, sgd(0.05))["x"].numpy(), x, rtol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [sgd(0.05), lambda t: torch.optim.Adam(list(t), lr=0.1, betas=(0.5, 0.9))])
+@pytest.mark.parametrize(
+    "optimizer", [sgd(0.05), lambda t: torch.optim.Adam(list(t), lr=0.1, betas=(0.5, 0.9))]
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, optimizer):
-    whole = descend(START, pull, 20, optimizer, Progress(tmp_path / "a", key="k"), lambda step: 1 / (1 + step))
+    whole = descend(
+        START, pull, 20, optimizer, Progress(tmp_path / "a", key="k"), lambda step: 1 / (1 + step)
+    )
 
     def killed(step, now):
         if step == 12:
@@ -44,7 +48,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, optimizer):
     assert done == 12
     seen = []
     again = descend(
-        START, lambda s, now: seen.append(s) or pull(s, now), 20, optimizer, place, lambda step: 1 / (1 + step)
+        START,
+        lambda s, now: seen.append(s) or pull(s, now),
+        20,
+        optimizer,
+        place,
+        lambda step: 1 / (1 + step),
     )
     assert seen[0] == 12
     for name in START:

@@ -28,7 +28,9 @@ def test_label_robust_is_the_formula(full, hard, soft, random, w):
 @given(FRACTION, FRACTION, FRACTION, FRACTION, FRACTION)
 def test_augmentation_robust_is_the_formula(a, b, c, d, w):
     p, q, r, s, v = map(Decimal, (a, b, c, d, w))
-    assert augmentation_robust(a, b, c, d, w) == pytest.approx(score(v * (p - q) + (1 - v) * (r - s)), abs=1e-12)
+    assert augmentation_robust(a, b, c, d, w) == pytest.approx(
+        score(v * (p - q) + (1 - v) * (r - s)), abs=1e-12
+    )
 
 
 def test_per_cent_are_refused():

@@ -18,14 +18,18 @@ CLASSES = ("a", "b", "c")
 def teacher(classes=CLASSES, size=4, gain=1.0):
     net = nn.Sequential(nn.Flatten(), nn.Linear(size * size, 3))
     with torch.no_grad():
-        net[1].weight.copy_(gain * torch.from_numpy(np.random.default_rng(5).normal(size=(3, size * size))))
+        net[1].weight.copy_(
+            gain * torch.from_numpy(np.random.default_rng(5).normal(size=(3, size * size)))
+        )
         net[1].bias.zero_()
     return Teacher(net, classes, 2, 0.9, "linear")
 
 
 def made(decode=1, **rest):
     images = np.random.default_rng(0).normal(size=(4, 1, 4, 4)).astype(np.float32)
-    return Synthetic(images, np.array([0, 1, 2, 2]), CLASSES, (0.5,), (0.25,), decode=decode, **rest)
+    return Synthetic(
+        images, np.array([0, 1, 2, 2]), CLASSES, (0.5,), (0.25,), decode=decode, **rest
+    )
 
 
 @pytest.mark.parametrize("decode", [1, 2])
@@ -54,9 +58,18 @@ def same_as_saved(one, folder):
         else:
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
-    assert (one.kind, one.temperature, one.mix, one.nbytes) == (two.kind, two.temperature, two.mix, two.nbytes)
+    assert (one.kind, one.temperature, one.mix, one.nbytes) == (
+        two.kind,
+        two.temperature,
+        two.mix,
+        two.nbytes,
+    )
     if one.kind != "online":
-        stored = sum(v.nbytes for n in ("images", "labels") for v in load_file(folder / f"{n}.safetensors").values())
+        stored = sum(
+            v.nbytes
+            for n in ("images", "labels")
+            for v in load_file(folder / f"{n}.safetensors").values()
+        )
         assert stored == one.nbytes
     return two
 
@@ -65,12 +78,16 @@ def same_as_saved(one, folder):
 def test_labels_of_crops_are_the_teachers_of_what_each_shows(tmp_path, cutmix):
     t, views = teacher(), Views((0.3, 1.0), True, cutmix)
     told = []
-    one = crop_labels(made(2), t, views, 3, seed=7, temperature=20.0, mix=0.5, show=lambda *a: told.append(a))
+    one = crop_labels(
+        made(2), t, views, 3, seed=7, temperature=20.0, mix=0.5, show=lambda *a: told.append(a)
+    )
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert one.labels.shape == (3, 16, 3)
     x = torch.from_numpy(one.normalized())
     for e in range(3):
-        np.testing.assert_array_equal(one.views[e], views.draw(16, 4, np.random.default_rng([7, e])))
+        np.testing.assert_array_equal(
+            one.views[e], views.draw(16, 4, np.random.default_rng([7, e]))
+        )
         seen = look(x, one.views[e], np.arange(16))
         np.testing.assert_array_equal(one.labels[e], t.logits(seen).numpy().astype(np.float16))
     assert one.views.dtype == np.uint16

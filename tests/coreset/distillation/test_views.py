@@ -13,7 +13,9 @@ def by_hand(images, views, row):
 
     def crop(i):
         top, left, h, w, mirrored = views[i][:5]
-        seen = vision.resized_crop(images[i][None], top, left, h, w, list(images.shape[-2:]), antialias=True)[0]
+        seen = vision.resized_crop(
+            images[i][None], top, left, h, w, list(images.shape[-2:]), antialias=True
+        )[0]
         return torch.flip(seen, [2]) if mirrored else seen
 
     seen = crop(row).clone()
@@ -33,7 +35,13 @@ def test_what_a_view_shows(cutmix):
         torch.testing.assert_close(got, by_hand(x, views.tolist(), row), rtol=1e-9, atol=1e-12)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 30), st.integers(2, 20), st.booleans(), st.sampled_from([0.0, 0.3, 1.0]))
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 30),
+    st.integers(2, 20),
+    st.booleans(),
+    st.sampled_from([0.0, 0.3, 1.0]),
+)
 def test_views_lie_inside_and_partners_are_a_permutation(seed, n, side, flips, cutmix):
     views = Views((0.05, 0.9), flips, cutmix).draw(n, side, np.random.default_rng(seed))
     assert views.shape == (n, MIXED if cutmix else PLAIN)

@@ -1,4 +1,6 @@
-"""Against the definition: the slope of the penalized likelihood is zero, and shares made from ratings give these back."""
+"""Against the definition: the slope of the penalized likelihood is zero, and shares made from
+ratings give these back.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ def comparisons(seed, n=12, m=60):
 
 
 def slope(pairs, share, ridge, r, x):
-    """d/dw of -sum y log s(d) + (1 - y) log s(-d) + ridge / 2 |w|^2, d = (x_a - x_b) w; pair by pair."""
+    """d/dw of -sum y log s(d) + (1 - y) log s(-d) + ridge / 2 |w|^2, d = (x_a - x_b) w; pair by
+    pair.
+    """
     out = ridge * r
     for (a, b), y in zip(pairs, share, strict=True):
         d = (x[a] - x[b]) @ r

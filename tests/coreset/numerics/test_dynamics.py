@@ -7,14 +7,23 @@ import torch
 from coreset.numerics.dynamics import STATISTICS, TRACES, DynamicsRecorder
 
 N, C, E = 23, 5, 17
-OPTIONS = {"window": 4, "el2n_epochs": 6, "dual_epochs": 9, "tdds_epochs": 13, "tdds_window": 5, "tdds_decay": 0.9}
+OPTIONS = {
+    "window": 4,
+    "el2n_epochs": 6,
+    "dual_epochs": 9,
+    "tdds_epochs": 13,
+    "tdds_window": 5,
+    "tdds_decay": 0.9,
+}
 
 
 def trajectory(seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, C, N)
     base = rng.normal(size=(N, C))
-    logits = np.stack([base + 0.15 * e * np.eye(C)[labels] + rng.normal(size=(N, C)) for e in range(E)])
+    logits = np.stack(
+        [base + 0.15 * e * np.eye(C)[labels] + rng.normal(size=(N, C)) for e in range(E)]
+    )
     logits[:, 0, labels[0]] = -9.0  # never learned
     logits[:, 1, labels[1]] = 9.0  # never forgotten
     return logits, labels
@@ -30,7 +39,9 @@ def record(recorder, logits, labels, epochs, seed=1, batch=7):
         order = np.random.default_rng((seed, e)).permutation(N)
         for start in range(0, N, batch):
             part = order[start : start + batch]
-            recorder.update(torch.tensor(part), torch.tensor(logits[e, part]), torch.tensor(labels[part]), e)
+            recorder.update(
+                torch.tensor(part), torch.tensor(logits[e, part]), torch.tensor(labels[part]), e
+            )
     return recorder
 
 
@@ -60,7 +71,9 @@ def reference(logits, labels, decay=0.9, probs=None):
         for k in range(T - J + 1):
             d = np.array(
                 [
-                    np.abs(p[k + j + 1] * (np.log(p[k + j + 1] + 1e-8) - np.log(p[k + j] + 1e-8))).sum()
+                    np.abs(
+                        p[k + j + 1] * (np.log(p[k + j + 1] + 1e-8) - np.log(p[k + j] + 1e-8))
+                    ).sum()
                     for j in range(J - 1)
                 ]
             )
@@ -68,19 +81,26 @@ def reference(logits, labels, decay=0.9, probs=None):
     out["true_probs"] = np.stack([[probs[e, i, labels[i]] for e in range(E)] for i in range(N)])
     out["losses"] = -np.log(out["true_probs"])
     out["margins"] = np.array(
-        [[logits[e, i, labels[i]] - np.delete(logits[e, i], labels[i]).max() for e in range(E)] for i in range(N)]
+        [
+            [logits[e, i, labels[i]] - np.delete(logits[e, i], labels[i]).max() for e in range(E)]
+            for i in range(N)
+        ]
     )
     return out
 
 
 def test_every_statistic_is_its_definition():
     logits, labels = trajectory()
-    got = record(DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS), logits, labels, range(E)).finish()
+    got = record(
+        DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS), logits, labels, range(E)
+    ).finish()
     want = reference(logits, labels)
     assert set(got) == set(want)
     for name in want:
         tolerance = 1e-5 if name in (*TRACES, "tdds") else 1e-12
-        np.testing.assert_allclose(got[name], want[name], rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            got[name], want[name], rtol=tolerance, atol=tolerance, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("decay", [0.05, 0.5, 1.0])
@@ -123,14 +143,18 @@ def test_saturated_probabilities():
 
 def test_dual_comes_with_the_mean_that_its_sampling_reads():
     logits, labels = trajectory()
-    got = record(DynamicsRecorder(N, ["dual"], window=4, dual_epochs=9), logits, labels, range(E)).finish()
+    got = record(
+        DynamicsRecorder(N, ["dual"], window=4, dual_epochs=9), logits, labels, range(E)
+    ).finish()
     assert set(got) == {"dual", "mean_prob"}
     np.testing.assert_allclose(got["mean_prob"], reference(logits, labels)["mean_prob"])
 
 
 def test_never_learned_stands_above_every_count():
     logits, labels = trajectory()
-    got = record(DynamicsRecorder(N, ["forgetting"]), logits, labels, range(E)).finish()["forgetting"]
+    got = record(DynamicsRecorder(N, ["forgetting"]), logits, labels, range(E)).finish()[
+        "forgetting"
+    ]
     assert got[0] == E + 1
     assert got[1] == 0
     learned = (logits.argmax(-1) == labels).any(0)
@@ -140,10 +164,13 @@ def test_never_learned_stands_above_every_count():
 
 def test_resume_is_the_uninterrupted_run_bit_for_bit():
     logits, labels = trajectory(3)
-    whole = record(DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS), logits, labels, range(E)).finish()
+    whole = record(
+        DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS), logits, labels, range(E)
+    ).finish()
     first = record(DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS), logits, labels, range(8))
     saved = first.state_dict()
-    record(first, logits, labels, range(8, 10))  # what goes on after saving does not change what was saved
+    # what goes on after saving does not change what was saved
+    record(first, logits, labels, range(8, 10))
     second = DynamicsRecorder(N, [*STATISTICS, *TRACES], **OPTIONS)
     second.load_state_dict(saved)
     again = record(second, logits, labels, range(8, E)).finish()
@@ -163,7 +190,9 @@ def test_state_survives_torch_save(tmp_path):
 
 def test_batches_and_repeats_do_not_matter():
     logits, labels = trajectory()
-    one = record(DynamicsRecorder(N, STATISTICS, **OPTIONS), logits, labels, range(E), batch=N).finish()
+    one = record(
+        DynamicsRecorder(N, STATISTICS, **OPTIONS), logits, labels, range(E), batch=N
+    ).finish()
     many = DynamicsRecorder(N, STATISTICS, **OPTIONS)
     for e in range(E):
         for part in (np.arange(0, 12), np.r_[5:N, 5, 6], np.arange(N)):  # padded and replayed
@@ -176,7 +205,9 @@ def test_probabilities_give_what_logits_give():
     logits, labels = trajectory()
     names = [n for n in STATISTICS if n != "aum"]
     a = record(DynamicsRecorder(N, names, **OPTIONS), logits, labels, range(E)).finish()
-    b = record(DynamicsRecorder(N, names, kind="probs", **OPTIONS), softmax(logits), labels, range(E)).finish()
+    b = record(
+        DynamicsRecorder(N, names, kind="probs", **OPTIONS), softmax(logits), labels, range(E)
+    ).finish()
     for name in names:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
@@ -185,7 +216,8 @@ def test_too_few_sightings_is_nan_and_only_there():
     logits, labels = trajectory()
     recorder = DynamicsRecorder(N, [*STATISTICS, "true_probs"], **OPTIONS)
     for e in range(E):
-        part = np.arange(2 if e >= 3 else 0, N - 1)  # 0 and 1 are seen three times, the last one never
+        # 0 and 1 are seen three times, the last one never
+        part = np.arange(2 if e >= 3 else 0, N - 1)
         recorder.update(part, logits[e, part], labels[part], e)
     got = recorder.finish()
     for name in STATISTICS:
@@ -228,7 +260,9 @@ def test_refusals():
         r.update([3], [[0.0, 1.0]], [0], 0)
     with pytest.raises(ValueError, match="labels: expected classes"):
         r.update([0], [[0.0, 1.0]], [-1], 0)
-    with pytest.raises(ValueError, match=r"labels: expected classes in 0\.\.1 of at least 2, got -1\.\.1"):
+    with pytest.raises(
+        ValueError, match=r"labels: expected classes in 0\.\.1 of at least 2, got -1\.\.1"
+    ):
         r.update([0, 1], [[0.0, 1.0]] * 2, [1, -1], 0)
     with pytest.raises(ValueError, match="NaN or infinite values in epoch 2"):
         r.update([0], [[0.0, np.nan]], [0], 2)

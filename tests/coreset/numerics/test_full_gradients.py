@@ -15,7 +15,9 @@ def loop(model, x, labels):
     for row, label in zip(x, labels, strict=True):
         model.zero_grad()
         nn.functional.cross_entropy(model(row[None]), label[None]).backward()
-        out.append(np.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None)))
+        out.append(
+            np.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
+        )
     return np.array(out)
 
 

@@ -45,7 +45,9 @@ def test_everything_equals_autograd(bias, hypothesised):
     direction = np.random.default_rng(1).normal(size=(4, 6 + bias))
     assert np.allclose(g.along(torch.from_numpy(direction)), want @ direction.ravel())
     picks = np.array([2, 0])
-    error = np.linalg.norm(1.5 * want[2] + 3 * want[0] - want.sum(axis=0)) / np.linalg.norm(want.sum(axis=0))
+    error = np.linalg.norm(1.5 * want[2] + 3 * want[0] - want.sum(axis=0)) / np.linalg.norm(
+        want.sum(axis=0)
+    )
     assert matching_error(g, picks, np.array([1.5, 3.0])) == pytest.approx(error)
 
 
@@ -54,7 +56,10 @@ def test_an_example_is_the_same_in_any_batch():
     signals = Signals(33, features=x.float().numpy(), probs=p.float().numpy(), labels=y.numpy())
     whole = last_layer_gradients(signals, np.arange(33))
     for size in (1, 7, 32):
-        parts = [last_layer_gradients(signals, np.arange(s, min(33, s + size))) for s in range(0, 33, size)]
+        parts = [
+            last_layer_gradients(signals, np.arange(s, min(33, s + size)))
+            for s in range(0, 33, size)
+        ]
         assert torch.equal(torch.cat([g.squared_norms for g in parts]), whole.squared_norms)
         assert torch.equal(torch.cat([g.residual for g in parts]), whole.residual)
 
@@ -71,7 +76,9 @@ def test_close_rows_keep_their_distance_in_float32(share):
     r = np.tile(np.float32([0.5, -0.5]), (200, 1))
     g = LastLayerGradients(torch.from_numpy(r), torch.from_numpy(x))
     written = (
-        (r[:, :, None] * np.hstack([x, np.ones((200, 1), np.float32)])[:, None]).reshape(200, -1).astype(np.float64)
+        (r[:, :, None] * np.hstack([x, np.ones((200, 1), np.float32)])[:, None])
+        .reshape(200, -1)
+        .astype(np.float64)
     )
     want = ((written[:, None] - written[None]) ** 2).sum(axis=-1)
     got = g.squared_distances(g).numpy()
@@ -84,11 +91,15 @@ def test_half_precision_and_columns_that_stay_as_they_are():
     x, p, y, _ = case()
     probs, features = p.half().numpy(), x.half().numpy()
     kept = probs.copy()
-    g = last_layer_gradients(Signals(30, features=features, probs=probs, labels=y.numpy()), np.arange(30))
+    g = last_layer_gradients(
+        Signals(30, features=features, probs=probs, labels=y.numpy()), np.arange(30)
+    )
     assert g.residual.dtype == g.features.dtype == torch.float32
     assert (probs == kept).all()
     single = x.float().numpy()
-    shared = last_layer_gradients(Signals(30, features=single, probs=p.numpy(), labels=y.numpy()), np.arange(30))
+    shared = last_layer_gradients(
+        Signals(30, features=single, probs=p.numpy(), labels=y.numpy()), np.arange(30)
+    )
     assert shared.features.data_ptr() == single.ctypes.data  # the whole column: no copy
 
 

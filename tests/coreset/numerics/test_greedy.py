@@ -31,7 +31,12 @@ class Cover(SetFunction):
 
     def gains(self, items):
         self.calls += len(items)
-        return np.array([float(sum(self.weights[e] for e in sorted(self.sets[j] - self.covered))) for j in items])
+        return np.array(
+            [
+                float(sum(self.weights[e] for e in sorted(self.sets[j] - self.covered)))
+                for j in items
+            ]
+        )
 
     def add(self, item):
         self.value += float(self.gains([item])[0])
@@ -45,7 +50,11 @@ class Plain(SetFunction):
     submodular = False
 
     def __init__(self, values):
-        self.values, self.size, self.taken = np.asarray(values, float), len(values), np.zeros(len(values))
+        self.values, self.size, self.taken = (
+            np.asarray(values, float),
+            len(values),
+            np.zeros(len(values)),
+        )
 
     def gains(self, items):
         return self.values[items]
@@ -56,12 +65,19 @@ class Plain(SetFunction):
 
 def cover(seed, n=14, elements=25):
     rng = np.random.default_rng(seed)
-    sets = [frozenset(rng.choice(elements, rng.integers(1, 7), replace=False).tolist()) for _ in range(n)]
+    sets = [
+        frozenset(rng.choice(elements, rng.integers(1, 7), replace=False).tolist())
+        for _ in range(n)
+    ]
     return Cover(sets, rng.integers(1, 9, elements))
 
 
 def value(f, chosen):
-    return sum(f.weights[e] for e in frozenset().union(*(f.sets[j] for j in chosen))) if len(chosen) else 0
+    return (
+        sum(f.weights[e] for e in frozenset().union(*(f.sets[j] for j in chosen)))
+        if len(chosen)
+        else 0
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -92,7 +108,9 @@ def test_no_optimizer_is_below_its_guarantee():
         best = max(value(cover(seed), c) for c in itertools.combinations(range(14), 4))
         for name in OPTIMIZERS:
             f = cover(seed)
-            found = maximize(f, 4, np.arange(14), name, np.arange(14), np.random.default_rng(seed), epsilon=0.01)
+            found = maximize(
+                f, 4, np.arange(14), name, np.arange(14), np.random.default_rng(seed), epsilon=0.01
+            )
             assert len(set(found.picks.tolist())) == 4
             assert f.value == value(f, found.picks) == pytest.approx(found.gains.sum())
             assert f.value >= (1 - 1 / np.e - 0.01) * best * (0.8 if name == "greedi" else 1)
@@ -117,7 +135,15 @@ def test_stochastic_looks_at_that_many():
 @pytest.mark.parametrize("seed", range(5))
 def test_bounds_change_the_work_and_not_the_picks(seed):
     one, other = (
-        stochastic(cover(seed, 150, 200), 30, np.arange(150), np.arange(150), np.random.default_rng(seed), 0.01, bounds)
+        stochastic(
+            cover(seed, 150, 200),
+            30,
+            np.arange(150),
+            np.arange(150),
+            np.random.default_rng(seed),
+            0.01,
+            bounds,
+        )
         for bounds in (False, True)
     )
     assert one.picks.tolist() == other.picks.tolist()
@@ -126,7 +152,9 @@ def test_bounds_change_the_work_and_not_the_picks(seed):
 
 @pytest.mark.parametrize("bounds", [False, True])
 def test_samples_are_drawn_evenly_from_what_is_left(bounds):
-    """Five of 20, then five of the 19 left: the best item is in the first with chance 5/20, and otherwise in the second with 5/19."""
+    """Five of 20, then five of the 19 left: the best item is in the first with chance 5/20, and
+    otherwise in the second with 5/19.
+    """
 
     class Free(Plain):
         submodular = True
@@ -134,7 +162,9 @@ def test_samples_are_drawn_evenly_from_what_is_left(bounds):
     first = second = 0
     for seed in range(1500):
         rng = np.random.default_rng(seed)
-        picks = stochastic(Free(np.arange(20)), 10, np.arange(20), np.arange(20), rng, 0.1, bounds).picks
+        picks = stochastic(
+            Free(np.arange(20)), 10, np.arange(20), np.arange(20), rng, 0.1, bounds
+        ).picks
         assert len(set(picks.tolist())) == 10
         first, second = first + (picks[0] == 19), second + (picks[1] == 19)
     assert sample_size(20, 10, 0.1) == 5
@@ -170,7 +200,9 @@ def test_greedi_with_one_part_is_lazy():
 
 
 def test_greedi_by_its_definition():
-    """Naive greedy in every part, then in the union of their choices; the best part's own choice where that is worth more."""
+    """Naive greedy in every part, then in the union of their choices; the best part's own choice
+    where that is worth more.
+    """
     unions = set()
     for seed in [*range(12), 108, 255, 258]:  # in the last three a part wins
         k = 3 + seed % 3
@@ -217,18 +249,27 @@ def test_knapsack(seed, limit):
         left = [
             j
             for j in range(9)
-            if j not in chosen and costs[j] <= limit - spent and value(f, [*chosen, j]) > value(f, chosen)
+            if j not in chosen
+            and costs[j] <= limit - spent
+            and value(f, [*chosen, j]) > value(f, chosen)
         ]
         if not left:
             break
         j = max(left, key=lambda j: ((value(f, [*chosen, j]) - value(f, chosen)) / costs[j], -j))
         chosen.append(j)
         spent += costs[j]
-    single = max((j for j in range(9) if costs[j] <= limit), key=lambda j: (value(f, [j]), -j), default=None)
+    single = max(
+        (j for j in range(9) if costs[j] <= limit), key=lambda j: (value(f, [j]), -j), default=None
+    )
     if single is not None and value(f, [single]) > value(f, chosen):
         chosen = [single]
     assert picks.tolist() == chosen
-    sets = [c for m in range(10) for c in itertools.combinations(range(9), m) if costs[list(c)].sum() <= limit]
+    sets = [
+        c
+        for m in range(10)
+        for c in itertools.combinations(range(9), m)
+        if costs[list(c)].sum() <= limit
+    ]
     assert f.value >= (1 - np.exp(-0.5)) * max(value(f, c) for c in sets)
 
 

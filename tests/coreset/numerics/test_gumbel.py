@@ -25,7 +25,9 @@ def test_orders_have_the_law_of_drawing_one_after_the_other():
 def test_weight_zero_comes_last_in_random_order():
     seen = set()
     for seed in range(20):
-        order, _ = gumbel_order(np.random.default_rng(seed), np.arange(6), [-np.inf, 0, -np.inf, 0, -np.inf, 0])
+        order, _ = gumbel_order(
+            np.random.default_rng(seed), np.arange(6), [-np.inf, 0, -np.inf, 0, -np.inf, 0]
+        )
         assert set(order[:3].tolist()) == {1, 3, 5}
         seen.add(tuple(order[3:].tolist()))
     assert len(seen) > 3

@@ -40,7 +40,9 @@ def test_equals_exact_fractions(groups, k):
     weights, caps = zip(*groups, strict=True)
     room = sum(min(c, k) for w, c in groups if w)
     if room < k:
-        with pytest.raises(ValueError, match=f"caps: the groups hold {room}, fewer than the {k} asked for"):
+        with pytest.raises(
+            ValueError, match=f"caps: the groups hold {room}, fewer than the {k} asked for"
+        ):
             largest_remainder(weights, k, caps)
         return
     got = largest_remainder(weights, k, caps)
@@ -49,7 +51,11 @@ def test_equals_exact_fractions(groups, k):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(0, 1e308), min_size=1, max_size=12), st.integers(0, 2000), st.integers(0, 2**63 - 1))
+@given(
+    st.lists(st.floats(0, 1e308), min_size=1, max_size=12),
+    st.integers(0, 2000),
+    st.integers(0, 2**63 - 1),
+)
 def test_any_weights_terminate_sum_up_and_stay_within_one(weights, k, cap):
     w = np.array(weights)
     if not w.any() and k:
@@ -61,7 +67,8 @@ def test_any_weights_terminate_sum_up_and_stay_within_one(weights, k, cap):
     if k:
         total = sum(Fraction(x) for x in weights)
         assert all(
-            abs(int(g) - Fraction(x) * k / total) < 1 + Fraction(1, 10**6) for g, x in zip(got, weights, strict=True)
+            abs(int(g) - Fraction(x) * k / total) < 1 + Fraction(1, 10**6)
+            for g, x in zip(got, weights, strict=True)
         )
     caps = np.full(len(w), cap)
     if min(cap, k) * int((w > 0).sum()) >= k:
@@ -75,7 +82,8 @@ def test_any_weights_terminate_sum_up_and_stay_within_one(weights, k, cap):
     [
         ([1, 1, 1], 4, None, [2, 1, 1]),
         ([1, 1, 1], 5, None, [2, 2, 1]),
-        ([0.1, 0.2, 0.7], 5, None, [1, 1, 3]),  # 0.5, 1, 3.5 tie although 0.7 * 5 ends in other digits
+        # 0.5, 1, 3.5 tie although 0.7 * 5 ends in other digits
+        ([0.1, 0.2, 0.7], 5, None, [1, 1, 3]),
         ([0.7, 0.2, 0.1], 5, None, [4, 1, 0]),
         ([0.3] * 10, 3, None, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
         ([0, 1], 3, None, [0, 3]),

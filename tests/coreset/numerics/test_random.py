@@ -21,7 +21,9 @@ def splitmix_twice(salt, i):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**63 - 1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8))
+@given(
+    st.integers(0, 2**63 - 1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8)
+)
 def test_values_of_integer_ids(key, ids):
     got = keyed_uniform(key, np.array(ids, np.int64))
     assert got.tolist() == [splitmix_twice(key, i & MASK) for i in ids]
@@ -63,7 +65,9 @@ def test_neither_order_nor_company_matters(kind):
     order = np.random.default_rng(0).permutation(500)
     whole = keyed_uniform(3, ids)
     np.testing.assert_array_equal(keyed_uniform(3, ids[order]), whole[order])
-    np.testing.assert_array_equal(np.concatenate([keyed_uniform(3, part) for part in np.array_split(ids, 7)]), whole)
+    np.testing.assert_array_equal(
+        np.concatenate([keyed_uniform(3, part) for part in np.array_split(ids, 7)]), whole
+    )
 
 
 def test_how_an_id_is_stored_does_not_matter():

@@ -30,7 +30,9 @@ def test_formulas(kind, shift):
     s = Similarity.of(torch.from_numpy(x), kind, 0.1 if kind == "rbf" else None)
     tolerance = 1e-6 * max(1, np.abs(reference(x, x, kind, 0.1)).max())
     np.testing.assert_allclose(s.dense(), reference(x, x, kind, 0.1), atol=tolerance)
-    np.testing.assert_allclose(s.dense(torch.from_numpy(y)), reference(x, y, kind, 0.1), atol=tolerance)
+    np.testing.assert_allclose(
+        s.dense(torch.from_numpy(y)), reference(x, y, kind, 0.1), atol=tolerance
+    )
     if kind != "dot":
         whole = s.dense()
         assert (whole == whole.T).all()
@@ -69,7 +71,8 @@ def test_nearest(kind):
     for i in set(range(40)) - ({7} if kind == "cosine" else set()):
         others = np.delete(whole[i], [i] + ([7] if kind == "cosine" else []))
         assert (
-            np.sort(got[np.arange(40) != i, i])[::-1][:2] == pytest.approx(np.sort(others)[::-1][:2], abs=2e-6)
+            np.sort(got[np.arange(40) != i, i])[::-1][:2]
+            == pytest.approx(np.sort(others)[::-1][:2], abs=2e-6)
             or listed[7, i]
         )
     if kind == "cosine":
@@ -95,7 +98,9 @@ def test_linear_kernel_is_the_matrix(kind, dtype):
     phi = np.stack([kernel.phi(j) for j in range(5)])
     np.testing.assert_allclose(phi @ phi.T, s, atol=1e-6)
     np.testing.assert_allclose(kernel.inner(np.arange(5), kernel.total()), s.sum(axis=0), atol=1e-5)
-    np.testing.assert_allclose(kernel.inner(np.array([3, 1]), kernel.phi(2)), s[[3, 1], 2], atol=1e-6)
+    np.testing.assert_allclose(
+        kernel.inner(np.array([3, 1]), kernel.phi(2)), s[[3, 1], 2], atol=1e-6
+    )
     np.testing.assert_allclose(kernel.squares(), np.diag(s), atol=1e-6)
 
 

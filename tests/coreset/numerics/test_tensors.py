@@ -10,7 +10,12 @@ from coreset.numerics.tensors import as_float, as_tensor, per_row, rows, top_k
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.5, 1.0, np.inf]), min_size=1, max_size=40), st.data())
+@given(
+    st.lists(
+        st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.5, 1.0, np.inf]), min_size=1, max_size=40
+    ),
+    st.data(),
+)
 def test_top_k_is_a_stable_full_sort(values, data):
     k = data.draw(st.integers(1, len(values)))
     got = top_k(np.array(values), k)

@@ -54,7 +54,9 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
                     "ids": [f"id-{i}" for i in new],
                     "indices": new.tolist(),
                     "scores": None,
-                    "class_histogram": np.bincount(new % len(classes), minlength=len(classes)).tolist(),
+                    "class_histogram": (
+                        np.bincount(new % len(classes), minlength=len(classes)).tolist()
+                    ),
                     "accuracy": value,
                     "seconds": {"select": 0.5, "train": 2.0 + seed, "measure": 0.1, "test": 0.1},
                     "peak_mb": 1.0,
@@ -62,7 +64,13 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
                 }
             )
             points.append(
-                {"strategy": strategy, "seed": seed, "metric": metric, "labels": labels, "share": labels / POOL}
+                {
+                    "strategy": strategy,
+                    "seed": seed,
+                    "metric": metric,
+                    "labels": labels,
+                    "share": labels / POOL,
+                }
                 | {"value": value, "round": number, "extra": {}}
             )
             before = labels

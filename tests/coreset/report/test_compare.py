@@ -7,7 +7,10 @@ LOW, HIGH = {10: 0.4, 20: 0.5}, {10: 0.6, 20: 0.9}
 
 
 def curves(seen):
-    return {(c.strategy, c.seed): dict(zip(c.labels.tolist(), c.values.tolist(), strict=True)) for c in seen.curves}
+    return {
+        (c.strategy, c.seed): dict(zip(c.labels.tolist(), c.values.tolist(), strict=True))
+        for c in seen.curves
+    }
 
 
 def test_the_random_baseline_of_several_runs_counts_once_per_seed(tmp_path, write_run):
@@ -21,7 +24,8 @@ def test_the_random_baseline_of_several_runs_counts_once_per_seed(tmp_path, writ
     assert [len(seen.runs[n]) for n in ("kcenter", "margin", "random")] == [2, 2, 2]
     assert (seen.pool_size, len(seen.full_runs), seen.left_out) == (100, 2, [])
     assert seen.full == pytest.approx(0.925)  # two seeds, each once
-    assert seen.seconds["random"] == (pytest.approx(1.0), pytest.approx(5.0))  # 2 rounds of 2 s and of 3 s
+    # 2 rounds of 2 s and of 3 s
+    assert seen.seconds["random"] == (pytest.approx(1.0), pytest.approx(5.0))
 
 
 def test_a_run_of_random_replaces_the_baseline_of_its_seed(tmp_path, write_run):
@@ -44,8 +48,17 @@ def test_budgets_swept_one_by_one_are_one_curve(tmp_path, write_run):
 
 def test_parameters_tell_runs_of_one_strategy_apart(tmp_path, write_run):
     for flag in (True, False):
-        write_run(str(flag), "kcenter", 0, HIGH, config={"strategy": {"_target_": "x", "normalize": flag, "same": 1}})
-    assert sorted(compare(read_runs(tmp_path)).runs) == ["kcenter (normalize=False)", "kcenter (normalize=True)"]
+        write_run(
+            str(flag),
+            "kcenter",
+            0,
+            HIGH,
+            config={"strategy": {"_target_": "x", "normalize": flag, "same": 1}},
+        )
+    assert sorted(compare(read_runs(tmp_path)).runs) == [
+        "kcenter (normalize=False)",
+        "kcenter (normalize=True)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -65,15 +78,21 @@ def test_different_tasks_are_refused_by_name(tmp_path, write_run, config, key, v
 
 
 def test_different_metrics_are_refused_and_places_and_seeds_are_not(tmp_path, write_run):
-    write_run("a", "margin", 0, HIGH, config={"data": {"name": "toy", "root": "here", "workers": 1}})
-    write_run("b", "margin", 1, HIGH, config={"data": {"name": "toy", "root": "there", "workers": 2}})
+    write_run(
+        "a", "margin", 0, HIGH, config={"data": {"name": "toy", "root": "here", "workers": 1}}
+    )
+    write_run(
+        "b", "margin", 1, HIGH, config={"data": {"name": "toy", "root": "there", "workers": 2}}
+    )
     compare(read_runs(tmp_path))
     write_run("c", "margin", 2, HIGH, metric="f1", config={"data": {"name": "toy"}})
     with pytest.raises(ValueError, match=r"metric is 'accuracy'.*'f1'"):
         compare(read_runs(tmp_path))
 
 
-def test_unfinished_runs_are_left_out_by_name_where_others_are_finished_and_shown_where_not(tmp_path, write_run):
+def test_unfinished_runs_are_left_out_by_name_where_others_are_finished_and_shown_where_not(
+    tmp_path, write_run
+):
     write_run("a0", "margin", 0, HIGH)
     write_run("a1", "margin", 1, {10: 0.1}, finished=False)
     write_run("b0", "kcenter", 0, {10: 0.3}, finished=False)
@@ -95,7 +114,10 @@ def test_nothing_to_show_and_nothing_in_common(tmp_path, write_run):
     with pytest.raises(ValueError, match="all its seeds share"):
         compare(read_runs(tmp_path))
     write_run("c0", "kcenter", 0, HIGH)
-    assert "margin: its seeds share no label count, not in the averages" in compare(read_runs(tmp_path)).left_out
+    assert (
+        "margin: its seeds share no label count, not in the averages"
+        in compare(read_runs(tmp_path)).left_out
+    )
 
 
 def test_references_that_were_trained_differently_are_not_averaged(tmp_path, write_run):

@@ -32,7 +32,8 @@ def test_run_with_baselines(write_run):
     assert lines[5] == "▁▃█  50.0 to 80.0 %, all labels 85.0 %"
     assert lines[6] == "Nothing is proven: 1 seed beside random, and a test needs at least two"
     assert lines[7].startswith(
-        "By the means alone: no strategy reaches 95 % of full accuracy; with 40 % of the labels the best, margin[x], has"
+        "By the means alone: no strategy reaches 95 % of full accuracy; with 40 % of the labels the"
+        " best, margin[x], has"
     )
 
 
@@ -51,6 +52,11 @@ def test_comparison(tmp_path, write_run):
     assert lines[0].strip() == "test accuracy, %, 2 seeds"
     assert lines[2].split()[:5] == ["margin", "▁▃█", "51.0", "61.0", "81.0"]
     assert lines[3].split()[:5] == ["random", "▁▁▃", "50.0", "50.0", "60.0"]
-    assert lines[4].startswith("Nothing is proven: no strategy differs from random at the 5 % level over 2 seeds")
-    said = "By the means alone: margin has 81.0 % accuracy with 40 % of the labels, random 60.0 % (mean of 2 seeds)."
+    assert lines[4].startswith(
+        "Nothing is proven: no strategy differs from random at the 5 % level over 2 seeds"
+    )
+    said = (
+        "By the means alone: margin has 81.0 % accuracy with 40 % of the labels, random 60.0 %"
+        " (mean of 2 seeds)."
+    )
     assert lines[5].startswith(said)

@@ -1,4 +1,6 @@
-"""The page of a curation: its numbers are those of the manifest, it is whole in itself, and the same run gives the same bytes."""
+"""The page of a curation: its numbers are those of the manifest, it is whole in itself, and the
+same run gives the same bytes.
+"""
 
 import json
 import re
@@ -21,7 +23,10 @@ from coreset.scorers.length import Length
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    rows = [{"instruction": f"Say <b>{n}</b> & more", "output": " ".join(["word"] * n)} for n in range(1, 80)]
+    rows = [
+        {"instruction": f"Say <b>{n}</b> & more", "output": " ".join(["word"] * n)}
+        for n in range(1, 80)
+    ]
     rows += [{"instruction": "no answer", "output": ""}, {"instruction": 7, "output": "x"}]
     (folder / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     recipe = [
@@ -88,7 +93,11 @@ def test_stages_are_the_counts(done):
     ]
     counts = {"in": 9, "kept": 4, "reasons": {"a; b": 2, "b": 3}}
     found = stages(
-        {"counts": {"rows": 9}, "rejects": {}, "operators": [{"name": "both", "kind": "rule", "counts": counts}]}
+        {
+            "counts": {"rows": 9},
+            "rejects": {},
+            "operators": [{"name": "both", "kind": "rule", "counts": counts}],
+        }
     )
     assert found[1].reasons == {"b": 5, "a": 2}
     fig = funnel_figure([Stage("read", 5, 0, {f"reason {i} that is long": 1 for i in range(5)})])
@@ -113,5 +122,7 @@ def test_bins():
     assert (np.diff(edges) > 0).all()
     assert bins(np.array([2.5, 2.5]))[0][[0, -1]].tolist() == [2.0, 3.0]
     _, ax = figure(3, 2)
-    plot_histogram(np.array([1.5, 1.5, 1.5, 9.5, 30.0]), np.array([True, False, True, True, True]), ax)
+    plot_histogram(
+        np.array([1.5, 1.5, 1.5, 9.5, 30.0]), np.array([True, False, True, True, True]), ax
+    )
     assert ax.get_title(loc="left") == "rows, tallest bar 3"

@@ -1,4 +1,6 @@
-"""The images on the page of a curation: small, inlined, framed by what became of them; a box with the reason where there is no image."""
+"""The images on the page of a curation: small, inlined, framed by what became of them; a box with
+the reason where there is no image.
+"""
 
 import base64
 import io
@@ -19,9 +21,17 @@ def gallery(tmp_path):
 
     def row(name, state="kept", reason=None, size=(300, 200)):
         if size:
-            Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
+            Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(
+                tmp_path / f"{name}.png"
+            )
         image = str(tmp_path / f"{name}.png")
-        return {"id": name, "image": image, "preview": f"<b>{name}</b>", "state": state, "reason": reason}
+        return {
+            "id": name,
+            "image": image,
+            "preview": f"<b>{name}</b>",
+            "state": state,
+            "reason": reason,
+        }
 
     a, b, c = row("a"), row("b", "dropped", "copy"), row("c", "dropped", "image missing file", None)
     entry = {"entry": "<dog>", "before": 9000, "after": 20, "rows": [a, b]}
@@ -29,13 +39,28 @@ def gallery(tmp_path):
         "outcomes": [
             {"state": "kept", "operator": "", "reason": "", "size": 7, "rows": [a]},
             *(
-                {"state": "dropped", "operator": f"op{i}", "reason": f"why {i}", "size": 3, "rows": [b, c]}
+                {
+                    "state": "dropped",
+                    "operator": f"op{i}",
+                    "reason": f"why {i}",
+                    "size": 3,
+                    "rows": [b, c],
+                }
                 for i in range(13)
             ),
         ],
         "groups": [{"operator": "exact", "size": 4, "groups": [{"size": 9, "rows": [a, b]}]}],
-        "entries": {"seen": 2, "curve": np.array([[1.0, 9000, 20], [2, 3, 3]]), "head": [entry], "tail": [entry]},
-        "map": {"name": "image_embedding", "xy": rng.normal(size=(50, 2)), "kept": np.arange(50) < 20},
+        "entries": {
+            "seen": 2,
+            "curve": np.array([[1.0, 9000, 20], [2, 3, 3]]),
+            "head": [entry],
+            "tail": [entry],
+        },
+        "map": {
+            "name": "image_embedding",
+            "xy": rng.normal(size=(50, 2)),
+            "kept": np.arange(50) < 20,
+        },
     }
 
 

@@ -10,7 +10,11 @@ from coreset.runs.curve import Curve, Point
 def curves(names, seeds=3, labels=(10, 20, 40, 80)):
     rng = np.random.default_rng(0)
     return [
-        Curve(name, s, [Point(n, n / 400, 0.6 + 0.1 * i + 0.01 * rng.random()) for i, n in enumerate(labels)])
+        Curve(
+            name,
+            s,
+            [Point(n, n / 400, 0.6 + 0.1 * i + 0.01 * rng.random()) for i, n in enumerate(labels)],
+        )
         for name in names
         for s in range(seeds)
     ]
@@ -20,7 +24,9 @@ def drawn(ax, names):
     """Return line by name, and the texts of the names."""
     lines = {line.get_gid(): line for line in ax.lines if line.get_gid()}
     texts = {t.get_text(): t for t in ax.texts}
-    return {n: lines[f"curve-{i}"] for i, n in enumerate(sorted(names))}, {n: texts[n] for n in names}
+    return {n: lines[f"curve-{i}"] for i, n in enumerate(sorted(names))}, {
+        n: texts[n] for n in names
+    }
 
 
 def test_means_in_per_cent_random_in_grey_names_at_the_ends():
@@ -55,7 +61,9 @@ def test_names_never_overlap_each_other(count):
     _, texts = drawn(fig.axes[0], names)
     boxes = sorted((t.get_window_extent() for t in texts.values()), key=lambda b: b.y0)
     for low, high in zip(boxes, boxes[1:], strict=False):
-        assert (low.y0 + low.y1) / 2 + 0.5 * low.height < (high.y0 + high.y1) / 2 + 0.5 * high.height
+        assert (low.y0 + low.y1) / 2 + 0.5 * low.height < (
+            high.y0 + high.y1
+        ) / 2 + 0.5 * high.height
         middle = (high.y0 + high.y1 - low.y0 - low.y1) / 2
         assert middle >= 0.8 * max(t.get_fontsize() for t in texts.values()) * fig.dpi / 72
     assert all(b.x0 >= 0 and b.x1 <= fig.bbox.x1 and b.y1 <= fig.bbox.y1 for b in boxes)
@@ -72,7 +80,8 @@ def test_one_point_and_an_unfinished_line_are_drawn():
     _, ax = figure(6, 4)
     plot_curves([*curves(["margin"], 1, (10,)), *curves(["kcenter"], 1)], ax)
     _, texts = drawn(ax, ["margin", "kcenter"])
-    assert texts["kcenter"].get_position()[0] > 1 > texts["margin"].get_position()[0]  # named where it ends
+    # named where it ends
+    assert texts["kcenter"].get_position()[0] > 1 > texts["margin"].get_position()[0]
     plot_curves(curves(["margin"], 1, (10,)), figure(6, 4)[1], full=0.9)
     with pytest.raises(ValueError, match="at least one"):
         plot_curves([], ax)

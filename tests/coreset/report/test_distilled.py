@@ -16,7 +16,11 @@ def distill(path):
             "bytes": 785 * entry["labels"],
             "trained_images": 4 * entry["labels"],
         }
-        entry |= {"indices": [], "ids": [], "synthetic": {**size, "labels_used": 100, "label_kind": "hard"}}
+        entry |= {
+            "indices": [],
+            "ids": [],
+            "synthetic": {**size, "labels_used": 100, "label_kind": "hard"},
+        }
     (path / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in lines))
     return path
 
@@ -27,7 +31,17 @@ def test_three_budgets_and_the_labels_consumed(write_run, tmp_path):
     html = distilled_html([read_run(made)])
     row = html.split("<tbody>")[1].split("</tr>")[0]
     cells = [c.split("</td>")[0] for c in row.split("<td>")[1:]]
-    assert cells == ["distill/dm, all labels", "0", "5", "10", count(7850), "40", "hard", "100", percent(0.7)]
+    assert cells == [
+        "distill/dm, all labels",
+        "0",
+        "5",
+        "10",
+        count(7850),
+        "40",
+        "hard",
+        "100",
+        percent(0.7),
+    ]
     page = write_report([tmp_path], tmp_path / "out").read_text()
     assert "every image and every label of the pool" in page
 

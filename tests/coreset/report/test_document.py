@@ -1,4 +1,6 @@
-"""What stands in a row, an id, a class or a name never acts on a page: the policy of both pages, and hostile words in every place."""
+"""What stands in a row, an id, a class or a name never acts on a page: the policy of both pages,
+and hostile words in every place.
+"""
 
 import base64
 import hashlib
@@ -105,9 +107,13 @@ def check(path):
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
     assert {t for t, _ in page.tags} <= TAGS, {t for t, _ in page.tags} - TAGS
     for tag, attrs in page.tags:
-        assert not [a for a in attrs if a.startswith("on") or a in ("srcdoc", "formaction", "action")], (tag, attrs)
+        assert not [
+            a for a in attrs if a.startswith("on") or a in ("srcdoc", "formaction", "action")
+        ], (tag, attrs)
         for name in ("src", "href", "xlink:href"):
-            assert (attrs.get(name) or "#").startswith(("#", "data:image/png;base64,", "data:image/jpeg;base64,"))
+            assert (attrs.get(name) or "#").startswith(
+                ("#", "data:image/png;base64,", "data:image/jpeg;base64,")
+            )
         assert "url(http" not in (attrs.get("style") or "")
     metas = [a for t, a in page.tags if t == "meta"]
     said = [a["content"] for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
@@ -115,7 +121,13 @@ def check(path):
     assert [a.get("http-equiv") for a in metas if "http-equiv" in a] == ["Content-Security-Policy"]
     assert html.index("Content-Security-Policy") < html.index("<style>")
     rules = dict(r.strip().split(" ", 1) for r in said[0].split(";"))
-    assert rules["default-src"] == rules["script-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert (
+        rules["default-src"]
+        == rules["script-src"]
+        == rules["base-uri"]
+        == rules["form-action"]
+        == "'none'"
+    )
     assert rules["img-src"] == "data:"
     assert len(page.style) == 1
     digest = base64.b64encode(hashlib.sha256(page.style[0].encode()).digest()).decode()
@@ -123,7 +135,8 @@ def check(path):
     for plot in [*path.parent.glob("*.svg"), *(path.parent / "plots").glob("*.svg")]:
         import xml.etree.ElementTree as Tree
 
-        tree = Tree.fromstring(plot.read_text(encoding="utf-8"))  # whole XML, without a program in it
+        # whole XML, without a program in it
+        tree = Tree.fromstring(plot.read_text(encoding="utf-8"))
         assert not [e.tag for e in tree.iter() if e.tag.endswith(("script", "foreignObject"))]
     return html
 
@@ -158,7 +171,12 @@ def test_a_page_of_a_curation(tmp_path):
         for counts in [one["counts"]] if "counts" in one else []:
             counts["reasons"] = {f"{HOSTILE[1]} {r}": n for r, n in counts["reasons"].items()}
     manifest["versions"] = {h: h for h in HOSTILE}
-    samples = {"kept": [{**r, "reason": HOSTILE[4], "duplicate_of": HOSTILE[5]} for r in next(iter(done.samples.values()))]}
+    samples = {
+        "kept": [
+            {**r, "reason": HOSTILE[4], "duplicate_of": HOSTILE[5]}
+            for r in next(iter(done.samples.values()))
+        ]
+    }
     html = check(write_curation_report(done.out, manifest, samples, None))
     assert "&lt;img src=x onerror" in html
 
@@ -179,7 +197,9 @@ def test_pictures_of_a_curation(tmp_path):
 
 
 def test_a_class_out_of_a_file_beside_the_runs_is_never_made(write_run, tmp_path, monkeypatch):
-    """The settings of a run name classes of the folder it lies in, which would do something when they are imported: pages and exports only print their names."""
+    """The settings of a run name classes of the folder it lies in, which would do something when
+    they are imported: pages and exports only print their names.
+    """
     marker = tmp_path / "was-run"
     for name in ("evil", "toy", "linear"):
         (tmp_path / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil:\n    pass\n")
@@ -191,7 +211,10 @@ def test_a_class_out_of_a_file_beside_the_runs_is_never_made(write_run, tmp_path
     write_report([run], tmp_path / "out")
     (tmp_path / "in.jsonl").write_text('{"id": "1", "text": "a", "_target_": "evil.Evil"}\n')
     done = curate([Length("text")], tmp_path / "in.jsonl", tmp_path / "curated")
-    manifest = {**done.manifest, "operators": [{**one, "_target_": "evil.Evil"} for one in done.manifest["operators"]]}
+    manifest = {
+        **done.manifest,
+        "operators": [{**one, "_target_": "evil.Evil"} for one in done.manifest["operators"]],
+    }
     write_curation_report(done.out, manifest, done.samples, None)
     assert not marker.exists()
     assert not {"evil", "toy", "linear"} & set(sys.modules)

@@ -38,8 +38,8 @@ def test_reaching_the_target_alone_is_no_claim():
     p = p_of(margin, random)
     assert p > 0.05
     said = headline(curves("margin", margin) + curves("random", random), 0.84)
-    assert said == (
-        "Nothing is proven: no strategy differs from random at the 5 % level over 5 seeds "
+    assert (
+        said == "Nothing is proven: no strategy differs from random at the 5 % level over 5 seeds "
         f"(smallest p = {p:.2f}, margin)"
     )
 
@@ -49,11 +49,14 @@ def test_what_is_proven_is_said_with_seeds_and_p():
     random = noisy(0.0, 5, 0.01, 2)
     said = headline(curves("one", one) + curves("two", two) + curves("random", random), 0.95)
     x = np.log(LABELS)
-    gains = [100 * float(np.trapezoid(v - random, x, axis=1).mean() / (x[-1] - x[0])) for v in (one, two)]
+    gains = [
+        100 * float(np.trapezoid(v - random, x, axis=1).mean() / (x[-1] - x[0])) for v in (one, two)
+    ]
     p = sorted(p_of(v, random) for v in (one, two))
     assert max(2 * p[0], p[1]) < 0.05  # Holm
     assert said.startswith(
-        f"one (+{gains[0]:.1f} points) is ahead of random; two (−{-gains[1]:.1f} points) is behind random"
+        f"one (+{gains[0]:.1f} points) is ahead of random; two (−{-gains[1]:.1f} points) is behind"
+        " random"
     )
     assert "paired t-test over 5 seeds" in said
     assert "after Holm’s correction" in said
@@ -86,7 +89,11 @@ def test_holm_counts_every_strategy():
     ],
 )
 def test_why_nothing_is_proven(names, seeds, said):
-    lines = [c for i, name in enumerate(names) for c in curves(name, [[0.5 + i, 0.7 + i, 0.8 + i]] * seeds)]
+    lines = [
+        c
+        for i, name in enumerate(names)
+        for c in curves(name, [[0.5 + i, 0.7 + i, 0.8 + i]] * seeds)
+    ]
     assert headline(lines, None) == f"Nothing is proven: {said}"
 
 
@@ -95,7 +102,10 @@ def test_a_point_above_the_reference_stands_instead_of_a_claim():
     margin, random = noisy(0.05, 5, 0.01, 1), noisy(0.0, 5, 0.01, 2)
     said = headline(curves("margin", margin) + curves("random", random), 0.831)
     top = 100 * margin.mean(axis=0).max()
-    assert re.match(rf"margin with 20 % of the labels has {top:.1f} %, more than 83.1 % of training on all", said)
+    assert re.match(
+        rf"margin with 20 % of the labels has {top:.1f} %, more than 83.1 % of training on all",
+        said,
+    )
     assert "is ahead" not in said
 
 

@@ -21,7 +21,9 @@ def test_spread_is_the_least_squares_answer(wanted, gap):
     y = np.asarray(wanted)[order]
     rows = [{"type": "ineq", "fun": lambda x, i=i: x[i + 1] - x[i] - gap} for i in range(n - 1)]
     start = np.linspace(0, 1, n) if n > 1 else np.array([0.5])
-    best = minimize(lambda x: ((x - y) ** 2).sum(), start, bounds=[(0, 1)] * n, constraints=rows, method="SLSQP")
+    best = minimize(
+        lambda x: ((x - y) ** 2).sum(), start, bounds=[(0, 1)] * n, constraints=rows, method="SLSQP"
+    )
     assert ((got[order] - y) ** 2).sum() <= best.fun + 1e-5
 
 

@@ -81,4 +81,7 @@ def test_a_round_written_twice_counts_once(write_run):
 
 
 def test_auto_name_is_settled_by_the_curve(write_run):
-    assert read_run(write_run("r", "margin", 0, VALUES, config={"strategy_name": "auto"})).strategy == "margin"
+    assert (
+        read_run(write_run("r", "margin", 0, VALUES, config={"strategy_name": "auto"})).strategy
+        == "margin"
+    )

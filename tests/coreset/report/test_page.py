@@ -49,8 +49,19 @@ def check(page):
 def test_several_strategies_and_seeds_same_bytes_again(tmp_path, write_run):
     for seed in (0, 1):
         for name in ("margin", "kcenter"):
-            write_run(f"runs/{name}{seed}", name, seed, VALUES, gallery="gray" if name == "margin" else True)
-            write_run(f"runs/{name}{seed}/baseline/random", "random", seed, {n: v - 0.05 for n, v in VALUES.items()})
+            write_run(
+                f"runs/{name}{seed}",
+                name,
+                seed,
+                VALUES,
+                gallery="gray" if name == "margin" else True,
+            )
+            write_run(
+                f"runs/{name}{seed}/baseline/random",
+                "random",
+                seed,
+                {n: v - 0.05 for n, v in VALUES.items()},
+            )
             write_run(f"runs/{name}{seed}/baseline/full", "full", seed, {100: 0.82})
     page = write_report(tmp_path / "runs", tmp_path / "one")
     html = check(page)
@@ -92,7 +103,15 @@ def test_one_run_shows_all_its_pictures(tmp_path, write_run):
 
 
 def test_names_with_html_in_them_stay_text(tmp_path, write_run):
-    write_run("r", "<i>x</i> & $y$", 0, VALUES, gallery=True, classes=("<b>cat</b>", "$\\frac$"), metric="<acc>")
+    write_run(
+        "r",
+        "<i>x</i> & $y$",
+        0,
+        VALUES,
+        gallery=True,
+        classes=("<b>cat</b>", "$\\frac$"),
+        metric="<acc>",
+    )
     html = check(write_report(tmp_path / "r", tmp_path))
     for bad in ("<i>x", "<b>cat", "<acc>"):
         assert bad not in html
@@ -110,7 +129,9 @@ def test_certificates_are_one_line_a_strategy_over_its_seeds(tmp_path, write_run
     for seed, radius in ((0, 2.0), (1, 3.0)):
         path = write_run(f"kcenter{seed}", "kcenter", seed, VALUES)
         rows = [json.loads(line) for line in (path / "ledger.jsonl").read_text().splitlines()]
-        rows[-1]["info"] = {"certificates": {"cover_radius": radius, "class_shares": {"0": 1.0}, "class_gap": 0.5}}
+        rows[-1]["info"] = {
+            "certificates": {"cover_radius": radius, "class_shares": {"0": 1.0}, "class_gap": 0.5}
+        }
         (path / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_run("margin", "margin", 0, VALUES)
     html = check(write_report(tmp_path, tmp_path / "out"))

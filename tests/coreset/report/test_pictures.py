@@ -24,7 +24,12 @@ def decoded(uri):
 
 @pytest.mark.parametrize(
     ("shape", "mode", "kind"),
-    [((8, 8, 1), "L", "PNG"), ((32, 20, 3), "RGB", "PNG"), ((200, 100, 3), "RGB", "JPEG"), ((64, 64, 1), "L", "JPEG")],
+    [
+        ((8, 8, 1), "L", "PNG"),
+        ((32, 20, 3), "RGB", "PNG"),
+        ((200, 100, 3), "RGB", "JPEG"),
+        ((64, 64, 1), "L", "JPEG"),
+    ],
 )
 def test_thumbs_gray_and_color(shape, mode, kind):
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
@@ -43,7 +48,9 @@ def test_thumbs_of_another_kind_are_refused():
 
 
 def test_sheet_shows_rounds_in_order_with_scores_and_escaped_names(write_run):
-    run = read_run(write_run("r", "margin", 0, VALUES, gallery="gray", classes=("<b>cat</b>", 'a "dog" & co')))
+    run = read_run(
+        write_run("r", "margin", 0, VALUES, gallery="gray", classes=("<b>cat</b>", 'a "dog" & co'))
+    )
     html = sheet_html(run.gallery, {0: 10, 1: 20}, 7)
     assert html.count('<div class="round">') == 3
     assert html.count("<img") == 21
@@ -116,11 +123,18 @@ def test_overlap_is_the_mean_over_shared_seeds(write_run, mode):
     }
 
     def final(run):
-        return set(run.rounds[-1]["indices"]) if mode == "prune" else {i for r in run.rounds for i in r["indices"]}
+        return (
+            set(run.rounds[-1]["indices"])
+            if mode == "prune"
+            else {i for r in run.rounds for i in r["indices"]}
+        )
 
     names, got = overlap(runs)
     expected = np.mean(
-        [len(final(x) & final(y)) / len(final(x) | final(y)) for x, y in zip(runs["a"], runs["b"], strict=False)]
+        [
+            len(final(x) & final(y)) / len(final(x) | final(y))
+            for x, y in zip(runs["a"], runs["b"], strict=False)
+        ]
     )
     assert names == ["a", "b", "c"]
     assert got[0, 1] == got[1, 0] == pytest.approx(expected)
@@ -132,5 +146,8 @@ def test_overlap_is_the_mean_over_shared_seeds(write_run, mode):
 
 
 def test_sets_of_different_size_are_not_compared(write_run):
-    runs = {"a": [read_run(write_run("a", "a", 0, VALUES))], "b": [read_run(write_run("b", "b", 0, {10: 0.5}))]}
+    runs = {
+        "a": [read_run(write_run("a", "a", 0, VALUES))],
+        "b": [read_run(write_run("b", "b", 0, {10: 0.5}))],
+    }
     assert np.isnan(overlap(runs)[1][0, 1])

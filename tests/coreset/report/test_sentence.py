@@ -23,17 +23,26 @@ CASES = {
             "bad": RANDOM | {200: 0.7},
         },
         1.0,
-        "random needs fewest labels for 95 % of full accuracy: 10 % of the labels; the next, kcenter, needs 20 %",
+        (
+            "random needs fewest labels for 95 % of full accuracy: 10 % of the labels; the next,"
+            " kcenter, needs 20 %"
+        ),
     ),
     "only random": (
         {"kcenter": {50: 0.5, 100: 0.6}, "random": {50: 0.5, 100: 0.95}},
         1.0,
-        "random needs fewest labels for 95 % of full accuracy: 10 % of the labels; no other strategy reaches it",
+        (
+            "random needs fewest labels for 95 % of full accuracy: 10 % of the labels; no other"
+            " strategy reaches it"
+        ),
     ),
     "random never": (
         {"kcenter": {50: 0.5, 100: 0.95}, "random": {50: 0.5, 100: 0.9}},
         1.0,
-        "kcenter reaches 95 % of full accuracy with 10 % of the labels; random does not get there with 10 % of the labels",
+        (
+            "kcenter reaches 95 % of full accuracy with 10 % of the labels; random does not get"
+            " there with 10 % of the labels"
+        ),
     ),
     "first budget": (
         {"kcenter": {50: 0.95, 100: 0.96}, "random": {50: 0.5, 100: 0.95}},
@@ -53,12 +62,18 @@ CASES = {
     "nobody": (
         {"kcenter": {50: 0.5, 100: 0.7}, "random": {50: 0.5, 100: 0.6}},
         1.0,
-        "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, kcenter, has 70.0 %, random 60.0 %",
+        (
+            "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, kcenter,"
+            " has 70.0 %, random 60.0 %"
+        ),
     ),
     "nobody, random best": (
         {"kcenter": {50: 0.5, 100: 0.6}, "random": {50: 0.5, 100: 0.7}},
         1.0,
-        "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, random, has 70.0 %, the next, kcenter, 60.0 %",
+        (
+            "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, random,"
+            " has 70.0 %, the next, kcenter, 60.0 %"
+        ),
     ),
     "no full line": (
         {"kcenter": {50: 0.5, 100: 0.7}, "random": {50: 0.5, 100: 0.6}},
@@ -68,20 +83,32 @@ CASES = {
     "no random": (
         {"kcenter": {50: 0.5, 100: 0.7}},
         None,
-        "kcenter has 70.0 % accuracy with 10 % of the labels; there is no random baseline to compare it with",
+        (
+            "kcenter has 70.0 % accuracy with 10 % of the labels; there is no random baseline to"
+            " compare it with"
+        ),
     ),
     "no random, reached": (
         {"kcenter": {50: 0.5, 100: 0.95}},
         1.0,
-        "kcenter reaches 95 % of full accuracy with 10 % of the labels; there is no random baseline to compare it with",
+        (
+            "kcenter reaches 95 % of full accuracy with 10 % of the labels; there is no random"
+            " baseline to compare it with"
+        ),
     ),
     "no random, two below": (
         {"kcenter": {50: 0.5, 100: 0.7}, "margin": {50: 0.5, 100: 0.6}},
         1.0,
-        "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, kcenter, has 70.0 %; "
-        "there is no random baseline to compare it with",
+        (
+            "no strategy reaches 95 % of full accuracy; with 10 % of the labels the best, kcenter,"
+            " has 70.0 %; there is no random baseline to compare it with"
+        ),
     ),
-    "random alone": ({"random": {50: 0.5, 100: 0.7}}, None, "random has 70.0 % accuracy with 10 % of the labels"),
+    "random alone": (
+        {"random": {50: 0.5, 100: 0.7}},
+        None,
+        "random has 70.0 % accuracy with 10 % of the labels",
+    ),
     "alone, below": (
         {"random": {50: 0.5, 100: 0.7}},
         1.0,
@@ -118,7 +145,12 @@ def test_means_and_seeds():
 def test_a_curve_that_knows_all_labels_does_not_win():
     def line(name, values, **extra):
         return Curve(
-            name, 0, [Point(n, n / 100, v, i, extra) for i, (n, v) in enumerate(zip((10, 20), values, strict=True))]
+            name,
+            0,
+            [
+                Point(n, n / 100, v, i, extra)
+                for i, (n, v) in enumerate(zip((10, 20), values, strict=True))
+            ],
         )
 
     said = sentence(

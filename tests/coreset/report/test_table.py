@@ -29,7 +29,8 @@ def test_by_hand():
     assert margin.area == pytest.approx((1.9 + 2.3) / 6)
     assert random.area == pytest.approx((1.5 + 1.8) / 6)
     assert margin.values[20] == (pytest.approx(0.7), pytest.approx(math.sqrt(0.02)))
-    assert margin.reach == pytest.approx(20 * 4 ** ((0.855 - 0.7) / 0.2))  # the mean line from 0.7 at 20 to 0.9 at 80
+    # the mean line from 0.7 at 20 to 0.9 at 80
+    assert margin.reach == pytest.approx(20 * 4 ** ((0.855 - 0.7) / 0.2))
     assert random.reach is None
     assert not margin.at_first
     d = [0.4 / 3, 0.5 / 3]
@@ -94,7 +95,10 @@ def test_holm_is_over_strategies():
         for name in ("a", "b", "c", "random")
         for s, v in enumerate(0.5 + 0.1 * rng.random(5))
     ]
-    values = {n: np.array([c.values[0] for c in curves if c.strategy == n]) for n in ("a", "b", "c", "random")}
+    values = {
+        n: np.array([c.values[0] for c in curves if c.strategy == n])
+        for n in ("a", "b", "c", "random")
+    }
     raw = {n: stats.ttest_rel(values[n], values["random"]).pvalue for n in "abc"}
     low = min(raw, key=raw.get)
     assert rows(curves)[low].p == pytest.approx(min(1.0, 3 * raw[low]))

@@ -41,7 +41,8 @@ def test_labels_to_reach_by_hand():
 
 def test_labels_to_reach_linear_in_labels():
     c = curve((10, 0.2), (1000, 0.6), (2000, 0.5), (4000, 0.9))
-    for target in (0.25, 0.4, 0.55, 0.7, 0.8999):  # plain interpolation on the first rising segment that holds it
+    # plain interpolation on the first rising segment that holds it
+    for target in (0.25, 0.4, 0.55, 0.7, 0.8999):
         low, high = ((10, 0.2), (1000, 0.6)) if target <= 0.6 else ((2000, 0.5), (4000, 0.9))
         want = np.interp(target, [low[1], high[1]], [low[0], high[0]])
         assert c.labels_to_reach(target, "labels") == pytest.approx(want, rel=1e-12)
@@ -85,7 +86,8 @@ def test_a_point_met_again_replaces_and_order_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "5", "[]", '{"strategy": "a"}', '{"strategy":"a","seed":0,"metric":"m","mistake":1}', ""]
+    "line",
+    ["{", "5", "[]", '{"strategy": "a"}', '{"strategy":"a","seed":0,"metric":"m","mistake":1}', ""],
 )
 def test_a_line_that_is_no_point_is_named(tmp_path, line):
     path = tmp_path / "curve.jsonl"
@@ -95,7 +97,9 @@ def test_a_line_that_is_no_point_is_named(tmp_path, line):
 
 
 def test_mean_curve_over_what_all_have():
-    labels, mean, sd = mean_curve([curve((10, 0.2), (20, 0.4), (30, 1.0)), curve((10, 0.4), (20, 0.4), seed=1)])
+    labels, mean, sd = mean_curve(
+        [curve((10, 0.2), (20, 0.4), (30, 1.0)), curve((10, 0.4), (20, 0.4), seed=1)]
+    )
     assert labels == [10, 20]
     np.testing.assert_allclose(mean, [0.3, 0.4])
     np.testing.assert_allclose(sd, [np.sqrt(0.02), 0.0])

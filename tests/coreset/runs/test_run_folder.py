@@ -13,7 +13,10 @@ def folder(path, config=CONFIG, rounds=3):
 
 
 def commit(run, labels):
-    run.commit({"round": run.done, "labels": labels}, Point(labels, labels / 100, 0.5, run.done, {"loss": 1.0}))
+    run.commit(
+        {"round": run.done, "labels": labels},
+        Point(labels, labels / 100, 0.5, run.done, {"loss": 1.0}),
+    )
 
 
 def files(path):
@@ -27,7 +30,12 @@ def test_a_new_run_and_its_rounds(tmp_path):
         assert not json.loads((run.path / "state.json").read_text())["finished"]
         commit(run, labels)
     state = json.loads((run.path / "state.json").read_text())
-    assert (state["rounds_done"], state["rounds"], state["finished"], state["format"]) == (3, 3, True, 1)
+    assert (state["rounds_done"], state["rounds"], state["finished"], state["format"]) == (
+        3,
+        3,
+        True,
+        1,
+    )
     assert state["versions"]["numpy"]
     assert state["hardware"] == hardware()
     assert sorted(p.name for p in run.path.iterdir()) == [
@@ -64,8 +72,12 @@ def test_a_crash_before_the_state_drops_the_half_round(tmp_path, written):
     assert again.done == 1
     assert [p.labels for p in again.points] == [10]
     commit(again, 25)
-    assert [json.loads(line)["labels"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()] == [10, 25]
-    assert [json.loads(line)["labels"] for line in (tmp_path / "ledger.jsonl").read_text().splitlines()] == [10, 25]
+    assert [
+        json.loads(line)["labels"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()
+    ] == [10, 25]
+    assert [
+        json.loads(line)["labels"] for line in (tmp_path / "ledger.jsonl").read_text().splitlines()
+    ] == [10, 25]
 
 
 def test_a_crash_before_the_first_state_starts_anew(tmp_path):
@@ -98,7 +110,10 @@ def test_another_configuration_is_refused_with_its_keys(tmp_path):
     other = {**CONFIG, "strategy": {"_target_": "a.B", "k": 2}, "start": 0.1}
     with pytest.raises(
         ValueError,
-        match=r"holds a run of another configuration: strategy.k: 1 there, 2 now; start: None there, 0.1 now",
+        match=(
+            r"holds a run of another configuration: strategy.k: 1 there, 2 now; start: None there,"
+            r" 0.1 now"
+        ),
     ):
         folder(tmp_path, other)
     assert folder(tmp_path, json.loads(json.dumps(CONFIG))).done == 1
@@ -113,7 +128,9 @@ def test_another_format_is_refused(tmp_path):
 
 
 def test_difference():
-    assert difference({"a": 1, "b": {"c": [1, 2]}}, {"a": 1, "b": {"c": [1, 3]}}) == ["b.c: [1, 2] there, [1, 3] now"]
+    assert difference({"a": 1, "b": {"c": [1, 2]}}, {"a": 1, "b": {"c": [1, 3]}}) == [
+        "b.c: [1, 2] there, [1, 3] now"
+    ]
     assert difference({"a": 1}, {"b": 2}) == ["a: 1 there, None now", "b: None there, 2 now"]
     assert difference({"a": {"b": 1}}, {"a": 5}) == ["a: {'b': 1} there, 5 now"]
     assert difference(CONFIG, CONFIG) == []

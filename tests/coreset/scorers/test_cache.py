@@ -26,6 +26,11 @@ def test_a_new_store_opened_by_many_at_once(tmp_path, turn):
 
 def test_a_file_that_is_no_store(tmp_path):
     path = tmp_path / "answers.sqlite"
-    path.write_text("This is a letter, not a database; it is long enough to be read as a page of one." * 10)
-    with pytest.raises(ValueError, match=r"cache: .*answers.sqlite cannot be used: file is not a database; remove it"):
+    path.write_text(
+        "This is a letter, not a database; it is long enough to be read as a page of one." * 10
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"cache: .*answers.sqlite cannot be used: file is not a database; remove it",
+    ):
         cache.read(path, ["a"])

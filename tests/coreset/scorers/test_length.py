@@ -17,14 +17,17 @@ SOUTH = re.compile("[\u0e00-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e80-\u0edf]")
 
 
 def plain_words(text):
-    """Pieces between white space; in one with Han, kana, Thai or Lao, its letters and the runs between them."""
+    """Pieces between white space; in one with Han, kana, Thai or Lao, its letters and the runs
+    between them.
+    """
     total = 0
     for partition in text.split():
         if not EAST.search(partition) and not SOUTH.search(partition):
             total += 1
             continue
         for run in re.findall(
-            f"(?:{EAST.pattern}|{SOUTH.pattern})+|[^{EAST.pattern[1:-1]}{SOUTH.pattern[1:-1]}]+", partition
+            f"(?:{EAST.pattern}|{SOUTH.pattern})+|[^{EAST.pattern[1:-1]}{SOUTH.pattern[1:-1]}]+",
+            partition,
         ):
             east = len(EAST.findall(run))
             south = sum(unicodedata.category(c)[0] in "LN" for c in SOUTH.findall(run))
@@ -49,7 +52,10 @@ CASES = [
     "a\u3000b",
     "한국어 문장입니다",
 ]
-TEXT = st.one_of(st.sampled_from(CASES), st.text(st.sampled_from("aB1é' .,-。今日はカสวั่ ่๑ລາ🙂\n한"), max_size=30))
+TEXT = st.one_of(
+    st.sampled_from(CASES),
+    st.text(st.sampled_from("aB1é' .,-。今日はカสวั่ ่๑ລາ🙂\n한"), max_size=30),
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -64,7 +70,10 @@ def test_words_of_a_script_with_spaces_are_those_between_the_spaces(asset):
     rows = json.loads((asset("llamafactory") / "data/alpaca_en_demo.json").read_text())
     texts = [r["output"] for r in rows]
     spaced = [len(t.split()) for t in texts]
-    assert Length(unit="white_space_words")({"text": texts})["text_white_space_words"].tolist() == spaced
+    assert (
+        Length(unit="white_space_words")({"text": texts})["text_white_space_words"].tolist()
+        == spaced
+    )
     same = Length()({"text": texts})["text_words"] == spaced
     assert same.sum() >= 995  # the others quote Chinese or Japanese
     assert all(EAST.search(texts[i]) or SOUTH.search(texts[i]) for i in np.flatnonzero(~same))
@@ -73,7 +82,10 @@ def test_words_of_a_script_with_spaces_are_those_between_the_spaces(asset):
 def test_chinese_answers_are_as_long_as_english_ones(asset):
     """Alpaca's answers in both languages: neither is first of all the longest."""
     data = asset("llamafactory") / "data"
-    texts = {n: [r["output"] for r in json.loads((data / f"alpaca_{n}_demo.json").read_text())] for n in ("en", "zh")}
+    texts = {
+        n: [r["output"] for r in json.loads((data / f"alpaca_{n}_demo.json").read_text())]
+        for n in ("en", "zh")
+    }
     words = {n: Length()({"text": t})["text_words"] for n, t in texts.items()}
     assert 0.5 < np.median(words["zh"]) / np.median(words["en"]) < 2
     both = np.concatenate([words["en"], words["zh"]])
@@ -96,5 +108,7 @@ def test_missing_texts_and_other_units():
         assert np.isnan(got[f"text_{unit}"][2])
         assert got[f"text_{unit}_status"].tolist() == ["ok", "ok", "missing_field"]
         check_scorer(Length(unit=unit), {"text": ["你好", "", None, "one two"]})
-    with pytest.raises(ValueError, match="unit: expected words, white_space_words, characters, got 'tokens'"):
+    with pytest.raises(
+        ValueError, match="unit: expected words, white_space_words, characters, got 'tokens'"
+    ):
         Length(unit="tokens")

@@ -9,7 +9,9 @@ class Known:
     """Spans that are their own losses."""
 
     def totals(self, spans):
-        return np.array([float(np.sum(s)) for s in spans]), np.array([len(s) for s in spans], np.int64)
+        return np.array([float(np.sum(s)) for s in spans]), np.array(
+            [len(s) for s in spans], np.int64
+        )
 
 
 def test_all_tokens_of_several_spans_weigh_the_same():
@@ -42,6 +44,8 @@ def test_the_store_of_answers(tmp_path):
     assert set(cache.read(file, [*keys, "none"])) == set(keys)
     assert cache.total(file, "judge ") == 600
     assert cache.total(tmp_path / "no.sqlite", "judge ") == 0
-    (tmp_path / "bad.sqlite").write_text("not a database at all, and long enough to be looked at" * 50)
+    (tmp_path / "bad.sqlite").write_text(
+        "not a database at all, and long enough to be looked at" * 50
+    )
     with pytest.raises(ValueError, match="cache: .*bad.sqlite cannot be used"):
         cache.read(tmp_path / "bad.sqlite", ["a"])

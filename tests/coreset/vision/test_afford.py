@@ -12,7 +12,9 @@ COSTS = st.lists(st.integers(0, 9), min_size=2, max_size=30)
 
 
 def by_hand(order, cost, limit, fit):
-    """The definition: walk down the whole order; stop at the first image that does not fit, or pass over it."""
+    """The definition: walk down the whole order; stop at the first image that does not fit, or pass
+    over it.
+    """
     taken, left = [], limit
     for i in order:
         if cost[i] <= left:
@@ -29,7 +31,11 @@ def test_a_greedy_order_gives_what_the_whole_order_gives(cost, limit, fit, seed)
     n = len(cost)
     values = np.random.default_rng(seed).permutation(n).astype(float)
     taken, left = by_hand(np.argsort(-values), cost, limit, fit)
-    ask = {"scores": ImageScores(np.arange(n), values, "exclude"), "costs": {"boxes": cost}, "fit": fit}
+    ask = {
+        "scores": ImageScores(np.arange(n), values, "exclude"),
+        "costs": {"boxes": cost},
+        "fit": fit,
+    }
     if not taken:
         with pytest.raises(ValueError, match="does not pay for"):
             select(Pool(n), {"boxes": limit}, allow_short=True, **ask)
@@ -41,7 +47,9 @@ def test_a_greedy_order_gives_what_the_whole_order_gives(cost, limit, fit, seed)
 
 
 class Evens(Strategy):
-    """Not greedy: for k it takes every second of the first 2 k candidates, so that no prefix is the answer for less."""
+    """Not greedy: for k it takes every second of the first 2 k candidates, so that no prefix is the
+    answer for less.
+    """
 
     needs = frozenset()
     greedy = False
@@ -73,7 +81,8 @@ def test_a_strategy_that_is_not_greedy_is_asked_for_what_fits(cost, limit):
 
 
 def test_few_draws_where_many_images_would_fit():
-    # 5,000 free images: an upper bound on the number that fits is useless, and asking for it would make k-center quadratic
+    # 5,000 free images: an upper bound on the number that fits is useless, and asking for it would
+    # make k-center quadratic
     calls = []
 
     class Counted(Strategy):

@@ -29,7 +29,12 @@ def reference(found, values, how, score_threshold, min_size, k, weights, max_asp
             x1, y1, x2, y2 = found.boxes[b]
             w, h = x2 - x1, y2 - y1
             aspect_ok = max_aspect is None or (w / h < max_aspect and h / w < max_aspect)
-            if found.image[b] == i and found.scores[b] >= score_threshold and math.sqrt(w * h) > min_size and aspect_ok:
+            if (
+                found.image[b] == i
+                and found.scores[b] >= score_threshold
+                and math.sqrt(w * h) > min_size
+                and aspect_ok
+            ):
                 kept.append(values[b] * (weights[int(found.labels[b])] if weights else 1))
         if not kept:
             out.append(math.nan)
@@ -89,7 +94,9 @@ def test_limits_are_where_they_are_said_to_be():
 
 
 def test_no_boxes_anywhere():
-    got = aggregate(Detections.nothing([1, 2]), np.empty(0), "max", score_threshold=0, min_size=0, empty="first")
+    got = aggregate(
+        Detections.nothing([1, 2]), np.empty(0), "max", score_threshold=0, min_size=0, empty="first"
+    )
     assert got.is_empty.all()
 
 
@@ -109,7 +116,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match="k: expected at least 1"):
         aggregate(found, [1.0], "topk_mean", k=0, **given_)
     with pytest.raises(TypeError, match="empty"):
-        aggregate(found, [1.0], "max", score_threshold=0.0, min_size=0.0)  # the policy has to be stated
+        # the policy has to be stated
+        aggregate(found, [1.0], "max", score_threshold=0.0, min_size=0.0)
     with pytest.raises(ValueError, match="the score is infinite"):
         ImageScores(np.array([1]), np.array([np.inf]), "last")
 

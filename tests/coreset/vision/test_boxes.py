@@ -11,7 +11,10 @@ from coreset.vision.coco import CocoPool
 
 def instances(tmp_path, **change):
     data = {
-        "images": [{"id": 10 * (i + 1), "file_name": f"img/{i:04d}.jpg", "width": 100, "height": 50} for i in range(4)],
+        "images": [
+            {"id": 10 * (i + 1), "file_name": f"img/{i:04d}.jpg", "width": 100, "height": 50}
+            for i in range(4)
+        ],
         "annotations": [],
         "categories": [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}],
         **change,
@@ -27,16 +30,27 @@ def pool(tmp_path):
 
 
 def entry(image_id=20, category_id=3, bbox=(10, 5, 20, 30), score=0.5, **more):
-    return {"image_id": image_id, "category_id": category_id, "bbox": list(bbox), "score": score, **more}
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": list(bbox),
+        "score": score,
+        **more,
+    }
 
 
 def test_results_come_in_the_order_of_the_pool_with_empty_images(pool, tmp_path):
     path = tmp_path / "results.json"
-    path.write_text(json.dumps([entry(30, 8, (0, 0, 5, 5), 0.25), entry(10), entry(30, 3, (1, 2, 3, 4), 0.75, tilt=2)]))
+    path.write_text(
+        json.dumps(
+            [entry(30, 8, (0, 0, 5, 5), 0.25), entry(10), entry(30, 3, (1, 2, 3, 4), 0.75, tilt=2)]
+        )
+    )
     found = Detections.from_coco_results(path, pool)
     assert found.ids.tolist() == [10, 20, 30, 40]
     assert found.image.tolist() == [0, 2, 2]
-    assert found.boxes.tolist() == [[10, 5, 30, 35], [0, 0, 5, 5], [1, 2, 4, 6]]  # width and height became corners
+    # width and height became corners
+    assert found.boxes.tolist() == [[10, 5, 30, 35], [0, 0, 5, 5], [1, 2, 4, 6]]
     assert found.scores.tolist() == [0.5, 0.25, 0.75]
     assert found.labels.tolist() == [3, 8, 3]
     assert found.offsets.tolist() == [0, 1, 1, 3, 3]
@@ -56,7 +70,8 @@ def test_without_a_pool_only_the_images_in_the_file_or_those_named_were_looked_a
 
 
 def test_file_names_win_over_numbers_made_of_them(pool):
-    # ultralytics writes int(stem) as image_id: 0003.jpg becomes 3, or here 20 although that is another image
+    # ultralytics writes int(stem) as image_id: 0003.jpg becomes 3, or here 20 although that is
+    # another image
     found = Detections.from_coco_results([entry(20, file_name="0003.jpg"), entry("0001")], pool)
     assert found.ids[found.image].tolist() == [20, 40]
     assert found.scores.tolist() == [0.5, 0.5]
@@ -77,7 +92,8 @@ def test_distributions_and_features_beside_the_file(pool, tmp_path):
     assert found.features.tolist() == [[3, 4], [1, 2]]
     assert found.probs.tolist() == [[1, 0], [0.25, 0.75]]
     with pytest.raises(
-        ValueError, match=r"f.npy: expected one row for each of the 1 entries of results, got shape \(2, 2\)"
+        ValueError,
+        match=r"f.npy: expected one row for each of the 1 entries of results, got shape \(2, 2\)",
     ):
         Detections.from_coco_results(rows[:1], pool, features=tmp_path / "f.npy")
     with pytest.raises(ValueError, match="image 20: probs must be non-negative and sum to 1"):
@@ -92,10 +108,26 @@ def test_distributions_and_features_beside_the_file(pool, tmp_path):
         ([entry(99)], KeyError, r"results.json: 1 image ids are not in .*instances.json, first 99"),
         ([entry(20, 4)], ValueError, r"results.json: image 20: category 4 is not one of \[3, 8\]"),
         ([entry(score=float("nan"))], ValueError, r"results.json: image 20: scores must be finite"),
-        ([entry(score=3.2)], ValueError, r"results.json: image 20: a score must lie in \[0, 1\]; pass logits"),
-        ([entry(bbox=(90, 0, 20, 5))], ValueError, r"results.json: image 20: the box lies outside the image"),
-        ([entry(bbox=(5, 0, -2, 5))], ValueError, r"results.json: image 20: a box must be x1, y1, x2, y2"),
-        ([entry(bbox=(1, 2, 3))], ValueError, r"results.json: image 20: bbox: expected 4 numbers, got \[1, 2, 3\]"),
+        (
+            [entry(score=3.2)],
+            ValueError,
+            r"results.json: image 20: a score must lie in \[0, 1\]; pass logits",
+        ),
+        (
+            [entry(bbox=(90, 0, 20, 5))],
+            ValueError,
+            r"results.json: image 20: the box lies outside the image",
+        ),
+        (
+            [entry(bbox=(5, 0, -2, 5))],
+            ValueError,
+            r"results.json: image 20: a box must be x1, y1, x2, y2",
+        ),
+        (
+            [entry(bbox=(1, 2, 3))],
+            ValueError,
+            r"results.json: image 20: bbox: expected 4 numbers, got \[1, 2, 3\]",
+        ),
         (
             [entry(), entry(30, "cat")],
             ValueError,
@@ -106,7 +138,11 @@ def test_distributions_and_features_beside_the_file(pool, tmp_path):
             ValueError,
             r"results.json: image 30: category_id: expected a whole number, got 1.5",
         ),
-        ([entry(), entry(30, score=None)], ValueError, r"results.json: image 30: scores must be finite"),
+        (
+            [entry(), entry(30, score=None)],
+            ValueError,
+            r"results.json: image 30: scores must be finite",
+        ),
         (
             [entry(), entry(30, bbox=(1, 2))],
             ValueError,
@@ -150,7 +186,11 @@ def test_torchvision_outputs_with_distributions(pool):
             "labels": torch.tensor([1, 2]),
             "scores": torch.tensor([0.9, 0.5]),
         },
-        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0)},
+        {
+            "boxes": torch.zeros(0, 4),
+            "labels": torch.zeros(0, dtype=torch.int64),
+            "scores": torch.zeros(0),
+        },
     ]
     for out, n in zip(outputs, (2, 0), strict=True):
         out["probs"], out["features"] = torch.full((n, 4), 0.25), torch.ones(n, 6)
@@ -168,14 +208,20 @@ def test_torchvision_outputs_with_distributions(pool):
         Detections.from_torchvision(outputs, [20, 10], pool)
     empty = Detections.from_torchvision(outputs[1:], [20])
     assert empty.boxes.shape == (0, 4)
-    assert empty.probs.shape == (0, 4)  # an untrained detector finds nothing anywhere: scores and distances still work
+    # an untrained detector finds nothing anywhere: scores and distances still work
+    assert empty.probs.shape == (0, 4)
     assert empty.features.shape == (0, 6)
 
 
-# Stand-ins of the documented shape: neither ultralytics nor supervision is a dependency, and neither is installed where this runs.
+# Stand-ins of the documented shape: neither ultralytics nor supervision is a dependency, and
+# neither is installed where this runs.
 def ultralytics_result(path, xyxy, conf, cls):
-    boxes = SimpleNamespace(xyxy=torch.tensor(xyxy).reshape(-1, 4), conf=torch.tensor(conf), cls=torch.tensor(cls))
-    return SimpleNamespace(path=path, names={0: "dog", 1: "cat", 2: "horse"}, boxes=boxes, orig_shape=(50, 100))
+    boxes = SimpleNamespace(
+        xyxy=torch.tensor(xyxy).reshape(-1, 4), conf=torch.tensor(conf), cls=torch.tensor(cls)
+    )
+    return SimpleNamespace(
+        path=path, names={0: "dog", 1: "cat", 2: "horse"}, boxes=boxes, orig_shape=(50, 100)
+    )
 
 
 def test_ultralytics_results_match_stems_and_class_names(pool):
@@ -188,18 +234,24 @@ def test_ultralytics_results_match_stems_and_class_names(pool):
     assert found.labels.tolist() == [8]
     assert Detections.from_ultralytics(results).ids.tolist() == ["0002", "0000"]
     with pytest.raises(ValueError, match=r"0002.jpg': class 2 has no category"):
-        Detections.from_ultralytics([ultralytics_result("/data/img/0002.jpg", [[0.0, 0, 9, 9]], [0.5], [2.0])], pool)
+        Detections.from_ultralytics(
+            [ultralytics_result("/data/img/0002.jpg", [[0.0, 0, 9, 9]], [0.5], [2.0])], pool
+        )
     with pytest.raises(ValueError, match="has no boxes"):
         Detections.from_ultralytics([SimpleNamespace(path="a.jpg", boxes=None)])
 
 
 def test_supervision_detections(pool):
-    d = SimpleNamespace(xyxy=np.array([[0.0, 0, 5, 5]]), confidence=np.array([0.4]), class_id=np.array([8]))
+    d = SimpleNamespace(
+        xyxy=np.array([[0.0, 0, 5, 5]]), confidence=np.array([0.4]), class_id=np.array([8])
+    )
     found = Detections.from_supervision([d], [40], pool)
     assert found.ids.tolist() == [40]
     assert found.boxes.tolist() == [[0, 0, 5, 5]]
     with pytest.raises(ValueError, match="image 40 has"):
-        Detections.from_supervision([SimpleNamespace(xyxy=d.xyxy, confidence=None, class_id=d.class_id)], [40], pool)
+        Detections.from_supervision(
+            [SimpleNamespace(xyxy=d.xyxy, confidence=None, class_id=d.class_id)], [40], pool
+        )
 
 
 def test_rows_are_put_in_the_order_of_the_images_stably():
@@ -225,7 +277,10 @@ def test_rows_are_put_in_the_order_of_the_images_stably():
         ({"image": [0, 2]}, "positions in the 2 ids"),
         ({"boxes": np.zeros((2, 5))}, r"boxes: expected shape \(2, 4\), got \(2, 5\)"),
         ({"scores": [0.1]}, r"scores: expected shape \(2\), got \(1,\)"),
-        ({"probs": np.array([[0.5, 0.5], [0.9, 0.9]])}, "image 6: probs must be non-negative and sum to 1"),
+        (
+            {"probs": np.array([[0.5, 0.5], [0.9, 0.9]])},
+            "image 6: probs must be non-negative and sum to 1",
+        ),
         ({"probs": np.zeros(2)}, r"probs: expected shape \(2, C\)"),
         ({"features": np.array([[1.0], [np.inf]])}, "image 6: features must be finite"),
         ({"columns": {"u": np.array([np.nan, 1.0])}}, "image 5: u must be finite"),
@@ -234,7 +289,13 @@ def test_rows_are_put_in_the_order_of_the_images_stably():
     ],
 )
 def test_bad_tables(change, message):
-    good = {"ids": [5, 6], "image": [0, 1], "boxes": np.zeros((2, 4)), "scores": [0.1, 0.2], "labels": [1, 1]}
+    good = {
+        "ids": [5, 6],
+        "image": [0, 1],
+        "boxes": np.zeros((2, 4)),
+        "scores": [0.1, 0.2],
+        "labels": [1, 1],
+    }
     with pytest.raises(ValueError, match=message):
         Detections(**{**good, **change})
 

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreset import Pool
-from coreset.vision import Detections, ImageScores, aggregate, box_cost, box_scores, calibration, expected_boxes, select
+from coreset.vision import (
+    Detections,
+    ImageScores,
+    aggregate,
+    box_cost,
+    box_scores,
+    calibration,
+    expected_boxes,
+    select,
+)
 from coreset.vision import seconds as seconds_of
 from coreset.vision.coco import CocoPool
 
@@ -23,7 +32,9 @@ def weak(seed=0, known=False):
     if known:
         labeled = np.arange(N) % 3 == 0
         more = np.where(labeled, true, np.nan)
-        table = Detections(table.ids, table.image, table.boxes, table.scores, table.labels, known_boxes=more)
+        table = Detections(
+            table.ids, table.image, table.boxes, table.scores, table.labels, known_boxes=more
+        )
     return table, true
 
 
@@ -31,7 +42,14 @@ def weak(seed=0, known=False):
 @pytest.mark.parametrize("cost", [expected_boxes, lambda d: box_cost(d, 0.3)])
 def test_a_budget_of_ten_boxes_buys_ten_images_at_most(empty, cost):
     table, _ = weak()
-    scores = aggregate(table, box_scores(table, "binary_entropy"), "sum", score_threshold=0.01, min_size=0, empty=empty)
+    scores = aggregate(
+        table,
+        box_scores(table, "binary_entropy"),
+        "sum",
+        score_threshold=0.01,
+        min_size=0,
+        empty=empty,
+    )
     got = select(Pool(N), {"boxes": 10}, scores=scores, costs={"boxes": cost(table)})
     assert len(got) == 10
     assert got.info["slack"] == {"boxes": 0}
@@ -74,14 +92,20 @@ def test_the_line_is_least_squares_and_keeps_the_sum(pairs):
 
 def test_a_labeled_file_calibrates(tmp_path):
     images = [{"id": k, "file_name": f"{k}.jpg", "width": 50, "height": 50} for k in range(6)]
-    drawn = [{"id": i, "image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5]} for i, k in enumerate([0, 0, 0, 1, 1])]
+    drawn = [
+        {"id": i, "image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5]}
+        for i, k in enumerate([0, 0, 0, 1, 1])
+    ]
     about = {"categories": [{"id": 1, "name": "cat"}], "annotations": []}
     (tmp_path / "all.json").write_text(json.dumps({**about, "images": images}))
-    (tmp_path / "labeled.json").write_text(json.dumps({**about, "images": images[:2], "annotations": drawn}))
+    (tmp_path / "labeled.json").write_text(
+        json.dumps({**about, "images": images[:2], "annotations": drawn})
+    )
     pool = CocoPool.from_coco(tmp_path / "all.json", labeled=tmp_path / "labeled.json")
     np.testing.assert_array_equal(pool.known_boxes, [3, 2, np.nan, np.nan, np.nan, np.nan])
     rows = [
-        {"image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5], "score": s} for k, s in ((0, 0.75), (1, 0.5), (2, 1))
+        {"image_id": k, "category_id": 1, "bbox": [0, 0, 5, 5], "score": s}
+        for k, s in ((0, 0.75), (1, 0.5), (2, 1))
     ]
     table = Detections.from_coco_results(rows, pool)
     cost = expected_boxes(table.align(pool), floor=1.5)  # true = 4 x estimate
@@ -89,8 +113,12 @@ def test_a_labeled_file_calibrates(tmp_path):
     assert dict(cost.about) == {
         "estimate": "expected boxes", "calibrated_on": 2, "per_image": pytest.approx(0, abs=1e-12), "per_score": pytest.approx(4), "floor": 1.5,
     }  # fmt: skip
-    np.testing.assert_allclose(expected_boxes(table.keep(table.scores > 0.3)).about["calibrated_on"], 2)
-    got = select(pool, {"boxes": 6}, "random", costs={"boxes": cost}, seed=1, fit="fill", allow_short=True)
+    np.testing.assert_allclose(
+        expected_boxes(table.keep(table.scores > 0.3)).about["calibrated_on"], 2
+    )
+    got = select(
+        pool, {"boxes": 6}, "random", costs={"boxes": cost}, seed=1, fit="fill", allow_short=True
+    )
     assert got.info["costs"] == {"boxes": dict(cost.about)}
     assert seconds_of(cost, 2, 10).tolist() == pytest.approx([32, 22, 42, 17, 17, 17])
     assert seconds_of(cost, 2, 10).about == cost.about
@@ -99,7 +127,10 @@ def test_a_labeled_file_calibrates(tmp_path):
     assert plain.known_boxes is None
     assert expected_boxes(Detections.from_coco_results(rows, plain)).about["calibrated_on"] == 0
     (tmp_path / "bare.json").write_text(json.dumps({**about, "images": images[:2]}))
-    assert CocoPool.from_coco(tmp_path / "all.json", labeled=tmp_path / "bare.json").known_boxes is None
+    assert (
+        CocoPool.from_coco(tmp_path / "all.json", labeled=tmp_path / "bare.json").known_boxes
+        is None
+    )
 
 
 def test_bad_input():
@@ -118,10 +149,15 @@ def test_bad_input():
 
 def test_a_policy_that_keeps_images_out_is_named():
     table, _ = weak()
-    for empty, words in (("quota:0.05", "all but that share of the 58"), ("exclude", "all of the 58")):
+    for empty, words in (
+        ("quota:0.05", "all but that share of the 58"),
+        ("exclude", "all of the 58"),
+    ):
         rules = {"score_threshold": 0.01, "min_size": 0, "empty": empty}
         scores = aggregate(table, box_scores(table, "binary_entropy"), "sum", **rules)
-        with pytest.raises(ValueError, match=f"empty='{empty}' keeps out {words} candidates without a score"):
+        with pytest.raises(
+            ValueError, match=f"empty='{empty}' keeps out {words} candidates without a score"
+        ):
             select(Pool(N), {"boxes": 10}, scores=scores, costs={"boxes": expected_boxes(table)})
 
 
@@ -135,5 +171,7 @@ def test_a_place_in_the_order_is_no_score():
 
 
 def test_groups_are_asked_for_before_anything_is_drawn():
-    with pytest.raises(ValueError, match=r"max_per_group: expected at least 1, and groups .*got 3 and no groups"):
+    with pytest.raises(
+        ValueError, match=r"max_per_group: expected at least 1, and groups .*got 3 and no groups"
+    ):
         select(Pool(4), 2, "no such strategy", max_per_group=3)

@@ -10,7 +10,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from coreset import Selection
-from coreset.vision import BoxSets, Detections, Ledger, aggregate, box_scores, expected_boxes, object_frequency, select
+from coreset.vision import (
+    BoxSets,
+    Detections,
+    Ledger,
+    aggregate,
+    box_scores,
+    expected_boxes,
+    object_frequency,
+    select,
+)
 from coreset.vision.coco import CocoPool
 from coreset.vision.command import choose, summary
 
@@ -22,9 +31,14 @@ N, QUALITY = 30, {1: 0.2, 2: 0.9}
 def folder(tmp_path):
     rng = np.random.default_rng(0)
     images = [
-        {"id": 100 + i, "file_name": f"{i:03d}.jpg", "width": 64, "height": 48, "video_id": i // 5} for i in range(N)
+        {"id": 100 + i, "file_name": f"{i:03d}.jpg", "width": 64, "height": 48, "video_id": i // 5}
+        for i in range(N)
     ]
-    data = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
+    data = {
+        "images": images,
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
     (tmp_path / "instances.json").write_text(json.dumps(data))
     (tmp_path / "labeled.json").write_text(json.dumps({**data, "images": images[:4]}))
     rows = []
@@ -54,7 +68,11 @@ def settings(folder, **change):
         "labeled": str(folder / "labeled.json"),
     }
     for key, value in change.items():
-        cfg[key] = {**cfg[key], **value} if isinstance(cfg.get(key), dict) and isinstance(value, dict) else value
+        cfg[key] = (
+            {**cfg[key], **value}
+            if isinstance(cfg.get(key), dict) and isinstance(value, dict)
+            else value
+        )
     return cfg
 
 
@@ -63,27 +81,43 @@ def test_it_is_the_three_verbs(folder):
     pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
     found = Detections.from_coco_results(folder / "results.json", pool)
     scores = aggregate(
-        found, box_scores(found, "binary_entropy"), "sum", score_threshold=0.05, min_size=0, empty="quota:0.05"
+        found,
+        box_scores(found, "binary_entropy"),
+        "sum",
+        score_threshold=0.05,
+        min_size=0,
+        empty="quota:0.05",
     )
     want = select(pool, {"boxes": 12}, scores=scores, costs={"boxes": expected_boxes(found)})
     assert got.ids.tolist() == want.ids.tolist()
     assert expected_boxes(found)[got.indices].sum() <= 12
     assert not np.isin(got.ids, [100, 101, 102, 103]).any()
     assert summary(got, "p.csv").startswith(f"{len(got)} of 26 candidates chosen: ")
-    assert f"of 12 boxes (slack {got.info['slack']['boxes']:,.6g}) -> p.csv" in summary(got, "p.csv")
+    assert f"of 12 boxes (slack {got.info['slack']['boxes']:,.6g}) -> p.csv" in summary(
+        got, "p.csv"
+    )
 
 
 @pytest.mark.parametrize("unit", ["images", "boxes", "pixels", "seconds"])
-@pytest.mark.parametrize("strategy", ["uncertainty", "random", "random_stratified", "random_foreground"])
+@pytest.mark.parametrize(
+    "strategy", ["uncertainty", "random", "random_stratified", "random_foreground"]
+)
 def test_no_budget_is_overrun(folder, unit, strategy):
     limit = {"images": 7, "boxes": 9, "pixels": 20000, "seconds": 99}[unit]
     cost = {"score_threshold": 0.3, "seconds_per_image": 4, "seconds_per_box": 7}
     got = choose(settings(folder, budget={unit: limit}, cost=cost, strategy=strategy))
-    found = Detections.from_coco_results(folder / "results.json", CocoPool.from_coco(folder / "instances.json"))
-    boxes = np.maximum(1, np.bincount(found.image[found.scores >= 0.3], minlength=N))[got.indices].sum()
-    spent = {"images": len(got), "boxes": boxes, "pixels": len(got) * 64 * 48, "seconds": 4 * len(got) + 7 * boxes}[
-        unit
-    ]
+    found = Detections.from_coco_results(
+        folder / "results.json", CocoPool.from_coco(folder / "instances.json")
+    )
+    boxes = np.maximum(1, np.bincount(found.image[found.scores >= 0.3], minlength=N))[
+        got.indices
+    ].sum()
+    spent = {
+        "images": len(got),
+        "boxes": boxes,
+        "pixels": len(got) * 64 * 48,
+        "seconds": 4 * len(got) + 7 * boxes,
+    }[unit]
     assert spent <= limit
     assert got.info["slack"][unit] == limit - spent
 
@@ -126,9 +160,12 @@ def test_files_and_ledger(folder):
         max_per_group=1,
     )
     first = choose(cfg)
-    assert [i["id"] for i in json.loads((folder / "n.json").read_text())["images"]] == first.ids.tolist()
+    assert [
+        i["id"] for i in json.loads((folder / "n.json").read_text())["images"]
+    ] == first.ids.tolist()
     assert all(Path(p).exists() for p in to.values())
-    assert len({(k - 100) // 5 for k in first.ids.tolist()}) == 4  # the labeled ones have taken group 0
+    # the labeled ones have taken group 0
+    assert len({(k - 100) // 5 for k in first.ids.tolist()}) == 4
     second = choose({**cfg, "max_per_group": 2})
     assert not np.isin(second.ids, first.ids).any()
     assert Ledger(folder / "al.jsonl").ids("pending") == [*first.ids.tolist(), *second.ids.tolist()]
@@ -138,7 +175,11 @@ def test_files_and_ledger(folder):
     ("change", "error", "message"),
     [
         ({}, ValueError, r"budget: expected at least one of budget.images, budget.boxes"),
-        ({"budget": {"seconds": 9}}, ValueError, "set cost.seconds_per_image and cost.seconds_per_box"),
+        (
+            {"budget": {"seconds": 9}},
+            ValueError,
+            "set cost.seconds_per_image and cost.seconds_per_box",
+        ),
         (
             {"budget": {"boxes": 9}, "results": None},
             ValueError,
@@ -155,10 +196,22 @@ def test_files_and_ledger(folder):
             ValueError,
             "need the features of every box",
         ),
-        ({"budget": {"images": 9}, "prelabels": 0.5}, ValueError, "prelabels: nothing is written that could hold them"),
-        ({"budget": {"images": 9}, "score": "blur"}, ValueError, r"results.json: entry 0 \(image 100\) has no 'blur'"),
+        (
+            {"budget": {"images": 9}, "prelabels": 0.5},
+            ValueError,
+            "prelabels: nothing is written that could hold them",
+        ),
+        (
+            {"budget": {"images": 9}, "score": "blur"},
+            ValueError,
+            r"results.json: entry 0 \(image 100\) has no 'blur'",
+        ),
         ({"budget": {"images": 9}, "strategy": "nearest"}, KeyError, "nearest"),
-        ({"budget": {"images": 9}, "max_per_group": 2, "coco": "gone.json"}, ValueError, "max_per_group: groups holds"),
+        (
+            {"budget": {"images": 9}, "max_per_group": 2, "coco": "gone.json"},
+            ValueError,
+            "max_per_group: groups holds",
+        ),
         ({"budget": {"images": 99}}, ValueError, "budget.images: expected a count from 1 to 30"),
         ({"budget": {"images": 28}}, ValueError, "only 24 of 26 candidates can be had"),
     ],
@@ -170,7 +223,10 @@ def test_bad_settings(folder, change, error, message):
 
 def test_a_labeled_file_calibrates_and_the_console_says_so(folder):
     data = json.loads((folder / "labeled.json").read_text())
-    drawn = [{"id": i, "image_id": 100 + i % 4, "category_id": 1, "bbox": [0, 0, 9, 9]} for i in range(40)]
+    drawn = [
+        {"id": i, "image_id": 100 + i % 4, "category_id": 1, "bbox": [0, 0, 9, 9]}
+        for i in range(40)
+    ]
     plain = summary(choose(settings(folder, budget={"boxes": 30})), "p.csv").splitlines()
     assert plain[1].startswith("cost in boxes: expected boxes, not calibrated")
     (folder / "labeled.json").write_text(json.dumps({**data, "annotations": drawn}))
@@ -186,14 +242,24 @@ def test_a_labeled_file_calibrates_and_the_console_says_so(folder):
 
 
 def test_what_a_ledger_began_with_is_not_bought_when_only_new_labels_are_given(folder):
-    cfg = settings(folder, budget={"images": 5}, ledger=str(folder / "al.jsonl"), strategy="random", empty="last")
+    cfg = settings(
+        folder,
+        budget={"images": 5},
+        ledger=str(folder / "al.jsonl"),
+        strategy="random",
+        empty="last",
+    )
     first = choose(cfg)
     data = json.loads((folder / "instances.json").read_text())
     new = [image for image in data["images"] if image["id"] in first.ids.tolist()]
     (folder / "new.json").write_text(json.dumps({**data, "images": new}))
     Ledger(folder / "al.jsonl").ingest(folder / "new.json")
-    second = choose({**cfg, "labeled": str(folder / "new.json"), "budget": {**cfg["budget"], "images": 21}})
-    assert sorted([*first.ids.tolist(), *second.ids.tolist(), 100, 101, 102, 103]) == list(range(100, 130))
+    second = choose(
+        {**cfg, "labeled": str(folder / "new.json"), "budget": {**cfg["budget"], "images": 21}}
+    )
+    assert sorted([*first.ids.tolist(), *second.ids.tolist(), 100, 101, 102, 103]) == list(
+        range(100, 130)
+    )
 
 
 def test_object_frequency_from_the_shell(folder):
@@ -212,7 +278,12 @@ def test_a_column_of_the_results_and_no_results_at_all(folder):
 @pytest.mark.slow
 def test_as_a_process(folder):
     def run(*arguments):
-        command = [sys.executable, ROOT / "scripts" / "select.py", "coco=instances.json", *arguments]
+        command = [
+            sys.executable,
+            ROOT / "scripts" / "select.py",
+            "coco=instances.json",
+            *arguments,
+        ]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
     ran = run("results=results.json", "budget.boxes=12", "strategy=random", "seed=3")

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.vision import CocoPool, Detections, box_cost, expected_boxes, pixel_cost, recalibrate, seconds
+from coreset.vision import (
+    CocoPool,
+    Detections,
+    box_cost,
+    expected_boxes,
+    pixel_cost,
+    recalibrate,
+    seconds,
+)
 from coreset.vision.cost import check_costs, most_images, within
 
 FOUND = Detections([1, 2, 3], [0, 0, 2], np.zeros((3, 4)), [0.9, 0.25, 0.5], [1, 1, 1])
@@ -29,7 +37,10 @@ def test_costs_of_images():
     how=st.sampled_from(["prefix", "fill"]),
 )
 def test_never_overruns_and_tells_what_is_left(prices, limit, how):
-    costs = {"boxes": np.array([float(p[0]) for p in prices]), "seconds": np.array([p[1] for p in prices])}
+    costs = {
+        "boxes": np.array([float(p[0]) for p in prices]),
+        "seconds": np.array([p[1] for p in prices]),
+    }
     budget = {"boxes": limit[0], "seconds": limit[1]}
     keep, slack = within(costs, budget, how)
     spent, want = [0.0, 0.0], []
@@ -49,7 +60,10 @@ def test_never_overruns_and_tells_what_is_left(prices, limit, how):
     assert most_images(costs, budget) >= len(keep)
     if how == "fill":  # nothing that was passed over would still fit
         left = [i for i in range(len(prices)) if i not in keep]
-        assert not any(prices[i][0] <= slack["boxes"] - 1e-9 and prices[i][1] <= slack["seconds"] - 1e-9 for i in left)
+        assert not any(
+            prices[i][0] <= slack["boxes"] - 1e-9 and prices[i][1] <= slack["seconds"] - 1e-9
+            for i in left
+        )
 
 
 def test_bad_costs_name_unit_and_image():

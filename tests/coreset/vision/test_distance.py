@@ -21,7 +21,9 @@ def table(rng, counts, dtype=np.float64, classes=3, dim=5):
 
 
 def ccms(found, a, b):
-    """By the paper: every box is matched to the most similar one of its category, similarity -1 without; weighted by score; both directions."""
+    """By the paper: every box is matched to the most similar one of its category, similarity -1
+    without; weighted by score; both directions.
+    """
 
     def one_way(a, b):
         boxes_a, boxes_b = np.flatnonzero(found.image == a), np.flatnonzero(found.image == b)
@@ -46,7 +48,9 @@ def chamfer(found, a, b):
 
 
 @pytest.mark.parametrize(("kind", "reference"), [("ccms", ccms), ("chamfer", chamfer)])
-@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-7), (np.float32, 2e-3), (np.float16, 2e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(np.float64, 1e-7), (np.float32, 2e-3), (np.float16, 2e-3)]
+)
 def test_by_definition(kind, reference, dtype, atol):
     found = table(np.random.default_rng(0), [3, 1, 5, 2, 4], dtype)
     got = BoxSets.of(found, kind).between(np.arange(5))
@@ -56,22 +60,36 @@ def test_by_definition(kind, reference, dtype, atol):
         got[off],
         want[off],
         rtol=0,
-        atol=1e-12 if (kind, dtype) == ("ccms", np.float64) else atol / 100 if dtype != np.float64 else atol,
+        atol=(
+            1e-12
+            if (kind, dtype) == ("ccms", np.float64)
+            else atol / 100
+            if dtype != np.float64
+            else atol
+        ),
     )
-    np.testing.assert_allclose(got, want, rtol=0, atol=atol)  # an image and itself: 0 up to rounding
+    # an image and itself: 0 up to rounding
+    np.testing.assert_allclose(got, want, rtol=0, atol=atol)
     np.testing.assert_allclose(got, got.T, atol=1e-6)
 
 
 def test_boxes_in_the_same_slot_are_not_taken_for_the_same():
     # one box each, same category, opposite features: the authors' code calls this distance 0
     found = Detections(
-        [1, 2], [0, 1], np.zeros((2, 4)), [0.5, 0.9], [4, 4], features=np.array([[1.0, 0.0], [-1.0, 0.0]])
+        [1, 2],
+        [0, 1],
+        np.zeros((2, 4)),
+        [0.5, 0.9],
+        [4, 4],
+        features=np.array([[1.0, 0.0], [-1.0, 0.0]]),
     )
     assert BoxSets.of(found).between([0], [1]).tolist() == [[2.0]]
 
 
 def test_no_common_category_is_as_far_as_can_be():
-    found = Detections([1, 2], [0, 1], np.zeros((2, 4)), [0.5, 0.9], [4, 5], features=np.ones((2, 2)))
+    found = Detections(
+        [1, 2], [0, 1], np.zeros((2, 4)), [0.5, 0.9], [4, 5], features=np.ones((2, 2))
+    )
     assert BoxSets.of(found).between([0], [1]).tolist() == [[2.0]]
 
 
@@ -94,7 +112,9 @@ def test_any_block_gives_the_same(monkeypatch):
     whole = sets.between(np.arange(160))
     monkeypatch.setattr(module, "_BLOCK", 64)
     np.testing.assert_allclose(sets.between(np.arange(160)), whole, atol=1e-14)
-    np.testing.assert_allclose(sets.between([5, 2], [9, 0, 3]), whole[np.ix_([5, 2], [9, 0, 3])], atol=1e-14)
+    np.testing.assert_allclose(
+        sets.between([5, 2], [9, 0, 3]), whole[np.ix_([5, 2], [9, 0, 3])], atol=1e-14
+    )
     parts = np.concatenate([part for _, part in sets.blocks([7, 1], size=50)])
     np.testing.assert_allclose(parts, whole[:, [7, 1]], atol=1e-14)
 

@@ -1,4 +1,6 @@
-"""The shipped torchvision example, run twice on one folder: it goes on, and never buys what it began with."""
+"""The shipped torchvision example, run twice on one folder: it goes on, and never buys what it
+began with.
+"""
 
 import json
 import runpy
@@ -26,4 +28,7 @@ def test_torchvision_detection_goes_on_where_it_stopped(stamps_folder, tmp_path,
     bought = ledger.ids("labeled")
     assert bought
     assert not set(bought) & set(begun)
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["round 0", "round 1"]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "round 0",
+        "round 1",
+    ]

@@ -27,7 +27,10 @@ def test_the_published_scores(seed, penalty, min_score):
     table = Detections(np.arange(20) + 100, image, boxes, scores, labels)
     rules = {"score_threshold": 0.3, "min_size": 0, "empty": "last"}
     got = object_frequency(table, penalty=penalty, min_score=min_score, **rules)
-    kept = [[int(c) for c, i, s in zip(labels, image, scores, strict=True) if i == k and s >= 0.3] for k in range(20)]
+    kept = [
+        [int(c) for c, i, s in zip(labels, image, scores, strict=True) if i == k and s >= 0.3]
+        for k in range(20)
+    ]
     want = published(kept, penalty, min_score)
     full = np.array([len(k) > 0 for k in kept])
     np.testing.assert_allclose(got.values[full], want[full], rtol=0, atol=1e-12)

@@ -33,7 +33,9 @@ def test_every_pixel(kind, shape, layout, scale):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_scored_as_it_is(dtype):
     z = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
-    np.testing.assert_allclose(fused.score(z, "entropy")[0], by_definition(z.float().numpy(), "entropy"), atol=2e-6)
+    np.testing.assert_allclose(
+        fused.score(z, "entropy")[0], by_definition(z.float().numpy(), "entropy"), atol=2e-6
+    )
 
 
 def test_ties_go_to_the_lowest_class():
@@ -77,7 +79,13 @@ def test_where_it_is_used():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.integers(1, 4))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.integers(1, 4),
+)
 def test_reductions_by_definition(seed, n, height, width, reach):
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 3, (n, height, width)).astype(np.int32)
@@ -89,15 +97,21 @@ def test_reductions_by_definition(seed, n, height, width, reach):
         near = label[i][window][valid[i][window]]
         assert found[i, y, x] == (valid[i, y, x] and bool((near != label[i, y, x]).any()))
     flat, group = valid.reshape(n, -1), rng.integers(-1, 4, (n, height * width))
-    means, counts = pixels.grouped(torch.from_numpy(score), torch.from_numpy(flat), torch.from_numpy(group), 4)
+    means, counts = pixels.grouped(
+        torch.from_numpy(score), torch.from_numpy(flat), torch.from_numpy(group), 4
+    )
     quantiles = fused.quantile(torch.from_numpy(score), torch.from_numpy(flat), 0.3).numpy()
     for i in range(n):
         known = score[i][flat[i]].astype(np.float64)
-        assert quantiles[i] == pytest.approx(np.quantile(known, 0.3) if len(known) else np.nan, nan_ok=True)
+        assert quantiles[i] == pytest.approx(
+            np.quantile(known, 0.3) if len(known) else np.nan, nan_ok=True
+        )
         for g in range(4):
             mine = score[i][flat[i] & (group[i] == g)].astype(np.float64)
             assert counts[i, g] == len(mine)
-            assert means[i, g].item() == pytest.approx(mine.mean() if len(mine) else np.nan, abs=1e-9, nan_ok=True)
+            assert means[i, g].item() == pytest.approx(
+                mine.mean() if len(mine) else np.nan, abs=1e-9, nan_ok=True
+            )
 
 
 def test_the_scorer_gives_the_same_for_single_and_double_precision():

@@ -1,4 +1,6 @@
-"""Some thousand malformed files, made from a right one by seeded changes: a refusal in words that names the file, or a right answer."""
+"""Some thousand malformed files, made from a right one by seeded changes: a refusal in words that
+names the file, or a right answer.
+"""
 
 import copy
 import json
@@ -23,7 +25,10 @@ STRANGE = [
 
 def right():
     """A right instances file of four images, and results on it."""
-    images = [{"id": k, "file_name": f"v/{k}.jpg", "width": 64, "height": 32, "group": k % 2} for k in (7, 3, 9, 4)]
+    images = [
+        {"id": k, "file_name": f"v/{k}.jpg", "width": 64, "height": 32, "group": k % 2}
+        for k in (7, 3, 9, 4)
+    ]
     drawn = [
         {
             "id": i,
@@ -35,12 +40,22 @@ def right():
         }
         for i, (k, c) in enumerate([(7, 1), (3, 5), (3, 1)])
     ]
-    return {"images": images, "categories": [{"id": 1, "name": "tree"}, {"id": 5, "name": "nut"}], "annotations": drawn}
+    return {
+        "images": images,
+        "categories": [{"id": 1, "name": "tree"}, {"id": 5, "name": "nut"}],
+        "annotations": drawn,
+    }
 
 
 def results():
     return [
-        {"image_id": k, "category_id": c, "bbox": [1, 2, 30, 20], "score": s, "file_name": f"v/{k}.jpg"}
+        {
+            "image_id": k,
+            "category_id": c,
+            "bbox": [1, 2, 30, 20],
+            "score": s,
+            "file_name": f"v/{k}.jpg",
+        }
         for k, c, s in ((7, 1, 0.5), (3, 5, 0.25), (3, 1, 1.0), (9, 1, 0.75))
     ]
 
@@ -48,7 +63,13 @@ def results():
 def places(value, path=()):
     """Every place in a tree of lists and objects."""
     yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, child in inner:
         yield from places(child, (*path, key))
 
@@ -108,7 +129,9 @@ def test_instances(tmp_path, seed):
         taken += 1
         check_pool(pool)
         assert pool.ids.tolist() == [image["id"] for image in data["images"]]
-        assert pool.sizes.tolist() == [[image["width"], image["height"]] for image in data["images"]]
+        assert pool.sizes.tolist() == [
+            [image["width"], image["height"]] for image in data["images"]
+        ]
     assert 0 < taken < 150
 
 
@@ -132,7 +155,9 @@ def test_labeled_files(tmp_path, seed):
         for image, k in zip(data["images"], pool.ids[pool.selected].tolist(), strict=True):
             assert image.get("id", k) == k
             if "file_name" in image:
-                assert names[k].endswith(image["file_name"]) or image["file_name"].startswith(names[k][2:-4])
+                assert names[k].endswith(image["file_name"]) or image["file_name"].startswith(
+                    names[k][2:-4]
+                )
     assert 0 < taken < 100
 
 

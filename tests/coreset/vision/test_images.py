@@ -7,7 +7,11 @@ from coreset.vision import Detections, crop_features, foreground, predicted_clas
 def test_class_and_foreground_against_loops():
     rng = np.random.default_rng(0)
     found = Detections(
-        np.arange(20), rng.integers(0, 15, 80), np.zeros((80, 4)), rng.integers(0, 5, 80) / 4, rng.choice([2, 7, 9], 80)
+        np.arange(20),
+        rng.integers(0, 15, 80),
+        np.zeros((80, 4)),
+        rng.integers(0, 5, 80) / 4,
+        rng.choice([2, 7, 9], 80),
     )
     classes, boxes = predicted_class(found, 0.5), foreground(found, 0.5)
     for i in range(20):

@@ -82,7 +82,9 @@ def test_what_cannot_follow_is_refused_and_not_written(tmp_path):
         ledger.commit(batch(3, 3))
     with pytest.raises(ValueError, match="skip: image 16 is not in any batch; expected pending"):
         ledger.skip([16], "dark")
-    with pytest.raises(ValueError, match="labeled: image 16 is in no batch, expected one of the 2 pending"):
+    with pytest.raises(
+        ValueError, match="labeled: image 16 is in no batch, expected one of the 2 pending"
+    ):
         ledger.ingest([12, 16])
     ledger.reject([12], "broken")
     with pytest.raises(ValueError, match="commit: image 12 is rejected"):
@@ -104,7 +106,9 @@ def test_files_that_are_none(tmp_path):
     empty.write_text('{"images": []}')
     with pytest.raises(ValueError, match="empty.json: no labeled images"):
         ledger.ingest(empty)
-    (tmp_path / "bad.jsonl").write_text('{"event": "commit", "ids": [1]}\n{"event": "dance", "ids": []}\n')
+    (tmp_path / "bad.jsonl").write_text(
+        '{"event": "commit", "ids": [1]}\n{"event": "dance", "ids": []}\n'
+    )
     with pytest.raises(ValueError, match=r"bad.jsonl, line 2: not an event that can follow"):
         Ledger(tmp_path / "bad.jsonl")
 

@@ -18,7 +18,9 @@ def image(k, name=None, **more):
 
 
 def write(path, images, annotations=()):
-    path.write_text(json.dumps({"images": images, "categories": CATEGORIES, "annotations": list(annotations)}))
+    path.write_text(
+        json.dumps({"images": images, "categories": CATEGORIES, "annotations": list(annotations)})
+    )
     return path
 
 
@@ -65,8 +67,16 @@ def test_ids_that_are_labeled_already_do_not_hide_a_contradiction(tmp_path, pool
         ([{"id": 3}], None, [3]),
         ([image(3, "gone.jpg")], ValueError, "image 3 is 'gone.jpg' here and '3.jpg' in"),
         ([image(99, "gone.jpg")], KeyError, "image 99, 'gone.jpg', is not in"),
-        ([image(99, "3.jpg")], ValueError, "image 99 is '3.jpg' here and no image of .*has id 3 there"),
-        ([image(3), image(3)], ValueError, "image 3: entries 0 and 1 of 'images' are the same image"),
+        (
+            [image(99, "3.jpg")],
+            ValueError,
+            "image 99 is '3.jpg' here and no image of .*has id 3 there",
+        ),
+        (
+            [image(3), image(3)],
+            ValueError,
+            "image 3: entries 0 and 1 of 'images' are the same image",
+        ),
         ([{"width": 3}], ValueError, "entry 0 of 'images' has no 'id' and no 'file_name'"),
         ([None], ValueError, "entry 0 of 'images' has no 'id'"),
         ([{"id": 3, "file_name": 3}], ValueError, "image 3: file_name: expected a text, got 3"),
@@ -90,7 +100,9 @@ def test_name_and_id_have_to_agree(tmp_path, pool, images, error, message):
 def test_a_labeled_file_of_the_same_name_in_another_folder_is_another_image(tmp_path):
     every = write(tmp_path / "all.json", [image(1, "a/x.jpg"), image(2, "b/x.jpg")])
     back = write(tmp_path / "back.json", [image(1, "b/x.jpg")])
-    with pytest.raises(ValueError, match="image 1 is 'b/x.jpg' here and 'a/x.jpg' in .*has id 2 there"):
+    with pytest.raises(
+        ValueError, match="image 1 is 'b/x.jpg' here and 'a/x.jpg' in .*has id 2 there"
+    ):
         CocoPool.from_coco(every, labeled=back)
     pool = CocoPool.from_coco(every)
     ledger = Ledger(tmp_path / "al.jsonl")
@@ -107,9 +119,14 @@ def test_the_start_is_written_down_once_and_never_bought(tmp_path):
     ledger.commit(batch(ledger.pool(begun), 5, 4))
     ledger.ingest([5, 4])
     events = [json.loads(line) for line in (tmp_path / "al.jsonl").read_text().splitlines()]
-    assert [(e["event"], e["ids"]) for e in events] == [("start", [1, 2, 3]), ("commit", [5, 4]), ("label", [5, 4])]
+    assert [(e["event"], e["ids"]) for e in events] == [
+        ("start", [1, 2, 3]),
+        ("commit", [5, 4]),
+        ("label", [5, 4]),
+    ]
     assert events[0]["names"] == ["1.jpg", "2.jpg", "3.jpg"]
-    for labeled in ([], [4, 5], [1, 2, 3], [1, 2, 3, 4, 5]):  # whatever a later run says of what it knows
+    # whatever a later run says of what it knows
+    for labeled in ([], [4, 5], [1, 2, 3], [1, 2, 3, 4, 5]):
         ledger = Ledger(tmp_path / "al.jsonl")
         now = ledger.pool(CocoPool.from_coco(tmp_path / "all.json", labeled=labeled))
         assert now.ids[now.candidates].tolist() == [6, 7, 8]
@@ -127,10 +144,17 @@ def test_a_pool_that_contradicts_the_ledger_is_refused(tmp_path, pool):
     ledger.commit(batch(CocoPool.from_coco(tmp_path / "all.json", labeled=[1]), 5))
     other = CocoPool.from_coco(tmp_path / "all.json", labeled=[1, 7])
     for use in (ledger.pool, ledger.start, lambda p: ledger.commit(batch(p, 8))):
-        with pytest.raises(ValueError, match=r"image 7 is labeled in .*all.json, but is neither one of the 1 images"):
+        with pytest.raises(
+            ValueError,
+            match=r"image 7 is labeled in .*all.json, but is neither one of the 1 images",
+        ):
             use(other)
-    renamed = CocoPool.from_coco(write(tmp_path / "b.json", [image(k, f"{k + 1}.jpg") for k in range(1, 9)]))
-    with pytest.raises(ValueError, match=r"al.jsonl: image 1 is '1.jpg' here and '2.jpg' in .*b.json"):
+    renamed = CocoPool.from_coco(
+        write(tmp_path / "b.json", [image(k, f"{k + 1}.jpg") for k in range(1, 9)])
+    )
+    with pytest.raises(
+        ValueError, match=r"al.jsonl: image 1 is '1.jpg' here and '2.jpg' in .*b.json"
+    ):
         ledger.pool(renamed)
     gone = CocoPool.from_coco(write(tmp_path / "c.json", [image(k) for k in range(2, 9)]))
     with pytest.raises(KeyError, match="al.jsonl: 1 image ids are not in .*c.json, first 1"):
@@ -152,7 +176,8 @@ def test_ledgers_from_before_the_start_was_kept(tmp_path, pool):
     assert ledger.pool(begun).ids[ledger.pool(begun).candidates].tolist() == [3, 6, 7, 8]
     back = write(tmp_path / "back.json", [image(4)])
     with pytest.raises(
-        ValueError, match=r"image 4 is '4.jpg' here, and .*al.jsonl keeps no file name of it: give pool="
+        ValueError,
+        match=r"image 4 is '4.jpg' here, and .*al.jsonl keeps no file name of it: give pool=",
     ):
         ledger.ingest(back)
     assert ledger.ingest(back, begun) == {"labeled": 1, "pending": 0}

@@ -50,7 +50,10 @@ def test_medoids_against_the_whole_matrix():
         cluster = {m: [] for m in medoids}
         for i in candidates.tolist():
             cluster[i if i in cluster else min(medoids, key=lambda m: d[i, m])].append(i)
-        moved = [min(members, key=lambda i: sum(d[i, j] for j in members)) for members in cluster.values()]
+        moved = [
+            min(members, key=lambda i: sum(d[i, j] for j in members))
+            for members in cluster.values()
+        ]
         if moved == medoids:
             break
         medoids = moved
@@ -61,7 +64,14 @@ def test_medoids_against_the_whole_matrix():
 
 def test_duplicates_keep_every_medoid_in_its_own_cluster():
     same = BoxSets.of(
-        Detections(np.arange(4), np.arange(4), np.zeros((4, 4)), np.ones(4), np.ones(4), features=np.ones((4, 2)))
+        Detections(
+            np.arange(4),
+            np.arange(4),
+            np.zeros((4, 4)),
+            np.ones(4),
+            np.ones(4),
+            features=np.ones((4, 2)),
+        )
     )
     medoids, sizes = k_medoids(same, np.array([0, 1]), np.arange(4))
     assert sorted(medoids.tolist()) == [0, 1]

@@ -13,12 +13,15 @@ def test_random_foreground_keeps_its_share(share):
     signals = Signals(30, foreground=has.astype(float))
     counts = np.zeros(30)
     for seed in range(300):
-        picks = RandomForeground(share)(Pool(30, [0, 1]), signals, 6, np.random.default_rng(seed)).indices
+        picks = RandomForeground(share)(
+            Pool(30, [0, 1]), signals, 6, np.random.default_rng(seed)
+        ).indices
         assert has[picks].sum() >= int(share * 6 + 0.5)
         counts[picks] += 1
     assert counts[:2].sum() == 0
     sure = int(share * 6 + 0.5)
-    expected = sure + (6 - sure) * (9 - sure) / (28 - sure)  # the rest is drawn from everything that is left
+    # the rest is drawn from everything that is left
+    expected = sure + (6 - sure) * (9 - sure) / (28 - sure)
     assert counts[has].sum() / 300 == pytest.approx(expected, abs=0.25)
     assert counts[has][1:].min() > 0
 
@@ -34,7 +37,9 @@ def test_random_foreground_takes_what_there_is():
 def test_over_crops_takes_images_in_the_order_of_their_first_box():
     # boxes on a line: image 0 is labeled at 0; 1 has boxes at 1 and 9; 2 at 9.5; 3 none; 4 at 5
     x = np.array([0.0, 1.0, 9.0, 9.5, 5.0])[:, None]
-    found = Detections(np.arange(5), [0, 1, 1, 2, 4], np.zeros((5, 4)), np.ones(5), np.ones(5), features=x)
+    found = Detections(
+        np.arange(5), [0, 1, 1, 2, 4], np.zeros((5, 4)), np.ones(5), np.ones(5), features=x
+    )
     made = OverCrops(registry.strategy("kcenter"), found)
     pool = Pool(5, selected=[0])
     run = lambda k: made(pool, Signals(5), k, np.random.default_rng(0))  # noqa: E731
@@ -46,7 +51,14 @@ def test_over_crops_takes_images_in_the_order_of_their_first_box():
     assert got.info["without_crops"] == 1
     margin = OverCrops(
         registry.strategy("margin"),
-        Detections([0, 1], [0, 1], np.zeros((2, 4)), [1, 1], [1, 1], probs=np.array([[0.9, 0.1], [0.5, 0.5]])),
+        Detections(
+            [0, 1],
+            [0, 1],
+            np.zeros((2, 4)),
+            [1, 1],
+            [1, 1],
+            probs=np.array([[0.9, 0.1], [0.5, 0.5]]),
+        ),
     )
     assert margin(Pool(2), Signals(2), 1, np.random.default_rng(0)).indices.tolist() == [1]
     with pytest.raises(ValueError, match="call align"):
@@ -55,4 +67,9 @@ def test_over_crops_takes_images_in_the_order_of_their_first_box():
 
 def test_over_crops_when_nothing_was_found():
     made = OverCrops(registry.strategy("kcenter"), Detections.nothing(range(4)))
-    assert sorted(made(Pool(4), Signals(4), 4, np.random.default_rng(0)).indices.tolist()) == [0, 1, 2, 3]
+    assert sorted(made(Pool(4), Signals(4), 4, np.random.default_rng(0)).indices.tolist()) == [
+        0,
+        1,
+        2,
+        3,
+    ]

@@ -1,4 +1,6 @@
-"""Real annotations: tree crowns on aerial photographs (NEON, in the deepforest wheel) and masks of nuclei (in the stardist package)."""
+"""Real annotations: tree crowns on aerial photographs (NEON, in the deepforest wheel) and masks of
+nuclei (in the stardist package).
+"""
 
 import json
 from xml.etree import ElementTree
@@ -10,7 +12,15 @@ import torch
 from PIL import Image
 
 from coreset import Pool
-from coreset.vision import Detections, ImageScores, SegmentationScorer, aggregate, box_cost, box_scores, select
+from coreset.vision import (
+    Detections,
+    ImageScores,
+    SegmentationScorer,
+    aggregate,
+    box_cost,
+    box_scores,
+    select,
+)
 from coreset.vision.coco import CocoPool
 
 SIDE = 100
@@ -18,7 +28,9 @@ SIDE = 100
 
 @pytest.fixture(scope="module")
 def trees(asset, tmp_path_factory):
-    """The photographs cut into tiles of 100 pixels: images of a COCO file, with the crowns whose center lies in each."""
+    """The photographs cut into tiles of 100 pixels: images of a COCO file, with the crowns whose
+    center lies in each.
+    """
     folder, out = asset("tree_boxes") / "data", tmp_path_factory.mktemp("trees")
     table = pd.read_csv(folder / "OSBS_029.csv")
     tables = {"OSBS_029.png": table[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)}
@@ -33,16 +45,31 @@ def trees(asset, tmp_path_factory):
         for x, y in np.ndindex(width // SIDE, height // SIDE):
             corner = np.array([x, y, x, y]) * SIDE
             images.append(
-                {"id": len(images), "file_name": f"{len(images)}_{name}", "width": SIDE, "height": SIDE, "site": name}
+                {
+                    "id": len(images),
+                    "file_name": f"{len(images)}_{name}",
+                    "width": SIDE,
+                    "height": SIDE,
+                    "site": name,
+                }
             )
             center = (boxes[:, :2] + boxes[:, 2:]) / 2 // SIDE
             for box in np.clip(boxes[(center == [x, y]).all(axis=1)] - corner, 0, SIDE):
                 x1, y1, x2, y2 = box.tolist()
                 rows.append(
-                    {"id": len(rows), "image_id": len(images) - 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                    {
+                        "id": len(rows),
+                        "image_id": len(images) - 1,
+                        "category_id": 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    }
                 )
     path = out / "instances.json"
-    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": [{"id": 1, "name": "tree"}]}))
+    path.write_text(
+        json.dumps(
+            {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "tree"}]}
+        )
+    )
     return path, rows
 
 
@@ -53,13 +80,25 @@ def test_a_budget_of_crowns_is_never_overrun_and_random_costs_what_its_tiles_hol
     assert len(rows) > 300
     truth = np.bincount([r["image_id"] for r in rows], minlength=pool.size).astype(float)
     rng = np.random.default_rng(0)
-    found = Detections.from_coco_results([{**r, "score": float(rng.beta(4, 2))} for r in rows], pool).align(pool)
+    found = Detections.from_coco_results(
+        [{**r, "score": float(rng.beta(4, 2))} for r in rows], pool
+    ).align(pool)
     assert box_cost(found, 0.0, floor=0).tolist() == truth.tolist()
     crowded = aggregate(
-        found, box_scores(found, "binary_entropy"), "sum", score_threshold=0.05, min_size=0, empty="quota:0.05"
+        found,
+        box_scores(found, "binary_entropy"),
+        "sum",
+        score_threshold=0.05,
+        min_size=0,
+        empty="quota:0.05",
     )
     sparse = aggregate(
-        found, box_scores(found, "binary_entropy"), "mean", score_threshold=0.05, min_size=0, empty="quota:0.05"
+        found,
+        box_scores(found, "binary_entropy"),
+        "mean",
+        score_threshold=0.05,
+        min_size=0,
+        empty="quota:0.05",
     )
     sizes = {}
     for name, scores in (("sum", crowded), ("mean", sparse)):
@@ -68,7 +107,8 @@ def test_a_budget_of_crowns_is_never_overrun_and_random_costs_what_its_tiles_hol
         assert got.info["slack"]["boxes"] == 200 - truth[got.indices].sum()
         assert np.unique(pool.groups[got.indices], return_counts=True)[1].max() <= 60
         sizes[name] = len(got)
-    assert sizes["sum"] < sizes["mean"]  # a sum buys crowded tiles, so fewer of them for the same money
+    # a sum buys crowded tiles, so fewer of them for the same money
+    assert sizes["sum"] < sizes["mean"]
 
 
 def test_regions_of_real_nuclei(asset):
@@ -92,6 +132,8 @@ def test_regions_of_real_nuclei(asset):
     np.testing.assert_allclose(scorer.columns()["foreground"], (z > 0).mean())
     pool = Pool(len(regions.ids), ids=regions.ids)
     scores = ImageScores(regions.ids, regions.values, "exclude")
-    got = select(pool, {"pixels": 5000}, scores=scores, costs={"pixels": regions.pixels}, fit="fill")
+    got = select(
+        pool, {"pixels": 5000}, scores=scores, costs={"pixels": regions.pixels}, fit="fill"
+    )
     assert regions.pixels[got.indices].sum() <= 5000
     assert got.info["slack"]["pixels"] < regions.pixels.max()

@@ -1,4 +1,6 @@
-"""The packages users have, as they are: ultralytics and supervision give detections; they, globox and Label Studio's own SDK read what a selection writes."""
+"""The packages users have, as they are: ultralytics and supervision give detections; they, globox
+and Label Studio's own SDK read what a selection writes.
+"""
 
 import json
 import os
@@ -29,9 +31,13 @@ def folder(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
             folder / "images" / f"p{i:02d}.png"
         )
-        images.append({"id": 100 + i, "file_name": f"p{i:02d}.png", "width": width, "height": height})
+        images.append(
+            {"id": 100 + i, "file_name": f"p{i:02d}.png", "width": width, "height": height}
+        )
     categories = [{"id": k, "name": v} for k, v in NAMES.items()]
-    (folder / "instances.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    (folder / "instances.json").write_text(
+        json.dumps({"images": images, "annotations": [], "categories": categories})
+    )
     return folder
 
 
@@ -42,7 +48,9 @@ def ultralytics(tmp_path_factory):
     (home / "Ultralytics" / "Arial.ttf").touch()  # it would look for this font on the network
     os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(home), "YOLO_VERBOSE": "false"}
     with warnings.catch_warnings():
-        return pytest.importorskip("ultralytics", reason="pip install ultralytics opencv-python-headless")
+        return pytest.importorskip(
+            "ultralytics", reason="pip install ultralytics opencv-python-headless"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,12 @@ def picked(folder):
             )
     found = Detections.from_coco_results(rows, pool)
     scores = aggregate(
-        found, box_scores(found, "binary_entropy"), "sum", score_threshold=0.2, min_size=0, empty="quota:0.2"
+        found,
+        box_scores(found, "binary_entropy"),
+        "sum",
+        score_threshold=0.2,
+        min_size=0,
+        empty="quota:0.2",
     )
     return pool, found, select(pool, 5, scores=scores)
 
@@ -72,7 +85,9 @@ def picked(folder):
 def boxes_of(found, chosen, threshold):
     """What was chosen, as {file name: sorted rows of (category id, x1, y1, x2, y2)}."""
     out = {}
-    for name, at in zip(chosen.pool.names[chosen.indices].tolist(), chosen.indices.tolist(), strict=True):
+    for name, at in zip(
+        chosen.pool.names[chosen.indices].tolist(), chosen.indices.tolist(), strict=True
+    ):
         rows = np.flatnonzero((found.image == at) & (found.scores >= threshold))
         out[name] = sorted((int(found.labels[r]), *found.boxes[r].tolist()) for r in rows)
     return out
@@ -84,7 +99,13 @@ def test_results_of_a_real_yolo(folder, ultralytics):
     model = ultralytics.YOLO("yolo11n.yaml", task="detect", verbose=False)
     model.model.names = {0: "dog", 1: "cat", **{i: f"c{i}" for i in range(2, 80)}}
     results = model.predict(
-        str(folder / "images"), conf=1e-6, max_det=5, imgsz=96, classes=[0, 1], verbose=False, save=False
+        str(folder / "images"),
+        conf=1e-6,
+        max_det=5,
+        imgsz=96,
+        classes=[0, 1],
+        verbose=False,
+        save=False,
     )
     assert sum(len(r.boxes) for r in results) > 0
     pool = CocoPool.from_coco(folder / "instances.json")
@@ -111,7 +132,9 @@ def test_supervision_with_and_without_boxes(folder):
     supervision = pytest.importorskip("supervision", reason="pip install supervision")
     pool = CocoPool.from_coco(folder / "instances.json")
     some = supervision.Detections(
-        xyxy=np.array([[1.0, 2, 30, 40], [0, 0, 5, 5]]), confidence=np.array([0.9, 0.4]), class_id=np.array([8, 3])
+        xyxy=np.array([[1.0, 2, 30, 40], [0, 0, 5, 5]]),
+        confidence=np.array([0.9, 0.4]),
+        class_id=np.array([8, 3]),
     )
     found = Detections.from_supervision(
         [some, supervision.Detections.empty(), some[some.confidence > 0.5]], [101, 100, 104], pool
@@ -129,13 +152,17 @@ def test_supervision_reads_the_coco_and_the_yolo_files(folder, picked, tmp_path)
     names = {c: k for c, k in enumerate(data.classes)}
     by_name = {v: k for k, v in NAMES.items()}
     read = {
-        Path(p).name: sorted((by_name[names[int(c)]], *b.tolist()) for b, c in zip(d.xyxy, d.class_id, strict=True))
+        Path(p).name: sorted(
+            (by_name[names[int(c)]], *b.tolist()) for b, c in zip(d.xyxy, d.class_id, strict=True)
+        )
         for p, _, d in data
     }
     want = boxes_of(found, chosen, 0.3)
     assert read.keys() == want.keys()
     for name, rows in want.items():
-        np.testing.assert_allclose(np.array(read[name]).reshape(-1, 5), np.array(rows).reshape(-1, 5), atol=1e-3)
+        np.testing.assert_allclose(
+            np.array(read[name]).reshape(-1, 5), np.array(rows).reshape(-1, 5), atol=1e-3
+        )
 
 
 def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path):
@@ -148,8 +175,12 @@ def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path)
     (root / "images").symlink_to(folder / "images")
     data = check_det_dataset(str(yaml), autodownload=False)
     assert list(data["names"].values()) == ["cat", "dog"]
-    read = YOLODataset(img_path=data["train"], data=data, task="detect", augment=False, imgsz=96, batch_size=2)
-    assert sorted(Path(f).name for f in read.im_files) == sorted(pool.names[chosen.indices].tolist())
+    read = YOLODataset(
+        img_path=data["train"], data=data, task="detect", augment=False, imgsz=96, batch_size=2
+    )
+    assert sorted(Path(f).name for f in read.im_files) == sorted(
+        pool.names[chosen.indices].tolist()
+    )
     want = boxes_of(found, chosen, 0.3)
     for label in read.labels:
         name = Path(label["im_file"]).name
@@ -165,7 +196,9 @@ def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path)
                 strict=True,
             )
         )
-        np.testing.assert_allclose(np.array(rows).reshape(-1, 5), np.array(want[name]).reshape(-1, 5), atol=1e-3)
+        np.testing.assert_allclose(
+            np.array(rows).reshape(-1, 5), np.array(want[name]).reshape(-1, 5), atol=1e-3
+        )
 
 
 def test_globox_reads_the_cvat_file(picked, tmp_path):
@@ -197,13 +230,16 @@ print(json.dumps([len(tasks), errors]))
 
 @pytest.mark.slow
 def test_label_studio_accepts_the_tasks(picked, tmp_path):
-    python = ROOT / ".cache" / "label-studio" / "bin" / "python"  # of its own: its pins contradict ours
+    # of its own: its pins contradict ours
+    python = ROOT / ".cache" / "label-studio" / "bin" / "python"
     if not python.exists():
         pytest.skip("make label-studio installs label-studio-sdk beside the project")
     _, found, chosen = picked
 
     def check(path):
-        ran = subprocess.run([python, "-c", CHECK, path], capture_output=True, text=True, check=True)
+        ran = subprocess.run(
+            [python, "-c", CHECK, path], capture_output=True, text=True, check=True
+        )
         return json.loads(ran.stdout.splitlines()[-1])
 
     written = chosen.to_label_studio(tmp_path / "tasks.json", found, 0.3)

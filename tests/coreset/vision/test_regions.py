@@ -21,13 +21,20 @@ def entropy(logits):
 @pytest.mark.parametrize("given", [False, True])
 def test_a_mask_holds_the_pixels_that_were_scored(ignored, given):
     logits, numbers = maps()
-    ignore = np.random.default_rng(1).uniform(size=numbers.shape) < 0.2 if ignored else np.zeros(numbers.shape, bool)
+    ignore = (
+        np.random.default_rng(1).uniform(size=numbers.shape) < 0.2
+        if ignored
+        else np.zeros(numbers.shape, bool)
+    )
     if not given:
         rows, columns = np.mgrid[:11, :9]
         numbers = np.broadcast_to(rows // 4 * 3 + columns // 4, numbers.shape)
     scorer = SegmentationScorer("entropy", tile=4, keep_regions=True)
     for part in (slice(0, 1), slice(1, 3)):
-        more = {"ignore": ignore[part] if ignored else None, "regions": numbers[part] if given else None}
+        more = {
+            "ignore": ignore[part] if ignored else None,
+            "regions": numbers[part] if given else None,
+        }
         scorer.update([10, 11, 12][part], torch.tensor(logits[part]), **more)
     regions, scores = scorer.regions(), entropy(logits)
     wanted = {
@@ -42,11 +49,15 @@ def test_a_mask_holds_the_pixels_that_were_scored(ignored, given):
         np.testing.assert_array_equal(mask, wanted[name])
         np.testing.assert_array_equal(regions.mask(at), mask)
         assert mask.sum() == regions.pixels[at]
-        assert scores[int(name[:2]) - 10][mask].mean() == pytest.approx(regions.values[at], rel=1e-8)
+        assert scores[int(name[:2]) - 10][mask].mean() == pytest.approx(
+            regions.values[at], rel=1e-8
+        )
     with pytest.raises(KeyError, match="region '10/99' is none of the"):
         regions.mask("10/99")
     ids, values, pixels = regions
-    assert [id(v) for v in (ids, values, pixels)] == [id(v) for v in (regions.ids, regions.values, regions.pixels)]
+    assert [id(v) for v in (ids, values, pixels)] == [
+        id(v) for v in (regions.ids, regions.values, regions.pixels)
+    ]
     assert len(repr(regions)) < 100
 
 
@@ -78,14 +89,16 @@ def test_probabilities_given_as_logits_are_refused(kind, dtype):
     scorer = SegmentationScorer(kind)
     scorer.update([1, 2, 3, 4], mixed)
     with pytest.raises(
-        ValueError, match="image 4: the logits of all pixels are non-negative and sum to 1.*probabilities=True"
+        ValueError,
+        match="image 4: the logits of all pixels are non-negative and sum to 1.*probabilities=True",
     ):
         scorer.columns()
     right = SegmentationScorer(kind, probabilities=True)
     right.update([1, 2, 3, 4], soft)
     assert np.isfinite(right.columns()["mean"]).all()
     plain = SegmentationScorer(kind)
-    plain.update([1, 2], torch.zeros(2, 1 if kind != "margin" else 2, 4, 4) + 1)  # one class: its logit may well be 1
+    # one class: its logit may well be 1
+    plain.update([1, 2], torch.zeros(2, 1 if kind != "margin" else 2, 4, 4) + 1)
     assert np.isfinite(plain.columns()["mean"]).all()
 
 
@@ -112,7 +125,9 @@ def test_members_are_looked_at_one_by_one():
     first = torch.tensor([2.0, -1.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
     scorer = SegmentationScorer("bald", probabilities=True)
     scorer.update(["a"], [first, first.flip(1)])
-    with pytest.raises(ValueError, match=r"image 'a': 16 pixels have NaN, or probabilities.*are these logits\?"):
+    with pytest.raises(
+        ValueError, match=r"image 'a': 16 pixels have NaN, or probabilities.*are these logits\?"
+    ):
         scorer.columns()
 
 
@@ -120,5 +135,7 @@ def test_logits_given_as_probabilities_are_refused():
     logits, _ = maps(1)
     scorer = SegmentationScorer(probabilities=True)
     scorer.update([7], torch.tensor(logits))
-    with pytest.raises(ValueError, match=r"image 7: 99 pixels have NaN, or probabilities.*are these logits\?"):
+    with pytest.raises(
+        ValueError, match=r"image 7: 99 pixels have NaN, or probabilities.*are these logits\?"
+    ):
         scorer.columns()

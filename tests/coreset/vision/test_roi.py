@@ -11,7 +11,11 @@ from coreset.vision.roi import detect, match
 def model():
     torch.manual_seed(0)
     made = detection.fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, num_classes=4, box_score_thresh=0.2, box_detections_per_img=10
+        weights=None,
+        weights_backbone=None,
+        num_classes=4,
+        box_score_thresh=0.2,
+        box_detections_per_img=10,
     )
     return made.eval()
 
@@ -33,7 +37,8 @@ def test_distributions_and_features_of_every_detection(model, images):
         assert b["probs"].shape == (len(b["boxes"]), 4)
         assert b["features"].shape == (len(b["boxes"]), 1024)
         assert torch.equal(b["probs"][torch.arange(len(b["labels"])), b["labels"]], b["scores"])
-        # the predictor makes the same distribution of the features: they belong to the same proposals
+        # the predictor makes the same distribution of the features: they belong to the same
+        # proposals
         again = model.roi_heads.box_predictor.cls_score(b["features"]).softmax(dim=-1)
         torch.testing.assert_close(again, b["probs"], atol=1e-6, rtol=1e-5)
     found = Detections.from_torchvision(outputs, ["a", "b"])
@@ -58,7 +63,9 @@ def test_two_detections_with_one_score_take_two_proposals():
 
 def test_other_models_are_refused(model):
     with pytest.raises(TypeError, match="RetinaNet has no roi_heads"):
-        detect(detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3), [])
+        detect(
+            detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3), []
+        )
     model.train()
     try:
         with pytest.raises(ValueError, match="evaluation mode"):

@@ -45,9 +45,13 @@ def test_columns_of_the_user():
 
 
 def test_what_is_not_there_is_named():
-    with pytest.raises(ValueError, match="r.json: entropy needs the class distribution of every box"):
+    with pytest.raises(
+        ValueError, match="r.json: entropy needs the class distribution of every box"
+    ):
         box_scores(table(), "entropy")
-    with pytest.raises(KeyError, match="r.json: no score or column 'jiter'; there are: entropy, .*, jitter"):
+    with pytest.raises(
+        KeyError, match="r.json: no score or column 'jiter'; there are: entropy, .*, jitter"
+    ):
         box_scores(table(jitter=[1, 2, 3]), "jiter")
     with pytest.raises(ValueError, match="a margin needs at least two classes"):
         box_scores(table(np.ones((3, 1))), "margin")

@@ -46,12 +46,21 @@ def reduction_reference(s, p, ignore, regions, width=1, weight=5.0):
     ok = ~ignore
     values = s[ok]
     predicted = p.argmax(0)
-    by_class = [s[ok & (predicted == c)].mean() for c in range(len(p)) if (ok & (predicted == c)).any()]
-    by_region = [s[ok & (regions == r)].mean() for r in range(regions.max() + 1) if (ok & (regions == r)).any()]
+    by_class = [
+        s[ok & (predicted == c)].mean() for c in range(len(p)) if (ok & (predicted == c)).any()
+    ]
+    by_region = [
+        s[ok & (regions == r)].mean()
+        for r in range(regions.max() + 1)
+        if (ok & (regions == r)).any()
+    ]
     edge = np.zeros((h, w), bool)
     for y in range(h):
         for x in range(w):
-            around = (slice(max(0, y - width), y + width + 1), slice(max(0, x - width), x + width + 1))
+            around = (
+                slice(max(0, y - width), y + width + 1),
+                slice(max(0, x - width), x + width + 1),
+            )
             edge[y, x] = (predicted[around][ok[around]] != predicted[y, x]).any()
     weights = np.where(edge, weight, 1.0)[ok]
     counts = [(ok & (predicted == c)).sum() for c in range(1, len(p))]
@@ -96,7 +105,9 @@ def test_every_reduction_against_loops(kind, dtype, rtol):
 def test_boundaries_of_any_width(width, weight):
     logits, ignore, regions = data(3, 2, seed=2)
     logits[:, 0, :4] += 5  # larger patches
-    scorer = SegmentationScorer("entropy", ["boundary_mean"], boundary_width=width, boundary_weight=weight)
+    scorer = SegmentationScorer(
+        "entropy", ["boundary_mean"], boundary_width=width, boundary_weight=weight
+    )
     scorer.update(range(3), torch.tensor(logits), ignore=ignore)
     for i in range(3):
         p = softmax(logits[i], 0)
@@ -112,7 +123,11 @@ def test_bald_member_by_member():
     p = softmax(logits, 2)
     mean = p.mean(0)
     want = -(mean * np.log(mean)).sum(1) + (p * np.log(p)).sum(2).mean(0)
-    for members in (torch.tensor(logits), list(torch.tensor(logits)), (m for m in torch.tensor(logits))):
+    for members in (
+        torch.tensor(logits),
+        list(torch.tensor(logits)),
+        (m for m in torch.tensor(logits)),
+    ):
         scorer = SegmentationScorer("bald", ["mean", "max", "class_mean"])
         scorer.update(["a", "b"], members)
         np.testing.assert_allclose(scorer.columns()["mean"], want.mean(axis=(1, 2)), rtol=1e-9)
@@ -121,7 +136,9 @@ def test_bald_member_by_member():
             [w[m.argmax(0) == c].mean() for c in range(3) if (m.argmax(0) == c).any()]
             for w, m in zip(want, mean, strict=True)
         ]
-        np.testing.assert_allclose(scorer.columns()["class_mean"], [np.mean(v) for v in by_class], rtol=1e-8)
+        np.testing.assert_allclose(
+            scorer.columns()["class_mean"], [np.mean(v) for v in by_class], rtol=1e-8
+        )
     with pytest.raises(ValueError, match="at least one member"):
         SegmentationScorer("bald").update(["a"], [])
     with pytest.raises(ValueError, match=r"member 1: expected maps of shape"):
@@ -135,7 +152,9 @@ def test_streaming_is_batch():
     whole.update(range(7), maps, ignore=ignore, regions=regions)
     parts = SegmentationScorer("entropy", EVERY, keep_regions=True)
     for part in (slice(0, 1), slice(1, 4), slice(4, 7)):
-        parts.update(list(range(7))[part], maps[part], ignore=list(ignore[part]), regions=regions[part])
+        parts.update(
+            list(range(7))[part], maps[part], ignore=list(ignore[part]), regions=regions[part]
+        )
     assert parts.ids.tolist() == whole.ids.tolist() == list(range(7))
     for name in EVERY:
         np.testing.assert_allclose(parts.columns()[name], whole.columns()[name], rtol=1e-12, atol=0)
@@ -221,8 +240,12 @@ def test_half_precision_and_probabilities():
 
 def test_bad_input_names_the_image():
     maps = torch.zeros(2, 3, 4, 5)
-    with pytest.raises(ValueError, match=r"ignore: image 'b' has a mask of \(5, 4\) but maps of \(4, 5\)"):
-        SegmentationScorer().update(["a", "b"], maps, ignore=[np.zeros((4, 5), bool), np.zeros((5, 4), bool)])
+    with pytest.raises(
+        ValueError, match=r"ignore: image 'b' has a mask of \(5, 4\) but maps of \(4, 5\)"
+    ):
+        SegmentationScorer().update(
+            ["a", "b"], maps, ignore=[np.zeros((4, 5), bool), np.zeros((5, 4), bool)]
+        )
     with pytest.raises(ValueError, match=r"regions: image 'a' has a mask"):
         SegmentationScorer().update(["a", "b"], maps, regions=np.zeros((2, 1, 1), int))
     with pytest.raises(ValueError, match="1 masks for 2 images"):
@@ -242,7 +265,8 @@ def test_bad_input_names_the_image():
     raw = SegmentationScorer(probabilities=True)
     raw.update(["a"], torch.ones(1, 2, 3, 3))
     with pytest.raises(
-        ValueError, match="image 'a': 9 pixels have NaN, or probabilities that are negative or do not sum to 1"
+        ValueError,
+        match="image 'a': 9 pixels have NaN, or probabilities that are negative or do not sum to 1",
     ):
         raw.columns()
     with pytest.raises(ValueError, match="no maps were scored"):

@@ -28,7 +28,8 @@ def test_the_highest_first_by_id_whatever_the_order_of_the_scores():
 
 
 @pytest.mark.parametrize(
-    ("empty", "want"), [("last", [103, 102, 105, 104]), ("first", [104, 103, 102, 105]), ("exclude", [103, 102, 105])]
+    ("empty", "want"),
+    [("last", [103, 102, 105, 104]), ("first", [104, 103, 102, 105]), ("exclude", [103, 102, 105])],
 )
 def test_empty_images_go_where_the_policy_says(empty, want):
     values = [9, 0.4, 0.5, NAN, 0.3, -2.0]
@@ -39,20 +40,27 @@ def test_empty_images_go_where_the_policy_says(empty, want):
 def test_a_share_of_empty_images_is_drawn_at_random():
     n = 200
     values = np.where(np.arange(n) % 2 == 0, NAN, np.arange(n))
-    got = [select(Pool(n), 20, scores=ImageScores(np.arange(n), values, "quota:0.1"), seed=s) for s in range(3)]
+    got = [
+        select(Pool(n), 20, scores=ImageScores(np.arange(n), values, "quota:0.1"), seed=s)
+        for s in range(3)
+    ]
     for one in got:
-        bare = [i for i, why in zip(one.indices.tolist(), one.reasons, strict=True) if why == "empty"]
+        bare = [
+            i for i, why in zip(one.indices.tolist(), one.reasons, strict=True) if why == "empty"
+        ]
         assert len(bare) == 2
         assert all(i % 2 == 0 for i in bare)
         full = [i for i in one.indices.tolist() if i % 2]
         assert full == list(range(199, 163, -2))  # in order of the score
-    assert len({tuple(one.indices.tolist()) for one in got}) == 3  # which empty ones is a matter of the seed
+    # which empty ones is a matter of the seed
+    assert len({tuple(one.indices.tolist()) for one in got}) == 3
 
 
 def test_too_few_is_an_error_or_said():
     values = [9, 0.4, NAN, NAN, 0.3, NAN]
     with pytest.raises(
-        ValueError, match=r"\{'images': 3\} asked for, but only 2 of 5 candidates can be had.*allow_short=True"
+        ValueError,
+        match=r"\{'images': 3\} asked for, but only 2 of 5 candidates can be had.*allow_short=True",
     ):
         select(POOL, 3, scores=scores(values))
     got = select(POOL, 3, scores=scores(values), allow_short=True)
@@ -96,13 +104,18 @@ def test_an_image_that_fits_may_stand_anywhere_in_the_order():
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", ["random", "kcenter", "kmeans", "random_stratified", "random_foreground"])
+@pytest.mark.parametrize(
+    "name", ["random", "kcenter", "kmeans", "random_stratified", "random_foreground"]
+)
 def test_no_strategy_overruns(seed, name):
     if name not in coreset.list_strategies() and not name.startswith("random"):
         pytest.skip(f"{name} is not registered here")
     rng = np.random.default_rng(seed)
     cost = rng.integers(0, 9, 60).astype(float)
-    columns = {"features": rng.normal(size=(60, 3)), "foreground": rng.integers(0, 2, 60).astype(float)}
+    columns = {
+        "features": rng.normal(size=(60, 3)),
+        "foreground": rng.integers(0, 2, 60).astype(float),
+    }
     got = select(
         Pool(60, [1, 2]),
         {"boxes": 50},
@@ -122,12 +135,19 @@ def test_shortlist_then_diversity_is_both_steps_by_hand():
     rng = np.random.default_rng(0)
     x, u = rng.normal(size=(50, 4)), rng.uniform(size=50)
     got = select(
-        Pool(50, [3]), 5, "kcenter", scores=ImageScores(np.arange(50), u, "last"), columns={"features": x}, expand=3
+        Pool(50, [3]),
+        5,
+        "kcenter",
+        scores=ImageScores(np.arange(50), u, "last"),
+        columns={"features": x},
+        expand=3,
     )
     short = [i for i in sorted(range(50), key=lambda i: -u[i]) if i != 3][:15]
     taken = [3]
     for _ in range(5):
-        taken.append(max(sorted(short), key=lambda i: min(np.linalg.norm(x[i] - x[j]) for j in taken)))
+        taken.append(
+            max(sorted(short), key=lambda i: min(np.linalg.norm(x[i] - x[j]) for j in taken))
+        )
     assert got.indices.tolist() == taken[1:]
     assert got.info["parameters"]["second"].keys() == {"KCenterGreedy"}
 
@@ -148,11 +168,18 @@ def test_ppal_is_dcus_then_medoids_under_ccms():
     ranked = dcus(found, {0: 0.1, 1: 0.5, 2: 0.9}, empty="last")
     got = select(Pool(60, [7]), 6, "kmedoids", scores=ranked, distance=sets, expand=4, seed=3)
     short = np.array(
-        sorted([i for i in sorted(range(60), key=lambda i: -np.nan_to_num(ranked.values[i])) if i != 7][:24])
+        sorted(
+            [
+                i
+                for i in sorted(range(60), key=lambda i: -np.nan_to_num(ranked.values[i]))
+                if i != 7
+            ][:24]
+        )
     )
     starts = [int(i) for i in short]
     options = []
-    for first in starts:  # the seed decides which candidate opens; every one of them leads to one set of medoids
+    # the seed decides which candidate opens; every one of them leads to one set of medoids
+    for first in starts:
         seeds, _ = farthest_first(sets, 6, short, np.empty(0, np.int64), first)
         options.append(set(k_medoids(sets, seeds, short)[0].tolist()))
     assert set(got.indices.tolist()) in options
@@ -167,17 +194,26 @@ def test_ppal_is_dcus_then_medoids_under_ccms():
         ("uniform", {"1": 4, "2": 4, "3": 2}),  # class 3 has but two
         ("proportional", {"1": 6, "2": 3, "3": 1}),
         ({1: 1, 2: 4}, {"1": 2, "2": 8}),
-        ("inverse_frequency", {"1": 3, "2": 5, "3": 2}),  # 1/24 : 1/12, after class 3 has given its two
+        # 1/24 : 1/12, after class 3 has given its two
+        ("inverse_frequency", {"1": 3, "2": 5, "3": 2}),
     ],
 )
 def test_quotas_by_predicted_class(balance, want):
     kinds = np.array([1] * 24 + [2] * 12 + [3] * 2)
     values = np.arange(38.0)
-    got = select(Pool(38), 10, scores=ImageScores(np.arange(38), values, "last"), balance=balance, classes=kinds)
+    got = select(
+        Pool(38),
+        10,
+        scores=ImageScores(np.arange(38), values, "last"),
+        balance=balance,
+        classes=kinds,
+    )
     assert {k: v for k, v in got.info["quota"].items() if v} == want
     for c, n in want.items():
         mine = [i for i in got.indices.tolist() if kinds[i] == int(c)]
-        assert mine == sorted(np.flatnonzero(kinds == int(c)).tolist(), key=lambda i: -values[i])[:n]
+        assert (
+            mine == sorted(np.flatnonzero(kinds == int(c)).tolist(), key=lambda i: -values[i])[:n]
+        )
     assert got.info["shortfall"] == (
         {"3": 1} if balance == "uniform" else {"3": 6} if balance == "inverse_frequency" else {}
     )
@@ -190,7 +226,9 @@ def test_caps_count_what_is_labeled_and_pass_over_full_groups():
     assert got.ids.tolist() == [102, 104, 105, 106]  # one of `a` is labeled
     with pytest.raises(ValueError, match="only 4 of 5"):
         select(POOL, 5, scores=ranked, groups=groups, max_per_group=2)
-    assert len(select(POOL, 5, scores=ranked, groups=groups, max_per_group=2, allow_short=True)) == 4
+    assert (
+        len(select(POOL, 5, scores=ranked, groups=groups, max_per_group=2, allow_short=True)) == 4
+    )
     with pytest.raises(ValueError, match="max_per_group: expected at least 1, and groups"):
         select(POOL, 2, scores=ranked, max_per_group=2)
 
@@ -198,10 +236,16 @@ def test_caps_count_what_is_labeled_and_pass_over_full_groups():
 def test_caps_with_a_greedy_strategy_are_the_greedy_under_the_caps():
     rng = np.random.default_rng(4)
     x, groups = rng.normal(size=(40, 2)), rng.integers(0, 8, 40)
-    got = select(Pool(40, [0]), 12, "kcenter", columns={"features": x}, groups=groups, max_per_group=2)
+    got = select(
+        Pool(40, [0]), 12, "kcenter", columns={"features": x}, groups=groups, max_per_group=2
+    )
     taken = [0]
     for _ in range(12):
-        open_ = [i for i in range(40) if i not in taken and sum(groups[j] == groups[i] for j in taken) < 2]
+        open_ = [
+            i
+            for i in range(40)
+            if i not in taken and sum(groups[j] == groups[i] for j in taken) < 2
+        ]
         taken.append(max(open_, key=lambda i: min(np.linalg.norm(x[i] - x[j]) for j in taken)))
     assert got.indices.tolist() == taken[1:]
 
@@ -215,9 +259,15 @@ def test_random_with_caps_is_full_and_within_them():
 def test_baselines_through_the_same_call():
     kinds = np.array([0] * 16 + [1] * 4)
     assert len(select(Pool(20), 0.25, "random")) == 5
-    assert np.bincount(kinds[select(Pool(20), 5, "random_stratified", classes=kinds).indices]).tolist() == [4, 1]
+    assert np.bincount(
+        kinds[select(Pool(20), 5, "random_stratified", classes=kinds).indices]
+    ).tolist() == [4, 1]
     got = select(
-        Pool(20), 4, "random_foreground", columns={"foreground": (kinds == 1).astype(float)}, options={"share": 1.0}
+        Pool(20),
+        4,
+        "random_foreground",
+        columns={"foreground": (kinds == 1).astype(float)},
+        options={"share": 1.0},
     )
     assert kinds[got.indices].sum() == 4
     a, b = (select(Pool(20), 5, "random", seed=s).indices.tolist() for s in (0, 0))
@@ -246,7 +296,14 @@ def test_bad_input():
 
 
 def test_the_record_can_be_saved(tmp_path):
-    got = select(POOL, 2, "kcenter", scores=scores([1.0, 2, 3, 4, 5, 6]), columns={"features": np.eye(6)}, expand=2)
+    got = select(
+        POOL,
+        2,
+        "kcenter",
+        scores=scores([1.0, 2, 3, 4, 5, 6]),
+        columns={"features": np.eye(6)},
+        expand=2,
+    )
     again = coreset.Selection.load(got.save(tmp_path / "s.parquet"))
     assert again.ids.tolist() == got.ids.tolist()
     assert again.info["slack"] == {"images": 0}

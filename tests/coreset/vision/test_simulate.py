@@ -52,7 +52,9 @@ def test_a_curve_around_any_trainer():
     assert (curve.strategy, curve.seed, curve.metric) == ("kcenter", 1, "mIoU")
     assert [len(s) for s in seen] == [4, 10, 30]
     assert seen[0][0] == 1003
-    assert all(b[: len(a)] == a and len(set(b)) == len(b) for a, b in zip(seen, seen[1:], strict=False))
+    assert all(
+        b[: len(a)] == a and len(set(b)) == len(b) for a, b in zip(seen, seen[1:], strict=False)
+    )
 
 
 def test_the_start_is_the_same_for_every_strategy_and_every_arrangement():
@@ -85,11 +87,18 @@ def test_any_choice_of_yours_with_detections():
     def uncertain(pool, found, k, seed):
         found = found.align(pool)
         u = aggregate(
-            found, box_scores(found, "binary_entropy"), "max", score_threshold=0, min_size=0, empty="quota:0.05"
+            found,
+            box_scores(found, "binary_entropy"),
+            "max",
+            score_threshold=0,
+            min_size=0,
+            empty="quota:0.05",
         )
         return select(pool, k, scores=u, seed=seed)
 
-    curve = simulate(Pool(N, ids=IDS), oracle, fit, find, metric=metric, budget=[4, 8, 20], choose=uncertain)
+    curve = simulate(
+        Pool(N, ids=IDS), oracle, fit, find, metric=metric, budget=[4, 8, 20], choose=uncertain
+    )
     assert [p.labels for p in curve.points] == [4, 8, 20]
     assert curve.strategy == "uncertain"
 
@@ -104,7 +113,9 @@ def test_what_a_choice_must_not_do():
             **{"metric": metric, "budget": [3, 5], "choose": choose, **more},
         )
 
-    with pytest.raises(ValueError, match=r"choose returned 1 images \(1 distinct\), expected 2 candidates"):
+    with pytest.raises(
+        ValueError, match=r"choose returned 1 images \(1 distinct\), expected 2 candidates"
+    ):
         run(lambda pool, _, k, seed: Selection(pool.candidates[:1]))
     with pytest.raises(ValueError, match="expected 2 candidates"):
         run(lambda pool, _, k, seed: Selection(pool.selected[:2]))
@@ -112,7 +123,9 @@ def test_what_a_choice_must_not_do():
         run("random", budget=[5, 3])
     with pytest.raises(ValueError, match="the first total 1 is less than the 2 images"):
         simulate(Pool(N, [0, 1], ids=IDS), oracle, fit, predict, metric=metric, budget=[1, 3])
-    with pytest.raises(ValueError, match="round 0: the metric of a model trained on 3 images is nan"):
+    with pytest.raises(
+        ValueError, match="round 0: the metric of a model trained on 3 images is nan"
+    ):
         run("random", metric=lambda model: float("nan"))
     with pytest.raises(KeyError, match="signal 'probs' is missing"):
         run("margin")

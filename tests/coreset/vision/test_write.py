@@ -37,7 +37,8 @@ def test_coco_in_order_with_prelabels(tmp_path):
     ]
     assert data["categories"] == [{"id": 2, "name": 'the "dog"'}, {"id": 7, "name": "cat"}]
     assert [
-        (a["image_id"], a["category_id"], a["bbox"], a["score"], a["area"], a["id"]) for a in data["annotations"]
+        (a["image_id"], a["category_id"], a["bbox"], a["score"], a["area"], a["id"])
+        for a in data["annotations"]
     ] == [
         (13, 2, [0, 0, 5, 10], 0.5, 50, 1),
         (11, 2, [0, 0, 100, 50], 0.9, 5000, 2),  # the surest box first
@@ -48,11 +49,15 @@ def test_coco_in_order_with_prelabels(tmp_path):
         {"id": 6, "image_id": 12, "category_id": 7, "bbox": [0, 0, 1, 1]},
     ]
     data = json.loads(CHOSEN.to_coco(tmp_path / "train.json", annotations=known).read_text())
-    assert data["annotations"] == [{"id": 1, "image_id": 11, "category_id": 7, "bbox": [0, 0, 1, 1]}]
+    assert data["annotations"] == [
+        {"id": 1, "image_id": 11, "category_id": 7, "bbox": [0, 0, 1, 1]}
+    ]
 
 
 def test_pycocotools_reads_it(tmp_path):
-    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed: pip install pycocotools")
+    coco = pytest.importorskip(
+        "pycocotools.coco", reason="pycocotools is not installed: pip install pycocotools"
+    )
     evaluation = pytest.importorskip(
         "pycocotools.cocoeval", reason="pycocotools is not installed: pip install pycocotools"
     )
@@ -61,9 +66,15 @@ def test_pycocotools_reads_it(tmp_path):
         read = coco.COCO(str(path))
         assert sorted(read.getImgIds()) == [11, 13]
         assert sorted(read.getCatIds()) == [2, 7]
-        assert [a["bbox"] for a in read.loadAnns(read.getAnnIds(imgIds=[11]))] == [[0, 0, 100, 50], [10, 5, 20, 20]]
+        assert [a["bbox"] for a in read.loadAnns(read.getAnnIds(imgIds=[11]))] == [
+            [0, 0, 100, 50],
+            [10, 5, 20, 20],
+        ]
         results = read.loadRes(
-            [{k: a[k] for k in ("image_id", "category_id", "bbox", "score")} for a in read.dataset["annotations"]]
+            [
+                {k: a[k] for k in ("image_id", "category_id", "bbox", "score")}
+                for a in read.dataset["annotations"]
+            ]
         )
         run = evaluation.COCOeval(read, results, "bbox")
         run.evaluate()
@@ -80,20 +91,27 @@ def test_yolo(tmp_path):
         "val": None,
         "names": {0: 'the "dog"', 1: "cat"},
     }
-    rows = [[float(v) for v in line.split()] for line in (tmp_path / "yolo/labels/a/x.txt").read_text().splitlines()]
+    rows = [
+        [float(v) for v in line.split()]
+        for line in (tmp_path / "yolo/labels/a/x.txt").read_text().splitlines()
+    ]
     assert rows == [[0, 0.5, 0.5, 1, 1], [1, 0.2, 0.3, 0.2, 0.4]]
     CHOSEN.to_yolo(tmp_path / "bare")
     assert not (tmp_path / "bare/labels").exists()
 
 
 def test_label_studio(tmp_path):
-    # No package that carries Label Studio's schema is installed: the structure is that of its documented JSON task format.
-    tasks = json.loads(CHOSEN.to_label_studio(tmp_path / "t.json", FOUND, 0.3, prefix="/data/?d=").read_text())
+    # No package that carries Label Studio's schema is installed: the structure is that of its
+    # documented JSON task format.
+    tasks = json.loads(
+        CHOSEN.to_label_studio(tmp_path / "t.json", FOUND, 0.3, prefix="/data/?d=").read_text()
+    )
     assert [t["data"] for t in tasks] == [
         {"image": "/data/?d=z & w.jpg", "image_id": 13, "priority": 0, "acquisition_score": 0.5},
         {"image": "/data/?d=a/x.jpg", "image_id": 11, "priority": 1, "acquisition_score": 0.25},
     ]
-    assert [t["predictions"][0]["score"] for t in tasks] == [0, 0.5]  # uncertainty sampling shows the lowest first
+    # uncertainty sampling shows the lowest first
+    assert [t["predictions"][0]["score"] for t in tasks] == [0, 0.5]
     box = tasks[1]["predictions"][0]["result"][1]
     assert box == {
         "id": "11-1",
@@ -127,9 +145,18 @@ def test_an_image_without_a_score_gets_none(tmp_path):
 
 def test_no_label_file_leaves_its_folder(tmp_path):
     for name in ("/etc/x.jpg", "../x.jpg", "a/../../x.jpg"):
-        pool = CocoPool(2, names=np.array(["a.jpg", name]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
-        with pytest.raises(ValueError, match="image 1: file_name .* (is an absolute path|leaves the folder)"):
-            ImageSelection.over(pool, Selection([0, 1])).to_yolo(tmp_path / "yolo", Detections.nothing([0, 1]), 0.1)
+        pool = CocoPool(
+            2,
+            names=np.array(["a.jpg", name]),
+            sizes=np.array([[9, 9], [9, 9]]),
+            categories={1: "x"},
+        )
+        with pytest.raises(
+            ValueError, match="image 1: file_name .* (is an absolute path|leaves the folder)"
+        ):
+            ImageSelection.over(pool, Selection([0, 1])).to_yolo(
+                tmp_path / "yolo", Detections.nothing([0, 1]), 0.1
+            )
         assert not list(tmp_path.iterdir())
 
 
@@ -140,11 +167,14 @@ def test_what_is_long_is_shown_in_one_line():
 
 
 def test_cvat(tmp_path):
-    # No package that carries CVAT's schema is installed: the structure is that of its documented XML format 1.1.
+    # No package that carries CVAT's schema is installed: the structure is that of its documented
+    # XML format 1.1.
     root = ElementTree.parse(CHOSEN.to_cvat(tmp_path / "annotations.xml", FOUND, 0.3)).getroot()
     assert root.findtext("version") == "1.1"
     assert [e.text for e in root.findall("meta/task/labels/label/name")] == ['the "dog"', "cat"]
-    assert [(e.get("id"), e.get("name"), e.get("width"), e.get("height")) for e in root.findall("image")] == [
+    assert [
+        (e.get("id"), e.get("name"), e.get("width"), e.get("height")) for e in root.findall("image")
+    ] == [
         ("0", "z & w.jpg", "10", "10"),
         ("1", "a/x.jpg", "100", "50"),
     ]
@@ -174,6 +204,10 @@ def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="image 13: category 9 is not one of"):
         CHOSEN.to_yolo(tmp_path, Detections([13], [0], [[0, 0, 1, 1]], [0.5], [9]), 0.1)
     assert not list(tmp_path.iterdir())
-    duplicates = CocoPool(2, names=np.array(["a.jpg", "a.png"]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"})
+    duplicates = CocoPool(
+        2, names=np.array(["a.jpg", "a.png"]), sizes=np.array([[9, 9], [9, 9]]), categories={1: "x"}
+    )
     with pytest.raises(ValueError, match="image 1: another chosen image has the label file"):
-        ImageSelection.over(duplicates, Selection([0, 1])).to_yolo(tmp_path, Detections.nothing([0, 1]), 0.1)
+        ImageSelection.over(duplicates, Selection([0, 1])).to_yolo(
+            tmp_path, Detections.nothing([0, 1]), 0.1
+        )

@@ -27,7 +27,8 @@ def test_shares_are_exact(labels, data):
     taken = np.array([(y[got] == c).sum() for c in classes])
     below = taken[
         taken < counts
-    ]  # classes that are not exhausted differ by one at most, and none has less than an exhausted one
+        # classes that are not exhausted differ by one at most, and none has less than an exhausted one
+    ]
     if len(below):
         assert below.max() - below.min() <= 1
         assert taken.max() <= below.min() + 1
@@ -48,7 +49,8 @@ def test_classes_take_turns_and_early_choices_cover_them():
 
 def test_shares_of_different_size_are_spread_evenly():
     y = np.array([0] * 30 + [1] * 10)
-    assert y[select("stratified", 8, labels=y).indices].tolist() == [0, 0, 1, 0, 0, 0, 1, 0]  # at (i + 1/2) / share
+    # at (i + 1/2) / share
+    assert y[select("stratified", 8, labels=y).indices].tolist() == [0, 0, 1, 0, 0, 0, 1, 0]
 
 
 def test_only_candidates_count():

@@ -14,7 +14,9 @@ def test_order_with_ties(highest, dtype):
     values = np.random.default_rng(0).integers(0, 6, 50).astype(dtype)
     got = select("top_k", 30, blur=values, options={"signal": "blur", "highest": highest})
     sign = -1 if highest else 1
-    assert got.indices.tolist() == sorted(range(50), key=lambda i: (sign * float(values[i]), i))[:30]
+    assert (
+        got.indices.tolist() == sorted(range(50), key=lambda i: (sign * float(values[i]), i))[:30]
+    )
     assert got.scores.tolist() == [-sign * float(values[i]) for i in got.indices]
 
 
@@ -31,12 +33,18 @@ def test_needs_the_named_column():
 
 
 def test_tensors():
-    assert select(TopK("loss"), 2, loss=torch.tensor([0.5, 2.0, 1.0]).bfloat16()).indices.tolist() == [1, 2]
+    assert select(
+        TopK("loss"), 2, loss=torch.tensor([0.5, 2.0, 1.0]).bfloat16()
+    ).indices.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
-    "values", [np.ones((3, 2)), np.array(["a", "b", "c"]), np.array([1, 2, 3], object), np.ones(3, "M8[s]")]
+    "values",
+    [np.ones((3, 2)), np.array(["a", "b", "c"]), np.array([1, 2, 3], object), np.ones(3, "M8[s]")],
 )
 def test_what_is_no_number_per_example_is_refused(values):
-    with pytest.raises(ValueError, match=r"loss: expected one number per example, shape \(N,\), got .* with shape \(3"):
+    with pytest.raises(
+        ValueError,
+        match=r"loss: expected one number per example, shape \(N,\), got .* with shape \(3",
+    ):
         select(TopK("loss"), 1, loss=values)

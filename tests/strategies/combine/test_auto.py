@@ -18,7 +18,9 @@ def ask(taken, k, auto=AUTO, **columns):
     return auto(Pool(40, range(taken)), Signals(40, **columns), k, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(("taken", "k", "cold"), [(0, 14, True), (10, 4, True), (10, 5, False), (14, 1, False)])
+@pytest.mark.parametrize(
+    ("taken", "k", "cold"), [(0, 14, True), (10, 4, True), (10, 5, False), (14, 1, False)]
+)
 def test_the_regime_is_labels_per_class_after_the_choice(taken, k, cold):
     loss = RNG.uniform(size=40)
     chosen = ask(taken, k, features=X, loss=loss, probs=P)
@@ -29,13 +31,19 @@ def test_the_regime_is_labels_per_class_after_the_choice(taken, k, cold):
     name = "KCenterGreedy" if cold else "TopK"
     total = taken + k
     word = "at most" if cold else "more than"
-    assert chosen.info["why"] == f"{name}: {total} labels over 2 classes are {total / 2:.1f} per class, {word} 7"
+    assert (
+        chosen.info["why"]
+        == f"{name}: {total} labels over 2 classes are {total / 2:.1f} per class, {word} 7"
+    )
     assert chosen.info["variant"] == name
 
 
 def test_the_number_of_classes():
     both = {"features": X, "loss": np.ones(40)}
-    assert "over 5 classes" in ask(4, 1, Auto(KCenterGreedy(), TopK("loss"), classes=5), **both).info["why"]
+    assert (
+        "over 5 classes"
+        in ask(4, 1, Auto(KCenterGreedy(), TopK("loss"), classes=5), **both).info["why"]
+    )
     labels = np.r_[0, 3, 3, -1, np.full(36, 7)]
     assert "over 2 classes" in ask(4, 1, **both, labels=labels).info["why"]
     with pytest.raises(ValueError, match="classes: unknown"):
@@ -47,7 +55,9 @@ def test_what_is_there_decides_when_partial():
     assert ask(3, 2, auto, features=X).info["why"] == "KCenterGreedy: loss for TopK are not there"
     assert ask(30, 2, auto, features=X).info["variant"] == "KCenterGreedy"
     assert ask(0, 2, auto, loss=np.ones(40)).info["variant"] == "TopK"
-    with pytest.raises(KeyError, match="KCenterGreedy needs features and TopK needs loss; present: probs"):
+    with pytest.raises(
+        KeyError, match="KCenterGreedy needs features and TopK needs loss; present: probs"
+    ):
         ask(3, 2, auto, probs=P)
     with pytest.raises(KeyError, match="loss"):
         ask(3, 2, features=X, probs=P)

@@ -34,7 +34,11 @@ def reference(x, y, test_x, test_y, c):
 
     def logp(w, x):
         z = x @ split(w)[0].T + split(w)[1]
-        return z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)) - z.max(1, keepdims=True)
+        return (
+            z
+            - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
+            - z.max(1, keepdims=True)
+        )
 
     def goal(w):
         r = np.exp(logp(w, x)) - target
@@ -44,7 +48,9 @@ def reference(x, y, test_x, test_y, c):
     best = minimize(goal, np.zeros(len(classes) * (x.shape[1] + 1)), jac=True, tol=1e-12).x
     p = np.exp(logp(best, test_x))
     right = [p[i, classes.index(v)] if v in classes else 1e-12 for i, v in enumerate(test_y)]
-    return np.mean([classes[j] != v for j, v in zip(p.argmax(1), test_y, strict=True)]), -np.mean(np.log(right))
+    return np.mean([classes[j] != v for j, v in zip(p.argmax(1), test_y, strict=True)]), -np.mean(
+        np.log(right)
+    )
 
 
 @pytest.mark.parametrize("loss", ["zero_one", "cross_entropy"])
@@ -57,7 +63,8 @@ def test_the_batch_that_teaches_most(loss, c):
     got = made(pool, Signals(160, **columns), 8, np.random.default_rng(0))
     x, y, test = columns["features"], columns["labels"], np.arange(100, 160)
     value, answers = {}, {}
-    for member in members:  # each gives one and the same batch whenever it is drawn: the part is the whole pool
+    # each gives one and the same batch whenever it is drawn: the part is the whole pool
+    for member in members:
         answer = member(pool, Signals(160, **columns), 8, np.random.default_rng(1)).indices
         at = np.r_[pool.selected, answer]
         name = type(member).__name__
@@ -75,18 +82,29 @@ def test_the_batch_that_teaches_most(loss, c):
 def test_more_batches_never_are_worse_and_it_beats_its_members():
     columns, pool = case(seed=3), Pool(160, selected=[0, 1, 2], candidates=np.arange(3, 100))
     few, many = (
-        Boss([Random()], batches=n)(pool, Signals(160, **columns), 6, np.random.default_rng(5)) for n in (5, 60)
+        Boss([Random()], batches=n)(pool, Signals(160, **columns), 6, np.random.default_rng(5))
+        for n in (5, 60)
     )
     assert many.info["losses"][:5] == few.info["losses"]
-    assert many.info["loss"] == min(many.info["losses"]) <= few.info["loss"] < np.mean(many.info["losses"])
+    assert (
+        many.info["loss"]
+        == min(many.info["losses"])
+        <= few.info["loss"]
+        < np.mean(many.info["losses"])
+    )
 
 
 def test_labels_outside_do_not_matter_and_classes_may_be_missing():
     columns, pool = case(), Pool(160, selected=[0], candidates=np.arange(1, 80))
     made = Boss([Random()], batches=5)
     one = made(pool, Signals(160, **columns), 4, np.random.default_rng(0))
-    columns["labels"] = np.where((np.arange(160) >= 80) & ~columns["validation"], -1, columns["labels"])
-    assert made(pool, Signals(160, **columns), 4, np.random.default_rng(0)).indices.tolist() == one.indices.tolist()
+    columns["labels"] = np.where(
+        (np.arange(160) >= 80) & ~columns["validation"], -1, columns["labels"]
+    )
+    assert (
+        made(pool, Signals(160, **columns), 4, np.random.default_rng(0)).indices.tolist()
+        == one.indices.tolist()
+    )
     x = np.array([[0.0], [1.0], [2.0]])
     assert head_loss(x[:2], np.array([1, 1]), x, np.array([1, 0, 2])) == pytest.approx(2 / 3)
     got = head_loss(x[:2], np.array([1, 1]), x, np.array([1, 1, 2]), loss="cross_entropy")
@@ -97,13 +115,17 @@ def test_refusals():
     columns, pool = case(), Pool(160, candidates=np.arange(100))
 
     def ask(**change):
-        return Boss([Random()], batches=2)(pool, Signals(160, **{**columns, **change}), 4, np.random.default_rng(0))
+        return Boss([Random()], batches=2)(
+            pool, Signals(160, **{**columns, **change}), 4, np.random.default_rng(0)
+        )
 
     with pytest.raises(ValueError, match="validation"):
         ask(validation=np.arange(160) >= 90)
     with pytest.raises(ValueError, match="validation"):
         ask(validation=np.zeros(160, bool))
-    with pytest.raises(ValueError, match=r"labels: .* 1 of 160 are unknown \(-1\), first position 150"):
+    with pytest.raises(
+        ValueError, match=r"labels: .* 1 of 160 are unknown \(-1\), first position 150"
+    ):
         ask(labels=np.where(np.arange(160) == 150, -1, columns["labels"]))
     for wrong, words in (
         ({"batches": 0}, "batches: expected a whole number from 1 on, got 0"),
@@ -113,5 +135,7 @@ def test_refusals():
     ):
         with pytest.raises(ValueError, match=words):
             Boss(**wrong)
-    with pytest.raises(ValueError, match="Boss needs labels of the candidates, which active mode cannot know"):
+    with pytest.raises(
+        ValueError, match="Boss needs labels of the candidates, which active mode cannot know"
+    ):
         make_plan(strategy("boss"), [20], 100, "active", 10, ["validation"])

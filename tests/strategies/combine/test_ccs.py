@@ -44,7 +44,11 @@ def test_algorithm_one(k):
 def test_uniform_inside_a_stratum():
     counts = np.zeros(40)
     for seed in range(400):
-        counts[select("ccs", 10, aum=np.arange(40.0), options={"beta": 0.0, "bins": 2}, seed=seed).indices] += 1
+        counts[
+            select(
+                "ccs", 10, aum=np.arange(40.0), options={"beta": 0.0, "bins": 2}, seed=seed
+            ).indices
+        ] += 1
     assert abs(counts - 100).max() < 45  # 5 sd
 
 
@@ -58,7 +62,9 @@ def test_the_highest_stays_in_the_last_stratum_also_when_all_scores_are_negative
 def test_balanced_classes_keep_their_shares():
     labels = np.repeat([0, 1], [90, 10])
     aum = np.random.default_rng(0).normal(size=100)
-    chosen = ClassQuota(Ccs(beta=0.0))(Pool(100), Signals(100, labels=labels, aum=aum), 50, np.random.default_rng(0))
+    chosen = ClassQuota(Ccs(beta=0.0))(
+        Pool(100), Signals(100, labels=labels, aum=aum), 50, np.random.default_rng(0)
+    )
     assert np.bincount(labels[chosen.indices]).tolist() == [45, 5]
 
 

@@ -42,7 +42,8 @@ def test_caps_count_what_is_taken():
         ask(4, cap=1)
     signals = Signals(10, s=S)
     signals.put("g", range(9), GROUPS[:9])
-    with pytest.raises(ValueError, match="g: no value for 1"):  # the group of what is taken must be known
+    # the group of what is taken must be known
+    with pytest.raises(ValueError, match="g: no value for 1"):
         ClassQuota(TopK("s"), "g", cap=3)(Pool(10, [9]), signals, 2, np.random.default_rng(0))
 
 
@@ -54,7 +55,9 @@ def test_the_groups_of_what_is_taken_are_read_for_a_cap_only():
 
 def test_one_example_groups_and_all_candidates():
     assert ask(10).info["quota"] == {"a": 3, "b": 6, "c": 1}
-    alone = ClassQuota(TopK("s"), "g")(Pool(10), Signals(10, s=S, g=np.arange(10)), 4, np.random.default_rng(0))
+    alone = ClassQuota(TopK("s"), "g")(
+        Pool(10), Signals(10, s=S, g=np.arange(10)), 4, np.random.default_rng(0)
+    )
     assert alone.indices.tolist() == [0, 1, 2, 3]  # equal shares tie: the lowest groups
 
 
@@ -66,4 +69,6 @@ def test_contract_and_refusals():
         with pytest.raises(ValueError, match=next(iter(bad))):
             ClassQuota(**bad)
     with pytest.raises(ValueError, match="g: expected one value per example"):
-        ClassQuota(TopK("s"), "g")(Pool(10), Signals(10, s=S, g=np.ones((10, 2), int)), 1, np.random.default_rng(0))
+        ClassQuota(TopK("s"), "g")(
+            Pool(10), Signals(10, s=S, g=np.ones((10, 2), int)), 1, np.random.default_rng(0)
+        )

@@ -18,7 +18,9 @@ def test_the_three_lists_add_up():
     assert chosen.indices.tolist() == [2, 0]
     assert chosen.scores.tolist() == [7.0, 5.0]
     assert chosen.info["excluded"] == 3
-    with pytest.raises(ValueError, match="3 of 5 candidates are excluded, which leaves 2, fewer than the 3"):
+    with pytest.raises(
+        ValueError, match="3 of 5 candidates are excluded, which leaves 2, fewer than the 3"
+    ):
         made(Pool(5, ids=np.array(list("abcde"))), signals, 3, np.random.default_rng(0))
 
 

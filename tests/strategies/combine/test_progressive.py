@@ -29,7 +29,9 @@ class Watched(Strategy):
 
     def select(self, pool, signals, k, rng) -> Selection:
         answer = self.inner(pool, signals, k, rng)
-        SHOWN.append((self.name, pool.candidates.tolist(), pool.selected.tolist(), answer.indices.tolist()))
+        SHOWN.append(
+            (self.name, pool.candidates.tolist(), pool.selected.tolist(), answer.indices.tolist())
+        )
         return answer
 
 
@@ -41,7 +43,9 @@ def probabilities(n=200, classes=4, seed=0):
 def test_steps_sizes_and_unions():
     SHOWN.clear()
     members = (Watched(Margin(), "a"), Watched(Entropy(), "b"), Watched(Random(), "c"))
-    made = Progressive(members, Watched(Margin(), "final"), depth=4, batches=11, alpha=0.5, subset=120, most=40)
+    made = Progressive(
+        members, Watched(Margin(), "final"), depth=4, batches=11, alpha=0.5, subset=120, most=40
+    )
     pool = Pool(200, selected=[0, 7], ids=np.arange(200)[::-1] * 3)
     answer = made(pool, Signals(200, probs=probabilities()), 10, np.random.default_rng(3))
     left, size, pools, calls = set(pool.candidates.tolist()), 120, [], iter(SHOWN)
@@ -78,9 +82,13 @@ def test_without_random_parts_it_is_the_union_of_the_members_answers():
     union = np.union1d(margin, np.argsort(entropy, kind="stable")[:20])
     assert got.info["pools"] == [len(union)]
     assert got.indices.tolist() == union[np.argsort(entropy[union], kind="stable")][:20].tolist()
-    deep = Progressive([Margin()], Entropy(), depth=3)(Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0))
+    deep = Progressive([Margin()], Entropy(), depth=3)(
+        Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0)
+    )
     assert set(deep.indices.tolist()) == set(margin.tolist())
-    flat = Progressive([Margin()], Entropy(), depth=0)(Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0))
+    flat = Progressive([Margin()], Entropy(), depth=0)(
+        Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0)
+    )
     assert flat.indices.tolist() == np.argsort(entropy, kind="stable")[:20].tolist()
     assert flat.info["pools"] == []
 
@@ -89,7 +97,9 @@ def test_every_candidate_is_as_likely_in_a_part():
     SHOWN.clear()
     made = Progressive([Watched(Random())], Random(), depth=1, batches=600, subset=10)
     made(Pool(40), Signals(40), 2, np.random.default_rng(0))
-    counts = np.bincount(np.concatenate([candidates for _, candidates, _, _ in SHOWN]), minlength=40)
+    counts = np.bincount(
+        np.concatenate([candidates for _, candidates, _, _ in SHOWN]), minlength=40
+    )
     assert counts.sum() == 6000
     assert np.abs(counts - 150).max() < 5 * np.sqrt(150 * 0.75)
 
@@ -111,5 +121,13 @@ def test_contract_and_refusals():
     with pytest.raises(TypeError, match="expected strategies, got"):
         Progressive(members=["margin"])
     assert (
-        len(select("progressive", 3, probs=probabilities(20), options={"members": [Margin()], "final": Margin()})) == 3
+        len(
+            select(
+                "progressive",
+                3,
+                probs=probabilities(20),
+                options={"members": [Margin()], "final": Margin()},
+            )
+        )
+        == 3
     )

@@ -27,15 +27,24 @@ def test_the_law_of_each_kind(kind, beta):
     s = np.array([0.2, 1.0, 0.6])
     rank = np.array([3, 1, 2])
     w = {"power": s**beta, "softmax": np.exp(beta * s), "softrank": rank**-beta}[kind]
-    want = np.array([[0 if a == b else w[a] / w.sum() * w[b] / (w.sum() - w[a]) for b in range(3)] for a in range(3)])
+    want = np.array(
+        [
+            [0 if a == b else w[a] / w.sum() * w[b] / (w.sum() - w[a]) for b in range(3)]
+            for a in range(3)
+        ]
+    )
     assert abs(draws(kind, beta, s) - want).max() < 0.055  # 4 sd
 
 
 def test_the_direction_is_the_base_s():
-    """The most uncertain example has the highest weight, also when the signal reads low = uncertain."""
+    """The most uncertain example has the highest weight, also when the signal reads low =
+    uncertain.
+    """
     p = np.array([[0.99, 0.01], [0.5, 0.5], [0.9, 0.1]])
     first = [
-        StochasticBatch(Margin())(Pool(3), Signals(3, probs=p), 1, np.random.default_rng(s)).indices[0]
+        StochasticBatch(Margin())(
+            Pool(3), Signals(3, probs=p), 1, np.random.default_rng(s)
+        ).indices[0]
         for s in range(300)
     ]
     counts = np.bincount(first, minlength=3)
@@ -45,7 +54,9 @@ def test_the_direction_is_the_base_s():
 
 
 def test_zero_weight_fills_an_exact_budget():
-    p = np.array([[[0.5, 0.5]] * 2, [[0.9, 0.1], [0.1, 0.9]], [[0.7, 0.3]] * 2, [[0.8, 0.2], [0.3, 0.7]]])
+    p = np.array(
+        [[[0.5, 0.5]] * 2, [[0.9, 0.1], [0.1, 0.9]], [[0.7, 0.3]] * 2, [[0.8, 0.2], [0.3, 0.7]]]
+    )
     for seed in range(10):
         chosen = select("power_bald", 3, member_probs=p, seed=seed)
         assert set(chosen.indices[:2].tolist()) == {1, 3}
@@ -58,7 +69,8 @@ def test_a_cold_batch_is_the_plain_order():
     for kind in ("power", "softmax", "softrank"):
         batch = StochasticBatch(TopK("s"), kind, 1e6)
         assert (
-            batch(Pool(30), Signals(30, s=s), 30, np.random.default_rng(0)).indices.tolist() == np.argsort(-s).tolist()
+            batch(Pool(30), Signals(30, s=s), 30, np.random.default_rng(0)).indices.tolist()
+            == np.argsort(-s).tolist()
         )
 
 
@@ -81,4 +93,5 @@ def test_softrank_gives_equal_scores_equal_chances():
     first = draws("softrank", 1.0, values, k=2, times=times).sum(axis=1)
     assert np.abs(first - w / w.sum()).max() < 4 * np.sqrt(0.25 / times)
     spread = first[[1, 3, 4]]
-    assert spread.max() - spread.min() < 4 * np.sqrt(2 * 0.16 * 0.84 / times)  # 0.25, 0.18 and 0.14 by position
+    # 0.25, 0.18 and 0.14 by position
+    assert spread.max() - spread.min() < 4 * np.sqrt(2 * 0.16 * 0.84 / times)

@@ -12,10 +12,14 @@ from coreset.testing import check_strategy
 
 def mixture(n=120, dim=3, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, dim)) + 4 * rng.normal(size=(6, dim))[rng.integers(0, 6, n)]).astype(np.float32)
+    return (
+        rng.normal(size=(n, dim)) + 4 * rng.normal(size=(6, dim))[rng.integers(0, 6, n)]
+    ).astype(np.float32)
 
 
-@pytest.mark.parametrize("options", [{}, {"scope": "uncertain", "factor": 1.5, "normalize": True}, {"clusters": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scope": "uncertain", "factor": 1.5, "normalize": True}, {"clusters": 3}]
+)
 def test_contract(options):
     check_strategy(strategy("cluster_margin", options))
 
@@ -51,13 +55,21 @@ def test_only_the_uncertain_in_turn_over_clusters(scope):
     p = rng.dirichlet(np.ones(4), 120)
     top = np.sort(p, axis=1)
     score = 1 - (top[:, -1] - top[:, -2])
-    got = select("cluster_margin", 10, features=x, probs=p, options={"factor": 4, "scope": scope, "clusters": 8})
+    got = select(
+        "cluster_margin",
+        10,
+        features=x,
+        probs=p,
+        options={"factor": 4, "scope": scope, "clusters": 8},
+    )
     unsure = np.sort(np.argsort(-score, kind="stable")[:40])
     assert set(got.indices.tolist()) <= set(unsure.tolist())
     assert np.allclose(got.scores, score[got.indices])
     base = np.arange(120) if scope == "pool" else unsure
     label = np.full(120, -1)
-    label[base] = fcluster(linkage(pdist(x[base].astype(float), "sqeuclidean"), "average"), 8, "maxclust")
+    label[base] = fcluster(
+        linkage(pdist(x[base].astype(float), "sqeuclidean"), "average"), 8, "maxclust"
+    )
     size = {c: int((label[unsure] == c).sum()) for c in np.unique(label[unsure])}
     left, rounds = dict(size), []
     while len(rounds) < 10:  # sizes in the order in which clusters must be visited

@@ -67,7 +67,10 @@ def test_ties_go_to_the_lowest(selected):
 
 def test_all_picked_and_the_random_first():
     p = softmax(np.random.default_rng(1).normal(size=(20, 3)))
-    assert len({int(select("contextual_diversity", 1, probs=p, seed=s).indices[0]) for s in range(20)}) > 5
+    assert (
+        len({int(select("contextual_diversity", 1, probs=p, seed=s).indices[0]) for s in range(20)})
+        > 5
+    )
     got = select("contextual_diversity", 20, probs=p)
     assert np.isinf(got.scores[0])
     assert got.info["cover_radius"] == 0
@@ -75,9 +78,14 @@ def test_all_picked_and_the_random_first():
 
 
 def test_the_random_first_goes_by_id():
-    p, ids = softmax(np.random.default_rng(1).normal(size=(20, 3))), np.random.default_rng(2).permutation(20)
+    p, ids = (
+        softmax(np.random.default_rng(1).normal(size=(20, 3))),
+        np.random.default_rng(2).permutation(20),
+    )
     made = strategy("contextual_diversity")
     for seed in range(5):
         one = made(Pool(20), Signals(20, probs=p), 1, np.random.default_rng(seed)).indices[0]
-        other = made(Pool(20, ids=ids), Signals(20, probs=p[ids]), 1, np.random.default_rng(seed)).indices[0]
+        other = made(
+            Pool(20, ids=ids), Signals(20, probs=p[ids]), 1, np.random.default_rng(seed)
+        ).indices[0]
         assert ids[other] == one

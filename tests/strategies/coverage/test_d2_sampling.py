@@ -15,7 +15,8 @@ def case(n=40, seed=0):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"normalize": True}, {"variant": "adaptive"}, {"variant": "adaptive", "normalize": True}]
+    "options",
+    [{}, {"normalize": True}, {"variant": "adaptive"}, {"variant": "adaptive", "normalize": True}],
 )
 def test_contract(options):
     check_strategy(strategy("d2_sampling", options))
@@ -41,7 +42,8 @@ def test_inclusion_sums_to_k_in_proportion(n, seed):
     if open_.any():
         ratio = p[open_] / share[open_]
         assert np.allclose(ratio, ratio[0])
-        assert (share[~open_] * ratio[0] >= 1 - 1e-9).all()  # only those that would exceed 1 are certain
+        # only those that would exceed 1 are certain
+        assert (share[~open_] * ratio[0] >= 1 - 1e-9).all()
     picks = systematic(p, k, rng.random())
     assert len(set(picks.tolist())) == k
 
@@ -80,7 +82,11 @@ def test_adaptive_scores_are_distances_to_what_was_there():
 def test_adaptive_favors_the_far():
     x = np.concatenate([np.zeros((50, 1)), np.ones((1, 1))])
     first = [
-        int(select("d2_sampling", 1, features=x, selected=[0], seed=s, options={"variant": "adaptive"}).indices[0])
+        int(
+            select(
+                "d2_sampling", 1, features=x, selected=[0], seed=s, options={"variant": "adaptive"}
+            ).indices[0]
+        )
         for s in range(10)
     ]
     assert first == [50] * 10
@@ -95,7 +101,13 @@ def test_normalize_is_unit_length_first():
     x = case() * np.random.default_rng(3).uniform(0.1, 9, (40, 1))
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     one, other = (
-        select("d2_sampling", 9, features=f, selected=[0, 5], options={"normalize": n, "variant": "adaptive"})
+        select(
+            "d2_sampling",
+            9,
+            features=f,
+            selected=[0, 5],
+            options={"normalize": n, "variant": "adaptive"},
+        )
         for f, n in ((x, True), (unit, False))
     )
     assert one.indices.tolist() == other.indices.tolist()

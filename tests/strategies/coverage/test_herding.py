@@ -11,7 +11,9 @@ from coreset.testing import check_strategy
 
 def mixture(n=150, dim=7, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, dim)) + 2 * rng.normal(size=(4, dim))[rng.integers(0, 4, n)]).astype(dtype)
+    return (
+        rng.normal(size=(n, dim)) + 2 * rng.normal(size=(4, dim))[rng.integers(0, 4, n)]
+    ).astype(dtype)
 
 
 def loop(x, k, mean, taken, variant):
@@ -30,7 +32,13 @@ def loop(x, k, mean, taken, variant):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"variant": "inner_product"}, {"per_class": True}, {"per_class": True, "variant": "inner_product"}]
+    "options",
+    [
+        {},
+        {"variant": "inner_product"},
+        {"per_class": True},
+        {"per_class": True, "variant": "inner_product"},
+    ],
 )
 def test_contract(options):
     check_strategy(strategy("herding", options))
@@ -52,7 +60,9 @@ def test_the_float64_loop(variant, dtype):
 def test_rows_too_close_for_sixteen_bits(variant):
     x = np.repeat(mixture(15, dtype=np.float64), 10, axis=0)
     x += 1e-6 * np.random.default_rng(1).normal(size=x.shape)
-    got = herd(torch.from_numpy(x), 80, torch.from_numpy(x.mean(axis=0)), torch.empty(0, 7), variant)[0]
+    got = herd(
+        torch.from_numpy(x), 80, torch.from_numpy(x.mean(axis=0)), torch.empty(0, 7), variant
+    )[0]
     assert got.tolist() == loop(x, 80, x.mean(axis=0), x[:0], variant)[0]
 
 
@@ -75,13 +85,19 @@ def test_each_class_by_itself(widest):
     rest = np.arange(2, 150)
     for c in range(3):
         mine = [int(i) for i in got.indices if y[i] == c]
-        candidates, taken = rest[y[rest] == c], np.array([i for i in (0, 1) if y[i] == c], dtype=int)
+        candidates, taken = (
+            rest[y[rest] == c],
+            np.array([i for i in (0, 1) if y[i] == c], dtype=int),
+        )
         assert abs(len(mine) - 30 * (y[rest] == c).mean()) < 1
-        picks, _ = loop(x[candidates], len(mine), x[y == c].astype(float).mean(axis=0), x[taken], "icarl")
+        picks, _ = loop(
+            x[candidates], len(mine), x[y == c].astype(float).mean(axis=0), x[taken], "icarl"
+        )
         assert mine == candidates[picks].tolist()
     there = np.append(got.indices, [0, 1])
     means = [
-        (x[y == c].astype(float).mean(axis=0), x[there[y[there] == c]].astype(float).mean(axis=0)) for c in range(3)
+        (x[y == c].astype(float).mean(axis=0), x[there[y[there] == c]].astype(float).mean(axis=0))
+        for c in range(3)
     ]
     gaps = [np.linalg.norm(whole - part) for whole, part in means]
     assert got.info["mean_gap"] == pytest.approx(max(gaps))
@@ -90,7 +106,10 @@ def test_each_class_by_itself(widest):
 def test_the_mean_is_met_better_than_at_random():
     x = mixture(400)
     got, chance = (select(s, 40, features=x, seed=1).indices for s in ("herding", "random"))
-    gap = [np.linalg.norm(x[i].astype(float).mean(axis=0) - x.astype(float).mean(axis=0)) for i in (got, chance)]
+    gap = [
+        np.linalg.norm(x[i].astype(float).mean(axis=0) - x.astype(float).mean(axis=0))
+        for i in (got, chance)
+    ]
     assert gap[0] < gap[1] / 5
 
 

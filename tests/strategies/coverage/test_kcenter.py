@@ -11,7 +11,9 @@ from coreset.testing import check_strategy
 
 def mixture(n=200, dim=6, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, dim)) + 3 * rng.normal(size=(5, dim))[rng.integers(0, 5, n)]).astype(np.float32)
+    return (
+        rng.normal(size=(n, dim)) + 3 * rng.normal(size=(5, dim))[rng.integers(0, 5, n)]
+    ).astype(np.float32)
 
 
 def loop(x, k, near, candidates):
@@ -28,7 +30,13 @@ def loop(x, k, near, candidates):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"normalize": True}, {"per_class": True}, {"first": "center"}, {"per_class": True, "first": "center"}],
+    [
+        {},
+        {"normalize": True},
+        {"per_class": True},
+        {"first": "center"},
+        {"per_class": True, "first": "center"},
+    ],
 )
 def test_contract(options):
     check_strategy(strategy("kcenter", options))
@@ -39,7 +47,10 @@ def test_the_float64_loop_from_what_is_selected(normalize):
     x = mixture()
     unit = torch.nn.functional.normalize(torch.from_numpy(x), dim=1).numpy() if normalize else x
     rest = np.setdiff1d(np.arange(200), [4, 9])
-    near = np.min([((unit[rest].astype(float) - unit[c].astype(float)) ** 2).sum(axis=1) for c in (4, 9)], axis=0)
+    near = np.min(
+        [((unit[rest].astype(float) - unit[c].astype(float)) ** 2).sum(axis=1) for c in (4, 9)],
+        axis=0,
+    )
     picks, scores, radius = loop(unit, 50, near, rest)
     got = select("kcenter", 50, features=x, selected=[4, 9], options={"normalize": normalize})
     assert got.indices.tolist() == picks
@@ -64,7 +75,14 @@ def test_each_class_by_itself():
     x, y = mixture(), np.random.default_rng(1).integers(0, 3, 200)
     y[y == 2] = -1
     chosen = np.array([0, 1, 2])
-    got = select("kcenter", 40, features=x, labels=y, selected=chosen, options={"per_class": True, "first": "center"})
+    got = select(
+        "kcenter",
+        40,
+        features=x,
+        labels=y,
+        selected=chosen,
+        options={"per_class": True, "first": "center"},
+    )
     rest = np.setdiff1d(np.arange(200), chosen)
     for c in np.unique(y):
         mine = [i for i in got.indices if y[i] == c]
@@ -75,7 +93,13 @@ def test_each_class_by_itself():
             centers = candidates[[((x[candidates].astype(float) - mean) ** 2).sum(axis=1).argmin()]]
             assert mine.pop(0) == centers[0]
             candidates = np.setdiff1d(candidates, centers)
-        near = np.min([((x[candidates].astype(float) - x[o].astype(float)) ** 2).sum(axis=1) for o in centers], axis=0)
+        near = np.min(
+            [
+                ((x[candidates].astype(float) - x[o].astype(float)) ** 2).sum(axis=1)
+                for o in centers
+            ],
+            axis=0,
+        )
         assert mine == loop(x, len(mine), near, candidates)[0]
 
 
@@ -102,11 +126,14 @@ def test_function_keeps_its_interface():
     x = torch.tensor([[0.0], [1.0], [5.0]])
     with pytest.raises(ValueError, match="centers: expected at least one"):
         k_center_greedy(x, 1, torch.tensor([], dtype=torch.int64), torch.tensor([0]))
-    picks, radii = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([2, 1]))  # any order of candidates
+    # any order of candidates
+    picks, radii = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([2, 1]))
     assert picks.tolist() == [2, 1]
     assert radii.tolist() == [5.0, 1.0]
     duplicates = torch.tensor([[0.0], [5.0], [5.0]])
-    assert k_center_greedy(duplicates, 1, torch.tensor([0]), torch.tensor([2, 1]))[0].tolist() == [1]
+    assert k_center_greedy(duplicates, 1, torch.tensor([0]), torch.tensor([2, 1]))[0].tolist() == [
+        1
+    ]
 
 
 def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():
@@ -114,8 +141,13 @@ def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():
     one = Selection(np.array([3, 11]), scores=np.array([np.inf, 2.0]))
     made = strategy("kcenter", {"normalize": True})
     got = made.audit(Signals(30, features=shard), Signals(20, features=x), [one])
-    a, b = (v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True) for v in (shard, x[[3, 11]]))
-    assert got.item() == pytest.approx(np.sqrt(((a[:, None] - b) ** 2).sum(axis=-1)).min(axis=1).max(), rel=1e-6)
+    a, b = (
+        v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True)
+        for v in (shard, x[[3, 11]])
+    )
+    assert got.item() == pytest.approx(
+        np.sqrt(((a[:, None] - b) ** 2).sum(axis=-1)).min(axis=1).max(), rel=1e-6
+    )
     for radius, bound in ((3.0, 1.0), (1.0, 0.5)):
         want = {"cover_radius": radius, "lower_bound": bound, "ratio": radius / bound}
         assert made.certify(np.array([[[radius]], [[0.1]]]), [one], 50) == (0, want)
@@ -130,7 +162,9 @@ def test_wrong_first():
 def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself(widest):
     x, labels = mixture(), np.random.default_rng(2).integers(0, 3, 200)
     x[labels == widest] *= 2
-    got = select("kcenter", 21, features=x, labels=labels, selected=[4, 9], options={"per_class": True})
+    got = select(
+        "kcenter", 21, features=x, labels=labels, selected=[4, 9], options={"per_class": True}
+    )
     centers = np.concatenate([[4, 9], got.indices])
     square = ((x[:, None].astype(float) - x[None, centers].astype(float)) ** 2).sum(axis=-1)
     own = np.where(labels[:, None] == labels[centers][None], square, np.inf)
@@ -142,7 +176,10 @@ def test_the_first_pick_may_be_a_position():
     x = np.random.default_rng(0).normal(size=(30, 3))
     got = coreset.select("kcenter", 6, features=x, options={"first": 17})
     assert got.indices[0] == 17
-    assert got.indices[1:].tolist() == coreset.select("kcenter", 5, features=x, selected=[17]).indices.tolist()
+    assert (
+        got.indices[1:].tolist()
+        == coreset.select("kcenter", 5, features=x, selected=[17]).indices.tolist()
+    )
     with pytest.raises(ValueError, match="first: position 17 is no candidate"):
         coreset.select("kcenter", 2, features=x, candidates=[1, 2, 3], options={"first": 17})
     for bad in (-1, True, 1.0, "last"):

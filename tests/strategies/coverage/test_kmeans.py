@@ -57,11 +57,17 @@ def test_duplicates_only():
 def test_normalize_is_unit_length_first():
     x = blobs()[0] * np.random.default_rng(3).uniform(0.1, 9, (105, 1))
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    one, other = (select("kmeans", 9, features=f, options={"normalize": n}) for f, n in ((x, True), (unit, False)))
+    one, other = (
+        select("kmeans", 9, features=f, options={"normalize": n})
+        for f, n in ((x, True), (unit, False))
+    )
     assert one.indices.tolist() == other.indices.tolist()
 
 
 def test_iterations_are_those_asked_for():
     x = np.random.default_rng(1).normal(size=(200, 4))
-    cost = [select("kmeans", 12, features=x, options={"iterations": i}).info["mean_square"] for i in (0, 1, 25)]
+    cost = [
+        select("kmeans", 12, features=x, options={"iterations": i}).info["mean_square"]
+        for i in (0, 1, 25)
+    ]
     assert cost[0] > cost[1] > cost[2]

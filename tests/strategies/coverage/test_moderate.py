@@ -37,7 +37,9 @@ def test_the_central_band(n, k):
     assert np.allclose(distance_to_median(torch.from_numpy(x), y), d)
     got = select("moderate", k, features=x, labels=y)
     low = (n - k) // 2
-    assert sorted(got.indices.tolist()) == sorted(np.argsort(d, kind="stable")[low : low + k].tolist())
+    assert sorted(got.indices.tolist()) == sorted(
+        np.argsort(d, kind="stable")[low : low + k].tolist()
+    )
     assert np.allclose(got.scores, d[got.indices])
 
 
@@ -55,7 +57,9 @@ def test_a_band_in_each_class():
         at = np.flatnonzero(y == c)
         assert abs(len(mine) - 30 * len(at) / 101) < 1
         low = (len(at) - len(mine)) // 2
-        assert sorted(mine) == sorted(at[np.argsort(d[at], kind="stable")][low : low + len(mine)].tolist())
+        assert sorted(mine) == sorted(
+            at[np.argsort(d[at], kind="stable")][low : low + len(mine)].tolist()
+        )
 
 
 def test_bands_are_nested_and_ties_go_to_the_lowest():

@@ -10,7 +10,9 @@ from coreset.testing import check_strategy
 
 def mixture(n=120, dim=3, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, dim)) + 4 * rng.normal(size=(5, dim))[rng.integers(0, 5, n)]).astype(np.float32)
+    return (
+        rng.normal(size=(n, dim)) + 4 * rng.normal(size=(5, dim))[rng.integers(0, 5, n)]
+    ).astype(np.float32)
 
 
 def distances(x):
@@ -18,7 +20,8 @@ def distances(x):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"delta": 0.5}, {"delta": 3.0, "normalize": False}, {"purity": 0.8, "clusters": 4}]
+    "options",
+    [{}, {"delta": 0.5}, {"delta": 3.0, "normalize": False}, {"purity": 0.8, "clusters": 4}],
 )
 def test_contract(options):
     check_strategy(strategy("probcover", options))
@@ -77,10 +80,15 @@ def test_nothing_is_taken_twice_once_all_is_covered():
 
 def test_the_last_rows_can_be_picked():
     x = np.concatenate([np.arange(3)[:, None] * 100.0, 1000 + 0.01 * np.arange(30)[:, None]])
-    assert select("probcover", 1, features=x, options={"delta": 1.0, "normalize": False}).indices[0] == 3
+    assert (
+        select("probcover", 1, features=x, options={"delta": 1.0, "normalize": False}).indices[0]
+        == 3
+    )
 
 
-@pytest.mark.parametrize(("options", "word"), [({"delta": 0.0}, "delta"), ({"purity": 0.0}, "purity")])
+@pytest.mark.parametrize(
+    ("options", "word"), [({"delta": 0.0}, "delta"), ({"purity": 0.0}, "purity")]
+)
 def test_wrong_options(options, word):
     with pytest.raises(ValueError, match=f"{word}: expected a"):
         strategy("probcover", options)

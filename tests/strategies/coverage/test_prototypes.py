@@ -42,7 +42,8 @@ def test_one_minus_cosine_to_the_center_of_the_blob(keep):
 @pytest.mark.parametrize("keep", ["hardest", "easiest"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_rows_that_are_centers_of_their_own_tie(keep, dtype):
-    x = np.random.default_rng(0).normal(size=(40, 6)).astype(dtype)  # fewer than the default 100 clusters
+    # fewer than the default 100 clusters
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype(dtype)
     got = select("prototypes", 12, features=x, options={"keep": keep})
     assert got.indices.tolist() == list(range(12))
     assert (got.scores == 0).all()
@@ -50,7 +51,11 @@ def test_rows_that_are_centers_of_their_own_tie(keep, dtype):
 
 def test_zero_vectors_and_more_clusters_than_rows():
     x = torch.zeros(3, 2)
-    assert prototype_distance(x, 9, np.random.default_rng(0), np.arange(3)).tolist() == [1.0, 1.0, 1.0]
+    assert prototype_distance(x, 9, np.random.default_rng(0), np.arange(3)).tolist() == [
+        1.0,
+        1.0,
+        1.0,
+    ]
     assert len(select("prototypes", 3, features=np.eye(3, dtype=np.float16))) == 3
 
 

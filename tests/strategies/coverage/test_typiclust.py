@@ -10,7 +10,9 @@ from coreset.testing import check_strategy
 
 
 def reference(x, k, labels, labeled, neighbors, smallest, squared):
-    """The paper's loop on given clusters, with what the released code leaves out: no repeats when clusters run out."""
+    """The paper's loop on given clusters, with what the released code leaves out: no repeats when
+    clusters run out.
+    """
     x = x.astype(np.float64)
 
     def typical(rows):
@@ -22,7 +24,12 @@ def reference(x, k, labels, labeled, neighbors, smallest, squared):
         return 1 / np.sort(d, axis=1)[:, : max(1, min(neighbors, len(rows) // 2))].mean(axis=1)
 
     clusters = [
-        (int(labeled[labels == c].sum()), -int((labels == c).sum()), int(np.flatnonzero(labels == c)[0]), c)
+        (
+            int(labeled[labels == c].sum()),
+            -int((labels == c).sum()),
+            int(np.flatnonzero(labels == c)[0]),
+            c,
+        )
         for c in np.unique(labels)
     ]
     big = [c for *_, c in sorted(clusters) if (labels == c).sum() > smallest]
@@ -43,11 +50,14 @@ def clustered(seed=0):
     rng = np.random.default_rng(seed)
     sizes = [40, 25, 25, 8, 5, 3, 1]
     labels = rng.permutation(np.repeat(np.arange(7), sizes))
-    return (rng.normal(size=(107, 4)) + 5 * rng.normal(size=(7, 4))[labels]).astype(np.float32), labels
+    return (rng.normal(size=(107, 4)) + 5 * rng.normal(size=(7, 4))[labels]).astype(
+        np.float32
+    ), labels
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"variant": "released_code"}, {"clusters": 5}, {"smallest": 0, "normalize": False}]
+    "options",
+    [{}, {"variant": "released_code"}, {"clusters": 5}, {"smallest": 0, "normalize": False}],
 )
 def test_contract(options):
     check_strategy(strategy("typiclust", options))
@@ -103,9 +113,13 @@ def test_one_cluster_is_its_most_typical_row(variant, normalize):
     for seed in range(6):
         x = np.random.default_rng(seed).normal(size=(30, 3)) + 1
         unit = x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
-        d = np.sqrt(((unit[:, None] - unit) ** 2).sum(axis=-1)) ** (2 if variant == "released_code" else 1)
+        d = np.sqrt(((unit[:, None] - unit) ** 2).sum(axis=-1)) ** (
+            2 if variant == "released_code" else 1
+        )
         typical = 1 / np.sort(d, axis=1)[:, 1:16].mean(axis=1)  # half of 30 are fewer than 20
-        got = select("typiclust", 1, features=x, options={"variant": variant, "normalize": normalize})
+        got = select(
+            "typiclust", 1, features=x, options={"variant": variant, "normalize": normalize}
+        )
         assert got.indices[0] == typical.argmax()
         assert got.scores[0] == pytest.approx(typical.max())
         found.add(int(got.indices[0]))
@@ -123,7 +137,9 @@ def test_wrong_variant():
 
 
 def test_given_clusters_take_the_place_of_k_means():
-    """By hand: of each cluster, the largest first, the row with the smallest mean distance to its nearest neighbors."""
+    """By hand: of each cluster, the largest first, the row with the smallest mean distance to its
+    nearest neighbors.
+    """
     rng = np.random.default_rng(0)
     x, clusters = rng.normal(size=(30, 3)), np.repeat([7, -1, 3], [8, 12, 10])
     options = {"given": True, "normalize": False, "smallest": 0}

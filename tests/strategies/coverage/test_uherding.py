@@ -4,7 +4,12 @@ import torch
 
 from coreset import select
 from coreset.registry import strategy
-from coreset.strategies.coverage.uherding import calibrated_temperature, calibration_error, smallest_gap, tempered
+from coreset.strategies.coverage.uherding import (
+    calibrated_temperature,
+    calibration_error,
+    smallest_gap,
+    tempered,
+)
 from coreset.testing import check_strategy, example_signals
 
 
@@ -23,7 +28,8 @@ def test_contract(options):
 def test_contract_with_a_temperature_to_find():
     columns = example_signals(48, frozenset({"features", "probs", "labels"}))
     columns["validation"] = np.zeros(48, bool)
-    columns["validation"][np.random.default_rng(1).permutation(48)[-4:]] = True  # the four that may not be chosen
+    # the four that may not be chosen
+    columns["validation"][np.random.default_rng(1).permutation(48)[-4:]] = True
     check_strategy(strategy("uherding", {"temperature": "ece"}), columns)
 
 
@@ -31,7 +37,14 @@ def test_contract_with_a_temperature_to_find():
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_the_plain_greedy(selected, temperature):
     x, logits, probs = case()
-    got = select("uherding", 15, features=x, probs=probs, selected=selected, options={"temperature": temperature})
+    got = select(
+        "uherding",
+        15,
+        features=x,
+        probs=probs,
+        selected=selected,
+        options={"temperature": temperature},
+    )
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     d = np.sqrt(((unit[:, None] - unit[None]) ** 2).sum(axis=-1))
     width = min([d[i, j] for i in selected for j in selected if i < j], default=1.0)
@@ -53,7 +66,9 @@ def test_the_plain_greedy(selected, temperature):
 def test_a_temperature_on_probabilities_is_one_on_logits():
     _, logits, probs = case()
     soft = np.exp(logits / 3)
-    assert np.allclose(tempered(torch.from_numpy(probs), 3.0).numpy(), soft / soft.sum(axis=1, keepdims=True))
+    assert np.allclose(
+        tempered(torch.from_numpy(probs), 3.0).numpy(), soft / soft.sum(axis=1, keepdims=True)
+    )
     assert tempered(torch.tensor([[1.0, 0.0]]), 2.0).tolist() == [[1.0, 0.0]]
 
 
@@ -111,20 +126,26 @@ def overconfident(n, sharp, seed=0):
     return loud / loud.sum(axis=1, keepdims=True), labels
 
 
-@pytest.mark.parametrize("sharp", [0.4, 4.0])  # an unsure model is left as it is: no temperature is below 1
+# an unsure model is left as it is: no temperature is below 1
+@pytest.mark.parametrize("sharp", [0.4, 4.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_temperature_of_the_smallest_calibration_error(seed, sharp):
     probs, labels = overconfident(150, sharp, seed)
     p, y = torch.from_numpy(probs), torch.from_numpy(labels)
     assert calibration_error(p, y) == pytest.approx(ece(probs, labels))
     grid = np.arange(10, 200) / 10
-    errors = [ece(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), labels) for z in (np.log(probs) / t for t in grid)]
+    errors = [
+        ece(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), labels)
+        for z in (np.log(probs) / t for t in grid)
+    ]
     assert calibrated_temperature(p, y) == grid[np.argmin(errors)]
 
 
 def test_calibration_undoes_overconfidence():
     probs, labels = overconfident(20_000, 5.0)
-    assert calibrated_temperature(torch.from_numpy(probs), torch.from_numpy(labels)) == pytest.approx(5.0, abs=0.3)
+    assert calibrated_temperature(
+        torch.from_numpy(probs), torch.from_numpy(labels)
+    ) == pytest.approx(5.0, abs=0.3)
 
 
 def test_the_held_out_examples_alone_set_the_temperature():
@@ -147,10 +168,19 @@ def test_a_temperature_to_find_needs_labeled_examples():
     x, _, probs = case(10)
     rest = {"features": x, "probs": probs, "options": {"temperature": "ece"}}
     with pytest.raises(ValueError, match="labels: .*unknown"):
-        select("uherding", 1, **rest, labels=np.full(10, -1), selected=[0], validation=np.arange(10) == 0)
+        select(
+            "uherding",
+            1,
+            **rest,
+            labels=np.full(10, -1),
+            selected=[0],
+            validation=np.arange(10) == 0,
+        )
     with pytest.raises(ValueError, match="1 validation examples are candidates"):
         select("uherding", 1, **rest, labels=np.zeros(10, int), validation=np.arange(10) == 0)
     with pytest.raises(KeyError, match="validation"):
         select("uherding", 1, **rest, labels=np.zeros(10, int))
-    with pytest.raises(ValueError, match="temperature: expected a positive number or 'ece', got 'nll'"):
+    with pytest.raises(
+        ValueError, match="temperature: expected a positive number or 'ece', got 'nll'"
+    ):
         strategy("uherding", {"temperature": "nll"})

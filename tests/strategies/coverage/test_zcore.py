@@ -32,7 +32,9 @@ def quantile(u, low, mode, high):
 
 
 def loop(x, samples, rng, dims, neighbors, power):
-    """The published loop in float64; where several rows lie on the covered one they share the redundancy."""
+    """The published loop in float64; where several rows lie on the covered one they share the
+    redundancy.
+    """
     x, scores = x.astype(np.float64), np.zeros(len(x))
     count = min(dims, x.shape[1])
     for draw in rng.random((samples, 2 * count)):
@@ -42,12 +44,17 @@ def loop(x, samples, rng, dims, neighbors, power):
             pick = int(draw[j] * (top + 1))
             chosen.append(top if pick in chosen else pick)
         part = x[:, chosen]
-        spot = [quantile(u, c.min(), np.median(c), c.max()) for u, c in zip(draw[count:], part.T, strict=True)]
+        spot = [
+            quantile(u, c.min(), np.median(c), c.max())
+            for u, c in zip(draw[count:], part.T, strict=True)
+        ]
         row = np.abs(part - spot).sum(axis=1).argmin()
         scores[row] += 1
         away = np.abs(part - part[row]).sum(axis=1)
         near = [i for i in np.argsort(away, kind="stable") if i != row][:neighbors]
-        share = np.array([float(away[i] == 0) if away[near[0]] == 0 else away[i] ** -power for i in near])
+        share = np.array(
+            [float(away[i] == 0) if away[near[0]] == 0 else away[i] ** -power for i in near]
+        )
         scores[near] -= share / share.sum()
     return scores
 
@@ -69,9 +76,12 @@ def test_the_published_loop(n, dims, neighbors, power, dtype):
 
 
 def test_places_follow_the_triangular_law_in_every_pair_of_coordinates_alike():
-    """With each row alone on a grid and a neighbor that pays for it, coverage counts places per cell."""
+    """With each row alone on a grid and a neighbor that pays for it, coverage counts places per
+    cell.
+    """
     grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2)
-    x = np.c_[grid[:, 0], np.zeros(25), grid[:, 1]]  # the middle coordinate is constant: a third of the pairs is (0, 2)
+    # the middle coordinate is constant: a third of the pairs is (0, 2)
+    x = np.c_[grid[:, 0], np.zeros(25), grid[:, 1]]
     rng, cells = np.random.default_rng(0), np.zeros(25)
     cells += zcore_scores(
         x[:, [0, 2]], 20000, rng, neighbors=24, power=1e-9
@@ -104,8 +114,12 @@ def test_lone_rows_beat_crowded_ones():
 
 
 def test_one_row_and_only_duplicates():
-    assert select("zcore", 1, features=np.ones((1, 2)), options={"samples": 5}).indices.tolist() == [0]
-    same = select("zcore", 4, features=np.ones((6, 2)), options={"samples": 50, "random_start": False})
+    assert select(
+        "zcore", 1, features=np.ones((1, 2)), options={"samples": 5}
+    ).indices.tolist() == [0]
+    same = select(
+        "zcore", 4, features=np.ones((6, 2)), options={"samples": 50, "random_start": False}
+    )
     assert np.isfinite(same.scores).all()
     assert len(set(same.indices.tolist())) == 4
 

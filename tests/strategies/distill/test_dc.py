@@ -1,4 +1,6 @@
-"""Gradient matching: its loss and pixel gradient by a plain loop, its ways of going wrong, and digits."""
+"""Gradient matching: its loss and pixel gradient by a plain loop, its ways of going wrong, and
+digits.
+"""
 
 import numpy as np
 import pytest
@@ -18,22 +20,29 @@ QUICK = {"networks": 2, "outer": 3, "inner": 2, "width": 6, "real": 12}
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(90) % 3)
-    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
     return {"images": images, "labels": labels, "classes": ("a", "b", "c")}
 
 
 def loop(net, images, real, drawn):
-    """The published inner loop: for each class the two gradients, then one minus the cosine of every output row, biases and norms left out."""
+    """The published inner loop: for each class the two gradients, then one minus the cosine of
+    every output row, biases and norms left out.
+    """
     total, parameters = 0.0, list(net.parameters())
     ipc = len(images) // len(real)
     for c in range(len(real)):
         one = Draw(drawn.names[c : c + 1], drawn.parameters[c : c + 1])
         y = torch.full((1,), c)
         want = torch.autograd.grad(
-            torch.nn.functional.cross_entropy(net(augment(real[c], one)), y.expand(len(real[c]))), parameters
+            torch.nn.functional.cross_entropy(net(augment(real[c], one)), y.expand(len(real[c]))),
+            parameters,
         )
         made = torch.autograd.grad(
-            torch.nn.functional.cross_entropy(net(augment(images[c * ipc : (c + 1) * ipc], one)), y.expand(ipc)),
+            torch.nn.functional.cross_entropy(
+                net(augment(images[c * ipc : (c + 1) * ipc], one)), y.expand(ipc)
+            ),
             parameters,
             create_graph=True,
         )
@@ -78,7 +87,14 @@ def test_in_float32_and_blocks_it_is_the_loop_in_float64(monkeypatch):
 
 
 def test_the_schedule_of_the_paper():
-    assert [schedule(i) for i in (1, 2, 10, 20, 50, 200)] == [(1, 1), (10, 50), (10, 50), (50, 10), (50, 10), (50, 10)]
+    assert [schedule(i) for i in (1, 2, 10, 20, 50, 200)] == [
+        (1, 1),
+        (10, 50),
+        (10, 50),
+        (50, 10),
+        (50, 10),
+        (50, 10),
+    ]
 
 
 @pytest.mark.parametrize("method", ["dc", "dsa"])
@@ -118,7 +134,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(pool, tmp_path, options)
     with pytest.raises(Killed):
         distill("dc", 1, **pool, options=options, progress=Progress(tmp_path, kill, every=0.0))
     steps = []
-    again = distill("dc", 1, **pool, options=options, progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)))
+    again = distill(
+        "dc",
+        1,
+        **pool,
+        options=options,
+        progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)),
+    )
     assert steps == [4, 5, 6]  # from the last network on
     assert whole.images.tobytes() == again.images.tobytes()
     assert whole.budget["trained_images"] == 3 * options.get("decode", 1) ** 2
@@ -130,10 +152,15 @@ def test_a_network_trains_between_the_steps(pool, monkeypatch):
     monkeypatch.setattr(
         dc,
         "match",
-        lambda net, *rest: seen.append([p.detach().clone() for p in net.parameters()]) or real_match(net, *rest),
+        lambda net, *rest: (
+            seen.append([p.detach().clone() for p in net.parameters()]) or real_match(net, *rest)
+        ),
     )
     distill("dc", 1, **pool, options=QUICK)
-    change = [max(float((a - b).abs().max()) for a, b in zip(seen[i], seen[i + 1], strict=True)) for i in range(5)]
+    change = [
+        max(float((a - b).abs().max()) for a, b in zip(seen[i], seen[i + 1], strict=True))
+        for i in range(5)
+    ]
     assert min(change) > 0
     assert change[2] > 10 * max(change[0], change[1])  # a new network
 
@@ -141,13 +168,21 @@ def test_a_network_trains_between_the_steps(pool, monkeypatch):
 def test_the_loss_falls(pool):
     losses = []
     watch = Progress(show=lambda step, steps, loss: losses.append(loss))
-    distill("dc", 1, **pool, options={**QUICK, "networks": 60, "outer": 1, "lr": 1.0}, progress=watch)
+    distill(
+        "dc", 1, **pool, options={**QUICK, "networks": 60, "outer": 1, "lr": 1.0}, progress=watch
+    )
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
 def test_divergence_and_bad_options(pool, tmp_path):
     with pytest.raises(Diverged):
-        distill("dc", 1, **pool, options={**QUICK, "lr": 1e38, "networks": 40}, progress=Progress(tmp_path))
+        distill(
+            "dc",
+            1,
+            **pool,
+            options={**QUICK, "lr": 1e38, "networks": 40},
+            progress=Progress(tmp_path),
+        )
     for option, value in (
         ("train_on", "both"),
         ("distance", "l2"),

@@ -18,12 +18,16 @@ QUICK = {"steps": 6, "width": 8, "real": 12, "pool": 3}
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(90) % 3)
-    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
     return {"images": images, "labels": labels, "classes": ("a", "b", "c")}
 
 
 def loop(images, real, net, drawn, factor):
-    """The paper's inner loop: class after class, one augmentation for real and made, squared distance of mean embeddings; float64."""
+    """The paper's inner loop: class after class, one augmentation for real and made, squared
+    distance of mean embeddings; float64.
+    """
     classes = len(drawn.names)
     ipc = len(images) // classes
     total = 0.0
@@ -33,7 +37,12 @@ def loop(images, real, net, drawn, factor):
         if factor == 2:
             h = x.shape[-1] // 2
             cells = [x[:, :, i : i + h, j : j + h] for i in (0, h) for j in (0, h)]
-            x = torch.cat([torch.nn.functional.interpolate(cell, x.shape[-2:], mode="bilinear") for cell in cells])
+            x = torch.cat(
+                [
+                    torch.nn.functional.interpolate(cell, x.shape[-2:], mode="bilinear")
+                    for cell in cells
+                ]
+            )
         gap = net.embed(augment(real[c], one)).mean(0) - net.embed(augment(x, one)).mean(0)
         total = total + (gap**2).sum()
     return total
@@ -49,7 +58,10 @@ def test_loss_and_pixel_gradient_are_those_of_the_loop_over_classes(ipc, factor)
     drawn = Draw(drawn.names, drawn.parameters.double())
     want = loop(images, real, net, drawn, factor)
     (slope,) = torch.autograd.grad(want, images)
-    seen = [augment(x, Draw(drawn.names[i : i + 1], drawn.parameters[i : i + 1])) for i, x in enumerate(real)]
+    seen = [
+        augment(x, Draw(drawn.names[i : i + 1], drawn.parameters[i : i + 1]))
+        for i, x in enumerate(real)
+    ]
     target = Target(net, drawn, 0, real_means(DISTANCES["mean"], net, seen, 0))
     for block in (10_000, 2 * ipc * factor**2, 1):
         loss, gradient = match(images, target, DISTANCES["mean"], factor, block)
@@ -73,7 +85,11 @@ def test_same_seed_same_bits_and_another_seed_others(pool, mode, distance):
 
 def test_the_arrangement_of_the_pool_does_not_matter(pool):
     order = np.random.default_rng(1).permutation(90)
-    moved = {"images": pool["images"][order], "labels": pool["labels"][order], "classes": pool["classes"]}
+    moved = {
+        "images": pool["images"][order],
+        "labels": pool["labels"][order],
+        "classes": pool["classes"],
+    }
     mean = {"mean": (0.5,), "std": (0.25,)}
     one = distill("dm", 1, **pool, ids=np.arange(90), options=QUICK, **mean)
     two = distill("dm", 1, **moved, ids=order, options=QUICK, **mean)
@@ -94,7 +110,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(pool, tmp_path, mode):
     with pytest.raises(Killed):
         distill("dm", 1, **pool, options=options, progress=Progress(tmp_path, kill, every=0.0))
     steps = []
-    again = distill("dm", 1, **pool, options=options, progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)))
+    again = distill(
+        "dm",
+        1,
+        **pool,
+        options=options,
+        progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)),
+    )
     assert steps == [4, 5, 6]  # the fourth was not yet on disk
     assert whole.images.tobytes() == again.images.tobytes()
 
@@ -102,7 +124,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(pool, tmp_path, mode):
 def test_the_loss_falls(pool):
     losses = []
     watch = Progress(show=lambda step, steps, loss: losses.append(loss))
-    distill("dm", 1, **pool, options={**QUICK, "pool": 1, "steps": 40, "augment": "none"}, progress=watch)
+    distill(
+        "dm",
+        1,
+        **pool,
+        options={**QUICK, "pool": 1, "steps": 40, "augment": "none"},
+        progress=watch,
+    )
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -116,12 +144,16 @@ def test_flips_are_left_out_where_a_mirror_is_another_class(pool):
     only = {**QUICK, "augment": "flip", "steps": 2}
     none = distill("dm", 1, **pool, options={**QUICK, "augment": "none", "steps": 2})
     assert distill("dm", 1, **pool, options=only).images.tobytes() == none.images.tobytes()
-    assert distill("dm", 1, **pool, options=only, flips=True).images.tobytes() != none.images.tobytes()
+    assert (
+        distill("dm", 1, **pool, options=only, flips=True).images.tobytes() != none.images.tobytes()
+    )
 
 
 def test_divergence_keeps_the_last_good_images(pool, tmp_path):
     with pytest.raises(Diverged, match="smaller learning rate"):
-        distill("dm", 1, **pool, options={**QUICK, "lr": 1e30, "steps": 50}, progress=Progress(tmp_path))
+        distill(
+            "dm", 1, **pool, options={**QUICK, "lr": 1e30, "steps": 50}, progress=Progress(tmp_path)
+        )
     _, good = Progress(tmp_path, key="any").load("last_good.safetensors") or (0, {})
     assert (tmp_path / "last_good.safetensors").exists()
     assert not good or good["images"].isfinite().all()

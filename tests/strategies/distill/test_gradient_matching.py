@@ -20,7 +20,9 @@ def plain(name, real, made):
     for r, m in zip(real, made, strict=True):
         for c in range(len(r)):
             if name == "cosine" and r[c].ndim > 1:
-                for a, b in zip(r[c].reshape(len(r[c]), -1), m[c].reshape(len(m[c]), -1), strict=True):
+                for a, b in zip(
+                    r[c].reshape(len(r[c]), -1), m[c].reshape(len(m[c]), -1), strict=True
+                ):
                     total += 1 - a @ b / (np.sqrt(a @ a) * np.sqrt(b @ b) + 1e-6)
             elif name != "cosine" and r[c].ndim == 4:
                 gap = r[c] - m[c]
@@ -31,7 +33,9 @@ def plain(name, real, made):
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distances_by_their_formulas(name):
     real, made = tensors(0), tensors(1)
-    found = DISTANCES[name]([torch.from_numpy(r) for r in real], [torch.from_numpy(m) for m in made])
+    found = DISTANCES[name](
+        [torch.from_numpy(r) for r in real], [torch.from_numpy(m) for m in made]
+    )
     assert float(found) == pytest.approx(plain(name, real, made), rel=1e-12)
     same = DISTANCES[name]([torch.from_numpy(r) for r in real], [torch.from_numpy(r) for r in real])
     assert float(same) == pytest.approx(0, abs=1e-4)
@@ -45,15 +49,24 @@ def test_rows_of_zeros_are_far_and_finite():
 @pytest.mark.parametrize("batched", [False, True])
 def test_gradients_of_classes(batched):
     net = random_net(convnet(4, 2, 8, width=6), 0).double()
-    x = torch.randn(3, 5, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    x = (
+        torch.randn(3, 5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+        .double()
+        .requires_grad_()
+    )
     labels = torch.tensor([2, 0, 3])
     found = class_gradients(net, x, labels, create_graph=True, batched=batched)
     names = [n for n, _ in net.named_parameters()]
     net.requires_grad_(True)
     for c in range(3):
-        loss = torch.stack([-net(x[c, i : i + 1]).log_softmax(1)[0, labels[c]] for i in range(5)]).mean()
+        loss = torch.stack(
+            [-net(x[c, i : i + 1]).log_softmax(1)[0, labels[c]] for i in range(5)]
+        ).mean()
         for name, mine, want in zip(
-            names, found, torch.autograd.grad(loss, list(net.parameters()), create_graph=True), strict=True
+            names,
+            found,
+            torch.autograd.grad(loss, list(net.parameters()), create_graph=True),
+            strict=True,
         ):
             torch.testing.assert_close(mine[c], want, rtol=1e-9, atol=1e-12, msg=name)
     (slope,) = torch.autograd.grad(sum(g.square().sum() for g in found), x)

@@ -34,10 +34,19 @@ def by_hand(name, net, real, made, seed):
             r, s = (v.reshape(CLASSES, -1, v.shape[1]).mean(1) for v in a)
             total += 100 * ((r - s) ** 2).sum()
         return total + by_hand("mean", net, real, made, seed)
-    t = torch.randn(maps[0][-1].shape[1], FREQUENCIES, generator=torch.Generator().manual_seed(seed)).double().numpy()
+    t = (
+        torch.randn(
+            maps[0][-1].shape[1], FREQUENCIES, generator=torch.Generator().manual_seed(seed)
+        )
+        .double()
+        .numpy()
+    )
     total = 0.0
     for c in range(CLASSES):
-        phi = [np.exp(1j * (unit(m[-1]).reshape(CLASSES, -1, m[-1].shape[1])[c] @ t)).mean(0) for m in maps]
+        phi = [
+            np.exp(1j * (unit(m[-1]).reshape(CLASSES, -1, m[-1].shape[1])[c] @ t)).mean(0)
+            for m in maps
+        ]
         amplitude = (np.abs(phi[0]) - np.abs(phi[1])) ** 2
         phase = 2 * (np.abs(phi[0]) * np.abs(phi[1]) - (phi[0] * phi[1].conj()).real)
         total += 300 * np.sqrt(0.5 * amplitude + 0.5 * np.maximum(phase, 0)).mean()
@@ -51,7 +60,9 @@ def test_distance_is_the_formula_and_its_slope(name, setting):
     found = real_means(distance, net, list(real), 7)
 
     def loss(x):
-        return distance.compare(found, class_means(distance.describe(net, x.flatten(0, 1), 7), CLASSES))
+        return distance.compare(
+            found, class_means(distance.describe(net, x.flatten(0, 1), 7), CLASSES)
+        )
 
     x = made.clone().requires_grad_()
     value = loss(x)

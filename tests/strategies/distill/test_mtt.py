@@ -1,4 +1,6 @@
-"""Trajectory matching: the gradient through all steps against one whole graph, memory that does not grow, experts and students by plain loops."""
+"""Trajectory matching: the gradient through all steps against one whole graph, memory that does not
+grow, experts and students by plain loops.
+"""
 
 import gc
 
@@ -27,7 +29,9 @@ QUICK = {
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(90) % 3)
-    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 120, (90, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
     return {"images": images, "labels": labels, "classes": ("a", "b", "c")}
 
 
@@ -36,7 +40,10 @@ def problem(seed=0, width=3):
     net = random_net(convnet(3, 1, 8, width=width), seed).double()
     images = torch.randn(6, 1, 8, 8, generator=generator).double()
     labels = torch.arange(3).repeat_interleave(2)
-    first, goal = flat(net), flat(net) + 0.1 * torch.randn(len(flat(net)), generator=generator).double()
+    first, goal = (
+        flat(net),
+        flat(net) + 0.1 * torch.randn(len(flat(net)), generator=generator).double(),
+    )
 
     def loss(theta, x, step):
         part = torch.tensor([step % 6, (step + 3) % 6])
@@ -94,7 +101,10 @@ def test_few_weights_are_kept_on_the_way_back():
 
         def counted(theta, x, step):
             nonlocal kept
-            kept = max(kept, sum(type(o) is torch.Tensor and o.numel() == len(first) for o in gc.get_objects()))
+            kept = max(
+                kept,
+                sum(type(o) is torch.Tensor and o.numel() == len(first) for o in gc.get_objects()),
+            )
             return loss(theta, x, step)
 
         trajectory_loss(first, goal, images, rate, steps, counted)
@@ -118,12 +128,21 @@ def test_same_seed_same_bits_and_resume(pool, tmp_path, augment):
     state = torch.get_rng_state()
     whole = distill("mtt", 2, **pool, options=options)
     assert torch.equal(state, torch.get_rng_state())
-    assert distill("mtt", 2, **pool, seed=1, options=options).images.tobytes() != whole.images.tobytes()
+    assert (
+        distill("mtt", 2, **pool, seed=1, options=options).images.tobytes()
+        != whole.images.tobytes()
+    )
     with pytest.raises(Killed):
         distill("mtt", 2, **pool, options=options, progress=Progress(tmp_path, kill, every=0.0))
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["expert-0", "expert-1"]
     steps = []
-    again = distill("mtt", 2, **pool, options=options, progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)))
+    again = distill(
+        "mtt",
+        2,
+        **pool,
+        options=options,
+        progress=Progress(tmp_path, lambda s, n, loss: steps.append(s)),
+    )
     assert steps == [4, 5]
     assert whole.images.tobytes() == again.images.tobytes()
     assert whole.info["rate"] == again.info["rate"] != QUICK["rate"]
@@ -150,9 +169,19 @@ def test_the_loss_falls(pool):
 def test_plans_and_bad_options(pool):
     assert [Mtt().plan(i) for i in (1, 10, 50)] == [(50, 2, 2), (30, 2, 20), (30, 2, 40)]
     with pytest.raises(
-        ValueError, match="epochs: beginning at epoch 20 and looking 2 ahead takes 22 epochs of the experts, got 10"
+        ValueError,
+        match=(
+            "epochs: beginning at epoch 20 and looking 2 ahead takes 22 epochs of the experts,"
+            " got 10"
+        ),
     ):
         Mtt(epochs=10).plan(10)
-    for option, value in (("experts", 0), ("latest", -1), ("lr", 0.0), ("augment", "color"), ("student", 0)):
+    for option, value in (
+        ("experts", 0),
+        ("latest", -1),
+        ("lr", 0.0),
+        ("augment", "color"),
+        ("student", 0),
+    ):
         with pytest.raises(ValueError, match=option):
             distill("mtt", 1, **pool, options={option: value})

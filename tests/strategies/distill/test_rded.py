@@ -22,7 +22,9 @@ NORM = {"mean": (0.4, 0.5), "std": (0.25, 0.2)}
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(60) % 3)
-    images = (rng.integers(0, 120, (60, 8, 8, 2)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 120, (60, 8, 8, 2)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
     return {"images": images, "labels": labels, "classes": CLASSES, **NORM}
 
 
@@ -53,9 +55,12 @@ def by_hand(pool, seed, ipc, factor, m, images, model):
             tried = []
             for k in range(m):
                 area, top, left = (
-                    keyed_uniform(int(v), np.array([r]))[0] for v in stream(seed, 0, k).integers(2**63, size=3)
+                    keyed_uniform(int(v), np.array([r]))[0]
+                    for v in stream(seed, 0, k).integers(2**63, size=3)
                 )
-                (box,) = boxes(np.array([[area, 0.0, top, left]]), side, (0.08, 1.0), (1.0, 1.0)).tolist()
+                (box,) = boxes(
+                    np.array([[area, 0.0, top, left]]), side, (0.08, 1.0), (1.0, 1.0)
+                ).tolist()
                 crop = vision.resized_crop(x[None], *box, [s, s], antialias=True)[0]
                 seen = torch.zeros(2, side, side, dtype=torch.float64)
                 a = (side - s) // 2
@@ -86,7 +91,11 @@ def test_selection_and_mosaic_are_those_of_the_loops(pool, ipc, factor, m):
     assert gap.max() <= 1  # a value at one half may be rounded either way
     assert (gap > 0).mean() < 0.05
     assert made.hard.tolist() == np.repeat(np.arange(3), ipc).tolist()
-    assert made.budget["bytes"] == 3 * ipc * (128 + 1) == 3 * ipc * Rded(**options).image_bytes((2, 8, 8), 3)
+    assert (
+        made.budget["bytes"]
+        == 3 * ipc * (128 + 1)
+        == 3 * ipc * Rded(**options).image_bytes((2, 8, 8), 3)
+    )
 
 
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 4))
@@ -139,7 +148,9 @@ def test_few_real_images_are_said_and_too_few_refused(pool):
         run(pool, images=300)
     with pytest.warns(UserWarning, match=r"20 crops of 20 images of class 'a': none is left out"):
         run(pool, images=20, ipc=5, factor=2)
-    with pytest.raises(ValueError, match=r"6 images of 2 x 2 crops take 24 real images .*class 'a' has 20"):
+    with pytest.raises(
+        ValueError, match=r"6 images of 2 x 2 crops take 24 real images .*class 'a' has 20"
+    ):
         run(pool, images=30, ipc=6, factor=2)
     with pytest.raises(ValueError, match=r"take 12 .* images=10"):
         run(pool, ipc=3, factor=2)
@@ -148,13 +159,30 @@ def test_few_real_images_are_said_and_too_few_refused(pool):
 def test_bad_input_is_named(pool):
     source = {k: pool[k] for k in ("images", "labels")}
     with pytest.raises(ValueError, match="same classes in another order"):
-        distill("rded", 1, **source, classes=CLASSES, options={"images": 10}, teacher=teacher(CLASSES[::-1]))
+        distill(
+            "rded",
+            1,
+            **source,
+            classes=CLASSES,
+            options={"images": 10},
+            teacher=teacher(CLASSES[::-1]),
+        )
     with pytest.raises(ValueError, match="needs a teacher"):
         distill("rded", 1, **pool)
     with pytest.raises(ValueError, match="no example in the pool of 'd'"):
         distill("rded", 1, **source, classes=(*CLASSES, "d"), teacher=teacher())
     with pytest.raises(ValueError, match=r"NaN or infinite for 20 crops of class 'a'"):
-        distill("rded", 1, **pool, options={"images": 10, "crops": 2}, teacher=teacher(scale=float("nan")))
-    for change, words in (({"crops": 0}, "crops"), ({"scale": (0.5, 0.1)}, "scale"), ({"factor": 9}, "factor")):
+        distill(
+            "rded",
+            1,
+            **pool,
+            options={"images": 10, "crops": 2},
+            teacher=teacher(scale=float("nan")),
+        )
+    for change, words in (
+        ({"crops": 0}, "crops"),
+        ({"scale": (0.5, 0.1)}, "scale"),
+        ({"factor": 9}, "factor"),
+    ):
         with pytest.raises(ValueError, match=words):
             distill("rded", 1, **pool, options=change, teacher=teacher())

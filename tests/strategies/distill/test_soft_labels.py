@@ -27,13 +27,17 @@ QUICK = {
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(60) % 3)
-    images = (rng.integers(0, 120, (60, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 120, (60, 8, 8, 1)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
     return {"images": images, "labels": labels, "classes": CLASSES, "mean": (0.4,), "std": (0.25,)}
 
 
 def teacher(network=None, epoch=None):
     """A random network for every epoch."""
-    return Teacher(random_net(convnet(3, 1, 8, width=8), 7 if epoch is None else epoch), CLASSES, epoch or 7)
+    return Teacher(
+        random_net(convnet(3, 1, 8, width=8), 7 if epoch is None else epoch), CLASSES, epoch or 7
+    )
 
 
 def source(pool, **rest):
@@ -41,7 +45,9 @@ def source(pool, **rest):
 
 
 def run(pool, ipc=2, seed=0, progress=None, **options):
-    return distill("soft_labels", ipc, **pool, seed=seed, options=options, teacher=teacher, progress=progress)
+    return distill(
+        "soft_labels", ipc, **pool, seed=seed, options=options, teacher=teacher, progress=progress
+    )
 
 
 def test_a_selection_is_made_within_each_class_of_what_the_teacher_sees(pool):
@@ -96,7 +102,8 @@ def test_epochs_temperatures_and_seeds_are_heard(pool):
     assert run(pool, temperature=3.0).temperature == 3.0
     assert run(pool, labels="online", epoch=2).info["online"]["epoch"] == 2
     assert run(pool).images.tobytes() != run(pool, seed=1).images.tobytes()
-    assert not run(pool, labels="crops", crops=4).views[..., 4].any()  # no mirrors: they are another class
+    # no mirrors: they are another class
+    assert not run(pool, labels="crops", crops=4).views[..., 4].any()
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(pool, tmp_path):
@@ -137,7 +144,13 @@ def test_bad_input_is_named(pool):
         SoftLabels(base="soft_labels")
     with pytest.raises(ValueError, match=r"take 24 .* class 'a' has 20"):
         run(pool, ipc=6, base=Rded(images=30, factor=2))
-    for option, value in (("labels", "both"), ("hard", 1.5), ("temperature", 0.0), ("crops", 0), ("cutmix", -1.0)):
+    for option, value in (
+        ("labels", "both"),
+        ("hard", 1.5),
+        ("temperature", 0.0),
+        ("crops", 0),
+        ("cutmix", -1.0),
+    ):
         with pytest.raises(ValueError, match=option):
             SoftLabels(**{option: value})
 

@@ -1,4 +1,6 @@
-"""SRe2L: its loss in float64 numpy, the pixel gradient by finite differences, resume, its ways of going wrong."""
+"""SRe2L: its loss in float64 numpy, the pixel gradient by finite differences, resume, its ways of
+going wrong.
+"""
 
 import numpy as np
 import pytest
@@ -22,8 +24,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sre2l", "ignore:images. class", 
 def pool():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(90) % 3)
-    images = (rng.integers(0, 120, (90, 8, 8, 2)) + 50 * labels[:, None, None, None]).astype(np.uint8)
-    return {"images": images, "labels": labels, "classes": CLASSES, "mean": (0.4, 0.5), "std": (0.25, 0.2)}
+    images = (rng.integers(0, 120, (90, 8, 8, 2)) + 50 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
+    return {
+        "images": images,
+        "labels": labels,
+        "classes": CLASSES,
+        "mean": (0.4, 0.5),
+        "std": (0.25, 0.2),
+    }
 
 
 def network(norm="batch", channels=2, size=8, width=4):
@@ -45,10 +55,16 @@ def teacher(network_=None, epoch=None):
 
 
 def by_hand(net, x, labels, weight):
-    """The network layer by layer and the loss, in float64 numpy: convolution, statistics, batch norm, ReLU, 2 x 2 mean, linear layer."""
+    """The network layer by layer and the loss, in float64 numpy: convolution, statistics, batch
+    norm, ReLU, 2 x 2 mean, linear layer.
+    """
     x, total, first = x.astype(np.float64), 0.0, True
     for layer in net.features:
-        p = {k: v.detach().numpy().astype(np.float64) for k, v in layer.state_dict().items() if v.ndim}
+        p = {
+            k: v.detach().numpy().astype(np.float64)
+            for k, v in layer.state_dict().items()
+            if v.ndim
+        }
         if isinstance(layer, nn.Conv2d):
             padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
             x = np.stack([
@@ -56,8 +72,13 @@ def by_hand(net, x, labels, weight):
                 for image in padded
             ])  # fmt: skip
         elif isinstance(layer, nn.BatchNorm2d):
-            mean, var = x.mean((0, 2, 3)), ((x - x.mean((0, 2, 3), keepdims=True)) ** 2).mean((0, 2, 3))
-            gap = np.sqrt(((mean - p["running_mean"]) ** 2).sum()) + np.sqrt(((var - p["running_var"]) ** 2).sum())
+            mean, var = (
+                x.mean((0, 2, 3)),
+                ((x - x.mean((0, 2, 3), keepdims=True)) ** 2).mean((0, 2, 3)),
+            )
+            gap = np.sqrt(((mean - p["running_mean"]) ** 2).sum()) + np.sqrt(
+                ((var - p["running_var"]) ** 2).sum()
+            )
             total += (10 if first else 1) * gap
             first = False
             column = {k: v[:, None, None] for k, v in p.items()}
@@ -67,7 +88,10 @@ def by_hand(net, x, labels, weight):
             x = np.maximum(x, 0)
         else:
             x = (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
-    z = x.reshape(len(x), -1) @ net.classifier.weight.numpy().astype(np.float64).T + net.classifier.bias.numpy()
+    z = (
+        x.reshape(len(x), -1) @ net.classifier.weight.numpy().astype(np.float64).T
+        + net.classifier.bias.numpy()
+    )
     ce = np.mean([-(row[y] - np.log(np.exp(row).sum())) for row, y in zip(z, labels, strict=True)])
     return ce + weight * total
 
@@ -113,13 +137,27 @@ def test_measured_statistics_do_not_depend_on_the_blocks():
 
 def run(pool, ipc=2, seed=0, progress=None, make=teacher, flips=False, **options):
     return distill(
-        "sre2l", ipc, **pool, seed=seed, options={**QUICK, **options}, teacher=make, progress=progress, flips=flips
+        "sre2l",
+        ipc,
+        **pool,
+        seed=seed,
+        options={**QUICK, **options},
+        teacher=make,
+        progress=progress,
+        flips=flips,
     )
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"start": "real"}, {"start": "rded"}, {"batching": "class"}, {"multi_crop": True}, {"batch": 2, "jitter": 0}],
+    [
+        {},
+        {"start": "real"},
+        {"start": "rded"},
+        {"batching": "class"},
+        {"multi_crop": True},
+        {"batch": 2, "jitter": 0},
+    ],
 )
 def test_same_seed_same_bits_and_another_seed_others(pool, options):
     state = torch.get_rng_state()
@@ -132,7 +170,9 @@ def test_same_seed_same_bits_and_another_seed_others(pool, options):
 
 
 def test_the_steps_are_the_papers(pool):
-    """A plain loop: one batch an image index, Adam, cosine, rolled by up to an eighth of the side, clipped after each step."""
+    """A plain loop: one batch an image index, Adam, cosine, rolled by up to an eighth of the side,
+    clipped after each step.
+    """
     made = run(pool, steps=4, multi_crop=False)
     inner = int(np.random.default_rng(made.info["seed"]).integers(2**62))
     net = network()
@@ -145,7 +185,9 @@ def test_the_steps_are_the_papers(pool):
         adam = torch.optim.Adam([x], lr=0.25, betas=(0.5, 0.9))
         for step in range(4):
             adam.param_groups[0]["lr"] = 0.25 * 0.5 * (1 + np.cos(np.pi * step / 4))
-            down, across = np.random.default_rng([inner, 1, step, number]).integers(0, 2, 2).tolist()
+            down, across = (
+                np.random.default_rng([inner, 1, step, number]).integers(0, 2, 2).tolist()
+            )
             seen = torch.roll(x, (down, across), (2, 3))
             adam.zero_grad()
             invert(net, seen, torch.arange(3), running(net), 0.01).backward()
@@ -161,9 +203,14 @@ def test_a_view_is_one_crop_one_mirror_and_one_roll_for_the_whole_batch():
     x = torch.randn(3, 1, 64, 64, dtype=torch.float64)
     seen = Sre2l(jitter=0).view(x, False, np.random.default_rng(0))
     (box,) = boxes(np.random.default_rng(0).random((1, 22)), 64).tolist()
-    torch.testing.assert_close(seen, vision.resized_crop(x, *box, [64, 64], antialias=True), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        seen, vision.resized_crop(x, *box, [64, 64], antialias=True), rtol=1e-9, atol=1e-9
+    )
     small = torch.arange(64.0).view(1, 1, 8, 8)
-    rolled = {tuple(Sre2l().view(small, True, np.random.default_rng(s)).flatten().tolist()) for s in range(40)}
+    rolled = {
+        tuple(Sre2l().view(small, True, np.random.default_rng(s)).flatten().tolist())
+        for s in range(40)
+    }
     assert rolled == {
         tuple(torch.roll(small, (i, j), (2, 3)).flatten().tolist()) for i in (0, 1) for j in (0, 1)
     }  # an eighth of the side, no crop below 64 pixels, so no mirror
@@ -172,7 +219,12 @@ def test_a_view_is_one_crop_one_mirror_and_one_roll_for_the_whole_batch():
 def test_batches_hold_one_image_of_each_class_or_one_class():
     assert [b.tolist() for b in Sre2l().batches(3, 2)] == [[0, 2, 4], [1, 3, 5]]
     assert [b.tolist() for b in Sre2l(batch=2).batches(3, 2)] == [[0, 2], [4], [1, 3], [5]]
-    assert [b.tolist() for b in Sre2l(batching="class", batch=2).batches(2, 3)] == [[0, 1], [2], [3, 4], [5]]
+    assert [b.tolist() for b in Sre2l(batching="class", batch=2).batches(2, 3)] == [
+        [0, 1],
+        [2],
+        [3, 4],
+        [5],
+    ]
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(pool, tmp_path):
@@ -216,14 +268,20 @@ def test_divergence_keeps_the_last_good_images(pool, tmp_path):
 @pytest.mark.filterwarnings("default:Sre2l")
 def test_bad_input_is_named(pool):
     with pytest.raises(ValueError, match=r"ConvNet has no batch norm .* network={norm: batch}"):
-        run(pool, ipc=1, make=lambda network_=None, epoch=None: Teacher(network("instance"), CLASSES))
+        run(
+            pool,
+            ipc=1,
+            make=lambda network_=None, epoch=None: Teacher(network("instance"), CLASSES),
+        )
     with pytest.raises(ValueError, match="same classes in another order"):
         run(pool, ipc=1, make=lambda network_=None, epoch=None: Teacher(network(), CLASSES[::-1]))
     with pytest.raises(ValueError, match="needs a teacher"):
         distill("sre2l", 1, **pool)
     with pytest.raises(ValueError, match="no example in the pool of 'd'"):
         distill("sre2l", 1, **{**pool, "classes": (*CLASSES, "d")}, teacher=teacher)
-    with pytest.warns(UserWarning, match=r"Sre2l: 2 images per class; above about 1 .* 25\.8 and 54\.3 %"):
+    with pytest.warns(
+        UserWarning, match=r"Sre2l: 2 images per class; above about 1 .* 25\.8 and 54\.3 %"
+    ):
         Sre2l().check(Source(**pool, teacher=teacher), 2)
     for option, value in (
         ("start", "zeros"), ("batching", "all"), ("steps", 0), ("lr", 0.0), ("bn", -1.0), ("jitter", -1), ("batch", 0)

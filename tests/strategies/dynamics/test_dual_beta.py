@@ -26,7 +26,10 @@ def test_weights_are_pdf_times_score(pruned):
 def test_a_smaller_budget_prefers_easier_examples():
     score, mean_prob = np.ones(400), np.linspace(0.01, 0.99, 400)
     first = {
-        k: [select("dual_beta", k, dual=score, mean_prob=mean_prob, seed=s).indices[:10] for s in range(5)]
+        k: [
+            select("dual_beta", k, dual=score, mean_prob=mean_prob, seed=s).indices[:10]
+            for s in range(5)
+        ]
         for k in (10, 100, 300)
     }
     means = [np.mean([mean_prob[i].mean() for i in first[k]]) for k in first]
@@ -45,6 +48,12 @@ def test_contract_and_refusals():
     check_strategy(strategy("dual_beta", {"c_d": 11.0}))
     with pytest.raises(ValueError, match="c_d"):
         DualBeta(c_d=0)
-    for dual, mean_prob in (([1.0, 1.0], [1.5, 0.5]), ([1.0, 1.0], [0.5, -0.5]), ([-1.0, 1.0], [0.5, 0.5])):
+    for dual, mean_prob in (
+        ([1.0, 1.0], [1.5, 0.5]),
+        ([1.0, 1.0], [0.5, -0.5]),
+        ([-1.0, 1.0], [0.5, 0.5]),
+    ):
         with pytest.raises(ValueError, match="dual and mean_prob: expected scores of at least 0"):
-            DualBeta()(Pool(2), Signals(2, dual=dual, mean_prob=mean_prob), 1, np.random.default_rng(0))
+            DualBeta()(
+                Pool(2), Signals(2, dual=dual, mean_prob=mean_prob), 1, np.random.default_rng(0)
+            )

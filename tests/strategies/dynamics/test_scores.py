@@ -7,7 +7,14 @@ from coreset import select
 from coreset.registry import strategy
 from coreset.testing import check_strategy
 
-HIGHEST = {"forgetting": True, "dyn_unc": True, "dual": True, "tdds": True, "memorization": True, "aum": False}
+HIGHEST = {
+    "forgetting": True,
+    "dyn_unc": True,
+    "dual": True,
+    "tdds": True,
+    "memorization": True,
+    "aum": False,
+}
 
 
 @pytest.mark.parametrize("name", HIGHEST)
@@ -32,17 +39,23 @@ def test_never_learned_comes_first():
 
     recorder = DynamicsRecorder(3, ["forgetting"])
     for epoch, wrong in enumerate([[0, 1, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]]):
-        recorder.update(range(3), [[-1.0, 1.0] if w else [1.0, -1.0] for w in wrong], [0, 0, 0], epoch)
+        recorder.update(
+            range(3), [[-1.0, 1.0] if w else [1.0, -1.0] for w in wrong], [0, 0, 0], epoch
+        )
     assert select("forgetting", 3, **recorder.finish()).indices.tolist() == [1, 0, 2]
 
 
 def test_aum_on_probabilities():
     check_strategy(strategy("aum", {"signal": "aum_probs"}))
-    assert select("aum", 1, aum_probs=[0.5, -0.5], options={"signal": "aum_probs"}).indices.tolist() == [1]
+    assert select(
+        "aum", 1, aum_probs=[0.5, -0.5], options={"signal": "aum_probs"}
+    ).indices.tolist() == [1]
 
 
 def test_dyn_unc_over_all_windows():
-    """The last window alone tells these two apart: the released score drops it, the authors of DUAL keep it."""
+    """The last window alone tells these two apart: the released score drops it, the authors of DUAL
+    keep it.
+    """
     from coreset.numerics.dynamics import DynamicsRecorder, least_epochs
 
     p = np.full((12, 2), 0.5)
@@ -57,7 +70,9 @@ def test_dyn_unc_over_all_windows():
         np.testing.assert_allclose(got["dyn_unc_all"][i], np.mean(windows), rtol=1e-12)
         np.testing.assert_allclose(got["dyn_unc"][i], np.mean(windows[:-1]), rtol=1e-12, atol=1e-15)
     check_strategy(strategy("dyn_unc", {"signal": "dyn_unc_all"}))
-    assert select("dyn_unc", 2, options={"signal": "dyn_unc_all"}, dyn_unc_all=[0.1, 0.3, 0.2]).indices.tolist() == [
+    assert select(
+        "dyn_unc", 2, options={"signal": "dyn_unc_all"}, dyn_unc_all=[0.1, 0.3, 0.2]
+    ).indices.tolist() == [
         1,
         2,
     ]

@@ -1,4 +1,6 @@
-"""ALFA-Mix against the mixing written out: autograd through a real head, the ratio of the paper feature by feature."""
+"""ALFA-Mix against the mixing written out: autograd through a real head, the ratio of the paper
+feature by feature.
+"""
 
 import numpy as np
 import pytest
@@ -24,14 +26,20 @@ def changed(head, x, y, selected, candidates, cap):
     z = torch.from_numpy(x[candidates]).requires_grad_()
     out = head(z)
     predicted = out.argmax(dim=1)
-    gradient = torch.autograd.grad(torch.nn.functional.cross_entropy(out, predicted, reduction="sum"), z)[0]
+    gradient = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(out, predicted, reduction="sum"), z
+    )[0]
     z = z.detach()
     result = np.zeros(len(candidates), bool)
     for c in range(head.out_features):
         mine = selected[y[selected] == c]
         anchor = torch.from_numpy(x[mine if len(mine) else selected].mean(axis=0))
         gap = anchor - z
-        alpha = (cap / np.sqrt(x.shape[1]) * gap.norm(dim=1) / gradient.norm(dim=1))[:, None] * gradient / gap
+        alpha = (
+            (cap / np.sqrt(x.shape[1]) * gap.norm(dim=1) / gradient.norm(dim=1))[:, None]
+            * gradient
+            / gap
+        )
         mixed = alpha * anchor + (1 - alpha) * z
         result |= (head(mixed).argmax(dim=1) != predicted).numpy()
     return result
@@ -57,7 +65,8 @@ def test_who_changes(seed, few):
     known[selected] = y[selected]
     first = int(changed(head, x, y, selected, candidates, 0.2).sum())
     assert first
-    for k in (8, first, len(candidates)):  # `first` are not more than asked for, and more than all never change
+    # `first` are not more than asked for, and more than all never change
+    for k in (8, first, len(candidates)):
         cap, who = 0.0, np.zeros(len(candidates), bool)
         while cap < 1 and who.sum() <= k:
             cap += 0.2
@@ -74,7 +83,9 @@ def test_who_changes(seed, few):
 
 def test_head_is_recovered_exactly_and_up_to_what_the_features_span():
     head, x, z, _ = case()
-    assert np.allclose(linear_head(torch.from_numpy(x), torch.from_numpy(z)), head.weight.detach(), atol=1e-9)
+    assert np.allclose(
+        linear_head(torch.from_numpy(x), torch.from_numpy(z)), head.weight.detach(), atol=1e-9
+    )
     flat = x.copy()
     flat[:, 4] = 2 * flat[:, 3]  # one direction less
     z = head(torch.from_numpy(flat)).detach()
@@ -83,7 +94,9 @@ def test_head_is_recovered_exactly_and_up_to_what_the_features_span():
     assert np.allclose(spread @ found.T, z - z.mean(dim=0), atol=1e-9)
     few = linear_head(torch.from_numpy(x[:3]), head(torch.from_numpy(x[:3])).detach())
     assert np.isfinite(few.numpy()).all()
-    half = linear_head(torch.from_numpy(x).half().float(), head(torch.from_numpy(x)).detach().half().float())
+    half = linear_head(
+        torch.from_numpy(x).half().float(), head(torch.from_numpy(x)).detach().half().float()
+    )
     assert np.allclose(half, head.weight.detach(), atol=0.01)
 
 
@@ -91,7 +104,9 @@ def test_saturated_predictions_do_not_move():
     head = torch.eye(2).double() * 100
     assert moves(torch.tensor([[1e4, 0.0], [0.1, 0.0]]), head)[0].tolist() == [0.0, 0.0]
     x = np.array([[100.0, 0.0], [0.0, 100.0], [100.0, 1.0], [0.3, 0.2]])
-    got = coreset.select("alfamix", 2, features=x, logits=x * 100, labels=np.array([0, 1, -1, -1]), selected=[0, 1])
+    got = coreset.select(
+        "alfamix", 2, features=x, logits=x * 100, labels=np.array([0, 1, -1, -1]), selected=[0, 1]
+    )
     assert sorted(got.indices) == [2, 3]
 
 

@@ -42,7 +42,9 @@ def test_contract(first, bias):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("together", [5, 4096])
-def test_scores_are_the_squared_distances_to_the_earlier_choices(together, bias, dtype, monkeypatch):
+def test_scores_are_the_squared_distances_to_the_earlier_choices(
+    together, bias, dtype, monkeypatch
+):
     monkeypatch.setattr(
         badge, "_MOST", together
     )  # few proposals at a time: most are measured against picks that the distances miss
@@ -73,7 +75,9 @@ def test_the_law_of_every_pick_is_exact():
                 law[t, j] += chance * d[j] / d.sum()
                 following[(*history, j)] = chance * d[j] / d.sum()
         states = following
-    factors = LastLayerGradients(torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False)
+    factors = LastLayerGradients(
+        torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False
+    )
     seen = np.zeros((4, n))
     order = np.random.default_rng(9).permutation(n)
     for seed in range(draws):
@@ -88,15 +92,21 @@ def test_the_law_of_every_pick_is_exact():
 
 
 @pytest.mark.parametrize(("together", "reach"), [(1, 1), (5, 3), (64, 4096)])
-def test_a_proposal_is_kept_by_its_distance_now_over_the_one_it_was_drawn_by(together, reach, monkeypatch):
-    """Rejection one proposal at a time, from distances to the first pick alone: what the shortcuts must not change."""
+def test_a_proposal_is_kept_by_its_distance_now_over_the_one_it_was_drawn_by(
+    together, reach, monkeypatch
+):
+    """Rejection one proposal at a time, from distances to the first pick alone: what the shortcuts
+    must not change.
+    """
     monkeypatch.setattr(badge, "_EARLY", ())
     monkeypatch.setattr(badge, "_LEAST", together)
     monkeypatch.setattr(badge, "_MOST", together)
     monkeypatch.setattr(badge, "_REACH", reach)
     x, p = case(1500, seed=5)
     g, order = written_out(x, p, False), np.random.default_rng(9).permutation(1500)
-    factors = LastLayerGradients(torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False)
+    factors = LastLayerGradients(
+        torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False
+    )
     rejected = 0
     for seed in range(5):
         rng, picks, scores = np.random.default_rng(seed), [7], [np.inf]
@@ -127,12 +137,16 @@ def test_what_is_left_without_any_distance_follows_the_order():
 @pytest.mark.parametrize("early", [(), (8, 64)])
 @pytest.mark.parametrize("reach", [5, 4096])
 def test_distances_out_of_date_do_not_change_the_law(early, reach, monkeypatch):
-    """Many rows: the proposals stay out of date for a while, so the potential of the choices must still be that of k-means++."""
+    """Many rows: the proposals stay out of date for a while, so the potential of the choices must
+    still be that of k-means++.
+    """
     monkeypatch.setattr(badge, "_EARLY", early)
     monkeypatch.setattr(badge, "_REACH", reach)
     x, p = case(1500, seed=5)
     g = written_out(x, p, False)
-    factors = LastLayerGradients(torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False)
+    factors = LastLayerGradients(
+        torch.from_numpy(p - np.eye(4)[p.argmax(axis=1)]), torch.from_numpy(x), False
+    )
     first = int((g**2).sum(axis=1).argmax())
 
     def plain(seed):
@@ -162,7 +176,10 @@ def test_large_gradients_first_even_when_all_picks_are_the_same_row():
 
 def test_duplicates_are_never_drawn_twice_while_others_remain():
     x, p = case(6, seed=2)
-    x, p = np.repeat(x, 50, axis=0).astype(np.float32) * 30, np.repeat(p, 50, axis=0).astype(np.float32)
+    x, p = (
+        np.repeat(x, 50, axis=0).astype(np.float32) * 30,
+        np.repeat(p, 50, axis=0).astype(np.float32),
+    )
     for seed in range(10):
         got = coreset.select("badge", 6, features=x, probs=p, seed=seed).indices
         assert sorted(got // 50) == [0, 1, 2, 3, 4, 5]

@@ -20,7 +20,10 @@ def information(h, p, fisher):
     if fisher == "binary":
         top = p.max()
         # Bernoulli: label 1 with probability top, gradient (top - label) h
-        return sum(q * np.outer((top - label) * h, (top - label) * h) for label, q in ((1, top), (0, 1 - top)))
+        return sum(
+            q * np.outer((top - label) * h, (top - label) * h)
+            for label, q in ((1, top), (0, 1 - top))
+        )
     total = 0
     for c in range(len(p)):
         g = np.outer(p - np.eye(len(p))[c], h).ravel()
@@ -64,7 +67,14 @@ def test_contract(fisher):
 def test_choice_and_trace(fisher, ridge, selected, k):
     x, p = case()
     chosen, trace = reference(x, p, k, selected, ridge, fisher)
-    got = coreset.select("bait", k, features=x, probs=p, selected=selected, options={"fisher": fisher, "ridge": ridge})
+    got = coreset.select(
+        "bait",
+        k,
+        features=x,
+        probs=p,
+        selected=selected,
+        options={"fisher": fisher, "ridge": ridge},
+    )
     assert got.indices.tolist() == chosen
     assert got.info["trace"] == pytest.approx(trace, rel=1e-8)
 
@@ -73,7 +83,9 @@ def test_choice_and_trace(fisher, ridge, selected, k):
 @pytest.mark.parametrize(("n", "d", "k"), [(2, 3, 1), (10, 20, 3), (40, 6, 8), (24, 4, 15)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_large_features(fisher, n, d, k, seed):
-    """Information millions of times the prior, also with fewer rows than directions; beyond that the choice no longer changes."""
+    """Information millions of times the prior, also with fewer rows than directions; beyond that
+    the choice no longer changes.
+    """
     x, p = case(n, seed, d)
     chosen, trace = reference(x * 1000, p, k, [], 1.0, fisher)
     for scale in (1e3, 1e4, 1e5):
@@ -104,7 +116,11 @@ def test_backward_pruning_matters():
         mat, forward = 0.01 * np.eye(12), []
         for _ in range(6):
             after = [
-                np.trace(np.linalg.inv(mat + q) @ partitions.mean(axis=0)) if i not in forward else np.inf
+                (
+                    np.trace(np.linalg.inv(mat + q) @ partitions.mean(axis=0))
+                    if i not in forward
+                    else np.inf
+                )
                 for i, q in enumerate(partitions)
             ]
             forward.append(int(np.argmin(after)))
@@ -126,7 +142,10 @@ def test_too_large_is_refused_in_words(monkeypatch):
     x, p = np.ones((4, 5000), np.float32), np.full((4, 10), 0.1, np.float32)
     with pytest.raises(
         ValueError,
-        match="features: the exact Fisher information for 4 examples, 10 classes and 5000 features needs 112 GB; use fisher=binary",
+        match=(
+            "features: the exact Fisher information for 4 examples, 10 classes and 5000 features"
+            " needs 112 GB; use fisher=binary"
+        ),
     ):
         coreset.select("bait", 1, features=x, probs=p)
     monkeypatch.setattr(module, "LIMIT", 10)

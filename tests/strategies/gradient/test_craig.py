@@ -25,7 +25,9 @@ def written_out(x, p, y, bias=True):
 
 
 def naive(g, k, squared=False):
-    """Take the row that lowers the summed distance to the nearest choice most; then count whose nearest each is."""
+    """Take the row that lowers the summed distance to the nearest choice most; then count whose
+    nearest each is.
+    """
     d = np.sqrt(((g[:, None] - g[None]) ** 2).sum(axis=-1))
     d = d**2 if squared else d
     length = (g**2).sum(axis=1)
@@ -33,7 +35,8 @@ def naive(g, k, squared=False):
     for _ in range(k):
         gain = np.maximum(near[:, None] - d, 0).sum(axis=0)
         gain[picks] = -np.inf
-        tied = np.flatnonzero(gain >= gain.max() * (1 - 1e-9))  # mutual nearest neighbors: the longer gradient
+        # mutual nearest neighbors: the longer gradient
+        tied = np.flatnonzero(gain >= gain.max() * (1 - 1e-9))
         picks.append(int(tied[length[tied].argmax()]))
         gains.append(gain[picks[-1]])
         near = np.minimum(near, d[picks[-1]])
@@ -64,7 +67,12 @@ def test_global_picks_weights_gains(bias, distance, dtype):
     g = written_out(x, p, y, bias)
     picks, weights, gains = naive(g, 25, distance == "squared")
     got = coreset.select(
-        "craig", 25, features=x, probs=p, labels=y, options={"per_class": False, "distance": distance, "bias": bias}
+        "craig",
+        25,
+        features=x,
+        probs=p,
+        labels=y,
+        options={"per_class": False, "distance": distance, "bias": bias},
     )
     assert got.indices.tolist() == picks.tolist()
     assert got.weights.tolist() == weights.tolist()
@@ -84,7 +92,14 @@ def test_small_gradients_count_beside_large_ones(distance, dtype):
     g = written_out(x, p, y)
     assert np.median(np.linalg.norm(g, axis=1)) < 1e-3 * np.linalg.norm(g, axis=1).max()
     picks, weights, gains = naive(g, 40, distance == "squared")
-    got = coreset.select("craig", 40, features=x, probs=p, labels=y, options={"per_class": False, "distance": distance})
+    got = coreset.select(
+        "craig",
+        40,
+        features=x,
+        probs=p,
+        labels=y,
+        options={"per_class": False, "distance": distance},
+    )
     assert got.indices.tolist() == picks.tolist()
     assert got.weights.tolist() == weights.tolist()
     assert np.allclose(got.scores, gains, rtol=1e-4, atol=0)
@@ -127,7 +142,9 @@ def test_neighbors_only_comes_close_to_all_pairs_and_weights_stay_exact():
 
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
 def test_neighbors_only_against_their_definition(distance, monkeypatch):
-    """A row is covered by those among its 7 nearest (itself included), and by all others from halfway between the farthest of them and its mean."""
+    """A row is covered by those among its 7 nearest (itself included), and by all others from
+    halfway between the farthest of them and its mean.
+    """
     monkeypatch.setattr("coreset.strategies.gradient.craig.NEIGHBORS", 7)
     x, p, y = case(60, 4)
     g = written_out(x, p, y)
@@ -144,7 +161,10 @@ def test_neighbors_only_against_their_definition(distance, monkeypatch):
         gains.append(gain.max())
         near = np.where(listed[:, picks[-1]], np.minimum(near, d[:, picks[-1]]), near)
     got = craig(
-        LastLayerGradients(torch.from_numpy(p - np.eye(4)[y]), torch.from_numpy(x)), 12, distance, dense_up_to=10
+        LastLayerGradients(torch.from_numpy(p - np.eye(4)[y]), torch.from_numpy(x)),
+        12,
+        distance,
+        dense_up_to=10,
     )
     assert got[0].tolist() == picks
     assert np.allclose(got[2], gains, rtol=1e-5)
@@ -173,7 +193,10 @@ def test_duplicates_zero_gradients_and_saturated_softmax():
     assert got.indices.tolist() == [0, 4]
     assert got.weights.tolist() == [5.0, 1.0]
     assert (
-        coreset.select("craig", 6, features=x, probs=np.tile([1.0, 0.0], (6, 1)), labels=y).info["matching_error"] == 0
+        coreset.select("craig", 6, features=x, probs=np.tile([1.0, 0.0], (6, 1)), labels=y).info[
+            "matching_error"
+        ]
+        == 0
     )
 
 

@@ -20,7 +20,12 @@ def case(n=80, passes=3, c=4, seed=0, d=6):
 
 
 def counted(p, members):
-    return np.array([sum(int(m.argmax() != q.argmax()) for m in passes) for q, passes in zip(p, members, strict=True)])
+    return np.array(
+        [
+            sum(int(m.argmax() != q.argmax()) for m in passes)
+            for q, passes in zip(p, members, strict=True)
+        ]
+    )
 
 
 @pytest.mark.parametrize("per_choice", [25, 2, 0])
@@ -36,7 +41,14 @@ def test_eligible_set(passes, per_choice):
     needed = next(t for t in range(passes + 1) if t > passes / 2)
     while needed > 1 and (flips >= needed).sum() < per_choice * 4:
         needed -= 1
-    got = coreset.select("dropquery", 4, features=x, probs=p, member_probs=members, options={"per_choice": per_choice})
+    got = coreset.select(
+        "dropquery",
+        4,
+        features=x,
+        probs=p,
+        member_probs=members,
+        options={"per_choice": per_choice},
+    )
     assert got.info["flips"] == needed
     assert got.info["eligible"] == (flips >= needed).sum()
     assert (flips[got.indices] >= needed).all()
@@ -65,7 +77,9 @@ def test_too_few_flips_are_topped_up_at_random():
     members[4] = np.roll(p[4], 1)
     seen = set()
     for seed in range(20):
-        got = coreset.select("dropquery", 3, features=x, probs=p, member_probs=members, seed=seed).indices
+        got = coreset.select(
+            "dropquery", 3, features=x, probs=p, member_probs=members, seed=seed
+        ).indices
         assert got[0] == 4
         assert len(set(got)) == 3
         seen |= set(got)

@@ -14,7 +14,9 @@ def softmax(z):
 
 
 def reference(h, w, y, k, hv, yv, eta, step="sum", refresh=1):
-    """Step the weights (C, D + 1) by the gradients of the choice and take the row that points most along the validation gradient there."""
+    """Step the weights (C, D + 1) by the gradients of the choice and take the row that points most
+    along the validation gradient there.
+    """
 
     def gradients(weights, x, labels):
         r = softmax(x @ weights.T) - np.eye(len(weights))[labels]
@@ -49,7 +51,8 @@ def case(n=60, seed=0, d=5, c=3):
 def columns(size=48):
     made = example_signals(size, frozenset({"features", "probs", "labels"}))
     made["validation"] = np.zeros(size, bool)
-    made["validation"][np.random.default_rng(1).permutation(size)[-4:]] = True  # the four that may not be chosen
+    # the four that may not be chosen
+    made["validation"][np.random.default_rng(1).permutation(size)[-4:]] = True
     return made
 
 
@@ -66,7 +69,13 @@ def test_contract(per_class, validation):
 def test_global_order_gains_and_losses(step, refresh, eta, dtype):
     x, h, w, p, y = case()
     hv = np.arange(60) < 15
-    options = {"validation": "column", "per_class": False, "eta": eta, "step": step, "refresh": refresh}
+    options = {
+        "validation": "column",
+        "per_class": False,
+        "eta": eta,
+        "step": step,
+        "refresh": refresh,
+    }
     got = coreset.select(
         "glister",
         20,
@@ -93,12 +102,24 @@ def test_validated_on_the_candidates_or_on_what_is_taken(validation, per_class):
     x, h, w, p, y = case(70, 5)
     taken, free = np.arange(0, 70, 7), np.array([i for i in range(3, 70) if i % 7])
     options = {"validation": validation, "per_class": per_class, "eta": 0.1}
-    got = coreset.select("glister", 21, features=x, probs=p, labels=y, selected=taken, candidates=free, options=options)
+    got = coreset.select(
+        "glister",
+        21,
+        features=x,
+        probs=p,
+        labels=y,
+        selected=taken,
+        candidates=free,
+        options=options,
+    )
     held = free if validation == "self" else taken
     for c in range(3) if per_class else [None]:
         rows, part = (r if c is None else r[y[r] == c] for r in (free, held))
         mine = got.indices if c is None else got.indices[y[got.indices] == c]
-        assert mine.tolist() == rows[reference(h[rows], w, y[rows], len(mine), h[part], y[part], 0.1)[0]].tolist()
+        assert (
+            mine.tolist()
+            == rows[reference(h[rows], w, y[rows], len(mine), h[part], y[part], 0.1)[0]].tolist()
+        )
 
 
 def test_the_update_changes_the_choice_and_lowers_the_loss():
@@ -107,7 +128,9 @@ def test_the_update_changes_the_choice_and_lowers_the_loss():
     p = softmax(h @ w.T)
     options = {"per_class": False, "eta": 0.05}
     moving = coreset.select("glister", 40, features=x, probs=p, labels=y, options=options)
-    static = coreset.select("glister", 40, features=x, probs=p, labels=y, options={**options, "refresh": 1000})
+    static = coreset.select(
+        "glister", 40, features=x, probs=p, labels=y, options={**options, "refresh": 1000}
+    )
     assert set(moving.indices) != set(static.indices)
     assert moving.info["validation_loss"][1] < static.info["validation_loss"][1]
     assert moving.info["validation_loss"][1] < moving.info["validation_loss"][0]
@@ -140,11 +163,18 @@ def test_zero_gradients_one_example_classes_and_duplicates():
     assert sorted(got.indices) == list(range(5))
     assert (got.scores == 0).all()
     wrong = coreset.select(
-        "glister", 5, features=x, probs=np.eye(3)[[1, 0, 0, 1, 2]], labels=y, options={"per_class": False}
+        "glister",
+        5,
+        features=x,
+        probs=np.eye(3)[[1, 0, 0, 1, 2]],
+        labels=y,
+        options={"per_class": False},
     )
     assert wrong.indices[0] == 0
     assert np.isfinite(wrong.info["validation_loss"]).all()
-    same = coreset.select("glister", 3, features=np.ones((5, 2)), probs=np.full((5, 2), 0.5), labels=np.zeros(5, int))
+    same = coreset.select(
+        "glister", 3, features=np.ones((5, 2)), probs=np.full((5, 2), 0.5), labels=np.zeros(5, int)
+    )
     assert same.indices.tolist() == [0, 1, 2]
 
 
@@ -153,7 +183,9 @@ def test_what_is_read_of_what_is_taken():
     assert Glister().needs_selected == Glister("column").needs_selected == frozenset()
     x, _, _, p, y = case(10)
     x[3, 0] = np.nan
-    with pytest.raises(ValueError, match="features: 1 examples have NaN or infinite values, first position 3"):
+    with pytest.raises(
+        ValueError, match="features: 1 examples have NaN or infinite values, first position 3"
+    ):
         coreset.select(
             "glister", 2, features=x, probs=p, labels=y, validation=np.arange(10) == 3, candidates=[0, 1, 2],
             options={"validation": "column"},
@@ -164,13 +196,33 @@ def test_refused():
     x, _, _, p, y = case(10)
     column = {"validation": "column"}
     with pytest.raises(ValueError, match="nothing is selected yet"):
-        coreset.select("glister", 2, features=x, probs=p, labels=y, options={"validation": "selected"})
+        coreset.select(
+            "glister", 2, features=x, probs=p, labels=y, options={"validation": "selected"}
+        )
     with pytest.raises(ValueError, match="1 validation examples are candidates, first position 3"):
-        coreset.select("glister", 2, features=x, probs=p, labels=y, validation=np.arange(10) == 3, options=column)
+        coreset.select(
+            "glister",
+            2,
+            features=x,
+            probs=p,
+            labels=y,
+            validation=np.arange(10) == 3,
+            options=column,
+        )
     with pytest.raises(ValueError, match="validation: expected one boolean per example"):
-        coreset.select("glister", 2, features=x, probs=p, labels=y, validation=np.arange(10), options=column)
+        coreset.select(
+            "glister", 2, features=x, probs=p, labels=y, validation=np.arange(10), options=column
+        )
     with pytest.raises(ValueError, match="marks no example"):
-        coreset.select("glister", 2, features=x, probs=p, labels=y, validation=np.zeros(10, bool), options=column)
+        coreset.select(
+            "glister",
+            2,
+            features=x,
+            probs=p,
+            labels=y,
+            validation=np.zeros(10, bool),
+            options=column,
+        )
     unknown = y.copy()
     unknown[3] = -1
     with pytest.raises(ValueError, match=r"labels: .*position 3"):
@@ -190,15 +242,21 @@ def test_refused():
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_with_a_column_of_gradients_the_gain_is_the_product_with_the_mean_validation_gradient(apart):
+def test_with_a_column_of_gradients_the_gain_is_the_product_with_the_mean_validation_gradient(
+    apart,
+):
     rng = np.random.default_rng(5)
     g, y, mark = rng.normal(size=(40, 6)), np.arange(40) % 2, np.arange(40) >= 34
     options = {"source": "gradients", "validation": "column", "per_class": apart, "eta": 0.5}
     free = np.flatnonzero(~mark)
-    got = coreset.select("glister", 6, gradients=g, labels=y, validation=mark, candidates=free, options=options)
+    got = coreset.select(
+        "glister", 6, gradients=g, labels=y, validation=mark, candidates=free, options=options
+    )
     for c in (0, 1) if apart else (None,):
         mine, theirs = (part if c is None else part & (y == c) for part in (~mark, mark))
         value = np.where(mine, g @ g[theirs].mean(axis=0), -np.inf)
         picks = got.indices if c is None else got.indices[y[got.indices] == c]
         assert picks.tolist() == np.argsort(-value)[: len(picks)].tolist()
-        np.testing.assert_allclose(got.scores[np.isin(got.indices, picks)], 0.5 * value[picks], rtol=1e-9)
+        np.testing.assert_allclose(
+            got.scores[np.isin(got.indices, picks)], 0.5 * value[picks], rtol=1e-9
+        )

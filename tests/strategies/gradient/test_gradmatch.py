@@ -41,7 +41,9 @@ def pursuit(g, k, ridge):
 
 
 def released(g, k, ridge):
-    """The released loop: correlate, take the largest, least squares with free weights; non-negative at last."""
+    """The released loop: correlate, take the largest, least squares with free weights; non-negative
+    at last.
+    """
     target = g.sum(axis=0)
     lam = ridge * (g**2).sum(axis=1).mean()
     picks, left = [], target
@@ -109,7 +111,9 @@ def test_order_of_200_in_float32():
     x = np.maximum(x + rng.normal(size=x.shape), 0).astype(np.float32)
     p = p.astype(np.float32)
     picks, w = pursuit(written_out(x, p, y, True), 200, 0.01)
-    got = coreset.select("gradmatch", 200, features=x, probs=p, labels=y, options={"per_class": False})
+    got = coreset.select(
+        "gradmatch", 200, features=x, probs=p, labels=y, options={"per_class": False}
+    )
     assert got.indices.tolist() == picks.tolist()
     assert np.allclose(got.weights, w, rtol=1e-3, atol=1e-3)
 
@@ -141,7 +145,8 @@ def test_weights_reach_the_gradient_when_all_are_taken():
 def test_scale_of_the_features_changes_nothing_without_bias():
     x, p, y = case(50)
     a, b = (
-        coreset.select("gradmatch", 12, features=x * s, probs=p, labels=y, options={"bias": False}) for s in (1, 1e3)
+        coreset.select("gradmatch", 12, features=x * s, probs=p, labels=y, options={"bias": False})
+        for s in (1, 1e3)
     )
     assert a.indices.tolist() == b.indices.tolist()
     assert np.allclose(a.weights, b.weights)
@@ -160,14 +165,19 @@ def test_duplicates_share_their_weight_under_a_ridge():
 
 def test_zero_gradients():
     x, y = np.random.default_rng(0).normal(size=(6, 3)), np.array([0, 0, 0, 1, 1, 2])
-    got = coreset.select("gradmatch", 6, features=x, probs=np.eye(3)[y], labels=y)  # saturated and right
+    # saturated and right
+    got = coreset.select("gradmatch", 6, features=x, probs=np.eye(3)[y], labels=y)
     assert sorted(got.indices) == list(range(6))
     assert got.weights.tolist() == [1.0] * 6
-    few = coreset.select("gradmatch", 4, features=x, probs=np.eye(3)[y], labels=y, options={"per_class": False})
+    few = coreset.select(
+        "gradmatch", 4, features=x, probs=np.eye(3)[y], labels=y, options={"per_class": False}
+    )
     assert few.weights.tolist() == [1.5] * 4
     p = np.eye(3)[y]
     p[1] = [0.2, 0.5, 0.3]
-    got = coreset.select("gradmatch", 1, features=x, probs=p, labels=y, options={"per_class": False})
+    got = coreset.select(
+        "gradmatch", 1, features=x, probs=p, labels=y, options={"per_class": False}
+    )
     assert got.indices.tolist() == [1]
 
 
@@ -182,7 +192,8 @@ def test_unknown_labels_are_refused():
     x, p, y = case(10)
     y[4] = -1
     with pytest.raises(
-        ValueError, match=r"labels: this strategy reads the true labels, but 1 of 10 are unknown.*position 4"
+        ValueError,
+        match=r"labels: this strategy reads the true labels, but 1 of 10 are unknown.*position 4",
     ):
         coreset.select("gradmatch", 2, features=x, probs=p, labels=y)
     with pytest.raises(ValueError, match="ridge"):
@@ -192,7 +203,9 @@ def test_unknown_labels_are_refused():
 def test_gradients_that_cancel_are_matched_by_opposite_ones():
     """No weights at all match a sum of zero: the weights also have to add up to the number of rows."""
     x, p, y = np.ones((4, 1)), np.full((4, 2), 0.5), np.array([0, 0, 1, 1])
-    got = coreset.select("gradmatch", 2, features=x, probs=p, labels=y, options={"per_class": False})
+    got = coreset.select(
+        "gradmatch", 2, features=x, probs=p, labels=y, options={"per_class": False}
+    )
     assert got.indices.tolist() == [0, 2]
     assert got.weights[0] == pytest.approx(got.weights[1])
     assert got.info["matching_error"] == 0.0
@@ -229,23 +242,33 @@ def test_a_column_of_gradients_is_what_the_last_layer_writes_out(ridge, dtype):
     np.testing.assert_allclose(got.weights, weights, rtol=1e-6, atol=1e-9)
     for name in ("craig", "gradmatch"):
         for apart in (True, False):
-            one = coreset.select(name, 9, features=x, probs=p, labels=y, options={"per_class": apart})
-            other = coreset.select(name, 9, gradients=g, labels=y, options={"per_class": apart, "source": "gradients"})
+            one = coreset.select(
+                name, 9, features=x, probs=p, labels=y, options={"per_class": apart}
+            )
+            other = coreset.select(
+                name, 9, gradients=g, labels=y, options={"per_class": apart, "source": "gradients"}
+            )
             assert one.indices.tolist() == other.indices.tolist()
             np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4)
     with pytest.raises(ValueError, match=r"gradients: expected .* shape \(N, P\)"):
-        coreset.select("gradmatch", 2, gradients=g[:, 0], options={**options, "source": "gradients"})
+        coreset.select(
+            "gradmatch", 2, gradients=g[:, 0], options={**options, "source": "gradients"}
+        )
 
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_validation_gradients_are_the_target(apart):
-    """The pursuit written out, towards n / m times the summed gradients of the validation examples (of the class)."""
+    """The pursuit written out, towards n / m times the summed gradients of the validation examples
+    (of the class).
+    """
     rng = np.random.default_rng(4)
     g, y, mark = rng.normal(size=(60, 8)), rng.integers(0, 2, 60), np.arange(60) >= 48
     y[mark] = np.arange(12) % 2
     options = {"source": "gradients", "validation": "column", "per_class": apart, "ridge": 0.0}
     free = np.flatnonzero(~mark)
-    got = coreset.select("gradmatch", 8, gradients=g, labels=y, validation=mark, candidates=free, options=options)
+    got = coreset.select(
+        "gradmatch", 8, gradients=g, labels=y, validation=mark, candidates=free, options=options
+    )
     want = {}
     for c in (0, 1) if apart else (None,):
         mine = free if c is None else free[y[free] == c]
@@ -260,10 +283,14 @@ def test_validation_gradients_are_the_target(apart):
             w = nnls(g[picks].T, target)[0]
         want.update(zip(picks, w, strict=True))
     assert set(got.indices.tolist()) == set(want)
-    np.testing.assert_allclose(got.weights, [want[i] for i in got.indices.tolist()], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        got.weights, [want[i] for i in got.indices.tolist()], rtol=1e-6, atol=1e-9
+    )
     whole = g[mark].sum(axis=0) * 48 / 12
     error = np.linalg.norm(got.weights @ g[got.indices] - whole) / np.linalg.norm(whole)
     assert got.info["matching_error"] == pytest.approx(error)
     assert matching_pursuit(
-        LastLayerGradients(torch.ones(2, 1), torch.eye(2), False), 1, target=torch.tensor([[0.0, 3.0]])
+        LastLayerGradients(torch.ones(2, 1), torch.eye(2), False),
+        1,
+        target=torch.tensor([[0.0, 3.0]]),
     )[0] == [1]

@@ -15,7 +15,13 @@ def reference(a, target, ridge):
     return nnls(np.vstack([a, np.sqrt(ridge) * np.eye(n)]), np.append(target, np.zeros(n)))[0]
 
 
-@given(st.integers(1, 14), st.integers(2, 20), st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 3.0]), st.booleans())
+@given(
+    st.integers(1, 14),
+    st.integers(2, 20),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.1, 3.0]),
+    st.booleans(),
+)
 @settings(max_examples=25, deadline=None)
 def test_optimum_after_every_variable(n, d, seed, ridge, positive):
     rng = np.random.default_rng(seed)

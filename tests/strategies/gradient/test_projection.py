@@ -1,4 +1,6 @@
-"""Projected per-example gradients against backward passes, one example at a time, with the projection written out."""
+"""Projected per-example gradients against backward passes, one example at a time, with the
+projection written out.
+"""
 
 from copy import deepcopy
 
@@ -11,9 +13,16 @@ from coreset.strategies.gradient.projection import project, projected_gradients
 
 def model(dropout=False):
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(5, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 3)]
+    layers = [
+        torch.nn.Linear(5, 8),
+        torch.nn.BatchNorm1d(8),
+        torch.nn.Tanh(),
+        torch.nn.Linear(8, 3),
+    ]
     made = (
-        torch.nn.Sequential(*layers[:3], torch.nn.Dropout(0.5), layers[3]) if dropout else torch.nn.Sequential(*layers)
+        torch.nn.Sequential(*layers[:3], torch.nn.Dropout(0.5), layers[3])
+        if dropout
+        else torch.nn.Sequential(*layers)
     )
     made[1].running_mean += 0.3
     return made
@@ -34,7 +43,11 @@ def one_by_one(net, x, y, names=None):
     for i in range(len(x)):
         net.zero_grad()
         torch.nn.functional.cross_entropy(net(x[i : i + 1]), y[i : i + 1]).backward()
-        rows.append(torch.cat([p.grad.ravel() for n, p in net.named_parameters() if names is None or n in names]))
+        rows.append(
+            torch.cat(
+                [p.grad.ravel() for n, p in net.named_parameters() if names is None or n in names]
+            )
+        )
     net.zero_grad()
     return torch.stack(rows)
 
@@ -55,9 +68,12 @@ def test_gradients_of_each_example(dim):
 def test_batching_and_blocks_change_nothing(monkeypatch):
     x, y = data()
     a = projected_gradients(model(), loss, [(x, y)], 32, seed=0)
-    b = projected_gradients(model(), loss, [(x[i : i + 1], y[i : i + 1]) for i in range(11)], 32, seed=0)
+    b = projected_gradients(
+        model(), loss, [(x[i : i + 1], y[i : i + 1]) for i in range(11)], 32, seed=0
+    )
     assert torch.allclose(a, b, atol=1e-6)
-    monkeypatch.setattr(module, "_BLOCK", 7 * 32)  # seven rows of signs at a time: pieces cross blocks
+    # seven rows of signs at a time: pieces cross blocks
+    monkeypatch.setattr(module, "_BLOCK", 7 * 32)
     long = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
     whole = project(long, 32, 5)
     parts = sum(project(long[:, i : i + 13], 32, 5, offset=i) for i in range(0, 100, 13))
@@ -137,7 +153,9 @@ def test_refused():
         projected_gradients(model(), loss, [(x, y)], 8, seed=0, parameters=["head"])
     net = model()
     with pytest.raises(ValueError, match=r"no moments of the parameter '0.weight'"):
-        projected_gradients(net, loss, [(x, y)], 8, seed=0, optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
+        projected_gradients(
+            net, loss, [(x, y)], 8, seed=0, optimizer=torch.optim.SGD(net.parameters(), lr=0.1)
+        )
     with pytest.raises(ValueError, match="dim >= 1"):
         project(torch.ones(1, 1), 0, 0)
     assert projected_gradients(model(), loss, [], 8, seed=0).shape == (0, 8)

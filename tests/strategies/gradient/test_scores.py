@@ -42,9 +42,13 @@ def test_grand_is_the_norm_of_the_gradient_of_each_example(bias):
     for i in range(len(x)):
         layer.zero_grad()
         torch.nn.functional.cross_entropy(layer(x[i : i + 1]), y[i : i + 1]).backward()
-        norms.append(float(torch.cat([layer.weight.grad.ravel(), layer.bias.grad][: 1 + bias]).norm()))
+        norms.append(
+            float(torch.cat([layer.weight.grad.ravel(), layer.bias.grad][: 1 + bias]).norm())
+        )
     probs = layer(x).softmax(dim=1).detach().numpy()
-    got = coreset.select("grand", 30, features=x.numpy(), probs=probs, labels=y.numpy(), options={"bias": bias})
+    got = coreset.select(
+        "grand", 30, features=x.numpy(), probs=probs, labels=y.numpy(), options={"bias": bias}
+    )
     assert got.scores == pytest.approx(np.sort(norms)[::-1])
     assert got.indices.tolist() == np.argsort(-np.array(norms), kind="stable").tolist()
 
@@ -54,7 +58,10 @@ def test_el2n_is_the_length_of_the_error(dtype):
     layer, x, y = case()
     probs = layer(x).softmax(dim=1).detach().numpy().astype(dtype)
     kept = probs.copy()
-    want = [np.linalg.norm(p.astype(float) - np.eye(4)[label]) for p, label in zip(probs, y.numpy(), strict=True)]
+    want = [
+        np.linalg.norm(p.astype(float) - np.eye(4)[label])
+        for p, label in zip(probs, y.numpy(), strict=True)
+    ]
     got = coreset.select("el2n", 30, probs=probs, labels=y.numpy())
     assert got.scores == pytest.approx(np.sort(want)[::-1], rel=1e-12)
     assert (probs == kept).all()
@@ -67,7 +74,9 @@ def test_the_column_is_not_written_to():
 
 
 def test_no_size_of_a_scoring_batch_enters():
-    """A loss averaged over a batch divides gradients by its size, and the last, smaller batch stands out (here 4 of 1,000 after batches of 166)."""
+    """A loss averaged over a batch divides gradients by its size, and the last, smaller batch
+    stands out (here 4 of 1,000 after batches of 166).
+    """
     x, p, y = np.ones((1000, 3)), np.tile([0.7, 0.2, 0.1], (1000, 1)), np.ones(1000, int)
     got = coreset.select("grand", 1000, features=x, probs=p, labels=y)
     assert len(set(got.scores.tolist())) == 1
@@ -78,9 +87,9 @@ def test_ties_and_extremes():
     y = np.array([0, 1, 0, 1])
     p = np.eye(2)[[0, 0, 0, 0]]
     assert coreset.select("el2n", 4, probs=p, labels=y).indices.tolist() == [1, 3, 0, 2]
-    assert coreset.select("grand", 4, features=np.ones((4, 1)), probs=p, labels=y).scores.tolist() == pytest.approx(
-        [2, 2, 0, 0]
-    )
+    assert coreset.select(
+        "grand", 4, features=np.ones((4, 1)), probs=p, labels=y
+    ).scores.tolist() == pytest.approx([2, 2, 0, 0])
 
 
 def test_unknown_label():

@@ -1,4 +1,6 @@
-"""Against the filter written as one loop in float64: sort, then keep a row when it is far enough from all that is kept."""
+"""Against the filter written as one loop in float64: sort, then keep a row when it is far enough
+from all that is kept.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ def loop(columns, k, variant, threshold):
 
 
 @pytest.mark.parametrize(
-    ("variant", "threshold"), [("similarity", 0.9), ("distance", 0.9), ("distance", 0.1), ("similarity", -0.2)]
+    ("variant", "threshold"),
+    [("similarity", 0.9), ("distance", 0.9), ("distance", 0.1), ("similarity", -0.2)],
 )
 @given(seed=st.integers(0, 1000), k=st.integers(1, 60))
 @settings(max_examples=15, deadline=None)
@@ -47,7 +50,9 @@ def test_the_loop(variant, threshold, seed, k):
 
 
 def test_it_is_not_the_batched_filter():
-    """Rows 1 and 2 are alike; 1 is too like 0. In one batch row 2 would be compared with 1, which is rejected."""
+    """Rows 1 and 2 are alike; 1 is too like 0. In one batch row 2 would be compared with 1, which
+    is rejected.
+    """
     angle = np.radians([0, 20, 40, 170])
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     got = select("deita", 3, complexity=[4.0, 3.0, 2.0, 1.0], quality=np.ones(4), features=x)
@@ -56,7 +61,9 @@ def test_it_is_not_the_batched_filter():
 
 def test_ties_and_rows_of_zeros():
     same = np.ones(5)
-    got = select("deita", 5, complexity=same, quality=same, features=np.eye(5), ids=["e", "d", "c", "b", "a"])
+    got = select(
+        "deita", 5, complexity=same, quality=same, features=np.eye(5), ids=["e", "d", "c", "b", "a"]
+    )
     assert got.indices.tolist() == [4, 3, 2, 1, 0]
     nothing = np.zeros((5, 3))
     nothing[3] = nothing[4] = 1
@@ -69,8 +76,16 @@ def test_ties_and_rows_of_zeros():
     [
         ({}, {"variant": "cosine"}, "variant: expected similarity or distance"),
         ({}, {"threshold": 1.0}, r"threshold: expected a cosine similarity in \[-1, 1\), got 1.0"),
-        ({}, {"variant": "distance", "threshold": -0.1}, r"threshold: expected a cosine distance in \[0, 2\)"),
-        ({"quality": -np.ones(150)}, {}, "quality: expected scores of at least 0, which are multiplied, got -1"),
+        (
+            {},
+            {"variant": "distance", "threshold": -0.1},
+            r"threshold: expected a cosine distance in \[0, 2\)",
+        ),
+        (
+            {"quality": -np.ones(150)},
+            {},
+            "quality: expected scores of at least 0, which are multiplied, got -1",
+        ),
         ({"complexity": np.ones((150, 2))}, {}, "complexity: expected one value per example"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Against the paper's algorithm as it stands: sort by the number of tags, walk again and again, a row is taken when it adds a tag to the round."""
+"""Against the paper's algorithm as it stands: sort by the number of tags, walk again and again, a
+row is taken when it adds a tag to the round.
+"""
 
 import numpy as np
 import pytest
@@ -42,7 +44,9 @@ def test_the_algorithm(tags, share):
 
 def test_contract_and_ties():
     rng = np.random.default_rng(0)
-    tags = objects([rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)])
+    tags = objects(
+        [rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)]
+    )
     check_strategy(strategy("instag"), {"tags": tags})
     got = select("instag", 2, tags=[["x"], ["y"], ["y"]], ids=["c", "b", "a"])
     assert got.indices.tolist() == [2, 0]
@@ -60,7 +64,10 @@ def test_rounds_are_counted():
         (objects([["a"], "ab", ["b"]]), "tags: expected a list of texts, got 'ab' at position 1"),
         (objects([["a"], [1], ["b"]]), r"tags: expected a list of texts, got \[1\] at position 1"),
         (np.ones(3), "tags: expected a list of texts, got .*1.0.* at position 0"),
-        (np.array([["a", "b"]] * 3), r"tags: expected one list of texts per example, shape \(N,\), got shape \(3, 2\)"),
+        (
+            np.array([["a", "b"]] * 3),
+            r"tags: expected one list of texts per example, shape \(N,\), got shape \(3, 2\)",
+        ),
     ],
 )
 def test_bad_input(tags, match):

@@ -46,7 +46,8 @@ def played(gradients, tasks, k, turns, variant, target="mean_gradient"):
 
 @pytest.mark.parametrize("variant", ["released", "untaken"])
 @pytest.mark.parametrize(
-    ("turns", "target"), [("example", "mean_gradient"), ("task", "mean_gradient"), ("task", "mean_cosine")]
+    ("turns", "target"),
+    [("example", "mean_gradient"), ("task", "mean_gradient"), ("task", "mean_cosine")],
 )
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 25))
 @settings(max_examples=25, deadline=None)
@@ -64,7 +65,9 @@ def test_the_turns(variant, turns, target, seed, k):
 
 
 def test_every_example_is_served_where_less_serves_the_loudest():
-    """Two validation examples at a right angle: LESS fills the budget from one side, turns from both."""
+    """Two validation examples at a right angle: LESS fills the budget from one side, turns from
+    both.
+    """
     angles = np.radians([0, 1, 2, 3, 80, 0, 90])
     gradients = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     columns = {
@@ -102,7 +105,9 @@ def test_bad_input():
         with pytest.raises(ValueError, match=match):
             strategy("less_round_robin", options)
     with pytest.raises(ValueError, match="no example belongs to a task"):
-        select("less_round_robin", 2, projected_gradients=gradients, validation_task=np.full(30, -1))
+        select(
+            "less_round_robin", 2, projected_gradients=gradients, validation_task=np.full(30, -1)
+        )
     with pytest.raises(ValueError, match=r"projected_gradients: expected shape \(N, P\)"):
         select("less_round_robin", 2, projected_gradients=gradients[:, 0], validation_task=tasks)
 

@@ -17,7 +17,9 @@ LETTERS = list("abcdefgh")
 
 def pool(seed, n=40, ties=False):
     rng = np.random.default_rng(seed)
-    tags = [sorted(rng.choice(LETTERS, rng.integers(0, 4), replace=False).tolist()) for _ in range(n)]
+    tags = [
+        sorted(rng.choice(LETTERS, rng.integers(0, 4), replace=False).tolist()) for _ in range(n)
+    ]
     quality = rng.integers(1, 4, n).astype(float) if ties else rng.uniform(0, 6, n)
     return {"tags": objects(tags), "quality": quality}
 
@@ -54,7 +56,10 @@ def test_the_greedy_loop(seed, k, power):
 
 
 def test_it_is_not_the_order_of_quality():
-    columns = {"tags": objects([["a"], ["a"], ["a"], ["b"]]), "quality": np.array([4.0, 3.9, 3.8, 2.0])}
+    columns = {
+        "tags": objects([["a"], ["a"], ["a"], ["b"]]),
+        "quality": np.array([4.0, 3.9, 3.8, 2.0]),
+    }
     assert select("mig", 2, **columns).indices.tolist() == [0, 3]
 
 
@@ -64,10 +69,16 @@ def test_tags_that_are_alike_share_information(monkeypatch):
 
     def encode(labels, model):
         seen.append((list(labels), model))
-        return np.array([[np.cos(np.radians(angle[t])), np.sin(np.radians(angle[t]))] for t in labels], np.float32)
+        return np.array(
+            [[np.cos(np.radians(angle[t])), np.sin(np.radians(angle[t]))] for t in labels],
+            np.float32,
+        )
 
     monkeypatch.setattr("coreset.scorers.text.embedding.encode_texts", encode)
-    columns = {"tags": objects([["alpha"], ["alphas"], ["beta"]]), "quality": np.array([3.0, 2.9, 2.0])}
+    columns = {
+        "tags": objects([["alpha"], ["alphas"], ["beta"]]),
+        "quality": np.array([3.0, 2.9, 2.0]),
+    }
     assert select("mig", 2, **columns).indices.tolist() == [0, 1]  # three different tags
     got = select("mig", 2, options={"encoder": "minilm"}, **columns)
     assert got.indices.tolist() == [0, 2]  # two
@@ -100,7 +111,11 @@ def test_ties_and_rows_without_tags():
     ("change", "options", "match"),
     [
         ({"quality": [-1.0, 1.0]}, {}, "quality: expected scores of at least 0, got -1"),
-        ({"tags": objects(["a", ["b"]])}, {}, "tags: expected a list of texts, got 'a' at position 0"),
+        (
+            {"tags": objects(["a", ["b"]])},
+            {},
+            "tags: expected a list of texts, got 'a' at position 0",
+        ),
         ({}, {"power": 1.0}, r"power, offset: expected a number in \(0, 1\)"),
         ({}, {"threshold": 0.0}, r"threshold, spread: expected a cosine in \(0, 1\]"),
     ],

@@ -1,4 +1,6 @@
-"""Against the stages one after the other in float64: quality, k-center from the row nearest to the mean, necessity, union."""
+"""Against the stages one after the other in float64: quality, k-center from the row nearest to the
+mean, necessity, union.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,11 @@ from coreset.testing import check_operator
 
 def pool(seed=0, n=80):
     rng = np.random.default_rng(seed)
-    return {"reward": rng.normal(size=n), "features": rng.normal(size=(n, 3)), "response_reward": rng.normal(size=n)}
+    return {
+        "reward": rng.normal(size=n),
+        "features": rng.normal(size=(n, 3)),
+        "response_reward": rng.normal(size=n),
+    }
 
 
 def stages(columns, seeds, alpha=0.0, beta=0.0):
@@ -26,7 +32,10 @@ def stages(columns, seeds, alpha=0.0, beta=0.0):
         near = np.min([((x[good] - x[p]) ** 2).sum(axis=1) for p in picks], axis=0)
         picks.append(int(good[near.argmax()]))
     response = columns["response_reward"]
-    bad = sorted((i for i in good.tolist() if response[i] < beta and i not in picks), key=lambda i: response[i])
+    bad = sorted(
+        (i for i in good.tolist() if response[i] < beta and i not in picks),
+        key=lambda i: response[i],
+    )
     return picks, bad
 
 
@@ -48,7 +57,8 @@ def test_the_stages(seed, k, seeds, alpha, beta):
     assert got.info["seeds"] + got.info["necessary"] == len(union)
     good = columns["reward"] > alpha
     easy = sorted(
-        (i for i in np.flatnonzero(good).tolist() if i not in union), key=lambda i: columns["response_reward"][i]
+        (i for i in np.flatnonzero(good).tolist() if i not in union),
+        key=lambda i: columns["response_reward"][i],
     )
     poor = sorted(np.flatnonzero(~good).tolist(), key=lambda i: -columns["reward"][i])
     assert got.indices[len(union) :].tolist() == (easy + poor)[: k - len(union)]
@@ -70,7 +80,11 @@ def test_a_function_is_asked_once_about_the_rows_of_good_quality():
         return response[rows]
 
     got = select(
-        "mods", 20, reward=columns["reward"], features=columns["features"], options={"necessity": train_and_score}
+        "mods",
+        20,
+        reward=columns["reward"],
+        features=columns["features"],
+        options={"necessity": train_and_score},
     )
     assert got.indices.tolist() == select("mods", 20, **columns).indices.tolist()
     assert asked == [(stages(columns, 5)[0], np.flatnonzero(columns["reward"] > 0).tolist())]
@@ -78,10 +92,14 @@ def test_a_function_is_asked_once_about_the_rows_of_good_quality():
 
 
 def test_the_seeds_are_those_of_kcenter_alone():
-    """So that a first run without response rewards names them: a threshold, then k-center from the center."""
+    """So that a first run without response rewards names them: a threshold, then k-center from the
+    center.
+    """
     columns = pool()
     good = np.flatnonzero(columns["reward"] > 0)
-    alone = select("kcenter", 5, features=columns["features"], candidates=good, options={"first": "center"})
+    alone = select(
+        "kcenter", 5, features=columns["features"], candidates=good, options={"first": "center"}
+    )
     assert select("mods", 20, **columns).indices[:5].tolist() == alone.indices.tolist()
 
 
@@ -115,7 +133,11 @@ def test_bad_input(change, options, error, match):
 def test_in_a_pipeline_the_union_is_kept_and_no_more():
     columns = pool(1, 60)
     operator = Select(strategy("mods", {"seeds": 4, "beta": -0.5}), None, {"features": "vector"})
-    rows = {"vector": columns["features"], "reward": columns["reward"], "response_reward": columns["response_reward"]}
+    rows = {
+        "vector": columns["features"],
+        "reward": columns["reward"],
+        "response_reward": columns["response_reward"],
+    }
     check_operator(operator, rows)
     decision = operator.decide(as_batch({"id": [f"{i:02d}" for i in range(60)], **rows}), 60)
     first, then = stages(columns, 4, beta=-0.5)

@@ -33,22 +33,32 @@ def test_the_law_of_the_draws(temperature, normalize):
     options = {"temperature": temperature, "normalize": normalize}
     counts = dict.fromkeys(want, 0)
     for seed in range(draws):
-        counts[tuple(select("qurating", 2, rating=RATINGS, seed=seed, options=options).indices.tolist())] += 1
+        counts[
+            tuple(
+                select("qurating", 2, rating=RATINGS, seed=seed, options=options).indices.tolist()
+            )
+        ] += 1
     expected = np.array(list(want.values())) * draws
     assert chisquare(list(counts.values()), expected).pvalue > 1e-4
     other = np.array(list(law(RATINGS, temperature * 1.5, normalize, 2).values())) * draws
-    assert chisquare(list(counts.values()), other).pvalue < 1e-4  # the test can tell temperatures apart
+    # the test can tell temperatures apart
+    assert chisquare(list(counts.values()), other).pvalue < 1e-4
 
 
 def test_a_shift_and_a_scale_of_the_ratings_change_nothing():
     rng = np.random.default_rng(0)
     ratings = rng.normal(size=50)
-    one, two = (select("qurating", 20, rating=r, seed=4).indices.tolist() for r in (ratings, 7 * ratings - 3))
+    one, two = (
+        select("qurating", 20, rating=r, seed=4).indices.tolist()
+        for r in (ratings, 7 * ratings - 3)
+    )
     assert one == two
 
 
 def test_no_temperature_takes_the_highest():
-    got = select("qurating", 3, rating=[1.0, 5.0, 5.0, 2.0], ids=list("dcba"), options={"temperature": 0.0})
+    got = select(
+        "qurating", 3, rating=[1.0, 5.0, 5.0, 2.0], ids=list("dcba"), options={"temperature": 0.0}
+    )
     assert got.indices.tolist() == [2, 1, 3]
 
 
@@ -58,7 +68,9 @@ def test_ratings_that_are_all_the_same_are_drawn_alike():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="temperature: expected a finite number of at least 0, got -1"):
+    with pytest.raises(
+        ValueError, match="temperature: expected a finite number of at least 0, got -1"
+    ):
         strategy("qurating", {"temperature": -1.0})
     with pytest.raises(ValueError, match="rating: expected one value per example"):
         select("qurating", 1, rating=np.ones((3, 2)))

@@ -12,7 +12,10 @@ from coreset.testing import check_operator
 
 
 def turns(similarity, k, skip):
-    lists = [sorted(range(len(similarity)), key=lambda i: (-similarity[i, q], i)) for q in range(similarity.shape[1])]
+    lists = [
+        sorted(range(len(similarity)), key=lambda i: (-similarity[i, q], i))
+        for q in range(similarity.shape[1])
+    ]
     taken = []
     while True:
         for own in lists:
@@ -48,7 +51,9 @@ def test_the_turns(variant, seed, n, queries, share, ties):
 def test_the_variants_differ_where_queries_want_the_same():
     similarity = np.array([[0.9, 0.9, 0.9], [0.5, 0.1, 0.1], [0.4, 0.3, 0.2], [0.1, 0.0, 0.8]])
     assert select("rds", 3, query_similarity=similarity).indices.tolist() == [0, 1, 2]
-    assert select("rds", 3, query_similarity=similarity, options={"variant": "untaken"}).indices.tolist() == [0, 2, 3]
+    assert select(
+        "rds", 3, query_similarity=similarity, options={"variant": "untaken"}
+    ).indices.tolist() == [0, 2, 3]
 
 
 def test_ties_go_to_the_lowest_id():

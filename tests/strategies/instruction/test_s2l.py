@@ -1,4 +1,6 @@
-"""The shares against the paper's algorithm as it stands, the clusters against trajectories that are apart."""
+"""The shares against the paper's algorithm as it stands, the clusters against trajectories that are
+apart.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ def test_shares(sizes, share):
 
 
 @pytest.mark.parametrize(
-    ("k", "quota"), [(20, [1, 3, 5, 5, 6]), (5, [1] * 5), (53, [1, 3, 7, 12, 30]), (2, [0, 0, 0, 1, 1])]
+    ("k", "quota"),
+    [(20, [1, 3, 5, 5, 6]), (5, [1] * 5), (53, [1, 3, 7, 12, 30]), (2, [0, 0, 0, 1, 1])],
 )
 def test_every_cluster_gets_the_same(k, quota):
     """Clusters from small to large have 1, 3, 7, 12 and 30 rows."""
@@ -42,10 +45,15 @@ def test_every_cluster_gets_the_same(k, quota):
 
 
 def test_inside_a_cluster_chance_decides_and_the_seed_says_how():
-    runs = [select("s2l", 20, losses=LOSSES, options={"clusters": 5}, seed=s).indices for s in range(40)]
+    runs = [
+        select("s2l", 20, losses=LOSSES, options={"clusters": 5}, seed=s).indices for s in range(40)
+    ]
     large = [i for run in runs for i in run.tolist() if LABEL[i] == 0]
     assert len(set(large)) == 30
-    assert runs[0].tolist() == select("s2l", 20, losses=LOSSES, options={"clusters": 5}, seed=0).indices.tolist()
+    assert (
+        runs[0].tolist()
+        == select("s2l", 20, losses=LOSSES, options={"clusters": 5}, seed=0).indices.tolist()
+    )
 
 
 def test_trajectories_that_coincide_and_more_clusters_than_rows():

@@ -13,7 +13,9 @@ def plainly(difficulty, x, k, neighbors, gamma):
         pick = min(left, key=lambda i: (-left[i], i))
         hard = left.pop(pick)
         picks.append((pick, hard))
-        cosine = {i: float(x[i] @ x[pick] / np.linalg.norm(x[i]) / np.linalg.norm(x[pick])) for i in left}
+        cosine = {
+            i: float(x[i] @ x[pick] / np.linalg.norm(x[i]) / np.linalg.norm(x[pick])) for i in left
+        }
         for i in sorted(left, key=lambda i: (-cosine[i], i))[:neighbors]:
             left[i] -= gamma * hard * cosine[i] ** 2
     return picks
@@ -44,7 +46,11 @@ def test_a_copy_of_what_is_taken_comes_last():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="neighbors, gamma: expected numbers of at least 0, got -1"):
-        select("self_filter", 1, features=np.eye(3), difficulty=np.ones(3), options={"neighbors": -1})
+    with pytest.raises(
+        ValueError, match="neighbors, gamma: expected numbers of at least 0, got -1"
+    ):
+        select(
+            "self_filter", 1, features=np.eye(3), difficulty=np.ones(3), options={"neighbors": -1}
+        )
     with pytest.raises(ValueError, match="difficulty: expected one number per example"):
         select("self_filter", 1, features=np.eye(3), difficulty=np.ones((3, 2)))

@@ -1,4 +1,6 @@
-"""Columns that are tensors of half precision and require a gradient give the picks of the same numbers in float64."""
+"""Columns that are tensors of half precision and require a gradient give the picks of the same
+numbers in float64.
+"""
 
 import numpy as np
 import pytest
@@ -24,9 +26,23 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_tensors_that_require_a_gradient(name, dtype):
     rng = np.random.default_rng(0)
-    more = {"tags": objects([[f"t{i}", f"t{j}"] for i, j in rng.integers(0, 6, (N, 2))])} if name == "mig" else {}
-    columns = {n: torch.as_tensor(np.abs(rng.normal(size=s))).to(dtype) for n, s in SHAPES[name].items()}
+    more = (
+        {"tags": objects([[f"t{i}", f"t{j}"] for i, j in rng.integers(0, 6, (N, 2))])}
+        if name == "mig"
+        else {}
+    )
+    columns = {
+        n: torch.as_tensor(np.abs(rng.normal(size=s))).to(dtype) for n, s in SHAPES[name].items()
+    }
     options = {"clusters": 4} if name == "s2l" else {}
-    want = select(name, 6, options=options, **more, **{n: v.double().numpy() for n, v in columns.items()})
-    got = select(name, 6, options=options, **more, **{n: v.clone().requires_grad_() for n, v in columns.items()})
+    want = select(
+        name, 6, options=options, **more, **{n: v.double().numpy() for n, v in columns.items()}
+    )
+    got = select(
+        name,
+        6,
+        options=options,
+        **more,
+        **{n: v.clone().requires_grad_() for n, v in columns.items()},
+    )
     assert got.indices.tolist() == want.indices.tolist()

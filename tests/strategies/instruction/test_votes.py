@@ -36,7 +36,9 @@ def test_the_most_votes_and_of_equal_votes_the_lowest_id():
 
 
 def test_one_task_is_its_own_order_of_two_halves():
-    chosen = select("votes", 2, influence=np.array([[1.0], [9], [5], [7]]), options={"percentile": 50})
+    chosen = select(
+        "votes", 2, influence=np.array([[1.0], [9], [5], [7]]), options={"percentile": 50}
+    )
     assert chosen.indices.tolist() == [1, 3]
 
 

@@ -24,7 +24,9 @@ def test_propagation_by_the_dense_matrix():
     x, h = rows(), np.random.default_rng(1).normal(size=(20, 3))
     t = torch.tensor(x)
     np.testing.assert_allclose(degrees(t).numpy(), (x @ x.T - np.eye(20)).sum(axis=0), atol=1e-12)
-    np.testing.assert_allclose(propagate(t, degrees(t), torch.tensor(h)).numpy(), adjacency(x) @ h, atol=1e-12)
+    np.testing.assert_allclose(
+        propagate(t, degrees(t), torch.tensor(h)).numpy(), adjacency(x) @ h, atol=1e-12
+    )
 
 
 def test_rows_without_neighbors_keep_to_themselves():
@@ -36,17 +38,23 @@ def test_rows_without_neighbors_keep_to_themselves():
 
 
 def by_hand(x, labeled, seed, hidden, epochs, lr, decay, weight, dropout):
-    """Two graph layers, inverted dropout between them while training, binary cross-entropy, Adam; every gradient written out."""
+    """Two graph layers, inverted dropout between them while training, binary cross-entropy, Adam;
+    every gradient written out.
+    """
     draw = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
 
     def uniform(*shape):
-        return ((torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) / np.sqrt(shape[-1])).numpy()
+        return (
+            (torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) / np.sqrt(shape[-1])
+        ).numpy()
 
     p = [uniform(x.shape[1], hidden), uniform(hidden), uniform(hidden, 1), uniform(1)]
     a = adjacency(x)
     m, v = [np.zeros_like(q) for q in p], [np.zeros_like(q) for q in p]
     for step in range(1, epochs + 1):
-        keep = (torch.rand(len(x), hidden, generator=draw, dtype=torch.float64).numpy() >= dropout) / (1 - dropout)
+        keep = (
+            torch.rand(len(x), hidden, generator=draw, dtype=torch.float64).numpy() >= dropout
+        ) / (1 - dropout)
         pre = a @ x @ p[0] + p[1]
         h = np.maximum(pre, 0) * keep
         s = 1 / (1 + np.exp(-(a @ h @ p[2] + p[3])))[:, 0]
@@ -79,7 +87,10 @@ def test_embedding_by_hand(epochs, dropout):
         unlabeled_weight=1.2,
     )
     np.testing.assert_allclose(
-        got.numpy(), by_hand(x, labeled, 3, 5, epochs, 0.01, 5e-4, 1.2, dropout), rtol=1e-7, atol=1e-9
+        got.numpy(),
+        by_hand(x, labeled, 3, 5, epochs, 0.01, 5e-4, 1.2, dropout),
+        rtol=1e-7,
+        atol=1e-9,
     )
 
 
@@ -105,7 +116,9 @@ def test_learns_to_tell_labeled_from_unlabeled():
 def test_picks_are_farthest_first_in_the_embedding():
     x = rows(30, 6, 2)
     selected = np.array([4, 11, 20])
-    chosen = select("coregcn", 8, features=x, selected=selected, seed=5, options={"epochs": 10, "hidden": 7})
+    chosen = select(
+        "coregcn", 8, features=x, selected=selected, seed=5, options={"epochs": 10, "hidden": 7}
+    )
     # the embedding again, in the order the strategy puts its nodes in
     from coreset.numerics.random import keyed_order, keyed_uniform, salt
 
@@ -128,7 +141,10 @@ def test_picks_are_farthest_first_in_the_embedding():
     ).numpy()
     taken, want, radii = selected.tolist(), [], []
     for _ in range(8):
-        near = [min(((e[i] - e[j]) ** 2).sum() for j in taken) if i not in taken else -1 for i in range(30)]
+        near = [
+            min(((e[i] - e[j]) ** 2).sum() for j in taken) if i not in taken else -1
+            for i in range(30)
+        ]
         want.append(int(np.argmax(near)))
         radii.append(np.sqrt(max(near)))
         taken.append(want[-1])
@@ -141,12 +157,16 @@ def test_subset_bounds_the_graph():
     chosen = select("coregcn", 5, features=x, selected=[0, 1], options={"epochs": 3, "subset": 9})
     assert chosen.info["looked_at"] == 9
     assert (
-        select("coregcn", 20, features=x, selected=[0, 1], options={"epochs": 3, "subset": 9}).info["looked_at"] == 20
+        select("coregcn", 20, features=x, selected=[0, 1], options={"epochs": 3, "subset": 9}).info[
+            "looked_at"
+        ]
+        == 20
     )
 
 
 @pytest.mark.parametrize(
-    "options", [{"epochs": 8}, {"epochs": 8, "subset": 5, "hidden": 4}, {"epochs": 0, "subset": None}]
+    "options",
+    [{"epochs": 8}, {"epochs": 8, "subset": 5, "hidden": 4}, {"epochs": 0, "subset": None}],
 )
 def test_contract(options):
     check_strategy(strategy("coregcn", options))
@@ -154,7 +174,9 @@ def test_contract(options):
 
 def test_edges_and_refusals():
     same = np.ones((6, 3), np.float16)
-    assert sorted(select("coregcn", 5, features=same, selected=[2], options={"epochs": 3}).indices.tolist()) == [
+    assert sorted(
+        select("coregcn", 5, features=same, selected=[2], options={"epochs": 3}).indices.tolist()
+    ) == [
         0,
         1,
         3,

@@ -19,7 +19,9 @@ def test_only_a_random_part_is_looked_at_and_more_comes_from_the_others():
     loss = np.random.default_rng(0).gamma(1.0, size=30)
     order = keyed_order(np.random.default_rng(4), np.arange(30))
     drawn, rest = order[:10], order[10:]
-    want = sorted(drawn.tolist(), key=lambda i: -loss[i]) + sorted(rest.tolist(), key=lambda i: -loss[i])
+    want = sorted(drawn.tolist(), key=lambda i: -loss[i]) + sorted(
+        rest.tolist(), key=lambda i: -loss[i]
+    )
     for k in (1, 6, 10, 17, 30):
         chosen = select("learning_loss", k, predicted_loss=loss, seed=4, options={"subset": 10})
         assert chosen.indices.tolist() == want[:k]

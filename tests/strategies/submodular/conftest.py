@@ -1,4 +1,6 @@
-"""An independent reference: set functions written from their definitions in float64, and the plainest greedy there is."""
+"""An independent reference: set functions written from their definitions in float64, and the
+plainest greedy there is.
+"""
 
 from types import SimpleNamespace
 
@@ -19,12 +21,16 @@ def similarity(x, y=None, kind="cosine", gamma=None):
             d = np.sqrt(((a - b) ** 2).sum())
             lengths = np.sqrt((a**2).sum() * (b**2).sum())
             cos = 0.5 + 0.5 * (a * b).sum() / lengths if lengths else 0.5
-            out[i, j] = {"cosine": cos, "rbf": np.exp(-gamma * d * d), "euclidean": 1 / (1 + d)}[kind]
+            out[i, j] = {"cosine": cos, "rbf": np.exp(-gamma * d * d), "euclidean": 1 / (1 + d)}[
+                kind
+            ]
     return out
 
 
 def greedy(f, candidates, k, taken=()):
-    """Return picks and gains of greedy on the set function `f` (a list of items -> a number), ties to the lowest item within 1e-9."""
+    """Return picks and gains of greedy on the set function `f` (a list of items -> a number), ties
+    to the lowest item within 1e-9.
+    """
     chosen, gains = list(taken), []
     for _ in range(k):
         left = [j for j in sorted(candidates) if j not in chosen]
@@ -36,7 +42,9 @@ def greedy(f, candidates, k, taken=()):
 
 
 def data(n=40, d=6, seed=0):
-    """Return features in 4 groups with a query and a private mark (outside the candidates), candidates and selected."""
+    """Return features in 4 groups with a query and a private mark (outside the candidates),
+    candidates and selected.
+    """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) + 2 * rng.normal(size=(4, d))[np.arange(n) % 4]
     query, private = np.zeros(n, bool), np.zeros(n, bool)
@@ -60,7 +68,9 @@ def same(answer, expected, tolerance=2e-5):
 
 
 def neighbors(x, k):
-    """Return the cosines (n, n), which of them are kept (each row's k nearest and itself), and the floor of the others."""
+    """Return the cosines (n, n), which of them are kept (each row's k nearest and itself), and the
+    floor of the others.
+    """
     s = similarity(x)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     kept, floor = np.zeros(s.shape, bool), np.empty(len(x))
@@ -74,4 +84,6 @@ def neighbors(x, k):
 
 @pytest.fixture
 def reference():
-    return SimpleNamespace(similarity=similarity, greedy=greedy, data=data, same=same, neighbors=neighbors)
+    return SimpleNamespace(
+        similarity=similarity, greedy=greedy, data=data, same=same, neighbors=neighbors
+    )

@@ -48,7 +48,8 @@ def test_what_every_function_promises(seed):
         for item in rng.choice(f.size, 6, replace=False).tolist():
             now, value, other = f.gains(everything), f.value, f.copy()
             part = rng.choice(f.size, 5, replace=False)
-            assert f.gains(part).tolist() == now[part].tolist()  # a gain does not depend on its batch
+            # a gain does not depend on its batch
+            assert f.gains(part).tolist() == now[part].tolist()
             f.add(item)
             assert f.value - value == pytest.approx(now[item])
             assert other.value == value
@@ -83,7 +84,9 @@ SHARED = [
 
 
 @pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("options", [{"optimizer": "eager"}, {"epsilon": 0.0}, {"parts": 0}, {"similarity": "cos"}])
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "eager"}, {"epsilon": 0.0}, {"parts": 0}, {"similarity": "cos"}]
+)
 def test_every_function_refuses_wrong_shared_options(name, options):
     option = next(iter(options))
     if option == "similarity" and name == "feature_based":
@@ -96,7 +99,11 @@ def test_quotas_are_exact_and_unknown_labels_are_a_class():
     x = np.random.default_rng(0).normal(size=(100, 3))
     labels = np.array([0] * 33 + [1] * 33 + [-1] * 34)
     answer = select(
-        "facility_location", 10, features=x, labels=labels, options={"per_class": True, "optimizer": "stochastic"}
+        "facility_location",
+        10,
+        features=x,
+        labels=labels,
+        options={"per_class": True, "optimizer": "stochastic"},
     )
     assert np.bincount(labels[answer.indices] + 1).tolist() == [4, 3, 3]
 
@@ -171,4 +178,5 @@ def test_the_nearest_of_and_the_sum_over_more_examples_than_one_block(reference,
     signals = Signals(620, features=x)
     assert np.allclose(one.nearest_of(signals, ground, others), s.max(axis=1), atol=1e-6)
     assert np.allclose(one.sum_to(signals, ground, others), s.sum(axis=1), atol=1e-3)
-    assert s[:, :256].argmax(axis=1).max() < s.argmax(axis=1).max()  # the nearest lies in a later block
+    # the nearest lies in a later block
+    assert s[:, :256].argmax(axis=1).max() < s.argmax(axis=1).max()

@@ -9,14 +9,19 @@ import coreset
 from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
 from coreset.numerics.similarity import Sparse
-from coreset.strategies.submodular.facility_location import FacilityLocation, FacilityLocationFunction
+from coreset.strategies.submodular.facility_location import (
+    FacilityLocation,
+    FacilityLocationFunction,
+)
 from coreset.testing import check_strategy, example_signals
 
 KINDS = ("cosine", "dot", "rbf", "euclidean")
 
 
 def facility(s):
-    return lambda chosen: sum(max(0.0, max((s[i, j] for j in chosen), default=0.0)) for i in range(len(s)))
+    return lambda chosen: sum(
+        max(0.0, max((s[i, j] for j in chosen), default=0.0)) for i in range(len(s))
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +48,9 @@ def test_values_and_order(reference, kind):
 def test_precomputed_is_used_as_it_is(reference):
     d = reference.data(30)
     s = np.abs(reference.similarity(d.x, kind="dot"))
-    expected = reference.greedy(facility(s[np.ix_(d.ground, d.ground)]), d.candidates, 8, d.selected)
+    expected = reference.greedy(
+        facility(s[np.ix_(d.ground, d.ground)]), d.candidates, 8, d.selected
+    )
     for dtype in (np.float64, np.float32):
         answer = select(
             "facility_location",
@@ -59,7 +66,12 @@ def test_precomputed_is_used_as_it_is(reference):
     with pytest.raises(ValueError, match="similarity: expected a symmetric"):
         select("facility_location", 2, similarity=np.triu(s), options={"similarity": "precomputed"})
     with pytest.raises(ValueError, match="neighbors"):
-        select("facility_location", 2, similarity=s, options={"similarity": "precomputed", "neighbors": 3})
+        select(
+            "facility_location",
+            2,
+            similarity=s,
+            options={"similarity": "precomputed", "neighbors": 3},
+        )
 
 
 def test_within_the_bounds_of_the_optimum():
@@ -70,7 +82,11 @@ def test_within_the_bounds_of_the_optimum():
         f = FacilityLocationFunction(s)
         found = lazy(f, 3, np.arange(9))
         assert f.value >= (1 - 1 / np.e) * best
-        assert f.value <= best + 1e-9 <= upper_bound(f, 3, np.setdiff1d(np.arange(9), found.picks)) + 2e-9
+        assert (
+            f.value
+            <= best + 1e-9
+            <= upper_bound(f, 3, np.setdiff1d(np.arange(9), found.picks)) + 2e-9
+        )
 
 
 @settings(max_examples=25, deadline=None)
@@ -81,7 +97,10 @@ def test_lazy_equals_naive_bit_for_bit(seed, n, ties):
     if ties:
         s = np.round(s * 3) / 3
     k = int(rng.integers(1, n + 1))
-    one, other = naive(FacilityLocationFunction(s), k, np.arange(n)), lazy(FacilityLocationFunction(s), k, np.arange(n))
+    one, other = (
+        naive(FacilityLocationFunction(s), k, np.arange(n)),
+        lazy(FacilityLocationFunction(s), k, np.arange(n)),
+    )
     assert one.picks.tolist() == other.picks.tolist()
     assert one.gains.tolist() == other.gains.tolist()
 
@@ -98,8 +117,12 @@ def test_the_compiled_loop_is_the_greedy_in_float64(dtype, sparse, ties):
         kept = (rng.random((40, 40)) < 0.3) | np.eye(40, dtype=bool) | ~np.array(sparse)
         start, bonus = (rng.integers(0, 3, (2, 40)) / 4) if seed % 2 else np.zeros((2, 40))
         items = rng.permutation(40)[:30]
-        matrix = Sparse(np.r_[0, kept.sum(axis=1).cumsum()], np.nonzero(kept)[1].astype(np.int32), s[kept])
-        function = FacilityLocationFunction(matrix if sparse else s, start, bonus if seed % 2 else None)
+        matrix = Sparse(
+            np.r_[0, kept.sum(axis=1).cumsum()], np.nonzero(kept)[1].astype(np.int32), s[kept]
+        )
+        function = FacilityLocationFunction(
+            matrix if sparse else s, start, bonus if seed % 2 else None
+        )
         found = function.exact(25, items)
         best, left = start.copy(), sorted(items.tolist())
 
@@ -117,7 +140,8 @@ def test_the_compiled_loop_is_the_greedy_in_float64(dtype, sparse, ties):
         assert (found.bounds[left] >= gains(left, best) - 1e-12).all()
         assert np.isinf(np.delete(found.bounds, items)).all()
         assert 30 < found.evaluations <= sum(range(6, 31)) + 30
-        assert FacilityLocationFunction(s).exact(1, items).evaluations == 30  # the first gains stand
+        # the first gains stand
+        assert FacilityLocationFunction(s).exact(1, items).evaluations == 30
 
 
 def test_the_second_round_on_nearest_neighbors_speaks_of_the_sample(reference):
@@ -126,7 +150,9 @@ def test_the_second_round_on_nearest_neighbors_speaks_of_the_sample(reference):
     sample = np.arange(0, 36, 2)
 
     def f(chosen):
-        return sum(max([floor[i], *(s[i, j] for j in chosen if kept[i, j])]) - floor[i] for i in sample)
+        return sum(
+            max([floor[i], *(s[i, j] for j in chosen if kept[i, j])]) - floor[i] for i in sample
+        )
 
     signals = Signals(36, features=x)
     made = FacilityLocation(neighbors=5)
@@ -173,13 +199,19 @@ def test_nearest_neighbors_reach_the_dense_value():
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     value = {
         neighbors: (
-            0.5
-            + 0.5
-            * unit
-            @ unit[select("facility_location", 150, features=x, options={"neighbors": neighbors}).indices].T
+            (
+                0.5
+                + 0.5
+                * unit
+                @ unit[
+                    select(
+                        "facility_location", 150, features=x, options={"neighbors": neighbors}
+                    ).indices
+                ].T
+            )
+            .max(axis=1)
+            .sum()
         )
-        .max(axis=1)
-        .sum()
         for neighbors in (0, 32)
     }
     assert value[32] >= 0.999 * value[0]
@@ -196,7 +228,9 @@ def test_zero_vectors_and_duplicates():
         for kind in KINDS:
             answer = select("facility_location", 5, features=value, options={"similarity": kind})
             assert answer.indices.tolist() == [0, 1, 2, 3, 4]  # ties go to the lowest position
-    assert select("facility_location", 1, features=np.ones((1, 2)), options={"neighbors": 4}).indices.tolist() == [0]
+    assert select(
+        "facility_location", 1, features=np.ones((1, 2)), options={"neighbors": 4}
+    ).indices.tolist() == [0]
 
 
 def test_half_precision(reference):
@@ -208,15 +242,24 @@ def test_half_precision(reference):
 def test_classes_are_ground_sets_of_their_own(reference):
     d = reference.data(36, seed=3)
     labels = np.array([0] * 18 + [1] * 12 + [2] * 6)
-    answer = select("facility_location", 12, features=d.x, labels=labels, options={"per_class": True})
+    answer = select(
+        "facility_location", 12, features=d.x, labels=labels, options={"per_class": True}
+    )
     assert np.bincount(labels[answer.indices]).tolist() == [6, 4, 2]
     for c in range(3):
         rows = np.flatnonzero(labels == c)
         own = answer.indices[labels[answer.indices] == c]
         s = reference.similarity(d.x[rows])
-        assert own.tolist() == rows[reference.greedy(facility(s), range(len(rows)), len(own))[0]].tolist()
-    assert labels[answer.indices].tolist() == [0, 1, 0, 2, 1, 0, 0, 1, 0, 2, 1, 0]  # halfway through each one's share
-    chosen = [answer.indices[labels[answer.indices] == c] - np.flatnonzero(labels == c)[0] for c in range(3)]
+        assert (
+            own.tolist()
+            == rows[reference.greedy(facility(s), range(len(rows)), len(own))[0]].tolist()
+        )
+    # halfway through each one's share
+    assert labels[answer.indices].tolist() == [0, 1, 0, 2, 1, 0, 0, 1, 0, 2, 1, 0]
+    chosen = [
+        answer.indices[labels[answer.indices] == c] - np.flatnonzero(labels == c)[0]
+        for c in range(3)
+    ]
     value = [facility(reference.similarity(d.x[labels == c]))(chosen[c].tolist()) for c in range(3)]
     assert answer.info["value"] == pytest.approx(sum(value), rel=1e-5)
     assert 0.63 < answer.info["ratio"] <= 1
@@ -225,7 +268,8 @@ def test_classes_are_ground_sets_of_their_own(reference):
 def test_the_parts_of_greedi_are_handed_on(reference):
     x = reference.data(40).x
     one, many = (
-        select("facility_location", 6, features=x, options={"optimizer": "greedi", "parts": parts}) for parts in (1, 8)
+        select("facility_location", 6, features=x, options={"optimizer": "greedi", "parts": parts})
+        for parts in (1, 8)
     )
     lazy_ = select("facility_location", 6, features=x)
     assert one.indices.tolist() == lazy_.indices.tolist()
@@ -236,17 +280,26 @@ def test_what_is_taken_counts_in_its_own_class(reference):
     d = reference.data(36, seed=4)
     labels = np.array([0] * 18 + [1] * 18)
     answer = select(
-        "facility_location", 8, features=d.x, labels=labels, selected=[2, 5, 20], options={"per_class": True}
+        "facility_location",
+        8,
+        features=d.x,
+        labels=labels,
+        selected=[2, 5, 20],
+        options={"per_class": True},
     )
     for c, taken in ((0, [2, 5]), (1, [20])):
         rows = np.flatnonzero(labels == c)
         local = [t - rows[0] for t in taken]
         own = answer.indices[labels[answer.indices] == c] - rows[0]
         free = [i for i in range(18) if i not in local]
-        assert own.tolist() == reference.greedy(facility(reference.similarity(d.x[rows])), free, 4, local)[0]
+        assert (
+            own.tolist()
+            == reference.greedy(facility(reference.similarity(d.x[rows])), free, 4, local)[0]
+        )
 
 
-# two mutual nearest neighbors tie exactly under a symmetric similarity, so seeds without such a pair among the picks
+# two mutual nearest neighbors tie exactly under a symmetric similarity, so seeds without such a
+# pair among the picks
 @pytest.mark.parametrize(
     ("options", "seed"),
     [
@@ -286,9 +339,16 @@ def test_wrong_options_are_named(options, word):
 
 def test_dot_has_no_neighbor_graph():
     with pytest.raises(ValueError, match="neighbors"):
-        select("facility_location", 1, features=np.eye(4), options={"similarity": "dot", "neighbors": 2})
+        select(
+            "facility_location",
+            1,
+            features=np.eye(4),
+            options={"similarity": "dot", "neighbors": 2},
+        )
     with pytest.raises(ValueError, match="gamma"):
-        select("facility_location", 1, features=np.eye(4), options={"similarity": "rbf", "gamma": -1.0})
+        select(
+            "facility_location", 1, features=np.eye(4), options={"similarity": "rbf", "gamma": -1.0}
+        )
 
 
 def test_approximate_neighbors_reach_the_value_of_exact_ones(monkeypatch):
@@ -299,7 +359,9 @@ def test_approximate_neighbors_reach_the_value_of_exact_ones(monkeypatch):
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     dense = select("facility_location", 150, features=x, options={"neighbors": 0})
     for name in ("cosine", "rbf"):
-        got = select("facility_location", 150, features=x, options={"neighbors": 32, "similarity": name})
+        got = select(
+            "facility_location", 150, features=x, options={"neighbors": 32, "similarity": name}
+        )
         assert got.info["variant"] == "approximate nearest neighbors (IVF)"
     got = select("facility_location", 150, features=x, options={"neighbors": 32})
     value = [(0.5 + 0.5 * unit @ unit[s.indices].T).max(axis=1).sum() for s in (got, exact, dense)]

@@ -19,7 +19,14 @@ def test_values_and_order(reference, concave, optimizer):
 
     expected = reference.greedy(f, d.candidates, 12, d.selected)
     options = {"concave": concave, "optimizer": optimizer}
-    answer = select("feature_based", 12, features=x, candidates=d.candidates, selected=d.selected, options=options)
+    answer = select(
+        "feature_based",
+        12,
+        features=x,
+        candidates=d.candidates,
+        selected=d.selected,
+        options=options,
+    )
     reference.same(answer, expected, 1e-9)
     assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]))
     assert answer.info["ratio"] > 1 - 1 / np.e
@@ -27,7 +34,9 @@ def test_values_and_order(reference, concave, optimizer):
 
 def test_half_precision_zeros_and_duplicates():
     x = np.abs(np.random.default_rng(0).normal(size=(20, 3))).astype(np.float16)
-    one, other = (select("feature_based", 9, features=v).indices.tolist() for v in (x, x.astype(np.float64)))
+    one, other = (
+        select("feature_based", 9, features=v).indices.tolist() for v in (x, x.astype(np.float64))
+    )
     assert one == other
     for value in (np.zeros((4, 2)), np.ones((4, 2))):
         assert select("feature_based", 4, features=value).indices.tolist() == [0, 1, 2, 3]

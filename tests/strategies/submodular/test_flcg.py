@@ -16,14 +16,24 @@ def test_values_and_order(reference, kind, nu):
 
     def f(chosen):
         return sum(
-            max(max((s[i, j] for j in chosen), default=0.0) - nu * max(s[i, j] for j in private), 0.0) for i in d.ground
+            max(
+                max((s[i, j] for j in chosen), default=0.0) - nu * max(s[i, j] for j in private),
+                0.0,
+            )
+            for i in d.ground
         )
 
     expected = reference.greedy(f, d.candidates, 9, d.selected)
     for optimizer in ("lazy", "naive"):
         options = {"similarity": kind, "gamma": gamma, "nu": nu, "optimizer": optimizer}
         answer = select(
-            "flcg", 9, features=d.x, private=d.private, candidates=d.candidates, selected=d.selected, options=options
+            "flcg",
+            9,
+            features=d.x,
+            private=d.private,
+            candidates=d.candidates,
+            selected=d.selected,
+            options=options,
         )
         reference.same(answer, expected, 5e-5)
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-4)
@@ -37,10 +47,15 @@ def test_nearest_neighbors_against_their_definition(reference):
         start = np.maximum(nu * private, floor)
 
         def f(chosen, start=start):
-            return sum(max([start[i], *(s[i, j] for j in chosen if kept[i, j])]) for i in d.ground) - start.sum()
+            return (
+                sum(max([start[i], *(s[i, j] for j in chosen if kept[i, j])]) for i in d.ground)
+                - start.sum()
+            )
 
         options = {"neighbors": 6, "nu": nu}
-        answer = select("flcg", 6, features=d.x, private=d.private, candidates=d.ground, options=options)
+        answer = select(
+            "flcg", 6, features=d.x, private=d.private, candidates=d.ground, options=options
+        )
         reference.same(answer, reference.greedy(f, d.ground, 6), 5e-5)
     assert (private > floor).any()
     assert (private < floor).any()
@@ -49,7 +64,9 @@ def test_nearest_neighbors_against_their_definition(reference):
 def test_neighbors_leave_out_what_is_private(reference):
     d = reference.data()
     private = d.labels == 1
-    answer = select("flcg", 3, features=d.x, private=private, candidates=d.ground, options={"neighbors": 6})
+    answer = select(
+        "flcg", 3, features=d.x, private=private, candidates=d.ground, options={"neighbors": 6}
+    )
     assert (d.labels[answer.indices] != 1).all()
 
 

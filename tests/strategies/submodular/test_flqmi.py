@@ -23,7 +23,13 @@ def test_values_and_order(reference, kind, eta):
     for optimizer in ("lazy", "naive"):
         options = {"similarity": kind, "gamma": gamma, "eta": eta, "optimizer": optimizer}
         answer = select(
-            "flqmi", k, features=d.x, query=d.query, candidates=d.candidates, selected=d.selected, options=options
+            "flqmi",
+            k,
+            features=d.x,
+            query=d.query,
+            candidates=d.candidates,
+            selected=d.selected,
+            options=options,
         )
         reference.same(answer, expected)
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-5)
@@ -33,7 +39,11 @@ def test_the_query_column():
     x = np.eye(4)
     for query in ([0, 0, 0, 1], np.array([False, False, False, True])):
         assert len(select("flqmi", 1, features=x, query=query)) == 1
-    for query, word in (([0, 0, 0, 0], "no example"), ([0, 0, 0, 2], "true or false"), (np.eye(4), "true or false")):
+    for query, word in (
+        ([0, 0, 0, 0], "no example"),
+        ([0, 0, 0, 2], "true or false"),
+        (np.eye(4), "true or false"),
+    ):
         with pytest.raises(ValueError, match=f"query.*{word}"):
             select("flqmi", 1, features=x, query=query)
     holed = x.copy()
@@ -47,12 +57,18 @@ def test_the_query_column():
 def test_a_bound_needs_relevances_of_at_least_zero(reference):
     x = np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.2], [0.0, 1.0]])
     options = {"similarity": "dot"}
-    mixed = select("flqmi", 2, features=x, query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options)
+    mixed = select(
+        "flqmi", 2, features=x, query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options
+    )
     assert "bound" not in mixed.info
-    good = select("flqmi", 2, features=np.abs(x), query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options)
+    good = select(
+        "flqmi", 2, features=np.abs(x), query=[1, 0, 0, 0], candidates=[1, 2, 3], options=options
+    )
     assert good.info["ratio"] > 0.6
     apart = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.5], [-0.5, 1.0]])
-    either = select("flqmi", 1, features=apart, query=[1, 1, 0, 0], candidates=[2, 3], options=options)
+    either = select(
+        "flqmi", 1, features=apart, query=[1, 1, 0, 0], candidates=[2, 3], options=options
+    )
     assert "bound" in either.info  # one query is unlike it, the other like it
 
 
@@ -62,17 +78,27 @@ def test_precomputed(reference):
     rest = {"query": d.query, "candidates": d.candidates}
     one = select("flqmi", 9, features=d.x, **rest)
     assert (
-        select("flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest).indices.tolist()
+        select(
+            "flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest
+        ).indices.tolist()
         == one.indices.tolist()
     )
     rest = {"query": d.query}
     every = select("flqmi", 9, features=d.x, **rest).indices.tolist()
-    assert select("flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest).indices.tolist() == every
+    assert (
+        select(
+            "flqmi", 9, similarity=s, options={"similarity": "precomputed"}, **rest
+        ).indices.tolist()
+        == every
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "stochastic"}, {"optimizer": "greedi"}, {"per_class": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": "stochastic"}, {"optimizer": "greedi"}, {"per_class": True}]
+)
 def test_contract(options):
     strategy = FLQMI(**options)
     check_strategy(
-        strategy, {**example_signals(48, strategy.needs), "query": (np.arange(48) % 9 == 0).astype(np.int64)}
+        strategy,
+        {**example_signals(48, strategy.needs), "query": (np.arange(48) % 9 == 0).astype(np.int64)},
     )

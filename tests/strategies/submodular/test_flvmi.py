@@ -16,7 +16,8 @@ def test_values_and_order(reference, kind, eta):
 
     def f(chosen):
         return sum(
-            min(max((s[i, j] for j in chosen), default=0.0), eta * max(s[i, j] for j in query)) for i in d.ground
+            min(max((s[i, j] for j in chosen), default=0.0), eta * max(s[i, j] for j in query))
+            for i in d.ground
         )
 
     k = 4  # beyond, every example has what the query allows and only rounding is left
@@ -24,7 +25,13 @@ def test_values_and_order(reference, kind, eta):
     for optimizer in ("lazy", "naive"):
         options = {"similarity": kind, "gamma": gamma, "eta": eta, "optimizer": optimizer}
         answer = select(
-            "flvmi", k, features=d.x, query=d.query, candidates=d.candidates, selected=d.selected, options=options
+            "flvmi",
+            k,
+            features=d.x,
+            query=d.query,
+            candidates=d.candidates,
+            selected=d.selected,
+            options=options,
         )
         reference.same(answer, expected, 5e-5)
         assert answer.info["value"] == pytest.approx(f([*d.selected, *expected[0]]), rel=1e-5)
@@ -39,7 +46,9 @@ def test_neighbors_and_precomputed(reference):
     answers = [
         select("flvmi", 5, features=d.x, **rest).indices.tolist(),
         select("flvmi", 5, features=d.x, options={"neighbors": n - 1}, **rest).indices.tolist(),
-        select("flvmi", 5, similarity=s, options={"similarity": "precomputed"}, **rest).indices.tolist(),
+        select(
+            "flvmi", 5, similarity=s, options={"similarity": "precomputed"}, **rest
+        ).indices.tolist(),
     ]
     assert answers[0] == answers[2]
     assert len(set(answers[1])) == 5
@@ -54,7 +63,9 @@ def test_nearest_neighbors_against_their_definition(reference, eta):
     start = np.minimum(floor, cap)
 
     def f(chosen):
-        best = [max([start[i], *(min(s[i, j], cap[i]) for j in chosen if kept[i, j])]) for i in d.ground]
+        best = [
+            max([start[i], *(min(s[i, j], cap[i]) for j in chosen if kept[i, j])]) for i in d.ground
+        ]
         return sum(best) - start.sum()
 
     assert (start < floor).any()
@@ -69,7 +80,9 @@ def test_a_matrix_handed_in_whole_is_not_written_to(reference, dtype):
     d = reference.data(20)
     s = reference.similarity(d.x).astype(dtype)
     kept = s.copy()
-    select("flvmi", 5, similarity=s, query=d.query, options={"similarity": "precomputed", "eta": 0.5})
+    select(
+        "flvmi", 5, similarity=s, query=d.query, options={"similarity": "precomputed", "eta": 0.5}
+    )
     assert (s == kept).all()
 
 
@@ -82,5 +95,9 @@ def test_wrong_options_are_named():
 def test_contract(options):
     strategy = FLVMI(**options)
     check_strategy(
-        strategy, {**example_signals(48, strategy.needs, 3), "query": (np.arange(48) % 9 == 0).astype(np.int64)}
+        strategy,
+        {
+            **example_signals(48, strategy.needs, 3),
+            "query": (np.arange(48) % 9 == 0).astype(np.int64),
+        },
     )

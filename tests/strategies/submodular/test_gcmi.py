@@ -16,7 +16,12 @@ def test_values_and_order(reference, kind):
         return sum(s[i, j] for i in chosen for j in np.flatnonzero(d.query))
 
     answer = select(
-        "gcmi", 12, features=d.x, query=d.query, candidates=d.candidates, options={"similarity": kind, "gamma": gamma}
+        "gcmi",
+        12,
+        features=d.x,
+        query=d.query,
+        candidates=d.candidates,
+        options={"similarity": kind, "gamma": gamma},
     )
     reference.same(answer, reference.greedy(f, d.candidates, 12), 1e-4)
 
@@ -32,5 +37,6 @@ def test_many_queries_are_summed_in_blocks(reference):
 def test_contract():
     strategy = GCMI()
     check_strategy(
-        strategy, {**example_signals(48, strategy.needs), "query": (np.arange(48) % 9 == 0).astype(np.int64)}
+        strategy,
+        {**example_signals(48, strategy.needs), "query": (np.arange(48) % 9 == 0).astype(np.int64)},
     )

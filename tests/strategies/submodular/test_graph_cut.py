@@ -13,7 +13,8 @@ from coreset.testing import check_strategy
 
 def cut(s, lam):
     return lambda chosen: (
-        sum(s[i, j] for i in range(len(s)) for j in chosen) - lam * sum(s[i, j] for i in chosen for j in chosen)
+        sum(s[i, j] for i in range(len(s)) for j in chosen)
+        - lam * sum(s[i, j] for i in chosen for j in chosen)
     )
 
 
@@ -34,14 +35,20 @@ def test_values_and_order(reference, kind, neighbors, variant, lam):
     s = reference.similarity(x[d.ground], kind=kind)
     expected = reference.greedy(cut(s, lam), d.candidates, 12, d.selected)
     options = {"similarity": kind, "neighbors": neighbors, "lam": lam}
-    answer = select("graph_cut", 12, features=x, candidates=d.candidates, selected=d.selected, options=options)
+    answer = select(
+        "graph_cut", 12, features=x, candidates=d.candidates, selected=d.selected, options=options
+    )
     reference.same(answer, expected, 1e-4)
     assert answer.info["value"] == pytest.approx(cut(s, lam)([*d.selected, *expected[0]]), rel=1e-4)
     assert ("bound" in answer.info) == (lam <= 0.5)
     if lam <= 0.5:
         chosen = [*d.selected, *expected[0]]
-        more = [cut(s, lam)([*chosen, j]) - cut(s, lam)(chosen) for j in d.candidates if j not in chosen]
-        assert answer.info["bound"] == pytest.approx(cut(s, lam)(chosen) + sum(sorted(more)[-12:]), rel=1e-4)
+        more = [
+            cut(s, lam)([*chosen, j]) - cut(s, lam)(chosen) for j in d.candidates if j not in chosen
+        ]
+        assert answer.info["bound"] == pytest.approx(
+            cut(s, lam)(chosen) + sum(sorted(more)[-12:]), rel=1e-4
+        )
     assert answer.info["variant"] == variant
 
 
@@ -87,7 +94,9 @@ def test_negative_similarities_are_refused_by_lazy_only(reference):
 def test_lazy_equals_naive():
     s = np.round(np.random.default_rng(1).random((60, 60)) * 4) / 4
     s = np.maximum(s, s.T)
-    one, other = (optimize(GraphCutFunction(s, 2.0), 60, np.arange(60)) for optimize in (naive, lazy))
+    one, other = (
+        optimize(GraphCutFunction(s, 2.0), 60, np.arange(60)) for optimize in (naive, lazy)
+    )
     assert one.picks.tolist() == other.picks.tolist()
 
 
@@ -99,7 +108,11 @@ def test_the_compiled_loops_take_the_lowest_of_ties(sums):
         s = (x @ x.T).astype(np.float64)
         bonus, items = rng.integers(0, 3, 100).astype(float), rng.permutation(100)[:90]
         kernel = Linear.of(torch.from_numpy(x), np.arange(100), "dot")
-        function = GraphCutSums(kernel, 4.0, bonus) if sums else GraphCutFunction(s.astype(np.float32), 4.0, bonus)
+        function = (
+            GraphCutSums(kernel, 4.0, bonus)
+            if sums
+            else GraphCutFunction(s.astype(np.float32), 4.0, bonus)
+        )
         found = function.exact(60, items)
         current, left = s.sum(axis=1) - 4 * np.diag(s) + bonus, sorted(items.tolist())
         for pick, gain in zip(found.picks.tolist(), found.gains, strict=True):
@@ -121,7 +134,9 @@ def test_one_negative_pair_is_enough_to_grow_a_gain():
 def test_only_the_ground_set_need_not_be_negative():
     x = np.abs(np.random.default_rng(0).normal(size=(9, 3)))
     x[8] *= -1
-    answer = select("graph_cut", 3, features=x, candidates=np.arange(8), options={"similarity": "dot"})
+    answer = select(
+        "graph_cut", 3, features=x, candidates=np.arange(8), options={"similarity": "dot"}
+    )
     assert "bound" in answer.info
     assert (
         answer.indices.tolist()
@@ -150,7 +165,9 @@ def test_zero_vectors():
     x = np.zeros((5, 3))
     x[3] = 1
     for neighbors in ("auto", 0, 2):
-        assert np.isfinite(select("graph_cut", 5, features=x, options={"neighbors": neighbors}).scores).all()
+        assert np.isfinite(
+            select("graph_cut", 5, features=x, options={"neighbors": neighbors}).scores
+        ).all()
 
 
 @pytest.mark.parametrize(

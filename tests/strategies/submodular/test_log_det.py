@@ -26,9 +26,13 @@ def test_values_and_order(reference, kind, reg, optimizer):
     s = reference.similarity(d.x[d.ground], kind=kind)
     expected = reference.greedy(log_det(s, reg), d.candidates, 20, d.selected)
     options = {"similarity": kind, "reg": reg, "optimizer": optimizer}
-    answer = select("log_det", 20, features=d.x, candidates=d.candidates, selected=d.selected, options=options)
+    answer = select(
+        "log_det", 20, features=d.x, candidates=d.candidates, selected=d.selected, options=options
+    )
     reference.same(answer, expected, 1e-4)
-    assert answer.info["value"] == pytest.approx(log_det(s, reg)([*d.selected, *expected[0]]), rel=1e-4, abs=1e-4)
+    assert answer.info["value"] == pytest.approx(
+        log_det(s, reg)([*d.selected, *expected[0]]), rel=1e-4, abs=1e-4
+    )
     assert ("bound" in answer.info) == (reg >= 1)
 
 
@@ -36,7 +40,11 @@ def test_better_than_random_and_than_the_worst(reference):
     # a published greedy maximizes the wrong half of the gain and ends below random
     d = reference.data(40)
     f = log_det(reference.similarity(d.x, kind="rbf"), 0.01)
-    ours = f(select("log_det", 10, features=d.x, options={"similarity": "rbf", "reg": 0.01}).indices.tolist())
+    ours = f(
+        select(
+            "log_det", 10, features=d.x, options={"similarity": "rbf", "reg": 0.01}
+        ).indices.tolist()
+    )
     rng = np.random.default_rng(0)
     assert ours > max(f(rng.choice(40, 10, replace=False).tolist()) for _ in range(50))
 
@@ -45,7 +53,9 @@ def test_precomputed_and_more_than_the_rank(reference):
     d = reference.data(30, 3)
     s = reference.similarity(d.x, kind="dot")
     expected = reference.greedy(log_det(s, 1.0), range(30), 12)
-    reference.same(select("log_det", 12, similarity=s, options={"similarity": "precomputed"}), expected)
+    reference.same(
+        select("log_det", 12, similarity=s, options={"similarity": "precomputed"}), expected
+    )
     reference.same(select("log_det", 12, features=d.x, options={"similarity": "dot"}), expected)
 
 
@@ -76,7 +86,9 @@ def test_a_copy_goes_its_own_way(sums):
     x = np.random.default_rng(0).normal(size=(12, 4))
     f = log_det(x @ x.T, 1.0)
     one = (
-        LogDetSums(Linear.of(torch.from_numpy(x), np.arange(12), "dot"), 1.0) if sums else LogDetFunction(x @ x.T, 1.0)
+        LogDetSums(Linear.of(torch.from_numpy(x), np.arange(12), "dot"), 1.0)
+        if sums
+        else LogDetFunction(x @ x.T, 1.0)
     )
     one.add(0)
     other = one.copy()
@@ -86,7 +98,9 @@ def test_a_copy_goes_its_own_way(sums):
     items = np.arange(8, 12)
     for function, taken in ((one, [0, 1, 2, 3]), (other, [0, 5, 6, 7])):
         assert function.value == pytest.approx(f(taken))
-        np.testing.assert_allclose(function.gains(items), [f([*taken, j]) - f(taken) for j in items], atol=1e-9)
+        np.testing.assert_allclose(
+            function.gains(items), [f([*taken, j]) - f(taken) for j in items], atol=1e-9
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,8 +133,15 @@ def test_wrong_options_are_named():
 
 def test_without_a_ridge_it_is_the_plain_determinant():
     x = np.random.default_rng(0).normal(size=(20, 6))
-    for similarity, kernel in (("dot", x @ x.T), ("rbf", np.exp(-((x[:, None] - x) ** 2).sum(axis=-1)))):
-        options = {"similarity": similarity, "reg": 0.0, **({"gamma": 1.0} if similarity == "rbf" else {})}
+    for similarity, kernel in (
+        ("dot", x @ x.T),
+        ("rbf", np.exp(-((x[:, None] - x) ** 2).sum(axis=-1))),
+    ):
+        options = {
+            "similarity": similarity,
+            "reg": 0.0,
+            **({"gamma": 1.0} if similarity == "rbf" else {}),
+        }
         got = coreset.select("log_det", 5, features=x, options=options)
         picks = []
         for _ in range(5):
@@ -136,4 +157,6 @@ def test_without_a_ridge_it_is_the_plain_determinant():
         coreset.select("log_det", 7, features=x, options={"similarity": "dot", "reg": 0.0})
     wrong = np.random.default_rng(1).normal(size=(20, 20))
     with pytest.raises(ValueError, match="similarity: expected a positive semi-definite matrix"):
-        coreset.select("log_det", 20, similarity=wrong + wrong.T, options={"similarity": "precomputed"})
+        coreset.select(
+            "log_det", 20, similarity=wrong + wrong.T, options={"similarity": "precomputed"}
+        )

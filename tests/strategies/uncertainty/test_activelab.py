@@ -1,4 +1,6 @@
-"""ActiveLab against loops written from the two papers; weights, temperature, consensus and score are all computed anew."""
+"""ActiveLab against loops written from the two papers; weights, temperature, consensus and score
+are all computed anew.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,12 @@ import pytest
 from coreset import Pool, Signals, select
 from coreset.registry import strategy
 from coreset.strategies.uncertainty.activelab import active_lab
-from coreset.strategies.uncertainty.crowd import crowdlab, fitted_temperature, label_counts, majority
+from coreset.strategies.uncertainty.crowd import (
+    crowdlab,
+    fitted_temperature,
+    label_counts,
+    majority,
+)
 from coreset.testing import check_strategy
 
 
@@ -40,12 +47,18 @@ def reference(labels, probs):
     else:
 
         def loss(t):
-            return sum(-np.mean([np.log(temper(probs[i], t)[y]) for y in given[i].values()]) for i in live)
+            return sum(
+                -np.mean([np.log(temper(probs[i], t)[y]) for y in given[i].values()]) for i in live
+            )
 
         coarse = [0.1, 0.2, 0.5, 0.8, 1, 2, 3, 5, 8]
         at = min(range(9), key=lambda j: loss(coarse[j]))
-        fine = [coarse[at - 1] + s * (coarse[at] - coarse[at - 1]) / 4 for s in range(4)] if at else []
-        fine += [coarse[at] + s * (coarse[at + 1] - coarse[at]) / 4 for s in range(5)] if at < 8 else []
+        fine = (
+            [coarse[at - 1] + s * (coarse[at] - coarse[at - 1]) / 4 for s in range(4)] if at else []
+        )
+        fine += (
+            [coarse[at] + s * (coarse[at + 1] - coarse[at]) / 4 for s in range(5)] if at < 8 else []
+        )
         temperature = min(fine, key=loss)
         p = np.array([temper(row, temperature) for row in probs])
         votes = {i: [list(given[i].values()).count(c) for c in range(classes)] for i in live}
@@ -53,17 +66,27 @@ def reference(labels, probs):
         for _ in range(2):  # by majority, then by the best of the weighted mean
             agree = {i: votes[i][consensus[i]] / len(given[i]) for i in live}
             likely = np.mean([agree[i] for i in several])
-            commonest = max(range(classes), key=lambda c: (sum(consensus[i] == c for i in several), -c))
+            commonest = max(
+                range(classes), key=lambda c: (sum(consensus[i] == c for i in several), -c)
+            )
             baseline = max(1e-6, np.mean([consensus[i] != commonest for i in several]))
             rate = {}
             for j in range(labels.shape[1]):
-                pairs = [given[i][j] == y for i in several if j in given[i] for o, y in given[i].items() if o != j]
+                pairs = [
+                    given[i][j] == y
+                    for i in several
+                    if j in given[i]
+                    for o, y in given[i].items()
+                    if o != j
+                ]
                 if pairs:
                     rate[j] = np.mean(pairs)
             rate = {j: rate.get(j, np.mean(list(rate.values()))) for j in range(labels.shape[1])}
             weight = {j: max(1e-6, 1 - (1 - r) / baseline) for j, r in rate.items()}
             error = np.mean([np.argmax(p[i]) != consensus[i] for i in several])
-            model = max(1e-6, 1 - error / baseline) * np.sqrt(np.mean([len(given[i]) for i in live]))
+            model = max(1e-6, 1 - error / baseline) * np.sqrt(
+                np.mean([len(given[i]) for i in live])
+            )
             posterior = {}
             for i in live:
                 total = model * p[i]
@@ -98,13 +121,17 @@ def test_against_the_papers(seed, blank):
 def test_one_label_each_and_none_at_all():
     _, probs = case(3)
     labels = np.full((50, 3), -1)
-    np.testing.assert_allclose(active_lab(labels, probs), (probs.max(axis=1) + 1 / probs.shape[1]) / 2)
+    np.testing.assert_allclose(
+        active_lab(labels, probs), (probs.max(axis=1) + 1 / probs.shape[1]) / 2
+    )
     labels[np.arange(10, 50), np.arange(40) % 3] = np.arange(40) % 2
     np.testing.assert_allclose(active_lab(labels, probs), reference(labels, probs), rtol=1e-12)
 
 
 def test_the_temperature_reads_which_class_was_given():
-    """Labels that agree with sure probabilities sharpen them; counted in the wrong classes they would flatten them."""
+    """Labels that agree with sure probabilities sharpen them; counted in the wrong classes they
+    would flatten them.
+    """
     probs = np.where(np.eye(4)[np.arange(40) % 4] > 0, 0.7, 0.1)
     labels = np.repeat((np.arange(40) % 4)[:, None], 3, axis=1)
     assert fitted_temperature(label_counts(labels, 4), probs) < 0.5
@@ -114,12 +141,16 @@ def test_the_temperature_reads_which_class_was_given():
 def test_ties_of_the_majority_go_down_the_list():
     even = np.array([[0.5, 0.5], [0.5, 0.5], [0.4, 0.6]])
     labels = np.array([[0, 1, -1], [0, 0, 0], [0, 1, -1]])
-    # the first tie: class 1 was given less often in all; the second: the classifier holds 1 likelier
+    # the first tie: class 1 was given less often in all; the second: the classifier holds 1
+    # likelier
     assert majority(labels, label_counts(labels, 2), even).tolist() == [1, 0, 1]
-    labels = np.array([[1, 0, -1, -1], [0, -1, 0, 1], [1, -1, 1, 0], [1, 0, -1, -1], [1, 1, 1, 1], [0, 0, 0, 0]])
+    labels = np.array(
+        [[1, 0, -1, -1], [0, -1, 0, 1], [1, -1, 1, 0], [1, 0, -1, -1], [1, 1, 1, 1], [0, 0, 0, 0]]
+    )
     flat = np.full((6, 2), 0.5)
     assert label_counts(labels, 2).sum(axis=0).tolist() == [9, 9]
-    # annotator 0 is right with every clear majority (4 of 4), annotator 1 as well (2 of 2): the lowest class
+    # annotator 0 is right with every clear majority (4 of 4), annotator 1 as well (2 of 2): the
+    # lowest class
     assert majority(labels, label_counts(labels, 2), flat)[[0, 3]].tolist() == [0, 0]
     labels[4, 1], labels[5, 3] = 0, 1  # annotator 1 is wrong once, counts stay even
     assert majority(labels, label_counts(labels, 2), flat)[[0, 3]].tolist() == [1, 1]
@@ -135,7 +166,10 @@ def test_labels_of_what_is_selected_count_for_the_weights():
 
 
 def test_an_example_to_label_again_comes_before_a_sure_new_one():
-    labels = np.array([[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [-1, -1, -1, -1]] + [[i % 2] * 4 for i in range(20)])
+    labels = np.array(
+        [[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [-1, -1, -1, -1]]
+        + [[i % 2] * 4 for i in range(20)]
+    )
     probs = np.array(
         [[0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [0.97, 0.03]]
         + [[0.9 - 0.8 * (i % 2), 0.1 + 0.8 * (i % 2)] for i in range(20)]
@@ -151,9 +185,13 @@ def test_contract_and_refusals():
 
     def ask(labels, probs=probs):
         n = len(labels)
-        return strategy("activelab")(Pool(n), Signals(n, annotator_labels=labels, probs=probs), 1, rng)
+        return strategy("activelab")(
+            Pool(n), Signals(n, annotator_labels=labels, probs=probs), 1, rng
+        )
 
-    with pytest.raises(ValueError, match=r"annotator_labels: expected classes 0..3, as probs has, or -1, got -1..4"):
+    with pytest.raises(
+        ValueError, match=r"annotator_labels: expected classes 0..3, as probs has, or -1, got -1..4"
+    ):
         ask(np.where(labels == 3, 4, labels))
     with pytest.raises(ValueError, match=r"annotator_labels: expected whole numbers .* float64"):
         ask(labels.astype(float))

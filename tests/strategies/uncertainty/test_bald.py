@@ -43,7 +43,9 @@ def test_it_is_the_mutual_information_of_label_and_member():
     p = softmax(np.random.default_rng(1).normal(size=(5, 3)))[None]
     joint = p[0] / 5
     outer = joint.sum(0, keepdims=True) * joint.sum(1, keepdims=True)
-    assert float(bald(torch.as_tensor(p))[0]) == pytest.approx((joint * np.log(joint / outer)).sum())
+    assert float(bald(torch.as_tensor(p))[0]) == pytest.approx(
+        (joint * np.log(joint / outer)).sum()
+    )
 
 
 def test_bounds():
@@ -67,7 +69,9 @@ def test_small_differences_are_not_lost_in_single_precision():
 
 def test_member_order_does_not_matter():
     p = softmax(np.random.default_rng(0).normal(size=(50, 6, 4)))
-    np.testing.assert_allclose(bald(torch.as_tensor(p)), bald(torch.as_tensor(p[:, ::-1].copy())), atol=1e-14)
+    np.testing.assert_allclose(
+        bald(torch.as_tensor(p)), bald(torch.as_tensor(p[:, ::-1].copy())), atol=1e-14
+    )
 
 
 def test_shapes():

@@ -19,7 +19,9 @@ def information(p):
     """I(y_1 ... y_b; w) by enumeration; p (b, T, C)."""
     h = 0.0
     for labels in itertools.product(range(p.shape[2]), repeat=len(p)):
-        q = np.mean([np.prod([p[i, t, y] for i, y in enumerate(labels)]) for t in range(p.shape[1])])
+        q = np.mean(
+            [np.prod([p[i, t, y] for i, y in enumerate(labels)]) for t in range(p.shape[1])]
+        )
         h -= q * np.log(q)
     return h + (p * np.log(p)).sum(-1).mean(-1).sum()
 
@@ -51,7 +53,10 @@ def test_the_best_single_point_comes_first(k, configurations):
 def test_beyond_the_limit_it_is_sampled_and_stays_near():
     p = members(30, 6, 3, seed=5)
     exact = select("batchbald", 6, member_probs=p, options={"configurations": 3**6})
-    sampled = [select("batchbald", 6, member_probs=p, options={"configurations": 200}, seed=s) for s in range(3)]
+    sampled = [
+        select("batchbald", 6, member_probs=p, options={"configurations": 200}, seed=s)
+        for s in range(3)
+    ]
     assert exact.info["exact"] == 6
     for s in sampled:
         assert s.info["exact"] == 5  # 3^4 = 81 fit, 3^5 = 243 do not
@@ -61,7 +66,9 @@ def test_beyond_the_limit_it_is_sampled_and_stays_near():
 def test_as_many_configurations_as_there_are_are_enough():
     p = members(12, 4, 3)
     exact = select("batchbald", 4, member_probs=p, options={"configurations": 3**6})
-    just, one_less = (select("batchbald", 4, member_probs=p, options={"configurations": m}) for m in (27, 26))
+    just, one_less = (
+        select("batchbald", 4, member_probs=p, options={"configurations": m}) for m in (27, 26)
+    )
     assert (just.info["exact"], one_less.info["exact"]) == (4, 3)
     assert just.indices.tolist() == exact.indices.tolist()
     np.testing.assert_allclose(just.scores, exact.scores)

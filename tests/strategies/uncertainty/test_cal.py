@@ -21,7 +21,9 @@ def test_mean_divergence_from_labeled_neighbors(neighbors, taken):
     for i in candidates:
         near = sorted(selected, key=lambda j: (((x[i] - x[j]) ** 2).sum(), j))[:neighbors]
         score[i] = np.mean([(p[j] * np.log(p[j] / p[i])).sum() for j in near])
-    chosen = select("cal", 12, features=x, probs=p, selected=selected, options={"neighbors": neighbors})
+    chosen = select(
+        "cal", 12, features=x, probs=p, selected=selected, options={"neighbors": neighbors}
+    )
     order = sorted(candidates, key=lambda i: -score[i])[:12]
     assert chosen.indices.tolist() == order
     np.testing.assert_allclose(chosen.scores, [score[i] for i in order], atol=1e-12)

@@ -19,7 +19,13 @@ def closed_form(x, w, b):
     out = []
     for i in range(len(x)):
         y = z[i].argmax()
-        out.append(min((z[i, y] - z[i, c]) / np.linalg.norm(w[:, y] - w[:, c]) for c in range(z.shape[1]) if c != y))
+        out.append(
+            min(
+                (z[i, y] - z[i, c]) / np.linalg.norm(w[:, y] - w[:, c])
+                for c in range(z.shape[1])
+                if c != y
+            )
+        )
     return np.array(out)
 
 
@@ -40,7 +46,9 @@ def test_linear_networks_have_the_closed_form():
 
 def test_a_curved_network_is_crossed_near_the_boundary():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4)).double().eval()
+    net = (
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4)).double().eval()
+    )
     x = torch.randn(20, 3, 4, dtype=torch.float64)
     length = deepfool(net, x)
     rng = np.random.default_rng(0)
@@ -65,7 +73,9 @@ def test_few_classes_few_steps_and_single_precision():
 def test_the_head_is_recovered():
     x, w, b = linear()
     want = closed_form(x, w, b)
-    np.testing.assert_allclose(head_distance(torch.tensor(x), torch.tensor(x @ w + b)), want, rtol=1e-8)
+    np.testing.assert_allclose(
+        head_distance(torch.tensor(x), torch.tensor(x @ w + b)), want, rtol=1e-8
+    )
     chosen = select("deepfool", 60, features=x, logits=x @ w + b, options={"source": "head"})
     assert chosen.indices.tolist() == np.argsort(want).tolist()
     np.testing.assert_allclose(chosen.scores, -np.sort(want), rtol=1e-8)
@@ -75,7 +85,8 @@ def test_the_head_is_recovered():
 
 def test_features_of_low_rank_give_the_distance_within_their_span():
     x, w, b = linear()
-    wide = np.c_[x, np.zeros((60, 3)), x[:, :1]]  # dead and repeated units: the second copy shares the weight
+    # dead and repeated units: the second copy shares the weight
+    wide = np.c_[x, np.zeros((60, 3)), x[:, :1]]
     got = head_distance(torch.tensor(wide), torch.tensor(x @ w + b))
     shared = np.r_[w[:1] / 2, w[1:], np.zeros((3, 4)), w[:1] / 2]
     np.testing.assert_allclose(got, closed_form(wide, shared, b), rtol=1e-7)

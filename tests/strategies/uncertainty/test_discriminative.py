@@ -19,12 +19,16 @@ def log_odds(x, labeled, train):
     w, b = np.zeros(a.shape[1]), a[train]
     for _ in range(50):
         s = 1 / (1 + np.exp(y * (b @ w)))
-        w = w - np.linalg.solve(b.T @ (b * (weight * s * (1 - s))[:, None]) + ridge, ridge @ w - b.T @ (weight * y * s))
+        w = w - np.linalg.solve(
+            b.T @ (b * (weight * s * (1 - s))[:, None]) + ridge, ridge @ w - b.T @ (weight * y * s)
+        )
     return a @ w
 
 
 @pytest.mark.parametrize("ratio", [10, 2])
-@pytest.mark.parametrize(("k", "rounds", "sizes"), [(6, 1, [6]), (6, 3, [2, 2, 2]), (5, 2, [3, 2]), (3, 10, [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("k", "rounds", "sizes"), [(6, 1, [6]), (6, 3, [2, 2, 2]), (5, 2, [3, 2]), (3, 10, [1, 1, 1])]
+)
 def test_turns_of_fit_and_take(k, rounds, sizes, ratio):
     x = np.random.default_rng(0).normal(size=(40, 3)) + np.linspace(0, 3, 40)[:, None]
     labeled = np.arange(40) < 8
@@ -53,7 +57,8 @@ def by_hand(z, labeled, train, seed, epochs, batch):
     p = []
     for a, b in zip(sizes, sizes[1:], strict=False):
         p += [
-            (2 * torch.rand(a, b, generator=draw, dtype=torch.float64).numpy() - 1) * np.sqrt(6 / (a + b)),
+            (2 * torch.rand(a, b, generator=draw, dtype=torch.float64).numpy() - 1)
+            * np.sqrt(6 / (a + b)),
             np.zeros(b),
         ]
     x, y = z[train], 1.0 - labeled[train]
@@ -81,13 +86,17 @@ def by_hand(z, labeled, train, seed, epochs, batch):
             step += 1
             for i, g in enumerate(grads):
                 m[i], v[i] = 0.9 * m[i] + 0.1 * g, 0.999 * v[i] + 0.001 * g * g
-                p[i] = p[i] - 3e-4 * (m[i] / (1 - 0.9**step)) / (np.sqrt(v[i] / (1 - 0.999**step)) + 1e-8)
+                p[i] = p[i] - 3e-4 * (m[i] / (1 - 0.9**step)) / (
+                    np.sqrt(v[i] / (1 - 0.999**step)) + 1e-8
+                )
         if right > 0.98 * len(x):
             break
     return forward(z)[1], epoch + 1
 
 
-@pytest.mark.parametrize(("width", "epochs", "batch"), [(4, 1, 1024), (29, 3, 10), (30, 2, 1024), (4, 500, 1024)])
+@pytest.mark.parametrize(
+    ("width", "epochs", "batch"), [(4, 1, 1024), (29, 3, 10), (30, 2, 1024), (4, 500, 1024)]
+)
 def test_the_network_by_hand(width, epochs, batch, monkeypatch):
     monkeypatch.setattr(discriminative, "BATCH", batch)
     rng = np.random.default_rng(1)
@@ -104,7 +113,9 @@ def test_the_network_by_hand(width, epochs, batch, monkeypatch):
 
 def test_the_network_s_picks_in_turns():
     x = np.random.default_rng(0).normal(size=(30, 3))
-    chosen = select("discriminative", 5, features=x, selected=range(6), options={"rounds": 2}, seed=3)
+    chosen = select(
+        "discriminative", 5, features=x, selected=range(6), options={"rounds": 2}, seed=3
+    )
     rng = np.random.default_rng(3)
     order = keyed_order(rng, np.arange(30))
     z, labeled, want = ((x - x.mean(0)) / x.std(0))[order], order < 6, []
@@ -126,26 +137,34 @@ def test_a_part_of_the_pool_without_labels_is_found(classifier):
     options = {"classifier": classifier, "rounds": 1}
     chosen = select("discriminative", 10, features=x, selected=range(20), options=options)
     assert (chosen.indices >= 100).all()
-    # once one of them is taken in every turn, the others look like it: later turns go back to the rest
+    # once one of them is taken in every turn, the others look like it: later turns go back to the
+    # rest
     assert (np.diff(chosen.scores) <= 0).all()
 
 
 def test_few_labeled_see_a_sample_of_the_rest():
     x = np.random.default_rng(0).normal(size=(100, 3))
     options = {"ratio": 3, "classifier": "logistic"}
-    a, b = (select("discriminative", 5, features=x, selected=[0], options=options, seed=s) for s in (0, 1))
+    a, b = (
+        select("discriminative", 5, features=x, selected=[0], options=options, seed=s)
+        for s in (0, 1)
+    )
     assert a.indices.tolist() != b.indices.tolist()
 
 
 @pytest.mark.parametrize("classifier", ["mlp", "logistic"])
 def test_duplicates_and_constant_features(classifier):
     options = {"classifier": classifier}
-    chosen = select("discriminative", 4, features=np.ones((6, 3), np.float16), selected=[0, 1], options=options)
+    chosen = select(
+        "discriminative", 4, features=np.ones((6, 3), np.float16), selected=[0, 1], options=options
+    )
     assert sorted(chosen.indices.tolist()) == [2, 3, 4, 5]
     x = np.random.default_rng(0).normal(size=(40, 3)) + np.linspace(0, 3, 40)[:, None]
     wide = np.c_[x, np.full((40, 1), 7.0)]  # a feature without spread changes nothing
     one, other = (
-        select("discriminative", 6, features=v, selected=range(8), options={"classifier": "logistic"})
+        select(
+            "discriminative", 6, features=v, selected=range(8), options={"classifier": "logistic"}
+        )
         for v in (x, wide)
     )
     assert one.indices.tolist() == other.indices.tolist()

@@ -42,4 +42,6 @@ def test_zeros_tiny_values_and_bounds():
 
 def test_any_leading_axes():
     p = softmax(np.random.default_rng(0).normal(size=(4, 3, 5)))
-    np.testing.assert_allclose(entropy(torch.as_tensor(p)), [[reference(r) for r in rows] for rows in p], rtol=1e-12)
+    np.testing.assert_allclose(
+        entropy(torch.as_tensor(p)), [[reference(r) for r in rows] for rows in p], rtol=1e-12
+    )

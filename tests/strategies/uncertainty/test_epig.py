@@ -37,7 +37,9 @@ def test_default_targets_are_candidates_and_what_is_taken():
 def test_a_column_names_the_targets_also_outside_the_candidates():
     p = members()
     target = np.arange(12) >= 8
-    chosen = select("epig", 8, member_probs=p, target=target, candidates=range(8), options={"column": "target"})
+    chosen = select(
+        "epig", 8, member_probs=p, target=target, candidates=range(8), options={"column": "target"}
+    )
     want = epig(p[:8], p[8:])
     np.testing.assert_allclose(chosen.scores, np.sort(want)[::-1], atol=1e-12)
     assert chosen.indices.tolist() == np.argsort(-want).tolist()
@@ -72,7 +74,14 @@ def test_contract_and_refusals():
         Epig(targets=0)
     p[11] = np.nan
     with pytest.raises(ValueError, match="member_probs: 1 examples have NaN"):
-        select("epig", 1, member_probs=p, target=np.arange(12) == 11, candidates=range(8), options={"column": "target"})
+        select(
+            "epig",
+            1,
+            member_probs=p,
+            target=np.arange(12) == 11,
+            candidates=range(8),
+            options={"column": "target"},
+        )
 
 
 def test_contract_with_a_column():

@@ -15,10 +15,15 @@ def softmax(z):
 
 
 def chances(p, chosen, gamma):
-    """Return the chance of each row to be drawn next, given those drawn: equations 1 to 6, one row at a time."""
+    """Return the chance of each row to be drawn next, given those drawn: equations 1 to 6, one row
+    at a time.
+    """
     n = len(p)
     u = [1 - (sorted(row)[-1] - sorted(row)[-2]) for row in p]
-    d = [min([u[i], *(sum(abs(a - b) for a, b in zip(p[i], p[j], strict=True)) for j in chosen)]) for i in range(n)]
+    d = [
+        min([u[i], *(sum(abs(a - b) for a, b in zip(p[i], p[j], strict=True)) for j in chosen)])
+        for i in range(n)
+    ]
     left = [i for i in range(n) if i not in chosen]
     low, high = min(d[i] for i in left), max(d[i] for i in left)
     r = {i: u[i] + ((d[i] - low) / (high - low) if high > low else 0.0) for i in left}
@@ -55,13 +60,18 @@ def test_the_highest():
 
 def test_the_strategy_draws_by_those_chances():
     p = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.9, 0.1, 0.0], [0.7, 0.3, 0.0]])
-    firsts = [int(select("falcun", 1, probs=p, seed=s, options={"gamma": 2.0}).indices[0]) for s in range(2000)]
+    firsts = [
+        int(select("falcun", 1, probs=p, seed=s, options={"gamma": 2.0}).indices[0])
+        for s in range(2000)
+    ]
     _, want = chances(p, [], 2.0)
     np.testing.assert_allclose(np.bincount(firsts, minlength=4) / 2000, want, atol=0.04)
 
 
 def test_all_alike():
-    assert sorted(select("falcun", 5, probs=np.tile([0.5, 0.5], (5, 1))).indices.tolist()) == list(range(5))
+    assert sorted(select("falcun", 5, probs=np.tile([0.5, 0.5], (5, 1))).indices.tolist()) == list(
+        range(5)
+    )
     assert sorted(select("falcun", 3, probs=np.eye(3)).indices.tolist()) == [0, 1, 2]
 
 

@@ -19,7 +19,9 @@ def joint_entropy(p):
     """H(y_1 ... y_b) in nats by enumeration of C^b configurations; p (b, T, C)."""
     h = 0.0
     for labels in itertools.product(range(p.shape[2]), repeat=len(p)):
-        q = np.mean([np.prod([p[i, t, y] for i, y in enumerate(labels)]) for t in range(p.shape[1])])
+        q = np.mean(
+            [np.prod([p[i, t, y] for i, y in enumerate(labels)]) for t in range(p.shape[1])]
+        )
         h -= q * np.log(q) if q > 0 else 0.0
     return h
 
@@ -43,7 +45,9 @@ def test_gains_add_up_to_the_information_of_the_batch(zeros):
         p[2] /= p[2].sum(-1, keepdims=True)
     joint, batch = JointLabels(4, 100_000), []
     for i in (1, 2, 0, 5):
-        want = [information(p[[*batch, j]]) - (information(p[batch]) if batch else 0) for j in range(6)]
+        want = [
+            information(p[[*batch, j]]) - (information(p[batch]) if batch else 0) for j in range(6)
+        ]
         np.testing.assert_allclose(joint.gains(torch.tensor(p)), want, atol=1e-12)
         joint.add(torch.tensor(p[i]), np.random.default_rng(0))
         batch.append(i)
@@ -101,9 +105,13 @@ def test_expected_predictive_information():
         total = 0.0
         for j in range(6):
             joint = np.einsum("ta,tb->ab", p[i], q[j]) / 5
-            total += (joint * np.log(joint / joint.sum(1, keepdims=True) / joint.sum(0, keepdims=True))).sum()
+            total += (
+                joint * np.log(joint / joint.sum(1, keepdims=True) / joint.sum(0, keepdims=True))
+            ).sum()
         want.append(total / 6)
-    np.testing.assert_allclose(expected_predictive_information(torch.tensor(p), torch.tensor(q)), want, atol=1e-12)
+    np.testing.assert_allclose(
+        expected_predictive_information(torch.tensor(p), torch.tensor(q)), want, atol=1e-12
+    )
     with pytest.raises(ValueError, match="targets"):
         expected_predictive_information(torch.tensor(p), torch.tensor(q[:0]))
 

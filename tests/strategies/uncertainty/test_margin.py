@@ -44,5 +44,7 @@ def test_margin_and_least_confidence_differ_where_the_books_say():
 
 
 def test_one_class_has_no_margin():
-    with pytest.raises(ValueError, match=r"probs: a margin needs at least two classes, got shape \(\d+, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"probs: a margin needs at least two classes, got shape \(\d+, 1\)"
+    ):
         select("margin", 1, probs=np.ones((3, 1)))

@@ -41,5 +41,7 @@ def test_it_is_the_margin_of_log_probabilities_and_not_that_of_probabilities():
 
 
 def test_one_class_has_no_ratio():
-    with pytest.raises(ValueError, match=r"probs: a ratio needs at least two classes, got shape \(\d+, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"probs: a ratio needs at least two classes, got shape \(\d+, 1\)"
+    ):
         select("ratio", 1, probs=np.ones((3, 1)))

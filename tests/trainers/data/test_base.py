@@ -25,11 +25,13 @@ def test_stats_are_those_of_float64():
     mean, std = channel_stats(x)
     want = x.astype(np.float64) / 255
     np.testing.assert_allclose(mean, want.mean(axis=(0, 1, 2)))
-    np.testing.assert_allclose(std, [want[..., 0].std(), 1.0])  # a constant channel is not divided by zero
+    # a constant channel is not divided by zero
+    np.testing.assert_allclose(std, [want[..., 0].std(), 1.0])
 
 
 def test_stats_of_blocks(tmp_path):
-    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (70, 256, 256, 1))  # more than one block
+    # more than one block
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (70, 256, 256, 1))
     x[:] = np.random.default_rng(1).integers(0, 256, x.shape, np.uint8)
     np.testing.assert_allclose(channel_stats(x)[1][0], (np.asarray(x) / 255).std())
 
@@ -46,15 +48,39 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"labels": [0, 1, 2, 0, 9, 1]}, ValueError, "labels: 2 lie outside -1 .. 1, first 2 at position 2"),
-        ({"test_labels": [0, -1]}, ValueError, "test_labels: 1 lie outside 0 .. 1, first -1 at position 1"),
+        (
+            {"labels": [0, 1, 2, 0, 9, 1]},
+            ValueError,
+            "labels: 2 lie outside -1 .. 1, first 2 at position 2",
+        ),
+        (
+            {"test_labels": [0, -1]},
+            ValueError,
+            "test_labels: 1 lie outside 0 .. 1, first -1 at position 1",
+        ),
         ({"labels": np.zeros(6)}, TypeError, "labels: expected whole numbers, got float64"),
         ({"labels": [0, 1]}, ValueError, r"labels: expected shape \(6,\)"),
         ({"images": np.zeros((6, 4, 4, 3))}, TypeError, "images: expected uint8"),
-        ({"images": np.zeros((6, 4, 4), np.uint8)}, ValueError, "images: expected at least one image"),
-        ({"images": np.zeros((6, 4, 5, 3), np.uint8)}, ValueError, "expected square images, got 4 x 5"),
-        ({"test_images": np.zeros((0, 4, 4, 3), np.uint8)}, ValueError, "test_images: expected at least one image"),
-        ({"test_images": np.zeros((2, 8, 8, 3), np.uint8)}, ValueError, r"test_images: shape \(8, 8, 3\)"),
+        (
+            {"images": np.zeros((6, 4, 4), np.uint8)},
+            ValueError,
+            "images: expected at least one image",
+        ),
+        (
+            {"images": np.zeros((6, 4, 5, 3), np.uint8)},
+            ValueError,
+            "expected square images, got 4 x 5",
+        ),
+        (
+            {"test_images": np.zeros((0, 4, 4, 3), np.uint8)},
+            ValueError,
+            "test_images: expected at least one image",
+        ),
+        (
+            {"test_images": np.zeros((2, 8, 8, 3), np.uint8)},
+            ValueError,
+            r"test_images: shape \(8, 8, 3\)",
+        ),
         ({"classes": ("a",)}, ValueError, "classes: expected at least two"),
         ({"classes": ("a", "a")}, ValueError, "classes: expected at least two different"),
         ({"mean": (0.5,), "std": (1.0,)}, ValueError, "expected 3 of each"),
@@ -81,7 +107,8 @@ def test_fingerprint_is_of_the_content():
         made(ids=np.arange(6) + 1),
     ]
     assert len({d.fingerprint, *(x.fingerprint for x in differ)}) == 5
-    assert made(content="abc").fingerprint == made(content="abc", images=other, **stats).fingerprint  # not read again
+    # not read again
+    assert made(content="abc").fingerprint == made(content="abc", images=other, **stats).fingerprint
 
 
 def test_split_does_not_move_when_examples_are_added():

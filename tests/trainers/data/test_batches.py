@@ -11,7 +11,9 @@ LABELS = np.arange(40) % 4
 
 
 def stream(indices, **options):
-    return TrainStream(IMAGES, LABELS, np.array(indices), **{"steps": 7, "batch_size": 8, "seed": 1, **options})
+    return TrainStream(
+        IMAGES, LABELS, np.array(indices), **{"steps": 7, "batch_size": 8, "seed": 1, **options}
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -37,7 +39,9 @@ def test_order_depends_on_the_seed_alone():
 def test_rows_are_aligned_and_weights_have_mean_one():
     weights = np.array([1.0, 3.0, 0.0, 4.0])
     rows = np.array([9, 2, 30, 7])
-    batch = next(iter(TrainStream(IMAGES, LABELS, rows, steps=1, batch_size=4, seed=0, weights=weights)))
+    batch = next(
+        iter(TrainStream(IMAGES, LABELS, rows, steps=1, batch_size=4, seed=0, weights=weights))
+    )
     place = {int(r): i for i, r in enumerate(rows)}
     for i, row in enumerate(batch["index"].tolist()):
         assert np.array_equal(batch["image"][i].numpy(), IMAGES[row])

@@ -22,7 +22,14 @@ ROWS = [
         "iscrowd": 0,
         "segmentation": {"size": [6, 8], "counts": [0, 12, 36]},
     },
-    {"id": 2, "image_id": 7, "category_id": 2, "bbox": [1, 1, 2, 2], "iscrowd": 0, "segmentation": SQUARE},
+    {
+        "id": 2,
+        "image_id": 7,
+        "category_id": 2,
+        "bbox": [1, 1, 2, 2],
+        "iscrowd": 0,
+        "segmentation": SQUARE,
+    },
     {
         "id": 3,
         "image_id": 7,
@@ -31,7 +38,14 @@ ROWS = [
         "iscrowd": 1,
         "segmentation": {"size": [6, 8], "counts": [36, 12]},
     },
-    {"id": 4, "image_id": 7, "category_id": 2, "bbox": [5, 5, 0, 1], "iscrowd": 0, "segmentation": SQUARE},
+    {
+        "id": 4,
+        "image_id": 7,
+        "category_id": 2,
+        "bbox": [5, 5, 0, 1],
+        "iscrowd": 0,
+        "segmentation": SQUARE,
+    },
 ]
 
 
@@ -40,9 +54,9 @@ def folder(tmp_path):
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for image in IMAGES:
-        Image.fromarray(rng.integers(0, 256, (image["height"], image["width"], 3), dtype=np.uint8)).save(
-            tmp_path / "images" / image["file_name"]
-        )
+        Image.fromarray(
+            rng.integers(0, 256, (image["height"], image["width"], 3), dtype=np.uint8)
+        ).save(tmp_path / "images" / image["file_name"])
     write(tmp_path, "train", ROWS)
     write(tmp_path, "test", [])
     return tmp_path
@@ -104,7 +118,10 @@ def test_bad_folders(folder):
 
 def test_a_file_name_outside_the_images_is_refused(tmp_path):
     about = {"categories": [{"id": 1, "name": "x"}], "annotations": []}
-    for name, words in (("/etc/hostname", "is an absolute path"), ("../../x.png", "leaves the folder of the images")):
+    for name, words in (
+        ("/etc/hostname", "is an absolute path"),
+        ("../../x.png", "leaves the folder of the images"),
+    ):
         image = {"id": 7, "file_name": name, "width": 4, "height": 4}
         for part in ("train", "test"):
             (tmp_path / f"{part}.json").write_text(json.dumps({**about, "images": [image]}))

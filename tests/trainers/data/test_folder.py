@@ -19,7 +19,9 @@ def save(path, color=(200, 10, 10), size=(40, 30), mode="RGB", **options):
 
 @pytest.fixture
 def root(tmp_path):
-    """Return a folder of two classes, 12 images each, flat in color: its red channel says which image it is."""
+    """Return a folder of two classes, 12 images each, flat in color: its red channel says which
+    image it is.
+    """
     for i in range(12):
         save(tmp_path / "in" / "cat" / f"{i:02}.png", (10 * i, 0, 0))
         save(tmp_path / "in" / "dog" / "more" / f"{i:02}.png", (10 * i, 255, 0))
@@ -74,7 +76,9 @@ def test_train_beside_test(tmp_path):
         d = image_folder(str(tmp_path), size=8, cache=str(tmp_path / "cache"))
     assert (len(d.images), len(d.test_images)) == (8, 4)
     assert d.ids[0] == "a/0.png"
-    d = image_folder(str(tmp_path / "train"), str(tmp_path / "val"), size=8, cache=str(tmp_path / "cache"))
+    d = image_folder(
+        str(tmp_path / "train"), str(tmp_path / "val"), size=8, cache=str(tmp_path / "cache")
+    )
     assert (len(d.images), d.test_labels.tolist()) == (8, [0, 1])
 
 
@@ -112,7 +116,8 @@ def test_broken_images_are_skipped_with_a_warning(root, broken):
             d = load(broken, on_corrupt="skip")
         assert len(d.images) + len(d.test_images) == 24
         assert not {"dog/cut.jpg", "cat/empty.png"} & set(d.ids)
-        for image, label, name in zip(d.images, d.labels, d.ids, strict=True):  # rows still belong together
+        # rows still belong together
+        for image, label, name in zip(d.images, d.labels, d.ids, strict=True):
             assert (image == [10 * int(name[-6:-4]), 255 * label, 0]).all()
 
 
@@ -198,9 +203,9 @@ def test_square_refuses_floats():
 def test_a_large_jpeg_is_near_its_plain_reading():
     y, x = np.mgrid[:900, :1200]
     file = io.BytesIO()
-    Image.fromarray(np.stack([x * 255 // 1200, y * 255 // 900, (x + y) * 255 // 2100], 2).astype(np.uint8)).save(
-        file, "JPEG"
-    )
+    Image.fromarray(
+        np.stack([x * 255 // 1200, y * 255 // 900, (x + y) * 255 // 2100], 2).astype(np.uint8)
+    ).save(file, "JPEG")
     got = square(Image.open(file), 32).astype(int)
     want = square(Image.open(file).convert("RGB"), 32).astype(int)
     assert np.abs(got - want).max() <= 4

@@ -11,7 +11,9 @@ from coreset.trainers.data.hugging_face import hf_dataset
 
 
 class Split:
-    """What `datasets.Dataset` offers of it here: columns by name, rows by position, images decoded when read."""
+    """What `datasets.Dataset` offers of it here: columns by name, rows by position, images decoded
+    when read.
+    """
 
     def __init__(self, columns: dict, names: list[str] | None):
         self.columns = columns
@@ -19,7 +21,11 @@ class Split:
         if names:
             self.features["label"] = SimpleNamespace(names=names)
         self._fingerprint = repr(
-            {k: [str(getattr(x, "getdata", lambda x=x: x)()) for x in v] for k, v in columns.items() if k == "label"}
+            {
+                k: [str(getattr(x, "getdata", lambda x=x: x)()) for x in v]
+                for k, v in columns.items()
+                if k == "label"
+            }
         )
 
     def __len__(self):
@@ -41,7 +47,9 @@ class Split:
 def split(n: int, first: int = 0, names=("cat", "dog"), labels=None) -> Split:
     images = [Image.new("RGB", (12, 10), (first + i, 0, 0)) for i in range(n)]
     labels = [i % 2 for i in range(n)] if labels is None else labels
-    return Split({"image": images, "label": labels, "text": [ValueError("never read")] * n}, list(names))
+    return Split(
+        {"image": images, "label": labels, "text": [ValueError("never read")] * n}, list(names)
+    )
 
 
 @pytest.fixture
@@ -77,7 +85,8 @@ def test_a_share_of_train_is_the_test_set(tmp_path, hub):
     assert len(d.images) + len(d.test_images) == 100
     assert 8 <= len(d.test_images) <= 32
     assert d.images[:, 0, 0, 0].tolist() == d.ids.tolist()
-    assert d.labels.tolist() == [-1 if i == 99 else i % 2 for i in d.ids]  # the unlabeled one stays in the pool
+    # the unlabeled one stays in the pool
+    assert d.labels.tolist() == [-1 if i == 99 else i % 2 for i in d.ids]
     assert not set(d.test_images[:, 0, 0, 0].tolist()) & set(d.ids.tolist())
 
 
@@ -94,7 +103,9 @@ def test_broken_images(tmp_path, hub):
     train = split(6)
     train.columns["image"][2] = OSError("cut short")
     hub["someone/pets"] = {"train": train, "test": split(4)}
-    with pytest.raises(ValueError, match=r"1 of 10 images cannot be read, first: train\[2\] \(OSError: cut short\)"):
+    with pytest.raises(
+        ValueError, match=r"1 of 10 images cannot be read, first: train\[2\] \(OSError: cut short\)"
+    ):
         load(tmp_path)
     with pytest.warns(UserWarning, match=r"train\[2\]"):
         d = load(tmp_path, on_corrupt="skip")

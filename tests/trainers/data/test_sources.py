@@ -20,7 +20,9 @@ from coreset.trainers.data.sources import (
     read_idx,
 )
 
-needs_debian = pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed")
+needs_debian = pytest.mark.skipif(
+    not DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed"
+)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -32,7 +34,10 @@ def write_mnist(folder, n=(12, 5), pack=False) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     arrays = []
     for count in n:
-        arrays += [rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count, np.uint8)]
+        arrays += [
+            rng.integers(0, 256, (count, 28, 28), np.uint8),
+            rng.integers(0, 10, count, np.uint8),
+        ]
     for name, array in zip(FASHION_FILES, arrays, strict=True):
         if pack:
             (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
@@ -97,7 +102,10 @@ def test_fashion_mnist_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", download)
     with pytest.raises(
         FileNotFoundError,
-        match=r"Error downloading.*install the Debian package dataset-fashion-mnist, or set data\.root",
+        match=(
+            r"Error downloading.*install the Debian package dataset-fashion-mnist, or set"
+            r" data\.root"
+        ),
     ):
         fashion_mnist(str(tmp_path))
 
@@ -122,7 +130,9 @@ def test_idx_files_that_are_not_whole(tmp_path):
         read_idx(path)
 
 
-@pytest.mark.parametrize(("source", "name", "count"), [(cifar10, "CIFAR10", 10), (cifar100, "CIFAR100", 100)])
+@pytest.mark.parametrize(
+    ("source", "name", "count"), [(cifar10, "CIFAR10", 10), (cifar100, "CIFAR100", 100)]
+)
 def test_cifar_through_torchvision(tmp_path, monkeypatch, source, name, count):
     rng = np.random.default_rng(0)
 
@@ -146,7 +156,9 @@ def test_cifar_without_network(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", refuse)
-    with pytest.raises(FileNotFoundError, match=r"CIFAR10: not found in .*no route to host.*data\.root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"CIFAR10: not found in .*no route to host.*data\.root"
+    ):
         cifar10(str(tmp_path / "x"))
 
 

@@ -1,4 +1,6 @@
-"""The evaluation grid: what is held out, which cells there are, how a rate is chosen, and the scores."""
+"""The evaluation grid: what is held out, which cells there are, how a rate is chosen, and the
+scores.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -41,7 +43,8 @@ def test_cells_scores_and_table(tmp_path, monkeypatch):
         module,
         "fit_made",
         lambda fitter, recipe, made, seed: (
-            seen.append((recipe.lr, recipe.augment, made.kind, seed)) or real(fitter, recipe, made, seed)
+            seen.append((recipe.lr, recipe.augment, made.kind, seed))
+            or real(fitter, recipe, made, seed)
         ),
     )
     plan = Plan(sets=2, nets=1, rates=(0.01, 0.0001))
@@ -63,14 +66,19 @@ def test_cells_scores_and_table(tmp_path, monkeypatch):
     assert {kind for _, _, kind, _ in seen} == {"hard", "logits"}
     by = {(e["method"], e["labels"], e["augment"], e["model"]): e for e in entries}
     for cell in (("hard", False, "convnet"), ("soft", True, "convnet"), ("hard", False, "linear")):
-        assert by["random", *cell]["accuracy"] == by["same", *cell]["accuracy"]  # one recipe, the same seeds
+        # one recipe, the same seeds
+        assert by["random", *cell]["accuracy"] == by["same", *cell]["accuracy"]
     mean = {k: float(np.mean(e["accuracy"])) for k, e in by.items()}
     found = {s["method"]: s for s in scores(entries)}
     hard, soft = mean["same", "hard", False, "convnet"], mean["same", "soft", False, "convnet"]
     full = mean["full", "hard", False, ""]
-    assert found["same"]["label_robust"] == pytest.approx(label_robust(full, hard, max(hard, soft), max(hard, soft)))
+    assert found["same"]["label_robust"] == pytest.approx(
+        label_robust(full, hard, max(hard, soft), max(hard, soft))
+    )
     up = mean["same", "hard", True, "convnet"]
-    assert found["same"]["augmentation_robust"] == pytest.approx(augmentation_robust(up, up, hard, hard))
+    assert found["same"]["augmentation_robust"] == pytest.approx(
+        augmentation_robust(up, up, hard, hard)
+    )
     text = table(entries)
     assert text.count("\n") == 4
     assert "hard (linear)" in text
@@ -82,7 +90,9 @@ def test_the_rate_that_is_best_on_the_part_held_out(monkeypatch):
             self.accuracy = accuracy
 
     monkeypatch.setattr(
-        module, "fit_made", lambda fitter, recipe, made, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr])
+        module,
+        "fit_made",
+        lambda fitter, recipe, made, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr]),
     )
     assert module._best_rate(None, TrainingConfig(), None, (0.1, 0.2, 0.3), (0,)) == 0.2
     assert module._best_rate(None, TrainingConfig(), None, (0.7,), (0,)) == 0.7
@@ -93,4 +103,12 @@ def test_wrong_plans(tmp_path):
         with pytest.raises(ValueError, match="sets, nets, rates, held_out"):
             Plan(**options)
     with pytest.raises(ValueError, match="random images are the baseline"):
-        grid(DATA, {"dm": first}, [1], {"linear": linear}, TrainingConfig(), TrainingConfig(), tmp_path)
+        grid(
+            DATA,
+            {"dm": first},
+            [1],
+            {"linear": linear},
+            TrainingConfig(),
+            TrainingConfig(),
+            tmp_path,
+        )

@@ -39,14 +39,20 @@ def test_every_budget_is_made_trained_on_and_told(tmp_path):
     j = job(tmp_path)
     object.__setattr__(j, "progress", lambda number, what: told.append((number, what)))
     run(j)
-    entries = [json.loads(line) for line in (j.folder.path / "ledger.jsonl").read_text().splitlines()]
+    entries = [
+        json.loads(line) for line in (j.folder.path / "ledger.jsonl").read_text().splitlines()
+    ]
     assert [e["labels"] for e in entries] == [10, 20]
     for number, entry in enumerate(entries):
         made = Synthetic.load(j.folder.round(number) / "synthetic")
         assert entry["class_histogram"] == [number + 1] * 10
         assert entry["indices"] == entry["ids"] == []
         size = entry["synthetic"]
-        assert (size["ipc"], size["images"], size["bytes"]) == (number + 1, 10 * (number + 1), made.nbytes)
+        assert (size["ipc"], size["images"], size["bytes"]) == (
+            number + 1,
+            10 * (number + 1),
+            made.nbytes,
+        )
         assert size["labels_used"] == len(DATA.images)
         assert made.info["recipe"]["steps"] == 6
         assert made.info["data"]["fingerprint"] == DATA.fingerprint
@@ -103,7 +109,8 @@ def test_soft_labels_train_at_their_temperature(tmp_path):
     eye = np.eye(10, dtype=np.float32)
     soft, warm = hard.with_labels(eye, "probs"), hard.with_labels(eye, "probs", 4.0)
     a, b, c = (
-        fit_made(fitter, TrainingConfig(steps=3, precision="32"), m, (0, 1)).model.state_dict() for m in (hard, soft, warm)
+        fit_made(fitter, TrainingConfig(steps=3, precision="32"), m, (0, 1)).model.state_dict()
+        for m in (hard, soft, warm)
     )
     assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-6) for k in a)
     assert not all(torch.allclose(a[k].float(), c[k].float(), atol=1e-6) for k in a)
@@ -117,7 +124,12 @@ def test_training_on_made_copies_of_real_images_is_training_on_the_real_ones():
     recipe = TrainingConfig(steps=5, precision="32")
     real = fitter.fit(recipe, DATA.labels, rows, seed=(0, 1))
     copies = Synthetic(
-        DATA.images[rows].transpose(0, 3, 1, 2), DATA.labels[rows], DATA.classes, DATA.mean, DATA.std, "pixels"
+        DATA.images[rows].transpose(0, 3, 1, 2),
+        DATA.labels[rows],
+        DATA.classes,
+        DATA.mean,
+        DATA.std,
+        "pixels",
     )
     made = fit_made(fitter, recipe, copies, (0, 1))
     assert made.accuracy == real.accuracy
@@ -148,7 +160,12 @@ def config(**change):
 
     from coreset.cli.common import conf_dir
 
-    overrides = ["strategy=distill/dm", "budget=[1,3]", "unit=ipc", *(f"{k}={v}" for k, v in change.items())]
+    overrides = [
+        "strategy=distill/dm",
+        "budget=[1,3]",
+        "unit=ipc",
+        *(f"{k}={v}" for k, v in change.items()),
+    ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return OmegaConf.to_container(compose("train", overrides=overrides), resolve=True)
 

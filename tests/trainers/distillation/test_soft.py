@@ -1,4 +1,6 @@
-"""Training on soft labels: what a batch shows and is told, the loss, whom an online label comes from."""
+"""Training on soft labels: what a batch shows and is told, the loss, whom an online label comes
+from.
+"""
 
 from functools import partial
 
@@ -38,7 +40,13 @@ def teacher(classes=DATA.classes):
 
 def made(decode=1):
     return Synthetic(
-        DATA.images[:20].transpose(0, 3, 1, 2), DATA.labels[:20], DATA.classes, DATA.mean, DATA.std, "pixels", decode
+        DATA.images[:20].transpose(0, 3, 1, 2),
+        DATA.labels[:20],
+        DATA.classes,
+        DATA.mean,
+        DATA.std,
+        "pixels",
+        decode,
     )
 
 
@@ -64,7 +72,9 @@ def test_labels_of_crops_come_with_the_crop_they_are_of():
         got = (batch["image"].permute(0, 3, 1, 2) / 255 - DATA.mean[0]) / DATA.std[0]
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
         z = one.labels[e % 2][rows].astype(np.float64) / 4
-        np.testing.assert_allclose(batch["label"], np.exp(z) / np.exp(z).sum(1, keepdims=True), rtol=1e-5)
+        np.testing.assert_allclose(
+            batch["label"], np.exp(z) / np.exp(z).sum(1, keepdims=True), rtol=1e-5
+        )
         assert batch["truth"].tolist() == DATA.labels[rows].tolist()
         assert "shift" not in batch
         # what a student that is the teacher would lose: the labels' own entropy, and the hard part
@@ -76,7 +86,9 @@ def test_labels_of_crops_come_with_the_crop_they_are_of():
 def test_an_online_teacher_is_asked_about_what_the_student_sees():
     one = online_labels(made(), teacher(), Views((0.3, 1.0)), ASKED, 20.0, mix=0.1)
     soft, stream = batches(one, asked=teacher())
-    lit = LitSoft(small_cnn(10, 1, 8), DATA.mean, DATA.std, soft=soft, steps=1, lr=0.1, weight_decay=0.0)
+    lit = LitSoft(
+        small_cnn(10, 1, 8), DATA.mean, DATA.std, soft=soft, steps=1, lr=0.1, weight_decay=0.0
+    )
     before = [p.clone() for p in teacher().model.parameters()]
     views = []
     for batch in stream:
@@ -93,19 +105,30 @@ def test_an_online_teacher_is_asked_about_what_the_student_sees():
     again = [b["image"] for b in batches(one, asked=teacher())[1]]
     assert all(torch.equal(a, b) for a, b in zip(views, again, strict=True))
     assert not any("asked" in name for name in lit.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(before, soft.teacher.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, soft.teacher.model.parameters(), strict=True)
+    )
     _, plain = batches(one, augment=False, asked=teacher())
     for batch in plain:
-        torch.testing.assert_close(batch["image"], torch.from_numpy(DATA.images[batch["index"].numpy()]).float())
+        torch.testing.assert_close(
+            batch["image"], torch.from_numpy(DATA.images[batch["index"].numpy()]).float()
+        )
 
 
 def test_hard_labels_mixed_in_at_a_share_of_one_are_hard_labels():
-    fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=4, precision="32")
+    fitter, recipe = (
+        Fitter(DATA, small_cnn, {"accelerator": "cpu"}),
+        TrainingConfig(steps=4, precision="32"),
+    )
     hard = fit_made(fitter, recipe, made(), (0, 1), test=False).model.state_dict()
     soft = fixed_labels(made(), teacher(), temperature=5.0, mix=1.0)
     mixed = fit_made(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
     half = fit_made(
-        fitter, recipe, fixed_labels(made(), teacher(), temperature=5.0, mix=0.5), (0, 1), test=False
+        fitter,
+        recipe,
+        fixed_labels(made(), teacher(), temperature=5.0, mix=0.5),
+        (0, 1),
+        test=False,
     ).model.state_dict()
     assert all(torch.allclose(hard[k].float(), mixed[k].float(), atol=1e-6) for k in hard)
     assert not all(torch.allclose(hard[k].float(), half[k].float(), atol=1e-6) for k in hard)
@@ -186,9 +209,20 @@ def test_a_run_that_was_killed_goes_on_to_the_same_curve(tmp_path, options, stop
 
 
 @pytest.mark.slow
-def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_labels_teach_nothing(tmp_path):
+def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_labels_teach_nothing(
+    tmp_path,
+):
     fitter = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"})
-    recipe, found = TrainingConfig(steps=200), {"random": [], "rded": [], "random soft": [], "rded soft": [], "shuffled": []}
+    recipe, found = (
+        TrainingConfig(steps=200),
+        {
+            "random": [],
+            "rded": [],
+            "random soft": [],
+            "rded soft": [],
+            "shuffled": [],
+        },
+    )
     for seed in range(2):
         for labels in (DATA.labels, np.random.default_rng(seed).permutation(DATA.labels)):
             shuffled = labels is not DATA.labels

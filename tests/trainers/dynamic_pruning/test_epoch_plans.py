@@ -1,4 +1,6 @@
-"""Plans against loops written from the papers' text; what changes, what must not, and two processes."""
+"""Plans against loops written from the papers' text; what changes, what must not, and two
+processes.
+"""
 
 import copy
 import multiprocessing
@@ -53,7 +55,8 @@ def test_infobatch_keeps_the_expected_gradient():
     assert total.mean() / epochs == pytest.approx(1, abs=0.01)  # 1 up to rounding the count down
     easy = loss < loss.mean()
     assert (total[~easy] == epochs).all()
-    assert np.abs(total[easy] / epochs - 1).max() < 5 / np.sqrt(epochs)  # sd of a mean of 0 and 2 is 1 / sqrt(epochs)
+    # sd of a mean of 0 and 2 is 1 / sqrt(epochs)
+    assert np.abs(total[easy] / epochs - 1).max() < 5 / np.sqrt(epochs)
 
 
 def test_infobatch_ends_on_all_data_and_prunes_anew_each_epoch():
@@ -85,7 +88,9 @@ def test_infobatch_left_out_examples_keep_their_loss_and_unknown_ones_are_hard()
 def test_positions_beyond_2_24_and_half_precision_losses_stay_exact():
     rows = np.array([3, 70_001, 2**24 + 1, 2**24 + 3, 2**40 + 1])
     plan = InfoBatch(0.5, 1.0).over(rows)
-    plan.update(torch.from_numpy(rows), torch.tensor([0.25, 0.5, 0.75, 1.0, 64.0], dtype=torch.float16))
+    plan.update(
+        torch.from_numpy(rows), torch.tensor([0.25, 0.5, 0.75, 1.0, 64.0], dtype=torch.float16)
+    )
     got, _ = plan.epoch(1)
     assert set(got.tolist()) <= set(rows.tolist())
     assert plan.losses.tolist() == [0.25, 0.5, 0.75, 1.0, 64.0]
@@ -119,7 +124,9 @@ def test_rs2_subsets_are_random():
     assert np.abs(off - 5 / 10 * 4 / 9).max() < 0.09
 
 
-@pytest.mark.parametrize("plan", [InfoBatch(), RS2(), Adaptive(every=2, kappa=0.3, strategy=strategy("random"))])
+@pytest.mark.parametrize(
+    "plan", [InfoBatch(), RS2(), Adaptive(every=2, kappa=0.3, strategy=strategy("random"))]
+)
 def test_seed_decides_not_the_arrangement_and_global_state_is_left_alone(plan):
     n = 60
     names = np.array([f"img{i:03d}" for i in range(n)])
@@ -148,7 +155,9 @@ def test_seed_decides_not_the_arrangement_and_global_state_is_left_alone(plan):
     assert one != run(names, np.arange(n), 1)
 
 
-@pytest.mark.parametrize("plan", [InfoBatch(), RS2(), Adaptive(every=2, kappa=0.3, strategy=strategy("random"))])
+@pytest.mark.parametrize(
+    "plan", [InfoBatch(), RS2(), Adaptive(every=2, kappa=0.3, strategy=strategy("random"))]
+)
 @pytest.mark.parametrize("how", ["pickle", "deepcopy", "state", "torch"])
 def test_goes_on_exactly_from_anywhere(plan, how, tmp_path):
     n = 50
@@ -210,7 +219,10 @@ def test_adaptive_weights_have_mean_one_and_follow_their_rows():
     n, k = 30, 8
     rng = np.random.default_rng(0)
     signals = Signals(
-        n, features=rng.normal(size=(n, 5)), probs=rng.dirichlet(np.ones(3), size=n), labels=np.arange(n) % 3
+        n,
+        features=rng.normal(size=(n, 5)),
+        probs=rng.dirichlet(np.ones(3), size=n),
+        labels=np.arange(n) % 3,
     )
     plan = Adaptive(kappa=0, strategy=strategy("craig")).over(n, k=k, seed=3)
     plan.choose(0, signals)
@@ -218,7 +230,9 @@ def test_adaptive_weights_have_mean_one_and_follow_their_rows():
     from coreset.core.pool import Pool
 
     direct = strategy("craig")(Pool(n), signals, k, np.random.default_rng([3, 1, 0]))
-    want = dict(zip(direct.indices.tolist(), (direct.weights / direct.weights.mean()).tolist(), strict=True))
+    want = dict(
+        zip(direct.indices.tolist(), (direct.weights / direct.weights.mean()).tolist(), strict=True)
+    )
     assert by_row((rows, weights)) == pytest.approx(want)
     assert plan.weights_of(rows[:3]).tolist() == weights[:3].tolist()
     with pytest.raises(ValueError, match="not in epoch 0"):
@@ -264,7 +278,9 @@ def test_choose_is_not_forgotten():
 def _process(rank, world, port, queue):
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+    )
     try:
         from coreset.trainers.dynamic_pruning.sampler import EpochSampler
 
@@ -279,7 +295,9 @@ def _process(rank, world, port, queue):
             plan.update(mine[:half], losses(n, epoch)[mine[:half]])
             state = plan.state_dict()  # in mid-epoch, on all ranks
             plan.update(mine[half:], losses(n, epoch)[mine[half:]])
-            out.append((plan.epoch(epoch)[0].tolist(), mine, sorted(state["pending_rows"].tolist())))
+            out.append(
+                (plan.epoch(epoch)[0].tolist(), mine, sorted(state["pending_rows"].tolist()))
+            )
         queue.put((rank, out))
     finally:
         dist.destroy_process_group()

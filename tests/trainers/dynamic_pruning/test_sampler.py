@@ -15,7 +15,9 @@ from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 from coreset.trainers.dynamic_pruning.sampler import EpochSampler, Sampling
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning", "ignore:.*lr_scheduler.*")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:pytorch_lightning", "ignore:.*lr_scheduler.*"
+)
 CONTEXT = multiprocessing.get_context("forkserver")
 N, EPOCHS = 50, 6
 
@@ -26,7 +28,11 @@ class Points(Dataset):
 
     def __getitem__(self, i):
         x = np.random.default_rng(i).normal(size=4) + i % 3
-        return {"x": torch.tensor(x, dtype=torch.float32), "label": torch.tensor(i % 3), "index": torch.tensor(i)}
+        return {
+            "x": torch.tensor(x, dtype=torch.float32),
+            "label": torch.tensor(i % 3),
+            "index": torch.tensor(i),
+        }
 
 
 class Plain(pl.LightningModule):
@@ -40,7 +46,9 @@ class Plain(pl.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.saw.append((self.current_epoch, batch["index"].tolist(), batch["weight"].tolist()))
-        loss = torch.nn.functional.cross_entropy(self.layer(batch["x"]), batch["label"], reduction="none")
+        loss = torch.nn.functional.cross_entropy(
+            self.layer(batch["x"]), batch["label"], reduction="none"
+        )
         return {"loss": (loss * batch["weight"]).mean(), "losses": loss.detach()}
 
     def validation_step(self, batch, batch_idx):
@@ -56,7 +64,11 @@ def signals(module):
         return Signals(N, probs=module.layer(x).softmax(dim=1).numpy())
 
 
-PLANS = {"infobatch": InfoBatch(), "rs2": RS2(), "adaptive": Adaptive(every=2, kappa=0.5, strategy=strategy("margin"))}
+PLANS = {
+    "infobatch": InfoBatch(),
+    "rs2": RS2(),
+    "adaptive": Adaptive(every=2, kappa=0.5, strategy=strategy("margin")),
+}
 
 
 def train(plan, *, ckpt=None, save=None, workers=0, validate=False, **trainer):
@@ -65,14 +77,20 @@ def train(plan, *, ckpt=None, save=None, workers=0, validate=False, **trainer):
     every = (
         []
         if save is None
-        else [ModelCheckpoint(dirpath=save, save_top_k=-1, filename="{step}", **trainer.pop("checkpoint"))]
+        else [
+            ModelCheckpoint(
+                dirpath=save, save_top_k=-1, filename="{step}", **trainer.pop("checkpoint")
+            )
+        ]
     )
     made = pl.Trainer(
         callbacks=[Sampling(sampler, signals), *every], accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=bool(every), num_sanity_val_steps=0, **{"max_epochs": EPOCHS, **trainer},
     )  # fmt: skip
     loader = DataLoader(Points(), batch_size=8, sampler=sampler, num_workers=workers)
-    made.fit(module, loader, DataLoader(Points(), batch_size=N) if validate else None, ckpt_path=ckpt)
+    made.fit(
+        module, loader, DataLoader(Points(), batch_size=N) if validate else None, ckpt_path=ckpt
+    )
     return module, sampler.plan
 
 
@@ -87,7 +105,8 @@ def test_trains_on_what_the_plan_says_in_epochs_of_its_length(name):
         assert [len(r) for r in rows] == [20] * EPOCHS
         assert len(set(rows[0] + rows[1])) == 40
     elif name == "adaptive":
-        assert [len(r) for r in rows] == [50, 50, 20, 20, 20, 20]  # kappa E k / N = 1.2 epochs of all data
+        # kappa E k / N = 1.2 epochs of all data
+        assert [len(r) for r in rows] == [50, 50, 20, 20, 20, 20]
         assert set(rows[2]) == set(rows[3]) != set(rows[4])
     else:
         assert len(rows[0]) == 50 > max(map(len, rows[1:]))
@@ -98,7 +117,9 @@ def test_trains_on_what_the_plan_says_in_epochs_of_its_length(name):
 @pytest.mark.parametrize("name", PLANS)
 @pytest.mark.parametrize("validate", [False, True])
 def test_resumes_anywhere_with_exactly_the_batches_that_were_left(name, validate, tmp_path):
-    whole, _ = train(PLANS[name], save=tmp_path, validate=validate, checkpoint={"every_n_train_steps": 1})
+    whole, _ = train(
+        PLANS[name], save=tmp_path, validate=validate, checkpoint={"every_n_train_steps": 1}
+    )
     found = sorted(tmp_path.glob("*.ckpt"), key=lambda f: int(f.stem.split("=")[1]))
     assert len(found) == len(whole.saw)
     ends = set(whole.validated) | {3, 7, 12, 14}
@@ -114,13 +135,19 @@ def test_resumes_anywhere_with_exactly_the_batches_that_were_left(name, validate
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLANS)
 def test_resumes_with_workers_and_from_the_end_of_an_epoch(name, tmp_path):
-    whole, _ = train(PLANS[name], save=tmp_path, checkpoint={"save_on_train_epoch_end": True, "every_n_epochs": 1})
+    whole, _ = train(
+        PLANS[name],
+        save=tmp_path,
+        checkpoint={"save_on_train_epoch_end": True, "every_n_epochs": 1},
+    )
     for file in sorted(tmp_path.glob("*.ckpt"))[:3]:
         step = int(file.stem.split("=")[1])
         for workers in (0, 2):
             again, _ = train(PLANS[name], ckpt=str(file), workers=workers)
             assert again.saw == whole.saw[step:]
-    middle, _ = train(PLANS[name], save=tmp_path / "middle", workers=2, checkpoint={"every_n_train_steps": 5})
+    middle, _ = train(
+        PLANS[name], save=tmp_path / "middle", workers=2, checkpoint={"every_n_train_steps": 5}
+    )
     assert middle.saw == whole.saw
     again, _ = train(PLANS[name], ckpt=str(tmp_path / "middle" / "step=10.ckpt"), workers=2)
     assert again.saw == whole.saw[10:]
@@ -136,7 +163,9 @@ def test_accumulated_gradients_step_at_the_end_of_short_epochs():
 
 def test_max_steps_measure_progress():
     module, _ = train(PLANS["adaptive"], max_epochs=-1, max_steps=20)
-    full = [s for s in module.saw if len({i for t in module.saw if t[0] == s[0] for i in t[1]}) > 20]
+    full = [
+        s for s in module.saw if len({i for t in module.saw if t[0] == s[0] for i in t[1]}) > 20
+    ]
     assert len(full) == 14  # two full epochs of 7 steps: 0, 7 < 0.5 * 20
     with pytest.raises(ValueError, match="max_epochs or max_steps"):
         train(InfoBatch(), max_epochs=-1)
@@ -218,7 +247,9 @@ def two(folder, ckpt):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     queue = CONTEXT.Queue()
-    processes = [CONTEXT.Process(target=_ddp, args=(r, port, str(folder), ckpt, queue)) for r in range(2)]
+    processes = [
+        CONTEXT.Process(target=_ddp, args=(r, port, str(folder), ckpt, queue)) for r in range(2)
+    ]
     for p in processes:
         p.start()
     got = sorted(queue.get(timeout=200) for _ in processes)

@@ -95,7 +95,11 @@ def test_prune_says_that_the_labels_of_the_whole_pool_are_used(tmp_path, name):
         assert point["labels"] == entry["labels"] == k
         assert point["extra"]["labels_used"] == entry["info"]["labels_used"] == N
         assert point["extra"]["examples_seen"] == pytest.approx(4 * k, rel=0.1)
-        assert len(entry["indices"]) == point["extra"]["examples_trained"] == len(set(entry["indices"]))
+        assert (
+            len(entry["indices"])
+            == point["extra"]["examples_trained"]
+            == len(set(entry["indices"]))
+        )
         assert sum(entry["scores"]) == point["extra"]["examples_seen"]
         assert sum(entry["class_histogram"]) == len(entry["indices"])
         if name == "rs2":

@@ -18,7 +18,9 @@ def fitter():
 
 def test_the_same_seed_gives_the_same_weights_and_no_other_does(fitter):
     rows, labels = np.arange(60), fitter.data.labels
-    one, two, three = (fitter.fit(TrainingConfig(steps=5), labels, rows, seed=s) for s in ((1, 2), (1, 2), (1, 3)))
+    one, two, three = (
+        fitter.fit(TrainingConfig(steps=5), labels, rows, seed=s) for s in ((1, 2), (1, 2), (1, 3))
+    )
     first = {k: v for k, v in one.model.state_dict().items() if v.is_floating_point()}
     assert all(torch.equal(v, two.model.state_dict()[k]) for k, v in first.items())
     assert not all(torch.equal(v, three.model.state_dict()[k]) for k, v in first.items())
@@ -26,7 +28,12 @@ def test_the_same_seed_gives_the_same_weights_and_no_other_does(fitter):
 
 
 def test_learns_digits(fitter):
-    got = fitter.fit(TrainingConfig(steps=150), fitter.data.labels, np.arange(len(fitter.data.images)), seed=(0, 1))
+    got = fitter.fit(
+        TrainingConfig(steps=150),
+        fitter.data.labels,
+        np.arange(len(fitter.data.images)),
+        seed=(0, 1),
+    )
     assert got.accuracy > 0.95
     right = got.accuracy * len(fitter.data.test_labels)
     assert right == pytest.approx(round(right), abs=1e-9)  # an exact fraction
@@ -34,9 +41,14 @@ def test_learns_digits(fitter):
 
 def test_weights_change_the_loss_as_the_formula_says(fitter):
     torch.manual_seed(0)
-    lit = LitClassifier(small_cnn(10, 1, 8).eval(), (0.5,), (0.25,), steps=1, lr=0.1, weight_decay=0)
+    lit = LitClassifier(
+        small_cnn(10, 1, 8).eval(), (0.5,), (0.25,), steps=1, lr=0.1, weight_decay=0
+    )
     lit.log = lambda *a, **k: None
-    image, label = torch.from_numpy(fitter.data.images[:6]), torch.from_numpy(fitter.data.labels[:6])
+    image, label = (
+        torch.from_numpy(fitter.data.images[:6]),
+        torch.from_numpy(fitter.data.labels[:6]),
+    )
     weight = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 1.0])
     out = lit.training_step({"image": image, "label": label, "weight": weight}, 0)
     x = (fitter.data.images[:6].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25
@@ -47,16 +59,25 @@ def test_weights_change_the_loss_as_the_formula_says(fitter):
 
 def test_validation_labels_come_from_the_selection_and_count(fitter, tmp_path):
     rows = np.arange(50)
-    got = fitter.fit(TrainingConfig(steps=20, val_share=0.2), fitter.data.labels, rows, seed=(0, 0), scratch=tmp_path)
+    got = fitter.fit(
+        TrainingConfig(steps=20, val_share=0.2),
+        fitter.data.labels,
+        rows,
+        seed=(0, 0),
+        scratch=tmp_path,
+    )
     assert got.val_accuracy is not None
-    assert (got.val_accuracy * 10) == pytest.approx(round(got.val_accuracy * 10), abs=1e-6)  # 10 of the 50
+    # 10 of the 50
+    assert (got.val_accuracy * 10) == pytest.approx(round(got.val_accuracy * 10), abs=1e-6)
     assert not list(tmp_path.glob("*.ckpt"))
 
 
 def test_starts_from_given_weights(fitter):
     rows, labels = np.arange(40), fitter.data.labels
     first = fitter.fit(TrainingConfig(steps=30), labels, rows, seed=(0, 0)).model.state_dict()
-    again = fitter.fit(TrainingConfig(steps=1, lr=1e-12), labels, rows, seed=(5, 5), start=first).model.state_dict()
+    again = fitter.fit(
+        TrainingConfig(steps=1, lr=1e-12), labels, rows, seed=(5, 5), start=first
+    ).model.state_dict()
     assert torch.allclose(again["0.weight"], first["0.weight"])
 
 
@@ -122,6 +143,9 @@ def test_any_module_trains(fitter):
         return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))
 
     got = Fitter(fitter.data, plain, CPU).fit(
-        TrainingConfig(steps=40, optimizer="sgd", lr=0.1), fitter.data.labels, np.arange(200), seed=(0, 0)
+        TrainingConfig(steps=40, optimizer="sgd", lr=0.1),
+        fitter.data.labels,
+        np.arange(200),
+        seed=(0, 0),
     )
     assert got.accuracy > 0.6

@@ -14,24 +14,35 @@ def test_totals_rounds_and_needs():
 def test_active_mode_begins_with_the_start_set():
     assert make_plan(strategy("margin"), [0.1, 0.2], 100, "active").sizes == (1, 10, 20)
     assert make_plan(strategy("margin"), [5, 10, 20], 100, "active", start=10).sizes == (10, 20)
-    with pytest.raises(ValueError, match="start: 20 labels already reach the last budget; expected a start below it"):
+    with pytest.raises(
+        ValueError,
+        match="start: 20 labels already reach the last budget; expected a start below it",
+    ):
         make_plan(strategy("margin"), [10, 20], 100, "active", start=0.2)
     with pytest.raises(ValueError, match="start: expected a count from 1 to 100"):
         make_plan(strategy("margin"), 10, 100, "active", start=0)
 
 
 def test_labels_of_candidates_are_refused_in_active_mode_in_words():
-    words = "Stratified needs labels of the candidates, which active mode cannot know before they are labeled: use mode=prune"
+    words = (
+        "Stratified needs labels of the candidates, which active mode cannot know before they are"
+        " labeled: use mode=prune"
+    )
     with pytest.raises(ValueError, match=words):
         make_plan(strategy("stratified"), 10, 100, "active")
     assert make_plan(strategy("stratified"), 10, 100, "prune").needs == {"labels"}
-    assert make_plan(strategy("stratified"), 10, 100, "active", columns=["labels"]).needs == {"labels"}  # brought along
+    # brought along
+    assert make_plan(strategy("stratified"), 10, 100, "active", columns=["labels"]).needs == {
+        "labels"
+    }
 
 
 def test_dynamics_are_for_prune_mode():
     aum = strategy("top_k", {"signal": "aum"})
     assert make_plan(aum, 10, 100, dynamics=["aum"]).needs == {"aum"}
-    with pytest.raises(ValueError, match="TopK needs aum of the candidates, which active mode cannot know"):
+    with pytest.raises(
+        ValueError, match="TopK needs aum of the candidates, which active mode cannot know"
+    ):
         make_plan(aum, 10, 100, "active", dynamics=["aum"])
     assert make_plan(aum, 10, 100, "active", columns=["aum"], dynamics=["aum"]).needs == {"aum"}
 
@@ -40,7 +51,11 @@ def test_a_signal_that_nothing_gives_is_named_with_what_there_is():
     blur = strategy("top_k", {"signal": "blur"})
     for mode in ("prune", "active"):
         with pytest.raises(
-            ValueError, match=f"TopK needs blur, which nothing in this run gives; a run in {mode} mode has .*features"
+            ValueError,
+            match=(
+                f"TopK needs blur, which nothing in this run gives; a run in {mode} mode has"
+                " .*features"
+            ),
         ):
             make_plan(blur, 10, 100, mode)
         assert make_plan(blur, 10, 100, mode, columns=["blur"]).needs == {"blur"}

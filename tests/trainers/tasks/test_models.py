@@ -57,7 +57,9 @@ def test_dropout_stands_before_the_last_layer(factory):
 def test_last_linear():
     model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4)), nn.ReLU())
     assert last_linear(model) is model[1][0]
-    with pytest.raises(ValueError, match=r"Sequential: expected a model that ends in an nn\.Linear"):
+    with pytest.raises(
+        ValueError, match=r"Sequential: expected a model that ends in an nn\.Linear"
+    ):
         last_linear(nn.Sequential(nn.Conv2d(1, 1, 1)))
 
 
@@ -110,7 +112,9 @@ def quiet():
 def accuracy(model: nn.Module, epochs: int) -> float:
     data = digits()
     x, tx = (
-        torch.from_numpy((im.transpose(0, 3, 1, 2).astype(np.float32) / 255 - data.mean[0]) / data.std[0]).float()
+        torch.from_numpy(
+            (im.transpose(0, 3, 1, 2).astype(np.float32) / 255 - data.mean[0]) / data.std[0]
+        ).float()
         for im in (data.images, data.test_images)
     )
     y, ty = torch.from_numpy(data.labels), torch.from_numpy(data.test_labels)

@@ -1,4 +1,6 @@
-"""Deduplication: exact, near (MinHash), semantic (embeddings), and against test sets. A dropped row names its duplicate_of, the row that is kept in its place."""
+"""Deduplication: exact, near (MinHash), semantic (embeddings), and against test sets. A dropped row
+names its duplicate_of, the row that is kept in its place.
+"""
 
 from coreset.curation.operators.dedup.decontaminate import Decontaminate, DecontaminateEmbeddings
 from coreset.curation.operators.dedup.exact import ExactDuplicates

@@ -1,8 +1,9 @@
-"""Keep training rows clear of test sets: by word n-grams they share, or by embeddings that are close.
+"""Keep training rows clear of test sets: by word n-grams they share, or by embeddings that are
+close.
 
-GPT-3 (Brown et al., 2020, appendix C, arXiv:2005.14165) compares 13-grams of lower-case words without
-punctuation. Here accents are taken off too, and a test text shorter than that is matched whole, from
-`shortest` words on (GPT-3 takes N from 8 to 13 for a whole benchmark).
+GPT-3 (Brown et al., 2020, appendix C, arXiv:2005.14165) compares 13-grams of lower-case words
+without punctuation. Here accents are taken off too, and a test text shorter than that is matched
+whole, from `shortest` words on (GPT-3 takes N from 8 to 13 for a whole benchmark).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from coreset.numerics.text.tokenize import NUMBERS, Hashes, folded
 
 
 class Grams(NamedTuple):
-    """The n-grams of one length in a test set: sorted hashes, and the id of the first test row that has each."""
+    """The n-grams of one length in a test set: sorted hashes, and the id of the first test row that
+    has each.
+    """
 
     n: int
     hash: Hashes
@@ -41,7 +44,9 @@ def grams(h: Hashes, n: int) -> Hashes:
 def index_texts(
     rows: tuple[tuple[str, str], ...], n: int, shortest: int, numbers: str = "keep"
 ) -> tuple[list[Grams], int]:
-    """Return the n-grams of a test set by length, and how many of its rows are too short to be looked for."""
+    """Return the n-grams of a test set by length, and how many of its rows are too short to be
+    looked for.
+    """
     by_size: dict[int, dict[int, str]] = {}
     h, start = folded([t for _, t in rows], numbers)
     short = 0
@@ -69,11 +74,13 @@ def _index(
 
 @dataclass(frozen=True)
 class Decontaminate(Filter):
-    """Drop rows that share an n-gram of folded words with a row of the test set `against` (a path or glob); gives `test_twin`, the id of that test row.
+    """Drop rows that share an n-gram of folded words with a row of the test set `against` (a path
+    or glob); gives `test_twin`, the id of that test row.
 
-    column: of the pool; test_column: of the test set. n: 13 as GPT-3; test rows of fewer words are looked for whole, from `shortest` words; shorter ones cannot be.
-    numbers: `keep` = as they are written, as GPT-3; `fold` = every number is read as 0, which also catches
-    test rows with other numbers in them, and rows that share no more than their wording.
+    column: of the pool; test_column: of the test set. n: 13 as GPT-3; test rows of fewer words are
+    looked for whole, from `shortest` words; shorter ones cannot be. numbers: `keep` = as they are
+    written, as GPT-3; `fold` = every number is read as 0, which also catches test rows with other
+    numbers in them, and rows that share no more than their wording.
     """
 
     gives = frozenset({"test_twin"})
@@ -117,15 +124,20 @@ class Decontaminate(Filter):
                 at = np.searchsorted(part.hash, own).clip(max=len(part.hash) - 1)
                 hit = np.flatnonzero(part.hash[at] == own)
                 if hit.size:
-                    reason[i], duplicate_of[i] = "shares text with the test set", part.owner[at[hit[0]]]
+                    reason[i], duplicate_of[i] = (
+                        "shares text with the test set",
+                        part.owner[at[hit[0]]],
+                    )
         return Decision(reason == "", reason, columns={"test_twin": duplicate_of})
 
 
 @dataclass(frozen=True)
 class DecontaminateEmbeddings(Filter):
-    """Drop rows whose embedding has a cosine above `threshold` with a row of the test set; gives `test_cosine`, the largest.
+    """Drop rows whose embedding has a cosine above `threshold` with a row of the test set; gives
+    `test_cosine`, the largest.
 
-    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding (n, D).
+    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding
+    (n, D).
     """
 
     gives = frozenset({"test_cosine"})
@@ -153,7 +165,8 @@ class DecontaminateEmbeddings(Filter):
         vectors = unit_rows(batch[self.column])
         if vectors.shape[1] != test.shape[1]:
             raise ValueError(
-                f"{self.against}: expected embeddings of {vectors.shape[1]} numbers as in '{self.column}', got {test.shape[1]}"
+                f"{self.against}: expected embeddings of {vectors.shape[1]} numbers as in"
+                f" '{self.column}', got {test.shape[1]}"
             )
         there = ~np.isnan(vectors).any(axis=1)
         best = np.full(batch.rows, np.nan)

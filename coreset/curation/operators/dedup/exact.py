@@ -24,7 +24,9 @@ def first_of(parts: list[Any]) -> NDArray[np.int64]:
 
 
 def duplicate_of_verdict(ids: NDArray[Any], kept: NDArray[np.int64], reason: str) -> Decision:
-    """Return the decision that keeps the rows which stand for themselves. kept (n,): position of the row kept in the place of each."""
+    """Return the decision that keeps the rows which stand for themselves. kept (n,): position of
+    the row kept in the place of each.
+    """
     keep = kept == np.arange(len(kept))
     duplicates = [None if k else ids[t] for k, t in zip(keep.tolist(), kept.tolist(), strict=True)]
     return Decision.where(keep, reason, duplicate_of=duplicates)
@@ -32,11 +34,12 @@ def duplicate_of_verdict(ids: NDArray[Any], kept: NDArray[np.int64], reason: str
 
 @dataclass(frozen=True)
 class ExactDuplicates(GroupBy):
-    """Keep the first of all rows whose `column` is the same, to the last character; folded: of which only case, accents and punctuation differ.
+    """Keep the first of all rows whose `column` is the same, to the last character; folded: of
+    which only case, accents and punctuation differ.
 
     numbers: of folded texts, `keep` = numbers must be the same, `fold` = every number is read as 0.
-    Texts are brought together by a hash and compared in full. Missing texts, and without words when folded, are duplicates of nothing.
-    Raises ValueError for another word in `numbers`.
+    Texts are brought together by a hash and compared in full. Missing texts, and without words when
+    folded, are duplicates of nothing. Raises ValueError for another word in `numbers`.
     """
 
     column: str = "text"
@@ -65,7 +68,9 @@ class ExactDuplicates(GroupBy):
 
     def _words(self, batch: Batch) -> list[bytes]:
         h, start = folded(batch.arrow(self.column), self.numbers)
-        return [h[a:b].tobytes() for a, b in zip(start[:-1].tolist(), start[1:].tolist(), strict=True)]
+        return [
+            h[a:b].tobytes() for a, b in zip(start[:-1].tolist(), start[1:].tolist(), strict=True)
+        ]
 
     def decide(self, rows: Batch) -> Decision:
         """Return the decision about rows of the same hash."""

@@ -17,14 +17,19 @@ from coreset.numerics.neighbors.hamming import linked
 
 @dataclass(frozen=True)
 class ImageDuplicates(GroupBy):
-    """Keep the lowest id of every connected component of images that look the same in shape and in color.
+    """Keep the lowest id of every connected component of images that look the same in shape and in
+    color.
 
-    Two are linked when their hashes differ in at most `radius` of 64 bits and their colors nowhere by more than `tolerance` of 255: each pair that comes into question is
-    compared, and only those that are linked come together in a group. column: 16 hex digits (`phash` of `ImageHashes`); rows without a hash are duplicates of nothing. colors:
-    hex digits of the same number for all rows (`colors` of `ImageHashes`: a small thumbnail); null: hashes alone, to which a red button is a copy of a blue one. No pair
-    is missed: hashes at most r bits apart share one of r + 1 pieces of their bits. Gives `image_distance`, the bits between a row and its duplicate_of, and `color_distance`, the
-    largest difference of their colors; both 0 for a row that
-    stands for others, none for one without a duplicate_of; and both may lie above the limits where further rows link the two.
+    Two are linked when their hashes differ in at most `radius` of 64 bits and their colors nowhere
+    by more than `tolerance` of 255: each pair that comes into question is compared, and only those
+    that are linked come together in a group. column: 16 hex digits (`phash` of `ImageHashes`); rows
+    without a hash are duplicates of nothing. colors: hex digits of the same number for all rows
+    (`colors` of `ImageHashes`: a small thumbnail); null: hashes alone, to which a red button is a
+    copy of a blue one. No pair is missed: hashes at most r bits apart share one of r + 1 pieces of
+    their bits. Gives `image_distance`, the bits between a row and its duplicate_of, and
+    `color_distance`, the largest difference of their colors; both 0 for a row that stands for
+    others, none for one without a duplicate_of; and both may lie above the limits where further
+    rows link the two.
     """
 
     column: str = "phash"
@@ -53,18 +58,35 @@ class ImageDuplicates(GroupBy):
         """Return the hash and the colors."""
         return frozenset({self.column, *([self.colors] if self.colors else [])})
 
-    def _bits(self, batch: Batch) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.bool_]]:
+    def _bits(
+        self, batch: Batch
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.bool_]]:
         """Return hashes (n,), colors (n, C) and which rows have both (n,)."""
         texts = batch[self.column]
         hues = batch[self.colors] if self.colors else objects([""] * batch.rows)
-        there = np.array([t is not None and h is not None for t, h in zip(texts, hues, strict=True)], bool)
+        there = np.array(
+            [t is not None and h is not None for t, h in zip(texts, hues, strict=True)], bool
+        )
         held = [bytes.fromhex(h) for h in hues[there]]
         sizes = {len(h) for h in held}
         if len(sizes) > 1:
-            raise ValueError(f"'{self.colors}': expected as many hex digits in all rows, got {sorted(sizes)} bytes")
+            raise ValueError(
+                f"'{self.colors}': expected as many hex digits in all rows, got {sorted(sizes)}"
+                " bytes"
+            )
         colors = np.zeros((batch.rows, sizes.pop() if sizes else 0), np.uint8)
-        colors[there] = np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1) if colors.size else colors[there]
-        return np.array([int(t, 16) if k else 0 for t, k in zip(texts, there, strict=True)], np.uint64), colors, there
+        colors[there] = (
+            np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1)
+            if colors.size
+            else colors[there]
+        )
+        return (
+            np.array(
+                [int(t, 16) if k else 0 for t, k in zip(texts, there, strict=True)], np.uint64
+            ),
+            colors,
+            there,
+        )
 
     def key(self, batch: Batch) -> NDArray[Any]:
         """Return a key per piece of the bits, with the number of the piece."""
@@ -91,8 +113,14 @@ class ImageDuplicates(GroupBy):
         bits, colors, there = self._bits(rows)
         known = np.flatnonzero(there)
         kept = np.arange(rows.rows)
-        kept[known] = known[linked(bits[known], colors[known], np.array([0, len(known)]), self.radius, self.tolerance)]
-        columns: dict[str, Any] = {"image_distance": np.bitwise_count(bits ^ bits[kept]).astype(np.int64)}
+        kept[known] = known[
+            linked(
+                bits[known], colors[known], np.array([0, len(known)]), self.radius, self.tolerance
+            )
+        ]
+        columns: dict[str, Any] = {
+            "image_distance": np.bitwise_count(bits ^ bits[kept]).astype(np.int64)
+        }
         if self.colors:
             apart = np.abs(colors.astype(np.int64) - colors[kept])
             columns["color_distance"] = apart.max(axis=1, initial=0)

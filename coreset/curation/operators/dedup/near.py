@@ -14,19 +14,21 @@ from coreset.numerics.text.tokenize import NUMBERS, Hashes
 
 @dataclass(frozen=True)
 class NearDuplicates(GroupBy):
-    """Keep the lowest id of every connected component of near duplicates: see `coreset.numerics.text.near_duplicates`.
+    """Keep the lowest id of every connected component of near duplicates: see
+    `coreset.numerics.text.near_duplicates`.
 
     Two rows are linked when they share a band and the Jaccard similarity of their n-grams of folded
-    words is at least `threshold`. It is counted, not estimated, over words without their case, accents
-    and punctuation. numbers: `keep` = a number is the number that is written, so that two invoices or two
-    sums are two texts; `fold` = every number is read as 0, as FineWeb does, so that texts which differ in
-    their numbers alone have a similarity of 1.
+    words is at least `threshold`. It is counted, not estimated, over words without their case,
+    accents and punctuation. numbers: `keep` = a number is the number that is written, so that two
+    invoices or two sums are two texts; `fold` = every number is read as 0, as FineWeb does, so that
+    texts which differ in their numbers alone have a similarity of 1.
 
-    Defaults of n, bands and rows as FineWeb's: a pair of similarity 0.685 shares a band in half of the
-    cases, one of 0.72 in 65 %, one of 0.8 in 92 %. `coreset.numerics.text.lsh` has that curve (`lsh_probability`), its middle
-    (`lsh_threshold`) and the bands and rows for another threshold (`best_bands`). Texts of fewer than n
-    words are duplicates of nothing: run `ExactDuplicates` first. Nothing is held in memory beyond one
-    group. Raises ValueError for a threshold outside (0, 1] and for another word in `numbers`.
+    Defaults of n, bands and rows as FineWeb's: a pair of similarity 0.685 shares a band in half of
+    the cases, one of 0.72 in 65 %, one of 0.8 in 92 %. `coreset.numerics.text.lsh` has that curve
+    (`lsh_probability`), its middle (`lsh_threshold`) and the bands and rows for another threshold
+    (`best_bands`). Texts of fewer than n words are duplicates of nothing: run `ExactDuplicates`
+    first. Nothing is held in memory beyond one group. Raises ValueError for a threshold outside (0,
+    1] and for another word in `numbers`.
     """
 
     column: str = "text"
@@ -39,7 +41,9 @@ class NearDuplicates(GroupBy):
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold: expected a Jaccard similarity in (0, 1], got {self.threshold}")
+            raise ValueError(
+                f"threshold: expected a Jaccard similarity in (0, 1], got {self.threshold}"
+            )
         if self.numbers not in NUMBERS:
             raise ValueError(f"numbers: expected {' or '.join(NUMBERS)}, got {self.numbers!r}")
 
@@ -61,5 +65,7 @@ class NearDuplicates(GroupBy):
     def decide(self, rows: Batch) -> Decision:
         """Return the decision about rows linked by bands."""
         texts = rows.arrow(self.column)
-        kept = near_duplicates(texts, self.n, self.bands, self.rows, self.threshold, self.seed, self.numbers)
+        kept = near_duplicates(
+            texts, self.n, self.bands, self.rows, self.threshold, self.seed, self.numbers
+        )
         return duplicate_of_verdict(rows["id"], kept, "near duplicate")

@@ -1,6 +1,7 @@
 """SemDeDup: k-means on embeddings, then near neighbors inside each cluster are dropped.
 
-Abbas et al., 2023 (arXiv:2303.09540); what is removed inside a cluster stands in `coreset.numerics.neighbors.semantic`.
+Abbas et al., 2023 (arXiv:2303.09540); what is removed inside a cluster stands in
+`coreset.numerics.neighbors.semantic`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ _NO_VECTOR = np.uint64(2**64 - 1)
 class SemanticDuplicates(SampledVectors):
     """Drop rows whose embedding has a cosine above 1 - eps with a row before it in its cluster.
 
-    eps: 1 - cosine, 0.05; or target: rows to keep, as a count or a share of those with an embedding, from which eps follows: exactly, so all of them must fit into `sample`.
-    column: an embedding (n, D). clusters: how many; None: one per 1,000 rows. keep: who comes first in a cluster, `hard` far from the centroid (the released code), `easy` near
-    it, `random` by id. mode: `released`, or `components`, one row per group. The centroids come from `sample` rows drawn by id, `iterations` of spherical k-means (faiss).
-    A row without an embedding is dropped with its status.
+    eps: 1 - cosine, 0.05; or target: rows to keep, as a count or a share of those with an
+    embedding, from which eps follows: exactly, so all of them must fit into `sample`. column: an
+    embedding (n, D). clusters: how many; None: one per 1,000 rows. keep: who comes first in a
+    cluster, `hard` far from the centroid (the released code), `easy` near it, `random` by id. mode:
+    `released`, or `components`, one row per group. The centroids come from `sample` rows drawn by
+    id, `iterations` of spherical k-means (faiss). A row without an embedding is dropped with its
+    status.
 
-    The manifest says which eps and how many clusters it came to, and what the clusters hide: of `pairs_of` rows (all, or 8,192 drawn by id) the pairs above 1 - eps, `close_pairs`,
-    and those of them that lie in different clusters and so are not compared, `across_clusters`.
+    The manifest says which eps and how many clusters it came to, and what the clusters hide: of
+    `pairs_of` rows (all, or 8,192 drawn by id) the pairs above 1 - eps, `close_pairs`, and those of
+    them that lie in different clusters and so are not compared, `across_clusters`.
     """
 
     gives = frozenset()
@@ -58,20 +63,30 @@ class SemanticDuplicates(SampledVectors):
     def __post_init__(self) -> None:
         if self.keep not in ORDERS or self.mode not in MODES:
             raise ValueError(
-                f"keep: expected one of {', '.join(ORDERS)}, got {self.keep!r}; mode: one of {', '.join(MODES)}, got {self.mode!r}"
+                f"keep: expected one of {', '.join(ORDERS)}, got {self.keep!r}; mode: one of"
+                f" {', '.join(MODES)}, got {self.mode!r}"
             )
         if self.eps is not None and self.target is not None:
-            raise ValueError(f"expected eps or target, one of them, got eps={self.eps} and target={self.target}")
+            raise ValueError(
+                f"expected eps or target, one of them, got eps={self.eps} and target={self.target}"
+            )
         if self.eps is not None and not 0 <= self.eps <= 2:
             raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {self.eps}")
         if self.clusters is not None and not 1 <= self.clusters <= self.sample:
-            raise ValueError(f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got {self.clusters}")
+            raise ValueError(
+                f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got"
+                f" {self.clusters}"
+            )
 
     def finish(self, state: Sample) -> SemanticClusters:
         """Return the group operator with the centroids."""
         wanted = self.clusters if self.clusters is not None else -(-state.rows // 1000)
         k = min(max(1, wanted), len(state.id))
-        centroids = spherical_kmeans(state.vector, k, self.iterations, self.seed) if k else np.zeros((0, 0), np.float32)
+        centroids = (
+            spherical_kmeans(state.vector, k, self.iterations, self.seed)
+            if k
+            else np.zeros((0, 0), np.float32)
+        )
         eps = DEFAULT_EPS if self.eps is None else self.eps
         made = SemanticClusters(self.column, eps, self.keep, self.mode, self.seed, centroids)
         if not k:
@@ -81,7 +96,13 @@ class SemanticDuplicates(SampledVectors):
         few = np.sort(np.lexsort((state.id.astype(str), state.number))[:_PAIRS_OF])
         vectors = np.ascontiguousarray(state.vector[few])
         pairs, across = close_pairs(vectors, nearest_centroid(vectors, centroids)[0], made.eps)
-        about = {"eps": made.eps, "clusters": k, "pairs_of": len(few), "close_pairs": pairs, "across_clusters": across}
+        about = {
+            "eps": made.eps,
+            "clusters": k,
+            "pairs_of": len(few),
+            "close_pairs": pairs,
+            "across_clusters": across,
+        }
         return replace(made, found=about)
 
     def _eps(self, state: Sample, made: SemanticClusters) -> float:
@@ -89,14 +110,19 @@ class SemanticDuplicates(SampledVectors):
         assert self.target is not None
         if state.rows > len(state.id):
             raise ValueError(
-                f"target: {state.rows} rows have an embedding, more than sample={len(state.id)}; expected sample={state.rows} or more, or eps instead of target"
+                f"target: {state.rows} rows have an embedding, more than sample={len(state.id)};"
+                f" expected sample={state.rows} or more, or eps instead of target"
             )
         label = nearest_centroid(state.vector, made.centroids)[0]
         cosines = []
         for cluster in np.unique(label):
             members = np.flatnonzero(label == cluster)
             order = members[made.order(state.id[members], state.vector[members])]
-            cosines.append(leaving_cosines(np.ascontiguousarray(state.vector[order]), self.mode == "components"))
+            cosines.append(
+                leaving_cosines(
+                    np.ascontiguousarray(state.vector[order]), self.mode == "components"
+                )
+            )
         try:
             return eps_of(np.concatenate(cosines), budget_size(self.target, state.rows))
         except ValueError as error:
@@ -105,7 +131,9 @@ class SemanticDuplicates(SampledVectors):
 
 @dataclass(frozen=True, eq=False)
 class SemanticClusters(GroupBy):
-    """The second half of `SemanticDuplicates`: rows of one cluster are compared. centroids (K, D) float32, of length 1."""
+    """The second half of `SemanticDuplicates`: rows of one cluster are compared. centroids (K, D)
+    float32, of length 1.
+    """
 
     smallest = 1  # a row without an embedding is dropped alone
 
@@ -135,22 +163,29 @@ class SemanticClusters(GroupBy):
             ~np.isnan(vectors[:, 0]) if vectors.size else np.zeros(batch.rows, bool)
         )  # a row without direction is NaN all over
         if there.any():
-            out[there] = nearest_centroid(vectors if there.all() else vectors[there], self.centroids)[0] + 1
+            out[there] = (
+                nearest_centroid(vectors if there.all() else vectors[there], self.centroids)[0] + 1
+            )
         return out
 
     def decide(self, rows: Batch) -> Decision:
         """Return the decision about one cluster."""
         vectors = unit_rows(rows[self.column])
-        if vectors.size == 0 or np.isnan(vectors[:, 0]).any():  # all of them: they have a key of their own
+        # all of them: they have a key of their own
+        if vectors.size == 0 or np.isnan(vectors[:, 0]).any():
             return Decision(np.zeros(rows.rows, bool), undefined_reasons(rows, self.column))
         order = self.order(rows["id"], vectors)
-        duplicates = semantic_twins(np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components")
+        duplicates = semantic_twins(
+            np.ascontiguousarray(vectors[order]), self.eps, self.mode == "components"
+        )
         kept = np.empty(rows.rows, np.int64)
         kept[order] = order[duplicates]
         return duplicate_of_verdict(rows["id"], kept, "semantic duplicate")
 
     def order(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the rows of one cluster, given in the order of their ids, in the order in which they are preferred."""
+        """Return the rows of one cluster, given in the order of their ids, in the order in which
+        they are preferred.
+        """
         if self.keep == "random":
             return np.argsort(keyed_uniform(self.seed + 1, ids), kind="stable")
         own = int(nearest_centroid(vectors[:1], self.centroids)[0][0])  # one for all of them

@@ -1,6 +1,8 @@
-"""SemDeDup's eps from how many rows are to stay, and what clusters hide: pairs that are near but never compared.
+"""SemDeDup's eps from how many rows are to stay, and what clusters hide: pairs that are near but
+never compared.
 
-How many rows of a cluster the rules of `coreset.numerics.neighbors.semantic` remove at any eps is the number of certain cosines above 1 - eps, so that eps is a matter of sorting.
+How many rows of a cluster the rules of `coreset.numerics.neighbors.semantic` remove at any eps is
+the number of certain cosines above 1 - eps, so that eps is a matter of sorting.
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ _BLOCK = 256
 
 
 @compiled
-def _close(p: Float32, x: Float32, label: Whole, first: int, cut: float, slack: float) -> tuple[int, int]:
-    """Count the products above the cut, and those of two labels; where float32 leaves it open, float64 decides."""
+def _close(
+    p: Float32, x: Float32, label: Whole, first: int, cut: float, slack: float
+) -> tuple[int, int]:
+    """Count the products above the cut, and those of two labels; where float32 leaves it open,
+    float64 decides.
+    """
     low, sure = np.float32(cut - slack), np.float32(cut + slack)
     pairs = apart = 0
     for i in range(len(p)):
@@ -71,10 +77,12 @@ def _slack(x: Float32) -> float:
 
 
 def leaving_cosines(x: Float32, components: bool = False) -> Cosines:
-    """Return N cosines, float64: at any eps `semantic_twins` removes as many rows of this cluster as lie above 1 - eps; -inf for the row that always stays.
+    """Return N cosines, float64: at any eps `semantic_twins` removes as many rows of this cluster
+    as lie above 1 - eps; -inf for the row that always stays.
 
-    x (N, D): rows of length 1 in the order in which they are preferred. Of the released rule the cosines are each row's own, its largest with a row before it; with
-    components they are those at which groups join. Time: O(N^2 D).
+    x (N, D): rows of length 1 in the order in which they are preferred. Of the released rule the
+    cosines are each row's own, its largest with a row before it; with components they are those at
+    which groups join. Time: O(N^2 D).
 
     >>> angles = np.radians([0, 20, 10])
     >>> x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -90,7 +98,8 @@ def leaving_cosines(x: Float32, components: bool = False) -> Cosines:
 
 
 def eps_of(cosines: Cosines, keep: int) -> float:
-    """Return the eps at which `keep` of the rows stay whose `leaving_cosines` these are, those of all clusters together; a few more stay where several are equal.
+    """Return the eps at which `keep` of the rows stay whose `leaving_cosines` these are, those of
+    all clusters together; a few more stay where several are equal.
 
     Raises ValueError for fewer than one row a cluster, or more than there are.
 
@@ -100,18 +109,23 @@ def eps_of(cosines: Cosines, keep: int) -> float:
     rising = np.sort(cosines)
     least = int(np.isneginf(cosines).sum())
     if not least <= keep <= len(rising):
-        raise ValueError(f"expected to keep {least} (one row a cluster) to {len(rising)} rows, got {keep}")
+        raise ValueError(
+            f"expected to keep {least} (one row a cluster) to {len(rising)} rows, got {keep}"
+        )
     low = max(float(rising[keep - 1]), -1.0)
     high = 1.0 if keep == len(rising) else float(rising[keep])
     return min(max(1.0 - (low + high) / 2, 0.0), 2.0)
 
 
 def close_pairs(x: Float32, label: Whole, eps: float) -> tuple[int, int]:
-    """Return how many pairs of rows (N, D), of length 1, have a cosine above 1 - eps, and how many of these have different labels (N,).
+    """Return how many pairs of rows (N, D), of length 1, have a cosine above 1 - eps, and how many
+    of these have different labels (N,).
 
     >>> x = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     >>> close_pairs(x, np.array([0, 1, 1]), 0.1)
     (1, 1)
     """
-    found = [_close(product, x, label, first, 1.0 - eps, _slack(x)) for first, product in _products(x)]
+    found = [
+        _close(product, x, label, first, 1.0 - eps, _slack(x)) for first, product in _products(x)
+    ]
     return sum(int(f[0]) for f in found), sum(int(f[1]) for f in found)

@@ -1,4 +1,6 @@
-"""Mixing: how often each domain is seen, what it should weigh, common entries thinned out, a spread over strata, a spread over the forms of instructions."""
+"""Mixing: how often each domain is seen, what it should weigh, common entries thinned out, a spread
+over strata, a spread over the forms of instructions.
+"""
 
 from coreset.curation.operators.mixing.doremi import DoReMi
 from coreset.curation.operators.mixing.entries import BalanceEntries
@@ -7,4 +9,11 @@ from coreset.curation.operators.mixing.repeat_exact import RepeatExact
 from coreset.curation.operators.mixing.stratified import StratifiedSample
 from coreset.curation.operators.mixing.templates import TemplateQuota
 
-__all__ = ["BalanceEntries", "DoReMi", "RepeatExact", "RepeatFactor", "StratifiedSample", "TemplateQuota"]
+__all__ = [
+    "BalanceEntries",
+    "DoReMi",
+    "RepeatExact",
+    "RepeatFactor",
+    "StratifiedSample",
+    "TemplateQuota",
+]

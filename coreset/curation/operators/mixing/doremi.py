@@ -35,7 +35,9 @@ def doremi_step(weights: Float, excess: Float, eta: float = 1.0, smoothing: floa
     return out
 
 
-def doremi_weights(excess: Float, eta: float = 1.0, smoothing: float = 1e-4, start: Float | None = None) -> Float:
+def doremi_weights(
+    excess: Float, eta: float = 1.0, smoothing: float = 1e-4, start: Float | None = None
+) -> Float:
     """Return the domain weights (G,), a mean over steps, for excess losses (T, G) at T steps.
 
     NaN: no token of the domain was seen in the step; its last excess stands, 0 at first. start:
@@ -45,7 +47,11 @@ def doremi_weights(excess: Float, eta: float = 1.0, smoothing: float = 1e-4, sta
     [0.625, 0.375]
     """
     steps, domains = excess.shape
-    weights = np.full(domains, 1 / domains) if start is None else np.asarray(start, np.float64) / np.sum(start)
+    weights = (
+        np.full(domains, 1 / domains)
+        if start is None
+        else np.asarray(start, np.float64) / np.sum(start)
+    )
     last, total = np.zeros(domains), np.zeros(domains)
     for now in excess:
         last = np.where(np.isnan(now), last, np.maximum(now, 0.0))
@@ -62,12 +68,12 @@ class DoReMi(Estimator):
     Gives `domain_weight`, the weight of the row's domain, and its status.
 
     by: the column that names the domain. proxy, reference: columns of mean losses per token, in
-    nats: one number, or one per step of the proxy's training (NaN or null where the row was not
-    in the step); the reference's is one number. The excess is clipped at 0 row by row: give
-    losses of short partitions of text where the paper clips token by token. tokens: a column by which
-    rows weigh, None = all alike. eta, smoothing: of a step. start: {domain: weight} before the
-    first step (a domain not named has 1), None = equal. A row without a domain (missing_field) or
-    losses has no part in the fit; no row of a domain without any losses has a weight (no_losses).
+    nats: one number, or one per step of the proxy's training (NaN or null where the row was not in
+    the step); the reference's is one number. The excess is clipped at 0 row by row: give losses of
+    short partitions of text where the paper clips token by token. tokens: a column by which rows
+    weigh, None = all alike. eta, smoothing: of a step. start: {domain: weight} before the first
+    step (a domain not named has 1), None = equal. A row without a domain (missing_field) or losses
+    has no part in the fit; no row of a domain without any losses has a weight (no_losses).
 
     For mixing: `StratifiedSample` with `weigh: domain_weight` and `temperature: .inf` gives each
     domain a share of the budget in proportion to its weight.
@@ -86,7 +92,8 @@ class DoReMi(Estimator):
     def __post_init__(self) -> None:
         if not 0 < self.eta < np.inf or not 0 <= self.smoothing <= 1:
             raise ValueError(
-                f"eta, smoothing: expected a number above 0 and one in [0, 1], got {self.eta}, {self.smoothing}"
+                f"eta, smoothing: expected a number above 0 and one in [0, 1], got {self.eta},"
+                f" {self.smoothing}"
             )
         for domain, weight in (self.start or {}).items():
             if not 0 < weight < np.inf:
@@ -95,16 +102,22 @@ class DoReMi(Estimator):
     @property
     def needs(self) -> frozenset[str]:
         """Return the domain, the losses and the numbers of tokens."""
-        return frozenset({self.by, self.proxy, self.reference} | ({self.tokens} if self.tokens else set()))
+        return frozenset(
+            {self.by, self.proxy, self.reference} | ({self.tokens} if self.tokens else set())
+        )
 
     def fit(self, batch: Batch) -> dict[str, list[list[int]]]:
         """Return, per domain and step, the sums of excess x tokens and of tokens, whole numbers."""
         state: dict[str, list[list[int]]] = {}
         losses = steps_of(batch[self.proxy], self.proxy)
         reference = numbers(batch[self.reference], self.reference)
-        weight = np.ones(batch.rows) if self.tokens is None else numbers(batch[self.tokens], self.tokens)
+        weight = (
+            np.ones(batch.rows) if self.tokens is None else numbers(batch[self.tokens], self.tokens)
+        )
         if (weight < 0).any():
-            raise ValueError(f"{self.tokens}: expected numbers of at least 0, got {np.nanmin(weight):g}")
+            raise ValueError(
+                f"{self.tokens}: expected numbers of at least 0, got {np.nanmin(weight):g}"
+            )
         domains = batch[self.by].tolist()
         rows = zip(domains, losses, reference.tolist(), weight.tolist(), strict=True)
         for domain, own, base, tokens in rows:
@@ -117,18 +130,26 @@ class DoReMi(Estimator):
             state = self.merge(state, {str(domain): [sums, counts]})
         return state
 
-    def merge(self, a: dict[str, list[list[int]]], b: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
+    def merge(
+        self, a: dict[str, list[list[int]]], b: dict[str, list[list[int]]]
+    ) -> dict[str, list[list[int]]]:
         """Return the sums of both."""
         out = dict(a)
         for domain, more in b.items():
-            out[domain] = [added(x, y) for x, y in zip(out[domain], more, strict=True)] if domain in out else more
+            out[domain] = (
+                [added(x, y) for x, y in zip(out[domain], more, strict=True)]
+                if domain in out
+                else more
+            )
         return out
 
     def finish(self, state: dict[str, list[list[int]]]) -> DomainWeight:
         """Return the scorer. Raises ValueError when no row has a domain and losses."""
         names = sorted(domain for domain, (_, counts) in state.items() if any(counts))
         if not names:
-            raise ValueError(f"doremi: no row has a {self.by}, a {self.proxy} and a {self.reference}")
+            raise ValueError(
+                f"doremi: no row has a {self.by}, a {self.proxy} and a {self.reference}"
+            )
         steps = max(len(state[name][0]) for name in names)
         excess = np.full((steps, len(names)), np.nan)
         for g, name in enumerate(names):
@@ -138,7 +159,9 @@ class DoReMi(Estimator):
         if self.start is not None:
             unknown = sorted(set(self.start) - set(names))
             if unknown:
-                raise ValueError(f"start: no row has {self.by} '{unknown[0]}'; there are {', '.join(names)}")
+                raise ValueError(
+                    f"start: no row has {self.by} '{unknown[0]}'; there are {', '.join(names)}"
+                )
             start = np.array([self.start.get(name, 1.0) for name in names])
         weights = doremi_weights(excess, self.eta, self.smoothing, start)
         return DomainWeight(self.by, dict(zip(names, weights.tolist(), strict=True)))
@@ -157,7 +180,9 @@ def added(a: list[int], b: list[int]) -> list[int]:
 def numbers(values: NDArray, name: str) -> Float:  # type: ignore[type-arg]
     """Return a column of numbers (n,), NaN where one is missing."""
     if values.ndim != 1 or values.dtype.kind not in "fiuO":
-        raise ValueError(f"{name}: expected one number per row, got {values.dtype} with shape {values.shape}")
+        raise ValueError(
+            f"{name}: expected one number per row, got {values.dtype} with shape {values.shape}"
+        )
     return np.array([np.nan if v is None else v for v in values.tolist()], np.float64)
 
 
@@ -171,7 +196,9 @@ def steps_of(values: NDArray, name: str) -> list[Float]:  # type: ignore[type-ar
         try:
             out.append(np.array([np.nan if v is None else v for v in own], np.float64))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: expected a loss or a list of losses per row, got {value!r}") from error
+            raise ValueError(
+                f"{name}: expected a loss or a list of losses per row, got {value!r}"
+            ) from error
     return out
 
 
@@ -192,6 +219,12 @@ class DomainWeight:
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the weight of each row's domain; a domain without losses has none."""
         domains = list(batch[self.by])
-        status = ["missing_field" if d is None else "ok" if str(d) in self.weights else "no_losses" for d in domains]
-        weight = np.array([self.weights.get(str(d), np.nan) if d is not None else np.nan for d in domains], np.float64)
+        status = [
+            "missing_field" if d is None else "ok" if str(d) in self.weights else "no_losses"
+            for d in domains
+        ]
+        weight = np.array(
+            [self.weights.get(str(d), np.nan) if d is not None else np.nan for d in domains],
+            np.float64,
+        )
         return {"domain_weight": weight, "domain_weight_status": objects(status)}

@@ -1,8 +1,11 @@
-"""MetaCLIP's balancing: rows of common entries are thinned out until no entry is seen much more than t times.
+"""MetaCLIP's balancing: rows of common entries are thinned out until no entry is seen much more
+than t times.
 
-Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671), algorithm 1: with c_e the number of rows that have entry e, p_e = min(1, t / c_e), and a row is kept with
-probability 1 - prod over its entries of (1 - p_e). The paper's t is 20,000 for 400 million pairs and 170,000 for 2.5 billion. Balance last: counts go stale when rows are
-dropped afterwards. Here a row's draw hangs on its id alone, so that no sharding and no restart changes it.
+Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671), algorithm 1: with c_e the number
+of rows that have entry e, p_e = min(1, t / c_e), and a row is kept with probability 1 - prod over
+its entries of (1 - p_e). The paper's t is 20,000 for 400 million pairs and 170,000 for 2.5 billion.
+Balance last: counts go stale when rows are dropped afterwards. Here a row's draw hangs on its id
+alone, so that no sharding and no restart changes it.
 """
 
 from __future__ import annotations
@@ -24,8 +27,11 @@ _SAMPLE = 2**17  # rows from which t is found for a target; a smaller pool is ta
 ALL = ""
 
 
-def keep_probability(entries: Sequence[Sequence[int]], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 - prod (1 - p_e) over the entries of each row (n,); p (E,): the probability of each entry.
+def keep_probability(
+    entries: Sequence[Sequence[int]], p: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return 1 - prod (1 - p_e) over the entries of each row (n,); p (E,): the probability of each
+    entry.
 
     >>> keep_probability([[0, 1], []], np.array([0.5, 0.2])).round(12).tolist()
     [0.6, 0.0]
@@ -43,7 +49,8 @@ def tail_share(counts: Counts, t: float) -> float:
 
 
 def t_of_tail(counts: Counts, share: float) -> int:
-    """Return the count up to which the rarest entries make up a share of all matches, the nearest there is: how t is carried over to another language.
+    """Return the count up to which the rarest entries make up a share of all matches, the nearest
+    there is: how t is carried over to another language.
 
     >>> t_of_tail(np.array([1, 3, 6]), 0.4)
     3
@@ -54,7 +61,9 @@ def t_of_tail(counts: Counts, share: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class EntryState:
-    """counts: per group; sample: the entries, group and id hash of the rows with the smallest hashes."""
+    """counts: per group; sample: the entries, group and id hash of the rows with the smallest
+    hashes.
+    """
 
     counts: Mapping[str, Counts]
     rows: int
@@ -70,12 +79,15 @@ def _added(a: Counts, b: Counts) -> Counts:
 
 @dataclass(frozen=True)
 class BalanceEntries(Estimator):
-    """Count every entry, then thin out: gives `keep_probability`. Reads `column`, lists of whole numbers such as `entries` of the scorer of that name.
+    """Count every entry, then thin out: gives `keep_probability`. Reads `column`, lists of whole
+    numbers such as `entries` of the scorer of that name.
 
-    t: the count that an entry is brought down to, or target: rows to keep, as a count or a share of the rows counted, from which t follows (by bisection on the expected
-    number; from a sample of 131,072 rows in a larger pool). by: a column (language) whose values are balanced apart; t then belongs to `reference`, and every other
-    value gets the t at which its tail has the same share of the matches. Rows without an entry are dropped.
-    Raises ValueError for both or neither of t and target, and when nothing matched at all.
+    t: the count that an entry is brought down to, or target: rows to keep, as a count or a share of
+    the rows counted, from which t follows (by bisection on the expected number; from a sample of
+    131,072 rows in a larger pool). by: a column (language) whose values are balanced apart; t then
+    belongs to `reference`, and every other value gets the t at which its tail has the same share of
+    the matches. Rows without an entry are dropped. Raises ValueError for both or neither of t and
+    target, and when nothing matched at all.
     """
 
     gives = frozenset({"keep_probability"})
@@ -89,7 +101,9 @@ class BalanceEntries(Estimator):
 
     def __post_init__(self) -> None:
         if (self.t is None) == (self.target is None):
-            raise ValueError(f"expected t or target, one of them, got t={self.t} and target={self.target}")
+            raise ValueError(
+                f"expected t or target, one of them, got t={self.t} and target={self.target}"
+            )
         if self.t is not None and not self.t > 0:
             raise ValueError(f"t: expected a number above 0, got {self.t}")
 
@@ -99,14 +113,23 @@ class BalanceEntries(Estimator):
         return frozenset({"id", self.column, *([self.by] if self.by else [])})
 
     def _groups(self, batch: Batch) -> list[str]:
-        return [ALL] * batch.rows if self.by is None else ["" if g is None else str(g) for g in batch[self.by].tolist()]
+        return (
+            [ALL] * batch.rows
+            if self.by is None
+            else ["" if g is None else str(g) for g in batch[self.by].tolist()]
+        )
 
     def fit(self, batch: Batch) -> EntryState:
         """Return the counts and the sample of a batch."""
         groups, lists = self._groups(batch), batch[self.column].tolist()
         counts: dict[str, Counts] = {}
         for group in sorted(set(groups)):
-            flat = [e for g, entries in zip(groups, lists, strict=True) if g == group for e in entries or ()]
+            flat = [
+                e
+                for g, entries in zip(groups, lists, strict=True)
+                if g == group
+                for e in entries or ()
+            ]
             counts[group] = np.bincount(np.array(flat, np.int64)).astype(np.int64)
         luck = keyed_uniform(self.seed + 1, batch["id"]).tolist()
         sample = (
@@ -134,7 +157,10 @@ class BalanceEntries(Estimator):
     def merge(self, a: EntryState, b: EntryState) -> EntryState:
         """Return the sums and the smallest of both samples."""
         none = np.zeros(0, np.int64)
-        counts = {g: _added(a.counts.get(g, none), b.counts.get(g, none)) for g in sorted({*a.counts, *b.counts})}
+        counts = {
+            g: _added(a.counts.get(g, none), b.counts.get(g, none))
+            for g in sorted({*a.counts, *b.counts})
+        }
         return EntryState(counts, a.rows + b.rows, sorted([*a.sample, *b.sample])[:_SAMPLE])
 
     def finish(self, state: EntryState) -> KeepByEntries:
@@ -144,18 +170,22 @@ class BalanceEntries(Estimator):
         t = self.t if self.t is not None else self._t_of_target(state)
         return KeepByEntries(self._probabilities(state.counts, t), self.column, self.by, self.seed)
 
-    def _probabilities(self, counts: Mapping[str, Counts], t: float) -> dict[str, NDArray[np.float64]]:
+    def _probabilities(
+        self, counts: Mapping[str, Counts], t: float
+    ) -> dict[str, NDArray[np.float64]]:
         own = {ALL: t} if self.by is None else self._by_tail(counts, t)
         return {g: np.minimum(1.0, own[g] / np.maximum(c, 1)) for g, c in counts.items()}
 
     def _by_tail(self, counts: Mapping[str, Counts], t: float) -> dict[str, float]:
         if not counts.get(self.reference, np.zeros(0)).any():
             raise ValueError(
-                f"reference: no row with an entry has {self.by} '{self.reference}'; there are {', '.join(sorted(counts))}"
+                f"reference: no row with an entry has {self.by} '{self.reference}'; there are"
+                f" {', '.join(sorted(counts))}"
             )
         share = tail_share(counts[self.reference], t)
         return {
-            g: t if g == self.reference or not c.any() else float(t_of_tail(c[c > 0], share)) for g, c in counts.items()
+            g: t if g == self.reference or not c.any() else float(t_of_tail(c[c > 0], share))
+            for g, c in counts.items()
         }
 
     def _t_of_target(self, state: EntryState) -> float:
@@ -172,7 +202,9 @@ class BalanceEntries(Estimator):
 
 @dataclass(frozen=True)
 class KeepByEntries(Filter):
-    """Keep a row with the probability that its entries give it. probabilities: {group: (E,)}, one group "" where there is no `by`."""
+    """Keep a row with the probability that its entries give it. probabilities: {group: (E,)}, one
+    group "" where there is no `by`.
+    """
 
     gives = frozenset({"keep_probability"})
 
@@ -189,11 +221,17 @@ class KeepByEntries(Filter):
     def decide(self, batch: Batch) -> Decision:
         """Return the decision, drawn by id."""
         groups = (
-            [ALL] * batch.rows if self.by is None else ["" if g is None else str(g) for g in batch[self.by].tolist()]
+            [ALL] * batch.rows
+            if self.by is None
+            else ["" if g is None else str(g) for g in batch[self.by].tolist()]
         )
         lists = [e or [] for e in batch[self.column].tolist()]
         p = np.array(
-            [keep_probability([e], self.probabilities[g])[0] for g, e in zip(groups, lists, strict=True)], np.float64
+            [
+                keep_probability([e], self.probabilities[g])[0]
+                for g, e in zip(groups, lists, strict=True)
+            ],
+            np.float64,
         )
         keep = keyed_uniform(self.seed, batch["id"]) < p
         matched = np.array([bool(e) for e in lists], bool)

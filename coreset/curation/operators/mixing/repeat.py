@@ -1,7 +1,8 @@
 """Repeat factors: a domain is seen r times an epoch, a part of it for r below 1.
 
-As InternVL mixes its data (Chen et al., 2024, arXiv:2412.05271): r in (0, 4]. Its fine-tuning script takes the first part of a file for r below 1 and whole numbers only
-above; here every row is drawn by its id, and 2.3 means two copies and a third in 30 % of the rows.
+As InternVL mixes its data (Chen et al., 2024, arXiv:2412.05271): r in (0, 4]. Its fine-tuning
+script takes the first part of a file for r below 1 and whole numbers only above; here every row is
+drawn by its id, and 2.3 means two copies and a third in 30 % of the rows.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from coreset.numerics.random import keyed_uniform
 
 @dataclass(frozen=True)
 class RepeatFactor(Filter):
-    """Keep and repeat rows by the factor of their domain: gives `repeat`, how often the row is written.
+    """Keep and repeat rows by the factor of their domain: gives `repeat`, how often the row is
+    written.
 
-    by: the column that names the domain. factors: {domain: r}; a domain not named has `other`, None = an error. Raises ValueError for a factor outside [0, 4] and
-    KeyError for a domain without one.
+    by: the column that names the domain. factors: {domain: r}; a domain not named has `other`, None
+    = an error. Raises ValueError for a factor outside [0, 4] and KeyError for a domain without one.
     """
 
     gives = frozenset({"repeat"})
@@ -32,7 +34,10 @@ class RepeatFactor(Filter):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for domain, r in [*self.factors.items(), *([("other", self.other)] if self.other is not None else [])]:
+        for domain, r in [
+            *self.factors.items(),
+            *([("other", self.other)] if self.other is not None else []),
+        ]:
             if not 0 <= r <= 4:
                 raise ValueError(f"factors: expected 0 to 4 for '{domain}', got {r}")
 
@@ -58,5 +63,8 @@ class RepeatFactor(Filter):
             return np.nan
         found = self.factors.get(str(domain), self.other)
         if found is None:
-            raise KeyError(f"factors: none for {self.by} '{domain}'; given: {', '.join(map(str, self.factors))}")
+            raise KeyError(
+                f"factors: none for {self.by} '{domain}'; given:"
+                f" {', '.join(map(str, self.factors))}"
+            )
         return float(found)

@@ -62,7 +62,9 @@ class RepeatExact(Selector):
                 raise ValueError(f"factors: expected 0 to 4 for '{domain}', got {r}")
         for domain, rows in self.counts.items():
             if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-                raise ValueError(f"counts: expected rows of at least 0 for '{domain}', got {rows!r}")
+                raise ValueError(
+                    f"counts: expected rows of at least 0 for '{domain}', got {rows!r}"
+                )
         both = sorted(set(map(str, self.factors)) & set(map(str, self.counts)))
         if both:
             raise ValueError(f"factors, counts: '{both[0]}' is in both; expected one of them")
@@ -81,7 +83,9 @@ class RepeatExact(Selector):
         members = {d: np.flatnonzero(known & (domains == d)) for d in sorted(set(domains[known]))}
         for domain, count in self.counts.items():
             if count and str(domain) not in members:
-                raise ValueError(f"counts: {count} rows of {self.by} '{domain}' wanted, but it has none")
+                raise ValueError(
+                    f"counts: {count} rows of {self.by} '{domain}' wanted, but it has none"
+                )
         times = np.zeros(rows.rows, np.int64)
         for domain, at in members.items():
             times[at] = exact_repeats(keys[at], self._count(domain, len(at)))

@@ -1,7 +1,9 @@
-"""A sample spread over strata: domain x length x difficulty x tag, so that long and short prompts, easy and hard ones, all stay.
+"""A sample spread over strata: domain x length x difficulty x tag, so that long and short prompts,
+easy and hard ones, all stay.
 
-Temperature as in multilingual pre-training (Conneau & Lample, NeurIPS 2019, arXiv:1901.07291): a stratum of n rows has a share in proportion to n^(1/T); T = 1 keeps
-the proportions, T = infinity gives every stratum the same.
+Temperature as in multilingual pre-training (Conneau & Lample, NeurIPS 2019, arXiv:1901.07291): a
+stratum of n rows has a share in proportion to n^(1/T); T = 1 keeps the proportions, T = infinity
+gives every stratum the same.
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ def temperature_shares(counts: NDArray[np.int64], temperature: float) -> NDArray
 class StratifiedSample(Selector):
     """Draw `budget` rows with a quota per stratum: gives `stratum` ("en|2|0"), `rank` inside it.
 
-    by: columns that make a stratum; a column of numbers is cut at `bins` {column: [edges]}, an edge belongs to the upper bin. temperature: see above; inf = equal
-    shares. weights: {value of the first column: weight} multiplies its strata. weigh: a column whose mean over a stratum multiplies its share (of the mean gradient norm and
-    temperature inf: TIVE's task budgets, Liu et al., 2024, arXiv:2403.09559). most: {stratum: rows} at most; without a budget these are the budgets.
-    order: column by which rows of a stratum are taken, highest first; None: at random, keyed by id. A stratum that has too few rows gives its rest to the others in proportion.
-    Rows in which a column is undefined are dropped.
+    by: columns that make a stratum; a column of numbers is cut at `bins` {column: [edges]}, an edge
+    belongs to the upper bin. temperature: see above; inf = equal shares. weights: {value of the
+    first column: weight} multiplies its strata. weigh: a column whose mean over a stratum
+    multiplies its share (of the mean gradient norm and temperature inf: TIVE's task budgets, Liu et
+    al., 2024, arXiv:2403.09559). most: {stratum: rows} at most; without a budget these are the
+    budgets. order: column by which rows of a stratum are taken, highest first; None: at random,
+    keyed by id. A stratum that has too few rows gives its rest to the others in proportion. Rows in
+    which a column is undefined are dropped.
     """
 
     gives = frozenset({"stratum", "rank"})
@@ -65,7 +70,8 @@ class StratifiedSample(Selector):
         for column, edges in self.bins.items():
             if column not in self.by or list(edges) != sorted(set(edges)):
                 raise ValueError(
-                    f"bins: expected rising edges for columns of {list(self.by)}, got {list(edges)} for '{column}'"
+                    f"bins: expected rising edges for columns of {list(self.by)}, got {list(edges)}"
+                    f" for '{column}'"
                 )
 
     @property
@@ -79,13 +85,19 @@ class StratifiedSample(Selector):
         reason, parts = np.full(n, "", object), []
         for column in self.by:
             words, undefined = self._levels(rows, column)
-            reason[undefined & (reason == "")] = undefined_reasons(rows, column)[undefined & (reason == "")]
+            reason[undefined & (reason == "")] = undefined_reasons(rows, column)[
+                undefined & (reason == "")
+            ]
             parts.append(words)
         stratum = np.array(["|".join(p) for p in zip(*parts, strict=True)], object)
         for column in (c for c in (self.order, self.weigh) if c):
             undefined = np.isnan(rows[column].astype(np.float64)) & (reason == "")
             reason[undefined] = undefined_reasons(rows, column)[undefined]
-        value = rows[self.order].astype(np.float64) if self.order else keyed_uniform(self.seed, rows["id"])
+        value = (
+            rows[self.order].astype(np.float64)
+            if self.order
+            else keyed_uniform(self.seed, rows["id"])
+        )
         live = np.flatnonzero(reason == "")
         rank = np.full(n, -1, np.int64)
         names, label = np.unique(stratum[live].astype(str), return_inverse=True)
@@ -95,7 +107,10 @@ class StratifiedSample(Selector):
         means = np.ones(len(names))
         if self.weigh:
             means = np.array(
-                [np.sort(rows[self.weigh][live[label == s]]).mean(dtype=np.float64) for s in range(len(names))]
+                [
+                    np.sort(rows[self.weigh][live[label == s]]).mean(dtype=np.float64)
+                    for s in range(len(names))
+                ]
             )
         quota = self._quota(names.tolist(), counts, total, means)
         keep = np.zeros(n, bool)
@@ -111,9 +126,15 @@ class StratifiedSample(Selector):
             return counts
         weights = [self.weights.get(n.split("|", 1)[0], 1.0) for n in names]
         shares = temperature_shares(counts, self.temperature) * np.array(weights) * means
-        most = np.minimum(counts, [self.most.get(n, c) for n, c in zip(names, counts.tolist(), strict=True)])
+        most = np.minimum(
+            counts, [self.most.get(n, c) for n, c in zip(names, counts.tolist(), strict=True)]
+        )
         caps = np.where(shares > 0, most, 0)
-        k = int(caps.sum()) if self.budget is None else min(budget_size(self.budget, total), int(caps.sum()))
+        k = (
+            int(caps.sum())
+            if self.budget is None
+            else min(budget_size(self.budget, total), int(caps.sum()))
+        )
         return largest_remainder(shares, k, caps) if k else np.zeros_like(counts)
 
     def _levels(self, rows: Batch, column: str) -> tuple[list[str], NDArray[np.bool_]]:
@@ -121,8 +142,13 @@ class StratifiedSample(Selector):
         if values.dtype.kind in "fiu":
             undefined = np.isnan(values.astype(np.float64))
             if column in self.bins:
-                return [str(i) for i in np.searchsorted(np.asarray(self.bins[column]), values, side="right")], undefined
+                return [
+                    str(i)
+                    for i in np.searchsorted(np.asarray(self.bins[column]), values, side="right")
+                ], undefined
             return [f"{v:g}" for v in values.tolist()], undefined
         if column in self.bins:
             raise TypeError(f"bins: '{column}' is no column of numbers")
-        return [str(v) for v in values.tolist()], np.array([v is None for v in values.tolist()], bool)
+        return [str(v) for v in values.tolist()], np.array(
+            [v is None for v in values.tolist()], bool
+        )

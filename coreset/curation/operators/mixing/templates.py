@@ -1,4 +1,6 @@
-"""Form diversity: instructions that are worded alike are one template, and each template has a quota."""
+"""Form diversity: instructions that are worded alike are one template, and each template has a
+quota.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ from coreset.numerics.random import keyed_uniform
 class TemplateQuota(Selector):
     """Keep at most `most` rows of each template: gives `template`, the id of the first row of it.
 
-    column: embeddings of the instructions (n, D). In the order of ids a row joins the first template whose first row has a cosine of at least `similarity`, else it
-    begins one. order: column by which rows of a template are taken, highest first; None: at random, keyed by id. Rows without an embedding or order are dropped.
+    column: embeddings of the instructions (n, D). In the order of ids a row joins the first
+    template whose first row has a cosine of at least `similarity`, else it begins one. order:
+    column by which rows of a template are taken, highest first; None: at random, keyed by id. Rows
+    without an embedding or order are dropped.
     """
 
     gives = frozenset({"template"})
@@ -32,7 +36,10 @@ class TemplateQuota(Selector):
 
     def __post_init__(self) -> None:
         if self.most < 1 or not -1 <= self.similarity <= 1:
-            raise ValueError(f"most, similarity: expected at least 1 and a cosine, got {self.most}, {self.similarity}")
+            raise ValueError(
+                f"most, similarity: expected at least 1 and a cosine, got {self.most},"
+                f" {self.similarity}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -46,7 +53,11 @@ class TemplateQuota(Selector):
         vectors = unit_rows(rows[self.column])
         undefined = np.isnan(vectors).any(axis=1)
         reason[undefined] = undefined_reasons(rows, self.column)[undefined]
-        value = rows[self.order].astype(np.float64) if self.order else keyed_uniform(self.seed, rows["id"])
+        value = (
+            rows[self.order].astype(np.float64)
+            if self.order
+            else keyed_uniform(self.seed, rows["id"])
+        )
         if self.order:
             blank = np.isnan(value) & ~undefined
             reason[blank] = undefined_reasons(rows, self.order)[blank]

@@ -1,4 +1,6 @@
-"""Fitted filters of a corpus: GPT-3's quality classifier, DSIR's importance weights, QuRating's ratings, DataComp's clusters of a reference set and its best share."""
+"""Fitted filters of a corpus: GPT-3's quality classifier, DSIR's importance weights, QuRating's
+ratings, DataComp's clusters of a reference set and its best share.
+"""
 
 from coreset.curation.operators.quality.classifier import QualityClassifier
 from coreset.curation.operators.quality.dsir import Dsir

@@ -1,8 +1,10 @@
-"""GPT-3's quality classifier: logistic regression on hashed terms, curated text against the raw pool.
+"""GPT-3's quality classifier: logistic regression on hashed terms, curated text against the raw
+pool.
 
-Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020, appendix A (arXiv:2005.14165): Spark's standard tokenizer and HashingTF.
-`coreset.curation.operators.rules.ParetoFilter` then keeps good rows surely and poor ones sometimes. The paper does not say how counts are scaled: here a text's counts have length
-1, so that its length alone says nothing; both classes weigh the same.
+Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020, appendix A (arXiv:2005.14165):
+Spark's standard tokenizer and HashingTF. `coreset.curation.operators.rules.ParetoFilter` then keeps
+good rows surely and poor ones sometimes. The paper does not say how counts are scaled: here a
+text's counts have length 1, so that its length alone says nothing; both classes weigh the same.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from coreset.scorers.text.base import TextScorer, Values
 
 
 class Sample(NamedTuple):
-    """The rows of the smallest keyed numbers, sorted by id: number (m,), id (m,), and the buckets of each."""
+    """The rows of the smallest keyed numbers, sorted by id: number (m,), id (m,), and the buckets
+    of each.
+    """
 
     number: NDArray[np.float64]
     id: NDArray[Any]
@@ -45,16 +49,19 @@ def unit_counts(rows: Sequence[NDArray[np.int64]], buckets: int) -> Any:
     start = np.concatenate([[0], np.cumsum([len(f[0]) for f in found])]).astype(np.int64)
     column = np.concatenate([f[0] for f in found] or [np.zeros(0, np.int64)])
     value = np.concatenate(
-        [f[1] / np.sqrt((f[1].astype(np.float64) ** 2).sum()) for f in found if len(f[1])] or [np.zeros(0)]
+        [f[1] / np.sqrt((f[1].astype(np.float64) ** 2).sum()) for f in found if len(f[1])]
+        or [np.zeros(0)]
     )
     return csr_matrix((value, column, start), shape=(len(rows), buckets))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class QualityClassifier(Estimator):
-    """Learn what sets `curated` text (a path or glob) apart from the pool; then give every row `quality`, the probability that it is curated.
+    """Learn what sets `curated` text (a path or glob) apart from the pool; then give every row
+    `quality`, the probability that it is curated.
 
-    column, curated_column: the texts. sample: rows of either side that are learned from, drawn by id. c: inverse strength of the squared penalty.
+    column, curated_column: the texts. sample: rows of either side that are learned from, drawn by
+    id. c: inverse strength of the squared penalty.
     """
 
     gives = frozenset({"quality", "quality_status"})
@@ -70,7 +77,8 @@ class QualityClassifier(Estimator):
     def __post_init__(self) -> None:
         if min(self.buckets, self.sample) < 1 or not self.c > 0:
             raise ValueError(
-                f"buckets, sample, c: expected numbers above 0, got {self.buckets}, {self.sample}, {self.c}"
+                f"buckets, sample, c: expected numbers above 0, got {self.buckets}, {self.sample},"
+                f" {self.c}"
             )
 
     def resources(self) -> dict[str, str]:
@@ -104,7 +112,11 @@ class QualityClassifier(Estimator):
 
     def merge(self, a: Sample, b: Sample) -> Sample:
         """Return the sample of both."""
-        both = Sample(np.concatenate([a.number, b.number]), np.concatenate([a.id, b.id]), a.buckets + b.buckets)
+        both = Sample(
+            np.concatenate([a.number, b.number]),
+            np.concatenate([a.id, b.id]),
+            a.buckets + b.buckets,
+        )
         return both.least(self.sample)
 
     def finish(self, state: Sample) -> HashedQuality:
@@ -117,12 +129,19 @@ class QualityClassifier(Estimator):
         positive, negative = ([b for b in s.buckets if len(b)] for s in (good, state))
         if not positive or not negative:
             raise ValueError(
-                f"quality: expected curated and raw texts with words, got {len(positive)} and {len(negative)}"
+                f"quality: expected curated and raw texts with words, got {len(positive)} and"
+                f" {len(negative)}"
             )
-        x = vstack([unit_counts(positive, self.buckets), unit_counts(negative, self.buckets)]).tocsr()
+        x = vstack(
+            [unit_counts(positive, self.buckets), unit_counts(negative, self.buckets)]
+        ).tocsr()
         y = np.repeat([1, 0], [len(positive), len(negative)])
-        model = LogisticRegression(C=self.c, class_weight="balanced", max_iter=1000, tol=1e-6).fit(x, y)
-        return HashedQuality(self.column, np.asarray(model.coef_[0], np.float64), float(model.intercept_[0]))
+        model = LogisticRegression(C=self.c, class_weight="balanced", max_iter=1000, tol=1e-6).fit(
+            x, y
+        )
+        return HashedQuality(
+            self.column, np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
+        )
 
 
 @dataclass(frozen=True, eq=False)

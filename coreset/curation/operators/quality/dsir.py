@@ -1,9 +1,12 @@
 """DSIR: how much likelier a text's hashed n-grams are in a target than in the raw pool.
 
-Xie et al., "Data Selection for Language Models via Importance Resampling", NeurIPS 2023 (arXiv:2302.03169). The weights are log-weights: resampling without replacement is
-`Select` with `coreset.strategies.combine.stochastic_batch.StochasticBatch(TopK("dsir"), kind="softmax")`, Gumbel top-k keyed by id.
+Xie et al., "Data Selection for Language Models via Importance Resampling", NeurIPS 2023
+(arXiv:2302.03169). The weights are log-weights: resampling without replacement is `Select` with
+`coreset.strategies.combine.stochastic_batch.StochasticBatch(TopK("dsir"), kind="softmax")`, Gumbel
+top-k keyed by id.
 
-Weights are sums over n-grams, not means, so that a short text is never unlikely: hence the floor on the length. Cut long texts to equal partitions first.
+Weights are sums over n-grams, not means, so that a short text is never unlikely: hence the floor on
+the length. Cut long texts to equal partitions first.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from coreset.scorers.text.base import TextScorer, Values
 
 
 def log_ratio(target: Whole, raw: Whole, laplace: bool = False) -> NDArray[np.float64]:
-    """Return log p_target - log p_raw for counts (buckets,), each probability plus 1e-8 as in the released code. laplace: one added to every target count, for small targets.
+    """Return log p_target - log p_raw for counts (buckets,), each probability plus 1e-8 as in the
+    released code. laplace: one added to every target count, for small targets.
 
     >>> log_ratio(np.array([1, 3]), np.array([2, 2])).round(3).tolist()
     [-0.693, 0.405]
@@ -36,10 +40,12 @@ def log_ratio(target: Whole, raw: Whole, laplace: bool = False) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class Dsir(Estimator):
-    """Weigh rows by importance for the texts of `target` (a path or glob): gives `dsir`, a log-weight.
+    """Weigh rows by importance for the texts of `target` (a path or glob): gives `dsir`, a
+    log-weight.
 
-    column, target_column: the texts. shortest: tokens below which a row is "too_short", undefined. laplace: smooth the target's counts, needed where the target has
-    fewer n-grams than there are buckets.
+    column, target_column: the texts. shortest: tokens below which a row is "too_short", undefined.
+    laplace: smooth the target's counts, needed where the target has fewer n-grams than there are
+    buckets.
     """
 
     gives = frozenset({"dsir", "dsir_status"})
@@ -53,7 +59,9 @@ class Dsir(Estimator):
 
     def __post_init__(self) -> None:
         if self.buckets < 1 or self.shortest < 0:
-            raise ValueError(f"buckets, shortest: expected at least 1 and 0, got {self.buckets}, {self.shortest}")
+            raise ValueError(
+                f"buckets, shortest: expected at least 1 and 0, got {self.buckets}, {self.shortest}"
+            )
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of the target's files."""

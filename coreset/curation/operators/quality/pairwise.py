@@ -77,11 +77,13 @@ class PairwiseRatings(Estimator):
 
     def __post_init__(self) -> None:
         if not isinstance(self.judge, PairJudge):
-            raise TypeError(f"judge: expected a coreset.scorers.judge.pairs.PairJudge, got {self.judge!r}")
+            raise TypeError(
+                f"judge: expected a coreset.scorers.judge.pairs.PairJudge, got {self.judge!r}"
+            )
         if self.sample < 2 or min(self.rounds, self.characters) < 1 or not 0 < self.ridge < np.inf:
             raise ValueError(
-                "sample, rounds, characters, ridge: expected at least 2, 1, 1 and a number above 0, "
-                f"got {self.sample}, {self.rounds}, {self.characters}, {self.ridge}"
+                "sample, rounds, characters, ridge: expected at least 2, 1, 1 and a number above"
+                f" 0, got {self.sample}, {self.rounds}, {self.characters}, {self.ridge}"
             )
 
     @property
@@ -96,7 +98,11 @@ class PairwiseRatings(Estimator):
         vectors = np.zeros((batch.rows, 0))
         if self.features is not None:
             vectors = np.asarray(batch[self.features], np.float64).reshape(batch.rows, -1)
-        good = [i for i, t in enumerate(texts) if t and not t.isspace() and np.isfinite(vectors[i]).all()]
+        good = [
+            i
+            for i, t in enumerate(texts)
+            if t and not t.isspace() and np.isfinite(vectors[i]).all()
+        ]
         good = sorted(good, key=lambda i: (number[i], str(ids[i])))[: self.sample]
         out = []
         for i in good:
@@ -113,7 +119,9 @@ class PairwiseRatings(Estimator):
         """Return the scorer, after all comparisons."""
         rows = sorted(state, key=lambda row: row.id)
         if len(rows) < 2:
-            raise ValueError(f"pairwise_ratings: expected at least 2 rows with texts, got {len(rows)}")
+            raise ValueError(
+                f"pairwise_ratings: expected at least 2 rows with texts, got {len(rows)}"
+            )
         pairs = paired(objects([row.id for row in rows]), self.rounds, self.seed)
         texts = [(rows[a].text, rows[b].text) for a, b in pairs.tolist()]
         share, why = self.judge.shares(texts)
@@ -124,12 +132,16 @@ class PairwiseRatings(Estimator):
                 questions, dollars = self.judge.cost(texts)
                 more = f"; they take {questions} questions that cost at most {dollars:.2f} dollars"
             reasons = ", ".join(f"{n} {word}" for word, n in sorted(why.items()))
-            raise ValueError(f"pairwise_ratings: none of {len(pairs)} comparisons was decided: {reasons}{more}")
+            raise ValueError(
+                f"pairwise_ratings: none of {len(pairs)} comparisons was decided: {reasons}{more}"
+            )
         pairs, share = pairs[decided], share[decided]
         if self.features is not None:
             x = np.array([row.vector for row in rows])
             w = bradley_terry(pairs, share, len(rows), self.ridge, x)
-            return Ratings(self.column, self.features, {}, w, float((x @ w)[np.unique(pairs)].mean()))
+            return Ratings(
+                self.column, self.features, {}, w, float((x @ w)[np.unique(pairs)].mean())
+            )
         ratings = bradley_terry(pairs, share, len(rows), self.ridge)
         known = {rows[i].id: float(ratings[i]) for i in np.unique(pairs).tolist()}
         asked = {row.id: known.get(row.id) for row in rows}
@@ -160,12 +172,17 @@ class Ratings:
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the rating of every row that has one."""
         texts, ids = list(batch[self.column]), [str(i) for i in batch["id"]]
-        status = ["missing_field" if t is None else "ok" if t.strip() else "empty_text" for t in texts]
+        status = [
+            "missing_field" if t is None else "ok" if t.strip() else "empty_text" for t in texts
+        ]
         value = np.full(len(texts), np.nan)
         if self.features is not None:
             x = np.asarray(batch[self.features], np.float64).reshape(len(texts), -1)
             value = (x * self.weights).sum(axis=1) - self.mean
-            status = ["non_finite" if s == "ok" and np.isnan(v) else s for s, v in zip(status, value, strict=True)]
+            status = [
+                "non_finite" if s == "ok" and np.isnan(v) else s
+                for s, v in zip(status, value, strict=True)
+            ]
         else:
             for i, name in enumerate(ids):
                 if status[i] == "ok":

@@ -1,7 +1,10 @@
-"""DataComp's image-based filter: keep rows of the clusters in which a reference set lies, such as the training images of ImageNet.
+"""DataComp's image-based filter: keep rows of the clusters in which a reference set lies, such as
+the training images of ImageNet.
 
-Gadre et al., "DataComp: In Search of the Next Generation of Multimodal Datasets", NeurIPS 2023 (arXiv:2304.14108): 100,000 clusters for 12.8 million images, 20 iterations,
-embeddings of CLIP's L/14. The released centroids are plain means, shorter than 1, compared by the inner product; here they are directions, compared by the cosine.
+Gadre et al., "DataComp: In Search of the Next Generation of Multimodal Datasets", NeurIPS 2023
+(arXiv:2304.14108): 100,000 clusters for 12.8 million images, 20 iterations, embeddings of CLIP's
+L/14. The released centroids are plain means, shorter than 1, compared by the inner product; here
+they are directions, compared by the cosine.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ ROWS_A_CLUSTER = 128
 class ReferenceClusters(SampledVectors):
     """Keep rows whose nearest centroid is also the nearest of a row of the reference set.
 
-    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio.
-    The centroids come from `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an embedding is dropped with its status.
-    Raises ValueError for a reference set of another dimension.
+    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding
+    (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio. The centroids come from
+    `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an embedding
+    is dropped with its status. Raises ValueError for a reference set of another dimension.
     """
 
     gives = frozenset()
@@ -43,7 +47,10 @@ class ReferenceClusters(SampledVectors):
 
     def __post_init__(self) -> None:
         if self.clusters is not None and not 1 <= self.clusters <= self.sample:
-            raise ValueError(f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got {self.clusters}")
+            raise ValueError(
+                f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got"
+                f" {self.clusters}"
+            )
 
     def resources(self) -> dict[str, str]:
         """Return the hash of the reference set's file."""
@@ -56,10 +63,13 @@ class ReferenceClusters(SampledVectors):
             return InClusters(self.column, np.zeros((0, 0), np.float32), np.zeros(0, bool))
         if state.vector.shape[1] != reference.shape[1]:
             raise ValueError(
-                f"{self.against}: expected embeddings of {state.vector.shape[1]} numbers as in '{self.column}', got {reference.shape[1]}"
+                f"{self.against}: expected embeddings of {state.vector.shape[1]} numbers as in"
+                f" '{self.column}', got {reference.shape[1]}"
             )
         wanted = self.clusters if self.clusters is not None else -(-state.rows // ROWS_A_CLUSTER)
-        centroids = spherical_kmeans(state.vector, min(wanted, len(state.id)), self.iterations, self.seed)
+        centroids = spherical_kmeans(
+            state.vector, min(wanted, len(state.id)), self.iterations, self.seed
+        )
         held = np.zeros(len(centroids), bool)
         held[nearest_centroid(reference, centroids)[0]] = True
         return InClusters(self.column, centroids, held)
@@ -67,7 +77,9 @@ class ReferenceClusters(SampledVectors):
 
 @dataclass(frozen=True, eq=False)
 class InClusters(Filter):
-    """The second half of `ReferenceClusters`. centroids (K, D) float32, of length 1; held (K,): whether the reference set has a row there."""
+    """The second half of `ReferenceClusters`. centroids (K, D) float32, of length 1; held (K,):
+    whether the reference set has a row there.
+    """
 
     column: str
     centroids: NDArray[np.float32] = field(repr=False)

@@ -13,17 +13,21 @@ from coreset.curation.operators.threshold import undefined_reasons
 
 
 def share_threshold(scores: ArrayLike, share: float) -> float:
-    """Return the score from which on rows are kept: of n scores the one at position int(share n), from 0, the largest first.
+    """Return the score from which on rows are kept: of n scores the one at position int(share n),
+    from 0, the largest first.
 
-    It is kept too, and all that equal it: int(share n) + 1 rows where no two are equal. mlfoundations/datacomp, `baselines/apply_filter.py`, `get_threshold`; Gadre et al.,
-    NeurIPS 2023 (arXiv:2304.14108). Raises ValueError for no scores, NaN, and a share outside [0, 1).
+    It is kept too, and all that equal it: int(share n) + 1 rows where no two are equal.
+    mlfoundations/datacomp, `baselines/apply_filter.py`, `get_threshold`; Gadre et al., NeurIPS 2023
+    (arXiv:2304.14108). Raises ValueError for no scores, NaN, and a share outside [0, 1).
 
     >>> share_threshold([0.1, 0.4, 0.2, 0.3], 0.3)
     0.3
     """
     values = np.asarray(scores)
     if values.ndim != 1 or not values.size or np.isnan(values).any():
-        raise ValueError(f"scores: expected one number or more, none of them undefined, got shape {values.shape}")
+        raise ValueError(
+            f"scores: expected one number or more, none of them undefined, got shape {values.shape}"
+        )
     if not 0 <= share < 1:
         raise ValueError(f"share: expected a share in [0, 1), got {share}")
     return float(-np.sort(-values)[int(len(values) * share)])
@@ -31,9 +35,11 @@ def share_threshold(scores: ArrayLike, share: float) -> float:
 
 @dataclass(frozen=True)
 class DataCompShare(Selector):
-    """Keep the rows from DataComp's threshold on: int(share n) + 1 of the n rows that have a score, and those that equal the last of them (see `share_threshold`).
+    """Keep the rows from DataComp's threshold on: int(share n) + 1 of the n rows that have a score,
+    and those that equal the last of them (see `share_threshold`).
 
-    column: the score. A row without one is dropped with its status and does not count. `Select` with a share keeps that share of all rows read, rounded.
+    column: the score. A row without one is dropped with its status and does not count. `Select`
+    with a share keeps that share of all rows read, rounded.
     """
 
     column: str = "clip_cosine"

@@ -1,4 +1,6 @@
-"""Rules over the columns of `coreset.scorers.text`, with the published thresholds as defaults. A dropped row carries every rule it fails, not the first alone."""
+"""Rules over the columns of `coreset.scorers.text`, with the published thresholds as defaults. A
+dropped row carries every rule it fails, not the first alone.
+"""
 
 from coreset.curation.operators.rules.boilerplate import BoilerplateFilter
 from coreset.curation.operators.rules.c4 import C4Rule

@@ -1,4 +1,6 @@
-"""RefinedWeb's rule for a page that was mostly menus. Penedo et al., 2023, appendix G.2 (arXiv:2306.01116)."""
+"""RefinedWeb's rule for a page that was mostly menus. Penedo et al., 2023, appendix G.2
+(arXiv:2306.01116).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 @dataclass(frozen=True)
 class BoilerplateFilter(Limits):
-    r"""Drop pages that lose more than `max_words` of their words as boilerplate lines; reads the columns of `coreset.scorers.text.boilerplate.Boilerplate`.
+    r"""Drop pages that lose more than `max_words` of their words as boilerplate lines; reads the
+    columns of `coreset.scorers.text.boilerplate.Boilerplate`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.boilerplate import Boilerplate
@@ -24,4 +27,8 @@ class BoilerplateFilter(Limits):
 
     def limits(self) -> Iterator[Limit]:
         """Yield the limit."""
-        yield Limit("boilerplate_words", f"words in boilerplate lines above {self.max_words}", high=self.max_words)
+        yield Limit(
+            "boilerplate_words",
+            f"words in boilerplate lines above {self.max_words}",
+            high=self.max_words,
+        )

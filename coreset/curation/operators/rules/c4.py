@@ -10,7 +10,8 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 @dataclass(frozen=True)
 class C4Rule(Limits):
-    """Keep pages of at least `min_sentences` sentences after C4's cleaning, without lorem ipsum or a curly bracket; reads the columns of `coreset.scorers.text.c4.C4`.
+    """Keep pages of at least `min_sentences` sentences after C4's cleaning, without lorem ipsum or
+    a curly bracket; reads the columns of `coreset.scorers.text.c4.C4`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.c4 import C4
@@ -26,7 +27,9 @@ class C4Rule(Limits):
 
     def limits(self) -> Iterator[Limit]:
         """Yield the limits."""
-        yield Limit("c4_sentences", f"fewer than {self.min_sentences} sentences", low=self.min_sentences)
+        yield Limit(
+            "c4_sentences", f"fewer than {self.min_sentences} sentences", low=self.min_sentences
+        )
         if self.lorem_ipsum:
             yield Limit("c4_lorem_ipsum", "lorem ipsum", high=0)
         if self.curly_bracket:

@@ -1,4 +1,6 @@
-"""A rule that does not hold for some domains, such as academic data sets that were checked when they were made."""
+"""A rule that does not hold for some domains, such as academic data sets that were checked when
+they were made.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +51,13 @@ class Exempt(Filter):
         found, wanted = self.rule.decide(batch), {str(v) for v in self.values}
         free = np.array([d is not None and str(d) in wanted for d in batch[self.by].tolist()], bool)
         duplicate_of = (
-            None if found.duplicate_of is None else objects([None if f else t for f, t in zip(free, found.duplicate_of, strict=True)])
+            None
+            if found.duplicate_of is None
+            else objects([None if f else t for f, t in zip(free, found.duplicate_of, strict=True)])
         )
-        return Decision(found.keep | free, np.where(free, "", found.reason).astype(object), duplicate_of, found.columns)
+        return Decision(
+            found.keep | free,
+            np.where(free, "", found.reason).astype(object),
+            duplicate_of,
+            found.columns,
+        )

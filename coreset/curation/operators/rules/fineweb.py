@@ -10,7 +10,8 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 @dataclass(frozen=True)
 class FineWebFilter(Limits):
-    r"""Keep pages of lines that end in punctuation, are not short, not repeated, and hold words; reads the columns of `coreset.scorers.text.fineweb.FineWeb`.
+    r"""Keep pages of lines that end in punctuation, are not short, not repeated, and hold words;
+    reads the columns of `coreset.scorers.text.fineweb.FineWeb`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.fineweb import FineWeb
@@ -31,7 +32,11 @@ class FineWebFilter(Limits):
         yield Limit("fineweb_punctuated_lines", f"lines ending in punctuation below {low}", low=low)
         for column, phrase, high in (
             ("short_lines", "short lines", self.max_short_lines),
-            ("duplicate_characters", "characters of duplicate lines", self.max_duplicate_characters),
+            (
+                "duplicate_characters",
+                "characters of duplicate lines",
+                self.max_duplicate_characters,
+            ),
             ("breaks_per_word", "line breaks per word", self.max_breaks_per_word),
         ):
             yield Limit(f"fineweb_{column}", f"{phrase} above {high}", high=high)

@@ -12,7 +12,9 @@ from coreset.curation.operators.base import Decision, Filter
 
 @dataclass(frozen=True)
 class ReadableImage(Filter):
-    """Keep rows whose image could be decoded; the reason is its status in words (see `coreset.scorers.image.decode`)."""
+    """Keep rows whose image could be decoded; the reason is its status in words (see
+    `coreset.scorers.image.decode`).
+    """
 
     needs = frozenset({"image_status"})
 
@@ -21,5 +23,11 @@ class ReadableImage(Filter):
         status = batch["image_status"]
         keep = np.array([s == "ok" for s in status], bool)
         return Decision(
-            keep, objects(["" if k else f"image {s.replace('_', ' ')}" for k, s in zip(keep, status, strict=True)])
+            keep,
+            objects(
+                [
+                    "" if k else f"image {s.replace('_', ' ')}"
+                    for k, s in zip(keep, status, strict=True)
+                ]
+            ),
         )

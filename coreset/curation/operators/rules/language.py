@@ -13,7 +13,8 @@ from coreset.curation.operators.base import Decision, Filter
 
 @dataclass(frozen=True)
 class LanguageFilter(Filter):
-    """Keep rows whose `language` is one of `languages` with a score of at least `min_score`; reads the columns of `coreset.scorers.text.language.Language`.
+    """Keep rows whose `language` is one of `languages` with a score of at least `min_score`; reads
+    the columns of `coreset.scorers.text.language.Language`.
 
     min_score: FineWeb's 0.65, which was set for another model's probabilities.
 
@@ -38,7 +39,12 @@ class LanguageFilter(Filter):
         wanted = set(self.languages)
         reason = np.full(batch.rows, "", object)
         for i, (name, score, status) in enumerate(
-            zip(batch["language"], batch["language_score"].astype(float), batch["language_status"], strict=True)
+            zip(
+                batch["language"],
+                batch["language_score"].astype(float),
+                batch["language_status"],
+                strict=True,
+            )
         ):
             if status != "ok":
                 reason[i] = f"language: {status}"

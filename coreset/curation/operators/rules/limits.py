@@ -23,9 +23,11 @@ class Limit(NamedTuple):
 
 
 class Limits(Filter):
-    """A rule that is a list of limits. A row is dropped with the phrases of all limits it fails, joined by "; ".
+    """A rule that is a list of limits. A row is dropped with the phrases of all limits it fails,
+    joined by "; ".
 
-    status_column: where it is not "ok", a value may be undefined: such a row is dropped with the status as the reason.
+    status_column: where it is not "ok", a value may be undefined: such a row is dropped with the
+    status as the reason.
     """
 
     status_column: ClassVar[str]
@@ -65,6 +67,9 @@ def decision(batch: Batch, limits: list[Limit], status_column: str) -> Decision:
         reason[fails] = [f"{r}; {limit.phrase}" if r else limit.phrase for r in reason[fails]]
     if undefined.any():
         what = status_column.removesuffix("_status")
-        words = [f"{what}: {s}" if s != "ok" else f"{what} undefined" for s in batch[status_column][undefined]]
+        words = [
+            f"{what}: {s}" if s != "ok" else f"{what} undefined"
+            for s in batch[status_column][undefined]
+        ]
         reason[undefined] = words
     return Decision(reason == "", reason)

@@ -13,10 +13,11 @@ from coreset.curation.operators.rules.limits import Limit, decision
 
 @dataclass(frozen=True)
 class RepetitionFilter(Filter):
-    """Keep texts with little repetition (Data-Juicer's limits, 0.5 each); reads the columns of `coreset.scorers.text.repetition.Repetition`.
+    """Keep texts with little repetition (Data-Juicer's limits, 0.5 each); reads the columns of
+    `coreset.scorers.text.repetition.Repetition`.
 
-    A loop at the end fails when it has at least `loop_copies` copies and covers at least `loop_characters` characters; both limits are this project's own. None switches
-    a rule off.
+    A loop at the end fails when it has at least `loop_copies` copies and covers at least
+    `loop_characters` characters; both limits are this project's own. None switches a rule off.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.repetition import Repetition
@@ -24,7 +25,9 @@ class RepetitionFilter(Filter):
     ['repeated character n-grams above 0.5; ends in a loop']
     """
 
-    needs = frozenset({"char_repetition", "word_repetition", "loop_unit", "loop_copies", "repetition_status"})
+    needs = frozenset(
+        {"char_repetition", "word_repetition", "loop_unit", "loop_copies", "repetition_status"}
+    )
 
     max_char: float | None = 0.5
     max_word: float | None = 0.5
@@ -34,8 +37,16 @@ class RepetitionFilter(Filter):
     def decide(self, batch: Batch) -> Decision:
         """Return the decision."""
         limits = [
-            Limit("char_repetition", f"repeated character n-grams above {self.max_char}", high=self.max_char),
-            Limit("word_repetition", f"repeated word n-grams above {self.max_word}", high=self.max_word),
+            Limit(
+                "char_repetition",
+                f"repeated character n-grams above {self.max_char}",
+                high=self.max_char,
+            ),
+            Limit(
+                "word_repetition",
+                f"repeated word n-grams above {self.max_word}",
+                high=self.max_word,
+            ),
         ]
         found = decision(batch, limits, "repetition_status")
         if self.loop_copies is None:

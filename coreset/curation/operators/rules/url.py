@@ -1,6 +1,7 @@
 """Drop pages by their address: listed domains, and words in the address.
 
-The scheme of RefinedWeb (Penedo et al., 2023, appendix G.1, arXiv:2306.01116). The lists are the user's: none are shipped.
+The scheme of RefinedWeb (Penedo et al., 2023, appendix G.1, arXiv:2306.01116). The lists are the
+user's: none are shipped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from coreset.curation.operators.base import Decision, Filter
 
 
 def host(url: str) -> str:
-    """Return the host of an address in lower case, without a port or a last dot; "" where there is none.
+    """Return the host of an address in lower case, without a port or a last dot; "" where there is
+    none.
 
     >>> host("https://News.Example.org:8080/a"), host("example.org/a"), host("not a url")
     ('news.example.org', 'example.org', '')
@@ -39,8 +41,10 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 class UrlFilter(Filter):
     """Drop rows whose `column` lies under a listed domain or holds listed words.
 
-    domains: hosts, and all hosts below them ("example.org" holds "a.example.org", not "myexample.org"). words: any one as a whole word of the address drops it; parts:
-    any one anywhere; soft_words: `soft` different ones together. Words are runs of letters and digits, in any case.
+    domains: hosts, and all hosts below them ("example.org" holds "a.example.org", not
+    "myexample.org"). words: any one as a whole word of the address drops it; parts: any one
+    anywhere; soft_words: `soft` different ones together. Words are runs of letters and digits, in
+    any case.
 
     >>> from coreset.core.batch import as_batch
     >>> rule = UrlFilter(domains=("spam.org",), words=("casino",))
@@ -60,7 +64,9 @@ class UrlFilter(Filter):
         """Return the column that is read."""
         return frozenset({self.column})
 
-    def _reason(self, url: str | None, domains: frozenset[str], words: frozenset[str], soft: frozenset[str]) -> str:
+    def _reason(
+        self, url: str | None, domains: frozenset[str], words: frozenset[str], soft: frozenset[str]
+    ) -> str:
         if not url:
             return f"{self.column}: missing_field"
         where = host(url)
@@ -71,7 +77,9 @@ class UrlFilter(Filter):
         if any(".".join(labels[i:]) in domains for i in range(len(labels))):
             reasons.append("listed domain")
         found = set(re.findall(r"[^\W_]+", url.lower()))
-        if found & words or (self.parts and _pattern(tuple(p.lower() for p in self.parts)).search(url.lower())):
+        if found & words or (
+            self.parts and _pattern(tuple(p.lower() for p in self.parts)).search(url.lower())
+        ):
             reasons.append("listed word in the address")
         if len(found & soft) >= self.soft:
             reasons.append(f"{self.soft} suspicious words in the address")
@@ -79,6 +87,10 @@ class UrlFilter(Filter):
 
     def decide(self, batch: Batch) -> Decision:
         """Return the decision."""
-        domains, words, soft = (frozenset(w.lower() for w in x) for x in (self.domains, self.words, self.soft_words))
-        reason = np.array([self._reason(u, domains, words, soft) for u in batch[self.column]], object)
+        domains, words, soft = (
+            frozenset(w.lower() for w in x) for x in (self.domains, self.words, self.soft_words)
+        )
+        reason = np.array(
+            [self._reason(u, domains, words, soft) for u in batch[self.column]], object
+        )
         return Decision(np.asarray(reason == "", bool), reason)

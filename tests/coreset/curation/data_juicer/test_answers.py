@@ -1,4 +1,6 @@
-"""What an operator says about rows as stats: bad rows alone are rejected, and types do not depend on the rows of a batch."""
+"""What an operator says about rows as stats: bad rows alone are rejected, and types do not depend
+on the rows of a batch.
+"""
 
 from dataclasses import dataclass
 
@@ -25,9 +27,13 @@ def rows(operator, texts, **columns):
 
 
 def test_scores_and_the_band_that_is_kept():
-    said = row_wise(Length(), Threshold("text_words", low=2), rows(Length(), ["one", "one two", " "])).stats
+    said = row_wise(
+        Length(), Threshold("text_words", low=2), rows(Length(), ["one", "one two", " "])
+    ).stats
     assert said["id"] == ["r0", "r1", "r2"]
-    assert said["state"] == ["kept" if i == 1 else "rejected" if i == 2 else "dropped" for i in range(3)]
+    assert said["state"] == [
+        "kept" if i == 1 else "rejected" if i == 2 else "dropped" for i in range(3)
+    ]
     assert said["reason"] == ["text_words below 2", "", "empty_text: 'text' is empty"]
     np.testing.assert_array_equal(said["text_words"], [1.0, 2.0, np.nan])
     assert said["text_words_status"] == ["ok", "ok", ""]
@@ -42,7 +48,9 @@ def test_a_row_an_operator_fails_on_is_rejected_alone():
 
 
 def test_an_operator_that_fails_on_a_whole_batch_stops_the_run():
-    with pytest.raises(ValueError, match="Fails fails on a batch of 2 rows: ValueError: cannot read 'row 0'"):
+    with pytest.raises(
+        ValueError, match="Fails fails on a batch of 2 rows: ValueError: cannot read 'row 0'"
+    ):
         row_wise(Fails("row"), None, rows(Fails("row"), ["row 0", "row 1"]))
     one = row_wise(Fails("row"), None, rows(Fails("row"), ["row 0"])).stats  # it may be the row
     assert one["state"] == ["rejected"]
@@ -93,14 +101,17 @@ def types(said):
 
 @pytest.mark.parametrize("texts", [["ab"], ["ab", "?"], ["ab", " "], ["ab"] * 3])
 def test_types_do_not_depend_on_the_batch(texts):
-    assert types(row_wise(Odd(), None, rows(Odd(), texts))) == types(row_wise(Odd(), None, rows(Odd(), ["x", "y"])))
+    assert types(row_wise(Odd(), None, rows(Odd(), texts))) == types(
+        row_wise(Odd(), None, rows(Odd(), ["x", "y"]))
+    )
 
 
 def test_types_of_a_batch_in_which_every_row_is_bad():
     for operator in (Length(), Common().finish({"a": 1})):
         good, bad = (row_wise(operator, None, rows(operator, [t, t])) for t in ("a b", " "))
         assert types(good) == types(bad)
-    status = row_wise(Odd(), None, rows(Odd(), [" "])).stats["size_status"]  # even when it cannot say
+    # even when it cannot say
+    status = row_wise(Odd(), None, rows(Odd(), [" "])).stats["size_status"]
     assert status == [""]
 
 
@@ -111,14 +122,23 @@ def test_a_batch_in_which_a_number_is_always_missing():
         row_wise(rule, None, rows(rule, ["a", "b"], quality=[None, None])).stats,
         row_wise(rule, None, rows(rule, ["c"], quality=[2.0])).stats,
     ]
-    assert whole["reason"] == [*parts[0]["reason"], *parts[1]["reason"]] == ["quality undefined"] * 2 + [""]
+    assert (
+        whole["reason"]
+        == [*parts[0]["reason"], *parts[1]["reason"]]
+        == ["quality undefined"] * 2 + [""]
+    )
 
 
 TEXTS = ["one two", "one two", "a b c", "far cat", "far cat", "the red", " ", "one two"]
 
 
 def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
-    for operator in (Common(), Near(), ExactDuplicates(), Select(strategy("top_k", {"signal": "worth"}), 3)):
+    for operator in (
+        Common(),
+        Near(),
+        ExactDuplicates(),
+        Select(strategy("top_k", {"signal": "worth"}), 3),
+    ):
         columns = {"worth": [float(3 * i % 7) for i in range(len(TEXTS))]}
         whole = rows(operator, TEXTS, **columns)
         want = {r["id"]: r for r in run_in_memory(operator, whole.batch).to_pylist()}
@@ -156,7 +176,11 @@ def test_a_share_is_one_of_all_rows_read():
 
 
 def test_no_row_that_can_be_used():
-    for operator in (Common(), ExactDuplicates(), Select(strategy("top_k", {"signal": "worth"}), 3)):
+    for operator in (
+        Common(),
+        ExactDuplicates(),
+        Select(strategy("top_k", {"signal": "worth"}), 3),
+    ):
         said = at_once(operator, rows(operator, [" ", ""], worth=[1.0, 2.0]), None).stats
         assert said["state"] == ["rejected"] * 2
         assert at_once(operator, joined([]), None).stats["id"] == []

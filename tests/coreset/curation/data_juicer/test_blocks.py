@@ -1,4 +1,6 @@
-"""Data sets after an operator that saw all rows, as blocks of Ray: kept rows with their stats, the others written down."""
+"""Data sets after an operator that saw all rows, as blocks of Ray: kept rows with their stats, the
+others written down.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,11 @@ from coreset.curation.operators.threshold import Threshold
 def said(*states, **more):
     n = len(states)
     words = {"kept": "", "dropped": "too short", "rejected": "empty_text: 'text' is empty"}
-    about = {"id": [f"r{i}" for i in range(n)], "state": list(states), "reason": [words[s] for s in states]}
+    about = {
+        "id": [f"r{i}" for i in range(n)],
+        "state": list(states),
+        "reason": [words[s] for s in states],
+    }
     return Answers(about | {"duplicate_of": [""] * n} | more)
 
 
@@ -63,7 +69,8 @@ def test_a_batch_written_twice_is_there_once(tmp_path):
     for _ in range(2):
         write_dropped(tmp_path, "coreset_x", [row], ["a", "b"], 0)
     assert len(list((tmp_path / "dropped").iterdir())) == 1
-    write_dropped(tmp_path, "coreset_x", [row], ["a", "b"], 1)  # another batch of rows with these names
+    # another batch of rows with these names
+    write_dropped(tmp_path, "coreset_x", [row], ["a", "b"], 1)
     write_dropped(tmp_path, "coreset_x", [], ["c"], 2)
     assert len(list((tmp_path / "dropped").iterdir())) == 2
     first, second = read_dropped(tmp_path)

@@ -1,4 +1,6 @@
-"""The plug-in as Data-Juicer sees it: names, settings checked before anything starts, what is handed through, and its data sets in this process."""
+"""The plug-in as Data-Juicer sees it: names, settings checked before anything starts, what is
+handed through, and its data sets in this process.
+"""
 
 import copy
 import json
@@ -27,7 +29,9 @@ TOP = {"strategy": {"_target_": "coreset.strategies.baseline.top_k.TopK", "signa
 
 @pytest.fixture(scope="module")
 def juicer():
-    """What a process that imports Data-Juicer has: its registry, its data sets, and our plug-in, found through its entry point."""
+    """What a process that imports Data-Juicer has: its registry, its data sets, and our plug-in,
+    found through its entry point.
+    """
     before = dict(os.environ)
     for name in SWITCHES:
         os.environ.pop(name, None)
@@ -37,7 +41,12 @@ def juicer():
         from data_juicer.ops import OPERATORS, load_ops
 
         class Found:
-            modules, data_set, load, switches = OPERATORS.modules, NestedDataset, staticmethod(load_ops), None
+            modules, data_set, load, switches = (
+                OPERATORS.modules,
+                NestedDataset,
+                staticmethod(load_ops),
+                None,
+            )
 
         Found.switches = {n: os.environ.get(n) for n in SWITCHES}
         from coreset.curation.data_juicer import operators
@@ -63,7 +72,10 @@ def test_every_scorer_and_operator_is_one_of_data_juicer(juicer):
         for entry in names(group):
             cls, target = juicer.modules[f"coreset_{entry}"], load(entry, group)
             assert (cls.entry, cls.group, cls.__doc__) == (entry, group, target.__doc__)
-            whole = issubclass(target, Estimator | GroupBy | Selector) or entry in ("repeat_factor", "balance_entries")
+            whole = issubclass(target, Estimator | GroupBy | Selector) or entry in (
+                "repeat_factor",
+                "balance_entries",
+            )
             assert issubclass(cls, Pipeline if whole else Filter), entry
             assert getattr(cls, "is_global_operation", False) == whole
             assert {"default", "ray", "ray_partitioned"} <= set(cls._supported_exec_modes)
@@ -75,34 +87,51 @@ def test_settings_are_checked_before_anything_starts(juicer, tmp_path):
 
     pre_instantiation_check([{"coreset_length": {"column": "text", "low": 3, "batch_size": 10}}])
     pre_instantiation_check(
-        [{"coreset_budgeted": TOP | {"budget": 3, "total": 9}}, {"coreset_threshold": {"column": "n", "low": 1}}]
+        [
+            {"coreset_budgeted": TOP | {"budget": 3, "total": 9}},
+            {"coreset_threshold": {"column": "n", "low": 1}},
+        ]
     )
     with pytest.raises(
-        PipelineConfigError, match=r"\[coreset_length\] Unknown parameter 'colum' \(did you mean: column"
+        PipelineConfigError,
+        match=r"\[coreset_length\] Unknown parameter 'colum' \(did you mean: column",
     ):
         pre_instantiation_check([{"coreset_length": {"colum": "text"}}])
-    with pytest.raises(PipelineConfigError, match=r"\[coreset_exact_duplicates\] Unknown parameter 'low'"):
+    with pytest.raises(
+        PipelineConfigError, match=r"\[coreset_exact_duplicates\] Unknown parameter 'low'"
+    ):
         pre_instantiation_check([{"coreset_exact_duplicates": {"low": 1}}])
-    with pytest.raises(PipelineConfigError, match=r"Unknown operator 'coreset_lenght' .*coreset_length"):
+    with pytest.raises(
+        PipelineConfigError, match=r"Unknown operator 'coreset_lenght' .*coreset_length"
+    ):
         pre_instantiation_check([{"coreset_lenght": {}}])
     for name, settings, words in (
         ("coreset_threshold", {"column": "n"}, "threshold on 'n': expected low, high or both"),
         ("coreset_length", {"unit": "miles"}, "unit"),
         ("coreset_length", {"low": 3, "high": 1}, "low 3 lies above high 1"),
-        ("coreset_gopher_quality", {"low": 3}, "coreset_gopher_quality: on: expected one of .*, got None"),
+        (
+            "coreset_gopher_quality",
+            {"low": 3},
+            "coreset_gopher_quality: on: expected one of .*, got None",
+        ),
         ("coreset_gopher_quality", {"low": 3, "on": "nope"}, "got 'nope'"),
         ("coreset_budgeted", TOP | {"budget": 30, "total": 9}, "budget"),
     ):
         with pytest.raises(ValueError, match=words):
             made(juicer, tmp_path, name, **settings)
     with pytest.raises(
-        ValueError, match="coreset_length: work_dir: expected the folder in which dropped rows are written down"
+        ValueError,
+        match=(
+            "coreset_length: work_dir: expected the folder in which dropped rows are written down"
+        ),
     ):
         juicer.load([{"coreset_length": {}}])
 
 
 def test_a_share_without_the_number_of_rows_is_refused(juicer, tmp_path):
-    with pytest.raises(ValueError, match=r"coreset_budgeted: budget: a share is one of all rows read, .* \(total\)"):
+    with pytest.raises(
+        ValueError, match=r"coreset_budgeted: budget: a share is one of all rows read, .* \(total\)"
+    ):
         made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=0.1)
     made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=0.1, total=50)
     made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=5)
@@ -124,7 +153,9 @@ def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
         )  # no model is there
         op = made(juicer, tmp_path, f"coreset_{entry}", **settings)
         assert (op.accelerator, op.batch_size) == (wants, 1000)
-        said = made(juicer, tmp_path, f"coreset_{entry}", **settings, accelerator="cpu", batch_size=7)
+        said = made(
+            juicer, tmp_path, f"coreset_{entry}", **settings, accelerator="cpu", batch_size=7
+        )
         assert (said.accelerator, said.batch_size) == ("cpu", 7)
     import torch
 
@@ -138,7 +169,11 @@ def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
 
 def test_settings_reach_the_operator_and_workers_make_it_anew(juicer, tmp_path):
     op = made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=3, seed=4, skip_op_error=True)
-    assert (op.operator.budget, op.operator.seed, op.operator.strategy.signal) == (3, 4, "text_words")
+    assert (op.operator.budget, op.operator.seed, op.operator.strategy.signal) == (
+        3,
+        4,
+        "text_words",
+    )
     assert op.skip_op_error is False  # Data-Juicer would leave out a whole batch
     import dill
 
@@ -165,11 +200,15 @@ def run(juicer, tmp_path, *recipe, texts=TEXTS, ids=True):
     """Run a recipe on a data set in this process; return {id: state or reason}, all rows counted."""
     rows = [({"id": f"r{i}"} if ids else {}) | {"text": t} for i, t in enumerate(texts)]
     data = juicer.data_set.from_list(rows)
-    for op in juicer.load([{n: {"work_dir": str(tmp_path), "num_proc": 1} | s} for r in recipe for n, s in r.items()]):
+    for op in juicer.load(
+        [{n: {"work_dir": str(tmp_path), "num_proc": 1} | s} for r in recipe for n, s in r.items()]
+    ):
         data = op.run(data)
     out = list(read_dropped(tmp_path))
     assert len(data) + len(out) == len(texts)
-    return [(s["coreset_id"], "kept") for s in data[STATS]] if len(data) else [], [(r["id"], r["reason"]) for r in out]
+    return [(s["coreset_id"], "kept") for s in data[STATS]] if len(data) else [], [
+        (r["id"], r["reason"]) for r in out
+    ]
 
 
 def test_filters_and_pipelines_in_this_process(juicer, tmp_path):
@@ -190,7 +229,12 @@ def test_filters_and_pipelines_in_this_process(juicer, tmp_path):
 
 def test_rows_without_ids_are_all_accounted_for(juicer, tmp_path):
     kept, out = run(
-        juicer, tmp_path, {"coreset_length": {"low": 2}}, {"coreset_exact_duplicates": {}}, texts=TEXTS * 3, ids=False
+        juicer,
+        tmp_path,
+        {"coreset_length": {"low": 2}},
+        {"coreset_exact_duplicates": {}},
+        texts=TEXTS * 3,
+        ids=False,
     )
     assert len(set(kept)) == len(kept) == 4
     assert Counter(reason for _, reason in out) == {
@@ -210,7 +254,12 @@ def test_nothing_is_left_for_the_next(juicer, tmp_path):
     )
     assert kept == []
     assert len(out) == len(TEXTS)
-    kept, _ = run(juicer, tmp_path / "second", {"coreset_exact_duplicates": {}}, {"coreset_length": {"low": 99}})
+    kept, _ = run(
+        juicer,
+        tmp_path / "second",
+        {"coreset_exact_duplicates": {}},
+        {"coreset_length": {"low": 99}},
+    )
     assert kept == []
 
 
@@ -225,7 +274,9 @@ def test_a_whole_batch_that_fails_stops_the_run(juicer, tmp_path, monkeypatch):
 
 
 def test_batches_of_equal_rows_on_ray_are_told_apart(juicer, tmp_path):
-    """Each task of Ray Data has a context of its own, which is made anew when the task is done again."""
+    """Each task of Ray Data has a context of its own, which is made anew when the task is done
+    again.
+    """
     from ray.data._internal.execution.interfaces import TaskContext
 
     op = made(juicer, tmp_path, "coreset_length", low=2)
@@ -252,7 +303,12 @@ def test_batches_of_equal_rows_on_ray_are_told_apart(juicer, tmp_path):
 
 def test_a_data_set_keeps_the_stats_of_others(juicer, tmp_path):
     states = ["kept", "dropped", "kept", "rejected"]
-    about = {"id": list("abcd"), "state": states, "reason": ["", "too short", "", "empty_text"], "duplicate_of": [""] * 4}
+    about = {
+        "id": list("abcd"),
+        "state": states,
+        "reason": ["", "too short", "", "empty_text"],
+        "duplicate_of": [""] * 4,
+    }
     answers = Answers(about | {"score": [1.0, 2.0, 3.0, np.nan]})
     rows = [{"text": f"t{i}", STATS: {"text_len": 2}} for i in range(4)]
     left = add_stats(juicer.data_set.from_list(rows), answers, str(tmp_path), "coreset_x")
@@ -270,7 +326,9 @@ def test_the_package_says_what_it_needs():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["data_juicer.ops"] == {"coreset": "coreset.curation.data_juicer.operators"}
+    assert project["entry-points"]["data_juicer.ops"] == {
+        "coreset": "coreset.curation.data_juicer.operators"
+    }
     assert {r.split(">")[0] for r in project["optional-dependencies"]["juicer"]} == {
         "aiohttp",
         "py-data-juicer",

@@ -1,4 +1,6 @@
-"""Rows of Data-Juicer as operators see them: names, numbers, texts, vectors, and what is wrong with the bad ones."""
+"""Rows of Data-Juicer as operators see them: names, numbers, texts, vectors, and what is wrong with
+the bad ones.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +31,17 @@ def test_ids_are_the_rows_own_or_a_hash_of_the_content():
 
 def test_a_row_keeps_the_name_an_operator_of_ours_gave_it():
     before = [{"coreset_id": "first-2"}, {"coreset_id": "b"}]
-    assert read(batch({"text": "changed since"}, {"text": " "}, stats=before), TEXT).ids == ["first-2", "b"]
+    assert read(batch({"text": "changed since"}, {"text": " "}, stats=before), TEXT).ids == [
+        "first-2",
+        "b",
+    ]
 
 
 def test_equal_content_is_numbered_and_an_id_carried_twice_is_refused():
-    same = read(batch({"text": "one"}, {"text": "two"}), TEXT), read(batch({"text": "one"}, {"text": "one"}), TEXT)
+    same = (
+        read(batch({"text": "one"}, {"text": "two"}), TEXT),
+        read(batch({"text": "one"}, {"text": "one"}), TEXT),
+    )
     one, two = content_id({"text": "one"}), content_id({"text": "two"})
     rows = joined(same)
     assert rows.ids == [one, two, f"{one}-2", f"{one}-3"] == rows.batch["id"].tolist()
@@ -55,7 +63,9 @@ def test_equal_content_is_numbered_and_an_id_carried_twice_is_refused():
     ],
 )
 def test_a_bad_row_is_set_apart_with_the_reason(row, reason):
-    rows = read(batch({"id": "a", "text": "good"}, {"id": "b"} | row, {"id": "c", "text": "good too"}), TEXT)
+    rows = read(
+        batch({"id": "a", "text": "good"}, {"id": "b"} | row, {"id": "c", "text": "good too"}), TEXT
+    )
     assert rows.good.tolist() == [0, 2]
     assert list(rows.bad) == [1]
     assert rows.bad[1].startswith(reason)
@@ -64,7 +74,10 @@ def test_a_bad_row_is_set_apart_with_the_reason(row, reason):
 
 
 def test_bad_rows_keep_their_places_when_batches_are_joined():
-    parts = [read(batch({"id": i, "text": t}), TEXT) for i, t in (("a", "x"), ("b", ""), ("c", ""), ("d", "y"))]
+    parts = [
+        read(batch({"id": i, "text": t}), TEXT)
+        for i, t in (("a", "x"), ("b", ""), ("c", ""), ("d", "y"))
+    ]
     rows = joined(parts)
     assert rows.good.tolist() == [0, 3]
     assert sorted(rows.bad) == [1, 2]
@@ -86,40 +99,68 @@ def test_numbers_texts_and_vectors():
     assert seen["ok"].tolist() == [True, False, True]
     fine = read(batch({"text": "a", "e": [0.1, 1 / 3]}), frozenset({"e"})).batch["e"]
     np.testing.assert_array_equal(fine, np.array([[0.1, 1 / 3]]))
-    ragged = read(batch({"text": "a", "e": [1.0]}, {"text": "b", "e": [1.0, 2.0]}), frozenset({"e"})).batch["e"]
+    ragged = read(
+        batch({"text": "a", "e": [1.0]}, {"text": "b", "e": [1.0, 2.0]}), frozenset({"e"})
+    ).batch["e"]
     assert ragged.tolist() == [[1.0], [1.0, 2.0]]
 
 
 def test_vectors_of_several_batches_are_one_column_whatever_each_can_be_held_in():
     values = [[[0.5, 1.0]], [[0.1, 0.2]], [None]]
-    parts = [read(batch({"id": str(i), "text": "x", "e": v[0]}), frozenset({"e"})) for i, v in enumerate(values)]
-    np.testing.assert_array_equal(joined(parts).batch["e"], [[0.5, 1.0], [0.1, 0.2], [np.nan, np.nan]])
+    parts = [
+        read(batch({"id": str(i), "text": "x", "e": v[0]}), frozenset({"e"}))
+        for i, v in enumerate(values)
+    ]
+    np.testing.assert_array_equal(
+        joined(parts).batch["e"], [[0.5, 1.0], [0.1, 0.2], [np.nan, np.nan]]
+    )
 
 
 def test_a_column_is_looked_for_in_our_stats_then_the_row_then_its_stats():
-    stats = [{"coreset_score": 1.0, "coreset_score_status": "ok", "text_len": 3, "both": 9.0, "coreset_mark": ""}]
+    stats = [
+        {
+            "coreset_score": 1.0,
+            "coreset_score_status": "ok",
+            "text_len": 3,
+            "both": 9.0,
+            "coreset_mark": "",
+        }
+    ]
     seen = read(
-        batch({"text": "abc", "both": 4.0, "score": 5.0}, stats=stats), frozenset({"score", "both", "text_len"})
+        batch({"text": "abc", "both": 4.0, "score": 5.0}, stats=stats),
+        frozenset({"score", "both", "text_len"}),
     )
     assert [float(seen.batch[n][0]) for n in ("score", "both", "text_len")] == [1.0, 4.0, 3.0]
     assert seen.batch["score_status"].tolist() == ["ok"]
-    assert read(batch({"text": "abc"}, stats=stats), frozenset({"mark"})).batch["mark"].tolist() == [None]
+    assert read(batch({"text": "abc"}, stats=stats), frozenset({"mark"})).batch[
+        "mark"
+    ].tolist() == [None]
 
 
 def test_a_missing_column_is_named_with_those_there_are():
     stats = [{"coreset_score": 1.0, "coreset_id": "a", "coreset_state": "kept", "lang": "en"}]
-    with pytest.raises(KeyError, match="column 'nope' is missing; the rows have lang, score, text, url"):
+    with pytest.raises(
+        KeyError, match="column 'nope' is missing; the rows have lang, score, text, url"
+    ):
         read(batch({"text": "abc", "url": "u"}, stats=stats), frozenset({"nope"}))
-    with pytest.raises(KeyError, match=r"they have no field 'text'; their fields are body, id; say .* with text_keys"):
+    with pytest.raises(
+        KeyError,
+        match=r"they have no field 'text'; their fields are body, id; say .* with text_keys",
+    ):
         read(batch({"body": "abc", "id": "a"}), TEXT)
     assert read(batch({"body": "abc"}), TEXT, "body").batch["text"].tolist() == ["abc"]
 
 
 def test_kinds_of_rows():
-    alpaca = read(batch({"instruction": "add", "input": "1 2", "output": "3"}), frozenset({"prompt", "response"})).batch
+    alpaca = read(
+        batch({"instruction": "add", "input": "1 2", "output": "3"}),
+        frozenset({"prompt", "response"}),
+    ).batch
     assert (alpaca["prompt"][0], alpaca["response"][0]) == ("add\n1 2", "3")
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-    assert read(batch({"messages": turns}), frozenset({"response"})).batch["response"].tolist() == ["hello"]
+    assert read(batch({"messages": turns}), frozenset({"response"})).batch["response"].tolist() == [
+        "hello"
+    ]
     shown = read(batch({"image": "a.png", "text": "a cat"}), frozenset({"image", "text"})).batch
     assert (shown["image"][0], shown["text"][0]) == ("a.png", "a cat")
     assert schema_of(["image", "text"], TEXT).kind == "text"  # nobody looks at the image

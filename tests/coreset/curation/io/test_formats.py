@@ -2,14 +2,28 @@
 
 import pytest
 
-from coreset.curation.io.formats import BadRow, Schema, content_id, kind_of, learn_schema, normal, type_of
+from coreset.curation.io.formats import (
+    BadRow,
+    Schema,
+    content_id,
+    kind_of,
+    learn_schema,
+    normal,
+    type_of,
+)
 
 ALPACA, CHAT, TEXT = Schema("alpaca"), Schema("chat"), Schema("text")
 
 
 def test_alpaca():
     got = normal(
-        {"instruction": "Add.", "input": "1 2", "output": "3", "system": "Be brief.", "history": [["Hi", "Hello"]]},
+        {
+            "instruction": "Add.",
+            "input": "1 2",
+            "output": "3",
+            "system": "Be brief.",
+            "history": [["Hi", "Hello"]],
+        },
         ALPACA,
     )
     assert {k: v for k, v in got.items() if k not in ("id", "messages")} == {
@@ -32,8 +46,16 @@ def test_alpaca():
 )  # fmt: skip
 def test_chat(row):
     got = normal(row, CHAT)
-    assert got["messages"] == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    assert (got["prompt"], got["instruction"], got["response"], got["text"]) == ("Hi", "Hi", "Hello", "Hi\nHello")
+    assert got["messages"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+    ]
+    assert (got["prompt"], got["instruction"], got["response"], got["text"]) == (
+        "Hi",
+        "Hi",
+        "Hello",
+        "Hi\nHello",
+    )
 
 
 def test_chat_with_history_tools_and_a_system():
@@ -134,21 +156,41 @@ def test_schema_is_that_of_most_rows():
         * 3,
     ]
     schema = learn_schema(rows, {"score", "v", "text", "gone", "tags", "more"})
-    assert schema == Schema("alpaca", {}, "id", {"score": "number", "v": "vector[2]", "tags": "texts", "more": "other"})
+    assert schema == Schema(
+        "alpaca", {}, "id", {"score": "number", "v": "vector[2]", "tags": "texts", "more": "other"}
+    )
     assert learn_schema(rows, set(), kind="text").kind == "text"
-    assert learn_schema([{"text": "x", "v": [1]}, {"text": "x", "v": [1, 2]}], {"v"}).extra == {"v": "numbers"}
+    assert learn_schema([{"text": "x", "v": [1]}, {"text": "x", "v": [1, 2]}], {"v"}).extra == {
+        "v": "numbers"
+    }
     row = {"text": "x", "v": [1, 2], "tags": [], "more": {"b": 1, "a": None}, "n": 3, "id": 7}
     got = normal(
-        row, Schema("text", {}, "id", {"v": "numbers", "tags": "texts", "more": "other", "n": "number", "gone": "text"})
+        row,
+        Schema(
+            "text",
+            {},
+            "id",
+            {"v": "numbers", "tags": "texts", "more": "other", "n": "number", "gone": "text"},
+        ),
     )
-    assert got == {"id": "7", "text": "x", "v": [1, 2], "tags": [], "more": '{"a":null,"b":1}', "n": 3.0, "gone": None}
+    assert got == {
+        "id": "7",
+        "text": "x",
+        "v": [1, 2],
+        "tags": [],
+        "more": '{"a":null,"b":1}',
+        "n": 3.0,
+        "gone": None,
+    }
     for wrong, words in [
         ({"fields": {"body": "text"}}, "fields: expected names of ours"),
         ({"kind": "sft"}, "kind: expected auto, alpaca, chat, images, text, got 'sft'"),
     ]:
         with pytest.raises(ValueError, match=words):
             learn_schema(rows, set(), **wrong)
-    with pytest.raises(ValueError, match=r"neither Alpaca .* their fields are body; say what is what with fields="):
+    with pytest.raises(
+        ValueError, match=r"neither Alpaca .* their fields are body; say what is what with fields="
+    ):
         learn_schema([{"body": "x"}], set())
     with pytest.raises(KeyError, match="the rows have no field 'uid'; their fields are"):
         learn_schema(rows, set(), id_field="uid")
@@ -157,6 +199,10 @@ def test_schema_is_that_of_most_rows():
 def test_small_things():
     assert kind_of({"conversations": "no list"}, {}) is None
     assert type_of([]) == "texts"
-    assert content_id({"a": [{"b": None, "c": 1}]}) == content_id({"a": [{"c": 1}]}) != content_id({"a": [{"c": 2}]})
+    assert (
+        content_id({"a": [{"b": None, "c": 1}]})
+        == content_id({"a": [{"c": 1}]})
+        != content_id({"a": [{"c": 2}]})
+    )
     assert content_id({"text": "null"}) != content_id({"text": "nul"})
     assert content_id({"text": "\ud800"})

@@ -1,4 +1,6 @@
-"""Files that change under the same path are noticed, whatever their size and times say; what did not change is reused."""
+"""Files that change under the same path are noticed, whatever their size and times say; what did
+not change is reused.
+"""
 
 import multiprocessing
 import os
@@ -27,7 +29,11 @@ def rewrite(path, data):
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = path.stat()
-    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ino,
+    )
 
 
 def words(out):
@@ -57,10 +63,14 @@ def test_what_did_not_change_is_reused_and_named(tmp_path, monkeypatch):
     (tmp_path / "b.jsonl").replace(tmp_path / "c")  # a copy of the same content
     (tmp_path / "b.jsonl").write_bytes((tmp_path / "c").read_bytes())
     monkeypatch.setattr(Length, "__call__", lambda *_: pytest.fail("computed again"))
-    curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append)
+    curate(
+        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append
+    )
     assert "state: the rows of 2 of 2 files are reused" in said
     assert "text_words: the answers about 4 of 4 partitions are reused" in said
-    curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append)
+    curate(
+        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append
+    )
     assert "input: 2 of 2 files are unchanged since an earlier run" in said
 
 
@@ -80,7 +90,11 @@ def test_an_image_that_changed_under_its_path(tmp_path):
     assert len(other) == (tmp_path / "b.bmp").stat().st_size
     rewrite(tmp_path / "b.bmp", other)
     second = curate(recipe, tmp_path / "rows.jsonl", tmp_path / "out")
-    kept = [r["id"] for r in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pylist() if r["state"] == "kept"]
+    kept = [
+        r["id"]
+        for r in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pylist()
+        if r["state"] == "kept"
+    ]
     assert kept == ["b"]
     assert second.manifest["counts"]["kept"] == 1
     (tmp_path / "a.bmp").unlink()
@@ -88,11 +102,16 @@ def test_an_image_that_changed_under_its_path(tmp_path):
     assert third.manifest["counts"] == {"rows": 2, "kept": 1, "dropped": 1, "rejected": 0}
 
 
-def test_images_are_reused_when_nothing_changed_and_not_looked_at_when_nothing_reads_them(tmp_path, monkeypatch):
+def test_images_are_reused_when_nothing_changed_and_not_looked_at_when_nothing_reads_them(
+    tmp_path, monkeypatch
+):
     picture(tmp_path / "a.bmp", (8, 4))
     write_jsonl(
         tmp_path / "rows.jsonl",
-        [{"id": "a", "image": "a.bmp", "text": "x"}, {"id": "b", "image": "gone.bmp", "text": "\\u0000"}],
+        [
+            {"id": "a", "image": "a.bmp", "text": "x"},
+            {"id": "b", "image": "gone.bmp", "text": "\\u0000"},
+        ],
     )
     curate([Images(())], tmp_path / "rows.jsonl", tmp_path / "out")
     with monkeypatch.context() as patch:

@@ -1,4 +1,6 @@
-"""Images with captions in every form they come in: read, decided about, written back in the same form."""
+"""Images with captions in every form they come in: read, decided about, written back in the same
+form.
+"""
 
 import io
 import json
@@ -32,11 +34,14 @@ CAPTIONS = [
 
 def png(seed, side=12):
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3)).astype(np.uint8)).save(out, "PNG")
+    Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    ).save(out, "PNG")
     return out.getvalue()
 
 
-PICTURES = [png(0), png(1), png(2), png(3), png(0), png(5)[:200]]  # the fifth is the first again, the last breaks off
+# the fifth is the first again, the last breaks off
+PICTURES = [png(0), png(1), png(2), png(3), png(0), png(5)[:200]]
 RECIPE = [
     Images([ImageHashes(min_texture=0)]), ReadableImage(), ExactDuplicates("pixel_hash"),
     Length("text", "characters"), Threshold("text_characters", low=1),
@@ -53,7 +58,9 @@ def as_jsonl(folder):
 
 
 def as_tar(folder, pax=False):
-    with tarfile.open(folder / "a.tar", "w", format=tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT) as tar:
+    with tarfile.open(
+        folder / "a.tar", "w", format=tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT
+    ) as tar:
         for i, (data, caption) in enumerate(zip(PICTURES, CAPTIONS, strict=True)):
             name = f"part.é/{i}" if pax else f"part/{i}"
             for suffix, content in (
@@ -70,16 +77,22 @@ def as_tar(folder, pax=False):
 def as_coco(folder):
     as_jsonl(folder)
     (folder / "rows.jsonl").unlink()
-    images = [{"id": 10 + i, "file_name": f"pics/{i}.png", "width": 12, "height": 12} for i in range(6)]
+    images = [
+        {"id": 10 + i, "file_name": f"pics/{i}.png", "width": 12, "height": 12} for i in range(6)
+    ]
     notes = [{"id": i, "image_id": 10 + i, "caption": c} for i, c in enumerate(CAPTIONS)]
-    (folder / "captions.json").write_text(json.dumps({"info": {"year": 2014}, "images": images, "annotations": notes}))
+    (folder / "captions.json").write_text(
+        json.dumps({"info": {"year": 2014}, "images": images, "annotations": notes})
+    )
     return folder / "captions.json"
 
 
 def as_parquet(folder, wrapped=True):
     column = [{"bytes": d, "path": f"{i}.png"} if wrapped else d for i, d in enumerate(PICTURES)]
     pq.write_table(
-        pa.table({"id": list("012345"), "image": column, "text": CAPTIONS}), folder / "a.parquet", row_group_size=2
+        pa.table({"id": list("012345"), "image": column, "text": CAPTIONS}),
+        folder / "a.parquet",
+        row_group_size=2,
     )
     return folder / "a.parquet"
 
@@ -91,7 +104,11 @@ def run(source, out, **settings):
 def decisions(out):
     table = pq.read_table(out / "decisions.parquet").to_pylist()
     return {
-        row["id"].rpartition("/")[2]: (row["state"], row["reason"], row["duplicate_of"] and row["duplicate_of"].rpartition("/")[2])
+        row["id"].rpartition("/")[2]: (
+            row["state"],
+            row["reason"],
+            row["duplicate_of"] and row["duplicate_of"].rpartition("/")[2],
+        )
         for row in table
         if row["id"] is not None
     }
@@ -172,7 +189,9 @@ def test_webdataset_style_oddities(tmp_path):
         "several_images": 1,
         "wrong_encoding": 1,
     }
-    assert sorted(k for k, (state, _, _) in decisions(tmp_path / "out").items() if state == "kept") == ["a", "g"]
+    assert sorted(
+        k for k, (state, _, _) in decisions(tmp_path / "out").items() if state == "kept"
+    ) == ["a", "g"]
 
 
 @pytest.mark.parametrize("share", [0.35, 0.6, 0.95])
@@ -202,7 +221,9 @@ def test_what_is_no_coco_file(tmp_path):
         "odd",
         {"id": 3, "image_id": 5},
     ]
-    (tmp_path / "x.json").write_text(json.dumps({"images": [{"id": 5, "file_name": "a.png"}], "annotations": notes}))
+    (tmp_path / "x.json").write_text(
+        json.dumps({"images": [{"id": 5, "file_name": "a.png"}], "annotations": notes})
+    )
     (tmp_path / "a.png").write_bytes(png(0))
     done = run(tmp_path / "x.json", tmp_path / "out2")
     assert done.manifest["rejects"] == {"missing_field": 1, "not_an_object": 1}
@@ -262,7 +283,9 @@ def test_repeating_rows_that_have_names_is_refused(tmp_path):
         def __call__(self, batch):
             return {"repeat": np.full(len(batch["text"]), 2)}
 
-    with pytest.raises(ValueError, match=r"a.tar: row 1 is to be repeated, but rows of a tar file have names"):
+    with pytest.raises(
+        ValueError, match=r"a.tar: row 1 is to be repeated, but rows of a tar file have names"
+    ):
         curate([Twice()], as_tar(tmp_path), tmp_path / "out")
 
 
@@ -301,7 +324,9 @@ def curated(tmp_path, data):
 
 @pytest.mark.parametrize("name", UNSAFE)
 def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
-    data = members(("good.png", png(0)), ("good.txt", b"x"), (f"{name}.png", png(1)), (f"{name}.txt", b"y"))
+    data = members(
+        ("good.png", png(0)), ("good.txt", b"x"), (f"{name}.png", png(1)), (f"{name}.txt", b"y")
+    )
     manifest, kept = curated(tmp_path, data)
     assert manifest["rejects"] == {"unsafe_member": 1}
     assert [m.name for m in kept] == ["good.png", "good.txt"]
@@ -309,7 +334,9 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_links_and_devices_are_never_written(tmp_path, kind):
-    """Beside a row, and inside one: between the members of a row that is kept nothing else is copied."""
+    """Beside a row, and inside one: between the members of a row that is kept nothing else is
+    copied.
+    """
     data = members(
         ("a.png", png(0)), special("sub", tarfile.DIRTYPE), ("a.txt", b"x"), special("evil", KINDS[kind]),
         ("b.png", png(1)), special("b.link", KINDS[kind]), ("b.txt", b"y"), special("c.png", KINDS[kind]), ("c.txt", b"z"),
@@ -327,7 +354,11 @@ def test_a_row_is_not_written_over_by_a_later_one(tmp_path):
     manifest, kept = curated(tmp_path, data)
     assert manifest["rejects"] == {"duplicate_id": 1}
     names = [m.name for m in kept]
-    assert names == sorted(set(names), key=names.index) == ["a.png", "a.txt", "a.json", "b.png", "b.txt", "b.json"]
+    assert (
+        names
+        == sorted(set(names), key=names.index)
+        == ["a.png", "a.txt", "a.json", "b.png", "b.txt", "b.json"]
+    )
 
 
 def test_names_out_of_one_header_for_all_are_refused(tmp_path):
@@ -335,7 +366,9 @@ def test_names_out_of_one_header_for_all_are_refused(tmp_path):
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(ValueError, match="a header for all members"):
         run(tmp_path / "a.tar", tmp_path / "out")
-    manifest, kept = curated(tmp_path, members(("a.png", png(0)), ("a.txt", b"x"), pax={"comment": "made today"}))
+    manifest, kept = curated(
+        tmp_path, members(("a.png", png(0)), ("a.txt", b"x"), pax={"comment": "made today"})
+    )
     assert (manifest["counts"]["kept"], len(kept)) == (1, 2)
 
 
@@ -346,5 +379,9 @@ def test_what_is_written_unpacks_inside_its_folder(tmp_path):
     inside.mkdir(parents=True)
     with tarfile.open(tmp_path / "out/data/a.tar") as tar:
         tar.extractall(inside, filter="fully_trusted")
-    made = sorted(str(p.relative_to(tmp_path / "unpacked")) for p in (tmp_path / "unpacked").rglob("*") if p.is_file())
+    made = sorted(
+        str(p.relative_to(tmp_path / "unpacked"))
+        for p in (tmp_path / "unpacked").rglob("*")
+        if p.is_file()
+    )
     assert made == ["deep/er/ok/a.png", "deep/er/ok/a.txt"]

@@ -1,4 +1,6 @@
-"""The contract accepts one good operator of each kind and finds every way of breaking it: one small bad operator a clause."""
+"""The contract accepts one good operator of each kind and finds every way of breaking it: one small
+bad operator a clause.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +68,9 @@ class LongerThan(Filter):
     bound: float
 
     def decide(self, batch):
-        return Decision.where(np.array([len(t or "") <= self.bound for t in batch["text"]]), "longer than the mean")
+        return Decision.where(
+            np.array([len(t or "") <= self.bound for t in batch["text"]]), "longer than the mean"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def test_a_group_operator_without_any_group_says_nothing():
 
 def test_answers():
     table = run_in_memory(Exact(), as_batch({"id": list("abcdefgh"), **TEXTS}))
-    assert table["id"].to_pylist() == ["a", "b", "d", "f"]  # groups of one are not looked at, a missing text has no key
+    # groups of one are not looked at, a missing text has no key
+    assert table["id"].to_pylist() == ["a", "b", "d", "f"]
     assert table["duplicate_of"].to_pylist() == [None, "a", None, "d"]
     table = run_in_memory(LONGEST, as_batch({"id": list("fedcba"), **WORDS}))
     assert dict(zip(table["id"].to_pylist(), table["reason"].to_pylist(), strict=True)) == {
@@ -136,10 +141,16 @@ def test_groups_are_connected_components(colors, random):
         smallest = 1
 
         def key(self, batch):
-            return np.stack([batch["a"], np.where(batch["b"] > 0, batch["b"] + 100, 0)], axis=1).astype(np.uint64)
+            return np.stack(
+                [batch["a"], np.where(batch["b"] > 0, batch["b"] + 100, 0)], axis=1
+            ).astype(np.uint64)
 
         def decide(self, rows):
-            return Decision(np.ones(rows.rows, bool), [""] * rows.rows, columns={"size": np.full(rows.rows, rows.rows)})
+            return Decision(
+                np.ones(rows.rows, bool),
+                [""] * rows.rows,
+                columns={"size": np.full(rows.rows, rows.rows)},
+            )
 
     a = [random.randint(1, 9) for _ in colors]
     groups = [{i} for i in range(len(a))]
@@ -219,7 +230,9 @@ class Scaled:
 @dataclass(frozen=True)
 class WrongTwin(Exact):
     def decide(self, rows):
-        return Decision([False] * rows.rows, ["duplicate"] * rows.rows, objects([rows["id"][0]] * rows.rows))
+        return Decision(
+            [False] * rows.rows, ["duplicate"] * rows.rows, objects([rows["id"][0]] * rows.rows)
+        )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ class Letters:
         x = np.array([counts(t) if t else np.full(5, np.nan) for t in texts], np.float32)
         return {
             f"{self.column}_embedding": x,
-            f"{self.column}_embedding_status": objects(["ok" if t else "missing_field" for t in texts]),
+            f"{self.column}_embedding_status": objects(
+                ["ok" if t else "missing_field" for t in texts]
+            ),
         }
 
 
@@ -49,23 +51,41 @@ ROWS = objects(["abc", "ab", None, "eed", "bbbbca", "d"])
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "queries.jsonl"
-    path.write_text("\n".join(json.dumps({"id": q, "text": t, "kind": k}) for q, (t, k) in QUERIES.items()))
+    path.write_text(
+        "\n".join(json.dumps({"id": q, "text": t, "kind": k}) for q, (t, k) in QUERIES.items())
+    )
     return str(path)
 
 
 def test_a_column_per_query_in_the_order_of_ids(file):
     got = QuerySimilarity(Letters(), file)({"text": ROWS})
-    assert got["query_similarity_status"].tolist() == ["ok", "ok", "missing_field", "ok", "ok", "ok"]
-    want = [[counts(t) @ counts(QUERIES[q][0]) if t else np.nan for q in ("q0", "q1", "q2", "q3")] for t in ROWS]
+    assert got["query_similarity_status"].tolist() == [
+        "ok",
+        "ok",
+        "missing_field",
+        "ok",
+        "ok",
+        "ok",
+    ]
+    want = [
+        [counts(t) @ counts(QUERIES[q][0]) if t else np.nan for q in ("q0", "q1", "q2", "q3")]
+        for t in ROWS
+    ]
     np.testing.assert_allclose(got["query_similarity"], want, atol=1e-6)
-    np.testing.assert_array_equal(got["text_embedding"], Letters()({"text": ROWS})["text_embedding"])
+    np.testing.assert_array_equal(
+        got["text_embedding"], Letters()({"text": ROWS})["text_embedding"]
+    )
 
 
 def test_a_column_per_task_holds_the_largest(file):
     got = QuerySimilarity(Letters(), file, task="kind")({"text": ROWS})["query_similarity"]
     for row, text in zip(got, ROWS, strict=True):
         for value, task in zip(row, ("x", "y"), strict=True):
-            own = [counts(q) @ counts(text) for q, k in QUERIES.values() if k == task] if text else [np.nan]
+            own = (
+                [counts(q) @ counts(text) for q, k in QUERIES.values() if k == task]
+                if text
+                else [np.nan]
+            )
             np.testing.assert_allclose(value, max(own), atol=1e-6)
 
 
@@ -83,7 +103,9 @@ def test_the_file_is_read_again_when_it_changes(file):
 
 
 def test_bad_input(file, tmp_path):
-    with pytest.raises(ValueError, match="encoder: expected a scorer that embeds a column, got 'minilm'"):
+    with pytest.raises(
+        ValueError, match="encoder: expected a scorer that embeds a column, got 'minilm'"
+    ):
         QuerySimilarity("minilm", file)
     with pytest.raises(ValueError, match="no 'prompt'"):
         QuerySimilarity(Letters("prompt"), file)({"prompt": ROWS})

@@ -46,7 +46,9 @@ def test_undefined_rows_are_no_candidates():
     holed[[2, 5], 1] = np.nan
     status = ["ok"] * 40
     status[2] = "empty_text"
-    decision = decide(Select(strategy("kcenter"), 39, {"features": "vector"}), vector=holed, vector_status=status)
+    decision = decide(
+        Select(strategy("kcenter"), 39, {"features": "vector"}), vector=holed, vector_status=status
+    )
     assert decision.keep.sum() == 38
     assert decision.reason[[2, 5]].tolist() == ["vector undefined (empty_text)", "vector undefined"]
     nothing = decide(Select(strategy("top_k", {"signal": "s"}), 3), s=np.full(40, np.nan))
@@ -66,7 +68,9 @@ def test_a_cost_is_never_overrun(seed, budget):
             break
         spent += costs[i]
         want.append(i)
-    decision = decide(Select(strategy("top_k", {"signal": "s"}), budget, cost="tokens"), s=score, tokens=costs)
+    decision = decide(
+        Select(strategy("top_k", {"signal": "s"}), budget, cost="tokens"), s=score, tokens=costs
+    )
     assert sorted(want) == np.flatnonzero(decision.keep).tolist()
     assert costs[decision.keep].sum() <= limit
 
@@ -74,14 +78,24 @@ def test_a_cost_is_never_overrun(seed, budget):
 def test_a_cost_without_a_value_and_what_is_refused():
     costs = np.ones(40)
     costs[3] = np.nan
-    decision = decide(Select(strategy("top_k", {"signal": "s"}), 100, cost="tokens"), s=np.arange(40.0), tokens=costs)
+    decision = decide(
+        Select(strategy("top_k", {"signal": "s"}), 100, cost="tokens"),
+        s=np.arange(40.0),
+        tokens=costs,
+    )
     assert decision.keep.sum() == 39
     assert decision.reason[3] == "tokens undefined"
     with pytest.raises(ValueError, match="expected costs of at least 0, got -1"):
-        decide(Select(strategy("top_k", {"signal": "s"}), 5, cost="tokens"), s=np.arange(40.0), tokens=-np.ones(40))
+        decide(
+            Select(strategy("top_k", {"signal": "s"}), 5, cost="tokens"),
+            s=np.arange(40.0),
+            tokens=-np.ones(40),
+        )
     with pytest.raises(ValueError, match="cost: Stratified is not greedy"):
         Select(strategy("stratified"), 5, cost="tokens")
-    with pytest.raises(ValueError, match=r"columns: KCenterGreedy reads no signal \['vector'\]; it reads features"):
+    with pytest.raises(
+        ValueError, match=r"columns: KCenterGreedy reads no signal \['vector'\]; it reads features"
+    ):
         Select(strategy("kcenter"), 5, {"vector": "features"})
     with pytest.raises(ValueError, match="budget: expected a count from 1 to 40"):
         Select(strategy("random"), 41).check(40)

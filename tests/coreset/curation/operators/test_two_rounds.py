@@ -1,4 +1,6 @@
-"""Selection in two rounds: the papers' formulas in plain float64, the same answer however the rows are cut, the certificate by brute force."""
+"""Selection in two rounds: the papers' formulas in plain float64, the same answer however the rows
+are cut, the certificate by brute force.
+"""
 
 import itertools
 import json
@@ -87,7 +89,9 @@ def farthest_first(d, rows, k):
 
 
 def similarities(x):
-    """Cosine, to multiples of 2^-20 as `coreset.numerics.similarity` says: two nearest neighbors of one another then tie exactly."""
+    """Cosine, to multiples of 2^-20 as `coreset.numerics.similarity` says: two nearest neighbors of
+    one another then tie exactly.
+    """
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     return np.round((0.5 + 0.5 * unit @ unit.T) * 2**20) / 2**20
 
@@ -110,8 +114,15 @@ def test_k_center_is_farthest_first_in_every_shard_and_then_in_the_union(k, coun
     want = farthest_first(d, union, k)
     assert picked(decide(operator("kcenter", k, count), vector=X)) == want
     found = about(operator("kcenter", k, count), vector=X)
-    assert (found["union"], found["pool"], found["chosen"], found["factor"]) == (len(union), N, k, 4.0)
-    np.testing.assert_allclose(found["certificate"]["cover_radius"], d[:, want].min(axis=1).max(), rtol=1e-12)
+    assert (found["union"], found["pool"], found["chosen"], found["factor"]) == (
+        len(union),
+        N,
+        k,
+        4.0,
+    )
+    np.testing.assert_allclose(
+        found["certificate"]["cover_radius"], d[:, want].min(axis=1).max(), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("k", "count"), [(12, 4), (12, 1), (20, 6), (1, 3), (60, 4)])
@@ -120,7 +131,9 @@ def test_facility_location_is_greedi(k, count):
     mine = shards(count)
     firsts = [greedy(s, rows, rows, k) for rows in mine]
     chance = hashed([SEED, 2])
-    sample = np.concatenate([rows[np.argsort(chance[rows])[: -(-len(rows) // count)]] for rows in mine])
+    sample = np.concatenate(
+        [rows[np.argsort(chance[rows])[: -(-len(rows) // count)]] for rows in mine]
+    )
     union = greedy(s, sample, np.sort(np.concatenate(firsts)), k)
     answers = [union] + [one + [i for i in union if i not in one][: k - len(one)] for one in firsts]
     values = [s[np.ix_(one, everything)].max(axis=0).mean() for one in answers]
@@ -162,7 +175,10 @@ class Ranked(TopK):
 
 
 def test_a_score_that_is_not_row_wise_is_found_out():
-    with pytest.raises(ValueError, match=r"Ranked: row_wise, but among other rows \d+ of \d+ scores are not the same"):
+    with pytest.raises(
+        ValueError,
+        match=r"Ranked: row_wise, but among other rows \d+ of \d+ scores are not the same",
+    ):
         decide(Select(Ranked("vector"), 25, shards=4), vector=X[:, 0])
 
 
@@ -185,10 +201,14 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
                 if name == "kcenter":
                     assert d[:, chosen].min(axis=1).max() <= 4 * radius + 1e-12
                     rows = as_batch({"id": IDS[:9], "v": x[:9]}).table
-                    rows = rows.append_column("_partition", pa.array(range(9))).append_column("_row", pa.array(range(9)))
+                    rows = rows.append_column("_partition", pa.array(range(9))).append_column(
+                        "_row", pa.array(range(9))
+                    )
                     found = in_rounds(made, rows, k)[1]["certificate"]
                     assert found["lower_bound"] <= radius + 1e-12
-                    assert found["cover_radius"] <= found["ratio"] * found["lower_bound"] * (1 + 1e-12)
+                    assert found["cover_radius"] <= found["ratio"] * found["lower_bound"] * (
+                        1 + 1e-12
+                    )
                 else:
                     assert s[chosen].max(axis=0).mean() >= (1 - 1 / np.e) / min(count, k) * value
 
@@ -219,7 +239,10 @@ def test_budgets_undefined_rows_and_small_shards(name):
 
 def write(folder, order, edges, column):
     for i, (a, b) in enumerate(itertools.pairwise([0, *sorted(edges), N])):
-        rows = [{"id": IDS[r], "text": "x", "vector": np.asarray(column[r]).tolist()} for r in order[a:b]]
+        rows = [
+            {"id": IDS[r], "text": "x", "vector": np.asarray(column[r]).tolist()}
+            for r in order[a:b]
+        ]
         if rows:
             toys.write_jsonl(folder / f"{'zyxw'[i]}.jsonl", rows)
     return str(folder / "*.jsonl")
@@ -227,7 +250,9 @@ def write(folder, order, edges, column):
 
 def ends(out):
     rows = pq.read_table(out / "decisions.parquet").to_pylist()
-    return {r["id"]: [r[n] for n in ("state", "reason", "rank", "gain", "gain_status")] for r in rows}
+    return {
+        r["id"]: [r[n] for n in ("state", "reason", "rank", "gain", "gain_status")] for r in rows
+    }
 
 
 @pytest.mark.parametrize("name", list(ALL))
@@ -237,8 +262,12 @@ def ends(out):
     edges=st.lists(st.integers(0, N), max_size=3),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(tmp_path_factory, name, batch, partition, edges, seed):
+@settings(
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(
+    tmp_path_factory, name, batch, partition, edges, seed
+):
     folder = tmp_path_factory.mktemp("cut")
     column = ALL[name][1]["vector"]
     order = np.arange(N)
@@ -251,13 +280,18 @@ def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(tmp_path_fa
     assert [found[i][0] == "kept" for i in IDS] == want.keep.tolist()
     assert [found[i][2] for i in IDS] == want.columns["rank"].tolist()
     np.testing.assert_array_equal([found[i][3] for i in IDS], want.columns["gain"])
-    assert done.manifest["operators"][0]["rounds"] == json.loads(json.dumps(about(made, vector=column)))
+    assert done.manifest["operators"][0]["rounds"] == json.loads(
+        json.dumps(about(made, vector=column))
+    )
     assert len(list((folder / "out" / "state").rglob(f"*budgeted*/{ABOUT}"))) == 1
     assert not list((folder / "out" / "state").rglob("*.arrow"))
 
 
 def test_after_other_operators_with_undefined_rows_and_with_none_left(tmp_path):
-    rows = [{"id": IDS[r], "text": "the cat", "vector": None if r < 9 else X[r].tolist(), "n": r % 3} for r in range(N)]
+    rows = [
+        {"id": IDS[r], "text": "the cat", "vector": None if r < 9 else X[r].tolist(), "n": r % 3}
+        for r in range(N)
+    ]
     source = toys.write_jsonl(tmp_path / "a.jsonl", rows)
     for low, kept in ((1, 10), (5, 0)):
         recipe = [toys.Threshold("n", low=low), operator("kcenter", 10)]
@@ -266,7 +300,9 @@ def test_after_other_operators_with_undefined_rows_and_with_none_left(tmp_path):
         assert ("rounds" in done.manifest["operators"][1]) == (kept > 0)
     reasons = done.manifest["operators"][0]["counts"]["reasons"]
     assert reasons == {"n below 5": N}
-    reasons = json.loads((tmp_path / "out1" / "manifest.json").read_text())["operators"][1]["counts"]["reasons"]
+    reasons = json.loads((tmp_path / "out1" / "manifest.json").read_text())["operators"][1][
+        "counts"
+    ]["reasons"]
     assert reasons == {"vector undefined": 6, "not among the 10 chosen": 24}
 
 
@@ -300,7 +336,9 @@ def test_what_has_no_second_round_is_refused():
         with pytest.raises(ValueError, match=words):
             Select(made, 5, shards=3)
     for count in (0, -1, 2.0, True):
-        with pytest.raises(ValueError, match="shards: expected a number of shards, at least 1, got"):
+        with pytest.raises(
+            ValueError, match="shards: expected a number of shards, at least 1, got"
+        ):
             Select(strategy("kcenter"), 5, shards=count)
     with pytest.raises(ValueError, match="two rounds know budgets of rows only"):
         Select(strategy("kcenter"), 5, cost="tokens", shards=2)

@@ -1,4 +1,6 @@
-"""Which images a page shows: counted apart, the same however the input is cut, none of a run over text."""
+"""Which images a page shows: counted apart, the same however the input is cut, none of a run over
+text.
+"""
 
 import json
 from collections import Counter, defaultdict
@@ -38,7 +40,9 @@ def source(tmp_path_factory):
             (folder / f"{i}.png").write_bytes((folder / f"{i % 27}.png").read_bytes())
         found = [w for j, w in enumerate(WORDS) if rng.random() < 0.8 / (j + 1)] or ["cat"]
         vector = rng.normal(size=4).round(6).tolist()
-        rows.append({"id": f"r{i:02d}", "image": f"{i}.png", "text": " ".join(found), "vector": vector})
+        rows.append(
+            {"id": f"r{i:02d}", "image": f"{i}.png", "text": " ".join(found), "vector": vector}
+        )
     (folder / "50.png").write_text("no image")
     (folder / "51.png").write_bytes(b"")
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -54,7 +58,9 @@ def run(source, out, partition_rows=1000, budget=60):
         Entries(str(source / "words.json")),
         BalanceEntries(t=8),
     ]
-    return curate(recipe, source / "rows.jsonl", out, settings=Settings(partition_rows=partition_rows))
+    return curate(
+        recipe, source / "rows.jsonl", out, settings=Settings(partition_rows=partition_rows)
+    )
 
 
 def plain(value):
@@ -73,7 +79,11 @@ def test_outcomes_and_groups(source, done):
     outcomes = done.gallery["outcomes"]
     assert {(o["state"], o["operator"], o["reason"]): o["size"] for o in outcomes} == dict(sizes)
     for one in outcomes:
-        names = [r["id"] for r in found if (r["state"], r["reason"] or "") == (one["state"], one["reason"])]
+        names = [
+            r["id"]
+            for r in found
+            if (r["state"], r["reason"] or "") == (one["state"], one["reason"])
+        ]
         luck = keyed_uniform(SALT, np.array(names, object))
         wanted = [names[i] for i in np.argsort(luck)[: 12 if one["state"] == "kept" else 6]]
         assert [r["id"] for r in one["rows"]] == wanted
@@ -96,10 +106,14 @@ def test_outcomes_and_groups(source, done):
 def test_entries_before_and_after(source, done):
     found = {r["id"]: r for r in pq.read_table(done.out / "decisions.parquet").to_pylist()}
     came = [
-        r for r in source[1] if found[r["id"]]["state"] == "kept" or found[r["id"]]["operator"] == "balance_entries"
+        r
+        for r in source[1]
+        if found[r["id"]]["state"] == "kept" or found[r["id"]]["operator"] == "balance_entries"
     ]
     before = Counter(w for r in came for w in set(r["text"].split()))
-    after = Counter(w for r in came if found[r["id"]]["state"] == "kept" for w in set(r["text"].split()))
+    after = Counter(
+        w for r in came if found[r["id"]]["state"] == "kept" for w in set(r["text"].split())
+    )
     entries = done.gallery["entries"]
     assert entries["seen"] == len(before)
     for one in (*entries["head"], *entries["tail"]):
@@ -144,7 +158,12 @@ def test_a_recipe_that_reads_no_image_still_shows_them(source, tmp_path):
 def test_text_has_no_gallery(tmp_path):
     (tmp_path / "in.jsonl").write_text('{"text": "a dog"}\n')
     (tmp_path / "words.json").write_text('["dog"]')
-    assert curate([Entries(str(tmp_path / "words.json"))], tmp_path / "in.jsonl", tmp_path / "out").gallery is None
+    assert (
+        curate(
+            [Entries(str(tmp_path / "words.json"))], tmp_path / "in.jsonl", tmp_path / "out"
+        ).gallery
+        is None
+    )
 
 
 def test_images_inside_containers(source, tmp_path):
@@ -156,11 +175,16 @@ def test_images_inside_containers(source, tmp_path):
     from coreset.scorers.image.decode import decode
 
     paths = [source[0] / f"{i}.png" for i in range(4)]
-    pq.write_table(pa.table({"image": [p.read_bytes() for p in paths], "text": ["a"] * 4}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"image": [p.read_bytes() for p in paths], "text": ["a"] * 4}),
+        tmp_path / "a.parquet",
+    )
     with tarfile.open(tmp_path / "b.tar", "w") as tar:
         for p in paths:
             tar.add(p, p.name)
     for name in ("a.parquet", "b.tar"):
-        found = curate([Images(), ReadableImage()], tmp_path / name, tmp_path / f"out-{name}").gallery
+        found = curate(
+            [Images(), ReadableImage()], tmp_path / name, tmp_path / f"out-{name}"
+        ).gallery
         rows = found["outcomes"][0]["rows"]
         assert [decode(r["image"]).status for r in rows] == ["ok"] * 4

@@ -76,7 +76,15 @@ def test_no_file_runs_anything(tmp_path):
     held[0] = Bomb(canary)
     np.savez(tmp_path / "objects.npz", tree=held)
     good = dump_state({"a": np.arange(50)})
-    files = [bomb, b"", b"PK\x03\x04", (tmp_path / "objects.npz").read_bytes(), b'{"a": 1}', good[:-30], good[:40]]
+    files = [
+        bomb,
+        b"",
+        b"PK\x03\x04",
+        (tmp_path / "objects.npz").read_bytes(),
+        b'{"a": 1}',
+        good[:-30],
+        good[:40],
+    ]
     tree = {"x": [["eval", "1"]], "y": [["array", 5]], "z": ["array"]}
     for value in (*tree.values(), {"a": 1}, ["dict", [[["list", []], 1]]]):
         np.savez(tmp_path / "t.npz", tree=np.frombuffer(json.dumps(value).encode(), np.uint8))
@@ -109,7 +117,9 @@ FITS = {
 
 
 def test_every_registered_fit_is_looked_at():
-    found = {n for n in names("coreset.operators") if issubclass(load(n, "coreset.operators"), Estimator)}
+    found = {
+        n for n in names("coreset.operators") if issubclass(load(n, "coreset.operators"), Estimator)
+    }
     assert found == set(FITS)
 
 
@@ -123,11 +133,15 @@ def test_the_states_of_our_fits_come_back_and_merge_to_the_same(name):
         same(fit.to_state(a), fit.to_state(b))
     whole = fit.merge(fit.merge(*parts[:2]), parts[2])
     same(fit.to_state(whole), fit.to_state(fit.merge(again[0], fit.merge(*again[1:]))))
-    assert isinstance(fit, SampledVectors) == (name in ("reference_clusters", "semantic_duplicates"))
+    assert isinstance(fit, SampledVectors) == (
+        name in ("reference_clusters", "semantic_duplicates")
+    )
 
 
 def test_a_run_leaves_no_pickle_and_makes_a_damaged_state_again(tmp_path):
-    write_jsonl(tmp_path / "a.jsonl", [{"text": f"{w} text {i}"} for i, w in enumerate("abcab" * 4)])
+    write_jsonl(
+        tmp_path / "a.jsonl", [{"text": f"{w} text {i}"} for i, w in enumerate("abcab" * 4)]
+    )
     settings = Settings(batch=4, partition_rows=7)
     first = curate([Common()], tmp_path / "a.jsonl", tmp_path / "out", settings=settings)
     states = sorted((tmp_path / "out" / "state").rglob("*.state.npz"))
@@ -146,6 +160,8 @@ def test_a_run_leaves_no_pickle_and_makes_a_damaged_state_again(tmp_path):
 def test_no_code_of_the_library_unpickles():
     """Only the contract of operators does, of what it pickled itself a line before."""
     root = Path(coreset.__file__).parent
-    wrong = re.compile(r"pickle\.loads?\(|joblib|allow_pickle=True|weights_only=False|marshal\.|trust_remote_code=True")
+    wrong = re.compile(
+        r"pickle\.loads?\(|joblib|allow_pickle=True|weights_only=False|marshal\.|trust_remote_code=True"
+    )
     hits = [p.name for p in root.rglob("*.py") if wrong.search(p.read_text())]
     assert hits == ["contract.py"]

@@ -70,8 +70,12 @@ def test_drawn_weights_have_torchs_distribution_and_leave_the_global_state_alone
     draw_weights(net, torch.Generator().manual_seed(0))
     for (name, mine), theirs in zip(net.named_parameters(), fresh.parameters(), strict=True):
         if mine.numel() > 2000:
-            assert float(mine.detach().abs().max()) == pytest.approx(float(theirs.detach().abs().max()), rel=0.01), name
-            assert float(mine.detach().std()) == pytest.approx(float(theirs.detach().std()), rel=0.05), name
+            assert float(mine.detach().abs().max()) == pytest.approx(
+                float(theirs.detach().abs().max()), rel=0.01
+            ), name
+            assert float(mine.detach().std()) == pytest.approx(
+                float(theirs.detach().std()), rel=0.05
+            ), name
     assert (net.features[1].weight == 1).all()
     assert (net.features[1].bias == 0).all()
     first = random_net(net, 5).classifier.weight.clone()
@@ -81,12 +85,15 @@ def test_drawn_weights_have_torchs_distribution_and_leave_the_global_state_alone
 
 
 def test_batch_norm_and_no_norm():
-    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in ConvNet(2, 1, 8, 4, 1, "batch").modules())
+    assert any(
+        isinstance(m, torch.nn.BatchNorm2d) for m in ConvNet(2, 1, 8, 4, 1, "batch").modules()
+    )
     assert len(ConvNet(2, 1, 8, 4, 1, "none").features) == 3
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"norm": "layer"}, "norm"), ({"depth": 4}, "halved 4 times"), ({"depth": 0}, "depth")]
+    ("change", "words"),
+    [({"norm": "layer"}, "norm"), ({"depth": 4}, "halved 4 times"), ({"depth": 0}, "depth")],
 )
 def test_what_cannot_be_is_refused(change, words):
     with pytest.raises(ValueError, match=words):

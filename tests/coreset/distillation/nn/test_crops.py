@@ -31,7 +31,9 @@ def plain(u, side, scale, ratio):
     *pairs, top, left = u
     for i in range(0, len(pairs), 2):
         area = side * side * (scale[0] + pairs[i] * (scale[1] - scale[0]))
-        aspect = math.exp(math.log(ratio[0]) + pairs[i + 1] * (math.log(ratio[1]) - math.log(ratio[0])))
+        aspect = math.exp(
+            math.log(ratio[0]) + pairs[i + 1] * (math.log(ratio[1]) - math.log(ratio[0]))
+        )
         w, h = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
         if w <= side and h <= side:
             return [int(top * (side - h + 1)), int(left * (side - w + 1)), h, w]

@@ -31,12 +31,17 @@ def test_decode_is_the_formula(side, factor):
     padded = np.zeros((2, 3, cell * factor, cell * factor))
     padded[:, :, :side, :side] = x
     want = [
-        [enlarge(padded[m, c, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell], side) for c in range(3)]
+        [
+            enlarge(padded[m, c, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell], side)
+            for c in range(3)
+        ]
         for m in range(2)
         for i in range(factor)
         for j in range(factor)
     ]
-    np.testing.assert_allclose(decode(torch.from_numpy(x), factor).numpy(), want, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        decode(torch.from_numpy(x), factor).numpy(), want, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_one_is_nothing_and_mosaic_is_the_other_way():
@@ -48,7 +53,9 @@ def test_one_is_nothing_and_mosaic_is_the_other_way():
     for m in range(2):
         for i in range(2):
             for j in range(2):
-                assert torch.equal(tiled[m, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4], cells[m * 4 + i * 2 + j])
+                assert torch.equal(
+                    tiled[m, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4], cells[m * 4 + i * 2 + j]
+                )
 
 
 def test_pack_fills_the_cells_with_area_means():

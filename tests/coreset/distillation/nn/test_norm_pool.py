@@ -1,4 +1,6 @@
-"""Norm, ReLU and pooling in one pass: values and slopes from the definition in float64, and weights' gradients in blocks against the whole batch's."""
+"""Norm, ReLU and pooling in one pass: values and slopes from the definition in float64, and
+weights' gradients in blocks against the whole batch's.
+"""
 
 import numpy as np
 import pytest
@@ -27,10 +29,17 @@ def plain(x, weight, bias, eps=1e-5):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10**6), st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(2, 7), st.integers(2, 7)))
+@given(
+    st.integers(0, 10**6),
+    st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(2, 7), st.integers(2, 7)),
+)
 def test_values_by_the_definition(seed, shape):
     rng = np.random.default_rng(seed)
-    x, weight, bias = 3 * rng.normal(size=shape) + 1, rng.normal(size=shape[1]), rng.normal(size=shape[1])
+    x, weight, bias = (
+        3 * rng.normal(size=shape) + 1,
+        rng.normal(size=shape[1]),
+        rng.normal(size=shape[1]),
+    )
     found = norm_pool(*(torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias)))
     np.testing.assert_allclose(found.numpy(), plain(x, weight, bias), rtol=2e-4, atol=2e-4)
 
@@ -41,7 +50,9 @@ def test_slopes_by_finite_differences(size):
     arrays = [rng.normal(size=(2, 3, *size)), rng.normal(size=3), rng.normal(size=3)]
     tilt = rng.normal(size=(2, 3, size[0] // 2, size[1] // 2))
     tensors = [torch.from_numpy(a.astype(np.float32)).requires_grad_() for a in arrays]
-    found = torch.autograd.grad((norm_pool(*tensors) * torch.from_numpy(tilt.astype(np.float32))).sum(), tensors)
+    found = torch.autograd.grad(
+        (norm_pool(*tensors) * torch.from_numpy(tilt.astype(np.float32))).sum(), tensors
+    )
     for which, array in enumerate(arrays):
         want = np.zeros_like(array)
         for place in np.ndindex(array.shape):
@@ -62,18 +73,25 @@ def test_no_number_stays_none():
 
 def test_it_is_differentiable_once():
     x = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    (slope,) = torch.autograd.grad(norm_pool(x, torch.ones(1), torch.zeros(1)).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(
+        norm_pool(x, torch.ones(1), torch.zeros(1)).sum(), x, create_graph=True
+    )
     with pytest.raises(RuntimeError):
         torch.autograd.grad(slope.sum(), x)
 
 
 @pytest.mark.parametrize("block", [1, 700, 2**20])
-@pytest.mark.parametrize(("norm", "size"), [("instance", 8), ("instance", 28), ("batch", 8), ("none", 8)])
+@pytest.mark.parametrize(
+    ("norm", "size"), [("instance", 8), ("instance", 28), ("batch", 8), ("none", 8)]
+)
 def test_gradients_of_a_batch_in_blocks(monkeypatch, norm, size, block):
     monkeypatch.setattr(module, "BLOCK", block)
     net = random_net(convnet(4, 2, size, width=5, norm=norm), 0)
     generator = torch.Generator().manual_seed(1)
-    x, labels = torch.randn(7, 2, size, size, generator=generator), torch.tensor([0, 1, 2, 3, 3, 0, 1])
+    x, labels = (
+        torch.randn(7, 2, size, size, generator=generator),
+        torch.tensor([0, 1, 2, 3, 3, 0, 1]),
+    )
     before = [p.clone() for p in net.parameters()]
     found = slopes(net, dict(net.named_parameters()), x, labels)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))

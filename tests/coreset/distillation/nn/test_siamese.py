@@ -8,7 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.distillation.nn.siamese import DEFAULT, OPERATIONS, WITHOUT_FLIP, Draw, augment, draw, operations
+from coreset.distillation.nn.siamese import (
+    DEFAULT,
+    OPERATIONS,
+    WITHOUT_FLIP,
+    Draw,
+    augment,
+    draw,
+    operations,
+)
 
 
 def bilinear(image, y, x):
@@ -70,7 +78,9 @@ def reference(name, image, u):
         sx, sy = (v * (1.2 - 1 / 1.2) + 1 / 1.2 for v in u[:2])
         return warp(image, [[sx, 0, 0], [0, sy, 0]])
     angle = (u[0] - 0.5) * 2 * 15 / 180 * math.pi
-    return warp(image, [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]])
+    return warp(
+        image, [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]]
+    )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -80,7 +90,9 @@ def test_every_operation_is_the_formula(name, size):
     x, u = rng.normal(size=(6, 3, size, size)), rng.random((6, 3))
     u[0], u[1] = 0.0, 1 - 2**-20  # the ends
     got = OPERATIONS[name](torch.from_numpy(x), torch.from_numpy(u)).numpy()
-    np.testing.assert_allclose(got, [reference(name, a, b) for a, b in zip(x, u, strict=True)], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        got, [reference(name, a, b) for a, b in zip(x, u, strict=True)], rtol=1e-6, atol=1e-6
+    )
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 4))
@@ -92,7 +104,9 @@ def test_a_group_shares_its_draw_and_no_image_sees_the_others(seed, groups, n):
     whole = augment(x, drawn)
     for i in range(groups):
         for j in range(n):
-            one = augment(x[i * n + j][None], Draw(drawn.names[i : i + 1], drawn.parameters[i : i + 1]))
+            one = augment(
+                x[i * n + j][None], Draw(drawn.names[i : i + 1], drawn.parameters[i : i + 1])
+            )
             assert torch.allclose(whole[i * n + j], one[0], atol=1e-6)
 
 
@@ -108,7 +122,9 @@ def test_same_generator_same_draw_and_no_global_state():
 def test_gradient_reaches_the_pixels():
     x = torch.randn(6, 1, 8, 8, requires_grad=True)
     for name in OPERATIONS:
-        (g,) = torch.autograd.grad(augment(x, Draw((name,), torch.full((1, 3), 0.3))).square().sum(), x)
+        (g,) = torch.autograd.grad(
+            augment(x, Draw((name,), torch.full((1, 3), 0.3))).square().sum(), x
+        )
         assert g.abs().sum() > 0
 
 

@@ -11,7 +11,9 @@ from coreset.numerics.neighbors.nearest import knn
 
 def mixture(n=5000, dim=32, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(20, dim))[rng.integers(0, 20, n)] + 0.5 * rng.normal(size=(n, dim))).astype(np.float32)
+    return (
+        rng.normal(size=(20, dim))[rng.integers(0, 20, n)] + 0.5 * rng.normal(size=(n, dim))
+    ).astype(np.float32)
 
 
 def plain(x, i, j):

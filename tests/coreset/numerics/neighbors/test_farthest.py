@@ -33,7 +33,8 @@ def data(kind, n=400, dim=24):
         x = np.sign(rng.normal(size=(n, dim))) * (1 + 1e-6 * rng.normal(size=(n, dim)))
     if kind == "duplicates":
         x = x[rng.integers(0, n // 4, n)]
-    if kind == "exact":  # near ties between rows that float32 holds as they are: only their products round
+    # near ties between rows that float32 holds as they are: only their products round
+    if kind == "exact":
         x = np.sign(x[: n // 2]) * (1 + 1e-6 * rng.normal(size=(n // 2, dim)))
         x = np.concatenate([x, -x])
     if kind == "steep":
@@ -45,7 +46,18 @@ def data(kind, n=400, dim=24):
     return x.astype({"half": np.float16, "double": np.float64}.get(kind, np.float32))
 
 
-KINDS = ["plain", "far", "close", "exact", "duplicates", "steep", "large", "small", "half", "double"]
+KINDS = [
+    "plain",
+    "far",
+    "close",
+    "exact",
+    "duplicates",
+    "steep",
+    "large",
+    "small",
+    "half",
+    "double",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +75,9 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
         monkeypatch.setattr(farthest, "_loops", lambda _: False)
     x = data(kind)
     centers, candidates = np.array([3, 250]), np.setdiff1d(np.arange(0, 400), [3, 250, 17, 18])
-    got = farthest_first(torch.from_numpy(x), 300, torch.from_numpy(centers), torch.from_numpy(candidates))
+    got = farthest_first(
+        torch.from_numpy(x), 300, torch.from_numpy(centers), torch.from_numpy(candidates)
+    )
     want = loop(x, 300, centers, candidates)
     if kind == "duplicates":  # after all are covered, the lowest positions
         assert got[1][-1] == 0
@@ -76,7 +90,11 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
 @pytest.mark.parametrize("width", [4, 90])  # ties, and for bfloat16 near ties
 @settings(max_examples=50, deadline=None)
 @given(
-    st.integers(2, 60), st.integers(1, 3), st.integers(0, 10**6), st.sampled_from([2, 5, 256]), st.sampled_from([1, 3])
+    st.integers(2, 60),
+    st.integers(1, 3),
+    st.integers(0, 10**6),
+    st.sampled_from([2, 5, 256]),
+    st.sampled_from([1, 3]),
 )
 def test_ties_on_a_lattice_go_to_the_lowest_position(way, width, n, dim, seed, short, together):
     x = np.random.default_rng(seed).integers(0, width, (n, dim)).astype(np.float32)
@@ -89,7 +107,9 @@ def test_ties_on_a_lattice_go_to_the_lowest_position(way, width, n, dim, seed, s
         patch.object(farthest, "bfloat16_pays", lambda *_: way == "bfloat16"),
     ):
         for k in (n // 2, n - 1):
-            picks, distances, radius = farthest_first(torch.from_numpy(x), k, torch.tensor([0]), torch.from_numpy(rest))
+            picks, distances, radius = farthest_first(
+                torch.from_numpy(x), k, torch.tensor([0]), torch.from_numpy(rest)
+            )
             want = loop(x, k, [0], rest)
             assert picks.tolist() == want[0].tolist()
             assert distances.tolist() == want[1].tolist()
@@ -102,7 +122,9 @@ def test_many_centers_and_no_pick(count, monkeypatch):
     monkeypatch.setattr(farthest, "_CENTERS", 7)
     x = data("plain")
     centers, rest = np.arange(400)[-count:], np.arange(400)[:-count]
-    picks, _, radius = farthest_first(torch.from_numpy(x), 0, torch.from_numpy(centers), torch.from_numpy(rest))
+    picks, _, radius = farthest_first(
+        torch.from_numpy(x), 0, torch.from_numpy(centers), torch.from_numpy(rest)
+    )
     assert len(picks) == 0
     assert np.isclose(radius, loop(x, 0, centers, rest)[2].max(), rtol=1e-12)
 
@@ -114,15 +136,21 @@ def test_the_center_that_lost_most_in_rounding_may_be_the_nearest(monkeypatch):
     for seed in range(150):
         rng = np.random.default_rng(seed)
         around = rng.normal(size=(30, 2))
-        around *= (1 + 0.003 * rng.normal(size=(30, 1))) / np.linalg.norm(around, axis=1, keepdims=True)
+        around *= (1 + 0.003 * rng.normal(size=(30, 1))) / np.linalg.norm(
+            around, axis=1, keepdims=True
+        )
         row = rng.integers(-64, 64, 2) / 64
         x = np.concatenate([[row], row + around, [[2.0, 0.0]]])
-        radius = farthest_first(torch.from_numpy(np.r_[x, -x]), 0, torch.arange(1, 32), torch.tensor([0]))[2]
+        radius = farthest_first(
+            torch.from_numpy(np.r_[x, -x]), 0, torch.arange(1, 32), torch.tensor([0])
+        )[2]
         assert np.isclose(radius, np.linalg.norm(x[1:] - row, axis=1).min(), rtol=1e-12)
 
 
 def test_nothing_to_pick():
-    picks, distances, radius = farthest_first(torch.zeros(2, 1), 0, torch.tensor([0]), torch.tensor([1]))
+    picks, distances, radius = farthest_first(
+        torch.zeros(2, 1), 0, torch.tensor([0]), torch.tensor([1])
+    )
     assert len(picks) == len(distances) == 0
     assert radius == 0.0
 

@@ -16,7 +16,9 @@ def plain(bits, colors, start, radius, tolerance):
         for i in range(a, b):
             near = np.bitwise_count(bits[a:b] ^ bits[i]) <= radius
             if colors.shape[1]:
-                near &= (np.abs(colors[a:b].astype(int) - colors[i].astype(int)) <= tolerance).all(axis=1)
+                near &= (np.abs(colors[a:b].astype(int) - colors[i].astype(int)) <= tolerance).all(
+                    axis=1
+                )
             for j in np.flatnonzero(near) + a:
                 one, two = label[i], label[j]
                 if one != two:
@@ -28,7 +30,11 @@ def clusters(rng, n, centers, flips):
     """Hashes a few bits from few centers, with colors a little from few colors."""
     base = rng.integers(0, 2**63, centers, dtype=np.uint64)[rng.integers(0, centers, n)]
     for _ in range(flips):
-        base = np.where(rng.random(n) < 0.7, base ^ (np.uint64(1) << rng.integers(0, 64, n).astype(np.uint64)), base)
+        base = np.where(
+            rng.random(n) < 0.7,
+            base ^ (np.uint64(1) << rng.integers(0, 64, n).astype(np.uint64)),
+            base,
+        )
     hues = rng.integers(0, 256, (5, 6))[rng.integers(0, 5, n)] + rng.integers(-9, 10, (n, 6))
     return base, hues.clip(0, 255).astype(np.uint8)
 
@@ -61,14 +67,21 @@ def test_bits_apart():
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 2**64, (2, 500), dtype=np.uint64)
     assert [bits_apart(x, y) for x, y in zip(a, b, strict=True)] == np.bitwise_count(a ^ b).tolist()
-    assert linked(np.zeros(0, np.uint64), np.zeros((0, 3), np.uint8), np.array([0]), 4).tolist() == []
+    assert (
+        linked(np.zeros(0, np.uint64), np.zeros((0, 3), np.uint8), np.array([0]), 4).tolist() == []
+    )
 
 
 @pytest.mark.parametrize("kind", ["random", "copies", "shapes", "near"])
 def test_a_bucket_of_100000_takes_seconds(kind):
-    """All pairs are 5e9: nothing alike, all the same, one shape in any color, and hashes about one center."""
+    """All pairs are 5e9: nothing alike, all the same, one shape in any color, and hashes about one
+    center.
+    """
     rng, n = np.random.default_rng(2), 100_000
-    bits, colors = rng.integers(0, 2**64, n, dtype=np.uint64), rng.integers(0, 256, (n, 48)).astype(np.uint8)
+    bits, colors = (
+        rng.integers(0, 2**64, n, dtype=np.uint64),
+        rng.integers(0, 256, (n, 48)).astype(np.uint8),
+    )
     if kind == "copies":
         bits[:], colors[:] = bits[0], colors[0]
     elif kind == "shapes":

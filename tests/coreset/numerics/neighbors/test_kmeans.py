@@ -9,9 +9,9 @@ from coreset.numerics.neighbors.kmeans import assign, d2_sample, kmeans
 
 def mixture(n=300, dim=5, groups=6, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, dim)) + 4 * rng.normal(size=(groups, dim))[rng.integers(0, groups, n)]).astype(
-        np.float32
-    )
+    return (
+        rng.normal(size=(n, dim)) + 4 * rng.normal(size=(groups, dim))[rng.integers(0, groups, n)]
+    ).astype(np.float32)
 
 
 def squares(a, b):
@@ -20,7 +20,11 @@ def squares(a, b):
 
 def run(x, k, seed=0, ids=None, **options):
     return kmeans(
-        torch.from_numpy(x), k, np.random.default_rng(seed), np.arange(len(x)) if ids is None else ids, **options
+        torch.from_numpy(x),
+        k,
+        np.random.default_rng(seed),
+        np.arange(len(x)) if ids is None else ids,
+        **options,
     )
 
 
@@ -94,7 +98,9 @@ def test_all_rows_the_same_and_one_cluster_each():
 def test_d2_sample_follows_the_squared_distance():
     x = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
     near = np.array([0.0, 1.0, 4.0, 25.0])
-    drawn = [d2_sample(x, 1, np.random.default_rng(s), np.arange(4), near)[0][0] for s in range(3000)]
+    drawn = [
+        d2_sample(x, 1, np.random.default_rng(s), np.arange(4), near)[0][0] for s in range(3000)
+    ]
     share = np.bincount(drawn, minlength=4) / 3000
     assert np.allclose(share, near / near.sum(), atol=0.03)
 
@@ -105,7 +111,9 @@ def test_d2_sample_is_the_plain_loop():
     rng, near = np.random.default_rng(4), None
     for pick, square in zip(picks, at, strict=True):
         u = rng.random()
-        want = int(u * 60) if near is None else int(np.searchsorted(np.cumsum(near), u * near.sum()))
+        want = (
+            int(u * 60) if near is None else int(np.searchsorted(np.cumsum(near), u * near.sum()))
+        )
         assert pick == want
         assert near is None or np.isclose(square, near[pick])
         d = squares(x, x[[pick]])[:, 0]

@@ -63,12 +63,16 @@ def test_the_tensor_path_gives_the_same(kind):
     frame = Frame.of(x)
     a, length = frame.rows(x)
     own = torch.arange(len(x))
-    square, index = neighbors._nearest_torch(a, a, length, length, x.double(), x, own, own, 9, frame.scale**2)
+    square, index = neighbors._nearest_torch(
+        a, a, length, length, x.double(), x, own, own, 9, frame.scale**2
+    )
     distance, want = knn(x, 9)
     assert torch.equal(index, want)
     assert torch.allclose(square.sqrt(), distance, rtol=1e-12)
     radius = float(distance.median())
-    hit = neighbors._decide_torch(a @ a.T, length, length, x, x, radius**2, frame.scale**2, False, 0)
+    hit = neighbors._decide_torch(
+        a @ a.T, length, length, x, x, radius**2, frame.scale**2, False, 0
+    )
     start, columns = within(x, radius)
     assert hit.sum(dim=1).tolist() == np.diff(start).tolist()
     assert np.nonzero(hit.numpy())[1].tolist() == columns.tolist()
@@ -100,7 +104,9 @@ def test_a_lattice_full_of_ties(n, dim, seed):
     d = squares(x, x)
     np.fill_diagonal(d, np.inf)
     k = max(1, n // 2)
-    assert (knn(torch.from_numpy(x), k)[1].numpy() == np.argsort(d, axis=1, kind="stable")[:, :k]).all()
+    assert (
+        knn(torch.from_numpy(x), k)[1].numpy() == np.argsort(d, axis=1, kind="stable")[:, :k]
+    ).all()
 
 
 def test_reads_what_it_is_given_and_leaves_it():

@@ -10,7 +10,9 @@ from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kme
 
 def clustered(n=120, dim=8, groups=15, noise=0.15, seed=0):
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(groups, dim))[rng.integers(0, groups, n)] + noise * rng.normal(size=(n, dim))
+    x = rng.normal(size=(groups, dim))[rng.integers(0, groups, n)] + noise * rng.normal(
+        size=(n, dim)
+    )
     return unit_rows(x)
 
 
@@ -67,7 +69,8 @@ def narrow(monkeypatch):
 @pytest.mark.parametrize("rows", [31, 64, 120])
 @pytest.mark.parametrize("eps", [0.001, 0.01, 0.05, 0.3])
 def test_bfloat16_leaves_nothing_open(eps, rows, narrow, monkeypatch):
-    x = np.concatenate([clustered(rows - 10, noise=0.05), clustered(rows - 10, noise=0.05)[:10]])  # copies among them
+    # copies among them
+    x = np.concatenate([clustered(rows - 10, noise=0.05), clustered(rows - 10, noise=0.05)[:10]])
     ways = [semantic._by_bfloat16(x, 1 - eps, 1e-5, components) for components in (False, True)]
     assert ((ways[0] != np.arange(rows)) == released(x, eps)).all()
     assert ways[1].tolist() == kept_by_component(x, eps).tolist()
@@ -93,7 +96,9 @@ def test_components(eps):
 
 
 def test_the_two_rules_differ_on_a_chain():
-    """0, 20 and 10 degrees: the released rule compares with removed rows but keeps both ends; the paper keeps one of the group."""
+    """0, 20 and 10 degrees: the released rule compares with removed rows but keeps both ends; the
+    paper keeps one of the group.
+    """
     a = np.radians([0, 20, 10])
     x = np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
     eps = 1 - np.cos(np.radians(11))
@@ -135,7 +140,9 @@ def test_nearest_centroid_is_the_float64_answer_in_any_batch(batch, seed):
     x, c = clustered(seed=seed), clustered(20, seed=seed + 1)
     c[7] = c[3]
     s = x.astype(np.float64) @ c.astype(np.float64).T
-    label, cosine = zip(*(nearest_centroid(x[i : i + batch], c) for i in range(0, len(x), batch)), strict=True)
+    label, cosine = zip(
+        *(nearest_centroid(x[i : i + batch], c) for i in range(0, len(x), batch)), strict=True
+    )
     label, cosine = np.concatenate(label), np.concatenate(cosine)
     assert (np.abs(s[np.arange(len(x)), label] - s.max(axis=1)) < 1e-12).all()
     np.testing.assert_allclose(cosine, s.max(axis=1), atol=1e-12)

@@ -20,7 +20,10 @@ def murmur(data, seed):
 
     h = seed
     for i in range(0, len(data) // 4 * 4, 4):
-        k = rotate(int.from_bytes(data[i : i + 4], "little") * 0xCC9E2D51 & mask, 15) * 0x1B873593 & mask
+        k = (
+            rotate(int.from_bytes(data[i : i + 4], "little") * 0xCC9E2D51 & mask, 15) * 0x1B873593
+            & mask
+        )
         h = (rotate(h ^ k, 13) * 5 + 0xE6546B64) & mask
     tail = data[len(data) // 4 * 4 :]
     if tail:
@@ -32,10 +35,18 @@ def murmur(data, seed):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=9), max_size=6).map(" ".join))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=9), max_size=6).map(
+        " ".join
+    )
+)
 def test_spark(text):
-    signed = [h - 2**32 if h >= 2**31 else h for h in (murmur(t.encode(), 42) for t in text.lower().split())]
-    assert spark_buckets(text).tolist() == [h % 2**18 for h in signed]  # Spark's non-negative remainder
+    signed = [
+        h - 2**32 if h >= 2**31 else h
+        for h in (murmur(t.encode(), 42) for t in text.lower().split())
+    ]
+    # Spark's non-negative remainder
+    assert spark_buckets(text).tolist() == [h % 2**18 for h in signed]
 
 
 def test_the_published_buckets_of_dsir():
@@ -48,13 +59,17 @@ def test_the_published_buckets_of_dsir():
 def test_dsir(text):
     words = re.findall(r"\w+|[^\w\s]+", text.lower())
     terms = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
-    assert dsir_buckets(text, 997).tolist() == [int(hashlib.sha256(t.encode()).hexdigest(), 16) % 997 for t in terms]
+    assert dsir_buckets(text, 997).tolist() == [
+        int(hashlib.sha256(t.encode()).hexdigest(), 16) % 997 for t in terms
+    ]
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.9, 0.99])
 def test_leaders_are_the_plain_pass(similarity):
     rng = np.random.default_rng(0)
-    x = unit_rows(rng.normal(size=(40, 8))[rng.integers(0, 40, 700)] + 0.1 * rng.normal(size=(700, 8)))
+    x = unit_rows(
+        rng.normal(size=(40, 8))[rng.integers(0, 40, 700)] + 0.1 * rng.normal(size=(700, 8))
+    )
     c = x.astype(np.float64)
     c /= np.linalg.norm(c, axis=1, keepdims=True)
     found, own = [], []

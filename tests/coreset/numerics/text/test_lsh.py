@@ -1,4 +1,6 @@
-"""The curve of the bands against its definition in plain float64: every band by itself, and areas as sums over fine steps."""
+"""The curve of the bands against its definition in plain float64: every band by itself, and areas
+as sums over fine steps.
+"""
 
 import itertools
 
@@ -33,7 +35,9 @@ def plain_areas(threshold, bands, rows, steps=200_000):
 @pytest.mark.parametrize(("bands", "rows"), [(1, 1), (14, 8), (9, 13), (200, 1), (1, 64)])
 def test_the_curve_and_its_areas(bands, rows):
     s = np.linspace(0, 1, 101)
-    np.testing.assert_allclose(lsh_probability(s, bands, rows), plain_curve(s, bands, rows), atol=1e-12)
+    np.testing.assert_allclose(
+        lsh_probability(s, bands, rows), plain_curve(s, bands, rows), atol=1e-12
+    )
     assert lsh_probability(s.reshape(1, 101), bands, rows).shape == (1, 101)
     for threshold in (0.2, 0.7, 0.95):
         np.testing.assert_allclose(
@@ -51,7 +55,8 @@ def test_the_threshold_is_where_the_curve_passes(bands, rows):
 
 
 @pytest.mark.parametrize(
-    ("threshold", "positions", "weights"), [(0.5, 30, (0.5, 0.5)), (0.8, 40, (0.5, 0.5)), (0.7, 36, (0.1, 0.9))]
+    ("threshold", "positions", "weights"),
+    [(0.5, 30, (0.5, 0.5)), (0.8, 40, (0.5, 0.5)), (0.7, 36, (0.1, 0.9))],
 )
 def test_the_best_bands_are_the_best_of_all(threshold, positions, weights):
     cost = {
@@ -69,7 +74,10 @@ def test_the_choice_of_data_juicer():
 
 
 def test_a_larger_weight_of_misses_finds_more():
-    even, careful = best_bands(0.7, 112), best_bands(0.7, 112, false_positive=0.1, false_negative=0.9)
+    even, careful = (
+        best_bands(0.7, 112),
+        best_bands(0.7, 112, false_positive=0.1, false_negative=0.9),
+    )
     assert lsh_probability(0.75, *careful) > lsh_probability(0.75, *even) + 0.1
 
 

@@ -46,7 +46,9 @@ def corpus(rng, groups, copies, size=60):
 
 @pytest.mark.parametrize(("size", "changes"), [(6, 1), (20, 2), (60, 3), (400, 40)])
 def test_the_estimate_is_unbiased_and_no_wider_than_with_permutations(size, changes):
-    """Over many seeds the mean is the true Jaccard similarity, and the variance at most that of as many independent permutations, J (1 - J) / t."""
+    """Over many seeds the mean is the true Jaccard similarity, and the variance at most that of as
+    many independent permutations, J (1 - J) / t.
+    """
     a, b = pair(np.random.default_rng(size), size, changes)
     want = true_jaccard(a, b, 3)
     t, seeds = 64, 3000
@@ -71,7 +73,9 @@ def test_every_position_agrees_as_often_as_the_similarity():
 
 @pytest.mark.parametrize("s", [0.5, 0.7, 0.8, 0.9])
 def test_recall_of_the_bands_is_that_of_permutations(s):
-    """P(candidate) = 1 - (1 - J^r)^b, measured over seeds against the curve and against 112 true permutations."""
+    """P(candidate) = 1 - (1 - J^r)^b, measured over seeds against the curve and against 112 true
+    permutations.
+    """
     rng = np.random.default_rng(int(10 * s))
     size = 300
     a = [f"{x}{y}" for x, y in zip(rng.choice(WORDS, size), rng.choice(WORDS, size), strict=True)]
@@ -81,12 +85,15 @@ def test_recall_of_the_bands_is_that_of_permutations(s):
     want = true_jaccard(" ".join(a), " ".join(b), 1)
     trials = 1500
     hits = sum(
-        bool((k := band_keys([" ".join(a), " ".join(b)], 1, 14, 8, seed).keys)[0][k[0] == k[1]].any())
+        bool(
+            (k := band_keys([" ".join(a), " ".join(b)], 1, 14, 8, seed).keys)[0][k[0] == k[1]].any()
+        )
         for seed in range(trials)
     )
     curve = 1 - (1 - want**8) ** 14
     shared, union = len(set(a) & set(b)), len(set(a) | set(b))
-    agree = rng.random((trials, 14, 8)) < shared / union  # an independent permutation agrees with probability J
+    # an independent permutation agrees with probability J
+    agree = rng.random((trials, 14, 8)) < shared / union
     by_permutations = agree.all(axis=2).any(axis=1).mean()
     spread = np.sqrt(curve * (1 - curve) / trials)
     assert abs(hits / trials - curve) < 4 * spread + 0.02
@@ -94,7 +101,9 @@ def test_recall_of_the_bands_is_that_of_permutations(s):
 
 
 def test_a_signature_is_the_minimum_over_the_shingles():
-    """So the signature of a union is the smaller of the two, position by position: what makes a state mergeable."""
+    """So the signature of a union is the smaller of the two, position by position: what makes a
+    state mergeable.
+    """
     a, b = "one two three four five", "five six seven eight nine"
     sa, sb = signatures([a, b], n=1, size=64)[0]
     union, _ = signatures([a + " " + b], n=1, size=64)
@@ -123,7 +132,11 @@ def plain_groups(texts, n, bands, rows, threshold):
     label = list(range(len(texts)))
     for i in range(len(texts)):
         for j in range(i):
-            if keys[i].any() and (keys[i] == keys[j]).any() and true_jaccard(texts[i], texts[j], n) >= threshold:
+            if (
+                keys[i].any()
+                and (keys[i] == keys[j]).any()
+                and true_jaccard(texts[i], texts[j], n) >= threshold
+            ):
                 old, new = max(label[i], label[j]), min(label[i], label[j])
                 label = [new if x == old else x for x in label]
     return label
@@ -147,7 +160,8 @@ def test_verification_takes_what_the_bands_let_through():
     texts = corpus(rng, 8, 4)
     loose = near_duplicates(texts, 5, 60, 1, 0.999)  # nearly every pair is a candidate
     assert loose.tolist() == [
-        next(j for j in range(i + 1) if grams(texts[j], 5) == grams(t, 5)) for i, t in enumerate(texts)
+        next(j for j in range(i + 1) if grams(texts[j], 5) == grams(t, 5))
+        for i, t in enumerate(texts)
     ]
 
 
@@ -167,7 +181,9 @@ def test_case_accents_punctuation_and_numbers_are_no_difference():
     b = "the cafe opened in 2024 and it served 7 guests nobody complained"
     assert near_duplicates([a, b], threshold=1.0, numbers="fold").tolist() == [0, 0]
     assert near_duplicates([a, b], threshold=1.0).tolist() == [0, 1]
-    assert near_duplicates([a, a.upper().replace("É", "e").replace(".", " ")], threshold=1.0).tolist() == [0, 0]
+    assert near_duplicates(
+        [a, a.upper().replace("É", "e").replace(".", " ")], threshold=1.0
+    ).tolist() == [0, 0]
 
 
 def numbered_grams(text, n):
@@ -176,11 +192,16 @@ def numbered_grams(text, n):
 
 
 def test_a_similarity_with_numbers_is_the_true_one():
-    """Pairs whose numbers differ, or are all they share: plain sets of n-grams of the words as they are written."""
+    """Pairs whose numbers differ, or are all they share: plain sets of n-grams of the words as they
+    are written.
+    """
     rng = np.random.default_rng(2)
     texts = []
     for _ in range(30):
-        words = [str(rng.choice(WORDS)) if rng.random() < 0.5 else str(rng.integers(0, 3000)) for _ in range(12)]
+        words = [
+            str(rng.choice(WORDS)) if rng.random() < 0.5 else str(rng.integers(0, 3000))
+            for _ in range(12)
+        ]
         texts += [" ".join(words), " ".join(w if rng.random() < 0.8 else "1,5" for w in words)]
     pairs = np.array([(i, j) for i in range(60) for j in range(i)])
     want = []
@@ -193,10 +214,13 @@ def test_a_similarity_with_numbers_is_the_true_one():
 
 def test_invoices_and_sums_are_texts_of_their_own():
     invoices = [
-        f"Invoice number {1000 + i}: please pay {17 * i + 3}.50 euros for {i + 2} items by the {i % 28 + 1}th of May."
+        f"Invoice number {1000 + i}: please pay {17 * i + 3}.50 euros for {i + 2} items by the"
+        f" {i % 28 + 1}th of May."
         for i in range(100)
     ]
-    sums = [f"What is {i * 7} plus {i * 3 + 1}, and what is {i} times {i + 12}?" for i in range(100)]
+    sums = [
+        f"What is {i * 7} plus {i * 3 + 1}, and what is {i} times {i + 12}?" for i in range(100)
+    ]
     for texts in (invoices, sums):
         assert len(set(near_duplicates(texts).tolist())) == 100
         assert len(set(near_duplicates(texts, numbers="fold").tolist())) == 1
@@ -204,7 +228,9 @@ def test_invoices_and_sums_are_texts_of_their_own():
 
 def test_chinese_text_has_shingles_without_spaces():
     a = "今天天气很好我们一起去公园散步吧然后回家吃饭"
-    assert near_duplicates([a, a[:-1] + "水", "完全不同的一句话没有任何相同的内容在里面"], threshold=0.6).tolist() == [
+    assert near_duplicates(
+        [a, a[:-1] + "水", "完全不同的一句话没有任何相同的内容在里面"], threshold=0.6
+    ).tolist() == [
         0,
         0,
         2,

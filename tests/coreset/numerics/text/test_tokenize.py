@@ -7,7 +7,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coreset.numerics.text.characters import ALONE, BREAK, DIGIT, SPACE, WORD, characters, sentence_ends, tables, utf8
+from coreset.numerics.text.characters import (
+    ALONE,
+    BREAK,
+    DIGIT,
+    SPACE,
+    WORD,
+    characters,
+    sentence_ends,
+    tables,
+    utf8,
+)
 from coreset.numerics.text.tokenize import HAS_ALPHA, HAS_WORD, folded, words
 
 SAMPLES = [
@@ -22,7 +32,9 @@ TEXT = st.one_of(
 
 
 def alone(c):
-    return c.isalnum() and any(s in unicodedata.name(c, "") for s in ("CJK UNIFIED", "THAI ", "HIRAGANA"))
+    return c.isalnum() and any(
+        s in unicodedata.name(c, "") for s in ("CJK UNIFIED", "THAI ", "HIRAGANA")
+    )
 
 
 def is_word(c):
@@ -41,7 +53,9 @@ def plain_words(text):
         if c.isspace():
             i += 1
             continue
-        if plain(c) or (c in "'’" and 0 < i < len(text) - 1 and plain(text[i - 1]) and plain(text[i + 1])):
+        if plain(c) or (
+            c in "'’" and 0 < i < len(text) - 1 and plain(text[i - 1]) and plain(text[i + 1])
+        ):
             while j < len(text):
                 d, after = text[j], text[j + 1 : j + 2]
                 if plain(d):
@@ -64,7 +78,9 @@ def plain_words(text):
 
 
 def plain_folded(text, numbers):
-    """Lower case, no marks, everything else a space; numbers are 0, or as they are with . and , before a digit."""
+    """Lower case, no marks, everything else a space; numbers are 0, or as they are with . and ,
+    before a digit.
+    """
     if numbers == "fold":
         text = re.sub(r"(?<=\d)[.,](?=[0-9])", "", text)
     out, number = [], False
@@ -78,7 +94,11 @@ def plain_folded(text, numbers):
         elif numbers == "keep" and number and c in ".," and re.match("[0-9]", text[i + 1 :]):
             out.append(c)
         elif is_word(c):
-            base = [x for x in unicodedata.normalize("NFD", c.lower()) if unicodedata.category(x) != "Mn"][:1]
+            base = [
+                x
+                for x in unicodedata.normalize("NFD", c.lower())
+                if unicodedata.category(x) != "Mn"
+            ][:1]
             out.append("".join(base))
             number = number and not base
         else:
@@ -99,7 +119,9 @@ def test_words_are_the_plain_scan(texts):
         span = slice(w.start[i], w.start[i + 1])
         got = [joined[b : b + n] for b, n in zip(w.begin[span], w.length[span], strict=True)]
         assert got == plain_words(text)
-        assert [bool(k & HAS_ALPHA) for k in w.kind[span]] == [any(c.isalpha() for c in g) for g in got]
+        assert [bool(k & HAS_ALPHA) for k in w.kind[span]] == [
+            any(c.isalpha() for c in g) for g in got
+        ]
         assert [bool(k & HAS_WORD) for k in w.kind[span]] == [any(map(is_word, g)) for g in got]
     by_word = {}
     for b, n, h in zip(w.begin, w.length, w.hash, strict=True):
@@ -171,7 +193,12 @@ def test_utf8_takes_every_kind_of_column():
         pa.array(["x", *want])[1:],
     ):
         data, start, missing = utf8(column)
-        assert [bytes(data[a:b]).decode() for a, b in zip(start[:-1], start[1:], strict=True)] == ["ab", "", "", "é"]
+        assert [bytes(data[a:b]).decode() for a, b in zip(start[:-1], start[1:], strict=True)] == [
+            "ab",
+            "",
+            "",
+            "é",
+        ]
         assert missing.tolist() == [False, False, True, False]
     assert len(utf8([])[1]) == 1
     assert utf8(pa.nulls(2))[2].all()

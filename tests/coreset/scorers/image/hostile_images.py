@@ -1,4 +1,6 @@
-"""Files that call themselves images and want something else: over a hundred of them, by name, with what the one opener must say of each."""
+"""Files that call themselves images and want something else: over a hundred of them, by name, with
+what the one opener must say of each.
+"""
 
 import io
 import struct
@@ -34,7 +36,11 @@ def small_png(*more):
 
 
 def eps(program, preview=False):
-    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n" + program + b"\nshowpage\n%%EOF\n"
+    text = (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n"
+        + program
+        + b"\nshowpage\n%%EOF\n"
+    )
     if not preview:
         return text
     return struct.pack("<IIIIIIIH", 0xC6D3D0C5, 30, len(text), 0, 0, 0, 0, 0xFFFF) + text  # DOS EPS
@@ -46,7 +52,9 @@ def tiff(tags, order="<", after=0, data=b""):
     body = struct.pack(order + "H", len(tags))
     for tag, kind, count, value in sorted(tags):
         body += struct.pack(order + "HHI", tag, kind, count)
-        body += struct.pack(order + "HH", value, 0) if kind == 3 else struct.pack(order + "I", value)
+        body += (
+            struct.pack(order + "HH", value, 0) if kind == 3 else struct.pack(order + "I", value)
+        )
     return mark + struct.pack(order + "HI", 42, 8) + body + struct.pack(order + "I", after) + data
 
 
@@ -62,7 +70,9 @@ def gif(frames, width=1, height=1):
 
 
 def linked_tiff(count, loop=False):
-    """Return a TIFF of so many directories of a pixel each, the last of which may lead back to the first."""
+    """Return a TIFF of so many directories of a pixel each, the last of which may lead back to the
+    first.
+    """
     tags = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 0),
             (278, 3, 1, 1), (279, 4, 1, 1)]  # fmt: skip
     size = 2 + 12 * len(tags) + 4
@@ -74,11 +84,17 @@ def linked_tiff(count, loop=False):
 
 
 def _renamed(marker):
-    """Return programs and documents under the names of images; a program that is run writes the file `marker`."""
+    """Return programs and documents under the names of images; a program that is run writes the
+    file `marker`.
+    """
     write = f"({marker}) (w) file dup (ran) writestring closefile".encode()
     pipe = f"(%pipe%touch {marker}) (w) file closefile".encode()
     html = b"<html><script>fetch('http://localhost')</script></html>"
-    svg = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script><image href="file:///etc/passwd"/></svg>'
+    svg = (
+        b'<?xml version="1.0"?><svg'
+        b' xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script><image'
+        b' href="file:///etc/passwd"/></svg>'
+    )
     with io.BytesIO() as held:
         with zipfile.ZipFile(held, "w") as archive:
             archive.writestr("../../x.png", b"x")
@@ -101,14 +117,23 @@ def _renamed(marker):
     yield "pdf", encode(image, "PDF")
     yield "pdf-launch", b"%PDF-1.4\n1 0 obj<</OpenAction<</S/Launch/F(/bin/sh)>>>>endobj\n%%EOF"
     yield "svg", svg
-    yield "svg-entities", b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><svg>&b;</svg>'
+    yield (
+        "svg-entities",
+        b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><svg>&b;</svg>',
+    )
     yield "svgz", zlib.compress(svg)
     yield "html", html
     yield "wmf", struct.pack("<IHHHHHHIH", 0x9AC6CDD7, 0, 0, 0, 100, 100, 96, 0, 0) + bytes(40)
-    yield "emf", struct.pack("<II", 1, 88) + struct.pack("<4i4i", *[0, 0, 10, 10] * 2) + b" EMF" + bytes(60)
+    yield (
+        "emf",
+        struct.pack("<II", 1, 88) + struct.pack("<4i4i", *[0, 0, 10, 10] * 2) + b" EMF" + bytes(60),
+    )
     yield (
         "mvg",
-        b"push graphic-context\nviewbox 0 0 640 480\nfill 'url(https://localhost/x|touch x)'\npop graphic-context",
+        (
+            b"push graphic-context\nviewbox 0 0 640 480\nfill 'url(https://localhost/x|touch"
+            b" x)'\npop graphic-context"
+        ),
     )
     yield "msl", b'<?xml version="1.0"?><image><read filename="/etc/passwd"/></image>'
     yield "xpm", b'/* XPM */\nstatic char *x[] = {"1 1 1 1", "a c #000000", "a"};'
@@ -143,7 +168,13 @@ def _too_large():
     yield "png-bits", encode(Image.new("1", (20_000, 20_000)), "PNG")
     yield "png-16-bits", png(30_000, 30_000, depth=16)
     yield "gif-screen", gif(1, 65_535, 65_535)
-    yield "bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    yield (
+        "bmp",
+        b"BM"
+        + struct.pack(
+            "<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0
+        ),
+    )
     yield "ppm", b"P6 100000 100000 255\n"
     yield "pgm", b"P5 99999 99999 255\n"
     yield "pbm", b"P4 99999 99999\n"
@@ -161,11 +192,16 @@ def _too_large():
 
 
 def _bombs():
-    """Return small files whose parts unpack to much, or that have many of them; any word is right that comes soon and takes no memory."""
+    """Return small files whose parts unpack to much, or that have many of them; any word is right
+    that comes soon and takes no memory.
+    """
     zeros = zlib.compress(bytes(2**27), 9)
     yield "png-text-bomb", small_png(chunk(b"zTXt", b"Comment\0\0" + zeros))
     yield "png-international-text-bomb", small_png(chunk(b"iTXt", b"x\0\1\0\0\0" + zeros))
-    yield "png-many-texts", small_png(*[chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(900_000), 9))] * 200)
+    yield (
+        "png-many-texts",
+        small_png(*[chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(900_000), 9))] * 200),
+    )
     yield "png-profile-bomb", small_png(chunk(b"iCCP", b"x\0\0" + zeros))
     yield "png-data-bomb", png(2, 2, data=bytes(2**27))
     yield "png-apng-lies", small_png(chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)))
@@ -183,19 +219,38 @@ def _bombs():
         yield f"tiff-{word}", tiff(plain_tags(number), data=bytes(range(256)) * 2)
     yield (
         "tiff-many-samples",
-        tiff([*plain_tags(1)[:6], (277, 3, 1, 65_535), (278, 3, 1, 4), (279, 4, 1, 16)], data=bytes(400)),
+        tiff(
+            [*plain_tags(1)[:6], (277, 3, 1, 65_535), (278, 3, 1, 4), (279, 4, 1, 16)],
+            data=bytes(400),
+        ),
     )
-    yield "tiff-far-offset", tiff([(t, k, c, 2**31 if t == 273 else v) for t, k, c, v in plain_tags(1)])
+    yield (
+        "tiff-far-offset",
+        tiff([(t, k, c, 2**31 if t == 273 else v) for t, k, c, v in plain_tags(1)]),
+    )
     yield "tiff-long-count", tiff([*plain_tags(1), (270, 2, 2**31 - 1, 8)], data=bytes(400))
     yield "tiff-bigendian-nothing", tiff([], order=">")
-    yield "jpeg-comments", b"\xff\xd8" + (b"\xff\xfe" + struct.pack(">H", 65_535) + bytes(65_533)) * 50 + b"\xff\xd9"
-    yield "jpeg-no-table", b"\xff\xd8\xff\xc0\0\x11\x08\0\x10\0\x10\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xd9"
+    yield (
+        "jpeg-comments",
+        b"\xff\xd8" + (b"\xff\xfe" + struct.pack(">H", 65_535) + bytes(65_533)) * 50 + b"\xff\xd9",
+    )
+    yield (
+        "jpeg-no-table",
+        b"\xff\xd8\xff\xc0\0\x11\x08\0\x10\0\x10\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xd9",
+    )
     yield "ppm-comment", b"P6 #" + b"a" * 200_000
     yield "ppm-negative", b"P6 -1 -1 255\n"
     yield "ppm-zero", b"P6 0 0 255\n"
     yield "ppm-maximum", b"P6 2 2 99999999\n" + bytes(12)
-    yield "bmp-negative", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, -5, -5, 1, 24, 0, 0, 0, 0, 0, 0)
-    yield "bmp-palette", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, 2, 2, 1, 8, 1, 0, 0, 0, 2**31 - 1, 0)
+    yield (
+        "bmp-negative",
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, -5, -5, 1, 24, 0, 0, 0, 0, 0, 0),
+    )
+    yield (
+        "bmp-palette",
+        b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, 2, 2, 1, 8, 1, 0, 0, 0, 2**31 - 1, 0),
+    )
     yield "webp-sizes", b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\xff" + bytes(40)
     yield "webp-nothing", b"RIFF\x04\0\0\0WEBP"
     yield "jp2-nothing", b"\x00\x00\x00\x0cjP  \x0d\x0a\x87\x0a" + bytes(60)
@@ -212,7 +267,9 @@ def _truncated():
 
 
 def hostile(marker):
-    """Return {name: (bytes, the statuses that are right)}; a program that is run writes the file `marker`."""
+    """Return {name: (bytes, the statuses that are right)}; a program that is run writes the file
+    `marker`.
+    """
     anything = ("ok", "not_an_image", "truncated", "unreadable", "too_large", "unsupported")
     broken = ("truncated", "unreadable", "not_an_image")
     out = {}

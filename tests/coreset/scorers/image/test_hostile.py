@@ -1,4 +1,6 @@
-"""Hostile files through every door: none is run, none hangs, none takes the memory, and each is named."""
+"""Hostile files through every door: none is run, none hangs, none takes the memory, and each is
+named.
+"""
 
 import io
 import json
@@ -35,7 +37,9 @@ PROGRAMS = ("eps-writes", "eps-pipe", "eps-loop", "eps-dos-writes", "eps-dos-loo
 
 @pytest.fixture
 def marker(tmp_path, monkeypatch):
-    """A file that is written when a program inside an image is run: by Ghostscript, or by what stands here in its place where it is not installed."""
+    """A file that is written when a program inside an image is run: by Ghostscript, or by what
+    stands here in its place where it is not installed.
+    """
     from PIL import EpsImagePlugin
 
     made = tmp_path / "was-run"
@@ -51,7 +55,10 @@ def marker(tmp_path, monkeypatch):
 
 
 def good(seed):
-    return encode(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3)).astype(np.uint8)), "PNG")
+    return encode(
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3)).astype(np.uint8)),
+        "PNG",
+    )
 
 
 CHILD = """
@@ -69,7 +76,9 @@ print(json.dumps({"out": out, "kib": used() - before}))
 
 
 def test_what_is_said_of_each_and_what_it_costs(tmp_path, marker):
-    """One process of its own: the status of each, at most some seconds and a fixed amount of memory."""
+    """One process of its own: the status of each, at most some seconds and a fixed amount of
+    memory.
+    """
     folder = tmp_path / "files"
     folder.mkdir()
     found = hostile(marker)
@@ -78,7 +87,11 @@ def test_what_is_said_of_each_and_what_it_costs(tmp_path, marker):
         (folder / f"{name}.jpg").write_bytes(data)
     done = subprocess.run([sys.executable, "-c", CHILD, str(Path(__file__).parent), str(folder)], capture_output=True, text=True, timeout=240, check=True)  # fmt: skip
     said = json.loads(done.stdout.splitlines()[-1])
-    wrong = {n: said["out"][f"{n}.jpg"] for n, (_, right) in found.items() if said["out"][f"{n}.jpg"][0] not in right}
+    wrong = {
+        n: said["out"][f"{n}.jpg"]
+        for n, (_, right) in found.items()
+        if said["out"][f"{n}.jpg"][0] not in right
+    }
     assert not wrong
     slow = {n: seconds for n, (_, seconds) in said["out"].items() if seconds > 10}
     assert not slow
@@ -89,7 +102,10 @@ def test_what_is_said_of_each_and_what_it_costs(tmp_path, marker):
 def test_programs_are_refused_by_name(marker):
     for name, (data, _) in hostile(marker).items():
         if name.startswith(("eps", "ps", "pdf", "svg", "wmf", "emf")):
-            with pytest.raises(UnidentifiedImageError, match="no image of the formats"), open_image(data):
+            with (
+                pytest.raises(UnidentifiedImageError, match="no image of the formats"),
+                open_image(data),
+            ):
                 pass
 
 
@@ -138,7 +154,10 @@ def test_only_regular_files(strange, tmp_path):
             found = soon(lambda asked=asked: decode(asked))
             assert found.pixels is None
             assert found.status in ("not_a_file", "missing_file")
-            assert (found.status == "not_a_file") == (error is NotAFile) or error is OSError, (asked, found.status)
+            assert (found.status == "not_a_file") == (error is NotAFile) or error is OSError, (
+                asked,
+                found.status,
+            )
 
         def opened(name=name):
             with open_image(Path(name)) as image:
@@ -153,7 +172,10 @@ def test_only_regular_files(strange, tmp_path):
 def test_bytes_and_pixels_have_limits(tmp_path, monkeypatch):
     data = good(0)
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(TooLarge, match=r"40 x 40 pixels, more than 1599"), open_image(data, most_pixels=1599):
+    with (
+        pytest.raises(TooLarge, match=r"40 x 40 pixels, more than 1599"),
+        open_image(data, most_pixels=1599),
+    ):
         pass
     monkeypatch.setattr(files.read_bytes, "__defaults__", (len(data) - 1,))
     for image in (data, str(tmp_path / "a.png"), f"{tmp_path}/a.png@0+{len(data)}"):
@@ -184,7 +206,8 @@ def test_room_is_shared_by_all_threads():
     room, most, inside = DistillationContext(100), [0], []
 
     def work(amount):
-        with room.hold(amount), room.hold(amount):  # again in the same thread: it does not wait for itself
+        # again in the same thread: it does not wait for itself
+        with room.hold(amount), room.hold(amount):
             inside.append(amount)
             most[0] = max(most[0], room.taken)
 
@@ -207,7 +230,9 @@ def test_a_folder_decodes_so_many_pixels_at_a_time(tmp_path, monkeypatch):
         (folder / f"{i:02d}.png").write_bytes(good(i))  # 1,600 pixels
     room, seen, real = DistillationContext(4000), [], module.square
     monkeypatch.setattr(module, "decoding", room)
-    monkeypatch.setattr(module, "square", lambda image, size: seen.append(room.taken) or real(image, size))
+    monkeypatch.setattr(
+        module, "square", lambda image, size: seen.append(room.taken) or real(image, size)
+    )
     monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
     image_folder(str(tmp_path / "pool"), size=8, cache=str(tmp_path / "cache"))
     assert len(seen) == 24
@@ -229,7 +254,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_large_images_are_held_one_at_a_time(tmp_path):
-    """36 megapixels each, with transparency: 4 bytes a pixel in Pillow, 3 in the array, and what a hash takes of them; two of them at once would be more."""
+    """36 megapixels each, with transparency: 4 bytes a pixel in Pillow, 3 in the array, and what a
+    hash takes of them; two of them at once would be more.
+    """
     image = Image.new("RGBA", (6000, 6000), (10, 200, 30, 128))
     image.paste((200, 10, 10, 255), (0, 0, 3000, 2000))
     image.save(tmp_path / "a.png", compress_level=1)
@@ -250,13 +277,17 @@ def test_a_folder_of_images(tmp_path, marker, strange):
     (tmp_path / "pool/a/zero.png").symlink_to("/dev/zero")
     with pytest.warns(UserWarning, match="images cannot be read"):
         data = soon(
-            lambda: image_folder(str(tmp_path / "pool"), size=8, on_corrupt="skip", cache=str(tmp_path / "cache"))
+            lambda: image_folder(
+                str(tmp_path / "pool"), size=8, on_corrupt="skip", cache=str(tmp_path / "cache")
+            )
         )
     kept = {Path(n).stem for n in data.ids.tolist()} | {f"good{i}" for i in range(6)}
     assert len(data.images) + len(data.test_images) >= 6
     assert not kept & (set(PROGRAMS) | {"pipe", "zero", "svg", "pdf"})
     with pytest.raises(ValueError, match=r"images cannot be read, first: .*Repair or remove them"):
-        soon_raised(lambda: image_folder(str(tmp_path / "pool"), size=8, cache=str(tmp_path / "other")))
+        soon_raised(
+            lambda: image_folder(str(tmp_path / "pool"), size=8, cache=str(tmp_path / "other"))
+        )
 
 
 def soon_raised(call):
@@ -274,20 +305,29 @@ def test_a_coco_folder(tmp_path, marker):
         about = {"id": 1, "file_name": f"{name}.jpg", "width": 40, "height": 40}
         part = "train" if name == "a" else "test"
         (tmp_path / f"{part}.json").write_text(json.dumps({**notes, "images": [about]}))
-    with pytest.raises(ValueError, match=r"1 of 2 images cannot be read, first: .*b.jpg \(UnidentifiedImageError"):
+    with pytest.raises(
+        ValueError, match=r"1 of 2 images cannot be read, first: .*b.jpg \(UnidentifiedImageError"
+    ):
         coco_folder(str(tmp_path), cache=str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("form", ["path", "tar", "parquet"])
 def test_a_curation(tmp_path, marker, form):
-    """Every row is decided about, the good ones are kept, and those that are no images go with their status."""
+    """Every row is decided about, the good ones are kept, and those that are no images go with
+    their status.
+    """
     found = {n: d for n, (d, right) in hostile(marker).items() if right == ("not_an_image",)}
     found |= {f"good{i}": good(i) for i in range(3)}
     folder = tmp_path / "in"
     folder.mkdir()
     if form == "parquet":
         source = folder / "a.parquet"
-        pq.write_table(pa.table({"id": list(found), "image": list(found.values()), "text": ["x"] * len(found)}), source)
+        pq.write_table(
+            pa.table(
+                {"id": list(found), "image": list(found.values()), "text": ["x"] * len(found)}
+            ),
+            source,
+        )
     elif form == "tar":
         source = folder / "a.tar"
         with tarfile.open(source, "w") as tar:
@@ -304,7 +344,9 @@ def test_a_curation(tmp_path, marker, form):
         rows = [{"id": n, "image": f"{n}.jpg", "text": "x"} for n in [*found, "pipe"]]
         source.write_text("".join(json.dumps(r) + "\n" for r in rows))
     done = soon_raised(
-        lambda: curate([Images([ImageHashes(min_texture=0)]), ReadableImage()], source, tmp_path / "out")
+        lambda: curate(
+            [Images([ImageHashes(min_texture=0)]), ReadableImage()], source, tmp_path / "out"
+        )
     )
     counts = done.manifest["counts"]
     table = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
@@ -319,7 +361,11 @@ def test_the_pictures_of_a_report(tmp_path, marker):
     rows = [{"id": n, "image": p, "preview": "x", "state": "kept", "reason": None}
             for n, p in (("a", str(tmp_path / "a.jpg")), ("b", "/dev/zero"))]  # fmt: skip
     outcome = {"state": "kept", "operator": "", "reason": "", "size": 2, "rows": rows}
-    html = soon_raised(lambda: pictures_html({"outcomes": [outcome], "groups": [], "entries": None, "map": None}, {}))
+    html = soon_raised(
+        lambda: pictures_html(
+            {"outcomes": [outcome], "groups": [], "entries": None, "map": None}, {}
+        )
+    )
     assert "<img" not in html
     assert "not an image" in html
     assert "not a file" in html
@@ -335,17 +381,32 @@ def test_image_columns_of_hugging_face(tmp_path, marker):
     turned = Image.Exif()
     turned[274] = 6
     phone = encode(Image.effect_noise((60, 40), 80).convert("RGB"), "JPEG", exif=turned)
-    held = [good(0), eps(f"({marker}) (w) file closefile".encode()), large, eps(b"{} loop"), phone, good(1)]
+    held = [
+        good(0),
+        eps(f"({marker}) (w) file closefile".encode()),
+        large,
+        eps(b"{} loop"),
+        phone,
+        good(1),
+    ]
     (tmp_path / "path.png").write_bytes(good(2))
-    rows = [{"bytes": d, "path": None} for d in held] + [{"bytes": None, "path": str(tmp_path / "path.png")}]
+    rows = [{"bytes": d, "path": None} for d in held] + [
+        {"bytes": None, "path": str(tmp_path / "path.png")}
+    ]
     rows += [{"bytes": None, "path": "/dev/zero"}]
     storage = pa.array(rows, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
     labels = pa.array([i % 2 for i in range(len(rows))], pa.int64())
-    table = datasets.Dataset(datasets.table.InMemoryTable(pa.table({"image": storage, "label": labels})))
+    table = datasets.Dataset(
+        datasets.table.InMemoryTable(pa.table({"image": storage, "label": labels}))
+    )
     made = table.cast(features)
     store = Store(str(tmp_path / "cache"))
-    load = lambda: convert("x", {"train": made}, "image", "label", "train", None, 0.3, 16, "skip", "none", store)  # noqa: E731
+    load = lambda: convert(
+        "x", {"train": made}, "image", "label", "train", None, 0.3, 16, "skip", "none", store
+    )
     data = soon_raised(load)
     assert set(data.ids.tolist()) <= {0, 2, 4, 5, 6}
     assert len(data.images) + len(data.test_images) == 5
@@ -364,5 +425,9 @@ def test_images_are_opened_in_one_place():
     for folder in ("coreset", "trainers", "strategies", "scripts"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             lines = path.read_text().splitlines()
-            found += [f"{path.relative_to(ROOT)}:{i}" for i, line in enumerate(lines, 1) if OPENERS.search(line)]
+            found += [
+                f"{path.relative_to(ROOT)}:{i}"
+                for i, line in enumerate(lines, 1)
+                if OPENERS.search(line)
+            ]
     assert not [f for f in found if not f.startswith("coreset/scorers/image/files.py")]

@@ -25,14 +25,25 @@ def files(tmp_path):
         Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(names[-1])
     (tmp_path / "cut.png").write_bytes((tmp_path / "2.png").read_bytes()[:900])
     (tmp_path / "text.png").write_text("no image")
-    return [*names, str(tmp_path / "cut.png"), str(tmp_path / "text.png"), str(tmp_path / "absent.png"), None]
+    return [
+        *names,
+        str(tmp_path / "cut.png"),
+        str(tmp_path / "text.png"),
+        str(tmp_path / "absent.png"),
+        None,
+    ]
 
 
 def test_contract_and_statuses(files):
     scorer = Images([Quality(), ImageHashes()], at_once=700)
     check_scorer(scorer, {"image": objects(files)})
     found = scorer({"image": objects(files)})
-    assert found["image_status"].tolist() == ["ok"] * 5 + ["truncated", "not_an_image", "missing_file", "missing_field"]
+    assert found["image_status"].tolist() == ["ok"] * 5 + [
+        "truncated",
+        "not_an_image",
+        "missing_file",
+        "missing_field",
+    ]
     assert found["quality_status"].tolist()[3:] == [
         "too_small",
         "ok",
@@ -49,7 +60,9 @@ def test_contract_and_statuses(files):
 @pytest.mark.parametrize("at_once", [1, 700, 10**9])
 def test_each_image_is_decoded_once_and_memory_is_bounded(files, monkeypatch, at_once):
     calls, real = [], module.decode
-    monkeypatch.setattr(module, "decode", lambda image, most: calls.append(image) or real(image, most))
+    monkeypatch.setattr(
+        module, "decode", lambda image, most: calls.append(image) or real(image, most)
+    )
     held = []
 
     @dataclass(frozen=True)
@@ -79,7 +92,10 @@ def test_each_image_is_decoded_once_and_memory_is_bounded(files, monkeypatch, at
 
 def test_bytes_are_images_too(files):
     data = [None if f is None or "absent" in f else Path(f).read_bytes() for f in files]
-    a, b = Images([ImageHashes()])({"image": objects(files)}), Images([ImageHashes()])({"image": objects(data)})
+    a, b = (
+        Images([ImageHashes()])({"image": objects(files)}),
+        Images([ImageHashes()])({"image": objects(data)}),
+    )
     assert a["pixel_hash"].tolist() == b["pixel_hash"].tolist()
     assert b["image_status"].tolist()[-2:] == ["missing_field"] * 2
 
@@ -87,7 +103,9 @@ def test_bytes_are_images_too(files):
 def test_no_rows_and_wrong_scorers():
     found = Images([Quality()])({"image": objects([])})
     assert set(found) == Images([Quality()]).gives
-    with pytest.raises(ValueError, match="column 'aspect' is given twice, the second time by Quality"):
+    with pytest.raises(
+        ValueError, match="column 'aspect' is given twice, the second time by Quality"
+    ):
         Images([Quality(), Quality()])
     with pytest.raises(ValueError, match="most_pixels: expected 1 to 178956970"):
         Images(most_pixels=10**9)

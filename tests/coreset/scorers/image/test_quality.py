@@ -25,7 +25,9 @@ def plain(pixels):
 
 def images():
     rng = np.random.default_rng(0)
-    ramp = np.broadcast_to(np.linspace(0, 255, 40).astype(np.uint8)[None, :, None], (12, 40, 3)).copy()
+    ramp = np.broadcast_to(
+        np.linspace(0, 255, 40).astype(np.uint8)[None, :, None], (12, 40, 3)
+    ).copy()
     return [
         rng.integers(0, 256, (17, 31, 3)).astype(np.uint8), ramp, np.zeros((5, 5, 3), np.uint8), np.full((2, 9, 3), 255, np.uint8),
         (rng.integers(0, 2, (20, 20, 1)) * np.array([255, 4, 251])).astype(np.uint8), rng.integers(0, 12, (2, 2, 3)).astype(np.uint8),
@@ -45,7 +47,9 @@ def test_blur_is_opencvs():
     for pixels in images():
         luma = (pixels @ np.array([0.299, 0.587, 0.114])).astype(np.float64)
         value = cv2.Laplacian(luma, cv2.CV_64F).var()
-        assert Quality()({"pixels": objects([pixels])})["blur"][0] == pytest.approx(value, rel=1e-5, abs=1e-6)
+        assert Quality()({"pixels": objects([pixels])})["blur"][0] == pytest.approx(
+            value, rel=1e-5, abs=1e-6
+        )
 
 
 def test_a_blurred_copy_scores_lower_and_a_dark_one_darker():
@@ -55,7 +59,11 @@ def test_a_blurred_copy_scores_lower_and_a_dark_one_darker():
     photo = Image.fromarray(load_sample_image("china.jpg"))
     soft, dark = photo.filter(ImageFilter.GaussianBlur(3)), photo.point(lambda v: v // 8)
     found = Quality()(
-        {"pixels": objects([np.array(x) for x in (photo, soft, dark, photo.convert("L").convert("RGB"))])}
+        {
+            "pixels": objects(
+                [np.array(x) for x in (photo, soft, dark, photo.convert("L").convert("RGB"))]
+            )
+        }
     )
     assert found["blur"][0] > 10 * found["blur"][1]
     assert found["brightness"][0] > 5 * found["brightness"][2]
@@ -66,7 +74,10 @@ def test_a_blurred_copy_scores_lower_and_a_dark_one_darker():
 
 def test_images_without_a_laplacian_or_pixels():
     found = Quality()(
-        {"pixels": objects([np.zeros((1, 5, 3), np.uint8), None]), "pixels_status": objects(["ok", "truncated"])}
+        {
+            "pixels": objects([np.zeros((1, 5, 3), np.uint8), None]),
+            "pixels_status": objects(["ok", "truncated"]),
+        }
     )
     assert found["quality_status"].tolist() == ["too_small", "truncated"]
     assert np.isnan(found["blur"]).all()

@@ -1,4 +1,6 @@
-"""CLIP, SigLIP and open_clip of tiny random weights: cosines against the model's own logits, whatever its scale."""
+"""CLIP, SigLIP and open_clip of tiny random weights: cosines against the model's own logits,
+whatever its scale.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from coreset.scorers.image.images import Images  # noqa: E402
 from coreset.scorers.image_text.clip import ClipScore, load_towers  # noqa: E402
 from coreset.testing import check_scorer  # noqa: E402
 
-WORDS = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", *["a", "red", "blue", "square", "circle", "dog", "cat", "of", "on", "the"]]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[BOS]",
+    "[EOS]",
+    *["a", "red", "blue", "square", "circle", "dog", "cat", "of", "on", "the"],
+]
 
 
 def tokenizer():
@@ -25,7 +33,11 @@ def tokenizer():
         single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
     )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", eos_token="[EOS]", bos_token="[BOS]", unk_token="[UNK]"
+        tokenizer_object=made,
+        pad_token="[PAD]",
+        eos_token="[EOS]",
+        bos_token="[BOS]",
+        unk_token="[UNK]",
     )
 
 
@@ -45,21 +57,27 @@ def clip(tmp_path_factory):
     torch.manual_seed(0)
     net = transformers.CLIPModel(
         transformers.CLIPConfig(
-            text_config=text, vision_config=vision, projection_dim=8, logit_scale_init_value=float(np.log(14.28))
+            text_config=text,
+            vision_config=vision,
+            projection_dim=8,
+            logit_scale_init_value=float(np.log(14.28)),
         )
     )
     net.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
-    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
-        folder
-    )
+    transformers.CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(folder)
     return str(folder), net.eval()
 
 
 def pictures(n=6, seed=0):
     rng = np.random.default_rng(seed)
     return objects(
-        [rng.integers(0, 256, (rng.integers(20, 60), rng.integers(20, 60), 3)).astype(np.uint8) for _ in range(n)]
+        [
+            rng.integers(0, 256, (rng.integers(20, 60), rng.integers(20, 60), 3)).astype(np.uint8)
+            for _ in range(n)
+        ]
     )
 
 
@@ -119,7 +137,14 @@ def test_contract_inside_images(clip, tmp_path):
     }
     check_scorer(scorer, columns, tolerance=1e-5)
     found = scorer(columns)
-    assert found["clip_status"].tolist() == ["ok", "ok", "ok", "not_an_image", "empty_text", "missing_field"]
+    assert found["clip_status"].tolist() == [
+        "ok",
+        "ok",
+        "ok",
+        "not_an_image",
+        "empty_text",
+        "missing_field",
+    ]
     assert np.isnan(found["clip_cosine"][3:]).all()
     assert np.isnan(found["image_embedding"][3:]).all()
 
@@ -136,18 +161,28 @@ def test_siglip(tmp_path):
         "patch_size": 8,
     }
     torch.manual_seed(1)
-    net = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision)).eval()
+    net = transformers.SiglipModel(
+        transformers.SiglipConfig(text_config=text, vision_config=vision)
+    ).eval()
     net.save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
     transformers.SiglipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
     images = pictures(2)
     found = ClipScore(str(tmp_path))({"pixels": images, "text": objects(["a red dog", "cat"])})
-    words = tokenizer()(["a red dog", "cat"], padding="max_length", truncation=True, max_length=10, return_tensors="pt")
+    words = tokenizer()(
+        ["a red dog", "cat"],
+        padding="max_length",
+        truncation=True,
+        max_length=10,
+        return_tensors="pt",
+    )
     see = transformers.SiglipImageProcessor.from_pretrained(tmp_path)
     with torch.no_grad():
         out = net(
             input_ids=words["input_ids"],
-            pixel_values=see([Image.fromarray(p) for p in images], return_tensors="pt")["pixel_values"],
+            pixel_values=see([Image.fromarray(p) for p in images], return_tensors="pt")[
+                "pixel_values"
+            ],
         )
     logits = ((out.logits_per_image.diagonal() - net.logit_bias) / net.logit_scale.exp()).detach()
     assert np.allclose(found["clip_cosine"], logits.numpy(), atol=2e-5)
@@ -185,7 +220,11 @@ def test_wrong_models(tmp_path, clip, monkeypatch):
         ClipScore("x", batch=0)
     bert = transformers.BertModel(
         transformers.BertConfig(
-            vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+            vocab_size=len(WORDS),
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            intermediate_size=8,
         )
     )
     bert.save_pretrained(tmp_path / "bert")

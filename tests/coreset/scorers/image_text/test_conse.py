@@ -56,7 +56,9 @@ def test_stamps_fit_their_own_captions(asset, stamps):
     from coreset.scorers.image.decode import decode
 
     files = [
-        p for p in sorted(stamps.STAMPS.rglob("*.png")) if "symbols" not in p.parts and p.with_suffix(".txt").exists()
+        p
+        for p in sorted(stamps.STAMPS.rglob("*.png"))
+        if "symbols" not in p.parts and p.with_suffix(".txt").exists()
     ][::6]
     pixels, captions = [], []
     for path in files:
@@ -71,7 +73,10 @@ def test_stamps_fit_their_own_captions(asset, stamps):
     from coreset.scorers.image.classifier import probabilities
     from coreset.scorers.text.embedding import encode_texts
 
-    seen, read = combine(probabilities(pixels), class_vectors("minilm", "auto"), 10), encode_texts(captions, "minilm")
+    seen, read = (
+        combine(probabilities(pixels), class_vectors("minilm", "auto"), 10),
+        encode_texts(captions, "minilm"),
+    )
     assert np.allclose((seen * read).sum(axis=1), own, atol=1e-4)
     other = (seen * read[order]).sum(axis=1)
     auc = float((own[:, None] > other[None, :]).mean())
@@ -87,6 +92,8 @@ def test_check_scorer_on_texts_alone(asset):
         {"text": objects(["a dog", "", None, "a small dog", "the stock market fell", "x " * 400])},
         tolerance=1e-5,
     )
-    found = SentenceEmbedding()({"text": objects(["a dog", "a small dog", "the stock market fell"])})["text_embedding"]
+    found = SentenceEmbedding()(
+        {"text": objects(["a dog", "a small dog", "the stock market fell"])}
+    )["text_embedding"]
     near = found @ found.T
     assert near[0, 1] > near[0, 2] + 0.3

@@ -1,4 +1,6 @@
-"""Visual dependence with a LLaVA of tiny random weights: against one row at a time, no padding, the loss written out."""
+"""Visual dependence with a LLaVA of tiny random weights: against one row at a time, no padding, the
+loss written out.
+"""
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from coreset.testing import check_scorer  # noqa: E402
 
 WORDS = ["[PAD]", "[UNK]", "<s>", "</s>", "<image>", "USER", ":", "ASSISTANT", "SYSTEM", "what", "is", "it", "?", "a", "red", "dog", "cat", "on", "the", ".", "blue", "yes"]  # fmt: skip
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m['role'].upper() }} : "
-    "{% for p in m['content'] %}{% if p['type'] == 'image' %}<image> {% else %}{{ p['text'] }} {% endif %}{% endfor %}"
-    "{% if m['role'] == 'assistant' %}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT :{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no"
+    " tools') }}{% endif %}{{ m['role'].upper() }} : {% for p in m['content'] %}{% if p['type'] =="
+    " 'image' %}<image> {% else %}{{ p['text'] }} {% endif %}{% endfor %}{% if m['role'] =="
+    " 'assistant' %}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT :{% endif %}"
 )
 PATCHES = 4  # tokens of an image of 16 x 16 in patches of 8
 
@@ -37,7 +40,12 @@ def processor(template=TEMPLATE):
 
 
 def make(folder, seed=0, flat=False):
-    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     config = transformers.LlavaConfig(
         vision_config=transformers.CLIPVisionConfig(**small, image_size=16, patch_size=8),
         text_config=transformers.LlamaConfig(**small, vocab_size=len(WORDS), num_key_value_heads=2, max_position_embeddings=40),
@@ -63,7 +71,10 @@ def llava(tmp_path_factory):
 def pictures(n, seed=0):
     rng = np.random.default_rng(seed)
     return objects(
-        [rng.integers(0, 256, (rng.integers(17, 40), rng.integers(17, 40), 3)).astype(np.uint8) for _ in range(n)]
+        [
+            rng.integers(0, 256, (rng.integers(17, 40), rng.integers(17, 40), 3)).astype(np.uint8)
+            for _ in range(n)
+        ]
     )
 
 
@@ -85,13 +96,18 @@ ROWS = [
 
 def mean_loss(net, prompt, answer, pixels=None):
     """- mean log p of the answer's tokens and the end, one forward, no padding, in float64."""
-    words = ["<s>", *prompt.replace("@", " ".join(["<image>"] * PATCHES) if pixels is not None else "").split()]
+    words = [
+        "<s>",
+        *prompt.replace("@", " ".join(["<image>"] * PATCHES) if pixels is not None else "").split(),
+    ]
     target = [WORDS.index(w) if w in WORDS else 1 for w in [*answer.split(), "</s>"]]
     ids = [WORDS.index(w) if w in WORDS else 1 for w in words] + target
     see = {}
     if pixels is not None:
         see["pixel_values"] = (
-            processor().image_processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"].double()
+            processor()
+            .image_processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+            .double()
         )
     with torch.no_grad():
         logits = net(input_ids=torch.tensor([ids]), **see).logits[0]
@@ -129,14 +145,21 @@ def test_the_ratio_is_that_of_two_plain_forwards(llava, without, batch):
 def test_another_image_changes_one_side_only(llava):
     folder, _ = llava
     messages = objects([r[0] for r in ROWS])
-    a, b = (VisualDependence(folder)({"pixels": pictures(len(ROWS), seed), "messages": messages}) for seed in (0, 1))
-    assert np.allclose(a["visual_dependence_loss_without"], b["visual_dependence_loss_without"], atol=1e-6)
+    a, b = (
+        VisualDependence(folder)({"pixels": pictures(len(ROWS), seed), "messages": messages})
+        for seed in (0, 1)
+    )
+    assert np.allclose(
+        a["visual_dependence_loss_without"], b["visual_dependence_loss_without"], atol=1e-6
+    )
     assert (np.abs(a["visual_dependence_loss"] - b["visual_dependence_loss"]) > 1e-4).all()
 
 
 def test_a_model_that_knows_nothing_depends_on_nothing(tmp_path):
     folder, _ = make(tmp_path, flat=True)
-    found = VisualDependence(folder)({"pixels": pictures(len(ROWS)), "messages": objects([r[0] for r in ROWS])})
+    found = VisualDependence(folder)(
+        {"pixels": pictures(len(ROWS)), "messages": objects([r[0] for r in ROWS])}
+    )
     assert np.allclose(found["visual_dependence_loss"], np.log(len(WORDS)), atol=1e-6)
     assert found["visual_dependence"].tolist() == [1.0] * len(ROWS)
 
@@ -191,11 +214,16 @@ def test_in_a_run_over_conversations(llava, tmp_path):
     rows, images = [], pictures(4)
     for i, (_, prompt, answer) in enumerate(ROWS):
         Image.fromarray(images[i]).save(tmp_path / f"{i}.png")
-        question = prompt.split("USER : ")[-1].removesuffix(" ASSISTANT :").replace("@", "<image>\n")
+        question = (
+            prompt.split("USER : ")[-1].removesuffix(" ASSISTANT :").replace("@", "<image>\n")
+        )
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
         rows.append({"id": str(i), "image": f"{i}.png", "conversations": turns})
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    recipe = [Images([VisualDependence(folder)]), Threshold("visual_dependence", high=1.0, strict=True)]
+    recipe = [
+        Images([VisualDependence(folder)]),
+        Threshold("visual_dependence", high=1.0, strict=True),
+    ]
     curate(recipe, tmp_path / "rows.json", tmp_path / "out")
     for found in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist():
         i = int(found["id"])

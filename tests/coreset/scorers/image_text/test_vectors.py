@@ -9,7 +9,9 @@ from coreset.testing import check_scorer
 def by_definition(image, text):
     """2.5 max(cos(c, v), 0), in Python's floats."""
     dot = sum(float(a) * float(b) for a, b in zip(image, text, strict=True))
-    cosine = dot / (sum(float(a) ** 2 for a in image) ** 0.5 * sum(float(b) ** 2 for b in text) ** 0.5)
+    cosine = dot / (
+        sum(float(a) ** 2 for a in image) ** 0.5 * sum(float(b) ** 2 for b in text) ** 0.5
+    )
     return cosine, 2.5 * max(cosine, 0.0)
 
 
@@ -45,9 +47,18 @@ def test_the_scorer():
     images[1], texts[2], images[3] = 0, np.nan, [1, np.nan, 1, 1, 1]
     check_scorer(VectorClipScore(), {"image_embedding": images, "text_embedding": texts})
     found = VectorClipScore()({"image_embedding": images, "text_embedding": texts})
-    assert found["clip_status"].tolist() == ["ok", "zero_vector", "missing_field", "non_finite", "ok", "ok"]
+    assert found["clip_status"].tolist() == [
+        "ok",
+        "zero_vector",
+        "missing_field",
+        "non_finite",
+        "ok",
+        "ok",
+    ]
     for i in (0, 4, 5):
-        assert (found["clip_cosine"][i], found["clipscore"][i]) == pytest.approx(by_definition(images[i], texts[i]))
+        assert (found["clip_cosine"][i], found["clipscore"][i]) == pytest.approx(
+            by_definition(images[i], texts[i])
+        )
     ragged = VectorClipScore("a", "b")(
         {"a": objects([[1.0, 0.0], None, [1.0]]), "b": objects([[1.0, 1.0], [1.0], [1.0, 2.0]])}
     )

@@ -46,8 +46,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def completion(text, used=True):
-    found = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
-    return json.dumps(found | ({"usage": {"prompt_tokens": 100, "completion_tokens": 10}} if used else {})).encode()
+    found = {
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
+    }
+    return json.dumps(
+        found | ({"usage": {"prompt_tokens": 100, "completion_tokens": 10}} if used else {})
+    ).encode()
 
 
 @pytest.fixture
@@ -142,7 +146,9 @@ def test_one_question_for_rows_that_are_the_same(serve, tmp_path):
 def test_what_is_asked(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("A_KEY", "sesame")
     server = serve(by_row)
-    judge(server, tmp_path, key_variable="A_KEY", max_tokens=7)({n: v[:1] for n, v in rows().items()})
+    judge(server, tmp_path, key_variable="A_KEY", max_tokens=7)(
+        {n: v[:1] for n, v in rows().items()}
+    )
     [(text, question)] = server.asked
     assert {k: question[k] for k in ("model", "temperature", "max_tokens", "seed")} == {
         "model": "m",
@@ -150,7 +156,9 @@ def test_what_is_asked(serve, tmp_path, monkeypatch):
         "max_tokens": 7,
         "seed": 0,
     }
-    assert text.startswith("###Instruction:\nTask 0?\n\n### Input:\n\n\n### Response:\nAnswer 0\n\n")
+    assert text.startswith(
+        "###Instruction:\nTask 0?\n\n### Input:\n\n\n### Response:\nAnswer 0\n\n"
+    )
     assert server.keys == ["Bearer sesame"]
     assert b"sesame" not in (tmp_path / "judge.sqlite").read_bytes()
 
@@ -166,9 +174,13 @@ def test_a_reply_that_is_no_score_is_kept_as_an_error(serve, tmp_path):
 
 
 def test_stored_replies_are_read_anew_and_not_asked_for_again(serve, tmp_path, monkeypatch):
-    """Replies that an older reading refused, and those that a pattern of the user's finds a score in."""
+    """Replies that an older reading refused, and those that a pattern of the user's finds a score
+    in.
+    """
     said = ["**4.5**", "4.5 (helpful)", "I would give it a 3, no more."]
-    server = serve(lambda question, n: said[int(question["messages"][-1]["content"].split("Answer ")[1][0])])
+    server = serve(
+        lambda question, n: said[int(question["messages"][-1]["content"].split("Answer ")[1][0])]
+    )
     with monkeypatch.context() as older:
         older.setattr("coreset.scorers.judge.rubrics.read_score", lambda reply, low, high: None)
         assert judge(server, tmp_path)(rows(3))["judge_status"].tolist() == ["parse_error"] * 3
@@ -184,7 +196,14 @@ def test_stored_replies_are_read_anew_and_not_asked_for_again(serve, tmp_path, m
 
 def test_a_pattern_gives_one_score_inside_the_scale_or_none(serve, tmp_path):
     one = judge(serve(by_row), tmp_path, pattern=r"(\d+|x)")
-    assert [one.read(t) for t in ("a 3 b", "3 and 3", "3 and 4", "7", "x", "")] == [3.0, 3.0, None, None, None, None]
+    assert [one.read(t) for t in ("a 3 b", "3 and 3", "3 and 4", "7", "x", "")] == [
+        3.0,
+        3.0,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,9 @@ def test_trouble_that_stays_is_an_error_of_the_row_and_asked_again_next_time(ser
     broken = [True]
     server = serve(
         lambda question, n: (
-            (500, {}, b"") if broken and "Answer 1" in question["messages"][-1]["content"] else by_row(question, n)
+            (500, {}, b"")
+            if broken and "Answer 1" in question["messages"][-1]["content"]
+            else by_row(question, n)
         )
     )
     got = judge(server, tmp_path, retries=1)(rows(3))
@@ -225,7 +246,9 @@ def test_a_question_the_server_does_not_take_is_not_repeated(serve, tmp_path):
 @pytest.mark.parametrize("code", [401, 403, 404])
 def test_a_wrong_key_or_address_stops_everything(serve, tmp_path, code):
     server = serve(lambda question, n: (code, {}, b"no such thing"))
-    with pytest.raises(ValueError, match=f"judge: http://127.0.0.1:.* answers {code} .*no such thing"):
+    with pytest.raises(
+        ValueError, match=f"judge: http://127.0.0.1:.* answers {code} .*no such thing"
+    ):
         judge(server, tmp_path, concurrency=2)(rows(40))
     assert len(server.asked) <= 2
 
@@ -313,7 +336,9 @@ def test_votes(serve, tmp_path):
 def test_a_run_that_dies_keeps_what_was_paid(serve, tmp_path):
     server = serve(
         lambda question, n: (
-            (401, {}, b"") if "Answer 3" in question["messages"][-1]["content"] and n == 1 else by_row(question, n)
+            (401, {}, b"")
+            if "Answer 3" in question["messages"][-1]["content"] and n == 1
+            else by_row(question, n)
         )
     )
     with pytest.raises(ValueError, match="answers 401"):

@@ -19,12 +19,16 @@ from coreset.testing import check_scorer
 
 
 def talk(*texts):
-    return [{"role": "user" if i % 2 == 0 else "assistant", "content": t} for i, t in enumerate(texts)]
+    return [
+        {"role": "user" if i % 2 == 0 else "assistant", "content": t} for i, t in enumerate(texts)
+    ]
 
 
 def by_length(question, n):
     """Rate the instruction 1 + its number of question marks."""
-    text = question["messages"][-1]["content"].split("###Instruction:\n")[1].split("\n\n### Input")[0]
+    text = (
+        question["messages"][-1]["content"].split("###Instruction:\n")[1].split("\n\n### Input")[0]
+    )
     return str(1 + text.count("?"))
 
 
@@ -42,7 +46,13 @@ def test_turns_are_asked_one_by_one_and_summed(serve, tmp_path):  # noqa: F811
     chats = [talk("a?", "x", "b???", "y"), talk("c", "z"), None, talk("a?"), talk("d", " ")]
     one = TurnJudge(judge(server, tmp_path, rubric="evol_complexity", price_in=1.0, price_out=0.0))
     got = one({"messages": objects(chats)})
-    assert got["complexity_status"].tolist() == ["ok", "ok", "missing_field", "missing_field", "empty_text"]
+    assert got["complexity_status"].tolist() == [
+        "ok",
+        "ok",
+        "missing_field",
+        "missing_field",
+        "empty_text",
+    ]
     assert got["complexity_turns"].tolist() == [[2.0, 4.0], [1.0], None, None, None]
     assert got["complexity"][:2].tolist() == [6.0, 1.0]
     assert np.isnan(got["complexity"][2:]).all()
@@ -63,7 +73,10 @@ def test_a_turn_that_cannot_be_read_takes_its_conversation_along(serve, tmp_path
 
 def test_the_contract_of_turns(serve, tmp_path):  # noqa: F811
     chats = [talk("a?", "x", "b???", "y"), talk("c", "z"), None, talk("d??", "z")]
-    check_scorer(TurnJudge(judge(serve(by_length), tmp_path, rubric="evol_complexity")), {"messages": objects(chats)})
+    check_scorer(
+        TurnJudge(judge(serve(by_length), tmp_path, rubric="evol_complexity")),
+        {"messages": objects(chats)},
+    )
 
 
 def options(question):
@@ -80,7 +93,9 @@ def longer(question, n):
 
 def test_pairs_in_both_orders(serve, tmp_path):  # noqa: F811
     server = serve(longer)
-    share, why = PairJudge(judge(server, tmp_path)).shares([("long text", "short"), ("x", "yy"), ("aa", "bb")])
+    share, why = PairJudge(judge(server, tmp_path)).shares(
+        [("long text", "short"), ("x", "yy"), ("aa", "bb")]
+    )
     assert share.tolist() == [1.0, 0.0, 0.5]  # of equal length the first is taken, in both orders
     assert (len(server.asked), dict(why)) == (6, {})
     PairJudge(judge(server, tmp_path)).shares([("short", "long text")])
@@ -90,7 +105,9 @@ def test_pairs_in_both_orders(serve, tmp_path):  # noqa: F811
 
 
 def test_a_judge_who_takes_the_first_says_nothing(serve, tmp_path):  # noqa: F811
-    share, _ = PairJudge(judge(serve(lambda q, n: "A"), tmp_path)).shares([("a", "bb"), ("cc", "d")])
+    share, _ = PairJudge(judge(serve(lambda q, n: "A"), tmp_path)).shares(
+        [("a", "bb"), ("cc", "d")]
+    )
     assert share.tolist() == [0.5, 0.5]
 
 
@@ -104,9 +121,17 @@ def test_votes_of_a_pair(serve, tmp_path):  # noqa: F811
 
 def test_pairs_that_are_not_decided(serve, tmp_path):  # noqa: F811
     def say(question, n):
-        return "neither" if "a" in options(question) else (500, {}, b"") if "c" in options(question) else "A"
+        return (
+            "neither"
+            if "a" in options(question)
+            else (500, {}, b"")
+            if "c" in options(question)
+            else "A"
+        )
 
-    share, why = PairJudge(judge(serve(say), tmp_path, retries=0)).shares([("a", "b"), ("c", "d"), ("e", "f")])
+    share, why = PairJudge(judge(serve(say), tmp_path, retries=0)).shares(
+        [("a", "b"), ("c", "d"), ("e", "f")]
+    )
     assert np.isnan(share).tolist() == [True, True, False]
     assert dict(why) == {"parse_error": 1, "model_error": 1}
 
@@ -126,13 +151,27 @@ def test_the_budget_and_the_dry_run_of_pairs(serve, tmp_path):  # noqa: F811
 def test_what_is_asked_of_a_pair():
     [system, user] = pair_messages("facts_and_trivia", "one {text}", "two")
     assert (system["role"], user["role"]) == ("system", "user")
-    for part in ("more facts and trivia", "its length", "order of the two", "[Option A]\n... one {text} ...\n\n"):
+    for part in (
+        "more facts and trivia",
+        "its length",
+        "order of the two",
+        "[Option A]\n... one {text} ...\n\n",
+    ):
         assert part in user["content"]
 
 
 @pytest.mark.parametrize(
     ("reply", "what"),
-    [("A", 0), (" b\n", 1), ("Option A", 0), ("**B**", 1), ("A.", 0), ("AB", None), ("", None), ("A B", None)],
+    [
+        ("A", 0),
+        (" b\n", 1),
+        ("Option A", 0),
+        ("**B**", 1),
+        ("A.", 0),
+        ("AB", None),
+        ("", None),
+        ("A B", None),
+    ],
 )
 def test_replies_to_pairs_are_read_strictly(reply, what):
     assert preferred(reply) == what

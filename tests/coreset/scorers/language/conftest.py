@@ -12,15 +12,25 @@ if (HERE := str(Path(__file__).parent)) not in sys.path:
     sys.path.append(HERE)
 
 CORPUS = [
-    "Below is an instruction that describes a task. Write a response.\n\n### Instruction:\nName the capital.\n\n### Response:The capital is Paris.",
-    "Smile::) smile::) smile::)\n\n\n\nSun and moon\n\n\n\nSun and moon\n\n- one\n\n- two\n\n- three",
+    (
+        "Below is an instruction that describes a task. Write a response.\n\n### Instruction:\nName"
+        " the capital.\n\n### Response:The capital is Paris."
+    ),
+    (
+        "Smile::) smile::) smile::)\n\n\n\nSun and moon\n\n\n\nSun and moon\n\n- one\n\n- two\n\n-"
+        " three"
+    ),
     "USER: add 1 and 2 ASSISTANT: the sum is 3, and the answer is right.",
-    "the quick brown fox jumps over the lazy dog; the answer to the task is the name of the instruction",
+    (
+        "the quick brown fox jumps over the lazy dog; the answer to the task is the name of the"
+        " instruction"
+    ),
 ]
 TEMPLATE = (
-    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
-    "{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
-    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}<|im_start|>system\nBe"
+    " kind.<|im_end|>\n{% endif %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{%"
+    " endif %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if"
+    " add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -70,7 +80,13 @@ def _llama(**more):
     torch.manual_seed(0)
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            **settings | {"max_position_embeddings": 1024, "initializer_range": 0.4, "tie_word_embeddings": True} | more
+            **settings
+            | {
+                "max_position_embeddings": 1024,
+                "initializer_range": 0.4,
+                "tie_word_embeddings": True,
+            }
+            | more
         )
     )
 
@@ -84,14 +100,20 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def with_bos(tmp_path_factory):
     """The same, with a tokenizer that puts a start token before every text."""
-    return _save(tmp_path_factory.mktemp("bos"), _llama(), _tokenizer(adds_bos=True, bos="<|endoftext|>"))
+    return _save(
+        tmp_path_factory.mktemp("bos"), _llama(), _tokenizer(adds_bos=True, bos="<|endoftext|>")
+    )
 
 
 class Reference:
-    """The definition, one row at a time: a float64 model without batches, padding or caches, and log-softmax written out in numpy."""
+    """The definition, one row at a time: a float64 model without batches, padding or caches, and
+    log-softmax written out in numpy.
+    """
 
     def __init__(self, folder):
-        self.net = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+        self.net = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float64
+        ).eval()
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
 
     def losses(self, context, target):

@@ -3,12 +3,13 @@
 import numpy as np
 
 ALPACA = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{}\n\n### Response:"
+    "Below is an instruction that describes a task. Write a response that appropriately completes"
+    " the request.\n\n### Instruction:\n{}\n\n### Response:"
 )
 ALPACA_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Input:\n{}\n\n### Response:"
+    "Below is an instruction that describes a task, paired with an input that provides further"
+    " context. Write a response that appropriately completes the request.\n\n###"
+    " Instruction:\n{}\n\n### Input:\n{}\n\n### Response:"
 )
 
 
@@ -16,17 +17,21 @@ def columns(rows):
     """Return rows as the columns scorers read."""
     instruction, given_, response = (list(c) for c in zip(*rows, strict=True))
     messages = [
-        [{"role": "user", "content": f"{i}\n{g}" if g else i or ""}, {"role": "assistant", "content": r or ""}]
+        [
+            {"role": "user", "content": f"{i}\n{g}" if g else i or ""},
+            {"role": "assistant", "content": r or ""},
+        ]
         for i, g, r in rows
     ]
     return {"instruction": instruction, "input": given_, "response": response, "messages": messages}
 
 
 def as_released(reference, variant, row, max_length):
-    """Return the losses the released programs take the mean of: after the prompt, and of the answer alone.
+    """Return the losses the released programs take the mean of: after the prompt, and of the answer
+    alone.
 
-    Cherry_LLM, data_analysis.py and data_by_IFD.py; Superfiltering, code_ifd/data_analysis.py. Token i has a
-    loss from token i - 1 on; the labels before the answer are masked by their number.
+    Cherry_LLM, data_analysis.py and data_by_IFD.py; Superfiltering, code_ifd/data_analysis.py.
+    Token i has a loss from token i - 1 on; the labels before the answer are masked by their number.
     """
     instruction, given_, response = row
     tokenizer = reference.tokenizer
@@ -38,7 +43,10 @@ def as_released(reference, variant, row, max_length):
         header, room = "", 1
     length = len(tokenizer.encode(prompt, truncation=True, max_length=max_length))
     out = []
-    for text, most in ((prompt + response, max_length), (header + response, max_length - length + room)):
+    for text, most in (
+        (prompt + response, max_length),
+        (header + response, max_length - length + room),
+    ):
         ids = tokenizer.encode(text, truncation=True, max_length=most)
         before = text[: text.rfind(response)]
         start = len(tokenizer.encode(before)) if before else 0
@@ -61,7 +69,9 @@ def by_definition(reference, variant, row):
         answers = [reference.ids(response)] * 2
     else:
         turns = [{"role": "user", "content": plain[:-1]}]
-        prompt = reference.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        prompt = reference.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
         sides = [reference.ids(prompt), reference.ids("<|im_start|>assistant\n")]
         answers = [[*reference.ids(response), reference.tokenizer.eos_token_id]] * 2
     after, alone = (reference.mean(s, a) for s, a in zip(sides, answers, strict=True))

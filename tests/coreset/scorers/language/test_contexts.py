@@ -19,16 +19,25 @@ def text(tokenizer, ids):
 def test_templates_as_published():
     alpaca = TEMPLATES["alpaca"]
     head = "Below is an instruction that describes a task"
-    assert alpaca.prompt("Do.", "") == (
-        f"{head}. Write a response that appropriately completes the request.\n\n### Instruction:\nDo.\n\n### Response:"
+    assert (
+        alpaca.prompt("Do.", "")
+        == f"{head}. Write a response that appropriately completes the request.\n\n###"
+        " Instruction:\nDo.\n\n### Response:"
     )
-    assert alpaca.prompt("Do.", "It.") == (
-        f"{head}, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n"
-        "### Instruction:\nDo.\n\n### Input:\nIt.\n\n### Response:"
+    assert (
+        alpaca.prompt("Do.", "It.")
+        == f"{head}, paired with an input that provides further context. Write a response that"
+        " appropriately completes the request.\n\n### Instruction:\nDo.\n\n###"
+        " Input:\nIt.\n\n### Response:"
     )
     assert TEMPLATES["wizard"].prompt("Do.", "It.") == "Do.\nInput:It.\n\n### Response:"
     assert TEMPLATES["vicuna"].prompt("Do.", "").endswith("questions. USER: Do. ASSISTANT:")
-    assert [t.header for t in TEMPLATES.values()] == ["", "### Response:", "### Response:", "ASSISTANT:"]
+    assert [t.header for t in TEMPLATES.values()] == [
+        "",
+        "### Response:",
+        "### Response:",
+        "ASSISTANT:",
+    ]
 
 
 def test_braces_in_a_row_are_text():
@@ -39,7 +48,10 @@ def test_braces_in_a_row_are_text():
 
 
 def joined(tokenizer, template, rows):
-    return [answers or status for answers, status in released(tokenizer, template, rows, 1024, "undefined", False)]
+    return [
+        answers or status
+        for answers, status in released(tokenizer, template, rows, 1024, "undefined", False)
+    ]
 
 
 def test_one_text_for_the_tokenizer(tokenizer):
@@ -51,7 +63,9 @@ def test_one_text_for_the_tokenizer(tokenizer):
     assert 20 < a.shared < len(a.context)
 
 
-@pytest.mark.parametrize(("template", "answer", "lost"), [("alpaca", ":) yes", ":)"), ("plain", "\n\n- one", "\n")])
+@pytest.mark.parametrize(
+    ("template", "answer", "lost"), [("alpaca", ":) yes", ":)"), ("plain", "\n\n- one", "\n")]
+)
 def test_a_token_that_the_border_runs_through(tokenizer, template, answer, lost):
     """The released programs lose it on one side or on both; tokens apart lose none."""
     form = TEMPLATES[template]
@@ -82,13 +96,22 @@ def test_separate_has_the_start_token_once(with_bos):
     tokenizer = load_tokenizer(with_bos)
     [[a]] = separate(tokenizer, TEMPLATES["plain"], (7,), [Row("Name it.", "in one word", "Sun")])
     assert a.reduced_context == (7,)
-    assert a.context == (7, *tokenizer("Name it.\nin one word\n", add_special_tokens=False)["input_ids"])
+    assert a.context == (
+        7,
+        *tokenizer("Name it.\nin one word\n", add_special_tokens=False)["input_ids"],
+    )
     assert tokenizer.bos_token_id not in a.context + a.target
 
 
 @pytest.mark.parametrize("how", ["joined", "separate"])
 def test_rows_without_an_answer(tokenizer, how):
-    rows = [Row("a", "", ""), Row("a", "", " \n"), Row("a", None, None), Row(None, "", "b"), Row("a", None, "b c")]
+    rows = [
+        Row("a", "", ""),
+        Row("a", "", " \n"),
+        Row("a", None, None),
+        Row(None, "", "b"),
+        Row("a", None, "b c"),
+    ]
     found = (
         joined(tokenizer, TEMPLATES["plain"], rows)
         if how == "joined"
@@ -100,7 +123,9 @@ def test_rows_without_an_answer(tokenizer, how):
 
 
 def turns(*contents):
-    return [{"role": "assistant" if i % 2 else "user", "content": c} for i, c in enumerate(contents)]
+    return [
+        {"role": "assistant" if i % 2 else "user", "content": c} for i, c in enumerate(contents)
+    ]
 
 
 def test_chat_template_and_the_token_that_ends_a_turn(tokenizer):
@@ -124,7 +149,11 @@ def test_several_turns(tokenizer):
 
 
 def test_conversations_that_cannot_be_scored(tokenizer):
-    tool = [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}, {"role": "assistant", "content": "c"}]
+    tool = [
+        {"role": "user", "content": "a"},
+        {"role": "tool", "content": "b"},
+        {"role": "assistant", "content": "c"},
+    ]
     rows = [
         Row(),
         Row(messages=turns("a")),
@@ -140,8 +169,9 @@ def test_conversations_that_cannot_be_scored(tokenizer):
 def test_other_chat_templates(make_tokenizer):
     llama3 = make_tokenizer(bos="<|endoftext|>")
     llama3.chat_template = (
-        "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}[assistant]{% endif %}"
+        "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% if m['role']"
+        " == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt"
+        " %}[assistant]{% endif %}"
     )
     form = chat_form(llama3)
     assert (
@@ -149,9 +179,11 @@ def test_other_chat_templates(make_tokenizer):
     )  # a conversation begins with the start token, whatever is asked
     assert form.end == (llama3.eos_token_id,)
     llama3.chat_template = (
-        "{% for m in messages %}{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+        "{% for m in messages %}{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}A:{%"
+        " endif %}"
     )
-    assert chat_form(llama3).end == (llama3.eos_token_id,)  # the template closes with no token of its own
+    # the template closes with no token of its own
+    assert chat_form(llama3).end == (llama3.eos_token_id,)
     llama3.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(ValueError, match="opens no answer"):
         chat_form(llama3)
@@ -161,4 +193,8 @@ def test_other_chat_templates(make_tokenizer):
 
 
 def test_common():
-    assert [common((), (1,)), common((1, 2), (1, 2)), common((1, 2), (1, 3), (1, 2, 4))] == [0, 2, 1]
+    assert [common((), (1,)), common((1, 2), (1, 2)), common((1, 2), (1, 3), (1, 2, 4))] == [
+        0,
+        2,
+        1,
+    ]

@@ -1,4 +1,6 @@
-"""Against the definition: the last hidden states of a float64 model, one row at a time, weights written out."""
+"""Against the definition: the last hidden states of a float64 model, one row at a time, weights
+written out.
+"""
 
 import numpy as np
 import pytest
@@ -7,16 +9,31 @@ import torch
 from coreset.scorers.language.embedding import HiddenEmbedding
 from coreset.testing import check_scorer
 
-TEXTS = ["The capital of France is Paris.", "a", "", " \n ", None, "the sun and the moon " * 30, "1 2 3 :)", "Sun"]
+TEXTS = [
+    "The capital of France is Paris.",
+    "a",
+    "",
+    " \n ",
+    None,
+    "the sun and the moon " * 30,
+    "1 2 3 :)",
+    "Sun",
+]
 
 
 def vector(reference, ids, pooling):
     with torch.no_grad():
-        states = reference.net(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0].numpy()
+        states = (
+            reference.net(torch.tensor([ids]), output_hidden_states=True)
+            .hidden_states[-1][0]
+            .numpy()
+        )
     n = len(ids)
-    weight = {"weighted": np.arange(1, n + 1) / (n * (n + 1) / 2), "mean": np.full(n, 1 / n), "last": np.eye(n)[-1]}[
-        pooling
-    ]
+    weight = {
+        "weighted": np.arange(1, n + 1) / (n * (n + 1) / 2),
+        "mean": np.full(n, 1 / n),
+        "last": np.eye(n)[-1],
+    }[pooling]
     mean = (weight[:, None] * states).sum(axis=0)
     return mean / np.sqrt((mean**2).sum())
 
@@ -24,13 +41,20 @@ def vector(reference, ids, pooling):
 @pytest.mark.parametrize("pooling", ["weighted", "mean", "last"])
 @pytest.mark.parametrize("batch_tokens", [None, 1])
 def test_the_definition(tiny, reference, pooling, batch_tokens):
-    got = HiddenEmbedding(tiny, pooling=pooling, longest=40, batch_tokens=batch_tokens)({"text": TEXTS})
-    assert (
-        got["text_embedding_status"].tolist() == ["ok", "ok", "empty_text", "empty_text", "missing_field"] + ["ok"] * 3
+    got = HiddenEmbedding(tiny, pooling=pooling, longest=40, batch_tokens=batch_tokens)(
+        {"text": TEXTS}
     )
-    for text, status, row in zip(TEXTS, got["text_embedding_status"], got["text_embedding"], strict=True):
+    assert (
+        got["text_embedding_status"].tolist()
+        == ["ok", "ok", "empty_text", "empty_text", "missing_field"] + ["ok"] * 3
+    )
+    for text, status, row in zip(
+        TEXTS, got["text_embedding_status"], got["text_embedding"], strict=True
+    ):
         if status == "ok":
-            np.testing.assert_allclose(row, vector(reference, reference.ids(text)[:40], pooling), atol=2e-6)
+            np.testing.assert_allclose(
+                row, vector(reference, reference.ids(text)[:40], pooling), atol=2e-6
+            )
         else:
             assert np.isnan(row).all()
 
@@ -47,7 +71,9 @@ def test_the_tokenizers_own_start_token_is_a_token(with_bos, reference_of):
 def test_conversations_stand_as_the_template_writes_them(tiny, reference):
     turns = [{"role": "user", "content": "add 1 and 2"}, {"role": "assistant", "content": "3"}]
     refused = [{"role": "tool", "content": "x"}]
-    got = HiddenEmbedding(tiny, column="messages", longest=200)({"messages": [turns, refused, None]})
+    got = HiddenEmbedding(tiny, column="messages", longest=200)(
+        {"messages": [turns, refused, None]}
+    )
     assert got["messages_embedding_status"].tolist() == ["ok", "template_error", "missing_field"]
     text = reference.tokenizer.apply_chat_template(turns, tokenize=False)
     np.testing.assert_allclose(

@@ -35,7 +35,9 @@ def test_each_variant_by_its_definition(request, reference_of, variant, tokenize
     for name, column in zip(("ifd", "ifd_loss", "ifd_loss_alone"), wanted.T, strict=True):
         assert np.allclose(got[name], column, rtol=2e-5), name
     assert np.allclose(
-        AnswerLoss(folder, variant=variant, start_token="<|im_start|>")(columns(ROWS))["answer_loss"],
+        AnswerLoss(folder, variant=variant, start_token="<|im_start|>")(columns(ROWS))[
+            "answer_loss"
+        ],
         wanted[:, 1],
         rtol=2e-5,
     )
@@ -45,13 +47,19 @@ def test_each_variant_by_its_definition(request, reference_of, variant, tokenize
 def test_the_contract(tiny, variant):
     rows = columns(ROWS + BAD + [("Long.", "", "very long answer " * 40)])
     check_scorer(Ifd(tiny, variant=variant, max_length=200, batch_tokens=300), rows, tolerance=1e-4)
-    check_scorer(AnswerLoss(tiny, variant=variant, max_length=200, over_long="truncate"), rows, tolerance=1e-4)
+    check_scorer(
+        AnswerLoss(tiny, variant=variant, max_length=200, over_long="truncate"),
+        rows,
+        tolerance=1e-4,
+    )
 
 
 words = st.text("abc \n:)1é", min_size=1, max_size=12).filter(str.strip)
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.tuples(words, st.sampled_from(["", "x y"]), words), min_size=1, max_size=7),
     st.sampled_from(["cherry", "superfilter", "matched", "chat"]),
@@ -71,22 +79,36 @@ def test_batches_and_order_change_nothing(tiny, rows, variant, budget, random):
 
 def test_undefined_rows_say_why(tiny):
     got = Ifd(tiny)(columns([*BAD, ROWS[0]]))
-    assert got["ifd_status"].tolist() == ["empty_text", "empty_text", "missing_field", "missing_field", "ok"]
+    assert got["ifd_status"].tolist() == [
+        "empty_text",
+        "empty_text",
+        "missing_field",
+        "missing_field",
+        "ok",
+    ]
     assert np.isnan(got["ifd"]).tolist() == [True] * 4 + [False]
     assert got["ifd_tokens"].tolist()[:4] == [0] * 4
-    empty = Ifd(tiny)(columns(ROWS[:1]) | {n: [] for n in ("instruction", "input", "response", "messages")})
+    empty = Ifd(tiny)(
+        columns(ROWS[:1]) | {n: [] for n in ("instruction", "input", "response", "messages")}
+    )
     assert {n: len(v) for n, v in empty.items()} == dict.fromkeys(Ifd.gives, 0)
 
 
 def test_an_answer_of_one_token(tiny):
-    """superfilter gives its first token no loss alone, so there is nothing to compare; where a start token stands before it there is."""
+    """superfilter gives its first token no loss alone, so there is nothing to compare; where a
+    start token stands before it there is.
+    """
     row = columns([("Say it.", "", "a")])
     got = Ifd(tiny, variant="superfilter")(row)
     assert got["ifd_status"].tolist() == ["too_short"]
     assert np.isnan(got["ifd"]).all()
     for variant, tokens in (("cherry", 1), ("matched", 1), ("chat", 2)):
         got = Ifd(tiny, variant=variant)(row)
-        assert (got["ifd_status"][0], got["ifd_tokens"][0], got["ifd_tokens_alone"][0]) == ("ok", tokens, tokens)
+        assert (got["ifd_status"][0], got["ifd_tokens"][0], got["ifd_tokens_alone"][0]) == (
+            "ok",
+            tokens,
+            tokens,
+        )
 
 
 def test_superfilter_scores_one_token_more_after_the_prompt(tiny):
@@ -116,7 +138,10 @@ def test_an_over_long_row_is_undefined_or_loses_the_same_tokens_on_both_sides(ti
     assert cut["ifd_loss_alone"][0] == pytest.approx(sums[1] / counts[1], rel=1e-5)
     none = Ifd(tiny, variant=variant, max_length=context, over_long="truncate")(columns([LONG]))
     assert (none["ifd_status"][0], np.isnan(none["ifd"][0])) == ("no_context_left", True)
-    assert Ifd(tiny, variant=variant, max_length=context + target)(columns([LONG]))["ifd_status"][0] == "ok"
+    assert (
+        Ifd(tiny, variant=variant, max_length=context + target)(columns([LONG]))["ifd_status"][0]
+        == "ok"
+    )
 
 
 @pytest.mark.parametrize("variant", ["cherry", "superfilter"])
@@ -144,9 +169,15 @@ def test_the_released_numbers_at_every_length(request, reference_of, variant, to
             assert np.isclose(got["ifd_loss"][0], after.mean(), rtol=2e-5)
             assert np.isclose(got["ifd_loss_alone"][0], alone.mean(), rtol=2e-5)
             cut = len(after) < len(answer.target)
-            assert got["ifd_status"][0] == ("truncated" if cut else "ok") or len(alone) < len(answer.reduced_target)
-            refused = Ifd(folder, variant=variant, max_length=length, over_long="undefined")(columns([row]))
-            assert refused["ifd_status"][0] == ("too_long" if got["ifd_status"][0] == "truncated" else "ok")
+            assert got["ifd_status"][0] == ("truncated" if cut else "ok") or len(alone) < len(
+                answer.reduced_target
+            )
+            refused = Ifd(folder, variant=variant, max_length=length, over_long="undefined")(
+                columns([row])
+            )
+            assert refused["ifd_status"][0] == (
+                "too_long" if got["ifd_status"][0] == "truncated" else "ok"
+            )
         assert {"ok", "no_context_left"} <= statuses
 
 
@@ -154,16 +185,33 @@ def test_a_border_inside_a_token_moves_the_released_number_and_not_the_matched(t
     """The program's number, not that of all the answer's characters."""
     got = {v: Ifd(tiny, variant=v)(columns([ROWS[6]])) for v in ("cherry", "matched")}
     answer = len(reference.ids(ROWS[6][2]))
-    assert got["matched"]["ifd_tokens"].tolist() == got["matched"]["ifd_tokens_alone"].tolist() == [answer]
+    assert (
+        got["matched"]["ifd_tokens"].tolist()
+        == got["matched"]["ifd_tokens_alone"].tolist()
+        == [answer]
+    )
     assert got["cherry"]["ifd_tokens"][0] < answer
-    assert np.isclose(got["cherry"]["ifd"][0], by_definition(reference, "cherry", ROWS[6])[0], rtol=2e-5)
+    assert np.isclose(
+        got["cherry"]["ifd"][0], by_definition(reference, "cherry", ROWS[6])[0], rtol=2e-5
+    )
 
 
 def test_what_each_variant_was_published_with(tiny):
     long = columns([("Say it.", "", "word " * 700)])
-    got = {v: Ifd(tiny, variant=v)(long)["ifd_status"][0] for v in ("cherry", "superfilter", "matched", "chat")}
-    assert got == {"cherry": "truncated", "superfilter": "truncated", "matched": "too_long", "chat": "too_long"}
-    for variant, length, prompt in (("cherry", 512, ALPACA.format("Say it.")), ("superfilter", 1024, "Say it.\n")):
+    got = {
+        v: Ifd(tiny, variant=v)(long)["ifd_status"][0]
+        for v in ("cherry", "superfilter", "matched", "chat")
+    }
+    assert got == {
+        "cherry": "truncated",
+        "superfilter": "truncated",
+        "matched": "too_long",
+        "chat": "too_long",
+    }
+    for variant, length, prompt in (
+        ("cherry", 512, ALPACA.format("Say it.")),
+        ("superfilter", 1024, "Say it.\n"),
+    ):
         left = length - len(load_tokenizer(tiny)(prompt)["input_ids"])
         assert Ifd(tiny, variant=variant)(long)["ifd_tokens"].tolist() == [left]
 
@@ -178,12 +226,19 @@ def test_a_start_token_by_its_number(tiny, reference, start):
 
 
 def test_all_turns_weigh_by_tokens(tiny, reference):
-    turns = [("user", "One?"), ("assistant", "Sun"), ("user", "Two?"), ("assistant", "the moon and the sun")]
+    turns = [
+        ("user", "One?"),
+        ("assistant", "Sun"),
+        ("user", "Two?"),
+        ("assistant", "the moon and the sun"),
+    ]
     messages = [{"role": r, "content": c} for r, c in turns]
     header, end = reference.ids("<|im_start|>assistant\n"), [reference.tokenizer.eos_token_id]
     after, alone = [], []
     for t in (1, 3):
-        prompt = reference.tokenizer.apply_chat_template(messages[:t], tokenize=False, add_generation_prompt=True)
+        prompt = reference.tokenizer.apply_chat_template(
+            messages[:t], tokenize=False, add_generation_prompt=True
+        )
         answer = reference.ids(messages[t]["content"]) + end
         after += reference.losses(reference.ids(prompt), answer).tolist()
         alone += reference.losses(header, answer).tolist()
@@ -225,8 +280,12 @@ def test_parameters_the_model_does_not_take(tiny):
     with pytest.raises(ValueError, match="start_token: 'two words' is . tokens"):
         Ifd(tiny, start_token="two words")(columns(ROWS))
     for token in (-1, 100_000):
-        with pytest.raises(ValueError, match=f"start_token: expected a token of .*, 0 to [0-9]+, got {token}"):
+        with pytest.raises(
+            ValueError, match=f"start_token: expected a token of .*, 0 to [0-9]+, got {token}"
+        ):
             Ifd(tiny, start_token=token)(columns(ROWS))
     for token in (False, 0.0):
-        with pytest.raises(TypeError, match="start_token: expected a token's text or number, auto or null, got"):
+        with pytest.raises(
+            TypeError, match="start_token: expected a token's text or number, auto or null, got"
+        ):
             Ifd(tiny, start_token=token)(columns(ROWS))

@@ -20,10 +20,18 @@ DEEP = {
     "num_key_value_heads": 2,
 }
 OTHERS = {
-    "gpt2": lambda t: t.GPT2LMHeadModel(t.GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, n_positions=512)),
-    "gemma2": lambda t: t.Gemma2ForCausalLM(  # squashes its logits, and looks back 16 tokens in every other layer
+    "gpt2": lambda t: t.GPT2LMHeadModel(
+        t.GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, n_positions=512)
+    ),
+    # squashes its logits, and looks back 16 tokens in every other layer
+    "gemma2": lambda t: t.Gemma2ForCausalLM(
         t.Gemma2Config(
-            **SIZES, **DEEP, head_dim=8, sliding_window=16, final_logit_softcapping=2.0, max_position_embeddings=512
+            **SIZES,
+            **DEEP,
+            head_dim=8,
+            sliding_window=16,
+            final_logit_softcapping=2.0,
+            max_position_embeddings=512,
         )
     ),
     "mistral": lambda t: t.MistralForCausalLM(
@@ -32,7 +40,9 @@ OTHERS = {
     "cohere": lambda t: t.CohereForCausalLM(
         t.CohereConfig(**SIZES, **DEEP, logit_scale=0.3, max_position_embeddings=512)
     ),
-    "mamba": lambda t: t.MambaForCausalLM(t.MambaConfig(**SIZES, hidden_size=32, num_hidden_layers=2, state_size=4)),
+    "mamba": lambda t: t.MambaForCausalLM(
+        t.MambaConfig(**SIZES, hidden_size=32, num_hidden_layers=2, state_size=4)
+    ),
 }
 tokens = st.lists(st.integers(0, 335), max_size=14).map(tuple)
 
@@ -56,7 +66,10 @@ def some_spans(seed=0, n=30):
 
 def close(a, b, tolerance):
     assert [len(x) for x in a] == [len(x) for x in b]
-    assert max((np.abs(x - y).max() for x, y in zip(a, b, strict=True) if len(x)), default=0) < tolerance
+    assert (
+        max((np.abs(x - y).max() for x, y in zip(a, b, strict=True) if len(x)), default=0)
+        < tolerance
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-5)])
@@ -64,7 +77,9 @@ def close(a, b, tolerance):
 def test_every_token_as_in_the_plain_loop(tiny, reference, dtype, tolerance, budget):
     spans = some_spans()
     close(
-        token_nll(load(tiny, dtype), spans, budget), [reference.losses(s.context, s.target) for s in spans], tolerance
+        token_nll(load(tiny, dtype), spans, budget),
+        [reference.losses(s.context, s.target) for s in spans],
+        tolerance,
     )
 
 
@@ -78,7 +93,9 @@ def test_other_architectures(tmp_path, save, reference_of, kind):
     close(got, [plain.losses(s.context, s.target) for s in spans], 2e-4)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.tuples(tokens, tokens, st.integers(0, 14)), max_size=8),
     st.integers(1, 120),
@@ -87,7 +104,10 @@ def test_other_architectures(tmp_path, save, reference_of, kind):
 def test_batches_order_and_sharing_change_nothing(tiny, rows, budget, random):
     lm = load(tiny, "float64")
     beginning = tuple(range(20, 32))
-    spans = [Span(beginning + c, t, len(beginning)) if k % 2 else Span(c, t, min(k, len(c))) for c, t, k in rows]
+    spans = [
+        Span(beginning + c, t, len(beginning)) if k % 2 else Span(c, t, min(k, len(c)))
+        for c, t, k in rows
+    ]
     alone = [token_nll(lm, [Span(s.context, s.target)], 1)[0] for s in spans]
     order = list(range(len(spans)))
     random.shuffle(order)
@@ -102,13 +122,16 @@ def test_a_shared_beginning_is_run_once(tiny, monkeypatch):
     monkeypatch.setattr(
         lm.net.model,
         "forward",
-        lambda input_ids=None, **more: run.append(tuple(input_ids.shape)) or forward(input_ids=input_ids, **more),
+        lambda input_ids=None, **more: (
+            run.append(tuple(input_ids.shape)) or forward(input_ids=input_ids, **more)
+        ),
     )
     beginning = tuple(range(20))
     token_nll(lm, [Span((*beginning, i), (i + 1, i + 2), 20) for i in range(10)])
     assert run == [(1, 20), (10, 2)]  # the last token of a target is never run
     run.clear()
-    token_nll(lm, [Span(beginning, (i, i + 1), 20) for i in range(10)])  # several answers to one prompt
+    # several answers to one prompt
+    token_nll(lm, [Span(beginning, (i, i + 1), 20) for i in range(10)])
     assert run == [(1, 19), (10, 2)]
 
 
@@ -125,9 +148,14 @@ def test_the_vocabulary_is_computed_where_it_is_needed(tiny, monkeypatch):
 
 def test_the_padding_token_is_a_target_like_any_other(tiny, reference):
     pad = load(tiny).tokenizer.pad_token_id
-    assert pad == load(tiny).tokenizer.eos_token_id  # as in many models: masking it would lose the end of every answer
+    # as in many models: masking it would lose the end of every answer
+    assert pad == load(tiny).tokenizer.eos_token_id
     spans = [Span((1, 2), (7, pad)), Span((1, 2, 3, 4, 5, 6), (pad, pad, 8))]
-    close(token_nll(load(tiny, "float64"), spans), [reference.losses(s.context, s.target) for s in spans], 1e-10)
+    close(
+        token_nll(load(tiny, "float64"), spans),
+        [reference.losses(s.context, s.target) for s in spans],
+        1e-10,
+    )
 
 
 def test_nothing_asked(tiny):
@@ -153,16 +181,27 @@ def test_cross_entropy_in_pieces(dtype):
     logits = (torch.randn(50, 20_000, generator=torch.Generator().manual_seed(0)) * 9).to(dtype)
     target = torch.arange(50) * 7
     z = logits.double().numpy()
-    wanted = np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(50), target]
+    wanted = (
+        np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(50), target]
+    )
     assert np.allclose(
-        cross_entropy(logits, target).numpy(), wanted, rtol=1e-12 if dtype == torch.float64 else 2e-6, atol=1e-5
+        cross_entropy(logits, target).numpy(),
+        wanted,
+        rtol=1e-12 if dtype == torch.float64 else 2e-6,
+        atol=1e-5,
     )
 
 
 def test_groups_keep_one_token_of_the_context_for_the_row():
     beginning = tuple(range(10))
     found = groups(
-        [Span(beginning, (1,), 10), Span(beginning, (2,), 10), Span(beginning[:8], (3,), 10), Span((), (1, 2), 4)], 99
+        [
+            Span(beginning, (1,), 10),
+            Span(beginning, (2,), 10),
+            Span(beginning[:8], (3,), 10),
+            Span((), (1, 2), 4),
+        ],
+        99,
     )
     assert found == {(): [2, 3], beginning[:9]: [0, 1]}
 
@@ -171,7 +210,11 @@ def test_groups_keep_one_token_of_the_context_for_the_row():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu(tiny, reference):
     spans = some_spans(3)
-    close(token_nll(load(tiny, "float32", "cuda"), spans), [reference.losses(s.context, s.target) for s in spans], 1e-3)
+    close(
+        token_nll(load(tiny, "float32", "cuda"), spans),
+        [reference.losses(s.context, s.target) for s in spans],
+        1e-3,
+    )
 
 
 def test_the_reference_has_neither_batches_nor_shortcuts(reference):

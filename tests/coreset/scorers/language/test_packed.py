@@ -6,7 +6,9 @@ from torch import nn
 from coreset.scorers.language.packed import pack, packed_linear
 
 has_it = packed_linear(torch.ones(2, 2), None) is not None
-needs_it = pytest.mark.skipif(not has_it, reason="this torch has no packed linear layer on this processor")
+needs_it = pytest.mark.skipif(
+    not has_it, reason="this torch has no packed linear layer on this processor"
+)
 
 
 @needs_it
@@ -17,7 +19,9 @@ def test_the_product(bias, dtype, tolerance):
     layer = nn.Linear(24, 40, bias=bias).to(dtype)
     x = torch.randn(3, 5, 24).to(dtype)
     wanted = x.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0)
-    assert torch.allclose(packed_linear(layer.weight, layer.bias)(x).double(), wanted, atol=tolerance)
+    assert torch.allclose(
+        packed_linear(layer.weight, layer.bias)(x).double(), wanted, atol=tolerance
+    )
 
 
 @needs_it
@@ -38,4 +42,8 @@ def test_a_network_that_reaches_for_its_plain_weights_stays_as_it_is():
     before = net(torch.arange(9)[None], use_cache=False).logits
     assert pack(net) == 0
     assert torch.equal(before, net(torch.arange(9)[None], use_cache=False).logits)
-    assert all(m.weight.numel() and "forward" not in vars(m) for m in net.modules() if isinstance(m, nn.Linear))
+    assert all(
+        m.weight.numel() and "forward" not in vars(m)
+        for m in net.modules()
+        if isinstance(m, nn.Linear)
+    )

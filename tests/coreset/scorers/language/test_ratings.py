@@ -1,4 +1,6 @@
-"""Evol and SelectIT against the definition: softmax over the whole vocabulary in float64, one prompt at a time."""
+"""Evol and SelectIT against the definition: softmax over the whole vocabulary in float64, one
+prompt at a time.
+"""
 
 from dataclasses import dataclass
 
@@ -19,7 +21,9 @@ from coreset.testing import check_scorer
 
 
 def talk(*texts, system=None):
-    turns = [{"role": "user" if i % 2 == 0 else "assistant", "content": t} for i, t in enumerate(texts)]
+    turns = [
+        {"role": "user" if i % 2 == 0 else "assistant", "content": t} for i, t in enumerate(texts)
+    ]
     return ([{"role": "system", "content": system}] if system else []) + turns
 
 
@@ -33,14 +37,18 @@ CHATS = [
     talk("One?", "1", "Two?"),
 ]
 ROWS = {
-    "instruction": objects(["Add.", "Name the capital.", None, "Smile", "the sun and the moon " * 9]),
+    "instruction": objects(
+        ["Add.", "Name the capital.", None, "Smile", "the sun and the moon " * 9]
+    ),
     "input": objects(["1 and 2", "", "", None, ""]),
     "response": objects(["3", "Paris is the capital.", "x", " ", "yes"]),
 }
 
 
 def chances(reference, prompt, k):
-    """p(digit | prompt), softmax over the whole vocabulary written out; the tokenizer's special tokens as it puts them."""
+    """p(digit | prompt), softmax over the whole vocabulary written out; the tokenizer's special
+    tokens as it puts them.
+    """
     ids = reference.ids(prompt, True)
     with torch.no_grad():
         z = reference.net(torch.tensor([ids]), use_cache=False).logits[0, -1].double().numpy()
@@ -57,7 +65,9 @@ def evol(reference, score, turn):
 @pytest.mark.parametrize("score", ["complexity", "quality"])
 @pytest.mark.parametrize("batch_tokens", [None, 1])
 def test_evol_turn_by_turn(tiny, reference, score, batch_tokens):
-    got = Evol(tiny, score=score, max_length=250, batch_tokens=batch_tokens)({"messages": objects(CHATS)})
+    got = Evol(tiny, score=score, max_length=250, batch_tokens=batch_tokens)(
+        {"messages": objects(CHATS)}
+    )
     want = ["ok", "ok", "ok", "missing_field", "empty_text", "odd_turns", "ok"]
     assert got[f"{score}_status"].tolist() == want
     for chat, status, lists, total in zip(
@@ -77,7 +87,9 @@ def test_evol_turn_by_turn(tiny, reference, score, batch_tokens):
 
 def test_evol_ratings_differ_from_the_mean_of_the_scale(tiny):
     """A model that says nothing would rate 3.5 throughout: the test above would be empty."""
-    lists = Evol(tiny, max_length=700)({"messages": objects(CHATS[:3])})["complexity_turns"].tolist()
+    lists = Evol(tiny, max_length=700)({"messages": objects(CHATS[:3])})[
+        "complexity_turns"
+    ].tolist()
     flat = np.array([r for own in lists for r in own])
     assert np.ptp(flat) > 0.05
 
@@ -101,7 +113,11 @@ def test_deita_multiplies_turn_by_turn(tiny):
     rows = {"messages": objects(CHATS[:3] + CHATS[6:]), "id": objects(list("abcd"))}
     columns = {}
     for score in ("complexity", "quality"):
-        columns |= {n: v for n, v in Evol(tiny, score=score, max_length=700)(rows).items() if n.endswith("turns")}
+        columns |= {
+            n: v
+            for n, v in Evol(tiny, score=score, max_length=700)(rows).items()
+            if n.endswith("turns")
+        }
     c, q = columns["complexity_turns"].tolist(), columns["quality_turns"].tolist()
     want = [sum(x * y for x, y in zip(a, b, strict=True)) for a, b in zip(c, q, strict=True)]
     assert want[0] != pytest.approx(sum(c[0]) * sum(q[0]))  # not the product of the sums
@@ -119,22 +135,42 @@ def test_deita_multiplies_turn_by_turn(tiny):
 @pytest.mark.parametrize(
     ("complexity", "match"),
     [
-        ([[1.0, 2.0], [1.0]], "complexity, quality: expected one score per turn in both, got 2 and 1 at position 0"),
-        ([[np.nan], [1.0]], r"complexity: expected finite scores, one per turn, got \[nan\] at position 0"),
-        ([["a"], [1.0]], r"complexity: expected a score or a list of them, got \['a'\] at position 0"),
-        ([[-1.0], [1.0]], "complexity: expected scores of at least 0, which are multiplied, got -1"),
+        (
+            [[1.0, 2.0], [1.0]],
+            "complexity, quality: expected one score per turn in both, got 2 and 1 at position 0",
+        ),
+        (
+            [[np.nan], [1.0]],
+            r"complexity: expected finite scores, one per turn, got \[nan\] at position 0",
+        ),
+        (
+            [["a"], [1.0]],
+            r"complexity: expected a score or a list of them, got \['a'\] at position 0",
+        ),
+        (
+            [[-1.0], [1.0]],
+            "complexity: expected scores of at least 0, which are multiplied, got -1",
+        ),
         ([[], [1.0]], r"complexity: expected finite scores, one per turn, got \[\] at position 0"),
     ],
 )
 def test_deita_refuses_lists_that_do_not_fit(complexity, match):
     with pytest.raises(ValueError, match=match):
-        select("deita", 1, complexity=objects(complexity), quality=objects([[1.0], [1.0]]), features=np.eye(2))
+        select(
+            "deita",
+            1,
+            complexity=objects(complexity),
+            quality=objects([[1.0], [1.0]]),
+            features=np.eye(2),
+        )
 
 
 def selfreflection(reference, prompts, turn, scale, alpha):
     ratings = []
     for prompt in prompts:
-        text = f"{prompt}\nInstruction:{turn.instruction}\nResponse:{turn.response}\nThe answer is: \n"
+        text = (
+            f"{prompt}\nInstruction:{turn.instruction}\nResponse:{turn.response}\nThe answer is: \n"
+        )
         p = chances(reference, text, 5)
         q = p / p.sum()
         if scale == "softmax":
@@ -149,7 +185,10 @@ def selfreflection(reference, prompts, turn, scale, alpha):
 def test_selectit(tiny, reference, scale, level, prompts):
     got = SelectIt(tiny, scale=scale, level=level, alpha=0.7, max_length=700)(ROWS)
     assert got["selectit_status"].tolist() == ["ok", "ok", "missing_field", "empty_text", "ok"]
-    for i, turn in ((0, Turn("Add.\n1 and 2", "3")), (1, Turn("Name the capital.", "Paris is the capital."))):
+    for i, turn in (
+        (0, Turn("Add.\n1 and 2", "3")),
+        (1, Turn("Name the capital.", "Paris is the capital.")),
+    ):
         want = selfreflection(reference, prompts, turn, scale, 0.7)
         assert got["selectit"][i] == pytest.approx(want, rel=1e-4)
     assert np.isnan(got["selectit"][2:4]).all()
@@ -160,12 +199,14 @@ def test_selectit_of_several_models(tiny, with_bos, reference, reference_of, lla
     sizes = [sum(p.numel() for p in reference_of(m).net.parameters()) for m in (tiny, other)]
     assert [parameters(tiny), parameters(other)] == sizes
     turn = Turn("Add.\n1 and 2", "3")
-    own = [selfreflection(r, PROMPTS, turn, "softmax", 0.2) for r in (reference, reference_of(other))]
+    own = [
+        selfreflection(r, PROMPTS, turn, "softmax", 0.2) for r in (reference, reference_of(other))
+    ]
     got = SelectIt(tiny, level="model", others=[other], max_length=700)(ROWS)["selectit"][0]
     assert got == pytest.approx(np.dot(own, sizes) / sum(sizes), rel=1e-4)
-    given = SelectIt(tiny, level="model", others=[other], weights=[7 / 20, 70 / 90], max_length=700)(ROWS)["selectit"][
-        0
-    ]
+    given = SelectIt(
+        tiny, level="model", others=[other], weights=[7 / 20, 70 / 90], max_length=700
+    )(ROWS)["selectit"][0]
     assert given == pytest.approx(np.dot(own, [7 / 20, 70 / 90]), rel=1e-4)
     assert set(SelectIt(tiny, level="model", others=[other]).resources()) == {
         "model", "tokenizer", "model 2", "tokenizer 2",
@@ -173,7 +214,9 @@ def test_selectit_of_several_models(tiny, with_bos, reference, reference_of, lla
 
 
 def test_selectit_rows_that_fail_keep_their_place(tiny):
-    """The released program leaves them out and counts on, so that every later row gets another's rating."""
+    """The released program leaves them out and counts on, so that every later row gets another's
+    rating.
+    """
     whole = SelectIt(tiny, max_length=700)(ROWS)["selectit"]
     alone = SelectIt(tiny, max_length=700)({n: v[-1:] for n, v in ROWS.items()})["selectit"]
     assert whole[-1] == pytest.approx(alone[0], rel=1e-5)
@@ -182,8 +225,13 @@ def test_selectit_rows_that_fail_keep_their_place(tiny):
 def test_answers_are_kept(tiny, tmp_path, monkeypatch):
     store = str(tmp_path / "answers.sqlite")
     one = SelectIt(tiny, cache=store, max_length=700)(ROWS)
-    monkeypatch.setattr("coreset.scorers.language.ratings.plan", lambda lengths, *_: [] if not lengths else 1 / 0)
-    assert SelectIt(tiny, cache=store, max_length=700)(ROWS)["selectit"].tolist()[:2] == one["selectit"].tolist()[:2]
+    monkeypatch.setattr(
+        "coreset.scorers.language.ratings.plan", lambda lengths, *_: [] if not lengths else 1 / 0
+    )
+    assert (
+        SelectIt(tiny, cache=store, max_length=700)(ROWS)["selectit"].tolist()[:2]
+        == one["selectit"].tolist()[:2]
+    )
 
 
 def test_a_tokenizer_without_digits(tiny, make_tokenizer):
@@ -280,4 +328,6 @@ def test_smollm2(asset, reference_of):
         np.testing.assert_allclose(one, two, rtol=1e-3)
     rows = {"instruction": ["What is 2 + 2?"], "input": [""], "response": ["4"]}
     rated = SelectIt("smollm2", device="cpu")(rows)["selectit"][0]
-    assert rated == pytest.approx(selfreflection(exact, PROMPTS, Turn("What is 2 + 2?", "4"), "softmax", 0.2), rel=1e-3)
+    assert rated == pytest.approx(
+        selfreflection(exact, PROMPTS, Turn("What is 2 + 2?", "4"), "softmax", 0.2), rel=1e-3
+    )

@@ -1,4 +1,6 @@
-"""A real model on real rows: SmolLM2-135M-Instruct, Alpaca and C4, against its float64 self without batches, and against what must be so of any language model."""
+"""A real model on real rows: SmolLM2-135M-Instruct, Alpaca and C4, against its float64 self without
+batches, and against what must be so of any language model.
+"""
 
 import json
 
@@ -27,9 +29,13 @@ def cached(name):
 def rows():
     """Return short Alpaca rows with and without an input, no two with one answer."""
     found = json.loads((cached("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
-    short = [(r["instruction"], r["input"], r["output"]) for r in found if 40 < len(r["output"]) < 160]
+    short = [
+        (r["instruction"], r["input"], r["output"]) for r in found if 40 < len(r["output"]) < 160
+    ]
     with_input, without = ([r for r in short if bool(r[1]) is w] for w in (True, False))
-    return [r for pair in zip(with_input, without, strict=False) for r in pair if len(r[1]) < 200][:24]
+    return [r for pair in zip(with_input, without, strict=False) for r in pair if len(r[1]) < 200][
+        :24
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,9 @@ def exact(reference_of):
 
 @pytest.mark.parametrize("variant", ["cherry", "superfilter", "matched", "chat"])
 def test_ifd_of_alpaca_rows(exact, rows, variant):
-    got = Ifd("smollm2", variant=variant, start_token="<|im_start|>", batch_tokens=400, device="cpu")(columns(rows[:4]))
+    got = Ifd(
+        "smollm2", variant=variant, start_token="<|im_start|>", batch_tokens=400, device="cpu"
+    )(columns(rows[:4]))
     wanted = np.array([by_definition(exact, variant, row) for row in rows[:4]])
     for name, column in zip(("ifd", "ifd_loss", "ifd_loss_alone"), wanted.T, strict=True):
         assert np.allclose(got[name], column, rtol=1e-4), name
@@ -93,7 +101,9 @@ def test_perplexity_of_pages(exact, pages):
         done = end
         if end == len(first):
             break
-    cut = Perplexity("smollm2", start_token=None, window=128, stride=64, device="cpu")({"text": pages[:1]})
+    cut = Perplexity("smollm2", start_token=None, window=128, stride=64, device="cpu")(
+        {"text": pages[:1]}
+    )
     assert np.isclose(cut["perplexity"][0], np.exp(np.mean(slid)), rtol=1e-4)
     assert cut["perplexity"][0] > whole["perplexity"][0]  # less context
 
@@ -101,9 +111,9 @@ def test_perplexity_of_pages(exact, pages):
 def test_what_must_be_so(rows, pages):
     scorer = Ifd("smollm2", device="cpu")
     own = scorer(columns(rows))["ifd"]
-    strange = scorer(columns([(i, g, r) for (i, g, _), (_, _, r) in zip(rows, rows[5:] + rows[:5], strict=True)]))[
-        "ifd"
-    ]
+    strange = scorer(
+        columns([(i, g, r) for (i, g, _), (_, _, r) in zip(rows, rows[5:] + rows[:5], strict=True)])
+    )["ifd"]
     assert np.mean(own < strange) > 0.8  # another row's answer does not follow from the question
     assert np.median(own) < 0.8 * np.median(strange)
 
@@ -123,5 +133,7 @@ def test_the_gguf_file_is_the_same_model(rows):
     folder, file = (load_tokenizer(m) for m in ("smollm2", str(gguf)))
     assert folder.special_tokens_map == file.special_tokens_map
     assert folder.chat_template == file.chat_template
-    folder, file = (Ifd(m, variant="chat", device="cpu")(columns(rows[:2])) for m in ("smollm2", str(gguf)))
+    folder, file = (
+        Ifd(m, variant="chat", device="cpu")(columns(rows[:2])) for m in ("smollm2", str(gguf))
+    )
     assert np.allclose(folder["ifd"], file["ifd"], rtol=1e-4)

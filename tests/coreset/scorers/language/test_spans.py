@@ -20,22 +20,32 @@ def cheapest(lengths, scored, budget, most):
         for cuts in combinations(range(1, len(order)), k):
             parts = [order[a:b] for a, b in zip((0, *cuts), (*cuts, len(order)), strict=True)]
             fits = all(
-                len(p) == 1 or (len(p) * lengths[p[0]] <= budget and sum(scored[i] for i in p) <= most) for p in parts
+                len(p) == 1
+                or (len(p) * lengths[p[0]] <= budget and sum(scored[i] for i in p) <= most)
+                for p in parts
             )
             if fits:
                 best = min(best, cost(parts, lengths, budget))
     return best
 
 
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=8), st.integers(1, 200), st.integers(1, 80))
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=8),
+    st.integers(1, 200),
+    st.integers(1, 80),
+)
 def test_the_cheapest_cut_that_fits(rows, budget, most):
     lengths, scored = [n for n, _ in rows], [s for _, s in rows]
     batches = plan(lengths, scored, budget, most)
     assert sorted(i for b in batches for i in b) == list(range(len(rows)))
     for b in batches:
-        assert len(b) == 1 or (len(b) * max(lengths[i] for i in b) <= budget and sum(scored[i] for i in b) <= most)
+        assert len(b) == 1 or (
+            len(b) * max(lengths[i] for i in b) <= budget and sum(scored[i] for i in b) <= most
+        )
     if rows:
-        assert cost(batches, lengths, budget) == pytest.approx(cheapest(lengths, scored, budget, most))
+        assert cost(batches, lengths, budget) == pytest.approx(
+            cheapest(lengths, scored, budget, most)
+        )
     longest = [max(lengths[i] for i in b) for b in batches]
     assert longest == sorted(longest, reverse=True)  # what does not fit into memory fails first
 
@@ -47,7 +57,12 @@ def test_little_is_padded_among_many_rows():
 
 
 def test_what_has_a_loss():
-    assert [Span((), ()).scored, Span((), (1,)).scored, Span((), (1, 2)).scored, Span((0,), (1, 2)).scored] == [
+    assert [
+        Span((), ()).scored,
+        Span((), (1,)).scored,
+        Span((), (1, 2)).scored,
+        Span((0,), (1, 2)).scored,
+    ] == [
         0,
         0,
         1,

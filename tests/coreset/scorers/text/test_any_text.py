@@ -1,4 +1,6 @@
-"""Every scorer of a text column on whatever a text can be: an answer or NaN with its status, in any batch."""
+"""Every scorer of a text column on whatever a text can be: an answer or NaN with its status, in any
+batch.
+"""
 
 import json
 import time

@@ -1,4 +1,6 @@
-"""Matching captions with a vocabulary: the released rule written out, its quirks, and the mended one."""
+"""Matching captions with a vocabulary: the released rule written out, its quirks, and the mended
+one.
+"""
 
 import json
 
@@ -81,7 +83,10 @@ def test_what_the_released_rule_cannot_match_and_the_mended_one_does(vocabulary)
         "DOGS": [],
     }
     for text, expected in texts.items():
-        assert Entries(path, variant="words")({"text": objects([text])})["entries"].to_pylist()[0] == expected
+        assert (
+            Entries(path, variant="words")({"text": objects([text])})["entries"].to_pylist()[0]
+            == expected
+        )
     assert Entries(path)({"text": objects(list(texts))})["entries"].to_pylist() == [
         [6, 13],
         [],
@@ -94,9 +99,9 @@ def test_what_the_released_rule_cannot_match_and_the_mended_one_does(vocabulary)
 
 def test_scripts_without_spaces(vocabulary):
     path = vocabulary(["羊", "一只", "sheep", "羊sheep"])
-    found = Entries(path, variant="worldwide")({"text": objects(["一只绵羊。", "羊sheep", "sheepdog", "a sheep"])})[
-        "entries"
-    ].to_pylist()
+    found = Entries(path, variant="worldwide")(
+        {"text": objects(["一只绵羊。", "羊sheep", "sheepdog", "a sheep"])}
+    )["entries"].to_pylist()
     assert found == [[0, 1], [0, 3], [], [2]]
     assert Entries(path)({"text": objects(["一只绵羊。"])})["entries"].to_pylist() == [[]]
 
@@ -142,7 +147,9 @@ def test_building_a_vocabulary():
     total = sum(unigrams.values())
     pmi = np.log2(2 * total / (2 * 2))
     assert 28 < pmi < 30
-    found = build_vocabulary(["dog_house.n.01", "of.x.01"], unigrams, bigrams, {"Paris": 70, "Nowhere": 69}, min_pmi=28)
+    found = build_vocabulary(
+        ["dog_house.n.01", "of.x.01"], unigrams, bigrams, {"Paris": 70, "Nowhere": 69}, min_pmi=28
+    )
     assert found[:100] == [str(i) for i in range(100)]
     assert found[100:] == ["dog house", "of", "new", "york", "zyx wvu", "Paris"]
     assert "zyx wvu" not in build_vocabulary([], unigrams, bigrams, {})

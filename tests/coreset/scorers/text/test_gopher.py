@@ -1,4 +1,6 @@
-"""Gopher's measures against the published definitions in plain Python, on texts whose words are plain: letters between spaces, runs of one sign."""
+"""Gopher's measures against the published definitions in plain Python, on texts whose words are
+plain: letters between spaces, runs of one sign.
+"""
 
 import itertools
 import json
@@ -16,7 +18,25 @@ from coreset.testing import check_scorer
 
 TOKEN = re.compile(r"[A-Za-z0-9]+|([^\w\s])\1*")
 WORD = st.sampled_from(
-    ["the", "The", "be", "cat", "dog", "a", "42", "#", "##", "...", "…", "-", "•", "with", "x1", "WITH", "...."]
+    [
+        "the",
+        "The",
+        "be",
+        "cat",
+        "dog",
+        "a",
+        "42",
+        "#",
+        "##",
+        "...",
+        "…",
+        "-",
+        "•",
+        "with",
+        "x1",
+        "WITH",
+        "....",
+    ]
 )
 LINE = st.lists(WORD, min_size=0, max_size=8).map(" ".join)
 TEXT = st.lists(LINE, min_size=1, max_size=6).map("\n".join)
@@ -38,7 +58,9 @@ def plain_quality(text, any_case=True):
         "gopher_hashes": sum(c == "#" for c in text) / len(t),
         "gopher_ellipses": (len(re.findall(r"\.\.\.", text)) + text.count("…")) / len(t),
         "gopher_bullet_lines": sum(bool(re.match(r"\s*[•-]", x)) for x in lines) / len(lines),
-        "gopher_ellipsis_lines": sum(bool(re.search(r"(\.\.\.|…)\s*$", x)) for x in lines) / len(lines),
+        "gopher_ellipsis_lines": (
+            sum(bool(re.search(r"(\.\.\.|…)\s*$", x)) for x in lines) / len(lines)
+        ),
         "gopher_alphabetic": sum(bool(re.search("[A-Za-z]", w)) for w in t) / len(t),
         "gopher_stop_words": len({w.lower() if any_case else w for w in t} & set(STOP_WORDS)),
     }
@@ -73,7 +95,10 @@ def test_a_chinese_page_has_as_many_words_as_characters():
 def plain_repetition(text, covered):
     w = [(m.group(), m.start(), m.end()) for m in TOKEN.finditer(text)]
     out = {}
-    for name, parts in (("paragraph", re.split(r"\n{2,}", text.strip())), ("line", re.split(r"\n+", text))):
+    for name, parts in (
+        ("paragraph", re.split(r"\n{2,}", text.strip())),
+        ("line", re.split(r"\n+", text)),
+    ):
         again = [p for i, p in enumerate(parts) if p in parts[:i]]
         out[f"gopher_duplicate_{name}s"] = len(again) / len(parts)
         out[f"gopher_duplicate_{name}_characters"] = sum(map(len, again)) / len(text)
@@ -84,7 +109,9 @@ def plain_repetition(text, covered):
             best, count = Counter(grams).most_common(1)[0]
             if covered:
                 inside = set(
-                    itertools.chain(*(range(w[i][1], w[i + n - 1][2]) for i, g in enumerate(grams) if g == best))
+                    itertools.chain(
+                        *(range(w[i][1], w[i + n - 1][2]) for i, g in enumerate(grams) if g == best)
+                    )
                 )
                 out[f"gopher_top_{n}"] = len(inside) / len(text) if count > 1 else 0.0
             else:
@@ -118,7 +145,9 @@ def test_repetition_is_the_plain_count(text, covered):
 
 
 def test_the_top_share_is_at_most_one_and_a_caption_repeats_nothing():
-    """datatrove counts overlapping n-grams twice, and calls the first of n-grams that occur once the most frequent."""
+    """datatrove counts overlapping n-grams twice, and calls the first of n-grams that occur once
+    the most frequent.
+    """
     texts = {"text": ["a a a a a a a a", "The cat sat on the mat at noon."]}
     ours, theirs = GopherRepetition()(texts), GopherRepetition(variant="datatrove")(texts)
     assert ours["gopher_top_2"].tolist() == [1.0, 0.0]
@@ -145,7 +174,12 @@ HARD = {
 
 @pytest.mark.parametrize(
     "scorer",
-    [GopherQuality(), GopherQuality(variant="datatrove"), GopherRepetition(), GopherRepetition(variant="datatrove")],
+    [
+        GopherQuality(),
+        GopherQuality(variant="datatrove"),
+        GopherRepetition(),
+        GopherRepetition(variant="datatrove"),
+    ],
     ids=repr,
 )
 def test_contract(scorer):
@@ -159,7 +193,10 @@ def test_unknown_variant():
 
 
 def test_real_pages(asset):
-    pages = [json.loads(x)["text"] for x in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()]
+    pages = [
+        json.loads(x)["text"]
+        for x in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()
+    ]
     got = GopherQuality()({"text": pages})
     assert (got["gopher_quality_status"] == "ok").all()
     assert 180 < np.median(got["gopher_words"]) < 240

@@ -1,4 +1,6 @@
-"""KenLM against an evaluator of the ARPA format in plain Python: the longest n-gram there is, after the back-offs of what was too long."""
+"""KenLM against an evaluator of the ARPA format in plain Python: the longest n-gram there is, after
+the back-offs of what was too long.
+"""
 
 import unicodedata
 
@@ -11,7 +13,9 @@ from coreset.scorers.text.kenlm import Kenlm
 from coreset.scorers.text.normal import ccnet_line
 from coreset.testing import check_scorer
 
-kenlm = pytest.importorskip("kenlm", reason="n-gram models need kenlm: pip install 'coreset-lightning[kenlm]'")
+kenlm = pytest.importorskip(
+    "kenlm", reason="n-gram models need kenlm: pip install 'coreset-lightning[kenlm]'"
+)
 
 ARPA = """\\data\\
 ngram 1=7
@@ -50,7 +54,10 @@ def grams(text):
     for line in text.splitlines():
         cells = line.split("\t")
         if len(cells) > 1:
-            table[tuple(cells[1].split())] = (float(cells[0]), float(cells[2]) if len(cells) > 2 else 0.0)
+            table[tuple(cells[1].split())] = (
+                float(cells[0]),
+                float(cells[2]) if len(cells) > 2 else 0.0,
+            )
     return table
 
 
@@ -139,7 +146,8 @@ def test_ccnet_normal_form():
     line = "  „Élan“ in 1987 – ça  vą…\x07（x）\x85►．"
     assert ccnet_line(line) == plainly(line)
     assert ccnet_line(line) == '"elan" in 0000 - ca  va...(x)-. '
-    assert ccnet_line("１２", digits=False) == "１２"  # the released table turns the first into a quotation mark
+    # the released table turns the first into a quotation mark
+    assert ccnet_line("１２", digits=False) == "１２"
     assert ccnet_line("ÉA1„", lower=False, accents=False, digits=False, punctuation=False) == "ÉA1„"
     assert ccnet_line(" \t ") == ""
 
@@ -149,12 +157,24 @@ def test_ccnet_normal_form():
     [
         (lambda t: "hello\n" + t, r"is no ARPA file: its first line is not \\data\\"),
         (lambda t: "", r"is no ARPA file"),
-        (lambda t: t.replace("ngram 1=7", "ngram 1=99999999999999"), "which a file of .* bytes cannot hold"),
-        (lambda t: t.replace("ngram 2=6", "ngram 4=6"), "expected 'ngram 2=<count>', orders up to 6, got 'ngram 4=6'"),
+        (
+            lambda t: t.replace("ngram 1=7", "ngram 1=99999999999999"),
+            "which a file of .* bytes cannot hold",
+        ),
+        (
+            lambda t: t.replace("ngram 2=6", "ngram 4=6"),
+            "expected 'ngram 2=<count>', orders up to 6, got 'ngram 4=6'",
+        ),
         (lambda t: t.replace("ngram 2=6", "ngram 2=-6"), "expected 'ngram 2=<count>'"),
         (lambda t: t.replace("ngram 2=6", "ngram 2=7"), "no n-gram model that KenLM reads"),
-        (lambda t: t.replace("-0.3\ta b", "x\ta b"), "no n-gram model that KenLM reads: .*Could not parse"),
-        (lambda t: t.replace("-0.3\ta b", "0.3\ta b"), "no n-gram model that KenLM reads: .*Positive log probability"),
+        (
+            lambda t: t.replace("-0.3\ta b", "x\ta b"),
+            "no n-gram model that KenLM reads: .*Could not parse",
+        ),
+        (
+            lambda t: t.replace("-0.3\ta b", "0.3\ta b"),
+            "no n-gram model that KenLM reads: .*Positive log probability",
+        ),
         (lambda t: t.replace("-0.3\ta b", "-0.3\ta q"), "no n-gram model that KenLM reads"),
         (lambda t: t[:200], "no n-gram model that KenLM reads"),
     ],
@@ -171,7 +191,9 @@ def test_other_files(tmp_path):
         Kenlm(str(tmp_path / "none.arpa"))({"text": ["a"]})
     binary = tmp_path / "m.bin"
     binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\x00" + b"\x00" * 100)
-    with pytest.raises(ValueError, match="is a binary file, which is mapped into memory unchecked; trust=true"):
+    with pytest.raises(
+        ValueError, match="is a binary file, which is mapped into memory unchecked; trust=true"
+    ):
         Kenlm(str(binary))({"text": ["a"]})
     packed = tmp_path / "m.arpa.gz"
     packed.write_bytes(b"\x1f\x8b123")
@@ -186,7 +208,11 @@ def test_pieces(model, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(["a b c 0", "a a b", "c c b a 0"] * 40))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(tmp_path / "sp"), vocab_size=10, hard_vocab_limit=False, minloglevel=2
+        input=str(corpus),
+        model_prefix=str(tmp_path / "sp"),
+        vocab_size=10,
+        hard_vocab_limit=False,
+        minloglevel=2,
     )
     cutter = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "sp.model"))
     got = Kenlm(model, partitions=str(tmp_path / "sp.model"))({"text": ["Ab\nc 1"]})

@@ -1,4 +1,6 @@
-"""C4, FineWeb, boilerplate lines, sentences, language, repetition: against the published definitions in plain Python, and the traps."""
+"""C4, FineWeb, boilerplate lines, sentences, language, repetition: against the published
+definitions in plain Python, and the traps.
+"""
 
 import json
 import re
@@ -73,8 +75,13 @@ def test_c4_page_marks():
 
 
 def test_c4_on_real_pages_keeps_them(asset):
-    """The pages are C4's own: cleaning leaves nearly every line where it is, and none has fewer than 3 sentences."""
-    pages = [json.loads(x)["text"] for x in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()]
+    """The pages are C4's own: cleaning leaves nearly every line where it is, and none has fewer
+    than 3 sentences.
+    """
+    pages = [
+        json.loads(x)["text"]
+        for x in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()
+    ]
     found = [clean(p) for p in pages]
     same = sum(f.text == p for f, p in zip(found, pages, strict=True))
     assert same >= 270
@@ -118,7 +125,9 @@ def test_fineweb_is_the_plain_count(lines, strip):
     breaks = sum(c == "\n" for c in text)
     tokens = re.findall(r"\w+|([^\w\s])\1*", text)
     want = {
-        "fineweb_punctuated_lines": np.mean([bool(re.search(r"[.!?]\s*$" if strip else r"[.!?]$", x)) for x in lines]),
+        "fineweb_punctuated_lines": np.mean(
+            [bool(re.search(r"[.!?]\s*$" if strip else r"[.!?]$", x)) for x in lines]
+        ),
         "fineweb_short_lines": np.mean([len(x) <= 30 for x in lines]),
         "fineweb_duplicate_characters": again / (len(text) - breaks),
         "fineweb_breaks_per_word": breaks / len(tokens),
@@ -130,7 +139,9 @@ def test_fineweb_is_the_plain_count(lines, strip):
 def test_fineweb_sees_the_end_of_a_line_behind_a_blank():
     text = ["One line. \nAnother one! "]
     assert FineWeb()({"text": text})["fineweb_punctuated_lines"].tolist() == [1.0]
-    assert FineWeb(variant="datatrove")({"text": text})["fineweb_punctuated_lines"].tolist() == [0.0]
+    assert FineWeb(variant="datatrove")({"text": text})["fineweb_punctuated_lines"].tolist() == [
+        0.0
+    ]
     assert FineWeb()({"text": ["これは文です。"]})["fineweb_punctuated_lines"].tolist() == [1.0]
 
 
@@ -146,7 +157,9 @@ def test_line_kind(line, kind):
 
 
 def test_boilerplate_shares():
-    got = Boilerplate()({"text": ["Menu\n\nIt rained all day long.\n3 likes", "All of this is good text."]})
+    got = Boilerplate()(
+        {"text": ["Menu\n\nIt rained all day long.\n3 likes", "All of this is good text."]}
+    )
     assert got["prose_text"].tolist() == ["It rained all day long.", "All of this is good text."]
     np.testing.assert_allclose(got["boilerplate_words"], [3 / 8, 0])
     np.testing.assert_allclose(got["boilerplate_lines"], [2 / 3, 0])
@@ -154,8 +167,13 @@ def test_boilerplate_shares():
 
 def test_language_of_real_rows(asset):
     data = asset("llamafactory") / "data"
-    english = [json.loads(x)["text"] for x in (data / "c4_demo.jsonl").read_text().splitlines()[:40]]
-    chinese = [r["instruction"] + r["output"] for r in json.loads((data / "alpaca_zh_demo.json").read_text())[:40]]
+    english = [
+        json.loads(x)["text"] for x in (data / "c4_demo.jsonl").read_text().splitlines()[:40]
+    ]
+    chinese = [
+        r["instruction"] + r["output"]
+        for r in json.loads((data / "alpaca_zh_demo.json").read_text())[:40]
+    ]
     got = Language()({"text": english + chinese})
     assert (got["language"][:40] == "en").mean() >= 0.97
     assert (got["language"][40:] == "zh").mean() >= 0.9
@@ -177,9 +195,12 @@ def plain_loop(text):
         partition, copies = text[-unit:], 1
         while text.endswith(partition * (copies + 1)):
             copies += 1
-        blanks = len(partition) - len(partition.lstrip())  # the first copy may lack what stands between two
+        # the first copy may lack what stands between two
+        blanks = len(partition) - len(partition.lstrip())
         head = text[: len(text) - unit * copies]
-        copies += any(head.endswith(partition[k:]) and len(head) >= unit - k for k in range(1, blanks + 1))
+        copies += any(
+            head.endswith(partition[k:]) and len(head) >= unit - k for k in range(1, blanks + 1)
+        )
         if copies > 1 and unit * copies > best:
             best, found = unit * copies, (unit, copies)
     return found
@@ -188,14 +209,18 @@ def plain_loop(text):
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text("ab", max_size=30), st.text("ab \n", max_size=30).map(str.rstrip)))
 def test_suffix_loop_is_the_best_of_all(text):
-    assert tuple(suffix_loop(np.array([ord(c) for c in text], np.uint32), tables()[0])) == plain_loop(text)
+    assert tuple(
+        suffix_loop(np.array([ord(c) for c in text], np.uint32), tables()[0])
+    ) == plain_loop(text)
 
 
 @pytest.mark.parametrize("between", [" ", "\n", "\n\n", ""])
 @pytest.mark.parametrize("before", ["", "He said:\n", "He said: "])
 def test_a_text_of_one_loop_has_all_its_copies(between, before):
     for copies in (2, 3, 12):
-        got = Repetition()({"text": [before + between.join(["I cannot help it."] * copies) + between]})
+        got = Repetition()(
+            {"text": [before + between.join(["I cannot help it."] * copies) + between]}
+        )
         assert (got["loop_unit"][0], got["loop_copies"][0]) == (17 + len(between), copies)
 
 
@@ -207,12 +232,22 @@ def test_the_share_of_character_n_grams_is_data_juicers(asset):
     data = asset("llamafactory") / "data"
     texts = [json.loads(x)["text"] for x in (data / "c4_demo.jsonl").read_text().splitlines()]
     texts += [r["output"] for r in json.loads((data / "alpaca_en_demo.json").read_text())]
-    texts = [t for t in texts if t.strip()] + ["ha" * 40, "again and again \n" * 9, "short", "  x  "]
+    texts = [t for t in texts if t.strip()] + [
+        "ha" * 40,
+        "again and again \n" * 9,
+        "short",
+        "  x  ",
+    ]
     for n in (10, 3):
         operator = module.CharacterRepetitionFilter(rep_len=n)
         samples = {operator.text_key: texts, Fields.stats: [{} for _ in texts]}
-        said = [s[StatsKeys.char_rep_ratio] for s in operator.compute_stats_batched(samples)[Fields.stats]]
-        np.testing.assert_allclose(Repetition(char_n=n)({"text": texts})["char_repetition"], said, rtol=1e-12)
+        said = [
+            s[StatsKeys.char_rep_ratio]
+            for s in operator.compute_stats_batched(samples)[Fields.stats]
+        ]
+        np.testing.assert_allclose(
+            Repetition(char_n=n)({"text": texts})["char_repetition"], said, rtol=1e-12
+        )
 
 
 def plain_ratio(items, n, top_only):
@@ -221,7 +256,9 @@ def plain_ratio(items, n, top_only):
     if not grams:
         return 0.0
     counts_used = (
-        counts[: min(int(len(counts) ** 0.5), sum(c > 1 for c in counts))] if top_only else [c for c in counts if c > 1]
+        counts[: min(int(len(counts) ** 0.5), sum(c > 1 for c in counts))]
+        if top_only
+        else [c for c in counts if c > 1]
     )
     return sum(counts_used) / len(grams)
 

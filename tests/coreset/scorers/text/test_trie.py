@@ -11,7 +11,10 @@ letters = st.text(alphabet="ab é字", min_size=1, max_size=4)
 
 
 @settings(deadline=None)
-@given(st.sets(letters, min_size=1, max_size=12), st.lists(st.text(alphabet="ab é字,", max_size=12), max_size=6))
+@given(
+    st.sets(letters, min_size=1, max_size=12),
+    st.lists(st.text(alphabet="ab é字,", max_size=12), max_size=6),
+)
 def test_every_occurrence_and_nothing_else(patterns, texts):
     patterns = sorted(patterns)
     found, start = find(build(patterns), *packed(texts))

@@ -17,7 +17,10 @@ from coreset.curation.run import Settings
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.testing import check_operator
 
-BASE = "the quick brown fox jumps over the lazy dog while the slow red hen looks at it from the garden wall"
+BASE = (
+    "the quick brown fox jumps over the lazy dog while the slow red hen looks at it from the garden"
+    " wall"
+)
 TEXTS = objects(
     [BASE, "short", BASE, BASE.upper() + "!", None, "short", "", "something else entirely that has nothing to do with the fox", BASE + " today", "1 2 3"]
 )  # fmt: skip
@@ -25,12 +28,18 @@ TEXTS = objects(
 
 def answers(operator, **columns):
     n = len(next(iter(columns.values())))
-    table = run_in_memory(operator, as_batch({"id": objects([f"{i:03d}" for i in range(n)]), **columns}))
+    table = run_in_memory(
+        operator, as_batch({"id": objects([f"{i:03d}" for i in range(n)]), **columns})
+    )
     return {r["id"]: r for r in table.to_pylist()}
 
 
 def duplicates(operator, **columns):
-    return {int(i): int(r["duplicate_of"]) for i, r in answers(operator, **columns).items() if not r["keep"]}
+    return {
+        int(i): int(r["duplicate_of"])
+        for i, r in answers(operator, **columns).items()
+        if not r["keep"]
+    }
 
 
 def test_exact():
@@ -53,7 +62,9 @@ def test_near_keeps_the_lowest_id_of_a_chain():
     """Each is near the next, the ends are not: one component."""
     w = [f"w{chr(97 + i)}{chr(97 + j)}" for i in range(8) for j in range(10)]
     chain = objects([" ".join(w[5 * i : 5 * i + 40]) for i in range(8)])
-    assert duplicates(NearDuplicates(threshold=0.6, bands=40, rows=4), text=chain) == dict.fromkeys(range(1, 8), 0)
+    assert duplicates(NearDuplicates(threshold=0.6, bands=40, rows=4), text=chain) == dict.fromkeys(
+        range(1, 8), 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,10 @@ def embeddings(n=90, seed=0):
 @pytest.mark.parametrize("keep", ["hard", "easy", "random"])
 @pytest.mark.parametrize("mode", ["released", "components"])
 def test_contract_of_semantic(keep, mode):
-    check_operator(SemanticDuplicates(clusters=4, keep=keep, mode=mode, iterations=10), {"embedding": embeddings()})
+    check_operator(
+        SemanticDuplicates(clusters=4, keep=keep, mode=mode, iterations=10),
+        {"embedding": embeddings()},
+    )
 
 
 def test_semantic_is_the_plain_rule_inside_the_clusters():
@@ -103,7 +117,9 @@ def test_semantic_is_the_plain_rule_inside_the_clusters():
 
 
 def test_which_row_is_kept():
-    """Three rows close together and one far: hard keeps the farthest from the centroid, easy the nearest."""
+    """Three rows close together and one far: hard keeps the farthest from the centroid, easy the
+    nearest.
+    """
     a = np.radians([0, 1, 2, 100])
     x = np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
     hard = duplicates(SemanticDuplicates(clusters=1, eps=0.01), embedding=x)
@@ -115,7 +131,9 @@ def test_which_row_is_kept():
 def test_components_keep_one_of_each_group():
     x = embeddings()
     released = duplicates(SemanticDuplicates(clusters=1, eps=0.05), embedding=x)
-    components = duplicates(SemanticDuplicates(clusters=1, eps=0.05, mode="components"), embedding=x)
+    components = duplicates(
+        SemanticDuplicates(clusters=1, eps=0.05, mode="components"), embedding=x
+    )
     assert set(released) <= set(components)
 
 
@@ -161,18 +179,25 @@ def test_the_manifest_says_it_and_a_target_needs_all_rows(tmp_path):
     rows = [{"id": f"{i:03d}", "text": "a", "embedding": v} for i, v in enumerate(x.tolist())]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     op = SemanticDuplicates(clusters=4, iterations=10, target=0.5)
-    done = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20))
+    done = curate(
+        [op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20)
+    )
     assert done.manifest["counts"]["kept"] == len(x) // 2
     found = done.manifest["operators"][0]["found"]
     assert set(found) == {"eps", "clusters", "pairs_of", "close_pairs", "across_clusters"}
-    again = curate([op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20))
+    again = curate(
+        [op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20)
+    )
     assert again.manifest == done.manifest
     few = SemanticDuplicates(clusters=4, iterations=10, target=0.5, sample=30)
     with pytest.raises(
-        ValueError, match="target: 90 rows have an embedding, more than sample=30; expected sample=90 or more"
+        ValueError,
+        match="target: 90 rows have an embedding, more than sample=30; expected sample=90 or more",
     ):
         answers(few, embedding=x)
-    with pytest.raises(ValueError, match=r"target: expected to keep 4 \(one row a cluster\) to 90 rows, got 2"):
+    with pytest.raises(
+        ValueError, match=r"target: expected to keep 4 \(one row a cluster\) to 90 rows, got 2"
+    ):
         answers(SemanticDuplicates(clusters=4, iterations=10, target=2), embedding=x)
 
 
@@ -192,7 +217,10 @@ def test_a_row_without_embedding_is_dropped_with_its_status():
 def test_the_fit_sample_is_bounded_and_does_not_depend_on_the_cut():
     x, op = embeddings(), SemanticDuplicates(clusters=3, sample=30, iterations=5)
     ids = objects([f"{i:03d}" for i in range(len(x))])
-    parts = [op.fit(as_batch({"id": ids[p], "embedding": x[p]})) for p in (slice(0, 10), slice(10, 70), slice(70, 90))]
+    parts = [
+        op.fit(as_batch({"id": ids[p], "embedding": x[p]}))
+        for p in (slice(0, 10), slice(10, 70), slice(70, 90))
+    ]
     a = op.merge(op.merge(parts[0], parts[1]), parts[2])
     b = op.merge(parts[2], op.merge(parts[1], parts[0]))
     whole = op.fit(as_batch({"id": ids, "embedding": x}))
@@ -249,7 +277,12 @@ def test_decontaminate(test_set):
     assert answers(Decontaminate(test_set, n=12), text=texts)["001"]["test_twin"] == "t0"
 
 
-SUMS = objects([f"Please tell me what is {i * 7} plus {i * 3 + 1} and what is {i} times {i + 12}?" for i in range(100)])
+SUMS = objects(
+    [
+        f"Please tell me what is {i * 7} plus {i * 3 + 1} and what is {i} times {i + 12}?"
+        for i in range(100)
+    ]
+)
 
 
 def test_texts_that_differ_in_their_numbers():
@@ -257,7 +290,9 @@ def test_texts_that_differ_in_their_numbers():
     assert duplicates(NearDuplicates(), text=SUMS) == {}
     assert duplicates(NearDuplicates(numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
     assert duplicates(ExactDuplicates(folded=True), text=SUMS) == {}
-    assert duplicates(ExactDuplicates(folded=True, numbers="fold"), text=SUMS) == dict.fromkeys(range(1, 100), 0)
+    assert duplicates(ExactDuplicates(folded=True, numbers="fold"), text=SUMS) == dict.fromkeys(
+        range(1, 100), 0
+    )
     for operator in (NearDuplicates(numbers="fold"), ExactDuplicates(folded=True, numbers="fold")):
         check_operator(operator, {"text": SUMS[:20]})
 
@@ -271,7 +306,9 @@ def test_another_sum_is_no_contamination(tmp_path):
     assert [r["test_twin"] for r in got.values()] == ["t", "t"]
 
 
-@pytest.mark.parametrize("kind", [NearDuplicates, ExactDuplicates, lambda numbers: Decontaminate("t", numbers=numbers)])
+@pytest.mark.parametrize(
+    "kind", [NearDuplicates, ExactDuplicates, lambda numbers: Decontaminate("t", numbers=numbers)]
+)
 def test_another_word_for_numbers_is_refused(kind):
     with pytest.raises(ValueError, match="numbers: expected keep or fold, got 'zero'"):
         kind(numbers="zero")
@@ -295,7 +332,9 @@ def test_decontaminate_embeddings(tmp_path):
     u = unit_rows(x).astype(np.float64)
     best = (u @ u[3:5].T).max(axis=1)
     assert [r["keep"] for r in got.values()] == [bool(b <= 0.999) for b in best]
-    np.testing.assert_allclose([r["test_cosine"] for r in got.values()], best, atol=1e-6, equal_nan=True)
+    np.testing.assert_allclose(
+        [r["test_cosine"] for r in got.values()], best, atol=1e-6, equal_nan=True
+    )
     assert got["007"]["reason"] == "embedding undefined"
     check_operator(op, {"embedding": x})
     with pytest.raises(ValueError, match="expected embeddings of 4 numbers"):
@@ -304,7 +343,8 @@ def test_decontaminate_embeddings(tmp_path):
 
 def test_real_pages_with_planted_copies(asset):
     pages = [
-        json.loads(line)["text"] for line in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()
+        json.loads(line)["text"]
+        for line in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()
     ]
     rng = np.random.default_rng(0)
     changed = []

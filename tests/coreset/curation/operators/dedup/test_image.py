@@ -1,4 +1,6 @@
-"""Copies of images: each pair verified by hash and color, groups of verified pairs only, the same however the rows are cut."""
+"""Copies of images: each pair verified by hash and color, groups of verified pairs only, the same
+however the rows are cut.
+"""
 
 import json
 import time
@@ -31,7 +33,10 @@ def grouped(operator, hashes, colors, tmp_path, partitions=3):
     for i, (a, b) in enumerate(zip(cut, cut[1:], strict=False)):
         batch = as_batch({"phash": objects(hashes[a:b]), "colors": objects(colors[a:b])})
         keys, signature = row_keys(operator, batch), operator.signature(batch)
-        table = {"row": pa.array(np.arange(b - a), pa.uint32()), **{f"k{j}": keys[:, j] for j in range(keys.shape[1])}}
+        table = {
+            "row": pa.array(np.arange(b - a), pa.uint32()),
+            **{f"k{j}": keys[:, j] for j in range(keys.shape[1])},
+        }
         path = tmp_path / f"{partitions}-{i}.parquet"
         pq.write_table(pa.table({**table, "signature": _as_bytes([signature])}), path)
         paths.append(path)
@@ -40,13 +45,19 @@ def grouped(operator, hashes, colors, tmp_path, partitions=3):
 
 
 def plain(hashes, colors, radius, tolerance):
-    """The duplicate_of of every row by the definition: all pairs, then components; None where it has none."""
+    """The duplicate_of of every row by the definition: all pairs, then components; None where it
+    has none.
+    """
     bits = np.array([0 if h is None else int(h, 16) for h in hashes], np.uint64)
     hues = np.array([list(bytes.fromhex(c)) for c in colors], np.float64)
     there = np.array([h is not None for h in hashes])
     label = np.arange(len(bits))
     for i in np.flatnonzero(there).tolist():
-        near = (np.bitwise_count(bits ^ bits[i]) <= radius) & there & (np.abs(hues - hues[i]).max(axis=1) <= tolerance)
+        near = (
+            (np.bitwise_count(bits ^ bits[i]) <= radius)
+            & there
+            & (np.abs(hues - hues[i]).max(axis=1) <= tolerance)
+        )
         for j in np.flatnonzero(near).tolist():
             one, two = label[i], label[j]
             if one != two:
@@ -61,7 +72,9 @@ def rows():
     bits = base[rng.integers(0, 1000, 2500)]
     for _ in range(5):
         bits = np.where(
-            rng.random(2500) < 0.5, bits ^ (np.uint64(1) << rng.integers(0, 64, 2500).astype(np.uint64)), bits
+            rng.random(2500) < 0.5,
+            bits ^ (np.uint64(1) << rng.integers(0, 64, 2500).astype(np.uint64)),
+            bits,
         )
     hues = rng.integers(0, 256, (4, 12))[rng.integers(0, 4, 2500)] + rng.integers(0, 30, (2500, 12))
     hashes = [None if i % 50 == 7 else f"{b:016x}" for i, b in enumerate(bits.tolist())]
@@ -74,7 +87,11 @@ def test_against_all_pairs(rows, radius, tolerance, tmp_path):
     operator = ImageDuplicates(radius=radius, tolerance=tolerance)
     expected = plain(hashes, colors, radius, tolerance)
     assert 40 < sum(t is not None for t in expected) < 2400
-    columns = {"id": [f"{i:05d}" for i in range(len(hashes))], "phash": objects(hashes), "colors": objects(colors)}
+    columns = {
+        "id": [f"{i:05d}" for i in range(len(hashes))],
+        "phash": objects(hashes),
+        "colors": objects(colors),
+    }
     table = run_in_memory(operator, as_batch(columns)).to_pylist()
     by_id = {int(r["id"]): r for r in table}
     for i, duplicate_of in enumerate(expected):
@@ -82,7 +99,10 @@ def test_against_all_pairs(rows, radius, tolerance, tmp_path):
         assert found["duplicate_of"] == (None if duplicate_of is None else f"{duplicate_of:05d}")
         assert found["keep"] == (duplicate_of is None)
         if duplicate_of is not None:
-            assert found["image_distance"] == (int(hashes[i], 16) ^ int(hashes[duplicate_of], 16)).bit_count()
+            assert (
+                found["image_distance"]
+                == (int(hashes[i], 16) ^ int(hashes[duplicate_of], 16)).bit_count()
+            )
             a, b = (np.array(list(bytes.fromhex(colors[k])), int) for k in (i, duplicate_of))
             assert found["color_distance"] == np.abs(a - b).max()
     for partitions in (1, 4):
@@ -95,7 +115,10 @@ def test_against_all_pairs(rows, radius, tolerance, tmp_path):
 def test_the_contract(rows):
     hashes, colors = rows[0][:60] + rows[0][:20], rows[1][:60] + rows[1][:20]
     check_operator(ImageDuplicates(), {"phash": objects(hashes), "colors": objects(colors)})
-    check_operator(ImageDuplicates(radius=15, tolerance=255), {"phash": objects(hashes), "colors": objects(colors)})
+    check_operator(
+        ImageDuplicates(radius=15, tolerance=255),
+        {"phash": objects(hashes), "colors": objects(colors)},
+    )
     check_operator(ImageDuplicates(colors=None), {"phash": objects(hashes)})
 
 
@@ -124,7 +147,9 @@ def test_in_many_ranges_of_keys(rows, tmp_path, monkeypatch):
 def button(color, word="OK", size=(160, 90)):
     image = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image)
-    draw.rounded_rectangle((8, 8, size[0] - 8, size[1] - 8), 20, fill=color, outline=(90, 90, 90), width=4)
+    draw.rounded_rectangle(
+        (8, 8, size[0] - 8, size[1] - 8), 20, fill=color, outline=(90, 90, 90), width=4
+    )
     draw.line((30, 20, size[0] - 30, size[1] - 20), fill=(120, 120, 120), width=5)
     draw.text((size[0] // 2 - 8, size[1] // 2 - 6), word, fill="white")
     return image
@@ -132,7 +157,9 @@ def button(color, word="OK", size=(160, 90)):
 
 @pytest.fixture
 def buttons(tmp_path):
-    """One button in colors of about the same luma, and copies of two of them: smaller, and as a poor JPEG."""
+    """One button in colors of about the same luma, and copies of two of them: smaller, and as a
+    poor JPEG.
+    """
     colors = {
         "red": (200, 40, 40),
         "green": (30, 117, 30),
@@ -148,7 +175,9 @@ def buttons(tmp_path):
     made["red"].save(folder / "red-copy.jpg", quality=60)
     made["blue"].resize((80, 45), Image.Resampling.LANCZOS).save(folder / "blue-copy.png")
     names = sorted(p.name for p in folder.iterdir())
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"id": n, "image": n, "text": "a"}) + "\n" for n in names))
+    (folder / "rows.jsonl").write_text(
+        "".join(json.dumps({"id": n, "image": n, "text": "a"}) + "\n" for n in names)
+    )
     return folder / "rows.jsonl"
 
 
@@ -156,21 +185,37 @@ def buttons(tmp_path):
 def test_buttons_of_other_colors_are_no_copies(buttons, tmp_path, partitions):
     scorer = Images([ImageHashes(min_texture=0)])
     done = {}
-    for name, operator in (("both", ImageDuplicates(radius=6)), ("shape", ImageDuplicates(radius=6, colors=None))):
-        found = curate([scorer, operator], buttons, tmp_path / name, settings=Settings(partition_rows=partitions))
+    for name, operator in (
+        ("both", ImageDuplicates(radius=6)),
+        ("shape", ImageDuplicates(radius=6, colors=None)),
+    ):
+        found = curate(
+            [scorer, operator],
+            buttons,
+            tmp_path / name,
+            settings=Settings(partition_rows=partitions),
+        )
         table = pq.read_table(found.out / "decisions.parquet").to_pylist()
         done[name] = {r["id"]: r["duplicate_of"] for r in table if r["state"] == "dropped"}
         for row in table:
-            assert (row["image_distance"] is None) or row["state"] == "dropped" or row["image_distance"] == 0
+            assert (
+                (row["image_distance"] is None)
+                or row["state"] == "dropped"
+                or row["image_distance"] == 0
+            )
     assert done["both"] == {"red.png": "red-copy.jpg", "blue.png": "blue-copy.png"}
     assert len(done["shape"]) >= 5  # the hash alone takes them for one
 
 
 @pytest.mark.slow
 def test_drawings_do_not_chain(tmp_path):
-    """1,584 real drawings: the largest group has dozens at most, where sharing a partition made one of 1,392."""
+    """1,584 real drawings: the largest group has dozens at most, where sharing a partition made one
+    of 1,392.
+    """
     if not DRAWINGS.is_dir():
-        pytest.skip("the Debian package openclipart-png is not installed: apt-get install openclipart-png")
+        pytest.skip(
+            "the Debian package openclipart-png is not installed: apt-get install openclipart-png"
+        )
     paths = [p for p in sorted(DRAWINGS.rglob("*.png")) if p.stat().st_size < 40_000][:1584]
     found = Images([ImageHashes()])({"image": objects([str(p) for p in paths])})
     hashes, colors = found["phash"].tolist(), found["colors"].tolist()
@@ -179,7 +224,9 @@ def test_drawings_do_not_chain(tmp_path):
     assert 0 < np.bincount(group).max() < 100
     there = [i for i, h in enumerate(hashes) if h is not None]
     expected = plain([hashes[i] for i in there], [colors[i] for i in there], 4, 32)
-    row, group = grouped(operator, [hashes[i] for i in there], [colors[i] for i in there], tmp_path, 2)
+    row, group = grouped(
+        operator, [hashes[i] for i in there], [colors[i] for i in there], tmp_path, 2
+    )
     first = {g: int(row[group == g].min()) for g in np.unique(group)}
     assert {int(r): first[g] for r, g in zip(row, group, strict=True) if first[g] != r} == {
         i: t for i, t in enumerate(expected) if t is not None

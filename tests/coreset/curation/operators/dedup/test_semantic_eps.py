@@ -8,7 +8,10 @@ from coreset.numerics.neighbors.semantic import semantic_twins, unit_rows
 
 def clustered(n=150, dim=8, groups=15, noise=0.15, seed=0):
     rng = np.random.default_rng(seed)
-    return unit_rows(rng.normal(size=(groups, dim))[rng.integers(0, groups, n)] + noise * rng.normal(size=(n, dim)))
+    return unit_rows(
+        rng.normal(size=(groups, dim))[rng.integers(0, groups, n)]
+        + noise * rng.normal(size=(n, dim))
+    )
 
 
 def cosines(x):
@@ -54,7 +57,10 @@ def test_eps_keeps_as_many_as_asked(components, seed):
     found = np.concatenate([leaving_cosines(p, components) for p in parts])
     for keep in (4, 5, 30, 100, 132, 133):
         eps = eps_of(found, keep)
-        assert sum((semantic_twins(p, eps, components) == np.arange(len(p))).sum() for p in parts) == keep
+        assert (
+            sum((semantic_twins(p, eps, components) == np.arange(len(p))).sum() for p in parts)
+            == keep
+        )
 
 
 def test_copies_go_together():
@@ -62,7 +68,9 @@ def test_copies_go_together():
     eps = eps_of(leaving_cosines(x), 12)
     assert (semantic_twins(x, eps) == np.arange(20)).sum() in (5, 20)
     for keep in (0, 21):
-        with pytest.raises(ValueError, match=r"expected to keep 1 \(one row a cluster\) to 20 rows"):
+        with pytest.raises(
+            ValueError, match=r"expected to keep 1 \(one row a cluster\) to 20 rows"
+        ):
             eps_of(leaving_cosines(x), keep)
 
 

@@ -16,7 +16,9 @@ from coreset.testing import check_operator
 
 
 def algorithm(excess, eta, c, start):
-    """Domain by domain: alpha <- alpha exp(eta max(excess, 0)), scaled, mixed with equal weights; the mean over the steps."""
+    """Domain by domain: alpha <- alpha exp(eta max(excess, 0)), scaled, mixed with equal weights;
+    the mean over the steps.
+    """
     k = len(start)
     alpha, last, seen = list(start), [0.0] * k, []
     for row in excess:
@@ -54,9 +56,18 @@ def pool(seed=0, n=90, steps=5):
     source = rng.choice(["web", "code", "books"], n)
     harder = {"web": 0.0, "code": 0.8, "books": -0.5}
     reference = rng.uniform(2, 3, n)
-    proxy = reference[:, None] + np.array([harder[s] for s in source])[:, None] + rng.normal(0, 0.3, (n, steps))
+    proxy = (
+        reference[:, None]
+        + np.array([harder[s] for s in source])[:, None]
+        + rng.normal(0, 0.3, (n, steps))
+    )
     tokens = rng.integers(1, 100, n).astype(float)
-    return {"source": objects(source.tolist()), "proxy_loss": proxy, "reference_loss": reference, "tokens": tokens}
+    return {
+        "source": objects(source.tolist()),
+        "proxy_loss": proxy,
+        "reference_loss": reference,
+        "tokens": tokens,
+    }
 
 
 @pytest.mark.parametrize("tokens", [None, "tokens"])
@@ -67,11 +78,19 @@ def test_from_rows_to_weights(tokens):
     weight = columns["tokens"] if tokens else np.ones(90)
     above = np.maximum(columns["proxy_loss"] - columns["reference_loss"][:, None], 0)
     excess = np.stack(
-        [(above * weight[:, None])[source == s].sum(axis=0) / weight[source == s].sum() for s in names], axis=1
+        [
+            (above * weight[:, None])[source == s].sum(axis=0) / weight[source == s].sum()
+            for s in names
+        ],
+        axis=1,
     )
     want = dict(zip(names, algorithm(excess, 1.0, 1e-4, [1 / 3] * 3), strict=True))
-    got = run_in_memory(DoReMi(tokens=tokens), as_batch({"id": objects([f"{i:03d}" for i in range(90)]), **columns}))
-    np.testing.assert_allclose(got["domain_weight"].to_pylist(), [want[s] for s in source], rtol=1e-6)
+    got = run_in_memory(
+        DoReMi(tokens=tokens), as_batch({"id": objects([f"{i:03d}" for i in range(90)]), **columns})
+    )
+    np.testing.assert_allclose(
+        got["domain_weight"].to_pylist(), [want[s] for s in source], rtol=1e-6
+    )
     assert want["code"] > want["web"] > want["books"]
 
 
@@ -112,7 +131,9 @@ def test_a_domain_without_losses():
     }
     got = run_in_memory(DoReMi(), as_batch(rows))
     assert got["domain_weight_status"].to_pylist() == ["ok", "no_losses"]
-    with pytest.raises(ValueError, match="doremi: no row has a source, a proxy_loss and a reference_loss"):
+    with pytest.raises(
+        ValueError, match="doremi: no row has a source, a proxy_loss and a reference_loss"
+    ):
         run_in_memory(DoReMi(), as_batch({**rows, "reference_loss": np.array([np.nan, np.nan])}))
 
 
@@ -124,7 +145,9 @@ def test_the_mixture_has_the_weights():
         StratifiedSample(by=["source"], budget=200, temperature=np.inf, weigh="domain_weight"),
         as_batch({**columns, "domain_weight": np.array(weight)}),
     )
-    taken = Counter(s for s, k in zip(columns["source"].tolist(), mixed["keep"].to_pylist(), strict=True) if k)
+    taken = Counter(
+        s for s, k in zip(columns["source"].tolist(), mixed["keep"].to_pylist(), strict=True) if k
+    )
     assert sum(taken.values()) == 200
     for name, share in want.items():
         assert abs(taken[name] - 200 * share) <= 1

@@ -14,8 +14,14 @@ from coreset.testing import check_operator
 def rows(n, seed=0, entries=30):
     rng = np.random.default_rng(seed)
     law = 1 / np.arange(1, entries + 1)
-    lists = [sorted(set(rng.choice(entries, rng.integers(0, 5), p=law / law.sum()).tolist())) for _ in range(n)]
-    return {"id": [f"r{i}" for i in range(n)], "entries": pa.array(lists, pa.list_(pa.int32()))}, lists
+    lists = [
+        sorted(set(rng.choice(entries, rng.integers(0, 5), p=law / law.sum()).tolist()))
+        for _ in range(n)
+    ]
+    return {
+        "id": [f"r{i}" for i in range(n)],
+        "entries": pa.array(lists, pa.list_(pa.int32())),
+    }, lists
 
 
 def test_probabilities_by_the_formula_and_the_share_kept():
@@ -39,7 +45,9 @@ def test_probabilities_by_the_formula_and_the_share_kept():
     assert reasons == {"", "no entry", "thinned out: its entries are common"}
 
 
-@pytest.mark.parametrize("options", [{"t": 3}, {"target": 10}, {"target": 0.4}, {"t": 3, "by": "language"}])
+@pytest.mark.parametrize(
+    "options", [{"t": 3}, {"target": 10}, {"target": 0.4}, {"t": 3, "by": "language"}]
+)
 def test_contract(options):
     columns, _ = rows(40)
     columns["language"] = objects(["en" if i % 3 else "de" for i in range(40)])
@@ -91,6 +99,8 @@ def test_wrong_use():
         run_in_memory(BalanceEntries(t=1), as_batch(columns))
     columns["entries"] = pa.array([[1]] * 5, pa.list_(pa.int32()))
     columns["language"] = ["de"] * 5
-    with pytest.raises(ValueError, match="reference: no row with an entry has language 'en'; there are de"):
+    with pytest.raises(
+        ValueError, match="reference: no row with an entry has language 'en'; there are de"
+    ):
         run_in_memory(BalanceEntries(t=1, by="language"), as_batch(columns))
     assert keep_probability([[0]], np.array([1.0])).tolist() == [1.0]

@@ -6,7 +6,12 @@ from scipy.stats import binomtest
 
 from coreset.core.batch import as_batch, objects
 from coreset.curation.operators.contract import run_in_memory
-from coreset.curation.operators.mixing import RepeatExact, RepeatFactor, StratifiedSample, TemplateQuota
+from coreset.curation.operators.mixing import (
+    RepeatExact,
+    RepeatFactor,
+    StratifiedSample,
+    TemplateQuota,
+)
 from coreset.curation.operators.mixing.stratified import temperature_shares
 from coreset.numerics.random import keyed_uniform
 from coreset.testing import check_operator
@@ -14,7 +19,9 @@ from coreset.testing import check_operator
 
 def run(op, **columns):
     n = len(next(iter(columns.values())))
-    return run_in_memory(op, as_batch({"id": objects([f"r{i:05d}" for i in range(n)]), **columns})).to_pylist()
+    return run_in_memory(
+        op, as_batch({"id": objects([f"r{i:05d}" for i in range(n)]), **columns})
+    ).to_pylist()
 
 
 def test_repeat_factor():
@@ -23,7 +30,9 @@ def test_repeat_factor():
         RepeatFactor({"a": 0.25, "b": 1, "c": 2.3, "d": 0}),
         source=objects([["a", "b", "c", "d"][i % 4] for i in range(n)]),
     )
-    times = {d: [r["repeat"] for i, r in enumerate(rows) if i % 4 == k] for k, d in enumerate("abcd")}
+    times = {
+        d: [r["repeat"] for i, r in enumerate(rows) if i % 4 == k] for k, d in enumerate("abcd")
+    }
     assert set(times["b"]) == {1}
     assert set(times["c"]) == {2, 3}
     assert set(times["d"]) == {0}
@@ -39,8 +48,12 @@ def test_a_part_of_a_domain_is_no_first_part():
 
 
 def test_repeat_factor_refusals_and_contract():
-    check_operator(RepeatFactor({"a": 0.5}, other=1.5), {"source": objects(["a", "b", None, "a", "b"])})
-    assert run(RepeatFactor({"a": 1}), source=objects(["a", None]))[1]["reason"] == "source undefined"
+    check_operator(
+        RepeatFactor({"a": 0.5}, other=1.5), {"source": objects(["a", "b", None, "a", "b"])}
+    )
+    assert (
+        run(RepeatFactor({"a": 1}), source=objects(["a", None]))[1]["reason"] == "source undefined"
+    )
     with pytest.raises(KeyError, match="factors: none for source 'z'; given: a"):
         run(RepeatFactor({"a": 1}), source=objects(["z"]))
     with pytest.raises(ValueError, match="expected 0 to 4 for 'a', got 5"):
@@ -54,24 +67,35 @@ def test_repeat_exact_counts():
     op = RepeatExact({"a": 0.25, "b": 1, "c": 2.3, "d": 0}, {"e": 777}, seed=5)
     rows = run(op, source=objects(source))
     u = keyed_uniform(5, objects([r["id"] for r in rows]))
-    want = {"a": int(0.25 * have["a"] + 0.5), "b": have["b"], "c": int(2.3 * have["c"] + 0.5), "d": 0, "e": 777}
+    want = {
+        "a": int(0.25 * have["a"] + 0.5),
+        "b": have["b"],
+        "c": int(2.3 * have["c"] + 0.5),
+        "d": 0,
+        "e": 777,
+    }
     for domain, count in want.items():
         members = [i for i in range(n) if source[i] == domain]
         times = [rows[i]["repeat"] for i in members]
         assert sum(times) == count
         assert max(times) - min(times) <= 1
-        most = sorted(members, key=lambda i: u[i])[: count % len(members)]  # the lowest keyed numbers, once more
+        # the lowest keyed numbers, once more
+        most = sorted(members, key=lambda i: u[i])[: count % len(members)]
         assert {i for i in members if rows[i]["repeat"] > count // len(members)} == set(most)
     assert [r["keep"] for r in rows] == [r["repeat"] > 0 for r in rows]
     # a larger count only adds
     more = run(RepeatExact({}, {"e": 900}, other=1, seed=5), source=objects(source))
-    assert all(m["repeat"] >= r["repeat"] for m, r, s in zip(more, rows, source, strict=True) if s == "e")
+    assert all(
+        m["repeat"] >= r["repeat"] for m, r, s in zip(more, rows, source, strict=True) if s == "e"
+    )
 
 
 def test_repeat_exact_refusals_and_contract():
     source = objects(["a", "b", None, "a", "b", "a", "c"])
     check_operator(RepeatExact({"a": 0.5}, {"b": 7}, other=1.5), {"source": source})
-    assert run(RepeatExact({"a": 1}), source=objects(["a", None]))[1]["reason"] == "source undefined"
+    assert (
+        run(RepeatExact({"a": 1}), source=objects(["a", None]))[1]["reason"] == "source undefined"
+    )
     with pytest.raises(KeyError, match="factors: none for source 'z'; given: a, b"):
         run(RepeatExact({"a": 1}, {"b": 0}), source=objects(["z"]))
     with pytest.raises(ValueError, match="counts: 3 rows of source 'b' wanted, but it has none"):
@@ -106,10 +130,16 @@ def test_shares_by_temperature():
 def test_stratified_takes_its_quota_of_every_stratum():
     columns = pool()
     op = StratifiedSample(
-        ["source", "tokens", "ifd"], budget=120, bins={"tokens": [100, 300], "ifd": [0.5]}, temperature=2
+        ["source", "tokens", "ifd"],
+        budget=120,
+        bins={"tokens": [100, 300], "ifd": [0.5]},
+        temperature=2,
     )
     rows = run(op, **columns)
-    level = [f"{s}|{int(t >= 100) + int(t >= 300)}|{int(i >= 0.5)}" for s, t, i in zip(*columns.values(), strict=True)]
+    level = [
+        f"{s}|{int(t >= 100) + int(t >= 300)}|{int(i >= 0.5)}"
+        for s, t, i in zip(*columns.values(), strict=True)
+    ]
     assert [r["stratum"] for r in rows] == level
     have, got = Counter(level), Counter(r["stratum"] for r in rows if r["keep"])
     assert sum(got.values()) == 120
@@ -117,7 +147,8 @@ def test_stratified_takes_its_quota_of_every_stratum():
     share = {k: np.sqrt(v) for k, v in have.items()}
     for name, k in got.items():
         exact = 120 * share[name] / sum(share.values())
-        assert k == have[name] or k >= np.floor(exact)  # a full stratum gives its rest to the others
+        # a full stratum gives its rest to the others
+        assert k == have[name] or k >= np.floor(exact)
         assert k <= have[name]
     u = keyed_uniform(0, objects([r["id"] for r in rows]))
     for name, k in got.items():  # inside a stratum the highest keyed numbers
@@ -128,7 +159,10 @@ def test_stratified_takes_its_quota_of_every_stratum():
 
 def test_stratified_by_an_order_and_with_weights():
     columns = pool()
-    rows = run(StratifiedSample(["source"], budget=0.1, order="ifd", weights={"web": 0, "math": 5}), **columns)
+    rows = run(
+        StratifiedSample(["source"], budget=0.1, order="ifd", weights={"web": 0, "math": 5}),
+        **columns,
+    )
     got = Counter(r["stratum"] for r in rows if r["keep"])
     assert sum(got.values()) == 60
     assert "web" not in got
@@ -145,14 +179,18 @@ def test_stratified_contract_and_undefined():
     columns["ifd"][3] = np.nan
     columns["source"][5] = None
     columns["ifd_status"] = objects(["empty_text" if i == 3 else "ok" for i in range(40)])
-    op = StratifiedSample(["source", "ifd"], budget=15, bins={"ifd": [0.3, 0.6]}, temperature=np.inf)
+    op = StratifiedSample(
+        ["source", "ifd"], budget=15, bins={"ifd": [0.3, 0.6]}, temperature=np.inf
+    )
     check_operator(op, columns)
     check_operator(StratifiedSample(["source"], order="ifd"), columns)
     rows = run(op, **columns)
     assert rows[3]["reason"] == "ifd undefined (empty_text)"
     assert rows[5]["reason"] == "source undefined"
     assert sum(r["keep"] for r in rows) == 15
-    assert all(r["keep"] for i, r in enumerate(run(StratifiedSample(["source"]), **columns)) if i != 5)
+    assert all(
+        r["keep"] for i, r in enumerate(run(StratifiedSample(["source"]), **columns)) if i != 5
+    )
 
 
 def test_a_budget_per_task():
@@ -160,7 +198,9 @@ def test_a_budget_per_task():
     have = Counter(columns["source"])
     got = Counter(
         r["stratum"]
-        for r in run(StratifiedSample(["source"], most={"web": 30, "code": 10_000, "math": 0}), **columns)
+        for r in run(
+            StratifiedSample(["source"], most={"web": 30, "code": 10_000, "math": 0}), **columns
+        )
         if r["keep"]
     )
     assert got == {"web": 30, "code": have["code"]}
@@ -169,13 +209,17 @@ def test_a_budget_per_task():
     assert sum(got.values()) == 50
     assert got["web"] == 30  # its share would be 40; the rest goes to the others in proportion
     assert abs(got["code"] - 20 * have["code"] / (have["code"] + have["math"])) <= 1
-    check_operator(StratifiedSample(["source"], most={"web": 3}), {k: v[:30] for k, v in columns.items()})
+    check_operator(
+        StratifiedSample(["source"], most={"web": 3}), {k: v[:30] for k, v in columns.items()}
+    )
 
 
 def test_shares_by_the_mean_of_a_column():
     """TIVE: a task's share goes with the mean gradient norm of its rows, whatever their number."""
     columns = pool()
-    rows = run(StratifiedSample(["source"], budget=40, temperature=np.inf, weigh="tokens"), **columns)
+    rows = run(
+        StratifiedSample(["source"], budget=40, temperature=np.inf, weigh="tokens"), **columns
+    )
     got = Counter(r["stratum"] for r in rows if r["keep"])
     mean = {
         s: np.mean([t for t, x in zip(columns["tokens"], columns["source"], strict=True) if x == s])
@@ -186,8 +230,13 @@ def test_shares_by_the_mean_of_a_column():
         assert abs(got[name] - 40 * value / sum(mean.values())) <= 1
     few = {k: v[:30].copy() for k, v in columns.items()}
     few["tokens"][4] = np.nan
-    check_operator(StratifiedSample(["source"], budget=9, temperature=np.inf, weigh="tokens", order="ifd"), few)
-    assert run(StratifiedSample(["source"], budget=9, weigh="tokens"), **few)[4]["reason"] == "tokens undefined"
+    check_operator(
+        StratifiedSample(["source"], budget=9, temperature=np.inf, weigh="tokens", order="ifd"), few
+    )
+    assert (
+        run(StratifiedSample(["source"], budget=9, weigh="tokens"), **few)[4]["reason"]
+        == "tokens undefined"
+    )
 
 
 def have_of(columns):
@@ -211,16 +260,20 @@ def test_stratified_refusals():
 def forms(sizes, seed=0):
     rng = np.random.default_rng(seed)
     base = rng.normal(size=(len(sizes), 16))
-    return np.concatenate([b + 0.02 * rng.normal(size=(n, 16)) for b, n in zip(base, sizes, strict=True)]).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [b + 0.02 * rng.normal(size=(n, 16)) for b, n in zip(base, sizes, strict=True)]
+    ).astype(np.float32)
 
 
 def test_templates_have_a_quota():
     x = forms([30, 3, 1])
     rows = run(TemplateQuota(most=5), embedding=x)
     assert Counter(r["template"] for r in rows) == {"r00000": 30, "r00030": 3, "r00033": 1}
-    assert Counter(r["template"] for r in rows if r["keep"]) == {"r00000": 5, "r00030": 3, "r00033": 1}
+    assert Counter(r["template"] for r in rows if r["keep"]) == {
+        "r00000": 5,
+        "r00030": 3,
+        "r00033": 1,
+    }
     assert {r["reason"] for r in rows if not r["keep"]} == {"more than 5 rows of its template"}
     score = np.arange(34.0)
     best = run(TemplateQuota(most=2, order="ifd"), embedding=x, ifd=score)

@@ -73,7 +73,10 @@ def test_every_row_of_a_ring_is_compared_twice():
         joined |= {b for p in pairs.tolist() for a, b in (p, p[::-1]) if a in joined}
     assert len(joined) == 30
     other = paired(ids[::-1], 1, 5)
-    names = [{frozenset((order[a], order[b])) for a, b in p} for order, p in ((ids, pairs), (ids[::-1], other))]
+    names = [
+        {frozenset((order[a], order[b])) for a, b in p}
+        for order, p in ((ids, pairs), (ids[::-1], other))
+    ]
     assert names[0] == names[1]
 
 
@@ -94,7 +97,8 @@ def test_vectors_carry_ratings_to_every_row(serve, tmp_path):  # noqa: F811
     assert got["rating_status"].to_pylist() == ["ok"] * N
     assert np.corrcoef(value, HIDDEN)[0, 1] > 0.9
     design = np.c_[x, np.ones(N)]
-    assert np.abs(design @ np.linalg.lstsq(design, value, rcond=None)[0] - value).max() < 1e-9  # linear in v
+    # linear in v
+    assert np.abs(design @ np.linalg.lstsq(design, value, rcond=None)[0] - value).max() < 1e-9
 
 
 def test_excerpts_of_long_texts(serve, tmp_path):  # noqa: F811
@@ -111,7 +115,9 @@ def test_nothing_decided_and_the_dry_run(serve, tmp_path):  # noqa: F811
         run_in_memory(ratings(serve(lambda q, n: "both"), tmp_path), as_batch(rows()))
     server = serve(higher)
     dry = ratings(server, tmp_path / "dry", told={**PRICES, "dry_run": True}, rounds=1)
-    with pytest.raises(ValueError, match=r"16 dry_run; they take 32 questions that cost at most \d+\.\d\d dollars"):
+    with pytest.raises(
+        ValueError, match=r"16 dry_run; they take 32 questions that cost at most \d+\.\d\d dollars"
+    ):
         run_in_memory(dry, as_batch(rows()))
     assert server.asked == []
     with pytest.raises(ValueError, match="expected at least 2 rows with texts, got 0"):
@@ -130,5 +136,7 @@ def test_bad_options(tmp_path):
     with pytest.raises(TypeError, match="judge: expected a coreset.scorers.judge.pairs.PairJudge"):
         PairwiseRatings(made.judge)
     for options in ({"sample": 1}, {"rounds": 0}, {"characters": 0}, {"ridge": 0.0}):
-        with pytest.raises(ValueError, match="sample, rounds, characters, ridge: expected at least 2, 1, 1"):
+        with pytest.raises(
+            ValueError, match="sample, rounds, characters, ridge: expected at least 2, 1, 1"
+        ):
             PairwiseRatings(made, **options)

@@ -32,7 +32,9 @@ POOR = [f"poor{i}" for i in range(40)] + [f"both{i}" for i in range(40)]
 @pytest.fixture
 def curated(tmp_path):
     file = tmp_path / "curated.jsonl"
-    file.write_text("\n".join(json.dumps({"text": t}) for t in texts(np.random.default_rng(0), 60, GOOD)))
+    file.write_text(
+        "\n".join(json.dumps({"text": t}) for t in texts(np.random.default_rng(0), 60, GOOD))
+    )
     return str(file)
 
 
@@ -65,7 +67,9 @@ def test_classifier_finds_the_minimum_of_its_loss(curated, pool):
 
 
 def test_classifier_and_pareto_keep_the_good(curated, pool):
-    table = run_in_memory(QualityClassifier(curated), as_batch({"id": ids(len(pool)), "text": pool}))
+    table = run_in_memory(
+        QualityClassifier(curated), as_batch({"id": ids(len(pool)), "text": pool})
+    )
     quality = table["quality"].to_numpy()
     assert quality[50:60].min() > quality[:50].max()
     assert table["quality_status"].to_pylist()[60:] == ["empty_text"] * 2
@@ -106,7 +110,10 @@ def test_dsir_is_the_released_arithmetic(curated, pool):
                 out[b] += 1
         return out
 
-    target, raw = counts(json.loads(x)["text"] for x in open(curated).read().splitlines()), counts(pool)  # noqa: SIM115, PTH123
+    target, raw = (
+        counts(json.loads(x)["text"] for x in open(curated).read().splitlines()),
+        counts(pool),
+    )
     diff = np.log(target / target.sum() + 1e-8) - np.log(raw / raw.sum() + 1e-8)
     want = [counts([t]) @ diff for t in pool[:60]]
     np.testing.assert_allclose(table["dsir"].to_numpy()[:60], want)
@@ -117,7 +124,9 @@ def test_dsir_leaves_short_texts_undefined(curated):
     """A sum over n-grams would put the shortest texts on top: the empty one near the first place."""
     short = "one two three"
     exact = " ".join(["word"] * 100)
-    got = run_in_memory(Dsir(curated), as_batch({"id": ids(4), "text": objects([short, exact, exact[5:], ""])}))
+    got = run_in_memory(
+        Dsir(curated), as_batch({"id": ids(4), "text": objects([short, exact, exact[5:], ""])})
+    )
     assert got["dsir_status"].to_pylist() == ["too_short", "ok", "too_short", "empty_text"]
     assert np.isnan(got["dsir"].to_numpy()[[0, 2, 3]]).all()
 
@@ -126,14 +135,18 @@ def test_dsir_contract_and_smoothing(curated, pool):
     check_operator(Dsir(curated, shortest=5), {"text": pool})
     assert log_ratio(np.array([0, 4]), np.array([2, 2]))[0] < -15
     np.testing.assert_allclose(
-        log_ratio(np.array([0, 4]), np.array([2, 2]), laplace=True), np.log([1 / 6, 5 / 6]) - np.log(0.5), atol=1e-6
+        log_ratio(np.array([0, 4]), np.array([2, 2]), laplace=True),
+        np.log([1 / 6, 5 / 6]) - np.log(0.5),
+        atol=1e-6,
     )
     with pytest.raises(ValueError, match="at least 1 and 0"):
         Dsir(curated, buckets=0)
 
 
 def gumbel():
-    return strategy("stochastic_batch", {"base": strategy("top_k", {"signal": "dsir"}), "kind": "softmax"})
+    return strategy(
+        "stochastic_batch", {"base": strategy("top_k", {"signal": "dsir"}), "kind": "softmax"}
+    )
 
 
 def test_gumbel_top_k_is_keyed_by_id():
@@ -146,7 +159,9 @@ def test_gumbel_top_k_is_keyed_by_id():
     noise = -np.log(-np.log(keyed_uniform(key, names)))
     want = set(names[np.argsort(-(weights + noise))[:8]])
     assert {r["id"] for r in table.to_pylist() if r["keep"]} == want
-    everything = run_in_memory(Select(gumbel(), budget=30), as_batch({"id": names, "dsir": weights}))
+    everything = run_in_memory(
+        Select(gumbel(), budget=30), as_batch({"id": names, "dsir": weights})
+    )
     assert all(everything["keep"].to_pylist())  # k = n, where the released argpartition fails
 
 
@@ -185,7 +200,8 @@ def test_rows_of_the_clusters_of_a_reference_set(tmp_path):
         assert row["reason"] == want
     assert op.resources()["reference"]
     alone = run_in_memory(
-        ReferenceClusters(str(tmp_path / "r.npy"), "embedding"), as_batch({"id": ids(len(x)), **columns})
+        ReferenceClusters(str(tmp_path / "r.npy"), "embedding"),
+        as_batch({"id": ids(len(x)), **columns}),
     )
     assert sum(alone["keep"].to_pylist()) == len(x) - 2  # fewer than 128 rows are one cluster
 

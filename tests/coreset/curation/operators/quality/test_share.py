@@ -1,4 +1,6 @@
-"""DataComp's count, against its released code written out again: threshold = -sort(-scores)[int(n f)], kept from there on."""
+"""DataComp's count, against its released code written out again: threshold = -sort(-scores)[int(n
+f)], kept from there on.
+"""
 
 import math
 from pathlib import Path
@@ -63,6 +65,9 @@ def test_wrong_options():
 def test_the_recipe():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(
-            "curate", ["input=x", "out=x", "recipe=datacomp_clip_released", "model=m", "recipe.share=0.25"]
+            "curate",
+            ["input=x", "out=x", "recipe=datacomp_clip_released", "model=m", "recipe.share=0.25"],
         )
-    assert make_operators(OmegaConf.to_container(config, resolve=True))[-1] == DataCompShare("clip_cosine", 0.25)
+    assert make_operators(OmegaConf.to_container(config, resolve=True))[-1] == DataCompShare(
+        "clip_cosine", 0.25
+    )

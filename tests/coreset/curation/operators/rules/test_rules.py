@@ -1,4 +1,6 @@
-"""Every rule at its published threshold, on both sides of it; what is undefined; several reasons at once."""
+"""Every rule at its published threshold, on both sides of it; what is undefined; several reasons at
+once.
+"""
 
 import numpy as np
 import pytest
@@ -62,7 +64,9 @@ def decision(rule, rows, **columns):
     return rule.decide(as_batch({**table, **columns}))
 
 
-@pytest.mark.parametrize(("rule", "column", "kept", "dropped"), LIMITS, ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("rule", "column", "kept", "dropped"), LIMITS, ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_published_threshold(rule, column, kept, dropped):
     found = decision(rule, [{column: kept}, {column: dropped}])
     assert found.keep.tolist() == [True, False]
@@ -70,8 +74,13 @@ def test_published_threshold(rule, column, kept, dropped):
 
 
 def test_all_failing_rules_are_named():
-    found = decision(GopherQualityFilter(), [{"gopher_words": 3, "gopher_alphabetic": 0.1, "gopher_stop_words": 0}])
-    assert found.reason.tolist() == ["fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words"]
+    found = decision(
+        GopherQualityFilter(),
+        [{"gopher_words": 3, "gopher_alphabetic": 0.1, "gopher_stop_words": 0}],
+    )
+    assert found.reason.tolist() == [
+        "fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words"
+    ]
 
 
 def test_none_switches_a_limit_off():
@@ -86,7 +95,14 @@ def test_none_switches_a_limit_off():
 
 @pytest.mark.parametrize(
     "rule",
-    [GopherQualityFilter(), GopherRepetitionFilter(), FineWebFilter(), C4Rule(), BoilerplateFilter(), RepetitionFilter()],
+    [
+        GopherQualityFilter(),
+        GopherRepetitionFilter(),
+        FineWebFilter(),
+        C4Rule(),
+        BoilerplateFilter(),
+        RepetitionFilter(),
+    ],
     ids=repr,
 )
 def test_contract_and_undefined_rows(rule):
@@ -110,7 +126,9 @@ def test_loops():
     )
     assert found.keep.tolist() == [False, False, True, True]
     assert found.reason[0] == "ends in a loop"
-    assert decision(RepetitionFilter(loop_copies=None), [{"loop_unit": 2, "loop_copies": 40}]).keep.all()
+    assert decision(
+        RepetitionFilter(loop_copies=None), [{"loop_unit": 2, "loop_copies": 40}]
+    ).keep.all()
 
 
 def test_language():
@@ -126,7 +144,13 @@ def test_language():
         "language: too_short",
         "another language",
     ]
-    assert LanguageFilter(("en", "fr"), 0).decide(as_batch(columns)).keep.tolist() == [True, False, True, False, True]
+    assert LanguageFilter(("en", "fr"), 0).decide(as_batch(columns)).keep.tolist() == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
     check_operator(LanguageFilter(), columns)
     for wrong in ("en", ()):
         with pytest.raises(ValueError, match="expected a list of codes"):
@@ -143,7 +167,10 @@ def test_host(url, name):
 
 def test_url():
     rule = UrlFilter(
-        domains=("bad.org", "co.evil.net"), words=("casino",), parts=("pr0n",), soft_words=("free", "win", "cash")
+        domains=("bad.org", "co.evil.net"),
+        words=("casino",),
+        parts=("pr0n",),
+        soft_words=("free", "win", "cash"),
     )
     urls = {
         "http://bad.org/": "listed domain", "http://a.b.bad.org/": "listed domain", "http://notbad.org/": "", "http://evil.net/": "", "http://x.co.evil.net": "listed domain",
@@ -156,12 +183,16 @@ def test_url():
 
 
 def test_pareto_is_the_lomax_filter():
-    """numpy's pareto draw starts at 0: the share kept is (2 - s)^-9, with thousands of ids by the key and by numpy's own generator."""
+    """numpy's pareto draw starts at 0: the share kept is (2 - s)^-9, with thousands of ids by the
+    key and by numpy's own generator.
+    """
     n = 20_000
     ids = objects([f"row{i}" for i in range(n)])
     for s in (0.0, 0.5, 0.8, 1.0):
         chance = (2 - s) ** -9
-        kept = int(ParetoFilter().decide(as_batch({"id": ids, "quality": np.full(n, s)})).keep.sum())
+        kept = int(
+            ParetoFilter().decide(as_batch({"id": ids, "quality": np.full(n, s)})).keep.sum()
+        )
         numpy_kept = int((np.random.default_rng(0).pareto(9, n) > 1 - s).sum())
         low, high = binom.ppf([1e-4, 1 - 1e-4], n, chance)
         assert low <= kept <= high
@@ -181,7 +212,11 @@ def test_pareto_is_keyed_by_id():
 
 def test_pareto_refuses_what_is_no_probability():
     rows = as_batch(
-        {"id": objects(["a", "b"]), "quality": np.array([np.nan, 0.5]), "quality_status": objects(["empty_text", "ok"])}
+        {
+            "id": objects(["a", "b"]),
+            "quality": np.array([np.nan, 0.5]),
+            "quality_status": objects(["empty_text", "ok"]),
+        }
     )
     found = ParetoFilter(alpha=1e-9).decide(rows)
     assert found.reason.tolist() == ["quality undefined (empty_text)", ""]
@@ -194,19 +229,39 @@ def test_pareto_refuses_what_is_no_probability():
 def test_has_entry(tmp_path):
     (tmp_path / "words.txt").write_text("dog\nhot dog\n")
     texts = objects(["A dog!", "hot  DOG", "cat", None, "dogs"])
-    columns = {"text": texts, **Entries(str(tmp_path / "words.txt"), variant="words")({"text": texts})}
+    columns = {
+        "text": texts,
+        **Entries(str(tmp_path / "words.txt"), variant="words")({"text": texts}),
+    }
     check_operator(HasEntry(), columns)
-    assert HasEntry().decide(as_batch(columns)).reason.tolist() == ["", "", "no entry", "missing field", "no entry"]
+    assert HasEntry().decide(as_batch(columns)).reason.tolist() == [
+        "",
+        "",
+        "no entry",
+        "missing field",
+        "no entry",
+    ]
 
 
 def test_exempt():
-    columns = {"words": np.array([1.0, 5, 1, 1, np.nan]), "source": objects(["web", "web", "vqa", None, "vqa"])}
+    columns = {
+        "words": np.array([1.0, 5, 1, 1, np.nan]),
+        "source": objects(["web", "web", "vqa", None, "vqa"]),
+    }
     op = Exempt(Threshold("words", low=2), ["vqa", "ocr"])
     check_operator(op, columns)
     assert op.needs == {"words", "source"}
-    assert op.decide(as_batch(columns)).reason.tolist() == ["words below 2", "", "", "words below 2", ""]
+    assert op.decide(as_batch(columns)).reason.tolist() == [
+        "words below 2",
+        "",
+        "",
+        "words below 2",
+        "",
+    ]
     same = Decision(
-        [False, False, True, True, False], ["twice", "twice", "", "", "twice"], objects(["a", "b", None, None, "c"])
+        [False, False, True, True, False],
+        ["twice", "twice", "", "", "twice"],
+        objects(["a", "b", None, None, "c"]),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Threshold, "decide", lambda self, batch: same)
