@@ -178,14 +178,14 @@ def _typed(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
         grad = bool(rng.integers(2))
         return out.requires_grad_(grad), f"{kind}{' requires_grad' * grad}"
     name = str(rng.choice(FLOATS if floating else INTS)) if x.dtype != bool else "?"
-    kind = np.dtype(name)
+    dtype = np.dtype(name)
     if floating:
-        limits = np.finfo(kind.newbyteorder("="))
+        limits = np.finfo(dtype.newbyteorder("="))
         x = x.clip(max(float(limits.min), -1.7e308), min(float(limits.max), 1.7e308))
-    elif x.dtype != bool and kind.kind == "u":
+    elif x.dtype != bool and dtype.kind == "u":
         x = np.maximum(x, 0)
     with np.errstate(over="ignore", under="ignore"):
-        x = x.astype(kind)
+        x = x.astype(dtype)
     layout = str(rng.choice(["C", "F", "reversed", "strided", "read-only", "list"]))
     if layout == "F":
         x = np.asfortranarray(x)
@@ -196,7 +196,7 @@ def _typed(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
     elif layout == "read-only":
         x = x.copy()
         x.flags.writeable = False
-    return (x.tolist() if layout == "list" and kind.kind in "fib" else x), f"{name} {layout}"
+    return (x.tolist() if layout == "list" and dtype.kind in "fib" else x), f"{name} {layout}"
 
 
 def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
@@ -248,7 +248,7 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
     taken = int(rng.integers(0, size)) if rng.random() < 0.5 else 0
     rest = order[taken:]
     free = np.sort(rest[: int(rng.integers(1, len(rest) + 1))] if rng.random() < 0.3 else rest)
-    k = int(rng.choice([1, len(free), rng.integers(1, len(free) + 1)]))
+    k = int(rng.choice([1, len(free), int(rng.integers(1, len(free) + 1))]))
     out = Question(
         name, random_options(rng, name), size, order[:taken], free, k, int(rng.integers(99))
     )

@@ -45,8 +45,8 @@ class ScoreBased(TwoRounds):
         strange = int((~np.isfinite(scores)).sum())
         if strange:
             raise ValueError(
-                f"{type(self).__name__}: {strange} scores from {', '.join(sorted(self.needs))} are"
-                " not finite"
+                f"{type(self).__name__}: {strange} scores are not finite (from"
+                f" {', '.join(sorted(self.needs))})"
             )
         for name, power in powers.items():
             scores = times(scores, -power * (self.scales[name] or {}).get("scores", 0))

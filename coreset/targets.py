@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from coreset.core.engine import Engine
 from coreset.core.strategy import Scorer, Strategy
 
 Kinds = tuple[type | str, ...]  # a class by its dotted path costs no import
@@ -39,14 +40,12 @@ def named_kinds(name: str) -> Kinds:
     if name == "model":
         return ("torch.nn.modules.module.Module",)
     if name == "engine":
-        from coreset.curation.engines.local import Engine
-
         return (Engine,)
     if name == "scorer":
         return (Scorer,)
     if name == "operator":
         base = "coreset.curation.operators.base"
-        return (Scorer, *(f"{base}.{n}" for n in ("Rule", "Fit", "Group", "Select")))
+        return (Scorer, *(f"{base}.{n}" for n in ("Filter", "Estimator", "GroupBy", "Selector")))
     raise ValueError(f"kind: expected one of {', '.join(KINDS)}, or classes, got {name!r}")
 
 

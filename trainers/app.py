@@ -27,7 +27,7 @@ from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.loops import rounds as loops
 from coreset.trainers.loops.build import RANDOM, build
 from coreset.trainers.loops.loggers import close, log_point
-from coreset.trainers.loops.oracles import AwaitingLabels
+from coreset.trainers.oracles import AwaitingLabels
 from coreset.trainers.settings import RESULT_KEYS, make, resolve
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")

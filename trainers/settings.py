@@ -22,7 +22,7 @@ from coreset.targets import conf_dir
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.config import TrainingConfig
-from coreset.trainers.loops.oracles import LabelFile
+from coreset.trainers.oracles import LabelFile
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
 

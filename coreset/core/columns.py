@@ -40,9 +40,10 @@ def kept(name: str, values: Any) -> tuple[Array, NDArray[np.bool_] | None]:
         data = np.asarray(values.filled(0) if values.dtype.kind in "biuf" else values.data)
         if not mask.any() or mask.ndim == 0:
             return np.asarray(values.data), None
-        return data, ~mask.reshape(len(mask), -1).any(axis=1)
+        return data, np.asarray(~mask.reshape(len(mask), -1).any(axis=1))
     array = np.asarray(values)
-    return _numbers(array) if array.dtype == object and array.ndim else (array, None)
+    converted = array.dtype == object and array.ndim > 0 and not isinstance(values, np.ndarray)
+    return _numbers(array) if converted else (array, None)
 
 
 def _numbers(array: NDArray[Any]) -> tuple[Array, NDArray[np.bool_] | None]:
@@ -63,7 +64,7 @@ def _numbers(array: NDArray[Any]) -> tuple[Array, NDArray[np.bool_] | None]:
         return array, None
     out = np.zeros(array.shape, dense.dtype)
     out[~gaps] = dense
-    return out, ~gaps.reshape(len(gaps), -1).any(axis=1) if gaps.any() else None
+    return out, np.asarray(~gaps.reshape(len(gaps), -1).any(axis=1)) if gaps.any() else None
 
 
 def check_kind(name: str, column: Array) -> None:

@@ -39,7 +39,11 @@ class Strategy(ABC):
     needs_selected: frozenset[str] = frozenset()
     greedy: bool = True
     random: bool = False
-    scales: Mapping[str, Mapping[str, float] | None] = MappingProxyType({})
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {}
 
     @property
     @abstractmethod
@@ -93,7 +97,7 @@ class Strategy(ABC):
 
         Raises ValueError for values beyond 1e12 that cannot be scaled.
         """
-        columns = {n: signals.column(n) for n in self.needs | self.needs_selected}
+        columns = {n: signals.column(n) for n in (self.needs | self.needs_selected) & signals.names}
         new = {n: other for n, column in columns.items() if (other := plain(column)) is not column}
         powers: dict[str, int] = {}
         for name in strange or ():

@@ -21,7 +21,6 @@ from coreset.curation.engines.local import Engine, Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
-from coreset.curation.io.stamps import hashes, images_key
 from coreset.curation.io.write import write_dataset_info
 from coreset.curation.operators.base import (
     Estimator,
@@ -33,16 +32,17 @@ from coreset.curation.operators.base import (
     kind,
 )
 from coreset.curation.operators.contract import checked, finished
+from coreset.curation.operators.estimator_state import read_state
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
 from coreset.curation.results.gallery import gather
 from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
 from coreset.curation.runtime.check import check_recipe, needed, reads, stages
 from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
-from coreset.curation.runtime.estimator_state import read_state
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
 from coreset.curation.runtime.row_ids import INPUT, check_ids
+from coreset.curation.runtime.stamps import hashes, images_key
 from coreset.curation.runtime.steps import (
     ColumnsPartition,
     FitPartition,

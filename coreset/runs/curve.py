@@ -36,7 +36,8 @@ class Point:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.value is None:  # JSON's null: a test that gave no number
+        value: float | None = self.value
+        if value is None:  # JSON's null: a test that gave no number
             object.__setattr__(self, "value", float("nan"))
 
 

@@ -1,8 +1,7 @@
-"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand
-images, segmentation scores beside the forward pass.
+"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand images, segmentation scores beside the forward pass.
 
-python scripts/benchmarks/tasks.py                 everything python scripts/benchmarks/tasks.py
-boxes ccms      some parts: boxes, ccms, segmentation
+python scripts/benchmarks/tasks.py                 everything
+python scripts/benchmarks/tasks.py boxes ccms      some parts: boxes, ccms, segmentation
 
 One thread, CPU seconds, the median of the trials. Writes results/tasks/tasks.json and table.md.
 """
@@ -30,7 +29,7 @@ import torch  # noqa: E402
 
 from coreset import Pool  # noqa: E402
 from coreset.runs.run_folder import versions  # noqa: E402
-from coreset.vision import (
+from coreset.vision import (  # noqa: E402
     BoxSets,
     Detections,
     SegmentationScorer,

@@ -52,10 +52,9 @@ class Auto(Combined):
         """Return both."""
         return (self.cold, self.warm)
 
-    def check(self, pool: Pool, signals: Signals, k: int) -> None:
+    def check(self, pool: Pool, signals: Signals, k: int) -> frozenset[str]:
         """Check the question; with `partial` the one that answers checks its own signals."""
-        if not self.partial:
-            super().check(pool, signals, k)
+        return frozenset() if self.partial else super().check(pool, signals, k)
 
     def decide(self, pool: Pool, signals: Signals, k: int) -> tuple[Strategy, str]:
         """Return the strategy to use and why. Raises KeyError when neither has its signals,

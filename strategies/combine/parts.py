@@ -47,7 +47,7 @@ class Combined(Strategy):
         return any(p.random for p in self.parts)
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         mine = frozenset[str]().union(*(part.needs | part.needs_selected for part in self.parts))
         return dict.fromkeys(mine - self.own)

@@ -157,7 +157,7 @@ class ClusterMargin(Strategy):
             raise ValueError(f"clusters: expected at least 1 or null, got {self.clusters}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": None if self.normalize else {}}
 

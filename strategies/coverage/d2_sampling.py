@@ -100,7 +100,7 @@ class D2Sampling(Strategy):
         object.__setattr__(self, "needs_selected", self.needs if adaptive else frozenset())
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         power = 2 if self.variant == "adaptive" else 0
         return {"features": None if self.normalize else {"scores": power}}

@@ -211,7 +211,7 @@ class Herding(Strategy):
         return frozenset({"features", "labels"} if self.per_class else {"features"})
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": {"scores": 1, "mean_gap": 1}}
 

@@ -90,7 +90,8 @@ class KCenterGreedy(TwoRounds):
         index = isinstance(self.first, int | np.integer) and not isinstance(self.first, bool)
         if self.first not in FIRST and not (index and int(self.first) >= 0):
             raise ValueError(
-                f"first: expected {' or '.join(FIRST)} or a position, got {self.first!r}"
+                f"first: expected {' or '.join(FIRST)}, got {self.first!r} (or the position of a"
+                " candidate)"
             )
         if index and self.per_class:
             raise ValueError(
@@ -106,7 +107,7 @@ class KCenterGreedy(TwoRounds):
         return frozenset({"features", "labels"} if self.per_class else {"features"})
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": None if self.normalize else {"scores": 1, "cover_radius": 1}}
 

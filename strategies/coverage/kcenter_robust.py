@@ -98,7 +98,7 @@ class RobustKCenter(Strategy):
             raise ValueError(f"slack: expected at least 0, got {self.slack}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         lengths = {"scores": 1, "cover_radius": 1, "full_radius": 1}
         return {"features": None if self.normalize else lengths}

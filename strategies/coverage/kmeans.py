@@ -77,7 +77,7 @@ class KMeans(Strategy):
     random = True
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": None if self.normalize else {"mean_square": 2}}
 

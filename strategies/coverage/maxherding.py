@@ -305,7 +305,7 @@ class MaxHerding(Strategy):
             raise ValueError(f"width: expected a positive number, got {self.width}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": None} if self.normalize else {}
 

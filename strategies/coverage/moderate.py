@@ -73,7 +73,7 @@ class Moderate(Strategy):
         object.__setattr__(self, "greedy", self.variant == "global")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": {"scores": 1}}
 

@@ -163,7 +163,7 @@ class ProbCover(Strategy):
             raise ValueError(f"purity: expected a share in (0, 1], got {self.purity}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         if self.normalize:
             return {"features": None}

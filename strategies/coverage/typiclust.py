@@ -170,7 +170,7 @@ class TypiClust(Strategy):
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         power = -1 if self.variant == "paper" else -2
         return {"features": None if self.normalize else {"scores": power}}

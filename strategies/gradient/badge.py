@@ -117,7 +117,7 @@ class Badge(Strategy):
             raise ValueError(f"first: expected {' or '.join(FIRST)}, got {self.first!r}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {} if self.bias else {"features": {"scores": 2}}
 

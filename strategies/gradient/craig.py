@@ -158,7 +158,7 @@ class Craig(Strategy):
         return gradient_columns(self.source, self.per_class)
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         carried = {"scores": 2 if self.distance == "squared" else 1}
         return {"gradients": carried} if self.bias else {"gradients": carried, "features": carried}

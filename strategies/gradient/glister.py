@@ -180,7 +180,7 @@ class Glister(Strategy):
         )
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"gradients": {"scores": 2}} if self.source == "gradients" else {}
 

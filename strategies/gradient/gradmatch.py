@@ -185,7 +185,7 @@ class GradMatch(Strategy):
         return gradient_columns(self.source, self.per_class) | more
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"gradients": {}} if self.bias else {"gradients": {}, "features": {}}
 

@@ -73,7 +73,7 @@ class Less(ScoreBased):
             raise ValueError(f"target: expected {' or '.join(TARGETS)}, got {self.target!r}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"projected_gradients": {}}
 

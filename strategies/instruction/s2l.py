@@ -62,7 +62,7 @@ class S2L(Strategy):
             raise ValueError(f"clusters: expected at least 1, got {self.clusters}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"losses": {}}
 

@@ -144,7 +144,7 @@ class CoreGcn(Strategy):
             raise ValueError(f"dropout: expected a share in [0, 1), got {self.dropout}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": None}
 

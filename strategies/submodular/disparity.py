@@ -142,7 +142,7 @@ class Disparity(Strategy):
         return self.needs
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         lengths = {"scores": 1, "value": 1}
         return {"features": None if self.normalize else lengths, "distances": lengths}
@@ -150,10 +150,10 @@ class Disparity(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the greedy from `pool.selected`."""
         if self.source == "distances":
-            whole = square_column(signals, "distances")
-            picks, scores = disperse_given(whole, k, pool.candidates, pool.selected, self.variant)
-            value = float(scores.min() if self.variant == "min" else scores.sum())
-            return Selection(picks, scores=scores, info={"variant": self.variant, "value": value})
+            square = square_column(signals, "distances")
+            at, gaps = disperse_given(square, k, pool.candidates, pool.selected, self.variant)
+            value = float(gaps.min() if self.variant == "min" else gaps.sum())
+            return Selection(at, scores=gaps, info={"variant": self.variant, "value": value})
         x, taken = (rows(signals.column("features"), at) for at in (pool.candidates, pool.selected))
         if self.normalize:
             x, taken = (unit_rows(part) for part in (x, taken))

@@ -91,7 +91,7 @@ class FeatureBased(Submodular):
             raise ValueError(f"concave: expected one of {', '.join(CONCAVE)}, got {self.concave!r}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         half = {"scores": 0.5, "value": 0.5, "bound": 0.5}
         return {"features": half} if self.concave == "sqrt" else {}

@@ -66,7 +66,7 @@ class Cal(ScoreBased):
             raise ValueError(f"neighbors: expected at least 1, got {self.neighbors}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": {}}
 

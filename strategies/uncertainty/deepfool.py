@@ -134,7 +134,7 @@ class DeepFool(ScoreBased):
         return frozenset({"deepfool"} if self.source == "column" else {"features", "logits"})
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": {"scores": 1}, "logits": {}}
 

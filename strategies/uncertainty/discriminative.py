@@ -141,7 +141,7 @@ class Discriminative(Strategy):
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
     @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:  # type: ignore[override]
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
         """Columns whose multiples change no choice, with the power that scores and info carry."""
         return {"features": {}}
 

@@ -144,7 +144,7 @@ TARGETS = [
     ("coreset.trainers.data.folder.image_folder", {"root": "."}),
     ("coreset.trainers.data.hugging_face.hf_dataset", {"name": "x"}),
     ("coreset.trainers.loops.loggers.csv_logger", {"folder": "canary", "run_config": {}}),
-    ("coreset.trainers.loops.oracles.LabelFile", {"path": "canary", "ids": [], "classes": []}),
+    ("coreset.trainers.oracles.LabelFile", {"path": "canary", "ids": [], "classes": []}),
     ("coreset.trainers.app.main", {}),
     # no dotted path
     ("", {}),

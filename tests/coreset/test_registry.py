@@ -106,7 +106,7 @@ def test_packages_of_the_user_named_like_our_folders_disturb_nothing(tmp_path, d
     (tmp_path / decoy).write_text("value = 7\n")
     name = decoy.removesuffix("/__init__.py").removesuffix(".py")
     ran = python(
-        f"{SELECT}; import {name}, coreset.trainers.loops.oracles; print({name}.value)", tmp_path
+        f"{SELECT}; import {name}, coreset.trainers.oracles; print({name}.value)", tmp_path
     )
     assert ran.returncode == 0, ran.stderr
     picks, value = ran.stdout.splitlines()

@@ -39,7 +39,7 @@ for _name in (
 ):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-__all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "Recipe", "auto_steps", "peak_mb"]
+__all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "TrainingConfig", "auto_steps", "peak_mb"]
 
 ModelFactory = Callable[..., nn.Module]
 DEFAULTS: dict[str, Any] = {"deterministic": "warn", "devices": 1}  # of Lightning's Trainer
@@ -185,10 +185,12 @@ class Fitter:
                 accuracy = float(found[0][f"test/{self.task.metric}"])
         device = made.strategy.root_device
         seconds = {"train": trained - begin, "test": time.perf_counter() - trained}
-        seen = (stream.counts, stream.epochs) if isinstance(stream, PlannedStream) else (None, None)
+        counts, epochs = None, None
+        if isinstance(stream, PlannedStream):
+            counts, epochs = stream.counts, stream.epochs
         passes = steps / -(-budget // recipe.batch_size)
         trace = record.trace(passes, accuracy if tested else None)
-        return Fitted(lit.model.to(device), accuracy, seconds, device, val, *seen, trace=trace)
+        return Fitted(lit.model.to(device), accuracy, seconds, device, val, counts, epochs, trace)
 
 
 def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from coreset.core.budget import budget_counts, per_class
@@ -26,8 +26,8 @@ from coreset.trainers.distillation.round import source_of
 from coreset.trainers.dynamic_pruning.epoch_plans import Adaptive, EpochPlan
 from coreset.trainers.learners.fit import DEFAULTS, Fitter
 from coreset.trainers.loops import rounds as loops
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.settings import RESULT_KEYS, make, save
 from coreset.trainers.tasks.base import Classification
 from coreset.trainers.tasks.measure import dropouts
@@ -128,9 +128,11 @@ def build(
 
 def _check_trainer(options: Mapping[str, Any]) -> None:
     """Raise ValueError when Lightning makes no Trainer of these options."""
-    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    silent: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     try:
-        pl.Trainer(**dict.fromkeys(off, False), **{**DEFAULTS, **options})
+        pl.Trainer(**{**silent, **DEFAULTS, **options})
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"trainer: {error}") from error
 
@@ -209,7 +211,7 @@ def _sampling(cfg: Mapping[str, Any], strategy: Strategy | Distiller) -> EpochPl
     """
     if not cfg["dynamic"]:
         return None
-    plan = make(cfg, "dynamic")
+    plan: EpochPlan = make(cfg, "dynamic")
     name = str(cfg["dynamic"]["_target_"]).rsplit(".", 1)[-1]
     if cfg["mode"] != "prune":
         raise ValueError(

@@ -9,27 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+from coreset.core.engine import Engine as Engine
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Engine(Protocol):
-    """Call a picklable step on every item, anywhere and in any order; a step called twice on an
-    item writes the same and returns the same.
-    """
-
-    @property
-    def name(self) -> str:
-        """What the manifest calls it."""
-        ...
-
-    def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield `step(item)` in the order of items. An exception of a step ends the run and is
-        raised here.
-        """
-        ...
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class Estimator(_Operator):
 
     def to_state(self, state: Any) -> Any:
         """Return a state as a tree of plain values and arrays, see
-        `coreset.curation.runtime.estimator_state`: what is written to disk. Here: itself.
+        `coreset.curation.operators.estimator_state`: what is written to disk. Here: itself.
         """
         return state
 

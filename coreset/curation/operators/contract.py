@@ -24,7 +24,7 @@ from coreset.curation.operators.base import (
     describe,
     kind,
 )
-from coreset.curation.runtime.estimator_state import dump_state, load_state
+from coreset.curation.operators.estimator_state import dump_state, load_state
 
 Cut = Sequence[NDArray[np.int64]]  # rows of each batch, every row once
 

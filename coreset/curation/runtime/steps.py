@@ -24,6 +24,7 @@ from coreset.core.batch import Batch, objects, to_arrow
 from coreset.core.store import write_atomic
 from coreset.curation.operators.base import Decision, Estimator, GroupBy, Operator
 from coreset.curation.operators.contract import checked, only, row_keys
+from coreset.curation.operators.estimator_state import dump_state, has_state
 from coreset.curation.runtime.checkpoint import (
     Partition,
     PartitionView,
@@ -34,7 +35,6 @@ from coreset.curation.runtime.checkpoint import (
     whole,
     write_table,
 )
-from coreset.curation.runtime.estimator_state import dump_state, has_state
 
 FAILED = "operator_failed"
 SAVE_EVERY = 30.0  # seconds

@@ -128,7 +128,7 @@ def test_contract_per_class():
 
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="reg"):
-        LogDet(reg=0.0)
+        LogDet(reg=-0.5)
 
 
 def test_without_a_ridge_it_is_the_plain_determinant():

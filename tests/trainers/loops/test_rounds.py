@@ -12,9 +12,9 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
-from coreset.trainers.loops.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import PROXY, RunContext, run, write_gallery
+from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 

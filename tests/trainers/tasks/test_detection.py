@@ -13,9 +13,9 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.detection import (
     Detection,
     DetectionBatches,

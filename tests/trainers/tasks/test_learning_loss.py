@@ -17,9 +17,9 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
-from coreset.trainers.loops.oracles import HiddenLabels
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import RunContext, run
+from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.learning_loss import PredictsLoss, ranking_loss
 from coreset.trainers.tasks.measure import measure

@@ -404,9 +404,12 @@ def test_image_columns_of_hugging_face(tmp_path, marker):
     )
     made = table.cast(features)
     store = Store(str(tmp_path / "cache"))
-    load = lambda: convert(
-        "x", {"train": made}, "image", "label", "train", None, 0.3, 16, "skip", "none", store
-    )
+
+    def load():
+        return convert(
+            "x", {"train": made}, "image", "label", "train", None, 0.3, 16, "skip", "none", store
+        )
+
     data = soon_raised(load)
     assert set(data.ids.tolist()) <= {0, 2, 4, 5, 6}
     assert len(data.images) + len(data.test_images) == 5

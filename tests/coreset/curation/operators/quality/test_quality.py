@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_classifier_finds_the_minimum_of_its_loss(curated, pool):
     """The gradient of the balanced, penalized log loss is zero at the weights, from the definition."""
     op = QualityClassifier(curated)
     fitted = op.finish(op.fit(as_batch({"id": ids(len(pool)), "text": pool})))
-    good = [json.loads(x)["text"] for x in open(curated).read().splitlines()]  # noqa: SIM115, PTH123
+    good = [json.loads(x)["text"] for x in Path(curated).read_text().splitlines()]
     raw = [t for t in pool if t.split()]
     x = np.zeros((len(good) + len(raw), 2**18))
     for i, text in enumerate(good + raw):
@@ -111,7 +112,7 @@ def test_dsir_is_the_released_arithmetic(curated, pool):
         return out
 
     target, raw = (
-        counts(json.loads(x)["text"] for x in open(curated).read().splitlines()),
+        counts(json.loads(x)["text"] for x in Path(curated).read_text().splitlines()),
         counts(pool),
     )
     diff = np.log(target / target.sum() + 1e-8) - np.log(raw / raw.sum() + 1e-8)

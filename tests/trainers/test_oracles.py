@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coreset.trainers.loops.oracles import AwaitingLabels, HiddenLabels, LabelFile
+from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 
 
 def test_hidden_labels():

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from toys import Coin, write_jsonl
 
-from coreset.curation.io.stamps import stamp
 from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import Settings, curate
+from coreset.curation.runtime.stamps import stamp
 from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length
 

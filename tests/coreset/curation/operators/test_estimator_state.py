@@ -13,10 +13,10 @@ import coreset
 from coreset.core.batch import as_batch, objects
 from coreset.curation.operators.base import Estimator
 from coreset.curation.operators.embedding_sample import SampledVectors
+from coreset.curation.operators.estimator_state import dump_state, has_state, load_state, read_state
 from coreset.curation.operators.mixing import BalanceEntries
 from coreset.curation.operators.quality import Dsir, QualityClassifier
 from coreset.curation.run import Settings, curate
-from coreset.curation.runtime.estimator_state import dump_state, has_state, load_state, read_state
 from coreset.registry import load, names
 
 STATES = [
