@@ -67,6 +67,9 @@ COLUMNS: dict[str, Column] = {
     ),
     "el2n": Column("(N,)", "mean norm of the error vector of early epochs", _dynamics("el2n")),
     "dyn_unc": Column("(N,)", "spread of the true class's probability", _dynamics("dyn_unc")),
+    "dyn_unc_all": Column(
+        "(N,)", "the same, over every window of epochs", _dynamics("dyn_unc_all")
+    ),
     "dual": Column("(N,)", "spread times difficulty of early epochs", _dynamics("dual")),
     "mean_prob": Column("(N,)", "mean probability of the true class", _dynamics("mean_prob")),
     "tdds": Column("(N,)", "projected change of the loss between epochs", _dynamics("tdds")),
@@ -76,6 +79,24 @@ COLUMNS: dict[str, Column] = {
     ),
     "margins": Column("(N, E)", "the margin of the true class, by epoch", _dynamics("margins")),
     "losses": Column("(N, E)", "the loss, by epoch or checkpoint", _dynamics("losses")),
+    "gradient_norm": Column(
+        "(N,)",
+        "norm of an example's gradient over all weights, averaged over proxies",
+        "compute it with coreset.numerics.full_gradients.gradient_norms on models of yours, or run "
+        "coreset-train strategy=grand strategy.gradient=full",
+    ),
+    "gradients": Column(
+        "(N, D)", "each example's gradient", _field("any matrix of gradients of yours")
+    ),
+    "annotator_labels": Column(
+        "(N, M)", "the label each of M annotators gave, -1 for none", _field("your annotations")
+    ),
+    "validation": Column(
+        "(N,)", "true at the labeled examples that choices are judged on", _field("a mark of yours")
+    ),
+    "clusters": Column("(N,)", "cluster numbers, -1 for none", _field("a clustering of yours")),
+    "distances": Column("(N, N)", "distances of all pairs", _field("a matrix of yours")),
+    "similarity": Column("(N, N)", "similarities of all pairs", _field("a matrix of yours")),
     "query": Column("(N,)", "true at the examples that are queries", _field("a mark of yours")),
     "private": Column("(N,)", "true at the examples to keep away from", _field("a mark of yours")),
     "projected_gradients": Column(
@@ -104,6 +125,12 @@ COLUMNS: dict[str, Column] = {
         "(N,)", "how good a response is", _field("a field of the rows, e.g. scorer=judge")
     ),
     "tags": Column("(N,)", "a list of tags an example", _field("a field of the rows")),
+    "rating": Column(
+        "(N,)",
+        "a row's rating from comparisons of pairs",
+        "compute it with coreset.curation.operators.quality.pairwise.PairwiseRatings, as "
+        "recipe=pretrain_qurating does",
+    ),
     "reward": Column(
         "(N,)", "a reward model's score of the row's response", _field("a field of the rows")
     ),

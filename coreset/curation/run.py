@@ -327,7 +327,7 @@ def curate(
     with locked(out), locked(state):
         rows = take_in(operators, source, state, out, engine, settings, log)
         chain = decide(engine, rows, log)
-        step = DecidePartition(chain, f"decisions-{chain.links[-1].key}")
+        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}")
         counts = Counts()
         for part in engine.map(step, rows.partitions):
             counts.add(part)

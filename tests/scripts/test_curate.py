@@ -69,7 +69,7 @@ def test_curate_with_a_recipe_of_ones_own(folder):
     assert {d["reason"] for d in decisions[:54]} == {"not among the 6 chosen"}
     manifest = json.loads((folder / "curated" / "manifest.json").read_text())
     assert manifest["counts"] == {"rows": 60, "kept": 6, "dropped": 54, "rejected": 0}
-    assert [o["name"] for o in manifest["operators"]] == ["response_words", "budgeted"]
+    assert [o["name"] for o in manifest["operators"]] == ["response_words", "select"]
     assert sorted(p.name for p in folder.iterdir()) == [
         "alpaca.json",
         "curated",

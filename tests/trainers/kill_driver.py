@@ -10,7 +10,7 @@ PHASES = {
     "measure": ("coreset.trainers.tasks.base", "measure"),
     "train": ("coreset.trainers.tasks.module", "LitClassifier.training_step"),
     "test": ("coreset.trainers.tasks.module", "LitClassifier.test_step"),
-    "select": ("coreset.core.types", "Strategy.__call__"),
+    "select": ("coreset.core.strategy", "Strategy.__call__"),
     "commit": ("coreset.runs.run_folder", "RunFolder.commit"),
     "state": ("coreset.runs.run_folder", "write_atomic"),
     "rename": ("pathlib", "Path.replace"),

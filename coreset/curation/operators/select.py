@@ -1,4 +1,4 @@
-"""Any strategy of this project over any columns, as the budgeted operator of a recipe."""
+"""Any strategy of this project over any columns, as the operator of a recipe that chooses under a budget."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def test_the_error_of_a_missing_column_says_where_it_comes_from():
         options = {"signal": name}
         with pytest.raises(KeyError, match=rf"{name}: record it .*DynamicsRecorder\(N, \[\"{name}"):
             coreset.select("top_k", 1, blur=np.zeros(3), options=options)
-    with pytest.raises(KeyError, match=r"features: compute it with trainers\.measure\.measure"):
+    with pytest.raises(
+        KeyError, match=r"features: compute it with coreset\.trainers\.tasks\.measure\.measure"
+    ):
         coreset.select("kcenter", 1, blur=np.zeros(3))
     with pytest.raises(ValueError, match=r"predicted_loss: train with .*predict_loss=True"):
         make_plan(strategy("learning_loss"), 5, 10, "active", 2, model=("features",))
@@ -43,7 +45,7 @@ def test_what_a_source_names_exists():
             module, _, name = dotted.rpartition(".")
             assert hasattr(importlib.import_module(module), name), dotted
         for kind, choice in re.findall(r"(recipe|scorer)=(\w+)", column.source):
-            assert (Path("conf/curation") / kind / f"{choice}.yaml").exists(), column.source
+            assert (Path("conf") / kind / f"{choice}.yaml").exists(), column.source
     for name in (*STATISTICS, *TRACES):
         assert f'["{name}"]' in source(name)
         DynamicsRecorder(2, [name])

@@ -414,7 +414,7 @@ def test_protocols():
 
 def test_the_words_need_neither_torch_nor_lightning():
     code = (
-        "import sys, coreset.core.types; print([m for m in ('torch', 'pytorch_lightning', 'hydra',"
+        "import sys, coreset.core.strategy; print([m for m in ('torch', 'pytorch_lightning', 'hydra',"
         " 'pandas') if m in sys.modules])"
     )
     out = subprocess.run(

@@ -75,7 +75,7 @@ def highest(rows, value, k):
 def test_longest_k(rows, tmp_path):
     rows = rows[:200]
     decisions = ran(rows, tmp_path, "recipe=sft", "budget=20")
-    left = [row for row in rows if decisions[row["id"]]["operator"] in (None, "budgeted")]
+    left = [row for row in rows if decisions[row["id"]]["operator"] in (None, "select")]
     assert kept(decisions) == highest(left, lambda r: len(r["output"].split()), 20)
 
 

@@ -93,7 +93,7 @@ def test_it_is_the_recipe_in_memory(tmp_path, rows):
     assert len(kept) == 36 == done.manifest["counts"]["kept"]  # 0.3 of all read
     states = {s for s, *_ in want.values()}
     assert states == {"kept", "dropped"}
-    assert {o for _, o, *_ in want.values()} == {None, "coin", "near", "budgeted"}
+    assert {o for _, o, *_ in want.values()} == {None, "coin", "near", "select"}
     text = decisions(tmp_path / "out")
     assert all(text[r["id"]]["text_words"] == len(r["text"].split()) for r in rows)
     assert "vector" not in text[rows[0]["id"]]  # vectors stay in the state
@@ -256,7 +256,7 @@ def test_an_input_that_changed_is_read_again(tmp_path, rows):
         ([Length("response")], KeyError, "'response_words' needs the column 'response'"),
         ([Length("text"), Length("text")], ValueError, "'text_words_2' gives the column 'text_words', which 'text_words' has already"),
         ([Length], TypeError, "it is a class, not made yet"),
-        ([Select(strategy("kcenter"), 0.1)], KeyError, "operator 'budgeted' needs the column 'features'"),
+        ([Select(strategy("kcenter"), 0.1)], KeyError, "operator 'select' needs the column 'features'"),
         ([Length("text"), Select(strategy("random"), 121)], ValueError, "budget: expected a count from 1 to 120"),
     ],
 )  # fmt: skip

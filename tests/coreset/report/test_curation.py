@@ -89,7 +89,7 @@ def test_stages_are_the_counts(done):
     assert stages(done.manifest) == [
         Stage("read", 81, 79, {"empty_answer": 1, "wrong_type": 1}),
         Stage("threshold", 79, 60, {"response_words below 20": 19}),
-        Stage("budgeted", 60, 10, {"not among the 10 chosen": 50}),
+        Stage("select", 60, 10, {"not among the 10 chosen": 50}),
     ]
     counts = {"in": 9, "kept": 4, "reasons": {"a; b": 2, "b": 3}}
     found = stages(

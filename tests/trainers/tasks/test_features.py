@@ -24,7 +24,7 @@ from coreset.testing import check_scorer
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
 
-CONF = Path(__file__).parents[2] / "conf" / "embedding"
+CONF = Path(__file__).parents[3] / "conf" / "embedding"
 
 
 def data(n=10, size=12, channels=1, seed=0):

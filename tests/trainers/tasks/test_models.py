@@ -14,7 +14,7 @@ from coreset.distillation.nn.layers import last_linear
 from coreset.trainers.data.sources import digits
 from coreset.trainers.tasks.models import linear, mlp, small_cnn, timm_model
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "model").glob("*.yaml")), ids=lambda p: p.stem)

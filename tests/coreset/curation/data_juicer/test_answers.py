@@ -189,7 +189,7 @@ def test_no_row_that_can_be_used():
 def test_stats_carry_our_prefix():
     said = row_wise(Length(), None, rows(Length(), ["one"]))
     assert said.of(0) == {
-        "coreset_id": "r0", "coreset_state": "kept", "coreset_reason": "", "coreset_twin": "",
+        "coreset_id": "r0", "coreset_state": "kept", "coreset_reason": "", "coreset_duplicate_of": "",
         "coreset_text_words": 1.0, "coreset_text_words_status": "ok",
     }  # fmt: skip
     again = read({"id": ["r0"], "text": ["one"], STATS: [said.of(0)]}, frozenset({"text_words"}))

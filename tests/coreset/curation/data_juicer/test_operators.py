@@ -88,7 +88,7 @@ def test_settings_are_checked_before_anything_starts(juicer, tmp_path):
     pre_instantiation_check([{"coreset_length": {"column": "text", "low": 3, "batch_size": 10}}])
     pre_instantiation_check(
         [
-            {"coreset_budgeted": TOP | {"budget": 3, "total": 9}},
+            {"coreset_select": TOP | {"budget": 3, "total": 9}},
             {"coreset_threshold": {"column": "n", "low": 1}},
         ]
     )
@@ -115,7 +115,7 @@ def test_settings_are_checked_before_anything_starts(juicer, tmp_path):
             "coreset_gopher_quality: on: expected one of .*, got None",
         ),
         ("coreset_gopher_quality", {"low": 3, "on": "nope"}, "got 'nope'"),
-        ("coreset_budgeted", TOP | {"budget": 30, "total": 9}, "budget"),
+        ("coreset_select", TOP | {"budget": 30, "total": 9}, "budget"),
     ):
         with pytest.raises(ValueError, match=words):
             made(juicer, tmp_path, name, **settings)
@@ -130,13 +130,13 @@ def test_settings_are_checked_before_anything_starts(juicer, tmp_path):
 
 def test_a_share_without_the_number_of_rows_is_refused(juicer, tmp_path):
     with pytest.raises(
-        ValueError, match=r"coreset_budgeted: budget: a share is one of all rows read, .* \(total\)"
+        ValueError, match=r"coreset_select: budget: a share is one of all rows read, .* \(total\)"
     ):
-        made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=0.1)
-    made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=0.1, total=50)
-    made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=5)
+        made(juicer, tmp_path, "coreset_select", **TOP, budget=0.1)
+    made(juicer, tmp_path, "coreset_select", **TOP, budget=0.1, total=50)
+    made(juicer, tmp_path, "coreset_select", **TOP, budget=5)
     made(
-        juicer, tmp_path, "coreset_budgeted", **TOP, budget=0.1, cost="text_words"
+        juicer, tmp_path, "coreset_select", **TOP, budget=0.1, cost="text_words"
     )  # a share of the cost of the rows left
 
 
@@ -168,7 +168,7 @@ def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
 
 
 def test_settings_reach_the_operator_and_workers_make_it_anew(juicer, tmp_path):
-    op = made(juicer, tmp_path, "coreset_budgeted", **TOP, budget=3, seed=4, skip_op_error=True)
+    op = made(juicer, tmp_path, "coreset_select", **TOP, budget=3, seed=4, skip_op_error=True)
     assert (op.operator.budget, op.operator.seed, op.operator.strategy.signal) == (
         3,
         4,
@@ -217,7 +217,7 @@ def test_filters_and_pipelines_in_this_process(juicer, tmp_path):
         tmp_path,
         {"coreset_length": {"low": 2}},
         {"coreset_exact_duplicates": {}},
-        {"coreset_budgeted": TOP | {"budget": 2}},
+        {"coreset_select": TOP | {"budget": 2}},
     )
     assert [i for i, _ in kept] == ["r3", "r5"]
     assert dict(out) == {

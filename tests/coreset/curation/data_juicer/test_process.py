@@ -120,5 +120,5 @@ def test_the_rows_that_curate_chooses(tmp_path, source, expected, executor):
     assert {r["operator"] for r in out} == {
         "coreset_length",
         "coreset_exact_duplicates",
-        "coreset_budgeted",
+        "coreset_select",
     } | ({"coreset_repetition_filter"} if any("repe" in reason for _, reason in reasons) else set())

@@ -283,7 +283,7 @@ def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(
     assert done.manifest["operators"][0]["rounds"] == json.loads(
         json.dumps(about(made, vector=column))
     )
-    assert len(list((folder / "out" / "state").rglob(f"*budgeted*/{ABOUT}"))) == 1
+    assert len(list((folder / "out" / "state").rglob(f"*select*/{ABOUT}"))) == 1
     assert not list((folder / "out" / "state").rglob("*.arrow"))
 
 

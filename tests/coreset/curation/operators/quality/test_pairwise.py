@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-if (JUDGES := str(Path(__file__).parents[2] / "scorers" / "judge")) not in sys.path:
+if (JUDGES := str(Path(__file__).parents[3] / "scorers" / "judge")) not in sys.path:
     sys.path.append(JUDGES)
 
 from test_judge import PRICES, judge, serve  # noqa: F401  the fixture

@@ -17,7 +17,7 @@ from coreset.curation.operators.quality import DataCompShare
 from coreset.curation.operators.quality.share import share_threshold
 from coreset.testing import check_operator
 
-CONF = Path(__file__).parents[4] / "conf"
+CONF = Path(__file__).parents[5] / "conf"
 
 
 def kept(scores, **options):
