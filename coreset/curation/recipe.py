@@ -2,7 +2,7 @@
 
 Hydra's files can name code that runs before a program begins (callbacks, logging, packages) and
 can read the environment by `${oc.env:NAME}`. A recipe read here is plain YAML or JSON, and the only
-text with a meaning of its own is `${budget}`, `${cost}`, `${model}`, `${seed}`, `${images}`, and
+text with a meaning of its own is `${budget}`, `${cost}`, `${model.name}`, `${seed}`, `${images}`, and
 `${recipe.NAME}` for a value of the recipe itself, each as a whole value.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-SETTINGS = ("budget", "cost", "model", "seed", "images")
-_REFERENCE = re.compile(r"\$\{(recipe\.)?([A-Za-z_][A-Za-z0-9_]*)\}")
+SETTINGS = ("budget", "cost", "model.name", "seed", "images")
+_REFERENCE = re.compile(r"\$\{(recipe\.)?([A-Za-z_][A-Za-z0-9_]*(?:\.name)?)\}")
 _BYTES, _DEPTH, _NODES = 2**20, 40, 100_000
 
 
@@ -40,7 +40,9 @@ def read_recipe(path: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]
         raise ValueError(
             f"recipe: {path} has 'defaults' or 'hydra', which only a configuration has"
         )
-    walk = _Walk({n: settings.get(n) for n in SETTINGS}, plain)
+    model = settings.get("model") or {}
+    given = {**settings, "model.name": model.get("name")}
+    walk = _Walk({n: given.get(n) for n in SETTINGS}, plain)
     return {str(k): walk.value(v, str(k), 0) for k, v in plain.items()}
 
 

@@ -293,7 +293,7 @@ def test_ones_own_configuration_may_name_ones_own_class(tmp_path, monkeypatch):
         build(mine, "scorer")
 
 
-PLAIN = {"budget": 2, "cost": None, "model": "m", "seed": 4, "images": None}
+PLAIN = {"budget": 2, "cost": None, "model": {"name": "m"}, "seed": 4, "images": None}
 
 
 def test_a_recipe_given_as_data(tmp_path, monkeypatch):

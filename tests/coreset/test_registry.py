@@ -40,9 +40,9 @@ def test_no_near_match_and_another_group():
 def test_options():
     assert strategy("kcenter", {"normalize": True}) == KCenterGreedy(normalize=True)
     with pytest.raises(
-        TypeError, match="strategy 'kcenter' has no option 'normalize'; its options: normalize"
+        TypeError, match="strategy 'kcenter' has no option 'normalise'; its options: normalize"
     ):
-        strategy("kcenter", {"normalize": True})
+        strategy("kcenter", {"normalise": True})
     with pytest.raises(TypeError, match="strategy 'random' has no option 'a'; its options: none"):
         strategy("random", {"a": 1})
     made = KCenterGreedy()

@@ -92,6 +92,10 @@ def test_ccnet(tmp_path):
         for i, t in enumerate(["Good good", "bad bad", "good bad", "Good good"])
     ]
     decisions = ran(
-        rows, tmp_path, "recipe=pretrain_ccnet", f"model={model}", "recipe.operators.1.high=5.0"
+        rows,
+        tmp_path,
+        "recipe=pretrain_ccnet",
+        f"model.name={model}",
+        "recipe.operators.1.high=5.0",
     )
     assert kept(decisions) == ["0"]  # 10^(1.9/3) = 4.3; 10^(5/3); 10^(3.4/3); a copy of the first

@@ -111,6 +111,14 @@ class PairwiseRatings(Estimator):
             out.append(Excerpt(float(number[i]), str(ids[i]), text, tuple(vectors[i].tolist())))
         return out
 
+    def to_state(self, state: list[Excerpt]) -> Any:
+        """Return the excerpts as plain tuples."""
+        return [tuple(row) for row in state]
+
+    def from_state(self, plain: Any) -> list[Excerpt]:
+        """Return the excerpts of their plain form."""
+        return [Excerpt(*row) for row in plain]
+
     def merge(self, a: list[Excerpt], b: list[Excerpt]) -> list[Excerpt]:
         """Return the sample of both."""
         return sorted([*a, *b])[: self.sample]

@@ -14,10 +14,12 @@ from coreset.core.batch import as_batch, objects
 from coreset.curation.operators.base import Estimator
 from coreset.curation.operators.embedding_sample import SampledVectors
 from coreset.curation.operators.estimator_state import dump_state, has_state, load_state, read_state
-from coreset.curation.operators.mixing import BalanceEntries
-from coreset.curation.operators.quality import Dsir, QualityClassifier
+from coreset.curation.operators.mixing import BalanceEntries, DoReMi
+from coreset.curation.operators.quality import Dsir, PairwiseRatings, QualityClassifier
 from coreset.curation.run import Settings, curate
 from coreset.registry import load, names
+from coreset.scorers.judge.pairs import PairJudge
+from coreset.scorers.judge.scorer import Judge
 
 STATES = [
     None, True, 3, -(2**70), 2.5, float("inf"), "text \ud800 \u0000", b"\x00\xff", [], (), {}, (1, [2, ("a", None)]),
@@ -104,12 +106,17 @@ ROWS = as_batch(
         "id": objects([f"r{i:02d}" for i in range(9)]),
         "text": objects([f"word{i % 3} and more of it" for i in range(8)] + [""]),
         "entries": objects([[1, 2], [], [0], [3, 3], None, [1], [2], [7], [1]]),
+        "domain": objects(["a", "b", None] * 3),
+        "proxy_loss": objects([[2.0 + 0.1 * i, 1.5] for i in range(9)]),
+        "reference_loss": np.linspace(1.0, 2.0, 9),
         "embedding": np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32),
     }
 )
 FITS = {
     "balance_entries": BalanceEntries(target=4),
+    "doremi": DoReMi(by="domain"),
     "dsir": Dsir("x"),
+    "pairwise_ratings": PairwiseRatings(PairJudge(Judge("m"))),
     "quality_classifier": QualityClassifier("x", sample=5),
     "reference_clusters": load("reference_clusters", "coreset.operators")("x", column="embedding"),
     "semantic_duplicates": load("semantic_duplicates", "coreset.operators")(),

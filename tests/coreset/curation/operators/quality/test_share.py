@@ -66,7 +66,13 @@ def test_the_recipe():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(
             "curate",
-            ["input=x", "out=x", "recipe=datacomp_clip_released", "model=m", "recipe.share=0.25"],
+            [
+                "input=x",
+                "out=x",
+                "recipe=datacomp_clip_released",
+                "model.name=m",
+                "recipe.share=0.25",
+            ],
         )
     assert make_operators(OmegaConf.to_container(config, resolve=True))[-1] == DataCompShare(
         "clip_cosine", 0.25
