@@ -46,7 +46,9 @@ its last cell says, or bring an array of your own under that name.
 DISTILLATION = """## Distillation
 
 These make images instead of choosing them: `strategy=distill/<name>`,
-`coreset.distillation.distill("<name>", ipc, images=..., labels=...)`. A distilled set consumes every label of the pool, whatever its size, so its curve says so and has no place on an axis of labels spent.
+`coreset.distillation.distill("<name>", ipc, images=..., labels=...)`. A distilled set consumes
+every label of the pool, whatever its size, so its curve says so and has no place on an axis of
+labels spent.
 """
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -49,6 +50,7 @@ from coreset.trainers.loops.gradient_norm import expected_gradient_norms
 from coreset.trainers.loops.plan import Plan
 from coreset.trainers.tasks.features import ModelFeatures
 
+CHECKPOINT = "model.safetensors"
 START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run, one each
 
 
@@ -287,11 +289,10 @@ def _commit(
 ) -> None:
     """Write the model, then the ledger, the curve and the state."""
     data, labels = job.fitter.data, job.plan.sizes[number]
-    state = {name: value.cpu() for name, value in fitted.model.state_dict().items()}
-    checkpoint = job.folder.round(number) / "model.ckpt"
-    part = checkpoint.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(checkpoint)
+    state = {  # copies: safetensors refuses tensors that share memory
+        name: value.cpu().contiguous().clone() for name, value in fitted.model.state_dict().items()
+    }
+    write_atomic(job.folder.round(number) / CHECKPOINT, safetensors.torch.save(state))
     entry = {
         "round": number,
         "labels": labels,
@@ -333,7 +334,7 @@ def _last_model(job: RunContext) -> tuple[nn.Module | None, torch.device]:
         return None, device
     model = job.fitter.new_model()
     model.load_state_dict(
-        torch.load(job.folder.round(job.folder.done - 1) / "model.ckpt", weights_only=True)
+        safetensors.torch.load_file(job.folder.round(job.folder.done - 1) / CHECKPOINT)
     )
     return model.to(device, memory_format=torch.channels_last), device  # type: ignore[call-overload]
 

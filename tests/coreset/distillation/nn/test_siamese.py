@@ -132,7 +132,7 @@ def test_names():
     assert operations(DEFAULT, flips=False) == operations(WITHOUT_FLIP)
     assert operations("none") == [] == operations("")
     assert augment(torch.ones(2, 1, 4, 4), draw([], 1, torch.Generator())).sum() == 32
-    with pytest.raises(ValueError, match="'color'"):
-        operations("color_crop")
+    with pytest.raises(ValueError, match="'tint'"):
+        operations("tint_crop")
     with pytest.raises(ValueError, match="5 images"):
         augment(torch.zeros(5, 1, 4, 4), draw(["flip"], 2, torch.Generator()))
