@@ -12,7 +12,7 @@ import pytest
 import coreset
 from coreset import Selection
 
-SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "select.py"
+SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "choose.py"
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4)).astype(np.float32)
 

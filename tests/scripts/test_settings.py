@@ -10,7 +10,7 @@ from coreset.cli.common import check_settings
 from coreset.targets import conf_dir
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
-APPS = {"select": "select.yaml", "curate": "curation/curate.yaml", "score": "curation/score.yaml"}
+APPS = {"select": "select.yaml", "curate": "curate.yaml", "score": "score.yaml"}
 
 
 @pytest.mark.parametrize("name", APPS)

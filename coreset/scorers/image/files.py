@@ -222,7 +222,7 @@ def _directories(file: IO[bytes], most: int) -> int:
     big = head[2:4] in (b"\x2b\0", b"\0\x2b")
     at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     counted, entry, number = set[int](), *((20, "Q") if big else (12, "H"))
-    stage = "Q" if big else "I"
+    link = "Q" if big else "I"
     while at and at not in counted and len(counted) < most:
         counted.add(at)
         file.seek(at)
@@ -230,10 +230,10 @@ def _directories(file: IO[bytes], most: int) -> int:
         if len(size) < struct.calcsize(number):
             break
         file.seek(at + len(size) + entry * struct.unpack(order + number, size)[0])
-        after = file.read(struct.calcsize(stage))
-        if len(after) < struct.calcsize(stage):
+        after = file.read(struct.calcsize(link))
+        if len(after) < struct.calcsize(link):
             break
-        at = struct.unpack(order + stage, after)[0]
+        at = struct.unpack(order + link, after)[0]
     return len(counted)
 
 

@@ -162,8 +162,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     )
     kind = torch.float64 if logits.dtype == torch.float64 else torch.float32
     parts = [
-        torch.nn.functional.cross_entropy(partition.to(kind), wanted, reduction="none")
-        for partition, wanted in zip(
+        torch.nn.functional.cross_entropy(piece.to(kind), wanted, reduction="none")
+        for piece, wanted in zip(
             torch.split(logits, step), torch.split(target, step), strict=True
         )
     ]

@@ -19,7 +19,7 @@ import pyarrow as pa
 from coreset.scorers.text.arpa import arpa_counts
 from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.normal import ccnet_line
-from scripts import assets
+from coreset.core.cache import sha256
 
 INSTALL = (
     "n-gram models need kenlm: pip install 'coreset-lightning[kenlm]' (builds with a C++ compiler)"
@@ -93,7 +93,7 @@ class Kenlm(TextScorer):
     accents: bool = True
     digits: bool = True
     punctuation: bool = True
-    partitions: str | None = None
+    pieces: str | None = None
     trust: bool = False
 
     def __post_init__(self) -> None:
@@ -104,11 +104,11 @@ class Kenlm(TextScorer):
 
     def resources(self) -> dict[str, str]:
         """Return the hashes of the files."""
-        files = {"model": self.model} | ({"pieces": self.partitions} if self.partitions else {})
+        files = {"model": self.model} | ({"pieces": self.pieces} if self.pieces else {})
         for name, path in files.items():
             if not Path(path).is_file():
                 raise FileNotFoundError(f"{name}: there is no file {path}")
-        return {name: assets.sha256(Path(path)) for name, path in files.items()}
+        return {name: sha256(Path(path)) for name, path in files.items()}
 
     def scored(self) -> Any:
         """Return the model, loaded once in a process. Raises ValueError for a file not to read."""
@@ -125,10 +125,10 @@ class Kenlm(TextScorer):
         if self.normal:
             steps = (self.lower, self.accents, self.digits, self.punctuation)
             lines = [ccnet_line(line, *steps) for line in lines]
-        if self.partitions is not None:
-            if not Path(self.partitions).is_file():
+        if self.pieces is not None:
+            if not Path(self.pieces).is_file():
                 raise FileNotFoundError(f"pieces: there is no file {self.pieces}")
-            cut = _cutter(self.partitions, Path(self.partitions).stat().st_mtime_ns)
+            cut = _cutter(self.pieces, Path(self.pieces).stat().st_mtime_ns)
             lines = [" ".join(cut(line)) for line in lines]
         return lines
 

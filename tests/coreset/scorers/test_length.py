@@ -21,13 +21,13 @@ def plain_words(text):
     between them.
     """
     total = 0
-    for partition in text.split():
-        if not EAST.search(partition) and not SOUTH.search(partition):
+    for piece in text.split():
+        if not EAST.search(piece) and not SOUTH.search(piece):
             total += 1
             continue
         for run in re.findall(
             f"(?:{EAST.pattern}|{SOUTH.pattern})+|[^{EAST.pattern[1:-1]}{SOUTH.pattern[1:-1]}]+",
-            partition,
+            piece,
         ):
             east = len(EAST.findall(run))
             south = sum(unicodedata.category(c)[0] in "LN" for c in SOUTH.findall(run))

@@ -215,14 +215,14 @@ def test_pieces(model, tmp_path):
         minloglevel=2,
     )
     cutter = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "sp.model"))
-    got = Kenlm(model, partitions=str(tmp_path / "sp.model"))({"text": ["Ab\nc 1"]})
+    got = Kenlm(model, pieces=str(tmp_path / "sp.model"))({"text": ["Ab\nc 1"]})
     lines = [" ".join(cutter.encode(line, out_type=str)) for line in ("ab", "c 0")]
     want, n = by_definition("\n".join(lines), False)
     assert (got["kenlm"][0], got["kenlm_tokens"][0]) == (pytest.approx(want, rel=1e-5), n)
     with pytest.raises(ValueError, match="pieces: .* is no SentencePartition model"):
-        Kenlm(model, partitions=model)({"text": ["a"]})
+        Kenlm(model, pieces=model)({"text": ["a"]})
     with pytest.raises(FileNotFoundError, match="pieces: there is no file"):
-        Kenlm(model, partitions="nowhere.model")({"text": ["a"]})
+        Kenlm(model, pieces="nowhere.model")({"text": ["a"]})
 
 
 def test_contract_and_name(model):
