@@ -47,7 +47,7 @@ PASSED = {
     "dynamic/adaptive": {"strategy"},
 }
 # the same keys as fit/default, other values
-NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy"}
+NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy", "fit/published_distillation"}
 # tests/trainers/tasks/test_detection.py, test_segmentation.py
 DENSE = {"model/detector", "model/segmenter"}
 
@@ -232,7 +232,7 @@ def test_groups_compose_in_train(name):
         assert set(cfg[group] or {}) == set(FILES[name])
 
 
-TEXT = {"input": "in.jsonl", "out": "out", "model": "name", "budget": 0.1}
+TEXT = {"input": "in.jsonl", "out": "out", "model.name": "name", "budget": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ TEXT = {"input": "in.jsonl", "out": "out", "model": "name", "budget": 0.1}
 def test_groups_compose_in_curate_and_score(name):
     group, option = name.split("/")
     for app in {"scorer": ["score"], "recipe": ["curate"], "engine": ["curate", "score"]}[group]:
-        settings = [f"{k}={v}" for k, v in TEXT.items() if k in list(FILES[app])]
+        settings = [f"{k}={v}" for k, v in TEXT.items() if k.split(".")[0] in list(FILES[app])]
         cfg = OmegaConf.to_container(
             composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
         )
@@ -337,7 +337,7 @@ def test_a_mistyped_key_is_refused():
 
     for app, wrong in [
         ("train", "bugdet=3"),
-        ("select", "strategy.normalize=true"),
+        ("select", "strategy.normalise=true"),
         ("train", "fit.stps=3"),
     ]:
         with pytest.raises(ConfigCompositionException, match=wrong.split("=")[0]):

@@ -29,7 +29,8 @@ class Strategy(ABC):
 
     `needs`: signals read at the candidates; `needs_selected`: signals read at the examples already
     taken. `greedy`: a prefix of the answer is the answer for a smaller budget. `random`: the answer
-    depends on the seed. Calling a strategy checks the input, selects and checks the answer.
+    depends on the seed. `unbounded`: options that may be infinite. Calling a strategy checks the
+    input, selects and checks the answer.
     `scales`: columns of which every positive multiple gives the same choice, with the power of the
     factor that `scores` and entries of `info` carry: they come in scaled by a power of two where
     their largest value lies outside 1e-12 ... 1e12 (None: any scale is read as it is). Of the
@@ -39,6 +40,7 @@ class Strategy(ABC):
     needs_selected: frozenset[str] = frozenset()
     greedy: bool = True
     random: bool = False
+    unbounded: frozenset[str] = frozenset()
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:
@@ -65,7 +67,7 @@ class Strategy(ABC):
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
             raise TypeError(f"k: expected a whole number of examples, got {k!r}")
         for name, value in self.parameters().items():
-            if isinstance(value, float) and not np.isfinite(value):
+            if isinstance(value, float) and not np.isfinite(value) and name not in self.unbounded:
                 raise ValueError(f"{name}: expected a finite number, got {value}")
         if not 1 <= k <= len(pool.candidates):
             raise ValueError(
@@ -137,12 +139,13 @@ class Strategy(ABC):
         try:
             answer = self._unscaled(self.select(pool, columns, int(k), rng), powers)
         except (TypeError, ValueError) as error:
+            read = (self.needs | self.needs_selected) & columns.names
             texts = {
                 n: c.dtype
-                for n in self.needs | self.needs_selected
+                for n in read
                 if getattr((c := columns.column(n)).dtype, "kind", "f") in "OSU"
             }
-            if not texts or any(name in str(error) for name in texts):
+            if not texts or any(name in str(error) for name in read):
                 raise
             raise TypeError(
                 f"{listed(texts)}: expected numbers, got {listed(map(str, texts.values()))}"

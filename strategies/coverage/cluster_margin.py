@@ -81,6 +81,7 @@ def average_linkage(x: Tensor, clusters: int) -> NDArray[np.int64]:
     unit length: twice the mean cosine distance), which centers and spreads give without any n x n.
     Exact, float64; O(n) rows of memory, O(n^2 D) time: about 10 s for 10,000 x 512.
 
+    >>> import torch
     >>> average_linkage(torch.tensor([[0.0], [5.0], [0.1], [9.0]]), 3).tolist()
     [0, 1, 0, 2]
     """

@@ -248,6 +248,7 @@ def herd(
     """Return what `max_herding` or `sparse_herding` does, and which of them it was: `auto` is exact
     up to 50,000 rows, with 32 neighbors beyond.
     """
+    width = max(width, 1e-150)  # its square must not vanish
     near = (0 if len(x) <= EXACT_UP_TO else NEIGHBORS) if isinstance(neighbors, str) else neighbors
     if near:
         return (

@@ -28,7 +28,9 @@ def hardest_apart(
     the `neighbors` rows left with the largest cosine to it lose gamma x its difficulty x cosine^2.
     A row of length zero has cosine 0. Time: O(k n D).
 
-    >>> picks, now = hardest_apart(np.array([3.0, 2.9, 1.0]), torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), 2, neighbors=1)
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> picks, now = hardest_apart(np.array([3.0, 2.9, 1.0]), x, 2, neighbors=1)
     >>> picks.tolist(), now.tolist()
     ([0, 2], [3.0, 1.0])
     """

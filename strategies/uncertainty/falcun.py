@@ -70,6 +70,7 @@ class Falcun(Strategy):
 
     needs = frozenset({"probs"})
     random = True
+    unbounded = frozenset({"gamma"})
 
     def __post_init__(self) -> None:
         if not self.gamma >= 0:

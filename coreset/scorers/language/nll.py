@@ -163,8 +163,6 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     kind = torch.float64 if logits.dtype == torch.float64 else torch.float32
     parts = [
         torch.nn.functional.cross_entropy(piece.to(kind), wanted, reduction="none")
-        for piece, wanted in zip(
-            torch.split(logits, step), torch.split(target, step), strict=True
-        )
+        for piece, wanted in zip(torch.split(logits, step), torch.split(target, step), strict=True)
     ]
     return torch.cat(parts)

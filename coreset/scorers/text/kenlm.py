@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from coreset.core.cache import sha256
 from coreset.scorers.text.arpa import arpa_counts
 from coreset.scorers.text.base import TextScorer, Values
 from coreset.scorers.text.normal import ccnet_line
-from coreset.core.cache import sha256
 
 INSTALL = (
     "n-gram models need kenlm: pip install 'coreset-lightning[kenlm]' (builds with a C++ compiler)"

@@ -59,7 +59,7 @@ def test_base_scores_checks_columns_and_scores():
         base_scores(Endless(), pool, Signals(3, aum=np.zeros(3)))
     with pytest.raises(ValueError, match="aum: 1 examples have NaN"):
         base_scores(Aum(), pool, Signals(3, aum=np.array([0.0, np.nan, 1.0])))
-    with pytest.raises(KeyError, match="signal 'aum' is missing"):
+    with pytest.raises(KeyError, match="signal .*aum.* is missing"):
         base_scores(Aum(), pool, Signals(3, loss=np.zeros(3)))
     assert base_scores(Aum(), Pool(3, [0]), Signals(3, aum=[9.0, 1.0, 2.0])).tolist() == [
         -1.0,

@@ -189,7 +189,7 @@ def test_divergence_and_bad_options(pool, tmp_path):
         ("lr", 0.0),
         ("outer", 0),
         ("momentum", 1.0),
-        ("augment", "color"),
+        ("augment", "tint"),
         ("start", "zeros"),
     ):
         with pytest.raises(ValueError, match=option):

@@ -185,7 +185,7 @@ def test_bad_input_is_named(pool):
         ("mode", "fast"),
         ("distance", "mmd"),
         ("lr", 0.0),
-        ("augment", "color"),
+        ("augment", "tint"),
         ("momentum", 1.0),
         ("start", "zeros"),
     ):

@@ -180,7 +180,7 @@ def test_plans_and_bad_options(pool):
         ("experts", 0),
         ("latest", -1),
         ("lr", 0.0),
-        ("augment", "color"),
+        ("augment", "tint"),
         ("student", 0),
     ):
         with pytest.raises(ValueError, match=option):
