@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.columns import POWER
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_order, keyed_uniform, salt
 from coreset.numerics.tensors import rows, unit_rows
@@ -59,7 +60,7 @@ def graph_embedding(
 
     x (N, D) unit rows. Loss: -mean log s over the labeled - unlabeled_weight x mean log(1 - s) over
     the others, s the sigmoid of the output; Adam, all rows every epoch. Computed in float64,
-    weights drawn from `rng`.
+    weights drawn from `rng`. Raises ValueError when the training diverges.
     """
     x = x.double()
     draw = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -91,7 +92,10 @@ def graph_embedding(
             optimizer.step()
     with torch.no_grad():
         h = hidden_layer()
-        return torch.cat([h, propagate(x, d, h @ w2) + b2], dim=1)
+        embedding = torch.cat([h, propagate(x, d, h @ w2) + b2], dim=1)
+    if not bool((embedding.abs() <= 2.0**POWER).all()):  # NaN included
+        raise ValueError(f"lr: the graph network diverged with {lr:g}; use a smaller learning rate")
+    return embedding
 
 
 @dataclass(frozen=True)

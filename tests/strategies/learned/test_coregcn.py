@@ -188,3 +188,9 @@ def test_edges_and_refusals():
     for wrong in ({"subset": 0}, {"hidden": 0}, {"epochs": -1}, {"dropout": 1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             CoreGcn(**wrong)
+
+
+def test_a_training_that_diverges_is_refused():
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    with pytest.raises(ValueError, match="lr: the graph network diverged with 1e\\+15"):
+        select("coregcn", 2, features=x, selected=[0, 1], options={"lr": 1e15, "epochs": 3})
