@@ -283,7 +283,7 @@ class Bait(Strategy):
 
         try:
             picks, gains, trace = bait(*parts(pool.candidates), k, parts(pool.selected), self.ridge)
-        except torch._C._LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise ValueError(
                 f"features: with ridge {self.ridge:g} the information matrix is not positive"
                 " definite in float64; scale the features down or raise the ridge"

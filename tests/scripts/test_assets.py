@@ -11,7 +11,7 @@ import pytest
 from coreset.core.cache import asset_dir, cache_dir
 
 SPEC = importlib.util.spec_from_file_location(
-    "assets", Path(__file__).parents[2] / "scripts" / "assets.py"
+    "assets", Path(__file__).parents[2] / "scripts" / "fetch_assets.py"
 )
 # dataclasses look it up there
 assets = sys.modules["assets"] = importlib.util.module_from_spec(SPEC)

@@ -180,6 +180,5 @@ class Classifier(OnDevice):
             if self.activation == "sigmoid"
             else found
         )
-        return (
-            sum(float(w) * p[:, int(c)].double() for c, w in self.weights.items()).float().numpy()
-        )  # type: ignore[union-attr]
+        terms = [float(w) * p[:, int(c)].double() for c, w in self.weights.items()]
+        return torch.stack(terms).sum(dim=0).float().numpy()
