@@ -134,7 +134,7 @@ def test_a_mistake_is_one_line_and_no_traceback(folder, arguments, words):
     [
         ("strategy=kcentre", "Could not find 'strategy/kcentre'"),
         later("bugdet=5", "Key 'bugdet' is not in struct"),
-        later("strategy.normalize=true", "Key 'normalize' is not in struct"),
+        later("strategy.normalise=true", "Key 'normalise' is not in struct"),
     ],
 )
 def test_a_mistyped_name_is_refused_before_anything_is_read(folder, argument, words):

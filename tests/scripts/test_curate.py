@@ -153,5 +153,5 @@ def test_help_says_what_there_is(folder):
         ran = run(folder, name, "--help")
         assert ran.returncode == 0
         assert words in ran.stdout
-        assert "model: null" in ran.stdout
+        assert "model:\n  name: null" in ran.stdout
         assert "Example" in ran.stdout

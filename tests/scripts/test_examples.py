@@ -45,7 +45,7 @@ def test_torchvision(folder, tmp_path):
     out = run("torchvision_detection.py", folder, tmp_path)
     assert out.count("round ") == 2
     events = [json.loads(line)["event"] for line in (folder / "al.jsonl").read_text().splitlines()]
-    assert events == ["commit", "label"] * 2
+    assert events == ["start", *["commit", "label"] * 2]
 
 
 @pytest.mark.slow

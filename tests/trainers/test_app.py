@@ -105,9 +105,9 @@ def test_mistyped_choices_and_keys_name_the_alternatives(tmp_path):
     status, err = train(tmp_path, "strategy=kcentre")
     assert status == 1
     assert "kcenter" in err
-    status, err = train(tmp_path, "strategy.normalize=true")
+    status, err = train(tmp_path, "strategy.normalise=true")
     assert status == 1
-    assert "strategy.normalize" in err
+    assert "strategy.normalise" in err
 
 
 @pytest.mark.slow

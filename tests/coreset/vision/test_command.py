@@ -280,7 +280,7 @@ def test_as_a_process(folder):
     def run(*arguments):
         command = [
             sys.executable,
-            ROOT / "scripts" / "select.py",
+            ROOT / "scripts" / "choose.py",
             "coco=instances.json",
             *arguments,
         ]
