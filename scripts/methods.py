@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
 import sys
@@ -69,7 +70,7 @@ def paper(module: str) -> str:
     """Return the paragraph of a module's docstring that cites: a quoted title and a year, else a
     year; empty when there is none.
     """
-    paragraphs = (inspect.getdoc(sys.modules[module]) or "").split("\n\n")[1:]
+    paragraphs = (inspect.getdoc(importlib.import_module(module)) or "").split("\n\n")[1:]
     for pattern in (r'".*\b(19|20)\d\d\b', r"\b(19|20)\d\d\b"):
         for text in paragraphs:
             if re.search(pattern, text, re.DOTALL):

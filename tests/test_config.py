@@ -22,7 +22,7 @@ from coreset.registry import load, names, scorer, strategy
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 FILES = {
-    str(p.relative_to(CONF).with_suffix("")): OmegaConf.load(p)
+    str(p.relative_to(CONF).with_suffix("")).removeprefix("coco/"): OmegaConf.load(p)
     for p in sorted(CONF.rglob("*.yaml"))
 }
 for _name in ("task/detection", "task/segmentation"):  # they bring defaults of other groups along

@@ -18,13 +18,13 @@ from coreset.cli.common import check_settings, conf_dir, fail, write_picks
 from coreset.vision.command import choose, summary
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="select_coco")  # type: ignore[untyped-decorator]
+@hydra.main(version_base="1.3", config_path=str(conf_dir() / "coco"), config_name="select_coco")  # type: ignore[untyped-decorator]
 def coco_main(cfg: DictConfig) -> None:
     """Choose images and write the picks in order."""
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        check_settings(plain, conf_dir() / "select_coco.yaml")
+        check_settings(plain, conf_dir() / "coco" / "select_coco.yaml")
         out = Path(plain["out"])
         if out.suffix not in (".parquet", ".csv", ".txt"):
             raise ValueError(f"out: expected a name that ends in .parquet, .csv or .txt, got {out}")

@@ -24,7 +24,7 @@ from coreset.vision.select import select
 
 
 def choose(cfg: Mapping[str, Any]) -> ImageSelection:
-    """Return the choice that the settings of conf/select_coco.yaml describe, after writing its
+    """Return the choice that the settings of conf/coco/select_coco.yaml describe, after writing its
     files and committing it to the ledger.
 
     Raises ValueError, KeyError or OSError naming the setting or the file that is wrong, what needs

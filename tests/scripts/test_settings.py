@@ -24,7 +24,7 @@ def test_unknown_settings_are_refused_with_the_nearest_names(name):
 
 
 def test_an_unknown_budget_of_a_detection_project_is_refused():
-    file = conf_dir() / "select_coco.yaml"
+    file = conf_dir() / "coco" / "select_coco.yaml"
     with pytest.raises(ValueError, match=r"unknown setting 'budget.image'"):
         check_settings({"budget": {"image": 3}}, file)
 

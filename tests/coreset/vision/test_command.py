@@ -61,7 +61,7 @@ def folder(tmp_path):
 
 
 def settings(folder, **change):
-    cfg = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/select_coco.yaml"))
+    cfg = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/coco/select_coco.yaml"))
     cfg |= {
         "coco": str(folder / "instances.json"),
         "results": str(folder / "results.json"),
