@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coreset.targets import KINDS, Kinds, configured, is_kind, kinds_of, resolve, words
+from coreset.targets import KINDS, Kinds, by_name, configured, is_kind, kinds_of, resolve, words
 
 _DEPTH, _NODES = 40, 100_000
 _ALWAYS = frozenset({"_target_", "_partial_", "_convert_"})
@@ -86,6 +86,10 @@ class _Walk:
     seen: int = 0
 
     def top(self, config: Any, where: str, kinds: Kinds, kind: Any) -> _Plan:
+        try:
+            config = by_name(config, kind)
+        except (KeyError, TypeError) as error:
+            raise type(error)(f"{where}: {error.args[0]}") from error
         if not isinstance(config, Mapping) or "_target_" not in config:
             raise TypeError(f"{where}: expected a mapping with '_target_', got {_short(config)}")
         if config.get("_partial_") and isinstance(kind, str) and kind != "model":

@@ -1,6 +1,6 @@
-"""Strategies, scorers and distillers by name, through the entry-point groups `coreset.strategies`,
-`coreset.scorers` and `coreset.distillers`.
+"""Strategies, scorers, operators and distillers by name, through entry-point groups.
 
+A name goes wherever a part goes: `"kcenter"`, or `{"top_k": {"signal": "loss"}}` with options.
 Another package adds its own with one line in its pyproject:
 `[project.entry-points."coreset.strategies"] mine = "package.module:Class"`.
 """
@@ -10,11 +10,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from coreset.core.strategy import Scorer, Strategy
+
+IMAGES = "coreset.image_scorers"  # of decoded images
 
 
 @cache
@@ -47,27 +50,92 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
     return found[name].load()
 
 
-def strategy(name: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:
+def strategy(
+    name: str | Mapping[str, Any] | Strategy, options: Mapping[str, Any] | None = None
+) -> Strategy:
     """Return a strategy by name with `options` as its parameters; a Strategy is returned as it is.
 
-    Raises KeyError for an unknown name and TypeError that lists the parameters for an unknown
-    option.
+    name: also a mapping of one name to its options. Raises KeyError for an unknown name and
+    TypeError that lists the parameters for an unknown option.
 
     >>> strategy("margin").needs
     frozenset({'probs'})
+    >>> strategy({"top_k": {"signal": "loss"}}).needs
+    frozenset({'loss'})
     """
-    made: Strategy = create(name, options, "strategy", "coreset.strategies", Strategy)
-    return made
+    part: Strategy = create(name, options, "strategy", "coreset.strategies", Strategy)
+    return part
 
 
-def scorer(name: str | Scorer, options: Mapping[str, Any] | None = None) -> Scorer:
+def scorer(
+    name: str | Mapping[str, Any] | Scorer, options: Mapping[str, Any] | None = None
+) -> Scorer:
     """Return a scorer by name with `options` as its parameters, as `strategy` does for selection.
+
+    A scorer of decoded images comes inside `coreset.scorers.image.images.Images`, which decodes.
 
     >>> scorer("length", {"unit": "characters"})({"text": ["abc"]})["text_characters"]
     array([3.])
     """
-    made: Scorer = create(name, options, "scorer", "coreset.scorers", Scorer)
-    return made
+    name, options = split(name, options)
+    if isinstance(name, str) and name in names(IMAGES):
+        inner = create(name, options, "scorer", IMAGES, object)
+        name, options = "images", {"scorers": (inner,)}
+    part: Scorer = create(name, options, "scorer", "coreset.scorers", Scorer)
+    return part
+
+
+def operator(name: Any, options: Mapping[str, Any] | None = None) -> Any:
+    """Return a scorer or an operator of a recipe by name; an instance is returned as it is.
+
+    >>> operator({"threshold": {"column": "loss", "low": 1.0}}).low
+    1.0
+    """
+    name, options = split(name, options)
+    if isinstance(name, str) and (name in names("coreset.scorers") or name in names(IMAGES)):
+        return scorer(name, options)
+    if not isinstance(name, str):
+        return create(name, options, "operator", "coreset.operators", type(name))
+    return create(name, options, "operator", "coreset.operators", object)
+
+
+def split(name: Any, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    """Return name and options of a part: `{"top_k": {"signal": "loss"}}` is one name with both.
+
+    Raises TypeError for a mapping that is not one name with a mapping of options.
+
+    >>> split({"top_k": {"signal": "loss"}})
+    ('top_k', {'signal': 'loss'})
+    """
+    if not isinstance(name, Mapping):
+        return name, dict(options or {})
+    inner = next(iter(name.values()), None)
+    if len(name) != 1 or options or not (inner is None or isinstance(inner, Mapping)):
+        raise TypeError(f"expected one name with its options, {{name: {{...}}}}, got {dict(name)}")
+    return next(iter(name)), dict(inner or {})
+
+
+def resolve_parts(owner: Any) -> None:
+    """Replace names among the fields of a frozen dataclass by the parts they stand for.
+
+    A field is a part if its annotation names Strategy or ScoreBased (a strategy), Scorer, Filter or
+    Operator (an operator). To be called first in `__post_init__`. Raises what `strategy` does,
+    beginning with the field's name.
+    """
+    for field in fields(owner):
+        kind = str(field.type)
+        make = strategy if "Strategy" in kind or "ScoreBased" in kind else None
+        make = operator if any(k in kind for k in ("Scorer", "Filter", "Operator")) else make
+        value = getattr(owner, field.name)
+        if make is None or value is None:
+            continue
+        several = isinstance(value, list | tuple)
+        parts = list(value) if several else [value]
+        try:
+            parts = [make(v) if isinstance(v, str | Mapping) else v for v in parts]
+        except (KeyError, TypeError) as error:
+            raise type(error)(f"{field.name}: {error.args[0]}") from error
+        object.__setattr__(owner, field.name, tuple(parts) if several else parts[0])
 
 
 def create(name: Any, options: Mapping[str, Any] | None, what: str, group: str, kind: type) -> Any:
@@ -77,8 +145,8 @@ def create(name: Any, options: Mapping[str, Any] | None, what: str, group: str, 
     what: the word for it in messages. Raises KeyError for an unknown name, TypeError for an unknown
     option or a class that is not of `kind`.
     """
-    options = dict(options or {})
-    if isinstance(name, kind):
+    name, options = split(name, options)
+    if not isinstance(name, str) and isinstance(name, kind):
         if options:
             raise TypeError(
                 f"options {sorted(options)} go with a {what}'s name; this one is already made:"

@@ -16,13 +16,22 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from coreset import registry
 from coreset.core.engine import Engine
 from coreset.core.strategy import Scorer, Strategy
 
 Kinds = tuple[type | str, ...]  # a class by its dotted path costs no import
 KINDS = ("strategy", "scorer", "operator", "engine", "model")
 PACKAGES = ("coreset",)
-GROUPS = ("coreset.strategies", "coreset.distillers", "coreset.scorers", "coreset.operators")
+GROUPS = (
+    "coreset.strategies", "coreset.distillers", "coreset.scorers", "coreset.operators",
+    "coreset.image_scorers",
+)  # fmt: skip
+NAMED = {  # kinds whose parts may be given by name
+    "strategy": ("coreset.strategies", "coreset.distillers"),
+    "scorer": ("coreset.scorers",),
+    "operator": ("coreset.scorers", "coreset.operators"),
+}
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 
 
@@ -89,6 +98,37 @@ def _of_form(cls: type, protocol: type) -> bool:
     have |= {n for c in cls.__mro__ for n in vars(c).get("__annotations__", ())}
     calls = any("__call__" in vars(c) for c in cls.__mro__)
     return wanted - {"__call__"} <= have and (calls or "__call__" not in wanted)
+
+
+def by_name(config: Any, kind: Any) -> Any:
+    """Return a part that is given by name with its dotted path; anything else as it is.
+
+    `"kcenter"` and `{"top_k": {"signal": "loss"}}` become mappings with `_target_`. Raises KeyError
+    for a name of that form that is not registered for `kind`, TypeError for options that are no
+    mapping.
+    """
+    if not isinstance(kind, str) or kind not in NAMED:
+        return config
+    if not isinstance(config, str) and (
+        not isinstance(config, dict) or len(config) != 1 or "_target_" in config
+    ):
+        return config
+    name, options = registry.split(config)
+    if not isinstance(name, str):
+        raise KeyError(f"expected the name of a part, got {name!r}")
+    if kind != "strategy" and name in registry.names(registry.IMAGES):
+        inner = {"_target_": _dotted(name, registry.IMAGES), **options}
+        name, options = "images", {"scorers": [inner]}
+    for group in NAMED[kind]:
+        if name in registry.names(group):
+            return {"_target_": _dotted(name, group), **options}
+    registry.load(name, NAMED[kind][-1])  # raises, with the nearest names
+    raise AssertionError(name)
+
+
+def _dotted(name: str, group: str) -> str:
+    entry = next(e for e in entry_points(group=group) if e.name == name)
+    return entry.value.replace(":", ".")
 
 
 @cache

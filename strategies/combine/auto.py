@@ -41,6 +41,7 @@ class Auto(Combined):
     partial: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.switch < 0 or (self.classes is not None and self.classes < 1):
             raise ValueError(
                 f"expected switch of at least 0 and classes of at least 1, got {self.switch} and"

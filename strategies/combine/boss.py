@@ -118,6 +118,7 @@ class Boss(Combined):
     random = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "members", tuple(self.members))
         strange = [type(s).__name__ for s in self.members if not isinstance(s, Strategy)]
         if strange:

@@ -80,6 +80,7 @@ class Ccs(Combined):
     random = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta: expected a share in [0, 1), got {self.beta}")
         if self.bins < 1:

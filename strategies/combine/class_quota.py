@@ -37,6 +37,7 @@ class ClassQuota(Combined):
     cap: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.balance not in ("proportional", "equal"):
             raise ValueError(f"balance: expected proportional or equal, got {self.balance!r}")
         if self.cap is not None and self.cap < 1:

@@ -117,6 +117,7 @@ class D2(Combined):
     own = frozenset({"features"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.neighbors < 1 or self.gamma < 0 or not 0 <= self.drop < 1:
             raise ValueError(
                 f"expected neighbors >= 1, gamma >= 0 and drop in [0, 1), got {self.neighbors},"

@@ -35,6 +35,7 @@ class Exclude(Combined):
     positions: Sequence[int] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("ids", "positions"):
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Iterable):

@@ -33,6 +33,7 @@ class Mixture(Combined):
     shares: Sequence[float] = (0.5, 0.5)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("strategies", "shares"):
             if not isinstance(getattr(self, name), Iterable):
                 raise TypeError(f"{name}: expected a list, got {getattr(self, name)!r}")

@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.pool import Indices
+from coreset.registry import resolve_parts
 from coreset.score_based import ScoreBased
 
 
 class Combined(Strategy):
     """A strategy made of others: it needs what they need, and what `own` names. A prefix of its
-    answer is in general no answer for a smaller budget.
+    answer is in general no answer for a smaller budget. A part may be given by its name.
     """
 
     own: frozenset[str] = frozenset()
     greedy = False
+
+    def __post_init__(self) -> None:
+        resolve_parts(self)
 
     @property
     @abstractmethod

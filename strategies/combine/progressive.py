@@ -86,6 +86,7 @@ class Progressive(Combined):
     random = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "members", tuple(self.members))
         strange = [type(s).__name__ for s in self.parts if not isinstance(s, Strategy)]
         if strange:

@@ -71,6 +71,7 @@ class StochasticBatch(Combined):
     random = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind not in KINDS:
             raise ValueError(f"kind: expected {', '.join(KINDS)}, got {self.kind!r}")
         if not 0 < self.beta < np.inf:

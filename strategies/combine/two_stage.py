@@ -35,6 +35,7 @@ class TwoStage(Combined):
     expand: float = 4.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.expand < np.inf:
             raise ValueError(f"expand: expected a factor of at least 1, got {self.expand}")
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset import registry
 from coreset.core.batch import Batch, objects
 from coreset.core.store import fingerprint
 from coreset.core.strategy import Scorer
@@ -305,12 +306,14 @@ def describe(value: Any) -> Any:
 
 def flatten(operators: Iterable[Any]) -> list[Any]:
     """Return operators in order; a list among them (a method of several steps) is laid out flat,
-    and every one is checked to be an operator.
+    a name stands for its operator, and every one is checked to be an operator.
     """
     out: list[Any] = []
     for item in operators:
         if isinstance(item, list | tuple):
             out += flatten(item)
+        elif isinstance(item, str | Mapping):
+            out += flatten([registry.operator(item)])
         else:
             kind(item)
             out.append(item)

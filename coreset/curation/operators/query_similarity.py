@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from coreset.core.batch import as_batch, objects
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
 from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.registry import resolve_parts
 
 
 @lru_cache(4)
@@ -54,11 +54,12 @@ class QuerySimilarity:
     a column per task, in order of their names, holds the largest cosine with any query of it.
     """
 
-    encoder: Any
+    encoder: Scorer
     queries: str
     task: str | None = None
 
     def __post_init__(self) -> None:
+        resolve_parts(self)
         if not isinstance(self.encoder, Scorer) or not isinstance(
             getattr(self.encoder, "column", None), str
         ):

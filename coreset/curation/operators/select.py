@@ -17,7 +17,7 @@ from coreset.core.strategy import Strategy
 from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.curation.operators.two_rounds import in_rounds
-from coreset.registry import load, names
+from coreset.registry import load, names, resolve_parts
 from coreset.two_rounds import TwoRounds
 
 
@@ -49,6 +49,7 @@ class Select(Selector):
     shards: int | None = None
 
     def __post_init__(self) -> None:
+        resolve_parts(self)
         if self.shards is not None:
             self._check_rounds()
         if self.cost is not None and not self.strategy.greedy:

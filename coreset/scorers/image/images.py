@@ -11,6 +11,7 @@ import numpy as np
 from coreset.core.batch import objects, to_numpy
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
+from coreset.registry import IMAGES, create
 from coreset.scorers.image.decode import MOST_PIXELS, Decoded, decode
 from coreset.scorers.image.files import PILLOW_REFUSES
 from coreset.scorers.image.hashes import ImageHashes
@@ -41,6 +42,11 @@ class Images:
     at_once: int = 2**24
 
     def __post_init__(self) -> None:
+        parts: list[Any] = [
+            create(s, None, "image scorer", IMAGES, object) if isinstance(s, str | Mapping) else s
+            for s in self.scorers
+        ]
+        object.__setattr__(self, "scorers", tuple(parts))
         if not 1 <= self.most_pixels <= PILLOW_REFUSES:
             raise ValueError(
                 f"most_pixels: expected 1 to {PILLOW_REFUSES}, where Pillow itself refuses, got"

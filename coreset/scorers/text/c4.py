@@ -81,7 +81,7 @@ def clean(
 
 @dataclass(frozen=True)
 class C4(TextScorer):
-    r"""Clean one text column for `coreset.curation.operators.rules.C4Rule`.
+    r"""Clean one text column for `coreset.curation.operators.rules.C4Filter`.
 
     c4_text: the lines that stay. c4_sentences: sentences in them. c4_lorem_ipsum, c4_bracket: 1
     where the page has one. punctuation: lines must end in a terminal mark.

@@ -26,7 +26,7 @@ from coreset.curation.operators.base import GroupBy, Operator
 from coreset.curation.operators.contract import checked, row_keys
 from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
 from coreset.curation.operators.rules import (
-    C4Rule,
+    C4Filter,
     FineWebFilter,
     GopherQualityFilter,
     GopherRepetitionFilter,
@@ -44,7 +44,7 @@ FOLDER = Path(tempfile.gettempdir()) / "coreset-benchmark-curate"
 def web_rules() -> list[Operator]:
     """Return the rules and the deduplication of the recipe `pretrain` that need no other package."""
     return [
-        GopherQuality(), GopherQualityFilter(), GopherRepetition(), GopherRepetitionFilter(), C4(), C4Rule(), FineWeb(), FineWebFilter(),
+        GopherQuality(), GopherQualityFilter(), GopherRepetition(), GopherRepetitionFilter(), C4(), C4Filter(), FineWeb(), FineWebFilter(),
         ExactDuplicates(), NearDuplicates(numbers="fold"),
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coreset.core.batch import as_batch
 from coreset.core.cache import asset_dir
 from coreset.curation.operators.rules import (
-    C4Rule,
+    C4Filter,
     FineWebFilter,
     GopherQualityFilter,
     GopherRepetitionFilter,
@@ -69,7 +69,7 @@ def our_verdicts(texts: list[str]) -> NDArray[np.bool_]:
         (GopherQuality(variant="datatrove"), GopherQualityFilter()),
         (GopherRepetition(variant="datatrove"), GopherRepetitionFilter()),
         (FineWeb(variant="datatrove"), FineWebFilter()),
-        (C4(punctuation=False), C4Rule()),
+        (C4(punctuation=False), C4Filter()),
     ]
     return np.stack([rule.decide(as_batch(score(rows))).keep for score, rule in made], axis=1)
 

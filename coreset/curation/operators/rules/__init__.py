@@ -3,7 +3,7 @@ dropped row carries every rule it fails, not the first alone.
 """
 
 from coreset.curation.operators.rules.boilerplate import BoilerplateFilter
-from coreset.curation.operators.rules.c4 import C4Rule
+from coreset.curation.operators.rules.c4 import C4Filter
 from coreset.curation.operators.rules.entries import HasEntry
 from coreset.curation.operators.rules.exempt import Exempt
 from coreset.curation.operators.rules.fineweb import FineWebFilter
@@ -16,7 +16,7 @@ from coreset.curation.operators.rules.url import UrlFilter
 
 __all__ = [
     "BoilerplateFilter",
-    "C4Rule",
+    "C4Filter",
     "Exempt",
     "FineWebFilter",
     "GopherQualityFilter",

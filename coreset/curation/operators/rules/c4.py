@@ -9,13 +9,13 @@ from coreset.curation.operators.rules.limits import Limit, Limits
 
 
 @dataclass(frozen=True)
-class C4Rule(Limits):
+class C4Filter(Limits):
     """Keep pages of at least `min_sentences` sentences after C4's cleaning, without lorem ipsum or
     a curly bracket; reads the columns of `coreset.scorers.text.c4.C4`.
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.c4 import C4
-    >>> C4Rule().decide(as_batch(C4()({"text": ["One two three. Four! Five six { seven."]}))).reason.tolist()
+    >>> C4Filter().decide(as_batch(C4()({"text": ["One two three. Four! Five six { seven."]}))).reason.tolist()
     ['fewer than 5 sentences; curly bracket']
     """
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from coreset.core.batch import Batch, objects
 from coreset.curation.operators.base import Decision, Filter
+from coreset.registry import resolve_parts
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Exempt(Filter):
     by: str = "source"
 
     def __post_init__(self) -> None:
+        resolve_parts(self)
         given: Any = self.values
         if isinstance(given, str):
             raise ValueError(f"values: expected a list, got {given!r}")
         if not isinstance(self.rule, Filter):
-            raise ValueError(f"rule: expected a rule, got {type(self.rule).__name__}")
+            raise ValueError(f"rule: expected a filter, got {type(self.rule).__name__}")
 
     @property
     def needs(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.mixing import StratifiedSample
 from coreset.curation.operators.rules import (
     BoilerplateFilter,
-    C4Rule,
+    C4Filter,
     Exempt,
     FineWebFilter,
     GopherQualityFilter,
@@ -46,7 +46,7 @@ LIMITS = [  # rule, column, the last value kept, one that is dropped
     (GopherRepetitionFilter(), "gopher_top_2", 0.20, 0.201), (GopherRepetitionFilter(), "gopher_top_3", 0.18, 0.181), (GopherRepetitionFilter(), "gopher_top_4", 0.16, 0.161),
     *((GopherRepetitionFilter(), f"gopher_duplicate_{n}", round(0.20 - n / 100, 2), 0.201 - n / 100) for n in range(5, 11)),
     (FineWebFilter(), "fineweb_punctuated_lines", 0.12, 0.119), (FineWebFilter(), "fineweb_short_lines", 0.67, 0.671), (FineWebFilter(), "fineweb_duplicate_characters", 0.01, 0.011),
-    (FineWebFilter(), "fineweb_breaks_per_word", 0.3, 0.31), (C4Rule(), "c4_sentences", 5, 4), (C4Rule(), "c4_lorem_ipsum", 0, 1), (C4Rule(), "c4_bracket", 0, 1),
+    (FineWebFilter(), "fineweb_breaks_per_word", 0.3, 0.31), (C4Filter(), "c4_sentences", 5, 4), (C4Filter(), "c4_lorem_ipsum", 0, 1), (C4Filter(), "c4_bracket", 0, 1),
     (BoilerplateFilter(), "boilerplate_words", 0.05, 0.051), (RepetitionFilter(), "char_repetition", 0.5, 0.51), (RepetitionFilter(), "word_repetition", 0.5, 0.51),
 ]  # fmt: skip
 
@@ -87,8 +87,8 @@ def test_none_switches_a_limit_off():
     assert decision(GopherQualityFilter(min_words=None), [{"gopher_words": 3}]).keep.all()
     assert decision(GopherRepetitionFilter(top=None), [{"gopher_top_2": 1}]).keep.all()
     assert "gopher_top_2" not in GopherRepetitionFilter(top=None).needs
-    assert decision(C4Rule(curly_bracket=False), [{"c4_bracket": 1}]).keep.all()
-    assert decision(C4Rule(lorem_ipsum=False), [{"c4_lorem_ipsum": 1}]).keep.all()
+    assert decision(C4Filter(curly_bracket=False), [{"c4_bracket": 1}]).keep.all()
+    assert decision(C4Filter(lorem_ipsum=False), [{"c4_lorem_ipsum": 1}]).keep.all()
     with pytest.raises(ValueError, match="top: expected 3 shares"):
         GopherRepetitionFilter(top=(0.2,))
 
@@ -99,7 +99,7 @@ def test_none_switches_a_limit_off():
         GopherQualityFilter(),
         GopherRepetitionFilter(),
         FineWebFilter(),
-        C4Rule(),
+        C4Filter(),
         BoilerplateFilter(),
         RepetitionFilter(),
     ],
