@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from coreset.api import certify, score_candidates, select
+from coreset.api import certify, curate, score, score_candidates, select
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
@@ -25,7 +25,9 @@ __all__ = [
     "Signals",
     "Strategy",
     "certify",
+    "curate",
     "list_strategies",
+    "score",
     "score_candidates",
     "select",
 ]

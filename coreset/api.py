@@ -1,9 +1,9 @@
-"""Selection as one call: no Hydra, no Lightning, no dataset class."""
+"""Selection, scores and curation as calls on plain Python data: no Hydra, no Lightning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,9 @@ from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 from coreset.core.strategy import Strategy, listed
 from coreset.runs.run_folder import versions
+
+if TYPE_CHECKING:
+    from coreset.curation.in_memory import Curation
 
 
 def select(
@@ -171,3 +174,25 @@ def _question(
     size = next(iter(sizes.values()))
     # Pool turns lists into arrays
     return Pool(size, selected, candidates, ids), Signals(size, **columns)  # type: ignore[arg-type]
+
+
+def curate(operators: Any, rows: Any, **options: Any) -> Curation:
+    """Run a recipe over rows that are Python data: see `coreset.curation.in_memory.curate_rows`.
+
+    >>> curate(["exact_duplicates"], [{"text": "a"}, {"text": "a"}]).rows
+    [{'text': 'a'}]
+    """
+    from coreset.curation.in_memory import curate_rows  # brings Arrow
+
+    return curate_rows(operators, rows, **options)
+
+
+def score(scorer: Any, rows: Any, **options: Any) -> dict[str, NDArray[Any]]:
+    """Return the columns of a scorer for rows: see `coreset.curation.in_memory.score_rows`.
+
+    >>> score("length", [{"text": "one two"}])
+    {'text_words': array([2.])}
+    """
+    from coreset.curation.in_memory import score_rows
+
+    return score_rows(scorer, rows, **options)

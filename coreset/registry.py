@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -39,15 +39,23 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
 
     Raises KeyError with the nearest names when there is none.
     """
-    found = _entries(group)
-    if name not in found:
-        near = difflib.get_close_matches(str(name), found, n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise KeyError(
-            f"unknown {group.split('.')[-1].removesuffix('s').replace('ie', 'y')} '{name}'{hint}"
-            f" Known: {', '.join(found)}"
-        )
-    return found[name].load()
+    entries = _entries(group)
+    if name not in entries:
+        word = group.split(".")[-1].removesuffix("s").replace("ie", "y")
+        raise unknown(word, str(name), entries)
+    return entries[name].load()
+
+
+def unknown(word: str, name: str, known: Iterable[str]) -> KeyError:
+    """Return the error of a name that is not known, with the nearest that are.
+
+    >>> unknown("scorer", "lenght", ["ifd", "length"])
+    KeyError("unknown scorer 'lenght'; did you mean length? Known: ifd, length")
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return KeyError(f"unknown {word} '{name}'{hint} Known: {', '.join(known)}")
 
 
 def strategy(
@@ -96,7 +104,14 @@ def operator(name: Any, options: Mapping[str, Any] | None = None) -> Any:
         return scorer(name, options)
     if not isinstance(name, str):
         return create(name, options, "operator", "coreset.operators", type(name))
+    if name not in names("coreset.operators"):
+        raise unknown("operator", name, parts())
     return create(name, options, "operator", "coreset.operators", object)
+
+
+def parts() -> list[str]:
+    """Return the names of everything that a recipe may hold, sorted: scorers and operators."""
+    return sorted({*names("coreset.scorers"), *names(IMAGES), *names("coreset.operators")})
 
 
 def split(name: Any, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

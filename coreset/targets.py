@@ -122,8 +122,8 @@ def by_name(config: Any, kind: Any) -> Any:
     for group in NAMED[kind]:
         if name in registry.names(group):
             return {"_target_": _dotted(name, group), **options}
-    registry.load(name, NAMED[kind][-1])  # raises, with the nearest names
-    raise AssertionError(name)
+    known = {n for group in NAMED[kind] for n in registry.names(group)}
+    raise registry.unknown(kind, name, known)
 
 
 def _dotted(name: str, group: str) -> str:
