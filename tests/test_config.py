@@ -14,6 +14,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from coreset import Strategy
+from coreset.build import build
 from coreset.curation.operators.base import KINDS, flatten, kind
 from coreset.distillation import Distiller
 from coreset.distillation.distiller import distiller
@@ -251,7 +252,7 @@ def test_groups_compose_in_curate_and_score(name):
             composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
         )
         parts = cfg[group]["operators"] if group == "recipe" else [cfg[group]]
-        made_of = [instantiate(part, _convert_="all") for part in parts]
+        made_of = [build(part, "operator" if group == "recipe" else group) for part in parts]
         assert all(made_of)
         if group != "engine":
             assert {kind(o) for o in flatten(made_of)} <= (

@@ -222,7 +222,7 @@ def _decide_one(
         return _decide_one(engine, chain, one, partitions, total, log)
     if isinstance(operator, GroupBy):
         decide_groups(engine, chain, stage, partitions)
-    elif isinstance(operator, Select) and operator.shards is not None:
+    elif isinstance(operator, Select) and operator.partitions is not None:
         select_in_rounds(engine, chain, stage, partitions, total)
     else:
         _select(engine, chain, stage, partitions, total)

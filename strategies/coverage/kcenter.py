@@ -2,7 +2,7 @@
 
 Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1
 (arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius is at most twice the best one. In
-two rounds at most four times: every shard's choice covers it within twice the best radius, and the
+two rounds at most four times: every partition's choice covers it within twice the best radius, and the
 second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley,
 "Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
 """
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from coreset import Pool, Selection, Signals
 from coreset.core.pool import Indices
+from coreset.core.strategy import Strategy
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_uniform, salt
@@ -64,7 +65,7 @@ def nearest_to_mean(x: Tensor, rows: Indices) -> int:
 
 
 @dataclass(frozen=True)
-class KCenterGreedy(TwoRounds):
+class KCenterGreedy(Strategy, TwoRounds):
     """Take the candidate farthest from everything taken so far, again and again.
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order).
@@ -146,7 +147,7 @@ class KCenterGreedy(TwoRounds):
         """Return that classes covered one by one have no two-round form."""
         return "per_class=True covers every class by itself" if self.per_class else ""
 
-    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+    def guarantee(self, partitions: int, k: int) -> tuple[str, float]:
         """Return the factor 4 on the smallest radius of any k centers."""
         return (
             (
@@ -169,11 +170,11 @@ class KCenterGreedy(TwoRounds):
         return [self(pool, signals, k, rng)]
 
     def audit(
-        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+        self, partition: Signals, union: Signals, answers: Sequence[Selection]
     ) -> NDArray[np.float64]:
-        """Return the largest distance of a row of the shard to the nearest that was taken."""
+        """Return the largest distance of a row of the partition to the nearest that was taken."""
         centers = self._rows(union)[torch.from_numpy(answers[0].indices)]
-        x = torch.cat([centers, self._rows(shard)])
+        x = torch.cat([centers, self._rows(partition)])
         at = torch.arange(len(x))
         return np.array([[farthest_first(x, 0, at[: len(centers)], at[len(centers) :])[2]]])
 

@@ -18,7 +18,7 @@ from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.curation.operators.two_rounds import in_rounds
 from coreset.registry import load, names, resolve_parts
-from coreset.two_rounds import TwoRounds
+from coreset.two_rounds import TwoRounds, has_rounds, rounds_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Select(Selector):
     there is the column of its own name. cost: a column, such as tokens; the budget is then a sum of
     it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
     order of the strategy, which must be greedy, up to the first that does not fit; a submodular one
-    weighs gain against cost itself (`within`). shards: choose in two rounds, first in each of so
-    many shards (by a hash of the ids), then in the union of their choices: no machine ever holds
-    more than one shard and the union, of `shards` times the budget. Of strategies with `TwoRounds`;
+    weighs gain against cost itself (`within`). partitions: choose in two rounds, first in each of so
+    many partitions (by a hash of the ids), then in the union of their choices: no machine ever holds
+    more than one partition and the union, of `partitions` times the budget. Of strategies with `TwoRounds`;
     the guarantee by name and the measured certificate stand in the manifest, as `rounds`. Rows in
     which a column is undefined are no candidates and are dropped, and so are those that a strategy
     takes only to fill the budget up (info `filled`). Gives `rank` (0 = chosen first, -1 = not
@@ -46,11 +46,11 @@ class Select(Selector):
     columns: Mapping[str, str] = field(default_factory=dict)
     cost: str | None = None
     seed: int = 0
-    shards: int | None = None
+    partitions: int | None = None
 
     def __post_init__(self) -> None:
         resolve_parts(self)
-        if self.shards is not None:
+        if self.partitions is not None:
             self._check_rounds()
         if self.cost is not None and not self.strategy.greedy:
             raise ValueError(
@@ -84,7 +84,7 @@ class Select(Selector):
         candidates = np.flatnonzero(reason == "")
         k, limit = self._count(rows, candidates, total)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
-        if k and self.shards is not None:
+        if k and self.partitions is not None:
             table = rows.table.take(pa.array(candidates)).append_column(
                 "_row", pa.array(candidates)
             )
@@ -150,9 +150,8 @@ class Select(Selector):
         )
 
     def rounds(self) -> TwoRounds:
-        """Return the strategy as one of two rounds."""
-        assert isinstance(self.strategy, TwoRounds)
-        return self.strategy
+        """Return the two-round form of the strategy."""
+        return rounds_of(self.strategy)
 
     def count(self, candidates: int, total: int) -> int:
         """Return how many of the candidates are chosen, for a budget of rows."""
@@ -164,25 +163,24 @@ class Select(Selector):
         """Raise ValueError unless the strategy, with its parameters and a budget of rows, has a
         two-round form.
         """
-        if isinstance(self.shards, bool) or not isinstance(self.shards, int) or self.shards < 1:
+        if (
+            isinstance(self.partitions, bool)
+            or not isinstance(self.partitions, int)
+            or self.partitions < 1
+        ):
             raise ValueError(
-                f"shards: expected a number of shards, at least 1, got {self.shards!r}"
+                f"partitions: expected a number of partitions, at least 1, got {self.partitions!r}"
             )
         if self.cost is not None:
             raise ValueError(
-                "shards: two rounds know budgets of rows only; leave out cost or shards"
+                "partitions: two rounds know budgets of rows only; leave out cost or partitions"
             )
-        who = type(self.strategy).__name__
-        why = (
-            self.strategy.no_rounds()
-            if isinstance(self.strategy, TwoRounds)
-            else "it has no second round"
-        )
-        if why:
+        try:
+            self.rounds()
+        except ValueError as error:
             raise ValueError(
-                f"shards: {who} cannot choose in two rounds: {why}; strategies that can:"
-                f" {', '.join(_in_two_rounds())}"
-            )
+                f"partitions: {error}; strategies that can: {', '.join(_in_two_rounds())}"
+            ) from None
 
     def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
         """Return how many rows to ask the strategy for, and the cost they may have together."""
@@ -198,9 +196,5 @@ class Select(Selector):
 
 def _in_two_rounds() -> list[str]:
     """Return the names of the strategies that can choose in two rounds."""
-    made = {name: load(name) for name in names()}
-    return [
-        n
-        for n, c in made.items()
-        if isinstance(c, type) and issubclass(c, TwoRounds) and getattr(c, "row_wise", True)
-    ]
+    classes = {name: load(name) for name in names()}
+    return [name for name, kind in classes.items() if isinstance(kind, type) and has_rounds(kind)]

@@ -1,5 +1,5 @@
-"""Selection in two rounds through an engine: rows are brought to their shards through files, each
-step holds one shard, the driver the union of what the shards chose.
+"""Selection in two rounds through an engine: rows are brought to their parts through files, each
+step holds one part, the driver the union of what the parts chose.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SplitByShard:
         """Write them; return how many there are of each shard."""
         number, partition = item
         operator = _operator(self.stage)
-        assert operator.shards is not None
+        assert operator.partitions is not None
         path = self.chain.work.side(self.stage, partition, ".split.arrow")
         if not path.exists():
             view = self.chain.view(partition)
@@ -125,9 +125,9 @@ class SplitByShard:
             table = table.take(pa.array(good))
             shard = shard_of(operator, Batch(table)["id"])
             write_batches(
-                path, [table.filter(pa.array(shard == i)) for i in range(operator.shards)]
+                path, [table.filter(pa.array(shard == i)) for i in range(operator.partitions)]
             )
-        return np.array([read_batch(path, i).num_rows for i in range(operator.shards)])
+        return np.array([read_batch(path, i).num_rows for i in range(operator.partitions)])
 
 
 @dataclass(frozen=True)
