@@ -6,7 +6,6 @@ import time
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from coreset.numerics.neighbors.distances import float32_products
 
@@ -18,6 +17,8 @@ def bfloat16_pays(dim: int, threads: int) -> bool:
     """Return whether this CPU multiplies bfloat16 clearly faster than float32, and within D 2^-24
     |a||b| from summation and 2^-8 of the result from storing it.
     """
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2048, dim, generator=generator), torch.randn(256, dim, generator=generator)
     narrow = a.bfloat16(), b.bfloat16()
