@@ -24,11 +24,13 @@ from coreset.core.strategy import Strategy
 from coreset.distillation import Distiller
 from coreset.runs.run_folder import versions
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
-from coreset.trainers.loops import rounds as loops
-from coreset.trainers.loops.build import RANDOM, build
+from coreset.trainers.loops.build import RANDOM, build, run_config
+from coreset.trainers.loops.context import RunContext
+from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.loggers import close, log_point
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels
-from coreset.trainers.settings import RESULT_KEYS, make, resolve
+from coreset.trainers.settings import make, resolve
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
 
@@ -114,24 +116,28 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     make_logger = make(cfg, "logger") if cfg["logger"] else None
     if "full" in names:
         make(_of_all(cfg), "fit")
-    job = build(cfg, folder, data=data, keep=True)  # refuses what cannot work
     logger = None
-    if make_logger is not None:
-        logger = make_logger(folder=folder, run_config={k: cfg[k] for k in RESULT_KEYS})
-        job = replace(job, fitter=replace(job.fitter, logger=logger))
-    _follow(job, console, str(cfg["strategy_name"]), logger)
-    loops.write_gallery(job)
-    made = isinstance(job.strategy, Distiller)
-    if made and "random" in names:
+
+    def start_logger() -> Any:
+        nonlocal logger
+        logger = make_logger(folder=folder, run_config=run_config(cfg))
+        return logger
+
+    # refuses what cannot work
+    context = build(cfg, folder, data, True, start_logger if make_logger is not None else None)
+    _follow(context, console, str(cfg["strategy_name"]), logger)
+    write_gallery(context)
+    distilled = isinstance(context.strategy, Distiller)
+    if distilled and "random" in names:
         names += [name for name in PER_CLASS if name not in names]
     for name in names:
-        _baseline(cfg, name, folder, data, console, made)
+        _baseline(cfg, name, folder, data, console, distilled)
     _publish(cfg, folder)
-    close(logger, job.folder.curve)
+    close(logger, context.folder.curve)
     print_run(folder, console)
     if cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")
-    return job.folder.curve.area("log")
+    return context.folder.curve.area("log")
 
 
 def _baselines(cfg: Mapping[str, Any]) -> list[str]:
@@ -151,8 +157,8 @@ def _of_all(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {**mine, "fit": {**cfg["fit"], **(cfg["full"] or {})}}
 
 
-def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = None) -> None:
-    """Run a job with a progress bar over its rounds; log each point when its round is complete."""
+def _follow(context: RunContext, console: Console, name: str, logger: Any = None) -> None:
+    """Run with a progress bar over the rounds; log each point when its round is complete."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
@@ -163,39 +169,37 @@ def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = No
         TimeElapsedColumn(),
         console=console,
     )
-    logged = job.folder.done
+    folder, plan = context.folder, context.plan
+    logged = folder.done
     with bar:
-        task = bar.add_task(name, total=job.plan.rounds, completed=job.folder.done, what="")
+        task = bar.add_task(name, total=plan.rounds, completed=folder.done, what="")
 
         def show(number: int, what: str) -> None:
             nonlocal logged
-            for point in job.folder.points[logged:]:
-                log_point(logger, point.labels, job.folder.metric, point.value)
-            logged = job.folder.done
-            size = job.plan.sizes[min(number, job.plan.rounds - 1)]
-            unit = "images" if isinstance(job.strategy, Distiller) else "labels"
-            bar.update(
-                task, completed=job.folder.done, what=f"{what}, {size:,} {unit}" if what else ""
-            )
+            for point in folder.points[logged:]:
+                log_point(logger, point.labels, folder.metric, point.value)
+            logged = folder.done
+            size = plan.sizes[min(number, plan.rounds - 1)]
+            text = f"{what}, {size:,} {context.method.unit}" if what else ""
+            bar.update(task, completed=folder.done, what=text)
 
-        object.__setattr__(job, "progress", show)
-        loops.run(job)
-        show(job.plan.rounds, "")
+        run(replace(context, progress=show))
+        show(plan.rounds, "")
 
 
 def _curve_key(cfg: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return what determines a curve: configuration, data, versions, number of threads; what the
     mode or a random choice never reads is left out.
     """
-    unread = {"strategy_name", *(("start",) if cfg["mode"] == "prune" else ())}
+    unread = {"strategy_name", *(("start", "start_strategy") if cfg["mode"] == "prune" else ())}
     if cfg["strategy"]["_target_"] == RANDOM:
         unread |= {"proxy", "embedding", "members", "columns"}
-    config = {key: cfg[key] for key in RESULT_KEYS if key not in unread}
-    found = versions("coreset-lightning", "torch", "pytorch-lightning", "numpy")
+    config = {key: value for key, value in run_config(cfg).items() if key not in unread}
+    libraries = versions("coreset-lightning", "torch", "pytorch-lightning", "numpy")
     return fingerprint(
         config,
         data_fingerprint,
-        found,
+        libraries,
         torch.get_num_threads(),
         os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     )
@@ -248,8 +252,7 @@ def _baseline(
             write_atomic(target / file, (stored / file).read_bytes())
     if _finished(target):
         return
-    job = build(mine, target, data=data)
-    _follow(job, console, name)
+    _follow(build(mine, target, data), console, name)
     _publish(mine, target)
 
 

@@ -44,7 +44,9 @@ RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "columns",
     "dynamic",
     "task",
+    "start_strategy",
 )
+LATER_KEYS = ("start_strategy",)  # of RESULT_KEYS: absent from the config.json of older runs
 RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
 SAVED = "settings.json"  # in the run folder: the values of RUN_KEYS
 OURS = {  # of Lightning's Trainer: set by every training itself
@@ -64,6 +66,7 @@ def kind_of(key: str, trusted: bool) -> Any:
         return object
     return {
         "strategy": (Strategy, Distiller),
+        "start_strategy": "strategy",
         "data": ImageData,
         "model": "model",
         "task": Task,
@@ -86,10 +89,10 @@ def make(cfg: Mapping[str, Any], key: str) -> Any:
     try:
         return build_object(cfg[key], kind_of(key, trusted), trusted=trusted)
     except (ValueError, TypeError, ImportError) as error:
-        said = str(error)
+        text = str(error)
         own = {str(k) for k in cfg[key] if not str(k).startswith("_")}
-        dotted = said.split(":")[0] in own and ": " in said
-        raise type(error)(f"{key}.{said}" if dotted else f"{key}: {said}") from error
+        dotted = text.split(":")[0] in own and ": " in text
+        raise type(error)(f"{key}.{text}" if dotted else f"{key}: {text}") from error
 
 
 def known_keys() -> list[str]:
