@@ -93,6 +93,23 @@ class Frame:
             )
         return cls(mean, float(2.0 ** -np.ceil(np.log2(largest))) if largest > 0 else 1.0)
 
+    def reaching(self, queries: Tensor, block: int = 8192) -> Frame:
+        """Return a frame in which queries (Q, D) far outside the unit ball have finite lengths: the
+        frame itself unless one of them lies more than 2^20 away.
+        """
+        longest = max(
+            (
+                float((part.double() - self.mean).norm(dim=1).max())
+                for part in queries.split(block)
+                if len(part)
+            ),
+            default=0.0,
+        )
+        far = longest * self.scale
+        return (
+            self if far <= 2.0**20 else Frame(self.mean, float(2.0 ** -np.ceil(np.log2(longest))))
+        )
+
     def rows(self, x: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
         """Return the centerd, scaled rows (N, D) float32 and their lengths (N,) float64."""
         import torch
