@@ -74,7 +74,7 @@ def head_loss(
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            head = LogisticRegression(C=c, max_iter=1000, tol=1e-6).fit(x, y)
+            head = LogisticRegression(C=c, max_iter=200, tol=1e-6).fit(x, y)
         probs = head.predict_proba(test_x)
     if loss == "zero_one":
         return float((classes[probs.argmax(axis=1)] != test_y).mean())
