@@ -6,10 +6,24 @@ import sys
 
 import pytest
 
-HEAVY = (
-    "datasets faiss hydra lightning matplotlib numba pandas pyarrow pytorch_lightning scipy sklearn"
-    " timm torch torchvision transformers wandb"
-).split()
+HEAVY = [
+    "datasets",
+    "faiss",
+    "hydra",
+    "lightning",
+    "matplotlib",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "pytorch_lightning",
+    "scipy",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "wandb",
+]
 
 ROWS = "import numpy as np, coreset; rng = np.random.default_rng(0); "
 PROBS = ROWS + "p = rng.dirichlet(np.ones(10), 100).astype(np.float32); "
