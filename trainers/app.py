@@ -34,8 +34,9 @@ OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")  # type: ignore[untyped-decorator]
 def main(cfg: DictConfig) -> float | None:
     """Train on chosen subsets and report accuracy against budget."""
+    from coreset.trainers.curve_name import curve_name
+    from coreset.trainers.experiment import run_experiment
     from coreset.trainers.oracles import AwaitingLabels
-    from coreset.trainers.run import curve_name, main_run
     from coreset.trainers.settings import resolve
 
     hydra_cfg = HydraConfig.get()
@@ -45,7 +46,8 @@ def main(cfg: DictConfig) -> float | None:
         plain = resolve(composed, list(hydra_cfg.overrides.task))
         if not plain["resume"]:
             plain["strategy_name"] = curve_name(plain, hydra_cfg.runtime.choices)
-        return main_run(plain, Path(hydra_cfg.runtime.output_dir), console)
+        folder = Path(hydra_cfg.runtime.output_dir)
+        return run_experiment(plain, folder, console).folder.curve.area("log")
     except AwaitingLabels as waiting:
         console.print(
             f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",

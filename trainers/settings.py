@@ -22,6 +22,7 @@ from coreset.targets import conf_dir
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.config import TrainingConfig
+from coreset.trainers.learners.lightning import LightningLearner
 from coreset.trainers.oracles import LabelFile
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
@@ -45,8 +46,12 @@ RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "dynamic",
     "task",
     "start_strategy",
+    "learner",
 )
-LATER_KEYS = ("start_strategy",)  # of RESULT_KEYS: absent from the config.json of older runs
+LATER_KEYS = (
+    "start_strategy",
+    "learner",
+)  # of RESULT_KEYS: absent from the config.json of older runs
 RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
 SAVED = "settings.json"  # in the run folder: the values of RUN_KEYS
 OURS = {  # of Lightning's Trainer: set by every training itself
@@ -62,9 +67,10 @@ def kind_of(key: str, trusted: bool) -> Any:
     A user's own embedding, oracle or logger needs no base class; that of a folder from somebody
     else must be one of ours.
     """
-    if key in ("embedding", "oracle", "logger") and trusted:
+    if key in ("embedding", "oracle", "logger", "learner") and trusted:
         return object
     return {
+        "learner": LightningLearner,
         "strategy": (Strategy, Distiller),
         "start_strategy": "strategy",
         "data": ImageData,
@@ -87,7 +93,9 @@ def make(cfg: Mapping[str, Any], key: str) -> Any:
     """
     trusted = key not in cfg.get("untrusted", ())
     try:
-        return build_object(cfg[key], kind_of(key, trusted), trusted=trusted)
+        named = key == "strategy" and "_target_" not in cfg[key]
+        kind = "strategy" if named else kind_of(key, trusted)
+        return build_object(cfg[key], kind, trusted=trusted)
     except (ValueError, TypeError, ImportError) as error:
         text = str(error)
         own = {str(k) for k in cfg[key] if not str(k).startswith("_")}

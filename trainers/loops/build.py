@@ -14,8 +14,10 @@ from coreset.core.locks import hold
 from coreset.core.store import Store
 from coreset.core.strategy import Strategy, listed
 from coreset.runs.run_folder import RunFolder
+from coreset.trainers.learners.lightning import LightningLearner
 from coreset.trainers.loops.context import RunContext
 from coreset.trainers.loops.in_memory import RANDOM, context_of, in_memory_project
+from coreset.trainers.loops.of_learner import lightning_project
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.project import Project
 from coreset.trainers.oracles import HiddenLabels
@@ -38,7 +40,19 @@ def build(
     Raises ValueError, TypeError, ImportError or OSError that begins with the setting that is wrong;
     then nothing was written.
     """
-    return open_run(cfg, in_memory_project(cfg, data), folder, keep, make_logger)
+    return open_run(cfg, make_project(cfg, data), folder, keep, make_logger)
+
+
+def make_project(cfg: Mapping[str, Any], data: Any = None) -> Project:
+    """Return the project of a configuration: of its `learner`, or in memory."""
+    if not cfg.get("learner"):
+        return in_memory_project(cfg, data)
+    learner = data if isinstance(data, LightningLearner) else make(cfg, "learner")
+    strategy = make(cfg, "strategy")
+    for key in ("dynamic",):
+        if cfg[key]:
+            raise ValueError(f"{key}: works with the in-memory learner only")
+    return lightning_project(strategy, learner, cfg["learner"], frozenset(cfg["columns"] or ()))
 
 
 def open_run(
@@ -79,17 +93,19 @@ def open_run(
     del held
     if keep:
         save(cfg, folder)
-    oracle: Any = HiddenLabels(examples.labels)
+    oracle: Any = project.oracle or HiddenLabels(examples.labels)
     if cfg["oracle"]:
         path = Path(cfg["oracle"].get("path") or folder / "labels.csv")
         oracle = make(cfg, "oracle")(path=path, ids=learner.ids, classes=learner.classes)
+    project.open(folder)
     if make_logger is not None:
         project.attach(make_logger())
     return context_of(
         project,
         plan,
         oracle,
-        Store(cfg["store"]),
+        # what a user's own code computes is kept beside its run: no key knows that code
+        Store(folder / "store" if cfg.get("learner") else cfg["store"]),
         run,
         int(cfg["seed"]),
         members=int(cfg["members"]),

@@ -40,7 +40,7 @@ class Method(Protocol):
 @dataclass(frozen=True, eq=False)
 class Examples:
     """The pool as people see it: its name, a fingerprint of its content, labels (N,) known
-    beforehand (-1 = unknown), and small pictures.
+    beforehand (-1 = unknown), and small pictures. labeled: whether all labels can be had.
 
     pictures: positions (n,) -> uint8 (n, S, S, C), None where the examples are no images.
     """
@@ -49,6 +49,7 @@ class Examples:
     fingerprint: str
     labels: NDArray[np.int64]
     pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
+    labeled: bool = True
 
 
 @dataclass(frozen=True, eq=False)

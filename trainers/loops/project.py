@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from coreset.core.learner import Learner
-from coreset.core.strategy import Strategy
+from coreset.core.strategy import Oracle, Strategy
 from coreset.distillation import Distiller
 from coreset.trainers.loops.context import Examples, Method
 from coreset.trainers.loops.plan import Plan
@@ -26,10 +27,10 @@ class Project:
     """strategy: as the task asks for it. method: how a budget of prune mode is spent. recorded:
     names of signals that a training of `proxy` on labeled data records. features: computes those of
     a fixed embedding, None where the model gives them. key: fingerprint of what the proxy's signals
-    depend on. check: raises ValueError for a plan that the learner cannot serve. attach: hands over
-    the run's logger. example_bytes: what one example costs under unit=bytes, 0 = not known.
+    depend on. check: raises ValueError for a plan that the learner cannot serve. open: is told the run folder before anything
+    trains. attach: hands over the run's logger. example_bytes: what one example costs under unit=bytes, 0 = not known.
     untrained: signals that the learner gives before any training.
-    external: whether labels may come from an oracle outside the data.
+    oracle: who tells labels, None = those of `examples`.
     """
 
     strategy: Strategy | Distiller
@@ -42,6 +43,7 @@ class Project:
     key: str = ""
     check: Callable[[Plan], None] = _nothing
     attach: Callable[[Any], None] = _nothing
+    open: Callable[[Path], None] = _nothing
     example_bytes: int = 0
     untrained: frozenset[str] = frozenset()
-    external: bool = True
+    oracle: Oracle | None = None

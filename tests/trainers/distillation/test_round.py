@@ -11,11 +11,12 @@ from coreset.core.store import Store
 from coreset.distillation import Synthetic
 from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.run import build, curve_name
+from coreset.trainers.curve_name import curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.build import build
 from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan

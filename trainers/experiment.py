@@ -1,23 +1,23 @@
-"""One run of `coreset-train` from its settings: main job, baselines, report."""
+"""One experiment: a run with its baselines beside it, its report, and its loggers."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
 from coreset.core.store import fingerprint, write_atomic
-from coreset.core.strategy import Strategy
 from coreset.distillation import Distiller
 from coreset.runs.run_folder import versions
-from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.loops.build import RANDOM, build, run_config
-from coreset.trainers.loops.context import RunContext
+from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.loggers import close, log_point
 from coreset.trainers.loops.rounds import run
@@ -42,45 +42,17 @@ PER_CLASS: dict[str, Any] = {
 }
 
 
-def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
-    """Return a curve's name: the choice on the command line, with the parameters that are not the
-    defaults.
+def run_experiment(
+    cfg: Mapping[str, Any],
+    folder: Path,
+    console: Console,
+    material: Any = None,
+    make_logger: Any = None,
+) -> RunContext:
+    """Run with its baselines, write the report, print the table; return what was run.
 
-    A sweep over a parameter then gives curves with names of their own.
-    """
-    changed = []
-    for f in fields(strategy):  # type: ignore[arg-type]
-        value = getattr(strategy, f.name)
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if (
-            value != default
-            and isinstance(strategy, Distiller)
-            and isinstance(value, Strategy | Distiller)
-        ):
-            changed.append(f"{f.name}={label_of(type(value).__name__, value)}")
-        elif value != default and not isinstance(value, Strategy | Distiller):
-            changed.append(f"{f.name}={value}")
-    return f"{choice}({', '.join(changed)})" if changed else choice
-
-
-def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """Return the name of a run's curve; of a distilled set, and where the examples change while
-    training, it says that all labels are used, whatever the budget.
-    """
-    strategy = make(cfg, "strategy")
-    name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
-    if isinstance(strategy, Distiller):
-        return f"{name}, all labels"
-    if not cfg["dynamic"]:
-        return name
-    plan = make(cfg, "dynamic")
-    how = label_of(choices["dynamic"], plan)
-    return f"{name} {how}, all labels" if plan.by_strategy else f"{how}, all labels"
-
-
-def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
-    """Run the main job with its baselines, write the report, print the table; return the area under
-    the curve (log axis).
+    material: the data set or the learner where it is there already. make_logger: as the
+    configuration's `logger` makes, a function of folder and run_config.
     """
     from coreset.report.console import print_run
     from coreset.report.page import write_report
@@ -89,9 +61,9 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
     if cfg["threads"] is not None and (not isinstance(cfg["threads"], int) or cfg["threads"] < 1):
         raise ValueError(f"threads: expected a whole number of at least 1, got {cfg['threads']!r}")
     torch.set_num_threads(cfg["threads"] or torch.get_num_threads())
-    data = make(cfg, "data")
-    make_logger = make(cfg, "logger") if cfg["logger"] else None
-    if "full" in names:
+    material = load_material(cfg) if material is None else material
+    make_logger = make(cfg, "logger") if cfg["logger"] else make_logger
+    if "full" in names and not cfg.get("learner"):
         make(_of_all(cfg), "fit")
     logger = None
 
@@ -101,20 +73,28 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
         return logger
 
     # refuses what cannot work
-    context = build(cfg, folder, data, True, start_logger if make_logger is not None else None)
+    context = build(cfg, folder, material, True, start_logger if make_logger is not None else None)
     _follow(context, console, str(cfg["strategy_name"]), logger)
     write_gallery(context)
     distilled = isinstance(context.strategy, Distiller)
     if distilled and "random" in names:
         names += [name for name in PER_CLASS if name not in names]
     for name in names:
-        _baseline(cfg, name, folder, data, console, distilled)
+        _baseline(cfg, name, folder, material, context.examples, console, distilled)
     _publish(cfg, folder)
     close(logger, context.folder.curve)
     print_run(folder, console)
     if cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")
-    return context.folder.curve.area("log")
+    return context
+
+
+def load_material(cfg: Mapping[str, Any]) -> Any:
+    """Return the data set of a configuration, or its learner, made under the run's seed."""
+    if not cfg.get("learner"):
+        return make(cfg, "data")
+    pl.seed_everything(int(cfg["seed"]), verbose=False)
+    return make(cfg, "learner")
 
 
 def _baselines(cfg: Mapping[str, Any]) -> list[str]:
@@ -131,6 +111,8 @@ def _baselines(cfg: Mapping[str, Any]) -> list[str]:
 def _of_all(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the full-data reference: `full` says what differs from `fit`."""
     mine = {**cfg, "mode": "prune", "budget": 1.0, "unit": "images"}
+    if cfg.get("learner"):
+        return mine
     return {**mine, "fit": {**cfg["fit"], **(cfg["full"] or {})}}
 
 
@@ -183,9 +165,11 @@ def _curve_key(cfg: Mapping[str, Any], data_fingerprint: str) -> str:
 
 
 def _publish(cfg: Mapping[str, Any], folder: Path) -> None:
-    """Keep a finished curve in the store, where other runs find it as their baseline."""
-    import json
-
+    """Keep a finished curve in the store, where other runs find it as their baseline; not where the
+    user's own code trains, which no key knows.
+    """
+    if cfg.get("learner"):
+        return
     config = json.loads((folder / "config.json").read_text())
     target = Path(cfg["store"]) / "curves" / _curve_key(cfg, config["data_fingerprint"])
     for name in BASELINE_FILES:
@@ -196,7 +180,8 @@ def _baseline(
     cfg: Mapping[str, Any],
     name: str,
     folder: Path,
-    data: Any,
+    material: Any,
+    examples: Examples,
     console: Console,
     balanced: bool = False,
 ) -> None:
@@ -218,23 +203,22 @@ def _baseline(
     if cfg["oracle"]:
         return  # labels cost somebody's time: no baseline asks for more of them
     if name == "full":
-        if (data.labels < 0).any():
+        if not examples.labeled:
             return
         cfg = _of_all(cfg)
     mine = {**cfg, **changed}
     target = folder / "baseline" / name
-    stored = Path(cfg["store"]) / "curves" / _curve_key(mine, data.fingerprint)
-    if not _finished(target) and _finished(stored):
-        for file in BASELINE_FILES:
-            write_atomic(target / file, (stored / file).read_bytes())
+    if not cfg.get("learner"):
+        stored = Path(cfg["store"]) / "curves" / _curve_key(mine, examples.fingerprint)
+        if not _finished(target) and _finished(stored):
+            for file in BASELINE_FILES:
+                write_atomic(target / file, (stored / file).read_bytes())
     if _finished(target):
         return
-    _follow(build(mine, target, data), console, name)
+    _follow(build(mine, target, material), console, name)
     _publish(mine, target)
 
 
 def _finished(folder: Path) -> bool:
-    import json
-
     state = folder / "state.json"
     return state.exists() and bool(json.loads(state.read_text())["finished"])
