@@ -155,7 +155,7 @@ class ImageData:
         )
 
 
-def test_view(data: ImageData) -> ImageData:
+def exchanged(data: ImageData) -> ImageData:
     """Return the data with pool and test set exchanged: what measures the pool then measures the
     test set. Ids are positions in the test set.
     """

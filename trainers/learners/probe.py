@@ -17,7 +17,7 @@ from coreset.core.pool import as_indices
 from coreset.core.store import Store, write_atomic
 from coreset.numerics.pca import Axes, principal_axes
 from coreset.numerics.softmax_regression import held_out_loss, softmax_rows
-from coreset.trainers.data.base import ImageData, test_view
+from coreset.trainers.data.base import ImageData, exchanged
 from coreset.trainers.learners.heads import HEADS, FittedHead, Head
 
 SIGNALS = frozenset({"features", "logits", "probs", "member_probs"})
@@ -237,8 +237,8 @@ def prepared(x: NDArray[Any], axes: Axes | None, normalize: bool, name: str) -> 
         raise ValueError(f"{name}: expected finite numbers, row {_first_bad(out)} has others")
     if normalize:
         length = np.linalg.norm(out, axis=1, keepdims=True)
-        out = out / np.where(length > 0, length, np.float32(1))
-    return np.ascontiguousarray(out, np.float32)
+        out = np.asarray(out / np.where(length > 0, length, 1), np.float32)
+    return np.ascontiguousarray(out)
 
 
 def _first_bad(x: NDArray[Any]) -> int:
@@ -283,7 +283,7 @@ class Probe:
         """
         return ProbeLearner(
             embedding(data, store),
-            embedding(test_view(data), store),
+            embedding(exchanged(data), store),
             data.test_labels,
             data.classes,
             data.ids,
