@@ -20,21 +20,18 @@ ABSENT = 30.0  # how far the logit of a class without an example lies below the 
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """Logits x @ weight + bias; weight (D, C), bias (C,), present (C,): classes that had examples.
+    """Logits x @ weight + bias; weight (D, C), bias (C,).
 
-    The others have no finite optimum: their logit is the row's lowest minus 30.
+    A class without an example has no finite optimum: its logit is the same everywhere, 30 below
+    the lowest of the others on the training examples.
     """
 
     weight: Floats
     bias: Floats
-    present: NDArray[np.bool_]
 
     def logits(self, x: NDArray[Any]) -> Floats:
         """Return (n, C) float64 for x (n, D)."""
-        z = np.asarray(x, np.float64) @ self.weight + self.bias
-        if not self.present.all():
-            z[:, ~self.present] = z[:, self.present].min(axis=1, keepdims=True) - ABSENT
-        return z
+        return np.asarray(x, np.float64) @ self.weight + self.bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ def fit_softmax(
     known = np.flatnonzero(present)
     weight, bias = np.zeros((x64.shape[1], classes)), np.zeros(classes)
     if len(known) == 1:
-        return LinearModel(weight, bias, present)
+        return LinearModel(weight, np.where(present, 0.0, -ABSENT))
     basis = directions(x64, w) if along is None else along
     k, total = len(known), float(w.sum())
     place = np.searchsorted(known, y).clip(max=k - 1)
@@ -126,7 +123,10 @@ def fit_softmax(
     weight[:, known] = basis.axes @ (scale[:, None] * v[:-k].reshape(-1, k))
     bias[known] = v[-k:] * lift
     bias[known] -= bias[known].mean()
-    return LinearModel(weight, bias - basis.mean @ weight, present)
+    lowest = (basis.scores @ (basis.axes.T @ weight[:, known]) + bias[known]).min()
+    bias -= basis.mean @ weight
+    bias[~present] = lowest - ABSENT
+    return LinearModel(weight, bias)
 
 
 def softmax_rows(logits: Floats) -> Floats:

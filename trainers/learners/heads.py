@@ -171,13 +171,12 @@ class Linear:
         return fit_softmax(x, y, classes, float(info["c"]), weights, 1e-4)
 
     def state(self, fitted: LinearModel) -> dict[str, NDArray[Any]]:
-        """Return weight, bias and the classes that had examples."""
-        present = fitted.present.astype(np.uint8)
-        return {"weight": fitted.weight, "bias": fitted.bias, "present": present}
+        """Return weight and bias."""
+        return {"weight": fitted.weight, "bias": fitted.bias}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> LinearModel:
         """Return the model of these arrays."""
-        return LinearModel(arrays["weight"], arrays["bias"], arrays["present"].astype(bool))
+        return LinearModel(arrays["weight"], arrays["bias"])
 
 
 @dataclass(frozen=True, eq=False)

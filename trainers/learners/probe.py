@@ -45,7 +45,7 @@ class ProbeLearner:
     test_features: NDArray[Any]
     test_labels: Any
     classes: Sequence[str]
-    ids: NDArray[Any] = None  # type: ignore[assignment]  # filled below
+    ids: Any = None
     head: str | Head = "linear"
     components: int | None = 128
     normalize: bool = True
@@ -153,7 +153,7 @@ class ProbeLearner:
         """Return `features` (n, D) as the head reads them, `logits` and `probs` (n, C),
         `member_probs` (n, T, C), at `indices`; float32.
 
-        A class without a labeled example has its logit 30 below the row's lowest. Raises ValueError
+        A class without a labeled example has probability below 1e-13. Raises ValueError
         for other names, RuntimeError before the first `fit`, and for member_probs after `load`.
         """
         rows, wanted = as_indices(indices, self.size, "indices"), frozenset(names)
@@ -276,22 +276,35 @@ class Probe:
     def __post_init__(self) -> None:
         replace_head(self.head, self.options)
 
+    def on(
+        self,
+        features: NDArray[Any],
+        test_features: NDArray[Any],
+        test_labels: NDArray[Any],
+        classes: Sequence[str],
+        ids: NDArray[Any] | None = None,
+    ) -> ProbeLearner:
+        """Return the learner on these features."""
+        head = replace_head(self.head, self.options)
+        return ProbeLearner(
+            features,
+            test_features,
+            test_labels,
+            classes,
+            ids,
+            head,
+            self.components,
+            self.normalize,
+            self.members,
+        )
+
     def learner(self, data: ImageData, embedding: Any, store: Store) -> ProbeLearner:
         """Return the learner of a data set; embedding: called with data and store, as
         `coreset.trainers.tasks.features.Pretrained` is, once for the pool and once for the test
         set.
         """
-        return ProbeLearner(
-            embedding(data, store),
-            embedding(exchanged(data), store),
-            data.test_labels,
-            data.classes,
-            data.ids,
-            replace_head(self.head, self.options),
-            self.components,
-            self.normalize,
-            self.members,
-        )
+        features, other = embedding(data, store), embedding(exchanged(data), store)
+        return self.on(features, other, data.test_labels, data.classes, data.ids)
 
 
 def replace_head(head: str, options: Mapping[str, Any] | None) -> Head:
