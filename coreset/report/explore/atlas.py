@@ -16,8 +16,8 @@ _SCORES = 8  # histograms shown at first
 def charts(names: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
     """Return the charts it opens with: map, table, counts of every outcome, some scores.
 
-    >>> [c["type"] for c in charts(["id", "decision", "x", "y"], ["blur"])["charts"].values()]
-    ['embedding', 'instances', 'count-plot', 'histogram']
+    >>> [c["title"] for c in charts(["id", "decision", "x", "y"], ["blur"])["charts"].values()]
+    ['Map', 'Rows', 'decision', 'blur']
     """
     out: list[dict[str, Any]] = []
     if {"x", "y"} <= set(names):
@@ -30,10 +30,19 @@ def charts(names: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
         {"type": "count-plot", "title": n, "data": {"field": n}} for n in _COUNTED if n in names
     ]
     rank = ["rank"] if "rank" in names else []
-    out += [
-        {"type": "histogram", "title": n, "data": {"field": n}} for n in [*rank, *scores[:_SCORES]]
-    ]
+    out += [_histogram(n) for n in [*rank, *scores[:_SCORES]]]
     return {"charts": {str(i): chart for i, chart in enumerate(out, 1)}}
+
+
+def _histogram(name: str) -> dict[str, Any]:
+    """Return bars of all rows, faded, and of those that the filters leave; a brush filters."""
+    encoding = {"x": {"field": name}, "y": {"aggregate": "count"}}
+    faded = {"mark": "bar", "style": {"fillColor": "$markColorFade"}, "encoding": encoding}
+    left = {"mark": "bar", "filter": "$filter", "encoding": encoding}
+    return {
+        "title": name, "layers": [faded, left], "selection": {"brush": {"encoding": "x"}},
+        "widgets": [{"type": "scale.type", "channel": "x"}],
+    }  # fmt: skip
 
 
 def data_source(table: pa.Table, scores: Sequence[str]) -> Any:

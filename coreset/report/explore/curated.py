@@ -51,7 +51,7 @@ def curated_columns(
         **{n_: table[n_].combine_chunks() for n_ in ("operator", "reason", "duplicate_of")},
         "slice": files,
     }
-    where = {k: i for i, k in enumerate(ids)}
+    where = {k: i for i, k in enumerate(ids) if k is not None}
     twin = [where.get(k) for k in table["duplicate_of"].to_pylist()]
     columns["duplicate_row"] = pa.array(twin, pa.int64())
     if "rank" in table.column_names:

@@ -22,8 +22,9 @@ ASSETS = {
     "explore.js": "text/javascript", "explore.css": "text/css", "regl-scatterplot.js": "text/javascript",
     "regl-scatterplot.LICENSE.txt": "text/plain",
 }  # fmt: skip
+# regl compiles its draw calls with new Function
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
     " blob:; connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.selection import Selection
+from coreset.core.store import write_atomic
 from coreset.report.explore.curated import encode
+from coreset.report.explore.table import THUMBNAIL
 from coreset.report.load import Run
 
 
@@ -112,6 +115,31 @@ def _of_gallery(run: Run, size: int) -> dict[str, Any]:
     for i, pixels in zip(run.chosen.tolist(), found["thumbs"], strict=False):
         shown[i] = {"bytes": encode(pixels), "path": None}
     return {"thumbnail": shown}
+
+
+def write_rows(
+    folder: Path,
+    ids: Sequence[Any],
+    labels: Sequence[str | None],
+    images: Any,
+    features: NDArray[Any],
+) -> Path:
+    """Write `rows.parquet` into the folder of a run: what is shown of every row of its pool.
+
+    labels (N,): names of classes, None: unknown. images (N, H, W, C) uint8; features (N, D).
+    """
+    x = np.asarray(features, np.float32).reshape(len(ids), -1)
+    table = pa.table(
+        {
+            "id": pa.array([str(k) for k in ids]),
+            "label": pa.array(labels, pa.string()),
+            "thumbnail": pa.array(encoded(images), THUMBNAIL),
+            "features": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1]),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return write_atomic(folder / "rows.parquet", sink.getvalue().to_pybytes())
 
 
 def selection_columns(picked: Path, size: int, ids: Any = None) -> dict[str, Any]:
