@@ -57,7 +57,7 @@ def test_the_last_word_about_a_row_holds(tmp_path: Path) -> None:
 def test_a_selection_takes_decisions(data: st.DataObject) -> None:
     n, k = 12, data.draw(st.integers(3, 5))
     said = data.draw(
-        st.dictionaries(st.integers(0, n - 1), st.sampled_from(ACTIONS[:2] + ("pin",)), max_size=4)
+        st.dictionaries(st.integers(0, n - 1), st.sampled_from((*ACTIONS[:2], "pin")), max_size=4)
     )
     from coreset.core.overrules import Overrules
 

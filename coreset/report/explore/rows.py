@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -42,10 +41,10 @@ def about(table: pa.Table, title: str) -> dict[str, Any]:
         if name in table.column_names:
             values, _ = categories(table[name])
             by[name] = values
-    kept = Counter(table["decision"].to_pylist())
+    kept = {v["values"]: v["counts"] for v in pc.value_counts(table["decision"]).to_pylist()}
     known = "x" in table.column_names
     return {
-        "title": title, "rows": table.num_rows, "decisions": dict(kept), "colors": by, "scores": score_names(table),
+        "title": title, "rows": table.num_rows, "decisions": kept, "colors": by, "scores": score_names(table),
         "orders": orders(table), "map": known, "chunk": CHUNK,
         "text": "text" in table.column_names, "images": "thumbnail" in table.column_names,
     }  # fmt: skip
@@ -58,11 +57,13 @@ def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray[Any, Any]
     >>> categories(pa.chunked_array([["b", "a", "b", None]]))
     (['b', 'a', '–'], array([0, 1, 0, 2]))
     """
-    values = ["–" if v is None else str(v) for v in column.to_pylist()]
-    names = [v for v, _ in Counter(values).most_common()]
+    text = pc.fill_null(pc.cast(column, pa.string()), "–")
+    found = pc.value_counts(text).to_pylist()
+    first = {one["values"]: i for i, one in enumerate(found)}  # ties: the one met first
+    names = sorted(first, key=lambda v: (-found[first[v]]["counts"], first[v]))
     shown = names if len(names) <= CATEGORIES else [*names[: CATEGORIES - 1], "other"]
-    place = {v: i for i, v in enumerate(shown)}
-    return shown, np.array([place.get(v, len(shown) - 1) for v in values])
+    place = pc.index_in(text, pa.array(shown, pa.string()))
+    return shown, pc.fill_null(place, len(shown) - 1).to_numpy().astype(np.int64)
 
 
 def points(table: pa.Table) -> bytes:

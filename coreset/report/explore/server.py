@@ -5,12 +5,14 @@ Atlas below; as a server on this machine, or as a folder of files.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coreset.core.overrules import Overrule, add_overrule, now, read_overrules
 from coreset.core.store import to_json
@@ -36,8 +38,9 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
     other is refused (a page elsewhere cannot reach it under a name of its own). Raises ImportError
     without embedding-atlas.
     """
+    if find_spec("embedding_atlas") is None:
+        raise ImportError(INSTALL)
     try:
-        from embedding_atlas.server import make_server
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -45,8 +48,6 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
         from starlette.routing import Mount, Route
     except ImportError as error:
         raise ImportError(INSTALL) from error
-    source = data_source(table, rows.score_names(table))
-    ids = set(table["id"].to_pylist())
     said = {**rows.about(table, title), "server": True, "who": _who(), "file": str(overrules)}
 
     def as_json(value: Any, status: int = 200) -> Any:
@@ -80,7 +81,7 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
         if request.headers.get("content-type", "").split(";")[0] != "application/json":
             return as_json({"detail": "expected application/json"}, 415)
         try:
-            written = file_overrules(await request.json(), ids, overrules)
+            written = file_overrules(await request.json(), table["id"], overrules)
         except (KeyError, TypeError, ValueError) as error:
             return as_json({"detail": f"no overrule: {error}"}, 422)
         return JSONResponse({"written": written})
@@ -95,14 +96,36 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
         Route("/api/search.json", search),
         Route("/api/overrules.json", lambda request: as_json(in_words(overrules))),
         Route("/api/overrule", overrule, methods=["POST"]),
-        Mount("/atlas", make_server(source, static_path=str(static_folder()), duckdb_uri="server")),
+        Mount("/atlas", Atlas(table)),
     ]
     return Starlette(
         routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
     )
 
 
-def file_overrules(asked: Mapping[str, Any], ids: Collection[str], path: Path) -> int:
+class Atlas:
+    """Embedding Atlas over a table, started when it is first asked for: its database takes longer
+    than the rest together.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._app: Any = None
+
+    def _made(self) -> Any:
+        from embedding_atlas.server import make_server
+
+        source = data_source(self.table, rows.score_names(self.table))
+        return make_server(source, static_path=str(static_folder()), duckdb_uri="server")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if self._app is None:
+            self._app = self._made()
+        await self._app(scope, receive, send)
+
+
+def file_overrules(asked: Mapping[str, Any], ids: pa.ChunkedArray, path: Path) -> int:
     """Add what a page asks for, {ids, action, who, why, label}, to the file; return how many.
 
     Raises ValueError, KeyError or TypeError, before anything is written, for what is no decision or
@@ -112,7 +135,8 @@ def file_overrules(asked: Mapping[str, Any], ids: Collection[str], path: Path) -
     many = [
         Overrule(str(k), asked["action"], asked["who"], now(), why, label) for k in asked["ids"]
     ]
-    strange = [one.id for one in many if one.id not in ids]
+    there = pc.is_in(pa.array([one.id for one in many], pa.string()), ids).to_pylist()
+    strange = [one.id for one, known in zip(many, there, strict=True) if not known]
     if strange:
         raise ValueError(f"no row has the id {strange[0]!r}")
     for one in many:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,9 +36,7 @@ SETTINGS: dict[str, Any] = {
 def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explore")
     rng = np.random.default_rng(0)
-    words = np.array(
-        "alpha beta gamma delta river stone cloud tree house metal glass paper".split()
-    )
+    words = np.array([f"word{i}" for i in range(12)])
     texts = [
         " ".join(rng.choice(words[(i % 3) * 4 : (i % 3) * 4 + 4], rng.integers(3, 20)))
         for i in range(600)
@@ -176,9 +175,9 @@ def test_points_and_columns_are_aligned(curated: Path) -> None:
 def test_a_page_cannot_file_decisions_about_nothing(tmp_path: Path) -> None:
     asked = {"ids": ["a", "b"], "action": "drop", "who": "ana"}
     with pytest.raises(ValueError, match="no row has the id 'b'"):
-        file_overrules(asked, {"a"}, tmp_path / "o.jsonl")
+        file_overrules(asked, pa.chunked_array([["a"]]), tmp_path / "o.jsonl")
     assert not (tmp_path / "o.jsonl").exists()
-    assert file_overrules(asked, {"a", "b"}, tmp_path / "o.jsonl") == 2
+    assert file_overrules(asked, pa.chunked_array([["a", "b"]]), tmp_path / "o.jsonl") == 2
 
 
 @pytest.fixture(scope="module")
