@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_size
+from coreset.core.overrules import Overrules
 from coreset.core.pool import Pool, as_indices
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 from coreset.core.strategy import Strategy, listed
+from coreset.overruling import Overruling
 from coreset.runs.run_folder import versions
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def select(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     certify: bool = False,
+    overrules: Overrules | None = None,
     **signals: Any,
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
@@ -38,7 +41,9 @@ def select(
     examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
     already taken. candidates: positions that may be chosen (default: all others). ids: outside
     names, unique. certify: write what is known of the answer into `info["certificates"]` (cover
-    radius, facility value and more: see `certify`). signals: columns with one row per example, such
+    radius, facility value and more: see `certify`). overrules: decisions of people about rows, by
+    id: dropped ones are no candidates, pinned ones come first and count in the budget, kept ones
+    come on top of it. signals: columns with one row per example, such
     as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
@@ -57,11 +62,23 @@ def select(
         f" (this strategy needs: {listed(made.needs) or 'none'})",
     )
     k = budget_size(budget, pool.size)
+    people = None if overrules is None else Overruling.of(overrules, pool)
+    if people is not None:
+        pool, k = people.pool, k - len(people.pinned)
+        if k < 0:
+            raise ValueError(
+                f"budget: {len(people.pinned)} rows are pinned, {-k} more than asked for"
+            )
+        if people.labels and "labels" in columns.names:
+            given = {n: v for n, v in signals.items() if v is not None}
+            given["labels"] = people.relabeled(given["labels"])
+            columns = Signals(pool.size, **given)
     if k > len(pool.candidates):
         raise ValueError(
             f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left"
         )
-    answer = made(pool, columns, k, np.random.default_rng(seed))
+    answer = made(pool, columns, k, np.random.default_rng(seed)) if k else Selection([])
+    answer = answer if people is None else people.answer(answer)
     info = {
         **answer.info,
         "seed": seed,

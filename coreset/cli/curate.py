@@ -91,6 +91,7 @@ def configured_main(cfg: DictConfig) -> None:
             engine=engine,
             settings=settings(plain),
             state=plain["state"],
+            overrules=plain["overrules"],
             log=say,
         )
         write_curation_report(done.out, done.manifest, done.samples, done.gallery)

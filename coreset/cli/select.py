@@ -19,6 +19,7 @@ from rich.markup import escape
 from coreset.api import select
 from coreset.build import build
 from coreset.cli.common import check_settings, fail, read_column, write_picks
+from coreset.core.overrules import read_overrules
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.core.store import fingerprint
@@ -46,7 +47,10 @@ def columns_main(cfg: DictConfig) -> None:
             for name in ("selected", "candidates", "ids")
             if plain[name]
         }
-        chosen = select(strategy, plain["budget"], seed=plain["seed"], **rows, **columns)
+        people = read_overrules(plain["overrules"]) if plain["overrules"] else None
+        chosen = select(
+            strategy, plain["budget"], seed=plain["seed"], overrules=people, **rows, **columns
+        )
         made_of = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
         size = len(next(iter(columns.values()), rows.get("ids", ())))
         pool = Pool(

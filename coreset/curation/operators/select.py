@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,9 @@ class Select(Selector):
     more than one partition and the union, of `partitions` times the budget. Of strategies with `TwoRounds`;
     the guarantee by name and the measured certificate stand in the manifest, as `rounds`. Rows in
     which a column is undefined are no candidates and are dropped, and so are those that a strategy
-    takes only to fill the budget up (info `filled`). Gives `rank` (0 = chosen first, -1 = not
+    takes only to fill the budget up (info `filled`). pinned: ids that are taken first, in this
+    order; the strategy chooses the rest beside them, and all of them count in the budget, those
+    dropped before too. Gives `rank` (0 = chosen first, -1 = not
     chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
@@ -47,11 +49,14 @@ class Select(Selector):
     cost: str | None = None
     seed: int = 0
     partitions: int | None = None
+    pinned: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         resolve_parts(self)
         if self.partitions is not None:
             self._check_rounds()
+            if self.pinned:
+                raise ValueError("pinned: two rounds pin no rows; leave out partitions")
         if self.cost is not None and not self.strategy.greedy:
             raise ValueError(
                 f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller"
@@ -75,14 +80,19 @@ class Select(Selector):
     def check(self, total: int) -> None:
         """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
         if self.budget is not None and self.cost is None:
-            budget_size(self.budget, total)
+            k = budget_size(self.budget, total)
+            if len(self.pinned) > k:
+                raise ValueError(f"budget: {k} rows, but {len(self.pinned)} are pinned")
 
     def decide(self, rows: Batch, total: int) -> Decision:
         """Return the decision about all rows left."""
         n = rows.rows
         reason = self.undefined(rows)
-        candidates = np.flatnonzero(reason == "")
-        k, limit = self._count(rows, candidates, total)
+        places = {k: i for i, k in enumerate(rows["id"].tolist())} if self.pinned else {}
+        pinned = np.array([places[k] for k in self.pinned if k in places], np.int64)
+        reason[pinned] = ""
+        candidates = np.setdiff1d(np.flatnonzero(reason == ""), pinned)
+        k, limit = self._count(rows, candidates, total, pinned)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
         if k and self.partitions is not None:
             table = rows.table.take(pa.array(candidates)).append_column(
@@ -95,7 +105,8 @@ class Select(Selector):
             rank[at], gain[at] = chosen_rows["rank"].to_numpy(), chosen_rows["gain"].to_numpy()
         elif k:
             signals = self.signals(rows)
-            pool = Pool(n, candidates=candidates, ids=rows["id"])
+            beside = pinned if not self.strategy.needs_selected - self.strategy.needs else ()
+            pool = Pool(n, beside, candidates=candidates, ids=rows["id"])  # type: ignore[arg-type]
             weighs = getattr(self.strategy, "within", None)
             if self.cost is not None and weighs is not None:
                 chosen = weighs(pool, signals, rows[self.cost], limit)
@@ -112,7 +123,10 @@ class Select(Selector):
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
                 gain[chosen.indices] = chosen.scores
-        return self.decision(reason, rank, gain, k)
+        if len(pinned):
+            rank[rank >= 0] += len(pinned)
+            rank[pinned] = np.arange(len(pinned))
+        return self.decision(reason, rank, gain, k + len(pinned))
 
     def undefined(self, rows: Batch) -> NDArray[np.object_]:
         """Return why each row (n,) is no candidate, "" where it is one."""
@@ -182,15 +196,27 @@ class Select(Selector):
                 f"partitions: {error}; strategies that can: {', '.join(_in_two_rounds())}"
             ) from None
 
-    def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
+    def _count(
+        self,
+        rows: Batch,
+        candidates: NDArray[np.int64],
+        total: int,
+        pinned: NDArray[np.int64],
+    ) -> tuple[int, float]:
         """Return how many rows to ask the strategy for, and the cost they may have together."""
-        if self.budget is None or self.cost is None:
-            return self.count(len(candidates), total), np.inf
+        if self.budget is None:
+            return len(candidates), np.inf
+        if self.cost is None:
+            left = budget_size(self.budget, total) - len(self.pinned)
+            return min(max(left, 0), len(candidates)), np.inf
         costs = rows[self.cost][candidates].astype(np.float64)
         if (costs < 0).any():
             raise ValueError(f"{self.cost}: expected costs of at least 0, got {costs.min():g}")
-        limit = self.budget * costs.sum() if isinstance(self.budget, float) else self.budget
+        spent = float(np.nansum(rows[self.cost][pinned].astype(np.float64)))
+        whole = costs.sum() + spent
+        limit = self.budget * whole if isinstance(self.budget, float) else self.budget
         budget_size(self.budget, max(int(costs.sum()), int(limit)), f"budget in {self.cost}")
+        limit = max(limit - spent, 0)
         return int(np.searchsorted(np.cumsum(np.sort(costs)), limit, side="right")), float(limit)
 
 
