@@ -248,7 +248,9 @@ TEXT = {"input": "in.jsonl", "out": "out", "model.name": "name", "budget": 0.1}
 def test_groups_compose_in_curate_and_score(name):
     group, option = name.split("/")
     for app in {"scorer": ["score"], "recipe": ["curate"], "engine": ["curate", "score"]}[group]:
-        settings = [f"{k}={v}" for k, v in TEXT.items() if k.split(".")[0] in list(FILES[app])]
+        settings = [
+            f"{k}={v}" for k, v in TEXT.items() if k.split(".")[0] in {*FILES[app], *FILES["rows"]}
+        ]
         cfg = OmegaConf.to_container(
             composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
         )

@@ -75,7 +75,7 @@ HELP = "\n".join(
     [
         (
             "coreset.trainers.app", "main", "hydra",
-            "data dynamic embedding experiment fit logger model oracle strategy"
+            "data dynamic embedding experiment fit learner logger model oracle strategy"
             " strategy/distill task",
         ),
         ("coreset.cli.select", "select_main", "hydra", "strategy"),

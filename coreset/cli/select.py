@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from coreset.api import select
 from coreset.build import build
-from coreset.cli.common import check_settings, fail, read_column, write_picks
+from coreset.cli.common import check_settings, fail, read_column, read_table, write_picks
 from coreset.core.overrules import read_overrules
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
@@ -47,6 +47,12 @@ def columns_main(cfg: DictConfig) -> None:
             for name in ("selected", "candidates", "ids")
             if plain[name]
         }
+        if plain["input"] is not None:
+            wanted = strategy.needs | strategy.needs_selected
+            table, ids = read_table(plain["input"], wanted - set(columns), plain["id"])
+            columns = {**table, **columns}
+            if ids is not None and "ids" not in rows:
+                rows["ids"] = ids
         people = read_overrules(plain["overrules"]) if plain["overrules"] else None
         chosen = select(
             strategy, plain["budget"], seed=plain["seed"], overrules=people, **rows, **columns
