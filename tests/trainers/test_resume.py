@@ -15,6 +15,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "coreset.trainers.app",
+        "coreset.trainers.run",
         "coreset.trainers.data.sources",
         "coreset.trainers.tasks.models",
         "coreset.report.page",

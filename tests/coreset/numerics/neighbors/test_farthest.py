@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coreset.numerics.neighbors import bfloat16
 from coreset.numerics.neighbors import farthest as front
 from coreset.numerics.neighbors import farthest_blocks as farthest
 from coreset.numerics.neighbors.farthest import farthest_first
@@ -166,6 +167,15 @@ def test_nothing_to_pick():
     assert radius == 0.0
 
 
-def test_the_probe_answers_and_remembers():
-    assert farthest.bfloat16_pays(64, 1) in (True, False)
-    assert farthest.bfloat16_pays(64, 1) == farthest.bfloat16_pays(64, 1)
+@pytest.mark.parametrize("dim", [8, 64, 500])
+def test_bfloat16_is_used_by_the_processor_and_not_by_the_clock(dim, monkeypatch):
+    rule = bfloat16.bfloat16_pays.__wrapped__
+    monkeypatch.setattr("time.perf_counter", lambda: 1 / 0)
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for flag in flags:
+        monkeypatch.setattr(torch.cpu, flag, lambda: False)
+    assert rule(dim, 1) is False
+    monkeypatch.setattr(torch.cpu, flags[1], lambda: True)
+    assert rule(dim, 1) is True  # torch's product is within the bound, in hardware or not
+    monkeypatch.setattr(bfloat16, "STORED", 2.0**-12)
+    assert rule(dim, 1) is False
