@@ -147,7 +147,10 @@ def described(strategy: Any) -> tuple[str, Any]:
     """Return a strategy's name and its configuration as plain data."""
     if isinstance(strategy, Strategy):
         cls = type(strategy)
-        return cls.__name__, {"_target_": f"{cls.__module__}.{cls.__qualname__}", **strategy.parameters()}
+        return cls.__name__, {
+            "_target_": f"{cls.__module__}.{cls.__qualname__}",
+            **strategy.parameters(),
+        }
     name, _ = registry.split(strategy)
     return str(name), strategy
 

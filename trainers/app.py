@@ -5,6 +5,7 @@ side.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -80,6 +81,8 @@ def main(cfg: DictConfig) -> float | None:
     """Train on chosen subsets and report accuracy against budget."""
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
+    if str(Path.cwd()) not in sys.path:  # modules of the user's own, as with `python -m`
+        sys.path.append(str(Path.cwd()))
     try:
         composed: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         plain = resolve(composed, list(hydra_cfg.overrides.task))

@@ -91,8 +91,8 @@ class FixedSelection:
             "map_label": pool[rows],
             "map_chosen": chosen[rows],
             "classes": np.array(context.learner.classes),
-            "pool_counts": np.bincount(pool[pool >= 0], minlength=classes),
-            "chosen_counts": np.bincount(known[index], minlength=classes),
+            "pool_counts": np.bincount(pool[pool >= 0], minlength=classes)[:classes],
+            "chosen_counts": np.bincount(known[index], minlength=classes)[:classes],
         }
 
 
