@@ -119,8 +119,11 @@ class LightningLearner:
 
     @cached_property
     def ids(self) -> NDArray[Any]:
-        """Positions in the train dataset."""
-        return np.arange(self.size)
+        """The train dataset's own `ids` (N,) as texts, or its positions."""
+        own = vars(self.pool.train).get("ids") if hasattr(self.pool.train, "__dict__") else None
+        if own is None or len(own) != self.size:
+            return np.arange(self.size)
+        return np.asarray(own).astype(np.str_)
 
     @cached_property
     def reading(self) -> Reading:
