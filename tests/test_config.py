@@ -78,7 +78,7 @@ def nested(cfg):
     """Yield every configuration with a target inside another."""
     for value in OmegaConf.to_container(cfg).values():
         for v in value if isinstance(value, list) else [value]:
-            if isinstance(v, dict) and "_target_" in v:
+            if isinstance(v, dict) and v.get("_target_", "???") != "???":
                 yield v
                 yield from nested(OmegaConf.create(v))
 

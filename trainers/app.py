@@ -5,6 +5,7 @@ side. Help and settings need neither torch nor Lightning: a run imports them.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def main(cfg: DictConfig) -> float | None:
 
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
+    if str(Path.cwd()) not in sys.path:  # modules of the user's own, as with `python -m`
+        sys.path.append(str(Path.cwd()))
     try:
         composed: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         plain = resolve(composed, list(hydra_cfg.overrides.task))

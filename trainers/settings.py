@@ -23,7 +23,7 @@ from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.lightning import LightningLearner
-from coreset.trainers.oracles import LabelFile
+from coreset.trainers.oracles import LabelFile, LabelStudio
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
 
@@ -80,7 +80,7 @@ def kind_of(key: str, trusted: bool) -> Any:
         "proxy": TrainingConfig,
         "embedding": (ModelFeatures, Pixels, Pretrained),
         "dynamic": EpochPlan,
-        "oracle": LabelFile,
+        "oracle": (LabelFile, LabelStudio),
         "logger": pl.loggers.Logger,
     }[key]
 

@@ -25,13 +25,14 @@ _MOST_BUDGETS = 6
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """Return one bar per value, `low` the shortest and `high` the tallest.
+    """Return one bar per value, `low` the shortest and `high` the tallest, a dot for NaN.
 
     >>> sparkline([0.0, 0.5, 1.0], 0.0, 1.0)
     '▁▅█'
     """
     width = max(high - low, 1e-12)
-    return "".join(_BARS[min(7, max(0, int(8 * (v - low) / width)))] for v in values)
+    bars = (_BARS[min(7, max(0, int(8 * (v - low) / width)))] if v == v else "·" for v in values)
+    return "".join(bars)
 
 
 def _new(title: str, columns: Iterable[str]) -> Table:

@@ -262,6 +262,8 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         gallery = run.gallery
         assert gallery is not None
         pool, classes = gallery["pool_counts"], [str(c) for c in gallery["classes"]]
+        if not classes:  # labels that are no classes
+            continue
         found = [r.class_counts for r in seen.runs[name]]
         shares = [c / max(c.sum(), 1) for c in found if c is not None and len(c) == len(pool)]
         chosen = np.mean(shares, axis=0) if shares else gallery["chosen_counts"]
@@ -274,6 +276,8 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         plots[_file("balance", name)] = fig
         off = f"{percent(imbalance(pool, 1e6 * np.asarray(chosen, np.float64)), 0)} off the pool"
         cells.append(f"<h3>{text(name)} <small>{text(off)}</small></h3>{svg(fig, f'balance{i}')}")
+    if not cells:
+        return ""
     return (
         '<h2>Which classes</h2><p class="note">Bar: share of the final set, mean over seeds; line:'
         " share of the pool. Off the pool: what part of the set would have to change class to match"

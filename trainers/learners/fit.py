@@ -127,6 +127,8 @@ class Fitter:
             model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
             label_smoothing=recipe.label_smoothing, schedule=recipe.schedule, drop=recipe.drop(budget),
         )  # fmt: skip
+        test = test and len(self.data.test_images) > 0
+        halfway = halfway and len(self.data.test_images) > 0
         augment, tested = recipe.augments(self.data), (test or halfway) and self.task.dynamics
         record = RecordTrace(steps, self.task.test(self.data) if tested else None)
         shape: dict[str, Any] = {
@@ -194,6 +196,8 @@ class Fitter:
 
     def test(self, model: nn.Module, bf16: bool = False) -> float:
         """Return the task's metric of a model on the test set, NaN where the test gives none."""
+        if not len(self.data.test_images):
+            return float("nan")
         lit = self.task.module(model, self.data, steps=1, lr=1.0, weight_decay=0.0)
         trainer = pl.Trainer(
             precision="bf16-mixed" if bf16 else "32-true",

@@ -20,9 +20,12 @@ from coreset.trainers.loops.in_memory import RANDOM, context_of, in_memory_proje
 from coreset.trainers.loops.of_learner import lightning_project
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.project import Project
-from coreset.trainers.oracles import HiddenLabels
+from coreset.trainers.oracles import HiddenLabels, LabelFile, LabelStudio
+from coreset.trainers.oracles.base import AsksPeople
 from coreset.trainers.settings import LATER_KEYS, RESULT_KEYS, make, save
 
+# in the run folder, where the configuration names no path
+FILES: dict[Any, str] = {LabelFile: "labels.csv", LabelStudio: "label_studio.json"}
 __all__ = ["RANDOM", "build"]
 
 
@@ -84,6 +87,13 @@ def open_run(
     )
     project.check(plan)
     start = _start_strategy(cfg, project, {*columns, *fixed})
+    oracle = project.oracle or HiddenLabels(examples.labels)
+    if cfg["oracle"]:
+        oracle = make(cfg, "oracle")
+        path = Path(oracle.keywords.get("path") or folder / FILES.get(oracle.func, "labels"))
+        oracle = oracle(path=path, ids=learner.ids, classes=learner.classes)
+        if isinstance(oracle, AsksPeople):
+            oracle.check()
     # nothing is written before this line
     config = run_config(cfg) | {"data_fingerprint": examples.fingerprint}
     held = hold(folder)  # until the run folder holds it
@@ -93,10 +103,6 @@ def open_run(
     del held
     if keep:
         save(cfg, folder)
-    oracle: Any = project.oracle or HiddenLabels(examples.labels)
-    if cfg["oracle"]:
-        path = Path(cfg["oracle"].get("path") or folder / "labels.csv")
-        oracle = make(cfg, "oracle")(path=path, ids=learner.ids, classes=learner.classes)
     project.open(folder)
     if make_logger is not None:
         project.attach(make_logger())

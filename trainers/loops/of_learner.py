@@ -67,7 +67,6 @@ def lightning_project(
             f"{type(strategy).__name__} makes images for our own networks; learner=lightning takes"
             " strategies that select"
         )
-    learner.check()
     known = learner.known_labels
     if known is None:
         known = np.full(learner.size, -1, np.int64)
@@ -84,7 +83,9 @@ def lightning_project(
                 )
             )
 
+    assert learner.reading
     refuse((strategy.needs | strategy.needs_selected) - learner.available)
+    learner.check()
     return Project(
         strategy,
         learner,

@@ -25,6 +25,7 @@ from coreset.trainers.loops.context import (
 )
 from coreset.trainers.loops.select import certified, picked
 from coreset.trainers.loops.signals import active_signals
+from coreset.trainers.oracles.base import AsksPeople, Request
 
 
 def run(context: RunContext) -> None:
@@ -61,9 +62,25 @@ def active(context: RunContext) -> None:
             context.progress(number, "choosing")
             chosen = _choose(context, number, pool, signals, seconds)
         chosen.save(file)
+        if isinstance(context.oracle, AsksPeople):
+            context.oracle.ask(_request(context, chosen))
         labels[chosen.indices] = context.oracle.label(chosen.indices)
         taken = np.concatenate([taken, chosen.indices])
-        train(context, number, labels, taken, None, chosen, seconds)
+        train(context, number, labels, taken[labels[taken] >= 0], None, chosen, seconds)
+
+
+def _request(context: RunContext, chosen: Selection) -> Request:
+    """Return what people are shown of a batch: what the current model says, and why it was chosen."""
+    learner, proposed, confidence = context.learner, None, None
+    if context.folder.done and "probs" in learner.available:
+        probs = learner.signals(chosen.indices, ["probs"])["probs"]
+        proposed, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    by = chosen.info.get("start_strategy") or type(context.strategy).__name__
+    random = context.start is None and not context.folder.done
+    reason = "Chosen at random, to begin with." if random else f"Chosen by {by}, best first."
+    scores = None if chosen.scores is None else np.asarray(chosen.scores, np.float64)
+    pictures = context.examples.pictures
+    return Request(chosen.indices, reason, scores, proposed, confidence, pictures)
 
 
 def _first(context: RunContext, seconds: dict[str, float]) -> Selection:

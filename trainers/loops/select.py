@@ -79,6 +79,7 @@ class FixedSelection:
         chosen = np.full(size, -1)
         chosen[index] = when
         known = context.known(index)
+        index, when, scores = (v[known[index] >= 0] for v in (index, when, scores))
         pool = context.examples.labels if (context.examples.labels >= 0).any() else known
         first, classes = index[:THUMBS], len(context.learner.classes)
         return {
@@ -91,8 +92,8 @@ class FixedSelection:
             "map_label": pool[rows],
             "map_chosen": chosen[rows],
             "classes": np.array(context.learner.classes),
-            "pool_counts": np.bincount(pool[pool >= 0], minlength=classes),
-            "chosen_counts": np.bincount(known[index], minlength=classes),
+            "pool_counts": np.bincount(pool[pool >= 0], minlength=classes)[:classes],
+            "chosen_counts": np.bincount(known[index], minlength=classes)[:classes],
         }
 
 
@@ -110,7 +111,10 @@ def picked(context: RunContext, chosen: Selection) -> dict[str, Any]:
     """Return what the ledger keeps of a selection."""
     classes, ids = len(context.learner.classes), context.learner.ids
     known = context.oracle.label(chosen.indices)
+    skipped = chosen.indices[known < 0].tolist()
+    known = known[known >= 0]
     return {
+        **({"skipped": skipped} if skipped else {}),
         "ids": (ids[chosen.indices] if chosen.ids is None else chosen.ids).tolist(),
         "indices": chosen.indices.tolist(),
         "scores": None if chosen.scores is None else [round(float(s), 6) for s in chosen.scores],

@@ -13,8 +13,10 @@ from coreset.trainers.data.sources import digits
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 from coreset.trainers.dynamic_pruning.stream import PlannedStream, losses_of
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.context import RunContext
+from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn

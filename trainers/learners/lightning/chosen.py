@@ -62,8 +62,8 @@ def with_label(item: Any, label: int) -> Any:
 class ChosenData(pl.LightningDataModule):
     """All of `inner`, but its train loader goes over `chosen` positions only.
 
-    labels, weights: as in `Chosen`; sampling: weights decide how often an example is drawn instead.
-    merge_last: leave out a last batch of one example, which batch norm cannot use.
+    labels, weights: as in `Chosen`; weights without `weight_key` decide how often an example is
+    drawn. batch_norm: leave out a last batch of one example, which batch norm cannot use.
     """
 
     def __init__(
@@ -110,11 +110,6 @@ class ChosenData(pl.LightningDataModule):
             self.batch_norm,
         )
 
-    def val_dataloader(self) -> Any:
-        """Return the user's own, nothing where there is none."""
-        own = is_overridden("val_dataloader", self.inner, pl.LightningDataModule)
-        return self.inner.val_dataloader() if own else []
-
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Return what the user's own makes of it."""
         return self.inner.on_before_batch_transfer(batch, dataloader_idx)
@@ -128,6 +123,23 @@ class ChosenData(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Return what the user's own makes of it."""
         return self.inner.on_after_batch_transfer(batch, dataloader_idx)
+
+
+class ChosenDataWithValidation(ChosenData):
+    """The same, of a DataModule that has validation data."""
+
+    def val_dataloader(self) -> Any:
+        """Return the user's own."""
+        return self.inner.val_dataloader()
+
+
+def chosen_data(inner: pl.LightningDataModule, *args: Any, **options: Any) -> ChosenData:
+    """Return what trains on chosen positions of `inner`; arguments as of `ChosenData`.
+
+    Lightning looks at the class for the hooks that a DataModule has.
+    """
+    validates = is_overridden("val_dataloader", inner, pl.LightningDataModule)
+    return (ChosenDataWithValidation if validates else ChosenData)(inner, *args, **options)
 
 
 def loader_over(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 import time
 import warnings
@@ -21,7 +22,7 @@ from torch import nn
 
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
-from coreset.trainers.learners.lightning.chosen import Chosen, ChosenData, rebuilt
+from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, rebuilt
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
@@ -31,7 +32,7 @@ from coreset.trainers.learners.lightning.reading import (
     Reading,
     find_reading,
 )
-from coreset.trainers.learners.lightning.trainer import make_trainer, one_device
+from coreset.trainers.learners.lightning.trainer import Count, make_trainer, one_device
 from coreset.trainers.tasks.measure import dropouts
 
 CHECKPOINTS = ("last", "best")
@@ -118,8 +119,11 @@ class LightningLearner:
 
     @cached_property
     def ids(self) -> NDArray[Any]:
-        """Positions in the train dataset."""
-        return np.arange(self.size)
+        """The train dataset's own `ids` (N,) as texts, or its positions."""
+        own = vars(self.pool.train).get("ids") if hasattr(self.pool.train, "__dict__") else None
+        if own is None or len(own) != self.size:
+            return np.arange(self.size)
+        return np.asarray(own).astype(np.str_)
 
     @cached_property
     def reading(self) -> Reading:
@@ -152,7 +156,7 @@ class LightningLearner:
         if known is None and label_of(read_example(self.pool.view, 0)) is None:
             return ()
         own = getattr(self.pool.train, "classes", None)
-        count = 0 if self.reading.method is None or self.reading.spatial else self.reading.classes
+        count = 0 if self.no_logits else self.reading.classes
         count = max(count, int(known.max()) + 1 if known is not None else 0)
         if isinstance(own, list | tuple) and len(own) >= count:
             return tuple(map(str, own))
@@ -189,7 +193,7 @@ class LightningLearner:
         """Signals of the module as it is read."""
         reading = self.reading
         names = set(self.methods)
-        if reading.method is not None and not reading.spatial:
+        if not self.no_logits:
             names |= {"logits", "probs"}
             if self.ensemble > 1 or dropouts(self._fresh((0,))):
                 names.add("member_probs")
@@ -202,27 +206,36 @@ class LightningLearner:
         reading = self.reading
         if name == "features":
             return reading.no_features
-        if name in ("logits", "probs") or (name == "member_probs" and reading.method is None):
-            return reading.no_logits or "its logits are per position, not per example"
+        if name in ("logits", "probs", "member_probs") and self.no_logits:
+            return self.no_logits
         if name == "member_probs":
             return "it has no dropout layer to draw members with; use ensemble="
         return "no method gives it; name one with signals="
 
+    @cached_property
+    def no_logits(self) -> str:
+        """Why there are no logits per example to choose by; empty where there are."""
+        reading, labels = self.reading, self.known_labels
+        if reading.method is None:
+            return reading.no_logits
+        if reading.spatial:
+            return "its logits are per position, not per example"
+        if labels is not None and (outside := np.flatnonzero(labels >= reading.classes)).size:
+            return (
+                f"{reading.method} of {type(self._fresh((0,))).__name__} gives {reading.classes}"
+                f" values an example, and {len(outside)} examples of the pool have another class,"
+                f" first {labels[outside[0]]} at position {outside[0]}; name the method that"
+                " returns logits with logits="
+            )
+        return ""
+
     def check(self) -> None:
         """Raise ValueError or TypeError for what cannot work, before anything trains."""
-        labels, reading = self.known_labels, self.reading
-        assert self.metric
+        assert self.known_labels is None or self.reading
         for name, method in self.methods.items():
             if not callable(getattr(self._fresh((0,)), method, None)):
                 raise ValueError(f"signals.{name}: the module has no method {method!r}")
-        if labels is not None and reading.method is not None and not reading.spatial:
-            outside = np.flatnonzero((labels >= reading.classes) | (labels < -1))
-            if len(outside):
-                raise ValueError(
-                    f"labels: {len(outside)} examples of the pool have a class that the module has"
-                    f" no logit for, first {labels[outside[0]]} at position {outside[0]}; it has"
-                    f" {reading.classes}"
-                )
+        assert self.metric
 
     # training
 
@@ -263,7 +276,7 @@ class LightningLearner:
         """
         begin = time.perf_counter()
         own = self._own_labels(indices, labels)
-        before, models, trained = self._models, [], None
+        before, models = self._models, []
         with tempfile.TemporaryDirectory() as scratch:
             for number in range(self.ensemble):
                 child = np.random.default_rng([*seed, number]) if number else None
@@ -274,23 +287,25 @@ class LightningLearner:
                 batch_norm = any(
                     isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()
                 )
-                data = ChosenData(
+                data = chosen_data(
                     self.datamodule, indices, own, weights, self.weight_key, batch_norm
                 )
+                count = Count(Path(scratch) / "count.json")
                 trained = make_trainer(
-                    self.trainer, Path(scratch) / str(number), self.logger, callbacks
+                    self.trainer, Path(scratch) / str(number), self.logger, [*callbacks, count]
                 )
-                trained.fit(module, datamodule=data)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+                    trained.fit(module, datamodule=data)
                 if trained.interrupted:
                     raise KeyboardInterrupt
                 self._best(trained, module)
                 models.append(module)
+            counts = json.loads(count.path.read_text())
         self._models = models
-        assert trained is not None
         info: dict[str, Any] = {
             "fit": {
-                "steps": trained.global_step,
-                "epochs": trained.current_epoch,
+                **counts,
                 "start": "the last training" if self.warm_start and before else self._start(),
                 "pool": list(self.pool.notes),
             }
@@ -383,6 +398,7 @@ class LightningLearner:
             return {}
         with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
             logger = False if options else self.logger
             trainer = one_device(self.trainer, Path(scratch), logger, options)
             out = trainer.test(module, datamodule=self.datamodule, verbose=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset.trainers.learners.lightning.reading import Reading, inputs
+from coreset.trainers.learners.lightning.reading import Reading, forms, inputs
 from coreset.trainers.tasks.measure import fixed_masks
 
 
@@ -76,10 +77,12 @@ def _pass(reading: Reading, module: pl.LightningModule, batch: Any) -> Tensor:
     """
     if reading.method is not None:
         return reading.logits(module, batch)
-    for form in ("first", "batch", "keywords"):
+    for form in forms(batch):
         args, keywords = inputs(batch, form)
         try:
-            module(*args, **keywords)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module(*args, **keywords)
         except Exception:  # the wrong form for this module
             continue
         return torch.empty(0)

@@ -118,17 +118,23 @@ def _length(dataset: Any) -> int:
 def _view(
     datamodule: pl.LightningDataModule, train: Any, places: Sequence[int]
 ) -> tuple[Any, list[str]]:
-    """Return the dataset that examples are measured on, and what is to be said about it."""
+    """Return the dataset that examples are measured on, and what is to be said about it.
+
+    A predict_dataloader stands in where the train dataset augments, has as many examples and the
+    same labels at the positions looked at.
+    """
     name = type(datamodule).__name__
     view, origin = train, "the train dataset"
     if hasattr(datamodule, "pool_dataset"):
         own = datamodule.pool_dataset
         view, origin = (own() if callable(own) else own), "pool_dataset"
-    elif is_overridden("predict_dataloader", datamodule, pl.LightningDataModule):
+    elif _augments(train, places) and is_overridden(
+        "predict_dataloader", datamodule, pl.LightningDataModule
+    ):
         datamodule.setup("predict")
         loader = datamodule.predict_dataloader()
         dataset = loader.dataset if isinstance(loader, DataLoader) else None
-        if dataset is not None and _sized(dataset) == len(train):
+        if dataset is not None and _same_labels(train, dataset, places):
             view, origin = dataset, "predict_dataloader"
     if _sized(view) != len(train):
         raise ValueError(
@@ -143,13 +149,25 @@ def _view(
                 f" {origin}; the same positions must be the same examples"
             )
     notes = [f"measured on {origin}"]
-    if any(_hash(view, i, 1) != _hash(view, i, 2) for i in places):
+    if _augments(view, places):
         notes.append(
             f"{name}: {origin} augments at random and there is no other view of the pool, so"
             " signals are measured on one augmented view per example (drawn by its position);"
             " give pool_dataset() to measure without augmentation"
         )
     return view, notes
+
+
+def _augments(dataset: Any, places: Sequence[int]) -> bool:
+    return any(_hash(dataset, i, 1) != _hash(dataset, i, 2) for i in places)
+
+
+def _same_labels(train: Any, other: Any, places: Sequence[int]) -> bool:
+    """Return whether two datasets have as many examples, with the same known labels."""
+    if _sized(other) != len(train):
+        return False
+    pairs = [(label_of(read(train, i)), label_of(read(other, i))) for i in places]
+    return all(a is not None and a == b for a, b in pairs)
 
 
 def _sized(dataset: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,12 @@ def as_output(output: Any) -> Tensor:
     return output
 
 
+def forms(batch: Any) -> tuple[str, ...]:
+    """Return the ways to hand a batch to a method, the likeliest first."""
+    mapping = isinstance(batch, Mapping)
+    return ("batch", "keywords", "first") if mapping else ("first", "batch")
+
+
 def inputs(batch: Any, form: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments that a form of call makes of a batch."""
     if form == "first" and isinstance(batch, tuple | list):
@@ -163,11 +170,13 @@ def _logits(module: pl.LightningModule, batch: Any, size: int, logits: str) -> R
         tries = [(PREDICT, "batch")]
     else:
         method = "forward" if logits == PREDICT else logits
-        tries = [(method, form) for form in ("first", "batch", "keywords")]
+        tries = [(method, form) for form in forms(batch)]
     reasons: list[str] = []
     for method, form in tries:
         try:
-            output = as_output(_call(module, method, form, batch))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                output = as_output(_call(module, method, form, batch))
         except Exception as error:  # a user's method raises whatever it stumbles over
             reasons.append(f"{method}({form}): {error}".split("\n")[0])
             continue

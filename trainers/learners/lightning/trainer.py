@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+from coreset.core.store import write_atomic
 
 SPAWNED = {  # a training's processes are started from this one, where the loop is
     "auto": "ddp_spawn",
@@ -25,6 +28,21 @@ QUIET: dict[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
 }
+
+
+class Count(pl.Callback):
+    """Leave the steps and epochs of a training in a file: those of a process started for it are
+    not seen from here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write them."""
+        if trainer.is_global_zero:
+            counts = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
+            write_atomic(self.path, json.dumps({**counts, "processes": trainer.world_size}))
 
 
 def make_trainer(

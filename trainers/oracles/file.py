@@ -1,4 +1,4 @@
-"""Oracles: where labels come from."""
+"""Hand-off by a table of labels and a sheet of pictures."""
 
 from __future__ import annotations
 
@@ -11,37 +11,10 @@ from numpy.typing import NDArray
 
 from coreset.core.pool import Indices
 from coreset.core.store import write_atomic
+from coreset.trainers.oracles.base import SKIPPED, AwaitingLabels, Request
+from coreset.trainers.oracles.sheet import sheet
 
-
-class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labeled
-    """The batch to label is written; the run goes on when the labels are there."""
-
-    def __init__(self, path: Path, missing: int) -> None:
-        super().__init__(
-            f"{missing} examples wait for a label in {path}: fill its column 'label', then resume"
-            " this run"
-        )
-        self.path, self.missing = path, missing
-
-
-@dataclass(frozen=True, eq=False)
-class HiddenLabels:
-    """Simulation: the labels are known and shown only when asked for.
-
-    labels (N,): class numbers, -1 = unknown.
-    """
-
-    labels: NDArray[np.int64]
-
-    def label(self, indices: Indices) -> NDArray[np.int64]:
-        """Return the labels at `indices`; ValueError when one of them is not known."""
-        found = self.labels[indices]
-        if (found < 0).any():
-            raise ValueError(
-                f"labels: {int((found < 0).sum())} chosen examples have no label, first position"
-                f" {int(indices[found < 0][0])}; use oracle=file"
-            )
-        return np.asarray(found, np.int64)
+MISSING = -2  # nobody has labeled the example yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +23,22 @@ class LabelFile:
     number.
 
     path: the file; rows asked for are added with an empty label, and `AwaitingLabels` is raised
-    until all of them are filled. ids (N,): outside names. classes: class names in the order of
+    until all of them are filled; a sheet of pictures lies beside it. `skip` is the label of an
+    example that has none. ids (N,): outside names. classes: class names in the order of
     their numbers.
     """
 
     path: Path
     ids: NDArray[np.generic]
     classes: tuple[str, ...]
+
+    def check(self) -> None:
+        """Nothing has to be there before a run."""
+
+    def ask(self, request: Request) -> None:
+        """Write the sheet that shows the batch: `<name of the file>.html` beside the table."""
+        page = Path(self.path).with_suffix(".html")
+        write_atomic(page, sheet(request, self.ids, self.classes, Path(self.path).name))
 
     def label(self, indices: Indices) -> NDArray[np.int64]:
         """Return the labels at `indices`, or write what is missing and raise AwaitingLabels.
@@ -82,7 +64,7 @@ class LabelFile:
                         raise ValueError(f"{path}, line {line}: index {index} stands there twice")
                     rows[int(index)] = (str(line), (row["label"] or "").strip())
         labels = [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
-        missing = sum(label < 0 for label in labels)
+        missing = sum(label == MISSING for label in labels)
         if missing:
             text = ["index,id,label\n"]
             everything = {
@@ -104,7 +86,9 @@ class LabelFile:
 
     def _number(self, path: Path, line: str, value: str) -> int:
         if not value:
-            return -1
+            return MISSING
+        if value.lower() == "skip" and "skip" not in self.classes:
+            return SKIPPED
         if value in self.classes:
             return self.classes.index(value)
         if value.isdigit() and int(value) < len(self.classes):
