@@ -23,8 +23,16 @@ def main(form: str, source: str, target: str, seed: str) -> None:
         if at % 3 == 0:
             boxes.append(Bbox(1.0, 2.0, 3.0, 4.0, label=0, id=10**6 + at))
         # an id of one's own in a folder of one's own: only the file name is left
-        out.append(item.wrap(id=f"batch_{place % 7}/{item.id}", annotations=boxes, attributes={"id": place, "frame": place}))
-    made = dm.Dataset.from_iterable(out, categories=data.categories(), media_type=dm.components.media.Image)
+        out.append(
+            item.wrap(
+                id=f"batch_{place % 7}/{item.id}",
+                annotations=boxes,
+                attributes={"id": place, "frame": place},
+            )
+        )
+    made = dm.Dataset.from_iterable(
+        out, categories=data.categories(), media_type=dm.components.media.Image
+    )
     made.export(target, form, save_media=False)
 
 

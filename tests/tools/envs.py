@@ -18,7 +18,10 @@ def python_of(name: str, package: str) -> str:
         uv = which("uv")
         if uv is None:
             pytest.skip(f"{package}: no uv to make an environment with")
-        for command in ([uv, "venv", "-q", str(PLACE / name)], [uv, "pip", "install", "-q", "--python", str(python), package]):
+        for command in (
+            [uv, "venv", "-q", str(PLACE / name)],
+            [uv, "pip", "install", "-q", "--python", str(python), package],
+        ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 pytest.skip(f"{package} cannot be installed: {done.stderr[-300:]}")
@@ -28,6 +31,12 @@ def python_of(name: str, package: str) -> str:
 def run_tool(python: str, *arguments: object, **environment: str) -> str:
     """Run a script in a tool's environment; return what it prints."""
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, env={**clean, **environment}, check=False)
+    done = subprocess.run(
+        [python, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

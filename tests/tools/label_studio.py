@@ -20,11 +20,34 @@ def server(python: str, folder: Path) -> Iterator[httpx.Client]:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    about = {"LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true", "LABEL_STUDIO_BASE_DATA_DIR": str(folder), "LATEST_VERSION_CHECK": "false", "COLLECT_ANALYTICS": "false"}
-    command = [str(Path(python).parent / "label-studio"), "start", "--no-browser", "--port", str(port), "--username", "a@b.co", "--password", "secret-1234", "--user-token", TOKEN]
+    about = {
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LATEST_VERSION_CHECK": "false",
+        "COLLECT_ANALYTICS": "false",
+    }
+    command = [
+        str(Path(python).parent / "label-studio"),
+        "start",
+        "--no-browser",
+        "--port",
+        str(port),
+        "--username",
+        "a@b.co",
+        "--password",
+        "secret-1234",
+        "--user-token",
+        TOKEN,
+    ]
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **about}, stdout=log, stderr=log, cwd=folder)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Token {TOKEN}"}, timeout=120)
+        process = subprocess.Popen(
+            command, env={**os.environ, **about}, stdout=log, stderr=log, cwd=folder
+        )
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"Authorization": f"Token {TOKEN}"},
+        timeout=120,
+    )
     try:
         for _ in range(360):
             try:
@@ -43,12 +66,23 @@ def server(python: str, folder: Path) -> Iterator[httpx.Client]:
 
 def project(client: httpx.Client, config: str, tasks: list[dict]) -> tuple[int, list[dict]]:
     """Make a project, import tasks; return its number and the tasks as the server holds them."""
-    number = client.post("/api/projects", json={"title": "round", "label_config": config}).raise_for_status().json()["id"]
+    number = (
+        client.post("/api/projects", json={"title": "round", "label_config": config})
+        .raise_for_status()
+        .json()["id"]
+    )
     client.post(f"/api/projects/{number}/import", json=tasks).raise_for_status()
     held: list[dict] = []
     page = 1
     while True:
-        answer = client.get("/api/tasks", params={"project": number, "page": page, "page_size": 200, "fields": "all"}).raise_for_status().json()
+        answer = (
+            client.get(
+                "/api/tasks",
+                params={"project": number, "page": page, "page_size": 200, "fields": "all"},
+            )
+            .raise_for_status()
+            .json()
+        )
         held += answer["tasks"]
         if len(held) >= answer["total"]:
             return number, held
@@ -57,9 +91,15 @@ def project(client: httpx.Client, config: str, tasks: list[dict]) -> tuple[int, 
 
 def annotate(client: httpx.Client, task: int, result: list[dict], skip: bool = False) -> None:
     """Label a task, or skip it."""
-    client.post(f"/api/tasks/{task}/annotations", json={"result": result, "was_cancelled": skip}).raise_for_status()
+    client.post(
+        f"/api/tasks/{task}/annotations", json={"result": result, "was_cancelled": skip}
+    ).raise_for_status()
 
 
 def export(client: httpx.Client, number: int, kind: str, **more: str) -> bytes:
     """Return an export of a project."""
-    return client.get(f"/api/projects/{number}/export", params={"exportType": kind, **more}).raise_for_status().content
+    return (
+        client.get(f"/api/projects/{number}/export", params={"exportType": kind, **more})
+        .raise_for_status()
+        .content
+    )

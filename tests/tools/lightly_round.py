@@ -11,7 +11,7 @@ spec = importlib.util.spec_from_file_location("handoff", script)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 module.main(["load", rows])
-import lightly_studio as ls
+import lightly_studio as ls  # noqa: E402
 
 for sample in ls.ImageDataset.load("coreset"):
     if sample.metadata["priority"] % 4 == 0:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from coreset.core.selection import Selection
 from coreset.vision import CocoPool, Detections, ImageSelection
-from coreset.vision.handoff import read_coco, read_cvat, read_label_studio, read_yolo
 from coreset.vision.handoff import fiftyone as fiftyone_file
 from coreset.vision.handoff import lightly as lightly_file
+from coreset.vision.handoff import read_coco, read_cvat, read_label_studio, read_yolo
 from tests.tools import label_studio
 from tests.tools.envs import TOOLS, python_of, run_tool
 
@@ -27,7 +27,13 @@ def pool() -> CocoPool:
     rng = np.random.default_rng(0)
     names = [f"part_{i % 5}/street {i:04d} é.jpg" for i in range(N)]
     sizes = rng.integers(20, 90, (N, 2))
-    return CocoPool(N, ids=rng.permutation(10 * N)[:N], names=np.array(names), sizes=sizes, categories={3: "cat", 1: "dog", 8: "bus"})
+    return CocoPool(
+        N,
+        ids=rng.permutation(10 * N)[:N],
+        names=np.array(names),
+        sizes=sizes,
+        categories={3: "cat", 1: "dog", 8: "bus"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,9 @@ def found(pool: CocoPool) -> Detections:
 @pytest.fixture(scope="module")
 def chosen(pool: CocoPool) -> ImageSelection:
     order = np.random.default_rng(2).permutation(N)
-    return ImageSelection.over(pool, Selection(order, scores=np.linspace(1, 0, N), ids=pool.ids[order]))
+    return ImageSelection.over(
+        pool, Selection(order, scores=np.linspace(1, 0, N), ids=pool.ids[order])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +81,15 @@ def assert_same(returned, expected, tolerance: float) -> None:
         b = sorted(expected[i], key=lambda s: (s[0], s[1]))
         assert [x[0] for x in a] == [x[0] for x in b], str(pool.names[i])
         if a:
-            np.testing.assert_allclose(np.array([x[1] for x in a]), np.array([x[1] for x in b]), atol=tolerance)
+            np.testing.assert_allclose(
+                np.array([x[1] for x in a]), np.array([x[1] for x in b]), atol=tolerance
+            )
 
 
 @pytest.mark.parametrize(("form", "reader"), [("cvat", read_cvat), ("coco_instances", read_coco)])
-def test_datumaro_reads_edits_and_writes(form, reader, pool, found, chosen, images, tmp_path: Path) -> None:
+def test_datumaro_reads_edits_and_writes(
+    form, reader, pool, found, chosen, images, tmp_path: Path
+) -> None:
     python = python_of("datumaro", "datumaro")
     given = tmp_path / "given"
     if form == "cvat":
@@ -90,7 +102,11 @@ def test_datumaro_reads_edits_and_writes(form, reader, pool, found, chosen, imag
     expected = boxes_of(found, pool)
     # datumaro's own order of items decides which got the extra box: count them by name
     returned = reader(file, pool)
-    extra = [s for s in returned.shapes if s.box is not None and np.allclose(s.box, (1, 2, 4, 6), atol=1e-6)]
+    extra = [
+        s
+        for s in returned.shapes
+        if s.box is not None and np.allclose(s.box, (1, 2, 4, 6), atol=1e-6)
+    ]
     assert len(extra) == -(-N // 3)
     for shape in extra:
         expected[shape.position].append((pool.categories[shape.category], [1.0, 2.0, 4.0, 6.0]))
@@ -104,7 +120,11 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 
 def test_label_studio_shows_takes_labels_and_exports(pool, found, chosen, tmp_path: Path) -> None:
     python = python_of("labelstudio", "label-studio")
-    tasks = json.loads(chosen.to_label_studio(tmp_path / "tasks.json", found, 0.0, prefix="/data/local-files/?d=photos/").read_text())
+    tasks = json.loads(
+        chosen.to_label_studio(
+            tmp_path / "tasks.json", found, 0.0, prefix="/data/local-files/?d=photos/"
+        ).read_text()
+    )
     by_name = {str(n): i for i, n in enumerate(pool.names)}
     expected = boxes_of(found, pool)
     done, skipped, untouched = set(), set(), set()
@@ -121,11 +141,25 @@ def test_label_studio_shows_takes_labels_and_exports(pool, found, chosen, tmp_pa
                 label_studio.annotate(client, task["id"], [], skip=True)
                 skipped.add(at)
                 continue
-            result = [{k: v for k, v in r.items() if k != "score"} for r in task["predictions"][0]["result"]]
+            result = [
+                {k: v for k, v in r.items() if k != "score"}
+                for r in task["predictions"][0]["result"]
+            ]
             if kind == 0:
                 value = {**label_studio.EXTRA, "rectanglelabels": ["bus"]}
                 width, height = pool.sizes[at].tolist()
-                result.append({"id": "extra", "type": "rectanglelabels", "from_name": "label", "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0, "value": value})
+                result.append(
+                    {
+                        "id": "extra",
+                        "type": "rectanglelabels",
+                        "from_name": "label",
+                        "to_name": "image",
+                        "original_width": width,
+                        "original_height": height,
+                        "image_rotation": 0,
+                        "value": value,
+                    }
+                )
                 w, h = pool.sizes[at]
                 expected[at].append(("bus", [0.1 * w, 0.2 * h, 0.4 * w, 0.6 * h]))
             label_studio.annotate(client, task["id"], result)
@@ -159,13 +193,22 @@ def assert_some(returned, expected, images: set[int] | None, tolerance: float) -
         if i % 10 >= 8:
             assert got[i] == []
             continue
-        a, b = (sorted(x, key=lambda s: (s[0], np.round(s[1], 1).tolist())) for x in (got[i], expected[i]))
+        a, b = (
+            sorted(x, key=lambda s: (s[0], np.round(s[1], 1).tolist()))
+            for x in (got[i], expected[i])
+        )
         assert [x[0] for x in a] == [x[0] for x in b], str(returned.pool.names[i])
         if a:
-            np.testing.assert_allclose(np.array([x[1] for x in a]), np.array([x[1] for x in b]), atol=max(tolerance, 1e-6) * 100 if tolerance > 1e-5 else 1e-6)
+            np.testing.assert_allclose(
+                np.array([x[1] for x in a]),
+                np.array([x[1] for x in b]),
+                atol=max(tolerance, 1e-6) * 100 if tolerance > 1e-5 else 1e-6,
+            )
 
 
-def test_ultralytics_trains_on_the_folder_as_it_is(pool, found, chosen, images, tmp_path: Path) -> None:
+def test_ultralytics_trains_on_the_folder_as_it_is(
+    pool, found, chosen, images, tmp_path: Path
+) -> None:
     pytest.importorskip("ultralytics")
     rows = [
         {"image_id": int(pool.ids[i]), "category_id": int(c), "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]}
@@ -176,7 +219,19 @@ def test_ultralytics_trains_on_the_folder_as_it_is(pool, found, chosen, images, 
     from ultralytics import YOLO
 
     model = YOLO("yolov8n.yaml", verbose=False)
-    done = model.train(data=str(data), epochs=1, imgsz=32, batch=16, workers=0, plots=False, val=True, device="cpu", project=str(tmp_path / "runs"), verbose=False, amp=False)
+    done = model.train(
+        data=str(data),
+        epochs=1,
+        imgsz=32,
+        batch=16,
+        workers=0,
+        plots=False,
+        val=True,
+        device="cpu",
+        project=str(tmp_path / "runs"),
+        verbose=False,
+        amp=False,
+    )
     assert done is not None
     assert len((tmp_path / "yolo" / "val.txt").read_text().split("\n")) == 17
     taken = model.trainer.train_loader.dataset
@@ -192,7 +247,11 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
     python = python_of("fiftyone", "fiftyone")
     rows = chosen.to_rows(images, found, 0.0)
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    home = {"FIFTYONE_DATABASE_DIR": str(tmp_path / "db"), "HOME": str(tmp_path), "FIFTYONE_DO_NOT_TRACK": "true"}
+    home = {
+        "FIFTYONE_DATABASE_DIR": str(tmp_path / "db"),
+        "HOME": str(tmp_path),
+        "FIFTYONE_DO_NOT_TRACK": "true",
+    }
     script = Path(fiftyone_file.__file__)
     run_tool(python, script, "load", tmp_path / "rows.json", "round", **home)
     run_tool(python, TOOLS / "fiftyone_edit.py", "round", **home)
@@ -205,15 +264,26 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
         assert one["tags"] == ["chosen", "drop"] if row["priority"] % 4 == 0 else ["chosen"]
         assert sorted(b["label"] for b in one["boxes"]) == sorted(n for n, _ in expected[i])
         for b in one["boxes"]:
-            assert any(np.allclose(b["box"], box, atol=1e-6) and n == b["label"] for n, box in expected[i])
+            assert any(
+                np.allclose(b["box"], box, atol=1e-6) and n == b["label"] for n, box in expected[i]
+            )
 
 
 def test_lightly_studio_tags_come_back(pool, found, chosen, images, tmp_path: Path) -> None:
     python = python_of("lightly", "lightly-studio")
     (tmp_path / "rows.json").write_text(json.dumps(chosen.to_rows(images)))
     script, here = Path(lightly_file.__file__), {"PWD": str(tmp_path)}
-    run_tool(python, TOOLS / "lightly_round.py", script, tmp_path / "rows.json", tmp_path / "back.json", **here)
+    run_tool(
+        python,
+        TOOLS / "lightly_round.py",
+        script,
+        tmp_path / "rows.json",
+        tmp_path / "back.json",
+        **here,
+    )
     back = {r["file_name"]: r["tags"] for r in json.loads((tmp_path / "back.json").read_text())}
     assert set(back) == set(pool.names.tolist())
     for row in chosen.to_rows(images):
-        assert back[row["file_name"]] == (["chosen", "drop"] if row["priority"] % 4 == 0 else ["chosen"])
+        assert back[row["file_name"]] == (
+            ["chosen", "drop"] if row["priority"] % 4 == 0 else ["chosen"]
+        )
