@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,24 @@ from rich.markup import escape
 from coreset.core.selection import Selection
 from coreset.core.store import write_atomic
 from coreset.targets import conf_dir as conf_dir
+
+
+def choices(*more: str) -> str:
+    """Return the help's lines of the groups in the defaults of the running application, and of
+    `more` groups, each with its options (`${choices:}` in the template of a help text).
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    loader = GlobalHydra.instance().config_loader()
+    file = conf_dir() / f"{HydraConfig.get().job.config_name}.yaml"
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    names = {str(k).partition("@")[0] for d in entries if isinstance(d, dict) for k in d}
+    groups = sorted({*more, *(n for n in names if " " not in n)})
+    return "\n".join(f"{g}: {', '.join(sorted(loader.get_group_options(g)))}" for g in groups)
+
+
+OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
 def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str] = ()) -> None:

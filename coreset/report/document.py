@@ -8,6 +8,11 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # control characters but tab and line ends, what is no character, halves of surrogate pairs, and
 # those that turn the direction of what follows (Unicode's Trojan Source)
@@ -42,19 +47,37 @@ def policy(styles: Sequence[str]) -> str:
     )
 
 
+@cache
+def templates() -> Environment:
+    """Return the templates of `coreset/report/templates`: every value is escaped unless it is
+    Markup, and one that is missing is an error.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("coreset.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
 def document(title: str, css: str, body: str) -> str:
     """Return a page as HTML. title: as text that is safe for HTML; css: its style sheet; body:
     HTML, every text of a row escaped in it.
     """
+    from markupsafe import Markup
+
     css = plain(css)
-    head = (
-        '<meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy([css])}">'
-        '<meta name="referrer" content="no-referrer">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-    )
     return (
-        "<!doctype html>\n<html"
-        f' lang="en"><head>{head}<title>{plain(title)}</title><style>{css}</style></head>\n'
-        f"<body><main>\n{plain(body)}\n</main></body></html>\n"
+        templates()
+        .get_template("document.html")
+        .render(
+            policy=Markup(policy([css])),  # as written: quotes in it are single
+            title=Markup(plain(title)),
+            css=Markup(css),
+            body=Markup(plain(body)),
+        )
     )

@@ -39,9 +39,6 @@ def members(
     fewer than `smallest` rows are left out. operator: who compares rows of a key by their
     signatures, where the tables have them.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     edges = np.concatenate([np.empty((0, 2), np.int64), *_edges(paths, offsets, operator)])
     nodes = np.unique(edges)
     if smallest <= 1:
@@ -53,6 +50,9 @@ def members(
         )
     if not len(nodes):
         return nodes, nodes
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.searchsorted(nodes, edges)
     graph = coo_array(
         (np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes))

@@ -15,15 +15,16 @@ S^2 together; `error_unit` covers the sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset.numerics.compiled import compiled
 from coreset.numerics.tensors import as_float, products
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float = NDArray[np.floating[Any]]
 
@@ -78,6 +79,8 @@ class Frame:
     @classmethod
     def of(cls, x: Tensor, block: int = 8192) -> Frame:
         """Return the frame of the rows of `x` (N, D); O(block) memory beside x."""
+        import torch
+
         mean = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
         if x.device.type == "cpu":
             largest = float(np.sqrt(_center(exact_rows(x), mean.numpy())))
@@ -92,6 +95,8 @@ class Frame:
 
     def rows(self, x: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
         """Return the centerd, scaled rows (N, D) float32 and their lengths (N,) float64."""
+        import torch
+
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         length = torch.empty(len(x), dtype=torch.float64, device=x.device)
         for start in range(0, len(x), block):
@@ -110,6 +115,8 @@ def float32_products(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.device.type == "cpu":
         return products(a, b)
+    import torch
+
     probe = torch.full((16, 16), 1 + 2.0**-12, device=a.device) * torch.eye(16, device=a.device)
     if float((probe @ torch.eye(16, device=a.device))[0, 0]) == 1:
         raise ValueError(

@@ -10,7 +10,7 @@ from coreset.core.store import Store
 from coreset.distillation import Synthetic
 from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.app import build, curve_name
+from coreset.trainers.run import build, curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
 from coreset.trainers.distillation.teacher import Teachers
