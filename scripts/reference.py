@@ -161,7 +161,7 @@ def columns() -> str:
             part = example(load(name, group))
             for what, side in (("needs", readers), ("needs_selected", readers), ("gives", givers)):
                 try:
-                    value = getattr(part, what)  # an operator has no needs_selected
+                    value = getattr(part, what)  # only strategies have needs_selected
                 except (AttributeError, ValueError, TypeError, OSError, ImportError):
                     continue
                 for column in value if isinstance(value, frozenset) else ():
@@ -189,12 +189,81 @@ def columns() -> str:
     return text
 
 
+TRAINING = {  # path in the folder of a training run: what it holds
+    "config.json": "the configuration as it was run; resuming under another is refused by name",
+    "settings.json": "what `resume=` starts with again: trainer, logger, threads, store, report",
+    "ledger.jsonl": "one line per round, see below",
+    "curve.jsonl": "one line per point: `strategy`, `seed`, `round`, `labels`, `share`, `value` of"
+    " `metric`, `extra`",
+    "state.json": "rounds done, fingerprint, hardware, versions; written last",
+    "rounds/NNNN/selection.parquet": "what the round chose, in order: `index`, `id`, and where the"
+    " strategy gives them `score`, `weight`, `reason`",
+    "rounds/NNNN/model.safetensors": "the model of the round",
+    "baseline/NAME/": "the same files for random, full and what else stands beside",
+    "metrics/metrics.csv": "what Lightning's CSV logger wrote",
+    "gallery.npz": "what the pictures of the report are drawn from",
+    "curve.png, curve.svg, plots/": "the figures of the report",
+    "report.html": "the page: one file, nothing loaded from elsewhere",
+}
+CURATION = {  # path in the folder of a curation: what it holds
+    "data/": "the rows kept, in the form and under the file names in which they came",
+    "decisions.parquet": "one line per row read, see below",
+    "rejects.jsonl": "rows that could not be read: `file`, `line`, `reason`, `why`, `row`",
+    "manifest.json": "`counts`, `schema`, `input` with SHA-256, `operators` with options and counts,"
+    " hardware and versions",
+    "report.html": "the page: one file, nothing loaded from elsewhere",
+    "plots/": "the figures of the report",
+    "state/": "what a killed run goes on from; may be deleted",
+}
+LEDGER = {
+    "round, labels": "number of the round; labels spent so far",
+    "ids, indices": "what the round chose, in order: outside ids, positions in the train dataset",
+    "scores": "the strategy's score of each, or null",
+    "class_histogram": "the chosen by class",
+    "info": "the strategy, its parameters, certificates and what it measured",
+    "accuracy, metrics, val_accuracy": "on the held-out test set, and on a validation set",
+    "training": "steps, passes, the course of the loss, whether it stopped on a slope",
+    "seconds, peak_mb": "of choosing, measuring, training, testing; largest memory",
+}
+DECISIONS = {
+    "id, file, line": "which row",
+    "state": "kept, dropped or rejected",
+    "operator, reason": "who dropped it and why, in words",
+    "duplicate_of": "the id of the row that is kept instead",
+    "every score": "one column per column that a scorer or operator gave, with its `_status`",
+}
+
+
+def files() -> str:
+    """Return the page of the files that a run leaves behind."""
+    text = (
+        "# Files of a run\n\nEvery file is written beside and renamed, the state last: a run killed"
+        " at any moment goes on from the last complete round or partition and leaves the same"
+        " bytes.\n"
+    )
+    for head, word, table in (
+        ("A training run (`coreset-train`, `coreset.trainers.active`, `.prune`)", "file", TRAINING),
+        ("A line of the ledger", "key", LEDGER),
+        ("A curation (`coreset-curate`, `coreset.curation.curate`)", "file", CURATION),
+        ("A row of the decisions", "column", DECISIONS),
+    ):
+        text += f"\n## {head}\n\n| {word} | what it holds |\n| --- | --- |\n"
+        for name, what in table.items():
+            text += f"| {', '.join(f'`{n}`' for n in name.split(', '))} | {what} |\n"
+    return text + (
+        "\n## A selection\n\n`Selection.save` and `coreset-select out=picked.parquet` write the"
+        " columns of `selection.parquet` above; its metadata `coreset` holds strategy, parameters,"
+        " seed and versions as JSON, and `Selection.load` reads it back.\n"
+    )
+
+
 PARTS = {
     "strategies": strategies,
     "scorers": scorers,
     "operators": operators,
     "recipes": recipes,
     "columns": columns,
+    "files": files,
 }
 
 
