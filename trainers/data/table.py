@@ -105,10 +105,11 @@ def _labels(
     path: str, rows: pd.DataFrame, label: str, classes: Sequence[str] | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return class numbers (N,), -1 where unknown, and the class names."""
-    if label in rows:
-        values = ["" if v is None or v != v else str(v).strip() for v in rows[label]]
-    else:
-        values = [""] * len(rows)
+    values = (
+        ["" if v is None or v != v else str(v).strip() for v in rows[label]]
+        if label in rows
+        else [""] * len(rows)
+    )
     found = sorted({v for v in values if v})
     names = tuple(map(str, classes)) if classes else tuple(found)
     if len(names) < 2:
