@@ -1,5 +1,7 @@
-"""Check a built site offline: every link of its own leads to a page and an anchor that exist, and
-nothing is loaded from another host: python scripts/check_site.py site
+"""Check a built site offline: links, anchors, hosts.
+
+Every link of its own leads to a page and an anchor that exist, and nothing is loaded from another
+host. python scripts/check_site.py site
 """
 
 from __future__ import annotations
