@@ -10,7 +10,6 @@ from coreset.core.store import Store
 from coreset.distillation import Synthetic
 from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.run import build, curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
 from coreset.trainers.distillation.teacher import Teachers
@@ -18,6 +17,7 @@ from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import RunContext, run, write_gallery
 from coreset.trainers.oracles import HiddenLabels
+from coreset.trainers.run import build, curve_name
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
 
