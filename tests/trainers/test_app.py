@@ -17,6 +17,10 @@ CONTEXT.set_forkserver_preload(
     [
         "coreset.trainers.app",
         "coreset.trainers.run",
+        "coreset.strategies.coverage.kcenter",
+        "numba",
+        "pandas",
+        "sklearn.datasets",
         "coreset.trainers.data.sources",
         "coreset.trainers.tasks.models",
         "coreset.report.page",
