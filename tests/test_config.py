@@ -213,7 +213,8 @@ def test_strategies_compose(name):
 OPTIONS = [
     n
     for n in FILES
-    if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine")
+    if "/" in n
+    and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine", "learner", "bench")
 ]
 
 

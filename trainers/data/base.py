@@ -4,7 +4,7 @@ a test set that is never part of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -153,6 +153,21 @@ class ImageData:
             self.mean,
             self.std,
         )
+
+
+def exchanged(data: ImageData) -> ImageData:
+    """Return the data with pool and test set exchanged: what measures the pool then measures the
+    test set. Ids are positions in the test set.
+    """
+    return replace(
+        data,
+        images=data.test_images,
+        labels=data.test_labels,
+        test_images=data.images[:1],
+        test_labels=np.zeros(1, np.int64),
+        ids=None,
+        content="",
+    )
 
 
 def _labels(
