@@ -45,10 +45,10 @@ lock:
 results: env
 	$(BIN)/python scripts/results.py
 
-# Label Studio's SDK, which the tests check the written tasks with, in an environment of its own: its pins contradict ours
+# Label Studio, whose server and SDK the tests use, in an environment of its own: its pins contradict ours
 label-studio: env
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/label-studio
-	$(BIN)/uv pip install --quiet --python .cache/label-studio/bin/python label-studio-sdk==2.1.2
+	$(BIN)/uv pip install --quiet --python .cache/label-studio/bin/python label-studio==1.23.2 label-studio-sdk==2.1.2
 
 methods: env
 	$(BIN)/python scripts/methods.py

@@ -23,6 +23,7 @@ from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.lightning import LightningLearner
+from coreset.trainers.learners.probe import Probe
 from coreset.trainers.oracles import LabelFile, LabelStudio
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
@@ -70,7 +71,7 @@ def kind_of(key: str, trusted: bool) -> Any:
     if key in ("embedding", "oracle", "logger", "learner") and trusted:
         return object
     return {
-        "learner": LightningLearner,
+        "learner": (LightningLearner, Probe),
         "strategy": (Strategy, Distiller),
         "start_strategy": "strategy",
         "data": ImageData,

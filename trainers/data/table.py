@@ -105,13 +105,9 @@ def _labels(
     path: str, rows: pd.DataFrame, label: str, classes: Sequence[str] | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return class numbers (N,), -1 where unknown, and the class names."""
-    values = (
-        ["" if v is None or v != v else str(v).strip() for v in rows[label]]
-        if label in rows
-        else [""] * len(rows)
-    )
-    found = sorted({v for v in values if v})
-    names = tuple(map(str, classes)) if classes else tuple(found)
+    column = rows[label] if label in rows else [""] * len(rows)
+    values = ["" if pd.isna(v) else str(v).strip() for v in column]
+    names = tuple(map(str, classes or sorted({v for v in values if v})))
     if len(names) < 2:
         raise ValueError(
             f"{path}: expected at least two classes, got {list(names)}; name them with"
@@ -141,7 +137,7 @@ def _test(
     if split in rows:
         test = np.array([str(v).strip().lower() in TEST for v in rows[split]])
         if group in rows:
-            both = sorted(set(groups[test]) & set(groups[~test]))
+            both = sorted({str(g) for g in groups[test]} & {str(g) for g in groups[~test]})
             if both:
                 raise ValueError(
                     f"{path}: {len(both)} groups are in the pool and in the test set, first"

@@ -29,7 +29,7 @@ from coreset.trainers.learners.config import AUTO, TrainingConfig, auto_steps
 from coreset.trainers.learners.trace import RecordTrace, Trace
 from coreset.trainers.tasks.base import Classification, Task
 from coreset.trainers.tasks.learning_loss import PredictsLoss
-from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.tasks.module import LitClassifier, Scheduled
 
 for _name in (
     "pytorch_lightning.utilities.rank_zero",
@@ -194,10 +194,12 @@ class Fitter:
         trace = record.trace(passes, accuracy if tested and test else None)
         return Fitted(lit.model.to(device), accuracy, seconds, device, val, counts, epochs, trace)
 
-    def test(self, model: nn.Module, bf16: bool = False) -> float:
-        """Return the task's metric of a model on the test set, NaN where the test gives none."""
+    def test(self, model: nn.Module, bf16: bool = False) -> tuple[float, NDArray[np.int64] | None]:
+        """Return the task's metric of a model on the test set, NaN where there is none, and the
+        confusion matrix (true class, predicted class) of a classification.
+        """
         if not len(self.data.test_images):
-            return float("nan")
+            return float("nan"), None
         lit = self.task.module(model, self.data, steps=1, lr=1.0, weight_decay=0.0)
         trainer = pl.Trainer(
             precision="bf16-mixed" if bf16 else "32-true",
@@ -211,7 +213,12 @@ class Fitter:
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
             metrics = trainer.test(lit, self.task.test(self.data), verbose=False)
-        return float(metrics[0][f"test/{self.task.metric}"])
+        counts = (
+            lit.confusion.cpu().numpy()
+            if isinstance(lit, LitClassifier) and lit.confusion is not None
+            else None
+        )
+        return float(metrics[0][f"test/{self.task.metric}"]), counts
 
 
 def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:

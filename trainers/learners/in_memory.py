@@ -29,13 +29,14 @@ class InMemoryLearner:
 
     fitter: data, model factory, task and Lightning's own arguments; config: how it trains. members:
     passes of MC dropout. halfway: also test averaged weights at half-time, for the ledger's
-    `training` (where the task is classification).
+    `training` (where the task is classification). confusion: of the last test (true, predicted).
     """
 
     fitter: Fitter
     config: TrainingConfig
     members: int = 10
     halfway: bool = True
+    confusion: NDArray[np.int64] | None = field(default=None, init=False, repr=False)
     _model: nn.Module | None = field(default=None, repr=False)
     _labels: NDArray[np.int64] | None = field(default=None, repr=False)
 
@@ -131,7 +132,8 @@ class InMemoryLearner:
 
     def test(self) -> dict[str, float]:
         """Return the task's metric on the test set."""
-        return {self.metric: self.fitter.test(self._current(), self.config.bf16)}
+        value, self.confusion = self.fitter.test(self._current(), self.config.bf16)
+        return {self.metric: value}
 
     def save(self, path: Path) -> None:
         """Write the current weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ from numpy.typing import NDArray
 
 from coreset.core.budget import budget_counts
 from coreset.core.locks import hold
-from coreset.core.store import Store
+from coreset.core.store import Store, fingerprint
 from coreset.core.strategy import Strategy, listed
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.learners.lightning import LightningLearner
-from coreset.trainers.loops.context import RunContext
-from coreset.trainers.loops.in_memory import RANDOM, context_of, in_memory_project
-from coreset.trainers.loops.of_learner import lightning_project
+from coreset.trainers.learners.probe import Probe
+from coreset.trainers.loops.context import Examples, RunContext
+from coreset.trainers.loops.in_memory import RANDOM, context_of, in_memory_project, named
+from coreset.trainers.loops.of_learner import learner_project, lightning_project
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.project import Project
 from coreset.trainers.oracles import HiddenLabels, LabelFile, LabelStudio
 from coreset.trainers.oracles.base import AsksPeople
 from coreset.trainers.settings import LATER_KEYS, RESULT_KEYS, make, save
+from coreset.trainers.tasks.features import ModelFeatures
 
 # in the run folder, where the configuration names no path
 FILES: dict[Any, str] = {LabelFile: "labels.csv", LabelStudio: "label_studio.json"}
@@ -50,12 +52,32 @@ def make_project(cfg: Mapping[str, Any], data: Any = None) -> Project:
     """Return the project of a configuration: of its `learner`, or in memory."""
     if not cfg.get("learner"):
         return in_memory_project(cfg, data)
-    learner = data if isinstance(data, LightningLearner) else make(cfg, "learner")
     strategy = make(cfg, "strategy")
-    for key in ("dynamic",):
-        if cfg[key]:
-            raise ValueError(f"{key}: works with the in-memory learner only")
-    return lightning_project(strategy, learner, cfg["learner"], frozenset(cfg["columns"] or ()))
+    if cfg["dynamic"]:
+        raise ValueError("dynamic: works with learner=in_memory only")
+    part = make(cfg, "learner") if data is None else data
+    if isinstance(part, Probe):
+        return _probe_project(cfg, strategy, part)
+    return lightning_project(strategy, part, cfg["learner"], frozenset(cfg["columns"] or ()))
+
+
+def _probe_project(cfg: Mapping[str, Any], strategy: Any, probe: Probe) -> Project:
+    """Return the project of a head on the frozen features of `embedding`."""
+    data, embedding, store = make(cfg, "data"), make(cfg, "embedding"), Store(cfg["store"])
+    if isinstance(embedding, ModelFeatures):
+        raise ValueError(
+            "embedding: learner=probe trains a head on frozen features; add embedding=pretrained or"
+            " embedding=pixels"
+        )
+    if hasattr(embedding, "check"):
+        named("embedding", lambda: embedding.check(data))
+    learner = probe.learner(data, embedding, store)
+    labeled = bool((data.labels >= 0).all())
+    examples = Examples(
+        data.name, data.fingerprint, data.labels, lambda rows: data.images[rows], labeled
+    )
+    key = fingerprint(data.fingerprint, cfg["learner"], cfg["embedding"])
+    return learner_project(strategy, learner, examples, key, partial(embedding, data, store))
 
 
 def open_run(

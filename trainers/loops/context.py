@@ -21,6 +21,7 @@ from coreset.runs.run_folder import RunFolder
 from coreset.trainers.learners.trace import judged
 from coreset.trainers.loops.plan import Plan
 
+MOST_CLASSES = 200  # of a confusion matrix in the ledger
 CHECKPOINT = "model.safetensors"
 START, TRAINING, STRATEGY, MEMBERS, PROXY = range(5)  # random streams of a run, one each
 
@@ -60,7 +61,7 @@ class RunContext:
     prune mode. members: trainings behind `gradient_norm`. columns: the user's own signals.
     features: computes the features of a fixed embedding, None where the model gives them.
     proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start: who
-    chooses the first batch of an active run, None = at random.
+    chooses the first batch of an active run, None = at random. confusion: of the last test.
     """
 
     plan: Plan
@@ -78,6 +79,7 @@ class RunContext:
     features: Callable[[], NDArray[Any]] | None = None
     proxy_key: str = ""
     start: Strategy | None = None
+    confusion: Callable[[], NDArray[Any] | None] = lambda: None
     progress: Callable[[int, str], None] = lambda _round, _what: None
 
     def signals(self) -> Signals:
@@ -123,6 +125,8 @@ def commit(
     context.learner.save(context.folder.round(number) / CHECKPOINT)
     labels, value = context.plan.sizes[number], metrics.get(context.learner.metric, float("nan"))
     training = judged(fit.get("training"), value)
+    confusion = context.confusion()
+    small = confusion is not None and len(confusion) <= MOST_CLASSES
     entry = {
         "round": number,
         "labels": labels,
@@ -131,6 +135,7 @@ def commit(
         "metrics": dict(metrics),
         **{k: v for k, v in fit.items() if k != "training"},
         "training": training,
+        **({"confusion": confusion.tolist()} if small and confusion is not None else {}),
         "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
         "peak_mb": round(peak_mb(), 1),
     }

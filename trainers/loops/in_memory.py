@@ -129,6 +129,7 @@ def assemble(
         partial(embedding, data, store) if fixed else None,
         fingerprint(data.fingerprint, model_key, vars(proxy)),
         attach=lambda logger: _attach(learner, logger),
+        confusion=lambda: learner.confusion,
     )
 
 
@@ -144,7 +145,7 @@ def context_of(
     """Return the context of a run of a project; more: the other fields of `RunContext`."""
     return RunContext(
         plan, project.strategy, project.method, project.learner, project.proxy, oracle, project.examples, store, folder, seed,
-        features=project.features, proxy_key=project.key, **more,
+        features=project.features, proxy_key=project.key, confusion=project.confusion, **more,
     )  # fmt: skip
 
 

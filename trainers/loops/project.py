@@ -29,6 +29,7 @@ class Project:
     a fixed embedding, None where the model gives them. key: fingerprint of what the proxy's signals
     depend on. check: raises ValueError for a plan that the learner cannot serve. open: is told the run folder before anything
     trains. attach: hands over the run's logger. example_bytes: what one example costs under unit=bytes, 0 = not known.
+    confusion: (C, C) of the last test, true class and predicted class, None where it is not known.
     untrained: signals that the learner gives before any training.
     oracle: who tells labels, None = those of `examples`.
     """
@@ -44,6 +45,7 @@ class Project:
     check: Callable[[Plan], None] = _nothing
     attach: Callable[[Any], None] = _nothing
     open: Callable[[Path], None] = _nothing
+    confusion: Callable[[], NDArray[Any] | None] = lambda: None
     example_bytes: int = 0
     untrained: frozenset[str] = frozenset()
     oracle: Oracle | None = None

@@ -150,17 +150,17 @@ class LabelStudio:
                 "GET",
                 f"tasks/?project={project}&fields=all&page={page}&page_size={PAGE}",
             )
-            rows = answer.get("tasks")
+            rows, claimed = answer.get("tasks"), answer.get("total")
             if (
                 not isinstance(rows, list)
-                or "total" not in answer
-                or (not rows and read < total > 0 and answer["total"])
+                or not isinstance(claimed, int)
+                or (claimed > read and not rows)
             ):
                 raise ConnectionError(
-                    f"label_studio: project {project} says {answer.get('total')} tasks and gave"
-                    f" {read}; nothing is lost, resume the run"
+                    f"label_studio: project {project} claims {claimed} tasks and gave {read};"
+                    " nothing is lost, resume the run"
                 )
-            total, page = int(answer["total"]), page + 1
+            total, page = claimed, page + 1
             read += len(rows)
             for row in rows:
                 index = (row.get("data") or {}).get("index")

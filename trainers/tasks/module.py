@@ -105,6 +105,7 @@ class LitClassifier(Scheduled):
         super().__init__(model, **recipe)
         self.label_smoothing, self.temperature = label_smoothing, temperature
         self.right = self.seen = 0
+        self.confusion: Tensor | None = None  # (C, C) of the last test: true class, predicted class
         center, scale = as_channels(mean, std)
         self.register_buffer("mean", center, persistent=False)
         self.register_buffer("std", scale, persistent=False)
@@ -152,8 +153,15 @@ class LitClassifier(Scheduled):
         self._accuracy("val/accuracy")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers on the test set."""
-        self._count(batch)
+        """Count right answers on the test set, and which class was taken for which."""
+        logits = self(batch)
+        predicted, classes = logits.argmax(dim=1), logits.shape[1]
+        if self.confusion is None:
+            self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=self.device)
+        pairs = torch.bincount(batch["label"] * classes + predicted, minlength=classes**2)
+        self.confusion += pairs.view(classes, classes)
+        self.right += int((predicted == batch["label"]).sum())
+        self.seen += len(predicted)
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracy on it, an exact fraction."""
