@@ -45,6 +45,24 @@ class Curation:
         counts = self.manifest["counts"]
         return f"Curation({counts['kept']} of {counts['rows']} rows kept)"
 
+    def _repr_html_(self) -> str:
+        """Return the rows left after every operator as a funnel, and why rows were dropped, for a
+        notebook.
+        """
+        from collections import Counter
+
+        from coreset.core import html
+
+        counts = self.manifest["counts"]
+        left = {"rows": counts["rows"]}
+        for one in self.manifest["operators"]:
+            if "counts" in one:
+                left[f"after {one['name']}"] = one["counts"]["kept"]
+        why = Counter(r for r in self.decisions["reason"].to_pylist() if r is not None)
+        reasons = html.bars(dict(why.most_common(8))) if why else ""
+        title = f"{counts['kept']:,} of {counts['rows']:,} rows kept"
+        return html.card(title, html.bars(left), "<b>dropped because</b>" if why else "", reasons)
+
 
 def curate_rows(
     operators: Sequence[Any] | str,
