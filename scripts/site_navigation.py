@@ -33,9 +33,7 @@ def navigation(pages: list[str]) -> list[Any]:
         if name in rooms:
             out.append({SECTIONS[name]: rooms.pop(name)})
     out += [p for p in alone if p != "index.md"]
-    return out + [
-        {SECTIONS.get(name) or name.capitalize(): rooms[name]} for name in sorted(rooms)
-    ]
+    return out + [{SECTIONS.get(name) or name.capitalize(): rooms[name]} for name in sorted(rooms)]
 
 
 def on_config(config: Any) -> Any:
