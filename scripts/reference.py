@@ -1,4 +1,4 @@
-"""Write the reference pages of the site from the code itself: python scripts/reference.py
+"""Write the reference pages of the site from the code itself: `python scripts/reference.py`.
 
 strategies, scorers, operators, recipes: every registered name, with what it reads and gives; columns:
 who gives each and who reads it; files: what a run leaves behind. The pages are made anew with every
@@ -19,6 +19,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 import methods
+
 from coreset.core.catalog import COLUMNS
 from coreset.core.store import write_atomic
 from coreset.curation.operators.base import Estimator, Filter, GroupBy, Selector
