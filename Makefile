@@ -1,6 +1,7 @@
 # make demo   the main job on real digits, from nothing         make test   everything
 # make results  the committed curves again                    make methods  METHODS.md
 # make env    the environment in .venv                          make check  linters, types, floors, fast tests
+# make docs   the site in site/, its links checked
 PYTHON ?= python3
 BIN := .venv/bin
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
@@ -10,7 +11,7 @@ endif
 export UV_LINK_MODE ?= copy
 export UV_COMPILE_BYTECODE ?= 1   # every start is otherwise that of uncompiled packages, 2 to 3 times as slow
 
-.PHONY: env demo test check lint lock methods results label-studio clean
+.PHONY: env demo test check lint lock methods docs results label-studio clean
 
 env: .venv/ready
 
@@ -53,5 +54,13 @@ label-studio: env
 methods: env
 	$(BIN)/python scripts/methods.py
 
+# the site, offline: the picture of the rooms is that of the imports, the reference is made anew, every link and anchor leads somewhere
+docs: env
+	$(BIN)/python -c "import mkdocs, mkdocstrings_handlers.python" 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
+	$(BIN)/python scripts/rooms.py --check
+	$(BIN)/python scripts/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python scripts/check_site.py site
+
 clean:
-	rm -rf .venv outputs multirun dist build
+	rm -rf .venv outputs multirun dist build site

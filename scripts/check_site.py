@@ -1,7 +1,6 @@
-"""Check a built site offline: links, anchors, hosts.
+"""Check a built site offline: `python scripts/check_site.py site`.
 
-Every link of its own leads to a page and an anchor that exist, and nothing is loaded from another
-host. python scripts/check_site.py site
+Every link of its own leads to a page and an anchor that exist, and nothing is loaded from another host.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ FIRST = (
     "tutorials/text.md",
     "which-method.md",
     "architecture.md",
+    "reference/api.md",
+    "reference/api-extend.md",
 )
 SECTIONS = {"": None, "tutorials": "Tutorials", "how-to": "How-to", "reference": "Reference"}
 

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ PAGES = [p for p in sorted(DOCS.rglob("*.md")) if executed(p)]
 
 def run_python(code, space, name):
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a reader sees them, and goes on
         exec(compile(code, name, "exec"), space)
     return out.getvalue()
 
@@ -49,13 +51,10 @@ def run_bash(code):
         "OMP_NUM_THREADS": "1",
     }
     ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", code],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, f"{code}\n{ran.stdout}\n{ran.stderr}"
+        ["bash", "-euo", "pipefail", "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, f"{code}\n{ran.stdout}"
     return ran.stdout
 
 
