@@ -114,8 +114,8 @@ def rows_of(
     """Return the rows of names or mappings {name, strategy, start}; those of `always` come first
     and once.
 
-    available: signals the learner gives. A strategy that reads only what is known before training
-    chooses its own first batch unless `start` names another. Raises ValueError for a strategy that
+    available: signals the learner gives. A strategy that reads something, and only what is known
+    before training, chooses its own first batch unless `start` names another. Raises ValueError for a strategy that
     reads what nothing here gives, or two rows of one name.
     """
     rows: list[Row] = []
@@ -147,7 +147,7 @@ def _row(entry: Any, available: frozenset[str]) -> Row:
             f" {listed(available)}"
         )
     start = entry.get("start")
-    cold = not main.needs - FREE
+    cold = bool(main.needs) and not main.needs - FREE
     first = strategy(start) if start is not None else (main if cold else None)
     if first is not None and first.needs - FREE:
         raise ValueError(

@@ -128,24 +128,32 @@ class Linear:
 
     grid: values of c that `folds`-fold cross-validation on the labeled examples compares by
     cross-entropy; start: where the search begins, and c while fewer than `least` held-out examples
-    have their class in the other folds.
+    have their class in the other folds. most: cross-validation looks at as many examples at most,
+    drawn at random.
     """
 
     grid: Sequence[float] = (0.1, 1.0, 10.0, 100.0, 1000.0)
     start: float = 100.0
     folds: int = 5
     least: int = 20
+    most: int = 2000
 
     def __post_init__(self) -> None:
         check_grid("grid", self.grid, self.start, self.folds, self.least)
+        if self.most < 2:
+            raise ValueError(f"most: expected at least 2 examples, got {self.most}")
 
     def fit(
         self, x: Floats, y: Labels, classes: int, weights: Floats, rng: np.random.Generator
     ) -> tuple[LinearModel, dict[str, Any]]:
         """Choose c, then fit to everything."""
-        fold = stratified_folds(y, min(self.folds, len(y)), rng)
         whole = directions(x, weights)
         z = whole.scores  # the same head in no more dimensions than examples
+        every = (z, y, weights)
+        if len(y) > self.most:
+            some = rng.permutation(len(y))[: self.most]
+            z, y, weights = (part[some] for part in every)
+        fold = stratified_folds(y, min(self.folds, len(y)), rng)
         parts: dict[bytes, Directions] = {}  # by fold: the same at every c
 
         def logits(train: NDArray[np.bool_], c: float) -> Floats:
@@ -155,7 +163,7 @@ class Linear:
             return fit_softmax(z[train], y[train], classes, c, w, 1e-4, along).logits(z)
 
         c, losses = cross_validated(logits, self.grid, self.start, y, weights, fold, self.least)
-        model = fit_softmax(x, y, classes, c, weights, along=whole)
+        model = fit_softmax(x, every[1], classes, c, every[2], along=whole)
         return model, {"c": c, "cross_entropy": losses}
 
     def refit(
