@@ -40,7 +40,7 @@ class Mine:
     strategy: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     look_alikes: float = 0.0
-    near: float = 0.3
+    near: float = 0.25
 
     def run(self, turn: Turn) -> Artifact:
         """Return the candidates by slice, the funnel and the leaks."""
@@ -68,7 +68,6 @@ class Mine:
             "allowed": len(leaks["id"]) - len(flagged),
             "clean": len(clean),
             "candidates": counts,
-            "threshold": float(leaks["threshold"][0]) if leaks["id"] else None,
         }
         return Artifact(
             facts, {"candidates": out, "leaks": leaks, "clean": {"id": data.ids[clean]}}
