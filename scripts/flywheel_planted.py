@@ -9,29 +9,19 @@ results/flywheel/table.md and, for `planted`, the flywheel's page.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import resource
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from coreset.core.cache import cache_dir
-from coreset.core.store import Store, to_json, write_atomic
-from coreset.flywheel import Artifact, Flywheel, FlywheelData, Freeze, Turn
-from coreset.flywheel.assemble import Assemble, columns
-from coreset.flywheel.flywheel import default_stages
-from coreset.runs.run_folder import versions
+from coreset.core.store import Store
+from coreset.flywheel import FlywheelData
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.sources import FASHION_CLASSES, fashion_mnist
 from coreset.trainers.learners.probe import ProbeLearner
-from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import Pretrained
 
 OUT = Path("results/flywheel")
@@ -56,9 +46,7 @@ class Plant:
 
     def names(self, classes: tuple[str, ...]) -> set[str]:
         """Return the slices that ought to be named."""
-        return {f"class={classes[c]}" for c in self.hidden} | {
-            f"camera=c{n}" for n in self.cameras
-        }
+        return {f"class={classes[c]}" for c in self.hidden} | {f"camera=c{n}" for n in self.cameras}
 
 
 PLANTS = {
