@@ -1,4 +1,6 @@
-"""The planted test of the flywheel on Fashion-MNIST: python scripts/flywheel_planted.py [case ...]
+"""The planted test of the flywheel on Fashion-MNIST.
+
+python scripts/flywheel_planted.py [case ...]
 
 Cases: `planted` (95 % of a class pair hidden, a camera rotated, another blurred, 5 % of labels
 flipped), `nothing` (no plant), `leak` (copies of test images among the training examples),
