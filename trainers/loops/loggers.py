@@ -58,15 +58,65 @@ def log_point(logger: Logger | None, labels: int, name: str, value: float) -> No
         logger.log_metrics({"labels": float(labels), f"curve/{name}": value})
 
 
-def close(logger: Logger | None, curve: Curve) -> None:
-    """Log the area under the curve (log axis) as the run's result and close what the logger holds,
-    so that the next job of a sweep starts clean.
+def close(logger: Logger | None, folder: Path, curve: Curve, metrics: Mapping[str, float]) -> None:
+    """Log the run's results and close what the logger holds, so that the next job of a sweep starts
+    clean.
+
+    metrics: of the whole run, as `curve/area`. A Weights & Biases run also gets what
+    `coreset.trainers.loops.wandb_report` makes of the run folder.
     """
     if logger is None:
         return
-    if curve.points:
-        logger.log_metrics({"curve/area": curve.area("log")})
+    if metrics:
+        logger.log_metrics(dict(metrics))
+    if type(logger).__name__ == "WandbLogger":
+        from coreset.trainers.loops.wandb_report import log_run
+
+        log_run(logger.experiment, folder, curve)
     logger.finalize("success")
     run = getattr(logger, "experiment", None)
     if run is not None and hasattr(run, "finish"):
         run.finish()
+
+
+def summary(curve: Curve, others: Mapping[str, Curve]) -> dict[str, float]:
+    """Return the area under the curve (log axis) and, beside random, the difference of areas and
+    the share of labels saved at the best value of random.
+
+    others: curves of the baselines by name.
+    """
+    if not curve.points:
+        return {}
+    out = {"curve/area": curve.area("log")}
+    random = others.get("random")
+    if random is not None and random.points:
+        out["curve/area_minus_random"] = curve.area("log") - random.area("log")
+        saving = curve.label_saving(random)
+        if saving is not None:
+            out["curve/label_saving"] = saving
+    full = others.get("full")
+    if full is not None and full.points:
+        out["curve/full"] = float(full.values[-1])
+    return out
+
+
+def tensorboard_logger(folder: Path, run_config: Mapping[str, Any]) -> Logger:
+    """Return Lightning's TensorBoard logger in the run folder (pip install tensorboard)."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="", version="tensorboard")
+
+
+def mlflow_logger(
+    folder: Path,
+    run_config: Mapping[str, Any],
+    experiment: str = "coreset",
+    uri: str | None = None,
+) -> Logger:
+    """Return Lightning's MLflow logger (pip install mlflow). uri: of the tracking server, default a
+    folder in the run folder.
+    """
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    name = f"{run_config['strategy_name']}-{run_config['seed']}"
+    return MLFlowLogger(experiment, name, tracking_uri=uri, save_dir=str(folder / "mlruns"))
