@@ -22,6 +22,7 @@ from coreset.core.strategy import Strategy
 from coreset.distillation import Distiller
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.experiment import run_experiment
+from coreset.trainers.multirun import register
 from coreset.trainers.oracles import AwaitingLabels
 from coreset.trainers.settings import make, resolve
 
@@ -37,6 +38,7 @@ def run_dir(resume: str | None, pattern: str) -> str:
     return str(path)
 
 
+register()
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True)
 
 
