@@ -1,6 +1,6 @@
-"""A Hydra launcher that runs the cells of a multirun in processes of their own, and survives.
+r"""A Hydra launcher that runs the cells of a multirun in processes of their own, and survives.
 
-    coreset-train -m hydra/launcher=processes strategy=random,margin seed=0,1,2 \\
+    coreset-train -m hydra/launcher=processes strategy=random,margin seed=0,1,2 \
       hydra.sweep.dir=outputs/compare hydra.launcher.workers=2
 
 A finished cell is never repeated, a killed multirun goes on when the same command is given again,

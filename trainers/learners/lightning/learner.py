@@ -195,7 +195,7 @@ class LightningLearner:
         names = set(self.methods)
         if not self.no_logits:
             names |= {"logits", "probs"}
-            if self.ensemble > 1 or dropouts(self._fresh((0,))):
+            if self.ensemble > 1 or dropouts(self._example):
                 names.add("member_probs")
         if reading.layer is not None:
             names.add("features")
@@ -222,7 +222,7 @@ class LightningLearner:
             return "its logits are per position, not per example"
         if labels is not None and (outside := np.flatnonzero(labels >= reading.classes)).size:
             return (
-                f"{reading.method} of {type(self._fresh((0,))).__name__} gives {reading.classes}"
+                f"{reading.method} of {type(self._example).__name__} gives {reading.classes}"
                 f" values an example, and {len(outside)} examples of the pool have another class,"
                 f" first {labels[outside[0]]} at position {outside[0]}; name the method that"
                 " returns logits with logits="
@@ -233,11 +233,16 @@ class LightningLearner:
         """Raise ValueError or TypeError for what cannot work, before anything trains."""
         assert self.known_labels is None or self.reading
         for name, method in self.methods.items():
-            if not callable(getattr(self._fresh((0,)), method, None)):
+            if not callable(getattr(self._example, method, None)):
                 raise ValueError(f"signals.{name}: the module has no method {method!r}")
         assert self.metric
 
     # training
+
+    @cached_property
+    def _example(self) -> pl.LightningModule:
+        """A module to look at, which is never trained."""
+        return self.module if isinstance(self.module, pl.LightningModule) else self._fresh((0,))
 
     def _fresh(self, seed: Sequence[int]) -> pl.LightningModule:
         """Return the module before training."""
