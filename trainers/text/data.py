@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from coreset.numerics.random import keyed_uniform
 from coreset.scorers.language.load import locate
+from coreset.scorers.language.templates import TEMPLATES
 
 IGNORED = -100  # in labels: tokens without loss
-TEMPLATE = "### Instruction:\n{instruction}\n\n### Response:\n"
 
 
 class Rows(Dataset[dict[str, Tensor]]):
@@ -95,7 +95,7 @@ class InstructionData(pl.LightningDataModule):
 
     path: the pool; test: the held-out rows, default about `test_share` of the pool by a hash of each
     row's text. instruction, given, answer: names of the columns; `given` may be missing or empty.
-    model: whose tokenizer. length: tokens of a packed sequence; a row that is longer is refused, or
+    template: how they are written, see `coreset.scorers.language.templates`. model: whose tokenizer. length: tokens of a packed sequence; a row that is longer is refused, or
     left out of the pool where `too_long=skip`. batch_size: examples, packed together.
     """
 
@@ -107,6 +107,7 @@ class InstructionData(pl.LightningDataModule):
         instruction: str = "instruction",
         given: str = "input",
         answer: str = "output",
+        template: str = "alpaca",
         length: int = 512,
         too_long: str = "error",
         batch_size: int = 8,
@@ -115,10 +116,13 @@ class InstructionData(pl.LightningDataModule):
         super().__init__()
         if too_long not in ("error", "skip"):
             raise ValueError(f"too_long: expected error or skip, got {too_long!r}")
+        if template not in TEMPLATES:
+            raise ValueError(f"template: expected {', '.join(TEMPLATES)}, got {template!r}")
         if length < 2 or batch_size < 1 or not 0 < test_share < 1:
             raise ValueError("expected length >= 2, batch_size >= 1, test_share between 0 and 1")
         self.path, self.test_path, self.model = path, test, model
         self.columns = (instruction, given, answer)
+        self.template = template
         self.length, self.too_long, self.batch_size = length, too_long, batch_size
         self.test_share = test_share
         self.packer = Packer(length, 0)
@@ -172,10 +176,10 @@ class InstructionData(pl.LightningDataModule):
         instruction, given, answer = self.columns
         out = []
         for number, row in enumerate(rows, 1):
-            asked = "\n\n".join(t for t in (row[instruction], row.get(given) or "") if t)
-            prompt = tokenizer(TEMPLATE.format(instruction=asked))["input_ids"]
-            said = tokenizer(row[answer], add_special_tokens=False)["input_ids"]
-            ids = [*prompt, *said, tokenizer.eos_token_id]
+            asked = TEMPLATES[self.template].prompt(row[instruction], row.get(given) or "")
+            prompt = tokenizer(asked)["input_ids"]
+            answered = tokenizer(row[answer], add_special_tokens=False)["input_ids"]
+            ids = [*prompt, *answered, tokenizer.eos_token_id]
             if len(ids) > self.length:
                 if self.too_long == "error":
                     raise ValueError(
