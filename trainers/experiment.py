@@ -6,22 +6,24 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from coreset.core.store import fingerprint, write_atomic
 from coreset.distillation import Distiller
-from coreset.runs.curve import Curve, read_curves
 from coreset.runs.run_folder import versions
 from coreset.trainers.loops.build import RANDOM, build, run_config
 from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
-from coreset.trainers.loops.loggers import close, log_point, summary
+from coreset.trainers.loops.loggers import baseline_curves, close, log_point, summary
 from coreset.trainers.loops.rounds import run
+from coreset.trainers.loops.wandb_report import log_run
 from coreset.trainers.settings import make
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
@@ -84,18 +86,13 @@ def run_experiment(
         _baseline(cfg, name, folder, material, context.examples, console, distilled)
     _publish(cfg, folder)
     curve = context.folder.curve
-    close(logger, folder, curve, summary(curve, _others(folder)))
+    show = partial(log_run, folder=folder, curve=curve)
+    wandb = isinstance(logger, WandbLogger)
+    close(logger, summary(curve, baseline_curves(folder)), show if wandb else None)
     print_run(folder, console)
     if cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")
     return context
-
-
-def _others(folder: Path) -> dict[str, Curve]:
-    """Return the baselines' curves by name."""
-    files = sorted((folder / "baseline").glob("*/curve.jsonl"))
-    read = {path.parent.name: read_curves([path]) for path in files}
-    return {name: curves[0] for name, curves in read.items() if curves}
 
 
 def load_material(cfg: Mapping[str, Any]) -> Any:

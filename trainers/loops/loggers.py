@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pytorch_lightning.loggers import CSVLogger, Logger
 
-from coreset.runs.curve import Curve
+from coreset.runs.curve import Curve, read_curves
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -58,25 +58,33 @@ def log_point(logger: Logger | None, labels: int, name: str, value: float) -> No
         logger.log_metrics({"labels": float(labels), f"curve/{name}": value})
 
 
-def close(logger: Logger | None, folder: Path, curve: Curve, metrics: Mapping[str, float]) -> None:
+def close(
+    logger: Logger | None,
+    metrics: Mapping[str, float],
+    show: Callable[[Logger], None] | None = None,
+) -> None:
     """Log the run's results and close what the logger holds, so that the next job of a sweep starts
     clean.
 
-    metrics: of the whole run, as `curve/area`. A Weights & Biases run also gets what
-    `coreset.trainers.loops.wandb_report` makes of the run folder.
+    metrics: of the whole run, as `curve/area`. show: logs what only this kind of logger can show.
     """
     if logger is None:
         return
     if metrics:
         logger.log_metrics(dict(metrics))
-    if type(logger).__name__ == "WandbLogger":
-        from coreset.trainers.loops.wandb_report import log_run
-
-        log_run(logger.experiment, folder, curve)
+    if show is not None:
+        show(logger)
     logger.finalize("success")
     run = getattr(logger, "experiment", None)
     if run is not None and hasattr(run, "finish"):
         run.finish()
+
+
+def baseline_curves(folder: Path) -> dict[str, Curve]:
+    """Return the curves of the baselines beside a run, by name."""
+    files = {p.parent.name: p for p in sorted((folder / "baseline").glob("*/curve.jsonl"))}
+    read = {name: read_curves([path]) for name, path in files.items()}
+    return {name: curves[0] for name, curves in read.items() if curves and curves[0].points}
 
 
 def summary(curve: Curve, others: Mapping[str, Curve]) -> dict[str, float]:

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
 
-from coreset.runs.curve import Curve, read_curves
+from coreset.runs.curve import Curve
+from coreset.trainers.loops.loggers import baseline_curves
 
 PICKS = 64  # rows of pictures per round
 
 
-def baseline_curves(folder: Path) -> dict[str, Curve]:
-    """Return the curves of the baselines that are finished, by name."""
-    files = {p.parent.name: p for p in sorted((folder / "baseline").glob("*/curve.jsonl"))}
-    read = {name: read_curves([path]) for name, path in files.items()}
-    return {name: curves[0] for name, curves in read.items() if curves and curves[0].points}
+def log_run(logger: Any, folder: Path, curve: Curve) -> None:
+    """Log a finished run folder to the W&B run of a WandbLogger."""
+    import wandb
 
-
-def log_run(run: Any, folder: Path, curve: Curve) -> None:
-    """Log a finished run folder to a W&B run."""
+    run = logger.experiment
     if not curve.points:
         return
     ledger = [json.loads(x) for x in (folder / "ledger.jsonl").read_text().splitlines()]
@@ -53,6 +49,8 @@ def log_run(run: Any, folder: Path, curve: Curve) -> None:
 
 
 def _curves(curve: Curve, others: dict[str, Curve]) -> Any:
+    import wandb
+
     lines = {curve.strategy: curve, **{n: c for n, c in others.items() if n != "full"}}
     xs = [c.labels.tolist() for c in lines.values()]
     ys = [c.values.tolist() for c in lines.values()]
@@ -77,6 +75,8 @@ def _classes(folder: Path, count: int) -> list[str]:
 
 def _picks(folder: Path, ledger: list[dict[str, Any]]) -> Any:
     """Return a table of the first picks of every round with their pictures, None without any."""
+    import wandb
+
     path = folder / "gallery.npz"
     if not path.exists():
         return None
@@ -98,6 +98,8 @@ def _picks(folder: Path, ledger: list[dict[str, Any]]) -> Any:
 
 
 def _confusion(confusion: list[list[int]], classes: list[str]) -> Any:
+    import wandb
+
     rows = [
         [classes[t], classes[p], count]
         for t, row in enumerate(confusion)

@@ -22,7 +22,7 @@ from torch import nn
 
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
-from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, rebuilt
+from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
@@ -332,7 +332,7 @@ class LightningLearner:
         if labels is None or not self.classes:
             return None
         chosen = labels[indices]
-        if self.known_labels is None:
+        if self.known_labels is None or not self.labels_inside:
             return None if self.labels_inside else chosen
         return None if np.array_equal(self.known_labels[indices], chosen) else chosen
 
@@ -371,10 +371,15 @@ class LightningLearner:
 
     def _moved(self, module: pl.LightningModule, batch: Any) -> Any:
         """Return a batch on the module's device, by the user's own transfer hooks."""
-        data = self.datamodule
-        batch = data.on_before_batch_transfer(batch, 0)
-        batch = data.transfer_batch_to_device(batch, self.device, 0)
-        return data.on_after_batch_transfer(batch, 0)
+        if module._trainer is None:  # hooks may ask whether it is training
+            module.trainer = self._checked_trainer
+
+        def owner(hook: str) -> Any:
+            return hook_owner(hook, self.datamodule, module)
+
+        batch = owner("on_before_batch_transfer").on_before_batch_transfer(batch, 0)
+        batch = owner("transfer_batch_to_device").transfer_batch_to_device(batch, self.device, 0)
+        return owner("on_after_batch_transfer").on_after_batch_transfer(batch, 0)
 
     def signals(
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0
