@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from coreset.cli.common import conf_dir, fail
+from coreset.trainers.multirun import register
 
 
 def run_dir(resume: str | None, pattern: str) -> str:
@@ -29,6 +30,7 @@ def run_dir(resume: str | None, pattern: str) -> str:
     return str(path)
 
 
+register()
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True)
 
 

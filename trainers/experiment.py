@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from coreset.core.store import fingerprint, write_atomic
@@ -19,8 +21,9 @@ from coreset.runs.run_folder import versions
 from coreset.trainers.loops.build import RANDOM, build, run_config
 from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
-from coreset.trainers.loops.loggers import close, log_point
+from coreset.trainers.loops.loggers import baseline_curves, close, log_point, summary
 from coreset.trainers.loops.rounds import run
+from coreset.trainers.loops.wandb_report import log_run
 from coreset.trainers.settings import make
 
 BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
@@ -82,7 +85,10 @@ def run_experiment(
     for name in names:
         _baseline(cfg, name, folder, material, context.examples, console, distilled)
     _publish(cfg, folder)
-    close(logger, context.folder.curve)
+    curve = context.folder.curve
+    show = partial(log_run, folder=folder, curve=curve)
+    wandb = isinstance(logger, WandbLogger)
+    close(logger, summary(curve, baseline_curves(folder)), show if wandb else None)
     print_run(folder, console)
     if cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")

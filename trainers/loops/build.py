@@ -21,13 +21,13 @@ from coreset.trainers.loops.in_memory import RANDOM, context_of, in_memory_proje
 from coreset.trainers.loops.of_learner import learner_project, lightning_project
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.project import Project
-from coreset.trainers.oracles import HiddenLabels, LabelFile, LabelStudio
+from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.oracles.base import AsksPeople
 from coreset.trainers.settings import LATER_KEYS, RESULT_KEYS, make, save
 from coreset.trainers.tasks.features import ModelFeatures
 
 # in the run folder, where the configuration names no path
-FILES: dict[Any, str] = {LabelFile: "labels.csv", LabelStudio: "label_studio.json"}
+FILES = {"LabelFile": "labels.csv", "LabelStudio": "label_studio.json"}
 __all__ = ["RANDOM", "build"]
 
 
@@ -112,7 +112,8 @@ def open_run(
     oracle = project.oracle or HiddenLabels(examples.labels)
     if cfg["oracle"]:
         oracle = make(cfg, "oracle")
-        path = Path(oracle.keywords.get("path") or folder / FILES.get(oracle.func, "labels"))
+        kind = str(cfg["oracle"]["_target_"]).rsplit(".", 1)[-1]
+        path = Path(cfg["oracle"].get("path") or folder / FILES.get(kind, "labels.csv"))
         oracle = oracle(path=path, ids=learner.ids, classes=learner.classes)
         if isinstance(oracle, AsksPeople):
             oracle.check()

@@ -95,6 +95,7 @@ def lightning_project(
             learner.pool.fingerprint,
             known,
             pictures_of(learner.pool.view),
+            learner.known_labels is None or bool((known >= 0).all()),
         ),
         FixedSelection(),
         key=fingerprint(learner.pool.fingerprint, dict(about)),

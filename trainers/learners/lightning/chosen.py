@@ -112,17 +112,32 @@ class ChosenData(pl.LightningDataModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Return what the user's own makes of it."""
-        return self.inner.on_before_batch_transfer(batch, dataloader_idx)
+        owner = hook_owner("on_before_batch_transfer", self.inner, self._module)
+        return owner.on_before_batch_transfer(batch, dataloader_idx)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Return what the user's own makes of it."""
-        return self.inner.transfer_batch_to_device(batch, device, dataloader_idx)
+        owner = hook_owner("transfer_batch_to_device", self.inner, self._module)
+        return owner.transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Return what the user's own makes of it."""
-        return self.inner.on_after_batch_transfer(batch, dataloader_idx)
+        owner = hook_owner("on_after_batch_transfer", self.inner, self._module)
+        return owner.on_after_batch_transfer(batch, dataloader_idx)
+
+    @property
+    def _module(self) -> pl.LightningModule:
+        assert self.trainer is not None
+        return self.trainer.lightning_module
+
+
+def hook_owner(name: str, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
+    """Return whose hook on a batch counts, as Lightning chooses: the DataModule's where it has one
+    of its own, else the module's.
+    """
+    return data if is_overridden(name, data, pl.LightningDataModule) else module
 
 
 class ChosenDataWithValidation(ChosenData):

@@ -22,7 +22,7 @@ from torch import nn
 
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
-from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, rebuilt
+from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
@@ -195,7 +195,7 @@ class LightningLearner:
         names = set(self.methods)
         if not self.no_logits:
             names |= {"logits", "probs"}
-            if self.ensemble > 1 or dropouts(self._fresh((0,))):
+            if self.ensemble > 1 or dropouts(self._example):
                 names.add("member_probs")
         if reading.layer is not None:
             names.add("features")
@@ -222,7 +222,7 @@ class LightningLearner:
             return "its logits are per position, not per example"
         if labels is not None and (outside := np.flatnonzero(labels >= reading.classes)).size:
             return (
-                f"{reading.method} of {type(self._fresh((0,))).__name__} gives {reading.classes}"
+                f"{reading.method} of {type(self._example).__name__} gives {reading.classes}"
                 f" values an example, and {len(outside)} examples of the pool have another class,"
                 f" first {labels[outside[0]]} at position {outside[0]}; name the method that"
                 " returns logits with logits="
@@ -233,11 +233,16 @@ class LightningLearner:
         """Raise ValueError or TypeError for what cannot work, before anything trains."""
         assert self.known_labels is None or self.reading
         for name, method in self.methods.items():
-            if not callable(getattr(self._fresh((0,)), method, None)):
+            if not callable(getattr(self._example, method, None)):
                 raise ValueError(f"signals.{name}: the module has no method {method!r}")
         assert self.metric
 
     # training
+
+    @cached_property
+    def _example(self) -> pl.LightningModule:
+        """A module to look at, which is never trained."""
+        return self.module if isinstance(self.module, pl.LightningModule) else self._fresh((0,))
 
     def _fresh(self, seed: Sequence[int]) -> pl.LightningModule:
         """Return the module before training."""
@@ -327,7 +332,7 @@ class LightningLearner:
         if labels is None or not self.classes:
             return None
         chosen = labels[indices]
-        if self.known_labels is None:
+        if self.known_labels is None or not self.labels_inside:
             return None if self.labels_inside else chosen
         return None if np.array_equal(self.known_labels[indices], chosen) else chosen
 
@@ -366,10 +371,15 @@ class LightningLearner:
 
     def _moved(self, module: pl.LightningModule, batch: Any) -> Any:
         """Return a batch on the module's device, by the user's own transfer hooks."""
-        data = self.datamodule
-        batch = data.on_before_batch_transfer(batch, 0)
-        batch = data.transfer_batch_to_device(batch, self.device, 0)
-        return data.on_after_batch_transfer(batch, 0)
+        if module._trainer is None:  # hooks may ask whether it is training
+            module.trainer = self._checked_trainer
+
+        def owner(hook: str) -> Any:
+            return hook_owner(hook, self.datamodule, module)
+
+        batch = owner("on_before_batch_transfer").on_before_batch_transfer(batch, 0)
+        batch = owner("transfer_batch_to_device").transfer_batch_to_device(batch, self.device, 0)
+        return owner("on_after_batch_transfer").on_after_batch_transfer(batch, 0)
 
     def signals(
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0

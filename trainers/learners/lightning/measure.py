@@ -39,6 +39,7 @@ def measure(
         out[name].append(values.detach().float().cpu().numpy())
 
     first = modules[0]
+    own, names = names & set(methods), names - set(methods)
     dropout = "member_probs" in names and len(modules) == 1
     of_logits = names & {"logits", "probs", "member_probs"}
     with fixed_masks(first, seed) as masks, reading.features(first) as caught:
@@ -66,7 +67,7 @@ def measure(
                     others = [_pass(reading, m, batch) for m in modules[1:]]
                     each = [z.float().softmax(dim=1) for z in (logits, *others)]
                     keep("member_probs", torch.stack(each, dim=1))
-                for name in names & set(methods):
+                for name in own:
                     keep(name, _own(first, methods[name], batch))
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
