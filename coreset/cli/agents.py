@@ -30,9 +30,13 @@ COMMANDS = {
     "coreset-explore": "coreset.cli.explore:main",
 }
 GUIDE = """Choose training data. Typical ways:
-1. rows of text or images to clean and select: list_recipes, then run_command("coreset-curate", ["recipe=sft", "input=rows.jsonl", "out=curated"]), then summarize_decisions, preview_decisions, explain_row, overrule, and the same command with "overrules=curated/overrules.jsonl".
-2. columns on disk (.npy): list_parts("strategies"), describe_part, then run_command("coreset-select", ["strategy=kcenter", "features=x.npy", "budget=500", "out=picked.parquet"]).
-3. training on chosen subsets: run_command("coreset-train", [...]), command_help("coreset-train").
+1. rows of text or images to clean and select: list_recipes, then
+   run_command("coreset-curate", ["recipe=sft", "input=rows.jsonl", "out=curated"]), then
+   summarize_decisions, preview_decisions, explain_row, overrule, and the same command with
+   "overrules=curated/overrules.jsonl".
+2. columns on disk (.npy): list_parts("strategies"), describe_part, then
+   run_command("coreset-select", ["strategy=kcenter", "features=x.npy", "budget=500"]).
+3. training on chosen subsets: command_help("coreset-train"), run_command("coreset-train", [...]).
 Settings are key=value. Every command answers with {schema, command, ok, result, error}."""
 Kind = Literal["strategies", "scorers", "image_scorers", "operators", "distillers"]
 Command = Literal[
