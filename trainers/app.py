@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from coreset.cli.answer import answer, answers_json, run
 from coreset.cli.common import conf_dir, fail
 from coreset.trainers.multirun import register
 
@@ -35,7 +36,7 @@ OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")  # type: ignore[untyped-decorator]
-def main(cfg: DictConfig) -> float | None:
+def configured_main(cfg: DictConfig) -> float | None:
     """Train on chosen subsets and report accuracy against budget."""
     from coreset.trainers.curve_name import curve_name
     from coreset.trainers.experiment import run_experiment
@@ -52,7 +53,13 @@ def main(cfg: DictConfig) -> float | None:
         if not plain["resume"]:
             plain["strategy_name"] = curve_name(plain, hydra_cfg.runtime.choices)
         folder = Path(hydra_cfg.runtime.output_dir)
-        return run_experiment(plain, folder, console).folder.curve.area("log")
+        area = run_experiment(plain, folder, console).folder.curve.area("log")
+        report = folder / "report.html"
+        answer(
+            run_folder=folder, curve_file=folder / "curve.jsonl", area=area, strategy=plain["strategy_name"],
+            seed=plain["seed"], **({"report_file": report} if report.exists() else {}),
+        )  # fmt: skip
+        return area
     except AwaitingLabels as waiting:
         console.print(
             f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",
@@ -64,7 +71,17 @@ def main(cfg: DictConfig) -> float | None:
         raise
 
 
+def main() -> Any:
+    """Run `coreset-train`."""
+    return run("coreset-train", configured_main)
+
+
 def compare_main(arguments: list[str] | None = None) -> int:
+    """Run `coreset-compare`."""
+    return int(run("coreset-compare", lambda: compared(arguments)) or 0)
+
+
+def compared(arguments: list[str] | None = None) -> int:
     """Put several runs on one plot: `coreset-compare outputs/<multirun> [more...] [--out DIR]`."""
     from coreset.report.console import print_comparison
     from coreset.report.page import write_report
@@ -86,7 +103,10 @@ def compare_main(arguments: list[str] | None = None) -> int:
         print_comparison(args.paths, console)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        if answers_json():
+            raise
         return 1
+    answer(report_file=report)
     console.print(f"report: {report}", soft_wrap=True)
     return 0
 

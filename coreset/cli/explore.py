@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
+from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail, read_column
 from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
 from coreset.report.explore.curated import curated_columns
@@ -97,6 +98,7 @@ def configured_main(cfg: DictConfig) -> None:
             file = Path(plain["table"] or folder / "explore.parquet")
             about = {"map": how, "run": str(plain["run"]), "scores": score_names(table)}
             write_explore(table, file, about)
+            answer(rows=table.num_rows, map=how, table_file=file, columns=table.column_names)
             console.print(
                 f"{table.num_rows} rows, map: {how} -> {escape(str(file))}", soft_wrap=True
             )
@@ -133,7 +135,7 @@ def main() -> None:
     if runs:
         rest = [f"run={json.dumps(runs)}", *rest]
     sys.argv[1:] = rest
-    configured_main()
+    run("coreset-explore", configured_main)
 
 
 if __name__ == "__main__":

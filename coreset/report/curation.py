@@ -20,6 +20,7 @@ from coreset.core.store import write_atomic
 from coreset.report.css import CSS
 from coreset.report.document import document
 from coreset.report.funnel import funnel_figure, stages
+from coreset.report.hands import Hands, sectioned, style
 from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
 from coreset.report.theme import figure, png, svg
@@ -82,9 +83,9 @@ def write_curation_report(
         write_atomic(out / "plots" / f"{name}.png", png(plot))
         write_atomic(out / "plots" / f"{name}.svg", svg(plot, name, alone=True))
     title = text(f"{_input(manifest)}: curation report")
-    page = document(
-        title, f"{CSS}{_STYLE}{STYLE if gallery else ''}", "\n".join(p for p in parts if p)
-    )
+    css = f"{CSS}{_STYLE}{STYLE if gallery else ''}{style()}"
+    body = sectioned("\n".join(p for p in parts if p))
+    page = document(title, css, body, Hands().scripts())
     return write_atomic(out / "report.html", page)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # control characters but tab and line ends, what is no character, halves of surrogate pairs, and
 # those that turn the direction of what follows (Unicode's Trojan Source)
 _ACTING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")  # fmt: skip
+NONE = "'none'"
 INSTEAD = "\ufffd"
 
 
@@ -29,20 +30,22 @@ def plain(words: str) -> str:
     return _ACTING.sub(INSTEAD, words)
 
 
-def policy(styles: Sequence[str]) -> str:
-    """Return the Content-Security-Policy of a page with these style sheets in its head: no script,
-    no frame, no form, nothing from elsewhere; images that lie in it.
+def policy(styles: Sequence[str], scripts: Sequence[str] = ()) -> str:
+    """Return the Content-Security-Policy of a page with these style sheets in its head and these
+    scripts at its end: no other script, no frame, no form, nothing from elsewhere; images that lie
+    in it.
 
     Attributes `style` are the page's own: a color, a width. W3C, "Content Security Policy Level 3".
 
     >>> policy(["a{}"])[:20]
     "default-src 'none'; "
     """
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in styles
-    )
+    hashes, acting = (
+        " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in group)
+        for group in (styles, scripts)
+    )  # fmt: skip
     return (
-        f"default-src 'none'; script-src 'none'; img-src data:; style-src {hashes}; "
+        f"default-src 'none'; script-src {acting or NONE}; img-src data:; style-src {hashes}; "
         "style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     )
 
@@ -64,9 +67,10 @@ def templates() -> Environment:
     )
 
 
-def document(title: str, css: str, body: str) -> str:
+def document(title: str, css: str, body: str, scripts: Sequence[str] = ()) -> str:
     """Return a page as HTML. title: as text that is safe for HTML; css: its style sheet; body:
-    HTML, every text of a row escaped in it.
+    HTML, every text of a row escaped in it; scripts: of this package, run at its end, and no other
+    may.
     """
     from markupsafe import Markup
 
@@ -75,9 +79,10 @@ def document(title: str, css: str, body: str) -> str:
         templates()
         .get_template("document.html")
         .render(
-            policy=Markup(policy([css])),  # as written: quotes in it are single
+            policy=Markup(policy([css], scripts)),  # as written: quotes in it are single
             title=Markup(plain(title)),
             css=Markup(css),
             body=Markup(plain(body)),
+            scripts=[Markup(script) for script in scripts],
         )
     )

@@ -120,8 +120,9 @@ def to_yolo(
     lines: list[str] = []
     written: set[Path] = set()
     known = _known_boxes(pool, annotations)
-    for k, at, boxes, found in _prelabels(chosen, pool, predictions, score_threshold):
-        name = inside(pool.names[at], f"{pool.source}: image {k!r}")
+    images_of = _prelabels(chosen, pool, predictions, score_threshold)
+    names_of = [inside(pool.names[at], f"{pool.source}: image {k!r}") for k, at, _, _ in images_of]
+    for (k, at, boxes, found), name in zip(images_of, names_of, strict=True):
         lines.append(f"./{PurePosixPath(images) / name}\n")
         if source is not None:
             _link(Path(source) / name, folder / images / name)

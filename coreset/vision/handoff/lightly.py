@@ -31,7 +31,7 @@ def to_lightly(rows: Sequence[Mapping[str, Any]], name: str = "coreset") -> Any:
     ls = _lightly()
     dataset = ls.ImageDataset.load_or_create(name)
     by_path = {str(Path(row["filepath"]).resolve()): row for row in rows}
-    for path in by_path:
+    for path in _together(by_path):
         dataset.add_images_from_path(path=path, embed=False)
     for sample in dataset:
         row = by_path.get(str(Path(sample.file_path_abs).resolve()))
@@ -44,6 +44,18 @@ def to_lightly(rows: Sequence[Mapping[str, Any]], name: str = "coreset") -> Any:
         if row["score"] is not None:
             sample.metadata["score"] = row["score"]
     return dataset
+
+
+def _together(paths: Mapping[str, Any]) -> list[str]:
+    """Return paths to add: a folder of which everything was chosen as one, else file by file."""
+    folders: dict[Path, list[str]] = {}
+    for path in paths:
+        folders.setdefault(Path(path).parent, []).append(path)
+    out: list[str] = []
+    for folder, held in folders.items():
+        there = {str(p) for p in folder.rglob("*") if p.is_file()}
+        out += [str(folder)] if there <= set(held) else held
+    return out
 
 
 def from_lightly(dataset: Any) -> list[dict[str, Any]]:

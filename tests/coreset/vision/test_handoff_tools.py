@@ -19,7 +19,7 @@ from tests.tools import label_studio
 from tests.tools.envs import TOOLS, python_of, run_tool
 
 N = 1000
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")
