@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import script
 from coreset.core.catalog import COLUMNS
 from coreset.curation import curate
 from coreset.registry import IMAGES, names, operator
