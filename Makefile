@@ -56,7 +56,6 @@ methods: env
 
 # the site, offline: the picture of the rooms is that of the imports, the reference is made anew, every link and anchor leads somewhere
 docs: env
-	$(BIN)/python -c "import mkdocs, mkdocstrings_handlers.python" 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
 	$(BIN)/python scripts/rooms.py --check
 	$(BIN)/python scripts/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -1,17 +1,30 @@
 """The site: reference of every name, files as a run leaves them, navigation, links, picture."""
 
+import importlib.util
 import re
+import sys
 from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import SCRIPTS, script
 from coreset.core.catalog import COLUMNS
 from coreset.curation import curate
 from coreset.registry import IMAGES, names, operator
 
-ROOT = SCRIPTS.parent
+ROOT = Path(__file__).parent.parent.parent
+
+
+@cache
+def script(name):
+    """Return a script as a module, with sys.path as it was."""
+    spec = importlib.util.spec_from_file_location(f"site_{name[:-3]}", ROOT / "scripts" / name)
+    module, before = importlib.util.module_from_spec(spec), list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
 
 
 @pytest.fixture(scope="module")
