@@ -77,7 +77,11 @@ def select(
         raise ValueError(
             f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left"
         )
-    answer = made(pool, columns, k, np.random.default_rng(seed)) if k else Selection([])
+    answer = (
+        made(pool, columns, k, np.random.default_rng(seed))
+        if k
+        else Selection(np.empty(0, np.int64))
+    )
     answer = answer if people is None else people.answer(answer)
     info = {
         **answer.info,

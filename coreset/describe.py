@@ -100,7 +100,7 @@ def schema(made: Any) -> dict[str, Any]:
 def _type(words: str) -> dict[str, Any]:
     """Return the JSON schema of an annotation, as far as JSON can say it."""
     kinds = [w.strip() for w in re.split(r"\|(?![^\[]*\])", words)]
-    found = []
+    found: list[dict[str, Any]] = []
     for kind in kinds:
         bare = kind.split("[")[0].split(".")[-1]
         if bare in _PLAIN:

@@ -66,7 +66,7 @@ def picture(images: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:
     if how == "rotate":
         return np.rot90(images, axes=(1, 2)).copy()
     if how == "blur":
-        return gaussian_filter(images.astype(np.float32), (0, 2.0, 2.0, 0)).astype(np.uint8)
+        return gaussian_filter(images.astype(np.float32), (0, 2.0, 2.0, 0)).astype(np.uint8)  # type: ignore[no-any-return]
     if how == "invert":
         return 255 - images
     raise ValueError(f"camera: expected rotate, blur or invert, got {how!r}")
@@ -96,7 +96,7 @@ def world(plant: Plant, seed: int) -> tuple[FlywheelData, NDArray[np.int64], NDA
         rows += [by_class[c].pop() for c in classes]
         roles += [role] * size
         cameras += rng.choice(CAMERAS, size, p=here / here.sum()).tolist()
-    at, role = np.array(rows), np.array(roles)
+    at, role = np.array(rows), np.array(roles)  # type: ignore[assignment]
     shown, labels, camera = images[at].copy(), truth[at].astype(np.int64), np.array(cameras)
     for number, how in plant.cameras.items():
         shown[camera == number] = picture(shown[camera == number], how)
@@ -117,7 +117,7 @@ def world(plant: Plant, seed: int) -> tuple[FlywheelData, NDArray[np.int64], NDA
     data = FlywheelData(
         np.array([f"x{i:05d}" for i in at]),
         given,
-        role,
+        role,  # type: ignore[arg-type]
         features_of(shown),
         source.classes,
         {"camera": np.array([f"c{n}" for n in camera])},

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-import methods
+import methods  # type: ignore[import-not-found]
 
 from coreset.core.catalog import COLUMNS
 from coreset.core.store import write_atomic
@@ -42,7 +42,7 @@ def options(cls: Any) -> str:
     for name, p in inspect.signature(cls).parameters.items():
         default = p.default
         if type(default).__name__ == "_HAS_DEFAULT_FACTORY_CLASS":
-            default = next(f for f in dataclasses.fields(cls) if f.name == name).default_factory()
+            default = next(f for f in dataclasses.fields(cls) if f.name == name).default_factory()  # type: ignore[operator]
         text = name if p.default is p.empty else f"{name}={methods.shown(default)}"
         out.append(f"`{text}`".replace("|", r"\|"))
     return ", ".join(out)
@@ -89,7 +89,7 @@ def rows(group: str, kind: type | None = None) -> list[str]:
 def strategies() -> str:
     """Return the page of the strategies: METHODS.md without its columns, which have a page."""
     page = methods.page().split("## Columns")[0]
-    return page.replace("# Methods", "# Strategies", 1).replace("(#columns)", "(columns.md)")
+    return page.replace("# Methods", "# Strategies", 1).replace("(#columns)", "(columns.md)")  # type: ignore[no-any-return]
 
 
 def scorers() -> str:
@@ -156,7 +156,8 @@ def recipes() -> str:
 
 def columns() -> str:
     """Return the page of the columns: shape, meaning, who gives, who reads."""
-    readers, givers = defaultdict(set), defaultdict(set)
+    readers: dict[str, set[str]] = defaultdict(set)
+    givers: dict[str, set[str]] = defaultdict(set)
     for group in ("coreset.strategies", "coreset.scorers", IMAGES, "coreset.operators"):
         for name in names(group):
             part = example(load(name, group))

@@ -84,7 +84,7 @@ class Cell:
         return result
 
 
-class Processes(Launcher):
+class Processes(Launcher):  # type: ignore[misc]
     """workers: cells at a time; each has its share of the cores."""
 
     def __init__(self, workers: int = 2) -> None:

@@ -91,8 +91,8 @@ class Selection:
         for name in ("ids", "scores", "weights", "reasons"):
             if (values := getattr(self, name)) is not None:
                 columns[name.removesuffix("s")] = values
-        name = self.info.get("strategy")
-        title = f"{len(self):,} chosen" + (f" by {name}" if name else "")
+        by = self.info.get("strategy")
+        title = f"{len(self):,} chosen" + (f" by {by}" if by else "")
         return html.card(title, html.rows(columns, total=len(self)))
 
     def sheet(self, images: Any, most: int = 60) -> HtmlSheet:

@@ -70,7 +70,7 @@ class Choose:
                     lines.append((str(data.ids[rows[i]]), w["name"], str(why[i]), float(scores[i])))
                 quotas[w["name"]] = {
                     "asked": share,
-                    "cost": float(data.costs[rows[chosen]].sum()) if chosen else 0.0,  # type: ignore[index]
+                    "cost": float(data.costs[rows[chosen]].sum()) if chosen else 0.0,  # type: ignore[index, operator]
                     "rows": len(chosen),
                 }
         order = clean[keyed_order(turn.rng("choose", 1), data.ids[clean])]

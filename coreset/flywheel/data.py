@@ -94,7 +94,7 @@ class FlywheelData:
                 "features: expected finite numbers (N, D), got shape"
                 f" {self.features.shape}, {int((~np.isfinite(self.features)).sum())} not finite"
             )
-        if not np.isfinite(self.costs).all() or (self.costs <= 0).any():  # type: ignore[operator, arg-type]
+        if not np.isfinite(self.costs).all() or (self.costs <= 0).any():  # type: ignore[operator, arg-type, union-attr]
             raise ValueError("costs: expected finite numbers above 0")
 
     def at(self, *roles: str) -> NDArray[np.int64]:
@@ -107,12 +107,12 @@ class FlywheelData:
         order = np.argsort(self.ids, kind="stable")
         at = np.searchsorted(self.ids[order], wanted).clip(max=len(order) - 1)
         rows = order[at]
-        wrong = self.ids[rows] != wanted
+        wrong = np.asarray(self.ids[rows] != wanted)
         if wrong.any():
             raise KeyError(
                 f"ids: {int(wrong.sum())} are not in the data, first {str(wanted[wrong][0])!r}"
             )
-        return rows.astype(np.int64)
+        return np.asarray(rows, np.int64)
 
     def knows(self, ids: Any) -> NDArray[np.bool_]:
         """Return which ids are in the data."""

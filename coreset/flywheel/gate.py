@@ -125,7 +125,7 @@ class Gate:
         for facts in turn.earlier:
             failed |= np.isin(names, facts.get("failures", []))
         now = turn.trainings.errors(turn.version, turn.seeds)[:, dev].max(axis=0)
-        return dev[failed & (now == 0)]
+        return dev[failed & (now == 0)]  # type: ignore[no-any-return]
 
     def _calibration(self, turn: Turn) -> list[str]:
         arms = turn.facts("retrain")["arms"]

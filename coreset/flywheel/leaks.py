@@ -49,7 +49,7 @@ def pooled_pictures(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     flat = np.stack(cells, axis=2).reshape(len(gray), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, length, out=np.zeros_like(flat), where=length > 0)
+    return np.asarray(np.divide(flat, length, out=np.zeros_like(flat), where=length > 0))
 
 
 def find_leaks(

@@ -47,11 +47,11 @@ class Wrong:
         >>> Wrong().errors({"probs": np.array([[0.9, 0.1], [0.2, 0.8]])}, np.array([0, 0]))
         array([0., 1.])
         """
-        return (np.argmax(columns["probs"], axis=1) != labels).astype(np.float64)
+        return np.asarray(np.argmax(columns["probs"], axis=1) != labels, np.float64)
 
     def predicted(self, columns: Mapping[str, Any]) -> NDArray[np.int64] | None:
         """Return the most probable class."""
-        return np.argmax(columns["probs"], axis=1).astype(np.int64)
+        return np.asarray(np.argmax(columns["probs"], axis=1), np.int64)
 
     def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
         """Return the expected calibration error over 15 bins of equal width (Guo et al., "On

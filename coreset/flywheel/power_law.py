@@ -63,7 +63,7 @@ def forecast(
     _, b, c = laws.T
 
     def fall(size: float) -> Values:
-        return b * now**-c - b * size**-c
+        return np.asarray(b * now**-c - b * size**-c)
 
     falls = np.stack([fall(size) for size in ahead])
     return (

@@ -28,7 +28,7 @@ def table_bytes(columns: Mapping[str, Any]) -> bytes:
             )
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(arrays), sink)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def read_table(path: Path, needs: Sequence[str] = ()) -> dict[str, Any]:

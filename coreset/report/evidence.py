@@ -62,7 +62,7 @@ def lines(
     """
     random = data.of("random")
     names = list(data.names)
-    areas = {axis: data.areas(axis) for axis in ("labels", "log", "round")}  # type: ignore[arg-type]
+    areas = {axis: data.areas(axis) for axis in ("labels", "log", "round")}
     base = names.index("random")
     tested = [name for name in names if name not in unfair and name != "random"]
     p = holm(

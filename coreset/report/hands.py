@@ -159,7 +159,7 @@ def map_spec(run: Run) -> dict[str, Any]:
         if np.isfinite(xy[i]).all()
     ]  # fmt: skip
     domain = sorted({v["c"] for v in values})
-    color = {"field": "c", "type": "nominal", "legend": None, "scale": {"domain": domain, "range": [class_color(c) for c in domain]}}  # fmt: skip
+    color = {"field": "c", "type": "nominal", "legend": None, "scale": {"domain": domain, "range": [class_color(int(c)) for c in domain]}}  # fmt: skip
     where = {
         "x": {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False}},
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}},

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 from scipy.stats import bootstrap, friedmanchisquare, rankdata, studentized_range
 
@@ -40,9 +40,7 @@ class Interval:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def difference(
-    a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: int = 0
-) -> Interval:
+def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
     """Return the mean of a - b, paired, with its BCa bootstrap interval (Efron, 1987).
 
     Raises ValueError for samples of different length.
@@ -50,9 +48,10 @@ def difference(
     >>> difference([0.5, 0.6, 0.9], [0.4, 0.5, 0.8]).low
     0.1
     """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) != len(b):
         raise ValueError(f"expected pairs, got {len(a)} and {len(b)} values")
-    d = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    d = a - b
     if len(d) < 2:
         return Interval(float(d.mean()) if len(d) else np.nan, np.nan, np.nan, len(d), level)
     if np.ptp(d) <= 1e-12:

@@ -167,7 +167,7 @@ def segmentation_map(path: str | Path, classes: int, ignore: int = 255) -> NDArr
         raise ValueError(
             f"{path}: class {int(out.max())}, but there are {classes} (ignore={ignore})"
         )
-    return out
+    return out  # type: ignore[no-any-return]
 
 
 def segmentation_probs(path: str | Path, classes: int) -> NDArray[np.float32]:

@@ -301,7 +301,7 @@ def to_rows(
         row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k, "width": width,
                "height": height, "priority": rank, "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
         row["boxes"] = [
-            {"label": pool.categories[int(found.labels[b])], "box": found.boxes[b].tolist(), "score": float(found.scores[b])}
+            {"label": pool.categories[int(found.labels[b])], "box": found.boxes[b].tolist(), "score": float(found.scores[b])}  # type: ignore[union-attr]
             for b in (boxes.tolist() if found is not None else ())
         ]  # fmt: skip
         rows.append(row)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from table import agreement
+from table import agreement  # type: ignore[import-not-found]
 
 from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.runs.run_folder import hardware, versions
@@ -133,7 +133,7 @@ def prints(trials: int) -> list[dict[str, Any]]:
         {**shared, "rival": "joblib.hash (SHA-1 or MD5 of the pickle)", "same": about,
          **ratio(lambda: fingerprint(x), lambda: joblib.hash(x), trials)},
         {**shared, "rival": "xxhash.xxh3_128 (bytes alone)", "same": "not cryptographic",
-         **ratio(lambda: fingerprint(x), lambda: xxhash.xxh3_128(x).hexdigest(), trials)},
+         **ratio(lambda: fingerprint(x), lambda: xxhash.xxh3_128(x).hexdigest(), trials)},  # type: ignore[arg-type]
     ]  # fmt: skip
 
 
@@ -154,8 +154,8 @@ def narrow(trials: int) -> list[dict[str, Any]]:
             "rival": "float32 product (numpy)", "same": "to 2^-8; open comparisons go to float64",
             "reason": "" if bfloat16_pays(dim, 1) else "not used on this processor",
             "from": "results/kernels/kernels.json",
-            **ratio(lambda s=short: [s[0] @ s[1].T for _ in range(20)],
-                    lambda a=a, b=b: [float32_products(a, b) for _ in range(20)], trials),
+            **ratio(lambda s=short: [s[0] @ s[1].T for _ in range(20)],  # type: ignore[misc]
+                    lambda a=a, b=b: [float32_products(a, b) for _ in range(20)], trials),  # type: ignore[misc]
         })  # fmt: skip
     return rows
 

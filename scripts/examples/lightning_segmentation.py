@@ -99,14 +99,14 @@ class LitSegmenter(pl.LightningModule):
         predicted = self(batch[0]).argmax(dim=1)
         for c in range(self.classes):
             a, b = predicted == c, batch[1] == c
-            self.both[c] += (a & b).sum()
-            self.either[c] += (a | b).sum()
+            self.both[c] += (a & b).sum()  # type: ignore[index, operator]
+            self.either[c] += (a | b).sum()  # type: ignore[index, operator]
 
     def on_test_epoch_end(self) -> None:
-        seen = self.either > 0
-        self.log("test_iou", (self.both[seen] / self.either[seen]).mean())
-        self.both.zero_()
-        self.either.zero_()
+        seen = self.either > 0  # type: ignore[operator]
+        self.log("test_iou", (self.both[seen] / self.either[seen]).mean())  # type: ignore[index]
+        self.both.zero_()  # type: ignore[operator]
+        self.either.zero_()  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), lr=1e-3)

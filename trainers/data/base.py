@@ -165,7 +165,7 @@ def exchanged(data: ImageData) -> ImageData:
         labels=data.test_labels,
         test_images=data.images[:1],
         test_labels=np.zeros(1, np.int64),
-        ids=None,
+        ids=None,  # type: ignore[arg-type]
         content="",
     )
 

@@ -152,7 +152,7 @@ class Linear:
         every = (z, y, weights)
         if len(y) > self.most:
             some = rng.permutation(len(y))[: self.most]
-            z, y, weights = (part[some] for part in every)
+            z, y, weights = z[some], y[some], weights[some]
         fold = stratified_folds(y, min(self.folds, len(y)), rng)
         parts: dict[bytes, Directions] = {}  # by fold: the same at every c
 
