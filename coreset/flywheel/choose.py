@@ -70,7 +70,7 @@ class Choose:
                     lines.append((str(data.ids[rows[i]]), w["name"], str(why[i]), float(scores[i])))
                 quotas[w["name"]] = {
                     "asked": share,
-                    "cost": float(data.costs[rows[chosen]].sum()) if chosen else 0.0,  # type: ignore[index, operator]
+                    "cost": float(data.costs[rows[chosen]].sum()) if chosen else 0.0,  # type: ignore[index]
                     "rows": len(chosen),
                 }
         order = clean[keyed_order(turn.rng("choose", 1), data.ids[clean])]
@@ -79,7 +79,7 @@ class Choose:
         control = _afford(
             turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget
         )
-        cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index]
+        cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index, operator]
         facts = {
             "budget": turn.budget,
             "reserve": reserve,

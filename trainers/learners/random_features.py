@@ -62,7 +62,7 @@ class RandomFeatures:
         z = np.cos(x @ w + b)
         scaled = z * weights[:, None]
         gram = scaled.T @ z + self.penalty * len(x) * np.eye(self.features)
-        v = np.linalg.solve(gram, scaled.T @ np.eye(classes)[y])
+        v = np.asarray(np.linalg.solve(gram, scaled.T @ np.eye(classes)[y]), np.float64)
         return RandomFeatureModel(w, b, v, self.scale), {"features": self.features}
 
     def refit(
@@ -83,6 +83,4 @@ class RandomFeatures:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> RandomFeatureModel:
         """Return the model of these arrays."""
-        return RandomFeatureModel(
-            arrays["w"], arrays["b"], arrays["v"], float(arrays["scale"])
-        )
+        return RandomFeatureModel(arrays["w"], arrays["b"], arrays["v"], float(arrays["scale"]))

@@ -44,7 +44,7 @@ def test_the_batch_is_promoted_and_beats_random_rows_at_equal_cost(turned):
 
 
 def test_flipped_labels_are_sent_to_relabel(turned):
-    wheel, data, truth, wrong, _ = turned
+    wheel, data, _truth, wrong, _ = turned
     from coreset.flywheel.tables import read_table
 
     second = read_table(wheel.folder / "turns/001/label-second.parquet")
@@ -135,7 +135,10 @@ class Harm:
         harmed = pool[(self.truth[pool] == 0) & ~np.isin(turn.data.ids[pool], candidate.ids)]
         bad = {str(i): (1, "harm") for i in turn.data.ids[harmed[:250]]}
         both = candidate.changed(turn.number, added=bad)
-        return Artifact({**artifact.facts, "candidate": both.key}, {**artifact.tables, "candidate": columns(both)})
+        return Artifact(
+            {**artifact.facts, "candidate": both.key},
+            {**artifact.tables, "candidate": columns(both)},
+        )
 
 
 def test_a_batch_that_helps_one_slice_and_harms_another_is_refused(tmp_path):
