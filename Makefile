@@ -9,7 +9,8 @@ ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
 export UV_LINK_MODE ?= copy
-export UV_COMPILE_BYTECODE ?= 1   # every start is otherwise that of uncompiled packages, 2 to 3 times as slow
+# every start is otherwise that of uncompiled packages, 2 to 3 times as slow
+export UV_COMPILE_BYTECODE ?= 1
 
 .PHONY: env demo test check lint lock methods docs results label-studio clean
 
