@@ -27,6 +27,7 @@ def open_page(width: int = 1280, height: int = 900, **options: Any) -> Iterator[
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        page.set_default_timeout(120_000)  # WebGL in software, on few and busy cores
         page.problems, page.asked = [], []
         page.on("console", lambda m: page.problems.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: page.problems.append(str(e)))
