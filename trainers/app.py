@@ -120,6 +120,7 @@ def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
 
     def start_logger() -> Any:
         nonlocal logger
+        assert make_logger is not None
         logger = make_logger(folder=folder, run_config=run_config(cfg))
         return logger
 

@@ -89,9 +89,13 @@ class QuerySimilarity:
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns for every row."""
-        column = self.encoder.column
+        column = str(self.encoder.column)  # type: ignore[attr-defined]  # checked
         vectors, group = _queries(
-            self.encoder, self.queries, column, self.task, tuple(sorted(self.resources().items()))
+            self.encoder,  # type: ignore[arg-type]  # frozen, so that it can be hashed
+            self.queries,
+            column,
+            self.task,
+            tuple(sorted(self.resources().items())),
         )
         out = dict(self.encoder(batch))
         rows = np.asarray(out[f"{column}_embedding"], np.float64)

@@ -97,10 +97,12 @@ class Frame:
         """Return a frame in which queries (Q, D) far outside the unit ball have finite lengths: the
         frame itself unless one of them lies more than 2^20 away.
         """
+        import torch
+
         longest = max(
             (
                 float((part.double() - self.mean).norm(dim=1).max())
-                for part in queries.split(block)
+                for part in torch.split(queries, block)
                 if len(part)
             ),
             default=0.0,

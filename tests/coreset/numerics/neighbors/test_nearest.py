@@ -85,7 +85,7 @@ def test_the_tensor_path_gives_the_same(kind):
     hit = neighbors._decide_torch(
         a @ a.T, length, length, x, x, radius**2, frame.scale**2, False, 0
     )
-    start, _ = within(x, radius)
+    start, columns = within(x, radius)
     assert hit.sum(dim=1).tolist() == np.diff(start).tolist()
     assert np.nonzero(hit.numpy())[1].tolist() == columns.tolist()
 
@@ -98,7 +98,7 @@ def test_within_is_the_float64_comparison(kind, closed):
     radius = radius_of(d)
     hit = d < radius**2
     np.fill_diagonal(hit, False)
-    start, _ = within(torch.from_numpy(x), radius, closed=closed)
+    start, columns = within(torch.from_numpy(x), radius, closed=closed)
     assert np.diff(start).tolist() == hit.sum(axis=1).tolist()
     assert columns.tolist() == np.nonzero(hit)[1].tolist()
 
@@ -117,7 +117,7 @@ def test_a_lattice_full_of_ties(n, dim, seed):
     np.fill_diagonal(d, np.inf)
     for radius, closed in ((1.0, False), (1.0, True), (2.0, False), (2.0, True)):
         hit = d <= radius**2 if closed else d < radius**2
-        start, _ = within(torch.from_numpy(x), radius, closed=closed)
+        start, columns = within(torch.from_numpy(x), radius, closed=closed)
         assert np.diff(start).tolist() == hit.sum(axis=1).tolist()
         assert columns.tolist() == np.nonzero(hit)[1].tolist()
     k = max(1, n // 2)
