@@ -58,8 +58,8 @@ class RunContext:
     learner: trains on the selections; proxy: trains on the whole labeled pool for the signals of
     prune mode. members: trainings behind `gradient_norm`. columns: the user's own signals.
     features: computes the features of a fixed embedding, None where the model gives them.
-    proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start: who
-    chooses the first batch of an active run, None = at random.
+    proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start:
+    who chooses the first batch of an active run, None = at random.
     """
 
     plan: Plan
@@ -141,7 +141,7 @@ def commit(
 
 
 def peak_mb() -> float:
-    """Return the peak memory of this process so far in MB (of the accelerator, where one is used)."""
+    """Return the peak memory of this process so far in MB (of the accelerator where one works)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
