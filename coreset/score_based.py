@@ -22,8 +22,8 @@ class ScoreBased(Strategy):
     """A strategy that is a score: `score` gives one float64 per candidate, higher = taken sooner,
     ties to the lowest position.
 
-    row_wise: the score of a row depends on that row alone, so that the highest of each part of a pool
-    hold the highest of all (`coreset.two_rounds`).
+    row_wise: the score of a row depends on that row alone, so that the highest of each part of a
+    pool hold the highest of all (`coreset.two_rounds`).
     """
 
     row_wise: ClassVar[bool] = False

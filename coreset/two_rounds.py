@@ -1,8 +1,8 @@
 """Selection in two rounds, for a pool that no machine holds whole: every partition chooses for
 itself, then one choice is made among all that the partitions chose.
 
-`TwoRounds` is a mixin of the strategies that have such a form of their own; a score that looks at one
-row at a time has one without asking (`RowWiseRounds`).
+`TwoRounds` is a mixin of the strategies that have such a form of their own; a score that looks at
+one row at a time has one without asking (`RowWiseRounds`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from coreset.score_based import ScoreBased, by_score
 class TwoRounds(ABC):
     """The second round of a strategy, and what can be said of its answer.
 
-    The first is the strategy itself in every partition, for the whole budget k (all rows of a smaller
-    partition); the second is `merge`, over the union. Then every partition is read once more
-    (`audit`), and what was measured becomes the certificate (`certify`). With one partition the
-    answer is that of one round. sampled: the second round also sees a random sample of the pool, as
-    large as a partition.
+    The first is the strategy itself in every partition, for the whole budget k (all rows of a
+    smaller partition); the second is `merge`, over the union. Then every partition is read once
+    more (`audit`), and what was measured becomes the certificate (`certify`). With one partition
+    the answer is that of one round. sampled: the second round also sees a random sample of the
+    pool, as large as a partition.
     """
 
     sampled: ClassVar[bool] = False
@@ -136,7 +136,8 @@ class RowWiseRounds(TwoRounds):
 
 
 def rounds_of(strategy: Strategy) -> TwoRounds:
-    """Return the two-round form of a strategy. Raises ValueError, with the reason, when it has none.
+    """Return the two-round form of a strategy. Raises ValueError, with the reason, when it has
+    none.
 
     >>> from coreset.registry import strategy
     >>> rounds_of(strategy("margin")).guarantee(partitions=4, k=10)[1]

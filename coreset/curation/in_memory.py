@@ -23,6 +23,7 @@ from coreset.core.batch import to_numpy
 from coreset.core.engine import Engine
 from coreset.core.store import strict
 from coreset.core.strategy import Scorer
+from coreset.curation.io.plain_rows import plain_rows
 from coreset.curation.run import Settings
 from coreset.curation.run import curate as curate_files
 from coreset.curation.score import score as score_files
@@ -132,12 +133,7 @@ def as_rows(rows: Any) -> list[Mapping[str, Any]]:
     >>> as_rows(pa.table({"text": ["a"]}))
     [{'text': 'a'}]
     """
-    if isinstance(rows, pa.Table):
-        rows = rows.to_pylist()
-    elif type(rows).__module__.split(".")[0] == "pandas":
-        rows = rows.to_dict("records")
-    elif hasattr(rows, "to_list") and hasattr(rows, "features"):  # datasets.Dataset
-        rows = rows.to_list()
+    rows = plain_rows(rows)
     if isinstance(rows, str | bytes | Mapping | Path) or not isinstance(rows, Iterable):
         raise TypeError(
             "rows: expected a list of dicts, a DataFrame, an Arrow table or a Dataset, got"

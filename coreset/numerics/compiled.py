@@ -24,7 +24,7 @@ class _Compiled:
         return (self.code or self.compile())(*arguments, **named)
 
     def compile(self) -> Callable[..., Any]:
-        """Return the machine code; the compiled functions that this one calls are compiled first."""
+        """Return the machine code; compiled functions that this one calls come first."""
         import numba
 
         names = self.function.__globals__

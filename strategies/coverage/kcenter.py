@@ -2,9 +2,9 @@
 
 Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1
 (arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius is at most twice the best one. In
-two rounds at most four times: every partition's choice covers it within twice the best radius, and the
-second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley,
-"Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
+two rounds at most four times: every partition's choice covers it within twice the best radius, and
+the second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger &
+Moseley, "Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def k_center_greedy(
     """Return the `k` picks and the distance each had from all centers before it, farthest first,
     ties to the lowest position.
 
-    x (N, D) features, an array or a tensor; centers (M,) positions already taken, at least one; candidates (n,) positions
-    that may be picked. Distances are Euclidean, and every choice is that of a float64 loop. Memory
-    beside x: O(N), and for large work where bfloat16 pays one copy of x in it.
+    x (N, D) features, an array or a tensor; centers (M,) positions already taken, at least one;
+    candidates (n,) positions that may be picked. Distances are Euclidean, and every choice is that
+    of a float64 loop. Memory beside x: O(N), and for large work where bfloat16 pays one copy of x
+    in it.
 
     >>> x = np.array([[0.0], [1.0], [5.0]])
     >>> picks, radius = k_center_greedy(x, 2, np.array([0]), np.array([1, 2]))

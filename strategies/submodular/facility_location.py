@@ -7,8 +7,8 @@ least 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher, 1978).
 Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with
 lazy greedy and stochastic greedy as in Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds:
 GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
-Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each partition's function speaks of its own
-rows, the second round's of a random sample as large as a partition.
+Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each partition's function speaks of its
+own rows, the second round's of a random sample as large as a partition.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         return FacilityLocationFunction(similarity, floor)
 
     def no_rounds(self) -> str:
-        """Return which parameters stand in the way: they would make every partition's function another
-        one, or not greedy, or not between 0 and 1.
+        """Return which parameters stand in the way: they would make every partition's function
+        another one, or not greedy, or not between 0 and 1.
         """
         if self.per_class:
             return "per_class=True makes every class a ground set of its own"
@@ -245,8 +245,8 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         firsts: Sequence[Selection],
         sample: Items,
     ) -> list[Selection]:
-        """Return the greedy choice from the union for the rows of the sample, and every partition's own
-        choice, filled up from it where a partition had fewer rows.
+        """Return the greedy choice from the union for the rows of the sample, and every partition's
+        own choice, filled up from it where a partition had fewer rows.
         """
         similarity, floor = self.graph(signals, np.arange(pool.size))
         # stands already: no row outside the sample is asked

@@ -1,4 +1,4 @@
-"""The fast path as a `Learner`: uint8 images in memory, our own modules, a fixed number of steps."""
+"""The fast path as a `Learner`: uint8 images in memory, our own modules, a number of steps."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def run_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(cfg: Mapping[str, Any], size: int) -> dict[str, NDArray[Any]]:
-    """Return the user's own signals, memory-mapped. Raises ValueError for another number of rows."""
+    """Return the user's own signals, memory-mapped; ValueError for another number of rows."""
     columns = {
         name: np.load(path, mmap_mode="r", allow_pickle=False)
         for name, path in (cfg["columns"] or {}).items()

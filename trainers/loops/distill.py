@@ -64,6 +64,6 @@ class Distillation:
         commit(context, number, kept, fit_info(fitted), metrics, seconds, extra)
 
     def gallery(self, context: RunContext) -> dict[str, NDArray[Any]] | None:
-        """Return made images of every budget, and the last among real ones in a plane of features."""
+        """Return distilled images of every budget, and a map of the last among real ones."""
         labels = context.oracle.label(np.arange(self.learner.size))
         return pictures(self.learner, context.folder, labels, THUMBS, POINTS)

@@ -11,7 +11,7 @@ from coreset.trainers.loops.context import CHECKPOINT, RunContext
 
 
 def write_gallery(context: RunContext) -> None:
-    """Write the gallery of the finished rounds; nothing when it is there or no round is finished."""
+    """Write the gallery of finished rounds; nothing when it is there or no round is finished."""
     path, done = context.folder.path / "gallery.npz", context.folder.done
     if path.exists() or not done:
         return

@@ -1,4 +1,4 @@
-"""A run of our own tasks on images in memory: data, model, task, fit, dynamic of the configuration."""
+"""A run of our own tasks on images in memory: data, model, task, fit, dynamic of the settings."""
 
 from __future__ import annotations
 

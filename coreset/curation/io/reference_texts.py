@@ -1,4 +1,4 @@
-"""Texts beside the pool: a test set, curated examples, a target domain; from files or from Python."""
+"""Texts beside the pool: a test set, curated examples, a target domain; in files or lists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from coreset.curation.io.discover import discover
 from coreset.curation.io.formats import content_id, learn_schema, normal
+from coreset.curation.io.plain_rows import plain_rows
 from coreset.curation.io.read import first_rows, read_rows
 from coreset.curation.io.write import file_hash
 
@@ -19,9 +20,11 @@ Source = str | Sequence[str | Mapping[str, Any]]  # a path, glob or folder; or t
 
 
 def frozen(source: Source, name: str) -> str | tuple[str, ...]:
-    """Return a path as it is, and texts or rows as a tuple of JSON strings, which can be hashed.
+    """Return a path as it is, and texts or rows (a list, a DataFrame, an Arrow table, a Dataset) as
+    a tuple of JSON strings, which can be hashed.
 
-    Raises TypeError, beginning with `name`, for anything else and for a row that is not JSON.
+    Raises TypeError, beginning with `name`, for anything else and for a row that is not JSON, and
+    ValueError for none at all.
 
     >>> frozen(["a b", {"text": "c"}], "against")
     ('"a b"', '{"text": "c"}')
@@ -32,9 +35,12 @@ def frozen(source: Source, name: str) -> str | tuple[str, ...]:
         return str(source)
     if isinstance(source, Frozen):
         return source
-    if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
+    given = plain_rows(source)
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
         raise TypeError(f"{name}: expected a path, or a list of texts or rows, got {source!r}")
-    rows = list(source)
+    rows = list(given)
+    if not rows:
+        raise ValueError(f"{name}: there are no texts in it")
     for i, row in enumerate(rows):
         if not isinstance(row, str | Mapping):
             raise TypeError(f"{name}: entry {i}: expected a text or a row (dict), got {row!r}")

@@ -49,9 +49,9 @@ class QuerySimilarity:
     `query_similarity` (n, Q), the cosine of each row with each query, with its status.
 
     encoder: a scorer with a `column` that gives `<column>_embedding`, of length 1
-    (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path, glob or list of rows of the same form as
-    the pool's, in the order of their ids. task: a field of the queries that names their task; then
-    a column per task, in order of their names, holds the largest cosine with any query of it.
+    (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path, glob or list of rows of the same form
+    as the pool's, in the order of their ids. task: a field of the queries that names their task;
+    then a column per task, in order of their names, holds the largest cosine with any query of it.
     """
 
     encoder: Scorer

@@ -1,8 +1,8 @@
 """Two rounds of selection on tables: what is done in a partition, what with the union, what is
 measured. An engine calls these where it likes; `in_rounds` calls them here.
 
-A row's partition is a hash of its id, so that no cut of the input changes an answer; inside a partition,
-and in the union, rows stand in the order of their ids.
+A row's partition is a hash of its id, so that no cut of the input changes an answer; inside a
+partition, and in the union, rows stand in the order of their ids.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def _chance(operator: PartitionedSelect, stream: int, ids: NDArray[Any]) -> NDAr
 
 
 def first_round(operator: PartitionedSelect, partition: pa.Table, k: int) -> pa.Table:
-    """Return the rows of one partition that it chooses (`_order` from 0 on, `_score`), and those of the
-    sample (`_sampled`).
+    """Return the rows of one partition that it chooses (`_order` from 0 on, `_score`), and those of
+    the sample (`_sampled`).
     """
     rounds, n = operator.rounds(), partition.num_rows
     rows = Batch(partition)
@@ -90,8 +90,8 @@ def first_round(operator: PartitionedSelect, partition: pa.Table, k: int) -> pa.
 
 
 def union_of(firsts: Sequence[pa.Table]) -> pa.Table:
-    """Return what the partitions chose and sampled as one table in the order of ids, with their number
-    as `_shard`.
+    """Return what the partitions chose and sampled as one table in the order of ids, with their
+    number as `_shard`.
     """
     tables = [
         t.append_column("_shard", pa.array(np.full(t.num_rows, i))) for i, t in enumerate(firsts)

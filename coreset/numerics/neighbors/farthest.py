@@ -29,12 +29,12 @@ def _loop(x: Float, count: int, picks: Whole, squares: NDArray[np.float64]) -> f
     for i in range(count):
         for j in range(count, len(x)):
             near[i] = min(near[i], square_distance(x[i], x[j]))
-    for made in range(len(picks)):
+    for taken in range(len(picks)):
         best = 0
         for i in range(1, count):
             if near[i] > near[best]:
                 best = i
-        picks[made], squares[made] = best, near[best]
+        picks[taken], squares[taken] = best, near[best]
         near[best] = -1.0
         for i in range(count):
             if near[i] > 0:

@@ -1,5 +1,5 @@
-"""Farthest-first traversal of many rows, exact and blocked: the picks of a float64 loop at the speed
-of matrix products.
+"""Farthest-first traversal of many rows, exact and blocked: the picks of a float64 loop at the
+speed of matrix products.
 
 Distances to the nearest center only ever shrink, so one that misses the latest centers is an upper
 bound. A round takes the T rows whose bounds are largest and makes them exact, each only for as long
@@ -149,8 +149,8 @@ def _greedy(
     list.
     """
     active = np.arange(len(x))
-    left, made = len(x), 0
-    while made < most and left > 0:
+    left, taken = len(x), 0
+    while taken < most and left > 0:
         best = 0
         for m in range(1, left):
             if near[active[m]] > near[active[best]]:
@@ -158,8 +158,8 @@ def _greedy(
         pick = active[best]
         if near[pick] < floor or (near[pick] == floor and pick > last):
             break
-        picks[made], squares[made] = pick, near[pick]
-        made += 1
+        picks[taken], squares[taken] = pick, near[pick]
+        taken += 1
         kept = 0
         # rows that fell below the floor cannot be picked any more in this round
         for m in range(left):
@@ -171,7 +171,7 @@ def _greedy(
                 active[kept] = i
                 kept += 1
         left = kept
-    return made
+    return taken
 
 
 @compiled
@@ -179,20 +179,20 @@ def _greedy_table(
     table: Float, near: Float, floor: float, last: int, most: int, picks: Whole, squares: Float
 ) -> int:
     """As `_greedy`, from a table of squared distances (T, T)."""
-    made = 0
-    while made < most:
+    taken = 0
+    while taken < most:
         pick = 0
         for m in range(1, len(near)):
             if near[m] > near[pick]:
                 pick = m
         if near[pick] < floor or (near[pick] == floor and pick > last):
             break
-        picks[made], squares[made] = pick, near[pick]
-        made += 1
+        picks[taken], squares[taken] = pick, near[pick]
+        taken += 1
         for m in range(len(near)):
             near[m] = min(near[m], table[pick, m])
         near[pick] = -1.0
-    return made
+    return taken
 
 
 def _loops(x: Tensor) -> bool:
@@ -253,7 +253,7 @@ class _State:
         return torch.bfloat16 if self.narrow else torch.float32
 
     @property
-    def made(self) -> int:
+    def taken(self) -> int:
         """How many were picked."""
         return len(self.squares)
 
@@ -366,15 +366,17 @@ class _State:
         where = self.rows[torch.from_numpy(short).to(self.rows.device)]
         last = int(np.searchsorted(short, last, side="right")) - 1
         if _loops(self.x):
-            made = _greedy(exact_rows(self.x[where]), near, floor, last, len(picks), picks, squares)
+            taken = _greedy(
+                exact_rows(self.x[where]), near, floor, last, len(picks), picks, squares
+            )
         else:
             table = (
                 torch.stack([self._exact(where, w.expand(len(where))) for w in where]).cpu().numpy()
             )
-            made = _greedy_table(table, near, floor, last, len(picks), picks, squares)
-        self.nearest[short[picks[:made]]] = -1.0
-        self.centers = np.concatenate([self.centers, short[picks[:made]]])
-        self.squares = np.concatenate([self.squares, squares[:made]])
+            taken = _greedy_table(table, near, floor, last, len(picks), picks, squares)
+        self.nearest[short[picks[:taken]]] = -1.0
+        self.centers = np.concatenate([self.centers, short[picks[:taken]]])
+        self.squares = np.concatenate([self.squares, squares[:taken]])
 
 
 def by_blocks(
@@ -393,19 +395,19 @@ def by_blocks(
     state = _State(x, torch.cat([candidates, centers]), count, frame, narrow)
     state.renew(np.arange(count), np.inf)
     width = _SHORT_LIST
-    while state.made < count:
-        short = np.sort(top_k(state.nearest, min(width, count - state.made)))
+    while state.taken < count:
+        short = np.sort(top_k(state.nearest, min(width, count - state.taken)))
         floor, last = state.floor(short)
         state.renew(short, floor)
         sure = short[state.nearest[short] >= floor]
-        if len(sure) and state.made == k:
+        if len(sure) and state.taken == k:
             break
         if len(sure) > _SHORT_LIST:  # more than needed: a higher floor
             sure = sure[np.sort(top_k(state.nearest[sure], _SHORT_LIST))]
             higher, at = state.floor(sure)
             floor, last = higher, at if higher > floor else min(at, last)
         if len(sure):
-            state.greedy(sure, floor, last, k - state.made)
+            state.greedy(sure, floor, last, k - state.taken)
         if len(sure) < _SHORT_LIST // 2:
             width *= 2
         elif len(sure) == _SHORT_LIST:

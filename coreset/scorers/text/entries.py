@@ -42,12 +42,12 @@ def load_entries(source: str | tuple[str, ...], changed: int) -> tuple[str, ...]
 
     Raises ValueError naming the file and the entry that is empty, no text, or there twice.
     """
-    where, found = "vocabulary", list(source)
+    where, entries = "vocabulary", list(source)
     if isinstance(source, str):
         where, text = source, Path(source).read_text("utf-8")
-        found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+        entries = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     seen: set[str] = set()
-    for i, entry in enumerate(found):
+    for i, entry in enumerate(entries):
         if not isinstance(entry, str) or not entry or entry in seen:
             what = (
                 "is there twice"
@@ -58,9 +58,9 @@ def load_entries(source: str | tuple[str, ...], changed: int) -> tuple[str, ...]
             )
             raise ValueError(f"{where}: entry {i} {what}: {entry!r}")
         seen.add(entry)
-    if not found:
+    if not entries:
         raise ValueError(f"{where}: holds no entry")
-    return tuple(found)
+    return tuple(entries)
 
 
 def _bare(character: str) -> bool:
@@ -104,9 +104,9 @@ class Entries:
     """Find the entries of a vocabulary in one text column: gives `entries` (whole numbers,
     positions in the vocabulary, rising) and `entries_status`.
 
-    vocabulary: a list of texts, or a file: a JSON list or one entry a line. variant: see above. A text in which
-    nothing occurs is "no_entry", with an empty list. Raises FileNotFoundError and ValueError for a
-    vocabulary that cannot be read.
+    vocabulary: a list of texts, or a file: a JSON list or one entry a line. variant: see above. A
+    text in which nothing occurs is "no_entry", with an empty list. Raises FileNotFoundError and
+    ValueError for a vocabulary that cannot be read.
 
     >>> words = ["dog", "hot dog", "Paris"]
     >>> Entries(words)({"text": ["a hot dog, please", "paris"]})["entries"].tolist()
@@ -121,6 +121,10 @@ class Entries:
 
     def __post_init__(self) -> None:
         given = self.vocabulary
+        if not isinstance(given, str | Path) and np.ndim(given) != 1:
+            raise TypeError(
+                f"vocabulary: expected a file or a list of texts, got {type(given).__name__}"
+            )
         object.__setattr__(
             self, "vocabulary", str(given) if isinstance(given, str | Path) else tuple(given)
         )

@@ -148,8 +148,8 @@ class DecontaminateEmbeddings(Filter):
     """Drop rows whose embedding has a cosine above `threshold` with a row of the test set; gives
     `test_cosine`, the largest.
 
-    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's embedding
-    (n, D).
+    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's
+    embedding (n, D).
     """
 
     gives = frozenset({"test_cosine"})

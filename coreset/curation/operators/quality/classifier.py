@@ -57,8 +57,8 @@ def unit_counts(rows: Sequence[NDArray[np.int64]], buckets: int) -> Any:
 
 @dataclass(frozen=True)
 class QualityClassifier(Estimator):
-    """Learn what sets `curated` text (a path, glob or list) apart from the pool; then give every row
-    `quality`, the probability that it is curated.
+    """Learn what sets `curated` text (a path, glob or list) apart from the pool; then give every
+    row `quality`, the probability that it is curated.
 
     column, curated_column: the texts. sample: rows of either side that are learned from, drawn by
     id. c: inverse strength of the squared penalty.

@@ -59,10 +59,10 @@ class PairwiseRatings(Estimator):
     Gives `rating`, log-odds with a mean of 0 over the compared, and `rating_status`.
 
     judge: a `Judge`, whose rubric plays no part. criterion: writing_style, required_expertise,
-    facts_and_trivia or educational_value. sample: rows that are compared, drawn by id. rounds: rings of
-    comparisons, each with two per row. characters: of a longer text an excerpt of so many, from a
-    place drawn by id. features: a column of vectors; ratings are then linear in it and every row
-    has one, else only the compared rows have. ridge: of the fit. A row is undefined:
+    facts_and_trivia or educational_value. sample: rows that are compared, drawn by id. rounds:
+    rings of comparisons, each with two per row. characters: of a longer text an excerpt of so many,
+    from a place drawn by id. features: a column of vectors; ratings are then linear in it and every
+    row has one, else only the compared rows have. ridge: of the fit. A row is undefined:
     missing_field, empty_text, not_sampled, not_compared (no comparison of it was decided). Raises
     ValueError, with the reasons, when no comparison at all was decided; with dry_run of the judge
     that says what they would cost.

@@ -36,10 +36,11 @@ ROWS_A_CLUSTER = 128
 class ReferenceClusters(SampledVectors):
     """Keep rows whose nearest centroid is also the nearest of a row of the reference set.
 
-    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's embedding
-    (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio. The centroids come from
-    `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an embedding
-    is dropped with its status. Raises ValueError for a reference set of another dimension.
+    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's
+    embedding (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio. The centroids
+    come from `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an
+    embedding is dropped with its status. Raises ValueError for a reference set of another
+    dimension.
     """
 
     gives = frozenset()

@@ -4,6 +4,7 @@ import json
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from coreset import curate
@@ -36,6 +37,20 @@ def test_texts_and_rows_are_read_as_their_file_is(rows, tmp_path):
     file = file_of(tmp_path, [r if isinstance(r, dict) else {"text": r} for r in rows])
     assert texts_of(rows) == texts_of(file)
     assert hashes_of(rows) == hashes_of(list(rows)) != hashes_of(rows[:1])
+
+
+@pytest.mark.parametrize("form", ["pandas", "arrow", "datasets"])
+def test_tables_are_their_rows_and_not_their_column_names(form):
+    rows = [{"id": f"t{i}", "text": t} for i, t in enumerate(TEST)]
+    if form == "pandas":
+        table = pytest.importorskip("pandas").DataFrame(rows)
+    elif form == "arrow":
+        table = pa.Table.from_pylist(rows)
+    else:
+        table = pytest.importorskip("datasets").Dataset.from_list(rows)
+    assert texts_of(table) == texts_of(rows)
+    with pytest.raises(TypeError, match="vocabulary: expected a file or a list of texts, got"):
+        Entries(pytest.importorskip("pandas").DataFrame(rows))
 
 
 def test_a_test_set_in_a_list(tmp_path):
@@ -99,5 +114,7 @@ def test_what_is_neither_is_refused():
     ):
         with pytest.raises(TypeError, match=f"against: {words}"):
             frozen(wrong, "against")
+    with pytest.raises(ValueError, match="against: there are no texts in it"):
+        Decontaminate([])
     with pytest.raises(ValueError, match="their fields are answer"):
         texts_of([{"answer": "x"}])
