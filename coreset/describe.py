@@ -126,7 +126,9 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, Mapping):
         return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    return value is None or (isinstance(value, bool | int | float | str) and not is_dataclass(value))
+    return value is None or (
+        isinstance(value, bool | int | float | str) and not is_dataclass(value)
+    )
 
 
 def _first(made: Any) -> str:
