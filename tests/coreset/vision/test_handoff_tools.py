@@ -253,6 +253,8 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
         "FIFTYONE_DO_NOT_TRACK": "true",
     }
     script = Path(fiftyone_file.__file__)
+    if "MongoDB could not be installed" in run_tool(python, TOOLS / "fiftyone_works.py", **home):
+        pytest.skip("FiftyOne finds no MongoDB that it can run here")
     run_tool(python, script, "load", tmp_path / "rows.json", "round", **home)
     run_tool(python, TOOLS / "fiftyone_edit.py", "round", **home)
     run_tool(python, script, "dump", "round", tmp_path / "back.json", **home)
