@@ -206,6 +206,7 @@ def assert_some(returned, expected, images: set[int] | None, tolerance: float) -
             )
 
 
+@pytest.mark.filterwarnings("ignore")  # ultralytics looks for Ray, which warns
 def test_ultralytics_trains_on_the_folder_as_it_is(
     pool, found, chosen, images, tmp_path: Path
 ) -> None:
