@@ -135,7 +135,7 @@ def _rows_html(found: Changes, texts: Mapping[str, str]) -> str:
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     keys = ("name", "counts", "hash", "found")
     plain = [
-        {f"{i} {o['name']}": {k: v for k, v in o.items() if k not in keys} for i, o in enumerate(m["operators"], 1)}
+        {o["name"]: {k: v for k, v in o.items() if k not in keys} for o in m["operators"] if o["name"] != "overruled"}
         for m in (a, b)
     ]  # fmt: skip
     lines = difference(plain[0], plain[1])

@@ -25,7 +25,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     words = [f"word{i}" for i in range(400)]
     texts = [" ".join(rng.choice(words, n)) for n in rng.integers(4, 60, 120)]
-    texts[50] = texts[7]
+    texts[50] = texts[7] = " ".join(words[:30])
     near = texts[9].split()
     near[2] = "changed"
     texts[60] = " ".join(near)
