@@ -94,8 +94,8 @@ async def _drive(mcp, folder: Path) -> None:
     )
     async with mcp.Client(server) as client:
 
-        async def call(name: str, **arguments: object):
-            found = await client.call_tool(name, arguments)
+        async def call(tool: str, /, **arguments: object):
+            found = await client.call_tool(tool, arguments)
             text = found.content[0].text if found.content else "null"
             assert not found.is_error, text
             held = found.structured_content
