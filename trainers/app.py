@@ -83,6 +83,7 @@ def compare_main(arguments: list[str] | None = None) -> int:
 
 def compared(arguments: list[str] | None = None) -> int:
     """Put several runs on one plot: `coreset-compare outputs/<multirun> [more...] [--out DIR]`."""
+    from coreset.report.compare_curations import is_curation
     from coreset.report.console import print_comparison
     from coreset.report.page import write_report
 
@@ -91,7 +92,10 @@ def compared(arguments: list[str] | None = None) -> int:
         description="Several strategies and seeds: one table, one plot, one report.",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, help="run folders, or folders that hold them at any depth"
+        "paths",
+        nargs="+",
+        type=Path,
+        help="run folders, or folders that hold them; or two curations",
     )
     parser.add_argument(
         "--out", type=Path, default=None, help="where the report goes (default: the first path)"
@@ -99,6 +103,8 @@ def compared(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = Console()
     try:
+        if len(args.paths) == 2 and all(map(is_curation, args.paths)):
+            return _compare_curations(args.paths, args.out or args.paths[1], console)
         report = write_report(args.paths, args.out or args.paths[0])
         print_comparison(args.paths, console)
     except (ValueError, OSError) as error:
@@ -108,6 +114,19 @@ def compared(arguments: list[str] | None = None) -> int:
         return 1
     answer(report_file=report)
     console.print(f"report: {report}", soft_wrap=True)
+    return 0
+
+
+def _compare_curations(paths: list[Path], out: Path, console: Console) -> int:
+    """Say what changed between two curations, and write the page."""
+    from coreset.report.compare_curations import write_comparison
+
+    page, found = write_comparison(paths[0], paths[1], out)
+    counts = found.counts()
+    answer(report_file=page, **counts, moves=[{"before": a, "after": b, "rows": n} for (a, b), n in found.moves.items()])  # fmt: skip
+    for name, n in counts.items():
+        console.print(f"{name.replace('_', ' ')}: {n}")
+    console.print(f"report: {page}", soft_wrap=True)
     return 0
 
 

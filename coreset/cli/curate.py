@@ -95,7 +95,8 @@ def configured_main(cfg: DictConfig) -> None:
             overrules=plain["overrules"],
             log=say,
         )
-        write_curation_report(done.out, done.manifest, done.samples, done.gallery)
+        state = Path(plain["state"]) if plain["state"] else None
+        write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
         keys = ("name", "kind", "counts")
         answer(
             counts=done.manifest["counts"], rejects=done.manifest["rejects"], out_folder=done.out,

@@ -42,6 +42,8 @@ def rows(folder: Path) -> Path:
     return folder / "in.jsonl"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_every_command_answers_in_one_schema(tmp_path: Path) -> None:
     rows(tmp_path)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(30, 4)))
@@ -78,6 +80,8 @@ def test_every_part_has_a_schema_that_json_can_say(kind: str) -> None:
                 assert isinstance(one["default"], int), name
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_an_agent_with_only_the_server_curates_looks_and_overrules(tmp_path: Path) -> None:
     mcp = pytest.importorskip("mcp")
     rows(tmp_path)
@@ -90,8 +94,8 @@ async def _drive(mcp, folder: Path) -> None:
     )
     async with mcp.Client(server) as client:
 
-        async def call(name: str, **arguments: object):
-            found = await client.call_tool(name, arguments)
+        async def call(tool: str, /, **arguments: object):
+            found = await client.call_tool(tool, arguments)
             text = found.content[0].text if found.content else "null"
             assert not found.is_error, text
             held = found.structured_content
