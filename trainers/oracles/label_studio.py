@@ -140,14 +140,14 @@ class LabelStudio:
         """Return the number of the project, made when there is none."""
         state = self._state()
         if state["project"] is None:
-            made = self._call(
+            created = self._call(
                 "POST", "projects/", json={
                     "title": self.title, "label_config": config(self.classes),
                     "sampling": "Sequential sampling", "show_skip_button": True,
                     "maximum_annotations": self.annotators,
                 },
             )  # fmt: skip
-            state["project"] = int(made["id"])
+            state["project"] = int(created["id"])
             self._keep(state)
         return int(state["project"])
 
