@@ -49,7 +49,7 @@ def server(tmp_path_factory):
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(450):
+        for _ in range(900):
             try:
                 if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                     break
