@@ -257,6 +257,7 @@ def test_lightnings_own_autoencoder(tmp_path):
             features="encoder", trainer=CPU, folder=tmp_path / "run", baseline=(),
         )  # fmt: skip
     assert np.isnan(run.curve.values).all()
+    assert run.report is None
     assert len(run.selection.indices) == 40
 
 
