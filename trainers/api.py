@@ -25,12 +25,12 @@ from coreset.trainers.learners.lightning import LightningLearner
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run: its curve, the final selection (positions in the train dataset), the page of
-    the report, and the folder that holds it all.
+    the report (None where nothing could be measured), and the folder that holds it all.
     """
 
     curve: Curve
     selection: Selection
-    report: Path
+    report: Path | None
     folder: Path
 
 
@@ -140,7 +140,9 @@ def _run(
         **more,
     }
     context = run_experiment(cfg, target, Console(stderr=True), learner, logger)
-    return Run(context.folder.curve, final(context.folder, mode), target / "report.html", target)
+    page = target / "report.html"
+    report = page if page.exists() else None
+    return Run(context.folder.curve, final(context.folder, mode), report, target)
 
 
 def described(strategy: Any) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
@@ -90,7 +91,10 @@ def run_experiment(
     wandb = isinstance(logger, WandbLogger)
     close(logger, summary(curve, baseline_curves(folder)), show if wandb else None)
     print_run(folder, console)
-    if cfg["report"]:
+    if not np.isfinite(curve.values).any():
+        text = f"nothing could be measured, so there is no report; the selections are in {folder}"
+        console.print(text, soft_wrap=True)
+    elif cfg["report"]:
         console.print(f"report: {write_report([folder], folder)}")
     return context
 

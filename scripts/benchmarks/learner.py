@@ -127,7 +127,7 @@ from coreset.trainers.data.on_demand import ImageFolderData
 from coreset.trainers.learners.images import LitImages
 from coreset.trainers.learners.lightning import LightningLearner
 module = LitImages("resnet18", 1000)
-begin, size = time.perf_counter(), 0
+begin, cpu, size = time.perf_counter(), time.process_time(), 0
 if sys.argv[1] != "none":
     data = ImageFolderData(sys.argv[1] + "/pool", test=sys.argv[1] + "/test", classes=None, workers=0)
     learner = LightningLearner(module, data, trainer={"accelerator": "cpu", "max_epochs": 1})
@@ -135,7 +135,8 @@ if sys.argv[1] != "none":
     assert learner.ids[0] and len(learner.classes) == 1000
     size = learner.size
 rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"examples": size, "seconds": time.perf_counter() - begin, "peak_mb": rss}))
+seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+print(json.dumps({"examples": size, "seconds": seconds, "cpu_seconds": cpu, "peak_mb": rss}))
 """
 
 
@@ -162,18 +163,21 @@ def table(numbers: dict[str, Any]) -> str:
     lines = [
         "# The loop over your own training",
         "",
-        f"{numbers['hardware']}; {numbers['versions']}. Made by scripts/benchmarks/learner.py.",
+        f"{numbers['hardware']}; {numbers['versions']}. Made by scripts/benchmarks/learner.py"
+        f" while {numbers['load']:.0f} processes shared the machine.",
         "",
         f"Overhead of `LightningLearner.fit` over `Trainer.fit`: {100 * share.mean():.1f} %"
         f" (95 % interval +- {100 * half:.1f}, {len(pairs)} trials of {pairs[0]['trainer']:.1f}"
         " CPU s).",
         "",
-        "| images in the folder | seconds until nothing is left to refuse | peak MB |",
-        "|---|---|---|",
+        "| images in the folder | seconds until nothing is left to refuse | CPU seconds | peak MB |",
+        "|---|---|---|---|",
     ]
     for row in numbers["start"]:
         name = f"{row['examples']:,}" if row["examples"] else "none: imports and the model"
-        lines.append(f"| {name} | {row['seconds']:.1f} | {row['peak_mb']:,.0f} |")
+        lines.append(
+            f"| {name} | {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['peak_mb']:,.0f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -187,6 +191,7 @@ def main() -> None:
     numbers = {
         "hardware": hardware(),
         "versions": versions("torch", "pytorch-lightning", "torchvision"),
+        "load": os.getloadavg()[0],
         "overhead": overhead(args.trials),
         "start": start(args.counts),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

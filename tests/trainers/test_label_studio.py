@@ -49,7 +49,7 @@ def server(tmp_path_factory):
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(450):
+        for _ in range(900):
             try:
                 if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                     break
@@ -201,3 +201,19 @@ def test_half_answers_are_named(tmp_path, monkeypatch, key, answer, words):
     monkeypatch.setattr(httpx, "request", lambda *a, **k: answer)
     with pytest.raises(ConnectionError, match=words):
         oracle(tmp_path / "ls.json", "http://x").label(np.array([0]))
+
+
+def test_a_personal_access_token_is_exchanged(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a.b.c")
+    calls = []
+
+    def request(method, url, headers, **options):
+        calls.append((method, url, headers.get("Authorization"), options.get("json")))
+        return httpx.Response(200, json={"access": "short"})
+
+    monkeypatch.setattr(httpx, "request", request)
+    oracle(tmp_path / "ls.json", "http://x/").check()
+    assert calls == [
+        ("POST", "http://x/api/token/refresh/", None, {"refresh": "a.b.c"}),
+        ("GET", "http://x/api/projects/?page_size=1", "Bearer short", None),
+    ]

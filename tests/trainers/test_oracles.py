@@ -76,3 +76,13 @@ def test_a_skipped_example_has_no_label(tmp_path):
     (tmp_path / "l.csv").write_text("index,id,label\n0,a,skip\n1,b,cat\n")
     oracle = LabelFile(tmp_path / "l.csv", np.arange(2), ("cat", "dog"))
     assert oracle.label(np.array([0, 1])).tolist() == [-1, 0]
+
+
+def test_a_label_changed_after_it_was_taken_stays_and_is_named(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("index,id,label\n0,a,cat\n1,b,dog\n")
+    rows = np.array([0, 1])
+    assert LabelFile(path, np.arange(2), ("cat", "dog")).label(rows).tolist() == [0, 1]
+    path.write_text("index,id,label\n0,a,dog\n")
+    with pytest.warns(UserWarning, match="labels of 2 examples were changed .* first position 0"):
+        assert LabelFile(path, np.arange(2), ("cat", "dog")).label(rows).tolist() == [0, 1]

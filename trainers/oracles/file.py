@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +65,9 @@ class LabelFile:
                     if int(index) in rows:
                         raise ValueError(f"{path}, line {line}: index {index} stands there twice")
                     rows[int(index)] = (str(line), (row["label"] or "").strip())
-        labels = [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
+        labels = self._with_taken(
+            indices, [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
+        )
         missing = sum(label == MISSING for label in labels)
         if missing:
             text = ["index,id,label\n"]
@@ -82,7 +86,37 @@ class LabelFile:
                 )
             write_atomic(path, "".join(text))
             raise AwaitingLabels(path, missing)
+        self._take(indices, labels)
         return np.array(labels, np.int64)
+
+    @property
+    def _record(self) -> Path:
+        """Where the labels lie that the run has trained on."""
+        return Path(self.path).with_suffix(".taken.json")
+
+    def _taken(self) -> dict[str, int]:
+        record = self._record
+        return dict(json.loads(record.read_text())) if record.exists() else {}
+
+    def _take(self, indices: Indices, labels: list[int]) -> None:
+        """Keep labels as taken."""
+        taken = self._taken()
+        more = taken | {str(int(i)): v for i, v in zip(indices, labels, strict=True)}
+        if more != taken:
+            write_atomic(self._record, json.dumps(more))
+
+    def _with_taken(self, indices: Indices, labels: list[int]) -> list[int]:
+        """Return labels as the run took them: rows changed or emptied since are named in a warning."""
+        taken = self._taken()
+        kept = [taken.get(str(int(i)), v) for i, v in zip(indices, labels, strict=True)]
+        changed = [int(i) for i, a, b in zip(indices, kept, labels, strict=True) if a != b]
+        if changed:
+            warnings.warn(
+                f"{self.path}: the labels of {len(changed)} examples were changed after the run took"
+                f" them, first position {changed[0]}; the labels taken stay ({self._record.name})",
+                stacklevel=3,
+            )
+        return kept
 
     def _number(self, path: Path, line: str, value: str) -> int:
         if not value:

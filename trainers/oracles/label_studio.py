@@ -27,6 +27,7 @@ from coreset.trainers.oracles.sheet import data_uri
 
 PAGE = 100  # tasks per answer
 TIMEOUT = 30.0  # seconds that an answer may take
+REFRESH = "token/refresh/"
 ANSWERS = ("majority", "all")
 
 
@@ -76,6 +77,15 @@ class LabelStudio:
             )
         return key
 
+    def _authorization(self) -> str:
+        """Return the header's value: legacy tokens are sent as they are, personal access tokens
+        (JSON web tokens, of three parts) are exchanged for one that is valid for minutes.
+        """
+        key = self._key
+        if key.count(".") != 2:
+            return f"Token {key}"
+        return f"Bearer {self._call('POST', REFRESH, json={'refresh': key})['access']}"
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         """Return the answer of the server; three tries. Raises ConnectionError in words."""
         retrying = tenacity.Retrying(
@@ -84,8 +94,8 @@ class LabelStudio:
             wait=tenacity.wait_exponential(0.5),
             reraise=True,
         )
-        headers = {"Authorization": f"Token {self._key}"}
         url = f"{self.url.rstrip('/')}/api/{path}"
+        headers = {} if path == REFRESH else {"Authorization": self._authorization()}
         try:
             answer = retrying(
                 httpx.request, method, url, headers=headers, timeout=TIMEOUT, **options
@@ -130,14 +140,14 @@ class LabelStudio:
         """Return the number of the project, made when there is none."""
         state = self._state()
         if state["project"] is None:
-            made = self._call(
+            created = self._call(
                 "POST", "projects/", json={
                     "title": self.title, "label_config": config(self.classes),
                     "sampling": "Sequential sampling", "show_skip_button": True,
                     "maximum_annotations": self.annotators,
                 },
             )  # fmt: skip
-            state["project"] = int(made["id"])
+            state["project"] = int(created["id"])
             self._keep(state)
         return int(state["project"])
 

@@ -69,21 +69,21 @@ class Scheduled(pl.LightningModule):
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         if self.optimizer == "adamw":
-            made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+            optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
         elif self.optimizer == "sgd":
-            made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
         else:
-            made = torch.optim.SGD(
+            optimizer = torch.optim.SGD(
                 trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
             )
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, self.scale)
-        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.scale)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Forget the optimizer's momentum where the step schedule falls."""
         if self.schedule == "step" and self.global_step == self.drop:
-            for made in self.trainer.optimizers:
-                made.state.clear()
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
 
 
 class LitClassifier(Scheduled):

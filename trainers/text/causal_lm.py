@@ -54,7 +54,8 @@ class LitCausalLM(pl.LightningModule):
                 task_type="CAUSAL_LM",
             )
             net = peft.get_peft_model(net, config)
-        self.net, self.lr, self.weight_decay = net, lr, weight_decay
+        # transformers hands models over in evaluation mode, which Lightning would keep
+        self.net, self.lr, self.weight_decay = net.train(), lr, weight_decay
         self.total, self.tokens = 0.0, 0
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:

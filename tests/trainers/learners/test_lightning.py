@@ -105,6 +105,17 @@ def test_every_round_starts_from_the_same_copy_and_warm_start_goes_on():
     assert not torch.equal(c["net.0.weight"], d["net.0.weight"])
 
 
+def test_measuring_leaves_the_modes_of_training():
+    """Lightning trains a module in the modes that it finds: a warm start must not find eval."""
+    learner = digits(warm_start=True)
+    fit(learner)
+    module = learner._models[0]
+    module.net[1].eval()  # the user's own choice
+    learner.signals(np.arange(5), ["probs"])
+    learner.test()
+    assert [m.training for m in module.net] == [True, False, True, True]
+
+
 def test_a_factory_makes_another_module_at_another_seed():
     learner = LightningLearner(own_digits.LitDigits, own_digits.DigitsData(), trainer=CPU)
     made = [learner._fresh(s).state_dict()["net.0.weight"] for s in ((1,), (1,), (2,))]
@@ -257,6 +268,7 @@ def test_lightnings_own_autoencoder(tmp_path):
             features="encoder", trainer=CPU, folder=tmp_path / "run", baseline=(),
         )  # fmt: skip
     assert np.isnan(run.curve.values).all()
+    assert run.report is None
     assert len(run.selection.indices) == 40
 
 

@@ -385,17 +385,23 @@ class LightningLearner:
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the current module; of the untrained one before the first training."""
-        return measure(
-            [m.to(self.device).eval() for m in self._current()],
-            self.reading,
-            self._measuring(np.asarray(indices, np.int64)),
-            self._moved,
-            frozenset(names),
-            self.methods,
-            self._checked_trainer.precision_plugin,
-            members=self.members,
-            seed=seed,
-        )
+        models = self._current()
+        modes = [(m, m.training) for model in models for m in model.modules()]
+        try:
+            return measure(
+                [m.to(self.device).eval() for m in models],
+                self.reading,
+                self._measuring(np.asarray(indices, np.int64)),
+                self._moved,
+                frozenset(names),
+                self.methods,
+                self._checked_trainer.precision_plugin,
+                members=self.members,
+                seed=seed,
+            )
+        finally:  # a warm start goes on in the modes that the user's module had
+            for module, mode in modes:
+                module.training = mode
 
     def test(self) -> dict[str, float]:
         """Return what `trainer.test` logs, on one device: no example counts twice."""
