@@ -26,7 +26,12 @@ class Assemble:
         batch = turn.table("label", "batch")
         added: dict[str, tuple[int, str]] = {}
         for name, label, where, why, status in zip(
-            batch["id"], batch["label"], batch["slice"], batch["reason"], batch["status"], strict=True
+            batch["id"],
+            batch["label"],
+            batch["slice"],
+            batch["reason"],
+            batch["status"],
+            strict=True,
         ):
             if not status:
                 reason = f"{why}, weak slice {where}" if where and where not in why else why
@@ -43,7 +48,9 @@ class Assemble:
         drawn = turn.table("label", "control")
         left = turn.facts("label")["cost"] + 1e-9
         rows: dict[str, tuple[int, str]] = {}
-        for name, label, row in zip(drawn["id"], drawn["label"], data.where(drawn["id"]), strict=True):
+        for name, label, row in zip(
+            drawn["id"], drawn["label"], data.where(drawn["id"]), strict=True
+        ):
             if data.costs[row] <= left:
                 left -= float(data.costs[row])
                 rows[str(name)] = (int(label), "control")
@@ -88,10 +95,13 @@ def arm(turn: Turn, name: str) -> Version:
 
 def arms(turn: Turn) -> list[str]:
     """Return the names of the arms that are trained, in order."""
-    extra = sorted(
-        p.stem.removeprefix("version-") for p in turn.folder.glob("version-*.parquet")
-    )
-    return ["current", "candidate", "control", *(n for n in extra if n not in ("candidate", "control"))]
+    extra = sorted(p.stem.removeprefix("version-") for p in turn.folder.glob("version-*.parquet"))
+    return [
+        "current",
+        "candidate",
+        "control",
+        *(n for n in extra if n not in ("candidate", "control")),
+    ]
 
 
 def empty(names: tuple[str, ...]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ class Choose:
         order = clean[keyed_order(turn.rng("choose", 1), data.ids[clean])]
         audit = _afford(turn, order[~np.isin(order, taken)], self.random * spend)
         lines += [(str(data.ids[r]), "", "random share", 0.0) for r in audit]
-        control = _afford(turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget)
+        control = _afford(
+            turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget
+        )
         cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index]
         facts = {
             "budget": turn.budget,
@@ -89,7 +91,11 @@ class Choose:
             "strategy": self.strategy,
         }
         names = ("id", "slice", "reason", "score")
-        batch = dict(zip(names, zip(*lines, strict=True), strict=True)) if lines else {n: () for n in names}
+        batch = (
+            dict(zip(names, zip(*lines, strict=True), strict=True))
+            if lines
+            else {n: () for n in names}
+        )
         return Artifact(facts, {"batch": batch, "control": {"id": data.ids[control]}})
 
     def _pick(self, turn: Turn, rows: NDArray[np.int64], money: float, name: str) -> list[int]:
@@ -111,7 +117,10 @@ class Choose:
         ids = turn.data.ids[rows[short]]
         k = len(short) if (own != own[0]).any() else min(most, len(short))
         answer = part(
-            Pool(len(short), ids=ids), Signals(len(short), **columns), k, turn.rng("choose", len(name))
+            Pool(len(short), ids=ids),
+            Signals(len(short), **columns),
+            k,
+            turn.rng("choose", len(name)),
         )
         chosen, left = [], money + 1e-9
         for i in answer.indices.tolist():

@@ -191,5 +191,3 @@ def pair_errors(
     out = errors.copy()
     out[inside] = confused[inside]
     return out
-
-

@@ -195,7 +195,12 @@ class Flywheel:
                 raise ValueError(f"{key}: frozen as {config[key]}, got {value}")
 
     def _open(
-        self, number: int, version: Version, budget: float, observations: Sequence[Any], now: str | None
+        self,
+        number: int,
+        version: Version,
+        budget: float,
+        observations: Sequence[Any],
+        now: str | None,
     ) -> Turn:
         """Return the turn, and write what it was begun with or compare it with that."""
         folder = self.folder / "turns" / f"{number:03d}"
@@ -262,9 +267,7 @@ class Flywheel:
             write_atomic(path, to_json(whole, indent=1))
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def _close(
-        self, turn: Turn, facts: dict[str, Any], state: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _close(self, turn: Turn, facts: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         """Write the new version where the gate lets it, then the state, last."""
         gate, decision = facts["gate"], facts["decide"]
         version = turn.version

@@ -132,7 +132,9 @@ class Gate:
         old, new = arms["current"]["calibration"], arms["candidate"]["calibration"]
         if old is None or new - old <= self.calibration:
             return []
-        return [f"calibration error rises from {old:.3f} to {new:.3f}, more than {self.calibration:g}"]
+        return [
+            f"calibration error rises from {old:.3f} to {new:.3f}, more than {self.calibration:g}"
+        ]
 
 
 def _points(line: dict[str, Any]) -> str:

@@ -46,7 +46,9 @@ class Label:
         given = dict(zip(asked.tolist(), answers.tolist(), strict=True))
         labels = np.array([given[r] for r in rows.tolist()], np.int64)
         self._check_constant(labels, batch["slice"], data.classes)
-        again = rows[keyed_order(turn.rng("label"), data.ids[rows])][: round(self.repeat * len(rows))]
+        again = rows[keyed_order(turn.rng("label"), data.ids[rows])][
+            : round(self.repeat * len(rows))
+        ]
         second = np.asarray(turn.oracle.label(again), np.int64) if len(again) else again
         agree = np.array([given[r] for r in again.tolist()], np.int64) == second
         contradicted = set(again[~agree].tolist())
@@ -88,7 +90,9 @@ class Label:
     def _ask(self, turn: Turn, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         labels = np.asarray(turn.oracle.label(rows), np.int64) if len(rows) else rows
         classes = len(turn.data.classes)
-        if labels.shape != rows.shape or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+        if labels.shape != rows.shape or (
+            len(labels) and not 0 <= labels.min() <= labels.max() < classes
+        ):
             raise ValueError(
                 f"label: expected {len(rows)} class numbers from 0 to {classes - 1} from the"
                 f" oracle, got shape {labels.shape}"
@@ -158,5 +162,3 @@ def _confirmed(turn: Turn) -> dict[str, int]:
     for facts in turn.earlier:
         out |= {str(k): int(v) for k, v in facts.get("confirmed", {}).items()}
     return out
-
-

@@ -45,7 +45,9 @@ def confident_errors(
     joint = np.zeros((classes, classes))
     np.add.at(joint, (labels[sure], best[sure]), 1.0)
     row_sums = joint.sum(axis=1, keepdims=True)
-    joint = np.where(row_sums > 0, joint / np.maximum(row_sums, 1) * counts[:, None], np.diag(counts))
+    joint = np.where(
+        row_sums > 0, joint / np.maximum(row_sums, 1) * counts[:, None], np.diag(counts)
+    )
     expected = round(float(joint.sum() - np.trace(joint)))
     own = probs[np.arange(n), labels]
     others = probs.copy()

@@ -70,7 +70,9 @@ class Observe:
         names = [*NEEDED, *OPTIONAL]
         tables = {
             "observations": {n: np.array([r[n] for r in kept], str) for n in names},
-            "rejected": {n: np.array([r[n] for r in rejected], str) for n in ("id", "file", "reason")},
+            "rejected": {
+                n: np.array([r[n] for r in rejected], str) for n in ("id", "file", "reason")
+            },
         }
         return Artifact(facts, tables)
 

@@ -66,4 +66,8 @@ def forecast(
         return b * now**-c - b * size**-c
 
     falls = np.stack([fall(size) for size in ahead])
-    return falls[:, 0], np.quantile(falls[:, 1:], 0.025, axis=1), np.quantile(falls[:, 1:], 0.975, axis=1)
+    return (
+        falls[:, 0],
+        np.quantile(falls[:, 1:], 0.025, axis=1),
+        np.quantile(falls[:, 1:], 0.975, axis=1),
+    )

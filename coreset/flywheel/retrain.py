@@ -22,9 +22,7 @@ class Retrain:
     def run(self, turn: Turn) -> Artifact:
         """Return the mean error of every arm on the test set, by seed."""
         if len(turn.seeds) < self.least_seeds:
-            raise ValueError(
-                f"seeds: expected at least {self.least_seeds}, got {len(turn.seeds)}"
-            )
+            raise ValueError(f"seeds: expected at least {self.least_seeds}, got {len(turn.seeds)}")
         trainings = turn.trainings
         test = trainings.of_role("test")
         facts: dict[str, Any] = {"seeds": list(turn.seeds), "arms": {}}

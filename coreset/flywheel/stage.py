@@ -73,9 +73,7 @@ class Turn:
 
     def rng(self, stage: str, *more: int) -> np.random.Generator:
         """Return the random numbers of one stage of this turn."""
-        return np.random.default_rng(
-            [self.seed, self.number, zlib.crc32(stage.encode()), *more]
-        )
+        return np.random.default_rng([self.seed, self.number, zlib.crc32(stage.encode()), *more])
 
     def facts(self, stage: str) -> dict[str, Any]:
         """Return the facts of an earlier stage of this turn."""

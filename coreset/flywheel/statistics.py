@@ -97,9 +97,7 @@ def share_ratio(
     return float(ratio), upper
 
 
-def paired_gain(
-    before: Values, after: Values, alpha: float = 0.05
-) -> tuple[float, float, float]:
+def paired_gain(before: Values, after: Values, alpha: float = 0.05) -> tuple[float, float, float]:
     """Return by how much errors fall from one arm to another, with a two-sided interval.
 
     before, after (S, n): errors by seed and example, the same seeds and examples. Seeds and

@@ -23,7 +23,9 @@ def table_bytes(columns: Mapping[str, Any]) -> bytes:
             arrays[name] = pa.array(array.tolist())
         else:
             text = array.dtype.kind in "UO"
-            arrays[name] = pa.array(array.tolist() if text else array, pa.string() if text else None)
+            arrays[name] = pa.array(
+                array.tolist() if text else array, pa.string() if text else None
+            )
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(arrays), sink)
     return sink.getvalue().to_pybytes()

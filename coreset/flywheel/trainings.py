@@ -58,9 +58,7 @@ class Trainings:
     def key(self, version: Version, seed: int) -> str:
         """Return what determines a model and its signals on the frozen examples."""
         rows = self.data.where(version.ids)
-        return fingerprint(
-            self.name, version.key, seed, self._frozen, self.data.features[rows]
-        )
+        return fingerprint(self.name, version.key, seed, self._frozen, self.data.features[rows])
 
     def columns(self, version: Version, seed: int) -> dict[str, NDArray[Any]]:
         """Return the signals that errors need, at `rows`, of a version trained with a seed."""
@@ -96,9 +94,7 @@ class Trainings:
         self.fit(version, seed)
         return self.learner.signals(rows, names)
 
-    def out_of_fold(
-        self, version: Version, folds: int, seed: int
-    ) -> NDArray[np.float64]:
+    def out_of_fold(self, version: Version, folds: int, seed: int) -> NDArray[np.float64]:
         """Return class probabilities (n, C) at a version's rows, each from a model that did not
         train on that row. Folds are drawn by a hash of the ids.
         """

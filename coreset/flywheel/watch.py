@@ -45,7 +45,9 @@ class Watch:
             both = np.concatenate([dev, rows])
             columns = turn.trainings.signals(version, turn.seeds[0], both, reads)
             classes = turn.measure.predicted(columns)
-            predicted = {} if classes is None else dict(zip(both.tolist(), classes.tolist(), strict=True))
+            predicted = (
+                {} if classes is None else dict(zip(both.tolist(), classes.tolist(), strict=True))
+            )
         here, there = Members(data, turn.slices, dev), Members(data, turn.slices, rows)
         names = ["all", *(s["name"] for s in turn.slices if s["kind"] == "metadata")]
         by_name = {s["name"]: s for s in turn.slices}
@@ -122,6 +124,8 @@ def share_test(
     for i in range(permutations + 1):
         rows = np.arange(first) if i == 0 else rng.permutation(len(labels))[:first]
         own = hot[rows].sum(axis=0)
-        values.append(0.5 * float(np.abs(own / first - (total - own) / (len(labels) - first)).sum()))
+        values.append(
+            0.5 * float(np.abs(own / first - (total - own) / (len(labels) - first)).sum())
+        )
     above = sum(v >= values[0] - 1e-12 for v in values[1:])
     return values[0], (above + 1) / (permutations + 1)

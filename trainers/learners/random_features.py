@@ -83,6 +83,4 @@ class RandomFeatures:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> RandomFeatureModel:
         """Return the model of these arrays."""
-        return RandomFeatureModel(
-            arrays["w"], arrays["b"], arrays["v"], float(arrays["scale"])
-        )
+        return RandomFeatureModel(arrays["w"], arrays["b"], arrays["v"], float(arrays["scale"]))

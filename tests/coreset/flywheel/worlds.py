@@ -87,7 +87,10 @@ def world(weak=True, flips=0.0, leaks=0, seed=0, pool=900, train=500):
         turned = site == 2
         x[turned] = np.hstack([0.2 * x[turned, 3:], 2 - x[turned, :3]])
     if leaks:
-        to, origin = np.flatnonzero(roles == "train")[:leaks], np.flatnonzero(roles == "test")[:leaks]
+        to, origin = (
+            np.flatnonzero(roles == "train")[:leaks],
+            np.flatnonzero(roles == "test")[:leaks],
+        )
         x[to], labels[to] = x[origin] + 1e-4, labels[origin]
     given = labels.copy()
     at = np.flatnonzero(roles == "train")
