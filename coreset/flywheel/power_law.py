@@ -60,7 +60,7 @@ def forecast(
     n = errors.shape[1]
     weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
     laws = fit_power_law(sizes, np.vstack([errors.mean(axis=1), weights @ errors.T]))
-    a, b, c = laws.T
+    _, b, c = laws.T
 
     def fall(size: float) -> Values:
         return b * now**-c - b * size**-c
