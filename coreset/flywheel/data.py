@@ -29,7 +29,9 @@ class FlywheelData:
     group may stand on both sides of the split. costs (N,): what a label costs, default 1.
     pictures (N, h, w, c) uint8: shown on the page.
 
-    >>> data = FlywheelData(["a", "b"], [0, 1], ["train", "test"], [[0.0], [1.0]], ("x", "y"))
+    >>> data = FlywheelData(
+    ...     ["a", "b", "c"], [0, 1, 0], ["train", "test", "dev"], [[0.0], [1.0], [2.0]], ("x", "y")
+    ... )
     >>> data.at("test"), data.where(["b", "a"])
     (array([1]), array([1, 0]))
     """
