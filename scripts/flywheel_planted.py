@@ -215,9 +215,10 @@ def run(case: str, seed: int, budget: float) -> dict[str, Any]:
         facts = wheel.turn(budget, now="2026-01-01T00:00:00")
         out["turns"].append(summary(wheel, number, facts, data, truth, flipped, plant))
         print(json.dumps(out["turns"][-1], indent=1), flush=True)
+        out["stopped"] = wheel.state["stopped"]
+        write_atomic(OUT / f"{case}_{seed}.json", to_json({**out, "finished": False}, indent=1))
         if wheel.state["stopped"] or case in ("poisoned", "harm"):
             break
-    out["stopped"] = wheel.state["stopped"]
     out["planted"] = sorted(plant.names(data.classes))
     wheel.show()
     return out
@@ -272,7 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(PLANTS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=600)
+    parser.add_argument("--budget", type=float, default=700)
     options = parser.parse_args()
     for case in options.cases:
         begin = resource.getrusage(resource.RUSAGE_SELF)
@@ -281,6 +282,7 @@ def main() -> None:
         result["cpu_seconds"] = round(
             end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime, 1
         )
+        result["finished"] = True
         result["machine"] = platform.machine()
         result["versions"] = versions("coreset-lightning", "torch", "numpy")
         write_atomic(OUT / f"{case}_{options.seed}.json", to_json(result, indent=1))
