@@ -114,3 +114,23 @@ def test_a_version_remembers_why_and_notices_a_changed_file(tmp_path):
     (tmp_path / f"{two.name}.parquet").write_bytes((tmp_path / f"{one.name}.parquet").read_bytes())
     with pytest.raises(ValueError, match="changed"):
         Version.load(tmp_path, two.name)
+
+
+def test_croissant_names_the_file_its_hash_and_its_columns(tmp_path):
+    import hashlib
+    import json
+
+    from coreset.flywheel.croissant import write_croissant
+
+    version = Version(1, ["b", "a"], [1, 0], ["start", "start"], [0, 0])
+    version.save(tmp_path)
+    said = json.loads(
+        write_croissant(tmp_path, version, "x", "https://spdx.org/licenses/MIT").read_text()
+    )
+    (file,) = said["distribution"]
+    assert (
+        file["sha256"] == hashlib.sha256((tmp_path / file["contentUrl"]).read_bytes()).hexdigest()
+    )
+    columns = [f["source"]["extract"]["column"] for f in said["recordSet"][0]["field"]]
+    assert columns == ["id", "label", "reason", "turn"]
+    assert [e["version"] for e in history(tmp_path, "a")] == [1]
