@@ -71,7 +71,7 @@ class FlywheelData:
     def _check(self) -> None:
         unique, counts = np.unique(self.ids, return_counts=True)
         if (counts > 1).any():
-            twice = unique[counts > 1][0]
+            twice = str(unique[counts > 1][0])
             roles = ", ".join(self.roles[self.ids == twice])
             raise ValueError(f"ids: {twice!r} stands there {counts.max()} times, as {roles}")
         strange = sorted(set(self.roles) - set(ROLES))
@@ -84,7 +84,7 @@ class FlywheelData:
         if bare.any():
             raise ValueError(
                 f"labels: {int(bare.sum())} examples of {', '.join(FROZEN)} have none, first"
-                f" {self.ids[bare][0]!r}; what a version is judged on must be labeled"
+                f" {str(self.ids[bare][0])!r}; what a version is judged on must be labeled"
             )
         if self.labels.max() >= len(self.classes):
             raise ValueError(
