@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.flywheel.versions import Version
 
@@ -15,8 +13,6 @@ from coreset.flywheel.versions import Version
 class Assemble:
     """Candidate: the version in force with the batch added and wrong labels corrected. Control: the
     same version with random rows for what the batch, the repeated and the second labels cost.
-
-    Accepted children of the stage `synthesize` join the candidate when they are rows of the data.
     """
 
     def run(self, turn: Turn) -> Artifact:
@@ -102,8 +98,3 @@ def arms(turn: Turn) -> list[str]:
         "control",
         *(n for n in extra if n not in ("candidate", "control")),
     ]
-
-
-def empty(names: tuple[str, ...]) -> dict[str, Any]:
-    """Return a table without rows."""
-    return {name: np.empty(0, str) for name in names}

@@ -29,7 +29,9 @@ class FlywheelData:
     group may stand on both sides of the split. costs (N,): what a label costs, default 1.
     pictures (N, h, w, c) uint8: shown on the page.
 
-    >>> data = FlywheelData(["a", "b"], [0, 1], ["train", "test"], [[0.0], [1.0]], ("x", "y"))
+    >>> data = FlywheelData(
+    ...     ["a", "b", "c"], [0, 1, 0], ["train", "test", "dev"], [[0.0], [1.0], [2.0]], ("x", "y")
+    ... )
     >>> data.at("test"), data.where(["b", "a"])
     (array([1]), array([1, 0]))
     """
@@ -69,7 +71,7 @@ class FlywheelData:
     def _check(self) -> None:
         unique, counts = np.unique(self.ids, return_counts=True)
         if (counts > 1).any():
-            twice = unique[counts > 1][0]
+            twice = str(unique[counts > 1][0])
             roles = ", ".join(self.roles[self.ids == twice])
             raise ValueError(f"ids: {twice!r} stands there {counts.max()} times, as {roles}")
         strange = sorted(set(self.roles) - set(ROLES))
@@ -82,7 +84,7 @@ class FlywheelData:
         if bare.any():
             raise ValueError(
                 f"labels: {int(bare.sum())} examples of {', '.join(FROZEN)} have none, first"
-                f" {self.ids[bare][0]!r}; what a version is judged on must be labeled"
+                f" {str(self.ids[bare][0])!r}; what a version is judged on must be labeled"
             )
         if self.labels.max() >= len(self.classes):
             raise ValueError(

@@ -25,7 +25,8 @@ class Diagnose:
     the interval). One that errs more but lacks nothing is listed as `hard`, and nothing is bought.
 
     The slice of the smallest p is named first and its rows are taken out before the next is looked
-    for, so that a cluster is not named for the rows of a camera; clusters come last. Slices of
+    for, so that a cluster is not named for the rows of a camera; pairs come after classes and metadata,
+    clusters last. Slices of
     fewer than `smallest` rows are too small to tell. alpha: chance of any false name (Holm, 1979).
     """
 
@@ -88,7 +89,7 @@ class Diagnose:
         free = np.ones(len(labels), bool)
         weak: list[dict[str, Any]] = []
         left = len(tested)
-        for tier in (("class", "metadata", "pair"), ("cluster",)):
+        for tier in (("class", "metadata"), ("pair",), ("cluster",)):
             open_ = [c for c in tested if c.kind in tier]
             while open_:
                 for c in open_:

@@ -90,11 +90,15 @@ class Flywheel:
         store = Store(self.folder / "trainings")
         self.trainings = Trainings(learner, data, self.measure, store, learner_name)
 
+    def check_begun(self) -> None:
+        """Raise FileNotFoundError where init has not been run."""
+        if not (self.folder / STATE).exists():
+            raise FileNotFoundError(f"{self.folder}: no flywheel there; begin one with init")
+
     @property
     def state(self) -> dict[str, Any]:
         """Version in force, turns done and why it stopped. Raises FileNotFoundError without init."""
-        if not (self.folder / STATE).exists():
-            raise FileNotFoundError(f"{self.folder}: no flywheel there; begin one with init")
+        self.check_begun()
         return dict(read_json(self.folder / STATE))
 
     @property
@@ -145,9 +149,9 @@ class Flywheel:
         stopped; observations do so too. now: ISO time at which the turn is opened (default: the
         clock), kept for a turn that goes on. Raises ValueError while another process turns it.
         """
-        state = self.state
+        self.check_begun()
         with locked(self.folder):
-            current = self.version
+            state, current = self.state, self.version
             if version is not None and version not in (current.name, current.key):
                 raise ValueError(f"version: {version} is not the latest, that is {current.name}")
             if not budget > 0 or budget == float("inf"):

@@ -44,7 +44,9 @@ class Freeze:
         train = data.at("train")
         if (data.labels[train] < 0).any():
             bare = data.ids[train][data.labels[train] < 0]
-            raise ValueError(f"labels: {len(bare)} training examples have none, first {bare[0]!r}")
+            raise ValueError(
+                f"labels: {len(bare)} training examples have none, first {str(bare[0])!r}"
+            )
         found = find_leaks(data, train, self.near, allowed)
         flagged = [i for i, ok in zip(found["id"], found["allowed"], strict=True) if not ok]
         if flagged and self.leaks == "stop":

@@ -20,7 +20,8 @@ class Label:
     """Ask the oracle for the batch and the control's rows; ask it again for `repeat` of the batch,
     which measures agreement, and for rows whose label looks wrong.
 
-    Labels are scored by confident learning over the version with the batch, in `folds` folds. The
+    Labels are scored by confident learning over the version with the batch, in `folds` folds, mean over the
+    seeds. The
     likeliest errors are asked again as far as the money kept for it reaches; a new row that looks
     wrong and cannot be asked again, or whose two labels differ, is held back from training and
     listed as ambiguous. A second label that differs from an old row's replaces it. Labels that an
@@ -129,7 +130,8 @@ class Label:
             if r not in contradicted
         }
         both = version.changed(turn.number, added=added)
-        probs = turn.trainings.out_of_fold(both, self.folds, turn.seeds[0])
+        parts = [turn.trainings.out_of_fold(both, self.folds, seed) for seed in turn.seeds]
+        probs = np.mean(parts, axis=0)
         wrong, scores, _ = confident_errors(probs, both.labels)
         confirmed = _confirmed(turn)
         new = set(rows.tolist())

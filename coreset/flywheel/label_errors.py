@@ -18,15 +18,15 @@ def confident_errors(
     """Return the rows whose label is probably wrong, the likeliest first; their scores; the class
     each is likelier of.
 
-    probs (n, C): out of fold. labels (n,): all known. The score is p of the label minus the largest
-    p of another class (normalized margin), below 0. Of the rows confidently of another class, as
-    many are returned as the calibrated joint counts off its diagonal (the paper's "prune by noise
-    rate", over all classes at once).
+    probs (n, C): out of fold. labels (n,): all known. The score is the probability of the label
+    (self-confidence). Of the rows confidently of another class, as many are returned as the
+    calibrated joint counts off its diagonal (the paper's "prune by noise rate", over all classes at
+    once).
 
     >>> probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9], [0.95, 0.05]])
     >>> rows, scores, classes = confident_errors(probs, np.array([0, 0, 1, 1, 1]))
     >>> rows.tolist(), scores.round(2).tolist(), classes.tolist()
-    ([4], [-0.9], [0])
+    ([4], [0.05], [0])
     """
     n, classes = probs.shape
     if labels.shape != (n,) or n == 0 or labels.min() < 0 or labels.max() >= classes:
@@ -52,7 +52,6 @@ def confident_errors(
     own = probs[np.arange(n), labels]
     others = probs.copy()
     others[np.arange(n), labels] = -1.0
-    margin = own - others.max(axis=1)
-    rows = np.flatnonzero(sure & (best != labels) & (margin < 0))
-    rows = rows[np.argsort(margin[rows], kind="stable")][:expected]
-    return rows.astype(np.int64), margin[rows], others[rows].argmax(axis=1).astype(np.int64)
+    rows = np.flatnonzero(sure & (best != labels) & (own < others.max(axis=1)))
+    rows = rows[np.argsort(own[rows], kind="stable")][:expected]
+    return rows.astype(np.int64), own[rows], others[rows].argmax(axis=1).astype(np.int64)

@@ -18,7 +18,7 @@ OPTIONAL = ("input", "scores", "verdict", "correction", "workload")
 VERDICTS = ("", "right", "wrong")
 PRIVATE = {  # what must not stand in a text that is kept
     "e-mail address": re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"),
-    "telephone number": re.compile(r"(?<!\d)(?:\+\d{1,3}[ -]?)?(?:\(?\d{2,4}\)?[ -]){2,4}\d{2,5}(?!\d)"),
+    "telephone number": re.compile(r"(?<![\d-])(?!\d{4}-\d\d-\d\d)(?:\+\d{1,3}[ -]?)?(?:\(?\d{2,4}\)?[ -]){2,4}\d{2,5}(?!\d)"),
     "card number": re.compile(r"(?<!\d)(?:\d[ -]?){13,19}(?!\d)"),
 }  # fmt: skip
 

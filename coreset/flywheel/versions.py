@@ -151,7 +151,8 @@ def history(folder: Path, name: str) -> list[dict[str, Any]]:
     """
     events: list[dict[str, Any]] = []
     last: tuple[Any, ...] | None = None
-    for path in sorted(folder.glob("v*.json")):
+    names = (p for p in sorted(folder.glob("v*.json")) if "." not in p.stem)
+    for path in names:
         version = Version.load(folder, path.stem)
         at = np.flatnonzero(version.ids == name)
         now = (
