@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def select(
-    strategy: str | Strategy,
-    budget: int | float,
+    strategy: str | Strategy | None = None,
+    budget: int | float | None = None,
     *,
     selected: ArrayLike = (),
     candidates: ArrayLike | None = None,
@@ -37,8 +37,8 @@ def select(
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
 
-    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy. budget: how many *new*
-    examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
+    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy; without one `auto`
+    decides by what is there and says why in `info["why"]`. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
     already taken. candidates: positions that may be chosen (default: all others). ids: outside
     names, unique. certify: write what is known of the answer into `info["certificates"]` (cover
     radius, facility value and more: see `certify`). overrules: decisions of people about rows, by
@@ -53,6 +53,10 @@ def select(
     >>> select("kcenter", 2, features=np.array([[0.0], [1.0], [5.0]]), selected=[0]).indices
     array([2, 1])
     """
+    if budget is None:
+        raise TypeError("budget: expected how many examples to choose, a number or a share")
+    if strategy is None:
+        strategy, options = "auto", {"partial": True, **(options or {})}
     made = registry.strategy(strategy, options)
     pool, columns = _question(
         signals,
