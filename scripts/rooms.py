@@ -20,7 +20,8 @@ PICTURE = Path(__file__).parent.parent / "docs" / "assets" / "rooms.svg"
 FLOORS: tuple[tuple[str, ...], ...] = (  # top to bottom
     ("trainers", "strategies"),
     ("cli",),
-    ("flywheel", "curation", "vision", "report"),
+    ("flywheel",),
+    ("curation", "vision", "report"),
     ("scorers", "distillation"),
     ("runs",),
     ("numerics",),
