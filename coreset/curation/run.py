@@ -11,13 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from coreset.core.batch import Batch
+from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
 from coreset.core.store import fingerprint, to_json, write_atomic
-from coreset.curation.engines.local import Engine, Local
+from coreset.curation.engines.local import Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
@@ -31,25 +28,20 @@ from coreset.curation.operators.base import (
     flatten,
     kind,
 )
-from coreset.curation.operators.contract import checked, finished
-from coreset.curation.operators.estimator_state import read_state
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
 from coreset.curation.results.gallery import gather
 from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
 from coreset.curation.runtime.check import check_recipe, needed, reads, stages
-from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
+from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore
+from coreset.curation.runtime.choose import select_at_once
+from coreset.curation.runtime.estimate import fitted
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
 from coreset.curation.runtime.row_ids import INPUT, check_ids
 from coreset.curation.runtime.stamps import hashes, images_key
 from coreset.curation.runtime.steps import (
-    ColumnsPartition,
-    FitPartition,
     Pipeline,
-    named,
-    read_columns,
-    side_table,
 )
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
@@ -214,72 +206,19 @@ def _decide_one(
         return chain.with_stage(stage)
     log(f"{stage.name} ...")
     if isinstance(operator, Estimator):
-        fitted = _fitted(engine, chain, stage, partitions)
-        if fitted is None:  # no row is left to fit
+        made = fitted(engine, chain, stage, partitions)
+        if made is None:  # no row is left to fit
             return chain
-        found = getattr(fitted, "found", {})
-        one = Stage(stage.place, stage.name, stage.key, stage.gives, fitted, found)
+        found = getattr(made, "found", {})
+        one = Stage(stage.place, stage.name, stage.key, stage.gives, made, found)
         return _decide_one(engine, chain, one, partitions, total, log)
     if isinstance(operator, GroupBy):
         decide_groups(engine, chain, stage, partitions)
     elif isinstance(operator, Select) and operator.shards is not None:
         select_in_rounds(engine, chain, stage, partitions, total)
     else:
-        _select(engine, chain, stage, partitions, total)
+        select_at_once(engine, chain, stage, partitions, total)
     return chain.with_stage(replace(stage, operator=None))
-
-
-def _fitted(
-    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
-) -> Operator | None:
-    operator = stage.operator
-    assert isinstance(operator, Estimator)
-    state, seen = None, False
-    for path in engine.map(FitPartition(chain, stage), partitions):
-        if path is not None:
-            with named(stage):
-                one = operator.from_state(read_state(path))
-                state, seen = (operator.merge(state, one) if seen else one), True
-    with named(stage):
-        return finished(operator, state) if seen else None
-
-
-def _select(
-    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int
-) -> None:
-    sides = [chain.work.side(stage, p) for p in partitions]
-    if all(is_whole(side) for side in sides):
-        return
-    operator = stage.operator
-    assert isinstance(operator, Selector)
-    paths = list(engine.map(ColumnsPartition(chain, stage), partitions))
-    tables = [read_columns(path) for path in paths]
-    partition = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
-    table = pa.concat_tables(tables, promote_options="permissive").append_column(
-        "_partition", pa.array(partition)
-    )
-    table = table.sort_by("id")
-    row, partition = table["row"].to_numpy().astype(np.int64), table["_partition"].to_numpy()
-    said = None
-    if table.num_rows:
-        with named(stage):
-            columns, decision = checked(
-                operator, Batch(table.drop_columns(["row", "_partition"])), total
-            )
-        said = side_table(row, columns, decision)
-    for i, side in enumerate(sides):
-        here = np.flatnonzero(partition == i)
-        here = here[np.argsort(row[here], kind="stable")]
-        write_table(
-            side,
-            (
-                pa.table({"row": pa.array([], pa.uint32())})
-                if said is None
-                else said.take(pa.array(here))
-            ),
-        )
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +112,11 @@ def is_whole(path: Path) -> bool:
         return False
     file.close()
     return True
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of the state with all it holds, where it is there."""
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def about(file: pq.ParquetFile) -> dict[str, Any]:
