@@ -4,7 +4,6 @@ them.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
+from coreset.core.places import in_words, is_remote, place, remove_tree
 from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.curation.engines.local import Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
@@ -108,9 +108,9 @@ def take_in(
     """Read the input into partitions, learn its schema, check the recipe against it and name every
     row. What lies in `out` is no input.
     """
-    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(
-        source, "save_to_disk"
-    )
+    is_dataset = (
+        isinstance(source, str) and source.startswith(HUB) and "://" not in source
+    ) or hasattr(source, "save_to_disk")
     shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
     flat = flatten(operators)
     needs = needed(flat)
@@ -124,7 +124,7 @@ def take_in(
         max_characters=settings.max_characters,
     )
     flat = check_recipe(flat, schema)
-    content, unchanged = hashes(shards, state)
+    content, stamps, unchanged = hashes(engine, shards, state)
     if unchanged:
         log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
     files = sorted(content.items())
@@ -140,7 +140,7 @@ def take_in(
     work = StateStore(
         state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards)
     )
-    ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images)
+    ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images, content, stamps)
     there = len(list((work.root / work.rows).glob("*.json")))
     if there:
         log(f"state: the rows of {there} of {len(shards)} files are reused")
@@ -260,8 +260,8 @@ def curate(
     >>> done.manifest["counts"]
     {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
     """
-    out, engine, settings = Path(out), engine or Local(), settings or Settings()
-    state = out / "state" if state is None else Path(state)
+    out, engine, settings = place(out), engine or Local(), settings or Settings()
+    state = out / "state" if state is None else place(state)
     _check_out(out)
     with locked(out), locked(state):
         rows = take_in(operators, source, state, out, engine, settings, log)
@@ -281,12 +281,22 @@ def curate(
         manifest["output"]["decisions"] = written
         write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
         gallery = gather(chain, rows.partitions, out / "decisions.parquet")
-        shutil.rmtree(state / step.folder, ignore_errors=True)
+        remove_tree(state / step.folder)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
     return Curated(out, manifest, samples, gallery)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Any) -> None:
+    if is_remote(out):
+        with in_words(out, "write"):
+            there = [p for p in out.fs.find(out.path) if not p.endswith(LOCK)]
+        known = f"{out.path.strip('/')}/"
+        ours = ("state/", "manifest.json")
+        if there and not any(p.strip("/").removeprefix(known).startswith(ours) for p in there):
+            raise ValueError(
+                f"out: {out} holds other files; give a new prefix, or that of an earlier run"
+            )
+        return
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, {out} is a file")
     other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())

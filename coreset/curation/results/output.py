@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.core.places import parquet
 from coreset.core.store import to_json
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash, whole_file, write_rows
@@ -33,7 +34,7 @@ def write_decisions(
     """
     schemas = []
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with parquet(path, whole=True) as file:
             schemas.append(file.schema_arrow.remove_metadata())
     schema = pa.unify_schemas(schemas, promote_options="permissive")
     schema = pa.schema(
@@ -82,7 +83,7 @@ class WriteShard:
 
 
 def _kept(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    with pq.ParquetFile(path) as file:
+    with parquet(path, whole=True) as file:
         names = ["line", "state", *(["repeat"] if "repeat" in file.schema_arrow.names else [])]
         table = file.read(names)
     table = table.filter(pc.equal(table["state"], "kept"))
@@ -118,7 +119,7 @@ def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
     work = chain.work
     rows = None
     for stage in chain.stages:
-        with pq.ParquetFile(work.side(stage, partition)) as file:
+        with parquet(work.side(stage, partition), whole=True) as file:
             why = (
                 "failed"
                 if "failed" in file.schema_arrow.names

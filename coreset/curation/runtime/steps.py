@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
+from coreset.core.places import parquet
 from coreset.core.store import write_atomic
 from coreset.curation.operators.base import Decision, Estimator, Operator
 from coreset.curation.operators.contract import checked
@@ -239,7 +239,7 @@ class FitPartition:
 
 def read_columns(path: Path, names: list[str] | None = None) -> pa.Table:
     """Return a table of the state."""
-    with pq.ParquetFile(path) as file:
+    with parquet(path, whole=True) as file:
         return file.read(names)
 
 
