@@ -30,8 +30,14 @@ from coreset.curation.operators.base import (
 )
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
-from coreset.curation.results.gallery import gather
-from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
+from coreset.curation.results.gallery import Gather
+from coreset.curation.results.output import (
+    WriteShard,
+    write_decisions,
+    write_decisions_by_tasks,
+    write_rejects,
+    write_rejects_by_tasks,
+)
 from coreset.curation.runtime.check import check_recipe, needed, reads, stages
 from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore
 from coreset.curation.runtime.choose import select_at_once
@@ -272,15 +278,14 @@ def curate(
             counts.add(part)
         _check_counts(counts, rows)
         data = _write_data(engine, step, rows, out)
-        written = write_decisions(
-            [step.path(p) for p in rows.partitions], out / "decisions.parquet"
-        )
+        paths = [step.path(p) for p in rows.partitions]
+        decisions, refused = out / "decisions.parquet", out / "rejects.jsonl"
+        written, rejects = _write_results(engine, rows, chain, paths, decisions, refused)
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
-        rejects = write_rejects(chain, rows.partitions, out / "rejects.jsonl")
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
         write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
-        gallery = gather(chain, rows.partitions, out / "decisions.parquet")
+        gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(state / step.folder)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
     return Curated(out, manifest, samples, gallery)
@@ -304,6 +309,24 @@ def _check_out(out: Any) -> None:
         raise ValueError(
             f"out: {out} holds other files; give a new or empty folder, or that of an earlier run"
         )
+
+
+def _write_results(
+    engine: Engine, rows: Rows, chain: Pipeline, paths: list[Any], decisions: Any, refused: Any
+) -> tuple[int, Mapping[str, int]]:
+    """Write decisions and rejects, as one file each or as folders of files by tasks; what an engine
+    of the other form left is removed. Return the rows written and the rejects by reason.
+    """
+    for path in (decisions, refused):
+        if path.is_dir() and not engine.sharded:
+            remove_tree(path)
+        elif engine.sharded and path.is_file():
+            path.unlink()
+    if engine.sharded:
+        written = write_decisions_by_tasks(engine, paths, decisions)
+        return written, write_rejects_by_tasks(engine, chain, rows.partitions, refused)
+    written = write_decisions(paths, decisions)
+    return written, write_rejects(chain, rows.partitions, refused)
 
 
 def _check_counts(counts: Counts, rows: Rows) -> None:

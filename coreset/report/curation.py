@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
+from pyarrow.dataset import Dataset, dataset
 
 from coreset.core.store import write_atomic
 from coreset.report.css import CSS
@@ -122,31 +122,27 @@ def _head(manifest: Mapping[str, Any]) -> str:
 def _scores(path: Path, plots: dict[str, Figure]) -> str:
     """Return a histogram of every column of numbers that differ."""
     cells, same = [], []
-    with pq.ParquetFile(path) as file:
-        kept = np.array([s == "kept" for s in file.read(["state"])["state"].to_pylist()], bool)
-        names = [
-            f.name
-            for f in file.schema_arrow
-            if f.name not in _HIDDEN
-            and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
-        ]
-        for i, name in enumerate(names):
-            values = file.read([name])[name].to_numpy().astype(np.float64)
-            finite = np.isfinite(values)
-            if not finite.any() or values[finite].min() == values[finite].max():
-                same.append(
-                    f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined"
-                )
-                continue
-            fig, ax = figure(3.4, 1.7)
-            ax.set_position((0.02, 0.2, 0.96, 0.68))
-            plot_histogram(values[finite], kept[finite], ax)
-            plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
-            note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
-            cells.append(
-                f"<div><h3>{text(name)}"
-                f" <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>"
-            )
+    file = dataset(path, format="parquet")  # one file, or a folder of them
+    kept = np.array([s == "kept" for s in file.to_table(["state"])["state"].to_pylist()], bool)
+    names = [
+        f.name
+        for f in file.schema
+        if f.name not in _HIDDEN and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
+    ]
+    for i, name in enumerate(names):
+        values = file.to_table([name])[name].to_numpy().astype(np.float64)
+        finite = np.isfinite(values)
+        if not finite.any() or values[finite].min() == values[finite].max():
+            same.append(f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined")
+            continue
+        fig, ax = figure(3.4, 1.7)
+        ax.set_position((0.02, 0.2, 0.96, 0.68))
+        plot_histogram(values[finite], kept[finite], ax)
+        plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
+        note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
+        cells.append(
+            f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>"
+        )
     if not cells and not same:
         return ""
     note = (
@@ -170,12 +166,12 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
     )
 
 
-def _undefined(file: pq.ParquetFile, name: str) -> str:
+def _undefined(file: Dataset, name: str) -> str:
     """Return in words how many rows have no value, and why."""
     status = f"{name}_status"
-    if status not in file.schema_arrow.names:
+    if status not in file.schema.names:
         return ""
-    words = Counter(w for w in file.read([status])[status].to_pylist() if w not in (None, "ok"))
+    words = Counter(w for w in file.to_table([status])[status].to_pylist() if w not in (None, "ok"))
     return ", ".join(f"{count(n)} {w}" for w, n in sorted(words.items()))
 
 
@@ -222,9 +218,10 @@ def _card(row: Mapping[str, Any]) -> str:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+    for one in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+        with one.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
 
 
 def _rejects(path: Path, reasons: Mapping[str, int]) -> str:
