@@ -26,11 +26,6 @@ class Engine(Protocol):
         """Whether decisions and rejects are written as folders of files, one per task."""
         ...
 
-    @property
-    def split_bytes(self) -> int | None:
-        """Size in bytes from which a file is read in several pieces; None: never."""
-        ...
-
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield `step(item)` in the order of items. An exception of a step ends the run and is
         raised here.

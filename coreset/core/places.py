@@ -31,15 +31,18 @@ def place(where: Any) -> Any:
     """
     if not isinstance(where, str) or "://" not in where:
         return Path(where) if isinstance(where, str) else where
-    from upath import UPath
-
     scheme = where.partition("://")[0]
     try:
+        from upath import UPath
+
         path = UPath(where)
         _ = path.fs
     except ImportError as error:
-        package = EXTRAS.get(scheme, "coreset-lightning[stores]")
-        raise ImportError(f"{scheme}:// needs {package}: pip install {package}") from error
+        package = EXTRAS.get(scheme, "")
+        more = f" {package}" if package else ""
+        raise ImportError(
+            f"{scheme}:// needs the extra `stores`: pip install 'coreset-lightning[stores]'{more}"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{where}: no such kind of store: {error}") from error
     return path

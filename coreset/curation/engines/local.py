@@ -50,11 +50,6 @@ class Local:
         """Return False: decisions and rejects are one file each."""
         return False
 
-    @property
-    def split_bytes(self) -> int | None:
-        """Return None: a file is read from its beginning to its end."""
-        return None
-
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
         """The workers, started once; they are gone with this process."""

@@ -139,7 +139,7 @@ class RayData:
     running cluster (`auto`: the one this machine belongs to); None starts one. gpus: of each actor
     with a model, where the cluster has any. retries: how often a stage is done again whose workers
     or objects were lost beyond what Ray makes good itself. memory: bytes of Ray's object store on
-    this machine, None: Ray's own choice. split_bytes: size from which a file is read in pieces.
+    this machine, None: Ray's own choice.
     passed: bytes that went through this process, by kind: items, answers, steps. Raises ImportError
     with the install line without Ray.
     """
@@ -149,7 +149,6 @@ class RayData:
     gpus: float = 1.0
     retries: int = 2
     memory: int | None = None
-    split_bytes: int | None = 2**28
     passed: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -291,7 +290,7 @@ class RayData:
         return ray
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("workers", "address", "gpus", "retries", "memory", "split_bytes")
+        names = ("workers", "address", "gpus", "retries", "memory")
         return {n: getattr(self, n) for n in names} | {"passed": Counter()}
 
     def close(self) -> None:
