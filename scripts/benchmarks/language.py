@@ -32,7 +32,7 @@ from coreset.scorers.text.language import MODELS, Language  # noqa: E402
 from scripts.benchmarks import harness  # noqa: E402
 
 LANGUAGES = ("en", "de", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh")
-PARAGRAPHS, PAGES = 60, 3_000
+PARAGRAPHS, PAGES = 60, 900
 
 
 def paragraphs(folder: Path) -> dict[str, list[str]]:

@@ -128,7 +128,8 @@ def _of_store(given: Sequence[Any], files: Sequence[Any], but: Sequence[Any]) ->
         raise ValueError(
             f"input: {again[0]} is given twice; to weigh rows up give them a column 'repeat'"
         )
-    base = os.path.commonpath([os.path.dirname(texts[i]) for i in here])  # noqa: PTH120
+    inside = [t.partition("://")[2] or t for t in texts]
+    base = os.path.commonpath([os.path.dirname(inside[i]) for i in here])  # noqa: PTH120
     out = []
     for i in here:
         kind = shard_kind(Path(texts[i].partition("?")[0]))
@@ -139,7 +140,7 @@ def _of_store(given: Sequence[Any], files: Sequence[Any], but: Sequence[Any]) ->
             )
         if kind == ("json", None) and _is_object(files[i]):
             kind = ("coco", None)
-        out.append(Shard(files[i], texts[i][len(base) :].lstrip("/"), *kind))
+        out.append(Shard(files[i], inside[i][len(base) :].lstrip("/"), *kind))
     return sorted(out, key=lambda s: s.name)
 
 

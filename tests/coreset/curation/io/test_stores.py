@@ -114,7 +114,8 @@ def lines(n=230):
 
 
 def decided(out):
-    return pq.read_table(pa.BufferReader((out / "decisions.parquet").read_bytes())).to_pylist()
+    table = pq.read_table(pa.BufferReader((out / "decisions.parquet").read_bytes()))
+    return str(table.to_pylist())  # NaN is itself
 
 
 @pytest.mark.parametrize("every", [0, 7])
