@@ -176,7 +176,7 @@ def test_no_permission(s3, monkeypatch):
 
     path = s3 / "closed" / "a.jsonl"
     put(path, b"{}\n")
-    monkeypatch.setattr(type(path.fs), "pipe_file", refuse)
+    monkeypatch.setattr(path.fs, "pipe_file", refuse)
     with pytest.raises(StoreError, match=r"no permission to write s3://rows/closed/a.jsonl; check"):
         put(path, b"{}\n")
 
