@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from test_images import operators
-from test_run import files
 
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
