@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_size
+from coreset.core.overrules import Overrules
 from coreset.core.pool import Pool, as_indices
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
 from coreset.core.strategy import Strategy, listed
+from coreset.overruling import Overruling
 from coreset.runs.run_folder import versions
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def select(
-    strategy: str | Strategy,
-    budget: int | float,
+    strategy: str | Strategy | None = None,
+    budget: int | float | None = None,
     *,
     selected: ArrayLike = (),
     candidates: ArrayLike | None = None,
@@ -30,15 +32,18 @@ def select(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     certify: bool = False,
+    overrules: Overrules | None = None,
     **signals: Any,
 ) -> Selection:
     """Choose examples: positions in the whole dataset, in the order chosen.
 
-    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy. budget: how many *new*
-    examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
+    strategy: a name (`coreset.list_strategies()` lists them) or a Strategy; without one `auto`
+    decides by what is there and says why in `info["why"]`. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
     already taken. candidates: positions that may be chosen (default: all others). ids: outside
     names, unique. certify: write what is known of the answer into `info["certificates"]` (cover
-    radius, facility value and more: see `certify`). signals: columns with one row per example, such
+    radius, facility value and more: see `certify`). overrules: decisions of people about rows, by
+    id: dropped ones are no candidates, pinned ones come first and count in the budget, kept ones
+    come on top of it. signals: columns with one row per example, such
     as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
@@ -48,6 +53,10 @@ def select(
     >>> select("kcenter", 2, features=np.array([[0.0], [1.0], [5.0]]), selected=[0]).indices
     array([2, 1])
     """
+    if budget is None:
+        raise TypeError("budget: expected how many examples to choose, a number or a share")
+    if strategy is None:
+        strategy, options = "auto", {"partial": True, **(options or {})}
     made = registry.strategy(strategy, options)
     pool, columns = _question(
         signals,
@@ -57,11 +66,27 @@ def select(
         f" (this strategy needs: {listed(made.needs) or 'none'})",
     )
     k = budget_size(budget, pool.size)
+    people = None if overrules is None else Overruling.of(overrules, pool)
+    if people is not None:
+        pool, k = people.pool, k - len(people.pinned)
+        if k < 0:
+            raise ValueError(
+                f"budget: {len(people.pinned)} rows are pinned, {-k} more than asked for"
+            )
+        if people.labels and "labels" in columns.names:
+            given = {n: v for n, v in signals.items() if v is not None}
+            given["labels"] = people.relabeled(given["labels"])
+            columns = Signals(pool.size, **given)
     if k > len(pool.candidates):
         raise ValueError(
             f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left"
         )
-    answer = made(pool, columns, k, np.random.default_rng(seed))
+    answer = (
+        made(pool, columns, k, np.random.default_rng(seed))
+        if k
+        else Selection(np.empty(0, np.int64))
+    )
+    answer = answer if people is None else people.answer(answer)
     info = {
         **answer.info,
         "seed": seed,

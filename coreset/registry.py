@@ -20,9 +20,13 @@ from coreset.core.strategy import Scorer, Strategy
 IMAGES = "coreset.image_scorers"  # of decoded images
 
 
+_installed = cache(entry_points)  # reads the metadata of every package
+
+
 @cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {e.name: e for e in sorted(entry_points(group=group), key=lambda e: e.name)}
+def entries(group: str) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name, in the order of names."""
+    return {e.name: e for e in sorted(_installed().select(group=group), key=lambda e: e.name)}
 
 
 def names(group: str = "coreset.strategies") -> list[str]:
@@ -31,7 +35,7 @@ def names(group: str = "coreset.strategies") -> list[str]:
     >>> "kcenter" in names()
     True
     """
-    return list(_entries(group))
+    return list(entries(group))
 
 
 def load(name: str, group: str = "coreset.strategies") -> Any:
@@ -39,11 +43,11 @@ def load(name: str, group: str = "coreset.strategies") -> Any:
 
     Raises KeyError with the nearest names when there is none.
     """
-    entries = _entries(group)
-    if name not in entries:
+    known = entries(group)
+    if name not in known:
         word = group.split(".")[-1].removesuffix("s").replace("ie", "y")
-        raise unknown(word, str(name), entries)
-    return entries[name].load()
+        raise unknown(word, str(name), known)
+    return known[name].load()
 
 
 def unknown(word: str, name: str, known: Iterable[str]) -> KeyError:

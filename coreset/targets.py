@@ -12,7 +12,6 @@ import importlib.util
 import inspect
 import re
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -127,14 +126,13 @@ def by_name(config: Any, kind: Any) -> Any:
 
 
 def _dotted(name: str, group: str) -> str:
-    entry = next(e for e in entry_points(group=group) if e.name == name)
-    return entry.value.replace(":", ".")
+    return registry.entries(group)[name].value.replace(":", ".")
 
 
 @cache
 def registered() -> frozenset[str]:
     """Return the dotted paths that entry points of our groups name."""
-    entries = (e for group in GROUPS for e in entry_points(group=group))
+    entries = (e for group in GROUPS for e in registry.entries(group).values())
     return frozenset(e.value.replace(":", ".") for e in entries)
 
 

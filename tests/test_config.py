@@ -14,6 +14,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from coreset import Strategy
+from coreset.build import build
 from coreset.curation.operators.base import KINDS, flatten, kind
 from coreset.distillation import Distiller
 from coreset.distillation.distiller import distiller
@@ -77,7 +78,7 @@ def nested(cfg):
     """Yield every configuration with a target inside another."""
     for value in OmegaConf.to_container(cfg).values():
         for v in value if isinstance(value, list) else [value]:
-            if isinstance(v, dict) and "_target_" in v:
+            if isinstance(v, dict) and v.get("_target_", "???") != "???":
                 yield v
                 yield from nested(OmegaConf.create(v))
 
@@ -213,7 +214,8 @@ def test_strategies_compose(name):
 OPTIONS = [
     n
     for n in FILES
-    if "/" in n and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine")
+    if "/" in n
+    and n.split("/")[0] not in ("strategy", "scorer", "recipe", "engine", "learner", "bench")
 ]
 
 
@@ -246,12 +248,14 @@ TEXT = {"input": "in.jsonl", "out": "out", "model.name": "name", "budget": 0.1}
 def test_groups_compose_in_curate_and_score(name):
     group, option = name.split("/")
     for app in {"scorer": ["score"], "recipe": ["curate"], "engine": ["curate", "score"]}[group]:
-        settings = [f"{k}={v}" for k, v in TEXT.items() if k.split(".")[0] in list(FILES[app])]
+        settings = [
+            f"{k}={v}" for k, v in TEXT.items() if k.split(".")[0] in {*FILES[app], *FILES["rows"]}
+        ]
         cfg = OmegaConf.to_container(
             composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
         )
         parts = cfg[group]["operators"] if group == "recipe" else [cfg[group]]
-        made_of = [instantiate(part, _convert_="all") for part in parts]
+        made_of = [build(part, "operator" if group == "recipe" else group) for part in parts]
         assert all(made_of)
         if group != "engine":
             assert {kind(o) for o in flatten(made_of)} <= (

@@ -1,52 +1,23 @@
 """The command line: `coreset-train` runs the loops and `coreset-compare` puts several runs side by
-side.
+side. Help and settings need neither torch nor Lightning: a run imports them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from coreset.cli.answer import answer, answers_json, run
 from coreset.cli.common import conf_dir, fail
-from coreset.core.store import fingerprint, write_atomic
-from coreset.core.strategy import Strategy
-from coreset.distillation import Distiller
-from coreset.runs.run_folder import versions
-from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
-from coreset.trainers.loops import rounds as loops
-from coreset.trainers.loops.build import RANDOM, build
-from coreset.trainers.loops.loggers import close, log_point
-from coreset.trainers.oracles import AwaitingLabels
-from coreset.trainers.settings import RESULT_KEYS, make, resolve
-
-BASELINE_FILES = ("config.json", "ledger.jsonl", "curve.jsonl", "state.json")
-
-
-PER_CLASS: dict[str, Any] = {
-    name: {
-        "_target_": "coreset.strategies.combine.class_quota.ClassQuota",
-        "base": {"_target_": target},
-        "column": "labels",
-        "balance": "equal",
-        "cap": None,
-    }
-    for name, target in (
-        ("random", RANDOM),
-        ("herding", "coreset.strategies.coverage.herding.Herding"),
-        ("kcenter", "coreset.strategies.coverage.kcenter.KCenterGreedy"),
-    )
-}
+from coreset.trainers.multirun import register
 
 
 def run_dir(resume: str | None, pattern: str) -> str:
@@ -60,217 +31,35 @@ def run_dir(resume: str | None, pattern: str) -> str:
     return str(path)
 
 
+register()
 OmegaConf.register_new_resolver("run_dir", run_dir, replace=True, use_cache=True)
 
 
-def label_of(choice: str, strategy: Strategy | Distiller | EpochPlan) -> str:
-    """Return a curve's name: the choice on the command line, with the parameters that are not the
-    defaults.
-
-    A sweep over a parameter then gives curves with names of their own.
-    """
-    changed = []
-    for f in fields(strategy):  # type: ignore[arg-type]
-        value = getattr(strategy, f.name)
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if (
-            value != default
-            and isinstance(strategy, Distiller)
-            and isinstance(value, Strategy | Distiller)
-        ):
-            changed.append(f"{f.name}={label_of(type(value).__name__, value)}")
-        elif value != default and not isinstance(value, Strategy | Distiller):
-            changed.append(f"{f.name}={value}")
-    return f"{choice}({', '.join(changed)})" if changed else choice
-
-
-def curve_name(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """Return the name of a run's curve; of a distilled set, and where the examples change while
-    training, it says that all labels are used, whatever the budget.
-    """
-    strategy = make(cfg, "strategy")
-    name = label_of(cfg["strategy"].get("name") or choices["strategy"], strategy)
-    if isinstance(strategy, Distiller):
-        return f"{name}, all labels"
-    if not cfg["dynamic"]:
-        return name
-    plan = make(cfg, "dynamic")
-    how = label_of(choices["dynamic"], plan)
-    return f"{name} {how}, all labels" if plan.by_strategy else f"{how}, all labels"
-
-
-def main_run(cfg: Mapping[str, Any], folder: Path, console: Console) -> float:
-    """Run the main job with its baselines, write the report, print the table; return the area under
-    the curve (log axis).
-    """
-    from coreset.report.console import print_run
-    from coreset.report.page import write_report
-
-    names = _baselines(cfg)
-    if cfg["threads"] is not None and (not isinstance(cfg["threads"], int) or cfg["threads"] < 1):
-        raise ValueError(f"threads: expected a whole number of at least 1, got {cfg['threads']!r}")
-    torch.set_num_threads(cfg["threads"] or torch.get_num_threads())
-    data = make(cfg, "data")
-    make_logger = make(cfg, "logger") if cfg["logger"] else None
-    if "full" in names:
-        make(_of_all(cfg), "fit")
-    job = build(cfg, folder, data=data, keep=True)  # refuses what cannot work
-    logger = None
-    if make_logger is not None:
-        logger = make_logger(folder=folder, run_config={k: cfg[k] for k in RESULT_KEYS})
-        job = replace(job, fitter=replace(job.fitter, logger=logger))
-    _follow(job, console, str(cfg["strategy_name"]), logger)
-    loops.write_gallery(job)
-    made = isinstance(job.strategy, Distiller)
-    if made and "random" in names:
-        names += [name for name in PER_CLASS if name not in names]
-    for name in names:
-        _baseline(cfg, name, folder, data, console, made)
-    _publish(cfg, folder)
-    close(logger, job.folder.curve)
-    print_run(folder, console)
-    if cfg["report"]:
-        console.print(f"report: {write_report([folder], folder)}")
-    return job.folder.curve.area("log")
-
-
-def _baselines(cfg: Mapping[str, Any]) -> list[str]:
-    """Return the names of the baselines. Raises ValueError for any but random and full."""
-    names = cfg["baseline"] or []
-    wrong = [names] if isinstance(names, str) else [n for n in names if n not in ("random", "full")]
-    if wrong:
-        raise ValueError(
-            f"baseline: expected random or full, in a list, got {', '.join(map(str, wrong))}"
-        )
-    return list(names)
-
-
-def _of_all(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the full-data reference: `full` says what differs from `fit`."""
-    mine = {**cfg, "mode": "prune", "budget": 1.0, "unit": "images"}
-    return {**mine, "fit": {**cfg["fit"], **(cfg["full"] or {})}}
-
-
-def _follow(job: loops.RunContext, console: Console, name: str, logger: Any = None) -> None:
-    """Run a job with a progress bar over its rounds; log each point when its round is complete."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[what]}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
-    logged = job.folder.done
-    with bar:
-        task = bar.add_task(name, total=job.plan.rounds, completed=job.folder.done, what="")
-
-        def show(number: int, what: str) -> None:
-            nonlocal logged
-            for point in job.folder.points[logged:]:
-                log_point(logger, point.labels, job.folder.metric, point.value)
-            logged = job.folder.done
-            size = job.plan.sizes[min(number, job.plan.rounds - 1)]
-            unit = "images" if isinstance(job.strategy, Distiller) else "labels"
-            bar.update(
-                task, completed=job.folder.done, what=f"{what}, {size:,} {unit}" if what else ""
-            )
-
-        object.__setattr__(job, "progress", show)
-        loops.run(job)
-        show(job.plan.rounds, "")
-
-
-def _curve_key(cfg: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return what determines a curve: configuration, data, versions, number of threads; what the
-    mode or a random choice never reads is left out.
-    """
-    unread = {"strategy_name", *(("start",) if cfg["mode"] == "prune" else ())}
-    if cfg["strategy"]["_target_"] == RANDOM:
-        unread |= {"proxy", "embedding", "members", "columns"}
-    config = {key: cfg[key] for key in RESULT_KEYS if key not in unread}
-    found = versions("coreset-lightning", "torch", "pytorch-lightning", "numpy")
-    return fingerprint(
-        config,
-        data_fingerprint,
-        found,
-        torch.get_num_threads(),
-        os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-    )
-
-
-def _publish(cfg: Mapping[str, Any], folder: Path) -> None:
-    """Keep a finished curve in the store, where other runs find it as their baseline."""
-    import json
-
-    config = json.loads((folder / "config.json").read_text())
-    target = Path(cfg["store"]) / "curves" / _curve_key(cfg, config["data_fingerprint"])
-    for name in BASELINE_FILES:
-        write_atomic(target / name, (folder / name).read_bytes())
-
-
-def _baseline(
-    cfg: Mapping[str, Any],
-    name: str,
-    folder: Path,
-    data: Any,
-    console: Console,
-    balanced: bool = False,
-) -> None:
-    """Run `random` on the same budgets, or `full` (all labels, one training), beside the main run;
-    take it from the store when another run has it.
-
-    balanced: as many examples of every class, as a distilled set has; `herding` and `kcenter` are
-    there too.
-    """
-    if cfg["strategy_name"] == name:
-        return
-    chosen = PER_CLASS[name] if balanced and name != "full" else {"_target_": RANDOM}
-    changed: dict[str, Any] = {
-        "strategy": chosen,
-        "strategy_name": name,
-        "columns": None,
-        "dynamic": {},
-    }
-    if cfg["oracle"]:
-        return  # labels cost somebody's time: no baseline asks for more of them
-    if name == "full":
-        if (data.labels < 0).any():
-            return
-        cfg = _of_all(cfg)
-    mine = {**cfg, **changed}
-    target = folder / "baseline" / name
-    stored = Path(cfg["store"]) / "curves" / _curve_key(mine, data.fingerprint)
-    if not _finished(target) and _finished(stored):
-        for file in BASELINE_FILES:
-            write_atomic(target / file, (stored / file).read_bytes())
-    if _finished(target):
-        return
-    job = build(mine, target, data=data)
-    _follow(job, console, name)
-    _publish(mine, target)
-
-
-def _finished(folder: Path) -> bool:
-    import json
-
-    state = folder / "state.json"
-    return state.exists() and bool(json.loads(state.read_text())["finished"])
-
-
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")  # type: ignore[untyped-decorator]
-def main(cfg: DictConfig) -> float | None:
+def configured_main(cfg: DictConfig) -> float | None:
     """Train on chosen subsets and report accuracy against budget."""
+    from coreset.trainers.curve_name import curve_name
+    from coreset.trainers.experiment import run_experiment
+    from coreset.trainers.oracles import AwaitingLabels
+    from coreset.trainers.settings import resolve
+
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
+    if str(Path.cwd()) not in sys.path:  # modules of the user's own, as with `python -m`
+        sys.path.append(str(Path.cwd()))
     try:
         composed: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         plain = resolve(composed, list(hydra_cfg.overrides.task))
         if not plain["resume"]:
             plain["strategy_name"] = curve_name(plain, hydra_cfg.runtime.choices)
-        return main_run(plain, Path(hydra_cfg.runtime.output_dir), console)
+        folder = Path(hydra_cfg.runtime.output_dir)
+        area = run_experiment(plain, folder, console).folder.curve.area("log")
+        report = folder / "report.html"
+        answer(
+            run_folder=folder, curve_file=folder / "curve.jsonl", area=area, strategy=plain["strategy_name"],
+            seed=plain["seed"], **({"report_file": report} if report.exists() else {}),
+        )  # fmt: skip
+        return area
     except AwaitingLabels as waiting:
         console.print(
             f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",
@@ -282,8 +71,19 @@ def main(cfg: DictConfig) -> float | None:
         raise
 
 
+def main() -> Any:
+    """Run `coreset-train`."""
+    return run("coreset-train", configured_main)
+
+
 def compare_main(arguments: list[str] | None = None) -> int:
+    """Run `coreset-compare`."""
+    return int(run("coreset-compare", lambda: compared(arguments)) or 0)
+
+
+def compared(arguments: list[str] | None = None) -> int:
     """Put several runs on one plot: `coreset-compare outputs/<multirun> [more...] [--out DIR]`."""
+    from coreset.report.compare_curations import is_curation
     from coreset.report.console import print_comparison
     from coreset.report.page import write_report
 
@@ -292,7 +92,10 @@ def compare_main(arguments: list[str] | None = None) -> int:
         description="Several strategies and seeds: one table, one plot, one report.",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, help="run folders, or folders that hold them at any depth"
+        "paths",
+        nargs="+",
+        type=Path,
+        help="run folders, or folders that hold them; or two curations",
     )
     parser.add_argument(
         "--out", type=Path, default=None, help="where the report goes (default: the first path)"
@@ -300,12 +103,30 @@ def compare_main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = Console()
     try:
+        if len(args.paths) == 2 and all(map(is_curation, args.paths)):
+            return _compare_curations(args.paths, args.out or args.paths[1], console)
         report = write_report(args.paths, args.out or args.paths[0])
         print_comparison(args.paths, console)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        if answers_json():
+            raise
         return 1
+    answer(report_file=report)
     console.print(f"report: {report}", soft_wrap=True)
+    return 0
+
+
+def _compare_curations(paths: list[Path], out: Path, console: Console) -> int:
+    """Say what changed between two curations, and write the page."""
+    from coreset.report.compare_curations import write_comparison
+
+    page, found = write_comparison(paths[0], paths[1], out)
+    counts = found.counts()
+    answer(report_file=page, **counts, moves=[{"before": a, "after": b, "rows": n} for (a, b), n in found.moves.items()])  # fmt: skip
+    for name, n in counts.items():
+        console.print(f"{name.replace('_', ' ')}: {n}")
+    console.print(f"report: {page}", soft_wrap=True)
     return 0
 
 

@@ -22,7 +22,9 @@ from coreset.targets import conf_dir
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.dynamic_pruning.epoch_plans import EpochPlan
 from coreset.trainers.learners.config import TrainingConfig
-from coreset.trainers.oracles import LabelFile
+from coreset.trainers.learners.lightning import LightningLearner
+from coreset.trainers.learners.probe import Probe
+from coreset.trainers.oracles import LabelFile, LabelStudio
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.features import ModelFeatures, Pixels, Pretrained
 
@@ -44,7 +46,13 @@ RESULT_KEYS = (  # decide what comes out of a run: another value is another run
     "columns",
     "dynamic",
     "task",
+    "start_strategy",
+    "learner",
 )
+LATER_KEYS = (
+    "start_strategy",
+    "learner",
+)  # of RESULT_KEYS: absent from the config.json of older runs
 RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
 SAVED = "settings.json"  # in the run folder: the values of RUN_KEYS
 OURS = {  # of Lightning's Trainer: set by every training itself
@@ -60,10 +68,12 @@ def kind_of(key: str, trusted: bool) -> Any:
     A user's own embedding, oracle or logger needs no base class; that of a folder from somebody
     else must be one of ours.
     """
-    if key in ("embedding", "oracle", "logger") and trusted:
+    if key in ("embedding", "oracle", "logger", "learner") and trusted:
         return object
     return {
+        "learner": (LightningLearner, Probe),
         "strategy": (Strategy, Distiller),
+        "start_strategy": "strategy",
         "data": ImageData,
         "model": "model",
         "task": Task,
@@ -71,7 +81,7 @@ def kind_of(key: str, trusted: bool) -> Any:
         "proxy": TrainingConfig,
         "embedding": (ModelFeatures, Pixels, Pretrained),
         "dynamic": EpochPlan,
-        "oracle": LabelFile,
+        "oracle": (LabelFile, LabelStudio),
         "logger": pl.loggers.Logger,
     }[key]
 
@@ -84,12 +94,14 @@ def make(cfg: Mapping[str, Any], key: str) -> Any:
     """
     trusted = key not in cfg.get("untrusted", ())
     try:
-        return build_object(cfg[key], kind_of(key, trusted), trusted=trusted)
+        named = key == "strategy" and "_target_" not in cfg[key]
+        kind = "strategy" if named else kind_of(key, trusted)
+        return build_object(cfg[key], kind, trusted=trusted)
     except (ValueError, TypeError, ImportError) as error:
-        said = str(error)
+        text = str(error)
         own = {str(k) for k in cfg[key] if not str(k).startswith("_")}
-        dotted = said.split(":")[0] in own and ": " in said
-        raise type(error)(f"{key}.{said}" if dotted else f"{key}: {said}") from error
+        dotted = text.split(":")[0] in own and ": " in text
+        raise type(error)(f"{key}.{text}" if dotted else f"{key}: {text}") from error
 
 
 def known_keys() -> list[str]:

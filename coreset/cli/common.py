@@ -7,12 +7,13 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,24 @@ from coreset.core.store import write_atomic
 from coreset.targets import conf_dir as conf_dir
 
 
+def choices(*more: str) -> str:
+    """Return the help's lines of the groups in the defaults of the running application, and of
+    `more` groups, each with its options (`${choices:}` in the template of a help text).
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    loader = GlobalHydra.instance().config_loader()
+    file = conf_dir() / f"{HydraConfig.get().job.config_name}.yaml"
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    names = {str(k).partition("@")[0] for d in entries if isinstance(d, dict) for k in d}
+    groups = sorted({*more, *(n for n in names if " " not in n)})
+    return "\n".join(f"{g}: {', '.join(sorted(loader.get_group_options(g)))}" for g in groups)
+
+
+OmegaConf.register_new_resolver("choices", choices, replace=True)
+
+
 def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str] = ()) -> None:
     """Raise ValueError, with the nearest names, for a setting that an application does not have.
 
@@ -29,7 +48,10 @@ def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str
     refused too, nothing would read it.
     """
     own = yaml.safe_load(file.read_text(encoding="utf-8"))
-    groups = [k for d in own.pop("defaults", []) if isinstance(d, dict) for k in d]
+    defaults = own.pop("defaults", [])
+    groups = [k for d in defaults if isinstance(d, dict) for k in d]
+    for shared in (d for d in defaults if isinstance(d, str) and d != "_self_"):
+        own |= yaml.safe_load((file.parent / f"{shared}.yaml").read_text(encoding="utf-8"))
     known = sorted({*own, *(g for g in groups if " " not in g)} - {"hydra"})
     added = [o.lstrip("+").split("=")[0] for o in overrides if o.startswith("+")]
     wrong = [f"'{k}'" for k in plain if k not in known]
@@ -58,6 +80,35 @@ def fail(error: Exception, console: Console, go_on: bool) -> None:
     console.print(f"[bold red]error:[/] {text}", soft_wrap=True, highlight=False)
     if expected and not go_on and not os.environ.get("HYDRA_FULL_ERROR"):
         sys.exit(1)
+
+
+def read_table(
+    path: str | Path, names: Iterable[str], id_field: str | None
+) -> tuple[dict[str, Any], Any]:
+    """Return the columns `names` that a table has, and its ids or None.
+
+    id_field: the field of the ids; None: `id` where the table has one. Raises ValueError for another
+    ending, a file that cannot be read and a field of ids that is not there.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    path = Path(path)
+    kinds = {".parquet": "parquet", ".arrow": "ipc", ".csv": "csv", ".jsonl": "json"}
+    if path.suffix not in kinds:
+        raise ValueError(f"input: expected a {', '.join(kinds)} file, got {path}")
+    try:
+        table = ds.dataset(path, format=kinds[path.suffix])
+        there = table.schema.names
+        if id_field is not None and id_field not in there:
+            raise ValueError(f"no field '{id_field}' for ids; it has {', '.join(there)}")
+        named = id_field or ("id" if "id" in there else None)
+        wanted = [n for n in there if n in set(names) | {named}]
+        read = table.to_table(columns=wanted)
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"input: cannot be read from {path}: {error}") from error
+    columns = {n: np.asarray(read[n].to_pylist()) for n in wanted if n != named}
+    return columns, None if named is None else np.asarray(read[named].to_pylist())
 
 
 def read_column(path: str | Path, name: str) -> Any:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from coreset.build import build
+from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail
 from coreset.curation.operators.base import flatten, kind
 from coreset.curation.recipe import read_recipe
@@ -91,9 +92,17 @@ def configured_main(cfg: DictConfig) -> None:
             engine=engine,
             settings=settings(plain),
             state=plain["state"],
+            overrules=plain["overrules"],
             log=say,
         )
-        write_curation_report(done.out, done.manifest, done.samples, done.gallery)
+        state = Path(plain["state"]) if plain["state"] else None
+        write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
+        keys = ("name", "kind", "counts")
+        answer(
+            counts=done.manifest["counts"], rejects=done.manifest["rejects"], out_folder=done.out,
+            decisions_file=done.out / "decisions.parquet", report_file=done.out / "report.html",
+            operators=[{k: o[k] for k in keys if k in o} for o in done.manifest["operators"]],
+        )  # fmt: skip
         for line in summary(done):
             say(line)
     except Exception as error:
@@ -109,11 +118,11 @@ def curate_main() -> None:
         if name != argument and name.endswith(ends) and Path(name).is_file():
             sys.argv[i : i + 1] = ["~recipe", f"recipe_file={json.dumps(name)}"]
             break
-    configured_main()
+    run("coreset-curate", configured_main)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
-def score_main(cfg: DictConfig) -> None:
+def configured_score(cfg: DictConfig) -> None:
     """Score rows of text and write the columns."""
     console = Console(stderr=True)
     try:
@@ -123,6 +132,7 @@ def score_main(cfg: DictConfig) -> None:
         scorer, engine = (build(plain[n], n, trusted=True) for n in ("scorer", "engine"))
         out = Path(plain["out"])
         found = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
+        answer(**found, scores_file=out)
         text = f"{found['scored']} of {found['rows']} rows scored -> {out}"
         if found["rejected"]:
             text += f"; {found['rejected']} rejected, see {out.with_suffix('.rejects.jsonl')}"
@@ -130,3 +140,8 @@ def score_main(cfg: DictConfig) -> None:
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
         raise
+
+
+def score_main() -> None:
+    """Run `coreset-score`."""
+    run("coreset-score", configured_score)

@@ -18,7 +18,9 @@ from rich.markup import escape
 
 from coreset.api import select
 from coreset.build import build
-from coreset.cli.common import check_settings, fail, read_column, write_picks
+from coreset.cli.answer import answer, run
+from coreset.cli.common import check_settings, fail, read_column, read_table, write_picks
+from coreset.core.overrules import read_overrules
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.core.store import fingerprint
@@ -46,7 +48,16 @@ def columns_main(cfg: DictConfig) -> None:
             for name in ("selected", "candidates", "ids")
             if plain[name]
         }
-        chosen = select(strategy, plain["budget"], seed=plain["seed"], **rows, **columns)
+        if plain["input"] is not None:
+            wanted = strategy.needs | strategy.needs_selected
+            table, ids = read_table(plain["input"], wanted - set(columns), plain["id"])
+            columns = {**table, **columns}
+            if ids is not None and "ids" not in rows:
+                rows["ids"] = ids
+        people = read_overrules(plain["overrules"]) if plain["overrules"] else None
+        chosen = select(
+            strategy, plain["budget"], seed=plain["seed"], overrules=people, **rows, **columns
+        )
         made_of = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
         size = len(next(iter(columns.values()), rows.get("ids", ())))
         pool = Pool(
@@ -56,6 +67,11 @@ def columns_main(cfg: DictConfig) -> None:
         write_picks(
             replace(chosen, info={**chosen.info, "signals": made_of, "certificates": found}), out
         )
+        names = chosen.indices if chosen.ids is None else chosen.ids
+        answer(
+            chosen=len(chosen), rows=size, picks_file=out, certificates=found, first_indices=chosen.indices[:20].tolist(),
+            first_ids=names[:20].tolist(), strategy=chosen.info.get("strategy"),
+        )  # fmt: skip
         console.print(
             f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False
         )
@@ -73,9 +89,9 @@ def select_main() -> None:
     if any(argument.startswith("coco=") for argument in sys.argv[1:]):
         from coreset.cli.select_coco import coco_main
 
-        coco_main()
+        run("coreset-select", coco_main)
     else:
-        columns_main()
+        run("coreset-select", columns_main)
 
 
 if __name__ == "__main__":

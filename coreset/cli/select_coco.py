@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
+from coreset.cli.answer import answer
 from coreset.cli.common import check_settings, conf_dir, fail, write_picks
 from coreset.vision.command import choose, summary
 
@@ -30,6 +31,17 @@ def coco_main(cfg: DictConfig) -> None:
             raise ValueError(f"out: expected a name that ends in .parquet, .csv or .txt, got {out}")
         chosen = choose(plain)
         write_picks(chosen, out)
+        keys = ("budget", "cost", "slack", "short", "strategy")
+        about = {k: chosen.info[k] for k in keys if k in chosen.info}
+        written = {f"{k}_file": v for k, v in plain["to"].items() if v is not None}
+        assert chosen.ids is not None
+        answer(
+            chosen=len(chosen),
+            picks_file=out,
+            first_ids=chosen.ids[:20].tolist(),
+            **about,
+            **written,
+        )
         console.print(escape(summary(chosen, out)), soft_wrap=True, highlight=False)
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)

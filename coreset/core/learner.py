@@ -1,4 +1,4 @@
-"""What a loop needs of a training: fit on some examples, say what the model thinks of others, test."""
+"""What a loop needs of a training: fit on some examples, signals of others, test."""
 
 from __future__ import annotations
 

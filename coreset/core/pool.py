@@ -120,3 +120,15 @@ class Pool:
             f"size={self.size}, selected={len(self.selected)}, candidates={len(self.candidates)}"
         )
         return f"{type(self).__name__}({counts})"
+
+    def _repr_html_(self) -> str:
+        """Return how much of the pool is taken, as bars, for a notebook."""
+        from coreset.core import html
+
+        rest = self.size - len(self.selected) - len(self.candidates)
+        counts = {
+            "selected": len(self.selected),
+            "candidates": len(self.candidates),
+            "neither": rest,
+        }
+        return html.card(f"pool of {self.size:,}", html.bars(counts))

@@ -83,6 +83,24 @@ class Selection:
             )
         return Subset(dataset, self.indices.tolist())
 
+    def _repr_html_(self) -> str:
+        """Return the first choices as a table, for a notebook."""
+        from coreset.core import html
+
+        columns: dict[str, Any] = {"#": range(len(self)), "index": self.indices}
+        for name in ("ids", "scores", "weights", "reasons"):
+            if (values := getattr(self, name)) is not None:
+                columns[name.removesuffix("s")] = values
+        by = self.info.get("strategy")
+        title = f"{len(self):,} chosen" + (f" by {by}" if by else "")
+        return html.card(title, html.rows(columns, total=len(self)))
+
+    def sheet(self, images: Any, most: int = 60) -> HtmlSheet:
+        """Return the first choices as pictures for a notebook. images: (N, H, W) or (N, H, W, C)
+        uint8 of the whole dataset, or anything that gives such an array by position.
+        """
+        return HtmlSheet([(np.asarray(images[i]), f"{i}") for i in self.indices[:most].tolist()])
+
     def save(self, path: str | Path) -> Path:
         """Write a Parquet file: one row per choice in order; `info` as metadata. Written beside and
         renamed, so never half there.
@@ -122,6 +140,19 @@ class Selection:
         reasons = table["reason"].to_pylist() if "reason" in get else None
         info = json.loads((table.schema.metadata or {}).get(b"coreset", b"{}"))
         return cls(get["index"], get.get("weight"), get.get("score"), reasons, get.get("id"), info)
+
+
+@dataclass(frozen=True, eq=False)
+class HtmlSheet:
+    """Pictures (H, W[, C]) uint8 and what is said of each, shown by a notebook."""
+
+    images: Sequence[tuple[NDArray[np.uint8], str]]
+
+    def _repr_html_(self) -> str:
+        """Return the pictures in order."""
+        from coreset.core import html
+
+        return html.sheet(self.images)
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from coreset.core.batch import to_numpy
 from coreset.core.engine import Engine
 from coreset.core.store import strict
 from coreset.core.strategy import Scorer
+from coreset.curation.io.plain_rows import plain_rows
 from coreset.curation.run import Settings
 from coreset.curation.run import curate as curate_files
 from coreset.curation.score import score as score_files
@@ -44,6 +45,24 @@ class Curation:
     def __repr__(self) -> str:
         counts = self.manifest["counts"]
         return f"Curation({counts['kept']} of {counts['rows']} rows kept)"
+
+    def _repr_html_(self) -> str:
+        """Return the rows left after every operator as a funnel, and why rows were dropped, for a
+        notebook.
+        """
+        from collections import Counter
+
+        from coreset.core import html
+
+        counts = self.manifest["counts"]
+        left = {"rows": counts["rows"]}
+        for one in self.manifest["operators"]:
+            if "counts" in one:
+                left[f"after {one['name']}"] = one["counts"]["kept"]
+        why = Counter(r for r in self.decisions["reason"].to_pylist() if r is not None)
+        reasons = html.bars(dict(why.most_common(8))) if why else ""
+        title = f"{counts['kept']:,} of {counts['rows']:,} rows kept"
+        return html.card(title, html.bars(left), "<b>dropped because</b>" if why else "", reasons)
 
 
 def curate_rows(
@@ -114,12 +133,7 @@ def as_rows(rows: Any) -> list[Mapping[str, Any]]:
     >>> as_rows(pa.table({"text": ["a"]}))
     [{'text': 'a'}]
     """
-    if isinstance(rows, pa.Table):
-        rows = rows.to_pylist()
-    elif type(rows).__module__.split(".")[0] == "pandas":
-        rows = rows.to_dict("records")
-    elif hasattr(rows, "to_list") and hasattr(rows, "features"):  # datasets.Dataset
-        rows = rows.to_list()
+    rows = plain_rows(rows)
     if isinstance(rows, str | bytes | Mapping | Path) or not isinstance(rows, Iterable):
         raise TypeError(
             "rows: expected a list of dicts, a DataFrame, an Arrow table or a Dataset, got"

@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
+from coreset.core.overrules import Overrules, read_overrules
 from coreset.core.places import in_words, is_remote, place, remove_tree
 from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.curation.engines.local import Local
@@ -28,6 +32,7 @@ from coreset.curation.operators.base import (
     flatten,
     kind,
 )
+from coreset.curation.operators.rules.overruled import overruled
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
 from coreset.curation.results.gallery import Gather
@@ -220,7 +225,7 @@ def _decide_one(
         return _decide_one(engine, chain, one, partitions, total, log)
     if isinstance(operator, GroupBy):
         decide_groups(engine, chain, stage, partitions)
-    elif isinstance(operator, Select) and operator.shards is not None:
+    elif isinstance(operator, Select) and operator.partitions is not None:
         select_in_rounds(engine, chain, stage, partitions, total)
     else:
         select_at_once(engine, chain, stage, partitions, total)
@@ -247,6 +252,7 @@ def curate(
     engine: Engine | None = None,
     settings: Settings | None = None,
     state: str | Path | None = None,
+    overrules: str | Path | None = None,
     log: Log = lambda text: None,
 ) -> Curated:
     r"""Run operators over rows and write `out`: data/ (the rows kept, in the form they came),
@@ -254,7 +260,8 @@ def curate(
 
     operators: a recipe, any of the five kinds in order. source: paths, globs, folders, "hf:NAME" or
     a `datasets.Dataset`. state: where the state lies (default out/state); a run that was killed
-    goes on there, and one with another budget finds its scores there; it may be deleted. Raises
+    goes on there, and one with another budget finds its scores there; it may be deleted. overrules:
+    a file of decisions of people (`coreset.core.overrules`), by the ids of the rows. Raises
     ValueError, KeyError, TypeError or OSError, in words, for an input or a recipe that cannot work.
 
     >>> import tempfile
@@ -269,10 +276,14 @@ def curate(
     out, engine, settings = place(out), engine or Local(), settings or Settings()
     state = out / "state" if state is None else place(state)
     _check_out(out)
+    said = None if overrules is None else read_overrules(overrules)
+    operators = overruled(operators, said)
     with locked(out), locked(state):
         rows = take_in(operators, source, state, out, engine, settings, log)
+        if said is not None:
+            _check_overrules(said, rows)
         chain = decide(engine, rows, log)
-        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}")
+        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", said)
         counts = Counts()
         for part in engine.map(step, rows.partitions):
             counts.add(part)
@@ -284,6 +295,8 @@ def curate(
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
+        if said is not None:
+            manifest["overrules"] = _about_overrules(said, counts)
         write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(state / step.folder)
@@ -343,10 +356,32 @@ def _check_counts(counts: Counts, rows: Rows) -> None:
                 f" {one['dropped']} dropped, {one['rejected']} rejected"
             )
         left = one["kept"]
-    if left != counts.kept:
+    if left + counts.restored != counts.kept:
         raise RuntimeError(
-            f"{left} rows are left after the last operator, but {counts.kept} are kept"
+            f"{left} rows are left after the last operator and {counts.restored} are kept by"
+            f" people, but {counts.kept} are kept"
         )
+
+
+def _check_overrules(overrules: Overrules, rows: Rows) -> None:
+    """Raise ValueError for an id that no row of the input has, before anything is computed."""
+    left, wanted = dict.fromkeys(overrules.ids), pa.array(overrules.ids, pa.string())
+    for partition in rows.partitions:
+        column = rows.chain.view(partition).column("id")
+        for key in column.filter(pc.is_in(column, wanted)).to_pylist():
+            left.pop(key, None)
+    if left:
+        raise ValueError(
+            f"{overrules.source}: {len(left)} ids are in no row of the input, first {next(iter(left))!r}"
+        )
+
+
+def _about_overrules(overrules: Overrules, counts: Counts) -> dict[str, Any]:
+    """Return what people decided, for the manifest."""
+    by_action = {a: len(overrules.of(a)) for a in ("keep", "drop", "pin")}
+    who = sorted({one.who for one in overrules.values()})
+    about = {**by_action, "relabel": len(overrules.labels), "restored": counts.restored}
+    return {"file": Path(overrules.source).name, **about, "who": who}
 
 
 def _write_data(

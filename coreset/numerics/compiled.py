@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import update_wrapper
+from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class _Compiled:
+    """A function that is compiled on its first call: numba is not imported before."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self.code: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return (self.code or self.compile())(*arguments, **named)
+
+    def compile(self) -> Callable[..., Any]:
+        """Return the machine code; compiled functions that this one calls come first."""
+        import numba
+
+        names = self.function.__globals__
+        for name in self.function.__code__.co_names:
+            if isinstance(other := names.get(name), _Compiled):
+                names[name] = other.code or other.compile()  # numba calls no Python object
+        self.code = numba.njit(
+            nogil=True,
+            cache="<lambda>" not in self.function.__name__,
+            fastmath={"reassoc", "contract", "nsz"},
+        )(self.function)
+        return self.code
 
 
 def compiled(function: Function) -> Function:
@@ -21,13 +48,7 @@ def compiled(function: Function) -> Function:
     >>> compiled(lambda a, b: a + b)(1, 2)
     3
     """
-    make = numba.njit(
-        nogil=True,
-        cache="<lambda>" not in function.__name__,
-        fastmath={"reassoc", "contract", "nsz"},
-    )
-    result: Function = make(function)
-    return result
+    return cast(Function, _Compiled(function))
 
 
 @compiled

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from coreset.report.classes import print_classes
 from coreset.report.compare import Comparison, by_strategy, compare, mean_line
 from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
@@ -21,17 +22,19 @@ from coreset.report.words import count, duration, p_value, points, share
 from coreset.runs.curve import Curve
 
 _BARS = "▁▂▃▄▅▆▇█"
-_MOST_BUDGETS = 6
+_MOST_BUDGETS = 5  # of the largest: the table has 80 columns
+_WIDEST = 27  # of a strategy's name, in characters
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """Return one bar per value, `low` the shortest and `high` the tallest.
+    """Return one bar per value, `low` the shortest and `high` the tallest, a dot for NaN.
 
     >>> sparkline([0.0, 0.5, 1.0], 0.0, 1.0)
     '▁▅█'
     """
     width = max(high - low, 1e-12)
-    return "".join(_BARS[min(7, max(0, int(8 * (v - low) / width)))] for v in values)
+    bars = (_BARS[min(7, max(0, int(8 * (v - low) / width)))] if v == v else "·" for v in values)
+    return "".join(bars)
 
 
 def _new(title: str, columns: Iterable[str]) -> Table:
@@ -115,26 +118,24 @@ def print_comparison(paths: str | Path | Iterable[str | Path], console: Console)
     budgets = every[-_MOST_BUDGETS:]
     lines = {name: mean_line(group) for name, group in by_strategy(seen.curves).items()}
     values = [v for line in lines.values() for v in line.values.tolist()]
-    heads = [
-        "strategy",
-        "",
-        *map(count, budgets),
-        "area",
-        "− random",
-        "p",
-        "to 95 %",
-        "select",
-        "train",
-    ]
-    out = _new(f"test {escape(seen.metric)}, %, {seeds_of(seen.curves)}", heads)
+    title = f"test {escape(seen.metric)}, %, {seeds_of(seen.curves)}"
+    out = _new(title, ["strategy", "", *map(count, budgets), "area"])
     for row in rows:
         best = [row.values[n][0] if n in row.values else None for n in budgets]
         cells = [_cell(v, n, rows) for v, n in zip(best, budgets, strict=True)]
         out.add_row(
-            escape(row.strategy),
+            escape(shortened(row.strategy)),
             _spark(lines[row.strategy], min(values), max(values)),
             *cells,
             "–" if row.area is None else f"{100 * row.area:.1f}",
+            style="dim" if row.strategy == "random" else None,
+        )
+    console.print(out)
+    heads = ["strategy", "− random", "p", "to 95 %", "select", "train"]
+    out = _new("area against random, labels to 95 % of all, seconds", heads)
+    for row in rows:
+        out.add_row(
+            escape(shortened(row.strategy)),
             points(row.difference),
             p_value(row.p),
             "–" if row.reach is None else ("≤ " if row.at_first else "") + count(row.reach),
@@ -144,6 +145,7 @@ def print_comparison(paths: str | Path | Iterable[str | Path], console: Console)
         )
     console.print(out)
     _print_wins(seen, console)
+    print_classes(seen, console)
     for line in seen.left_out:
         console.print(escape(line), style="yellow", highlight=False)
     _print_verdict(seen, console)
@@ -159,6 +161,15 @@ def _print_wins(seen: Comparison, console: Console) -> None:
     for row in cells(names, matrix):
         out.add_row(*map(escape, row))
     console.print(out)
+
+
+def shortened(name: str) -> str:
+    """Return a strategy's name in at most 27 characters, the end in place of what is left out.
+
+    >>> shortened("class_quota(balance=equal, cap=5, column=labels)")
+    'class_quota(ba…lumn=labels)'
+    """
+    return name if len(name) <= _WIDEST else f"{name[:14]}…{name[-12:]}"
 
 
 def _print_verdict(seen: Comparison, console: Console) -> None:

@@ -52,7 +52,7 @@ img.hard{{image-rendering:pixelated}}
 figcaption{{font-size:10.5px;line-height:1.5;text-align:center;color:var(--muted);font-variant-numeric:tabular-nums}}
 .overlap th{{font-weight:400;color:var(--muted);text-align:right;padding:2px 10px 2px 0;font-size:13px}}
 .overlap td{{width:64px;height:36px;text-align:center;border:2px solid var(--paper);border-radius:6px;
-  background:color-mix(in srgb,var(--heat) calc(var(--much,0%)*.62),var(--sunk))}}
+  background:color-mix(in srgb,var(--heat) calc(var(--much,0%)*.42),var(--sunk))}}
 .overlap tfoot td{{background:none}}
 .overlap tfoot th{{text-align:center;padding:4px 3px;max-width:80px;font-size:12px;overflow-wrap:anywhere;vertical-align:top;line-height:1.25}}
 dl{{display:grid;grid-template-columns:max-content 1fr;gap:3px 22px;font-size:13.5px;margin:14px 0}}

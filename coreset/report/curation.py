@@ -18,8 +18,11 @@ from pyarrow.dataset import Dataset, dataset
 
 from coreset.core.store import write_atomic
 from coreset.report.css import CSS
+from coreset.report.decided import STYLE as DECIDED
+from coreset.report.decided import decided_html
 from coreset.report.document import document
 from coreset.report.funnel import funnel_figure, stages
+from coreset.report.hands import Hands, sectioned, style
 from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
 from coreset.report.theme import figure, png, svg
@@ -59,6 +62,7 @@ def write_curation_report(
     manifest: Mapping[str, Any],
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
     gallery: Mapping[str, Any] | None = None,
+    state: Path | None = None,
 ) -> Path:
     """Write `report.html` into the folder of a run, and its plots into `plots/` as PNG and SVG;
     return the page's path.
@@ -66,7 +70,8 @@ def write_curation_report(
     manifest: what `manifest.json` holds; samples: rows by outcome ("kept", "dropped by <operator>",
     "rejected by <operator>"), each with its decision and a `preview`. Scores are read from
     `decisions.parquet`, a column at a time. The same run gives the same bytes. gallery: of a run
-    over images (see `pictures_html`), shown in the place of the samples.
+    over images (see `pictures_html`), shown in the place of the samples. state: the folder of the
+    run's state (default: out/state), where the texts of rows are.
     """
     plots: dict[str, Figure] = {"funnel": funnel_figure(stages(manifest))}
     parts = [
@@ -74,6 +79,7 @@ def write_curation_report(
         f'<div class="funnel">{svg(plots["funnel"], "funnel")}</div>',
         _scores(out / "decisions.parquet", plots),
         _samples(samples, manifest) if gallery is None else pictures_html(gallery, plots),
+        decided_html(out, manifest, out / "state" if state is None else state),
         _rejects(out / "rejects.jsonl", manifest["rejects"]),
         _recipe(manifest),
         _about(manifest),
@@ -82,9 +88,9 @@ def write_curation_report(
         write_atomic(out / "plots" / f"{name}.png", png(plot))
         write_atomic(out / "plots" / f"{name}.svg", svg(plot, name, alone=True))
     title = text(f"{_input(manifest)}: curation report")
-    page = document(
-        title, f"{CSS}{_STYLE}{STYLE if gallery else ''}", "\n".join(p for p in parts if p)
-    )
+    css = f"{CSS}{_STYLE}{STYLE if gallery else ''}{DECIDED}{style()}"
+    body = sectioned("\n".join(p for p in parts if p))
+    page = document(title, css, body, Hands().scripts())
     return write_atomic(out / "report.html", page)
 
 

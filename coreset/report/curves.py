@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from scipy.special import stdtrit
 
 from coreset.report.compare import by_strategy
 from coreset.report.document import plain
@@ -28,10 +29,14 @@ _LEADER = 18.0  # points between a line's end and its label
 
 
 def plot_curves(
-    curves: Sequence[Curve], ax: Axes, full: float | None = None, pool_size: int | None = None
+    curves: Sequence[Curve],
+    ax: Axes,
+    full: float | None = None,
+    pool_size: int | None = None,
+    level: float | None = None,
 ) -> Axes:
     """Draw mean and ± 1 sd over seeds per strategy against labels on a log axis, named at the line
-    ends; `random` in gray.
+    ends; `random` in gray. level: instead of the sd the interval of the mean at this level (t).
 
     full: mean test value of training on all data (a dotted line, and one at 95 % of it); pool_size:
     N, for shares beside label counts. Returns `ax`. Artists have the gids `curve-0`, `curve-1`, ...
@@ -45,6 +50,7 @@ def plot_curves(
     shade = 0.14 if len(lines) < 5 else 0.07
     for i, (name, group) in enumerate(lines.items()):
         labels, mean, sd = mean_curve(group)
+        sd = sd * _widening(len(group), level)
         style = styles[name]
         front = 2 if name == "random" else 3 + 0.01 * i
         if len(group) > 1:
@@ -69,9 +75,14 @@ def plot_curves(
             **style,
         )
         ends[name] = (float(labels[-1]), float(100 * mean[-1]))
-    _axes(ax, curves, full, pool_size)
+    _axes(ax, curves, full, pool_size, level)
     _name_ends(ax, ends, styles)
     return ax
+
+
+def _widening(n: int, level: float | None) -> float:
+    """Return half the interval of a mean of n values, in standard deviations; 1 without a level."""
+    return 1.0 if level is None or n < 2 else float(stdtrit(n - 1, (1 + level) / 2) / np.sqrt(n))
 
 
 def hover(curves: Sequence[Curve]) -> dict[str, str]:
@@ -88,9 +99,14 @@ def hover(curves: Sequence[Curve]) -> dict[str, str]:
 
 
 def curve_figure(
-    curves: Sequence[Curve], full: float | None = None, pool_size: int | None = None
+    curves: Sequence[Curve],
+    full: float | None = None,
+    pool_size: int | None = None,
+    level: float | None = None,
 ) -> Figure:
-    """Return the plot as a figure whose right margin holds the longest name."""
+    """Return the plot as a figure whose right margin holds the longest name; level: see
+    `plot_curves`.
+    """
     fig, ax = figure(8.6, 4.7)
     probe = [
         fig.text(0, 0, plain(name), fontsize=_LABEL_SIZE, parse_math=False)
@@ -103,7 +119,7 @@ def curve_figure(
     fig.subplots_adjust(
         left=0.42 / 8.6, right=1 - right / 8.6, top=1 - 0.34 / 4.7, bottom=0.62 / 4.7
     )
-    plot_curves(curves, ax, full, pool_size)
+    plot_curves(curves, ax, full, pool_size, level)
     return fig
 
 
@@ -119,7 +135,13 @@ def _ticks(labels: list[int], pixels: float, low: float, high: float, apart: flo
     return sorted(kept)
 
 
-def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int | None) -> None:
+def _axes(
+    ax: Axes,
+    curves: Sequence[Curve],
+    full: float | None,
+    pool_size: int | None,
+    level: float | None,
+) -> None:
     quiet(ax)
     labels = sorted({p.labels for c in curves for p in c.points})
     pad = (labels[-1] / labels[0]) ** 0.02 if len(labels) > 1 else 1.5
@@ -152,9 +174,12 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
         loc="left",
         labelpad=18 if pool_size else 5,
     )
-    bands = [
-        (mean - sd, mean + sd) for _, mean, sd in map(mean_curve, by_strategy(curves).values())
-    ]
+    bands = []
+    for group in by_strategy(curves).values():
+        _, mean, sd = mean_curve(group)
+        bands.append(
+            (mean - sd * _widening(len(group), level), mean + sd * _widening(len(group), level))
+        )
     bottom, top = (
         100 * min(low.min() for low, _ in bands),
         100 * max(high.max() for _, high in bands),
@@ -168,8 +193,9 @@ def _axes(ax: Axes, curves: Sequence[Curve], full: float | None, pool_size: int 
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
+    what = "± 1 sd" if level is None else f"and its {100 * level:g} % interval"
     spread_said = (
-        "one seed" if seeds_of(curves) == "1 seed" else f"mean ± 1 sd over {seeds_of(curves)}"
+        "one seed" if seeds_of(curves) == "1 seed" else f"mean {what} over {seeds_of(curves)}"
     )
     ax.set_title(
         plain(f"test {curves[0].metric}, % ({spread_said})"),

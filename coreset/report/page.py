@@ -20,6 +20,7 @@ from coreset.report.css import CSS
 from coreset.report.curves import curve_figure, hover, sentence
 from coreset.report.distilled import distilled_html, is_distilled
 from coreset.report.document import document
+from coreset.report.hands import Hands, chart_place, curve_spec, map_spec, sectioned, style
 from coreset.report.headline import headline
 from coreset.report.load import Run, read_runs
 from coreset.report.map import plot_map
@@ -60,7 +61,11 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
     order = sorted((row.strategy for row in rows), key=lambda name: name == "random")
     parts = [
         _head(seen),
-        f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
+        chart_place(
+            "curve",
+            f'<div class="curve">{svg(fig, "curve", hover(seen.curves))}</div>',
+            f"Curve. {sentence(seen.curves, seen.full)}",
+        ),
         _numbers(seen, rows),
         wins_html(seen.curves) if len(seen.runs) > 1 else "",
         *filter(None, [distilled_html(read)]),
@@ -72,8 +77,26 @@ def write_report(runs: str | Path | Iterable[str | Path | Run], out: str | Path)
         write_atomic(page.parent / "plots" / f"{name}.png", png(plot))
         write_atomic(page.parent / "plots" / f"{name}.svg", svg(plot, name, alone=True))
     title = text(f"{_task(seen)}: coreset report")
-    html = document(title, CSS, "\n".join(parts))
-    return write_atomic(page, html)
+    hands = _hands(seen, order)
+    body = sectioned("\n".join(parts)) + hands.data()
+    return write_atomic(page, document(title, CSS + style(), body, hands.scripts()))
+
+
+def _hands(seen: Comparison, order: Sequence[str]) -> Hands:
+    """Return what the page can be asked: curve and maps as charts, strategies, budgets, classes."""
+    charts: dict[str, Any] = {"curve": curve_spec(seen.curves, seen.full)}
+    shown = _with_pictures(seen, order)
+    charts |= {f"map{i}": map_spec(run) for i, run in enumerate(shown.values())}
+    styles = strategy_styles(list(order))
+    budgets = sorted({p.labels for c in seen.curves for p in c.points})
+    classes = [str(c) for run in list(shown.values())[:1] for c in (run.gallery or {})["classes"]]
+    return Hands(charts, {n: var(styles[n]["color"]) for n in order}, budgets, classes)
+
+
+def _with_pictures(seen: Comparison, order: Sequence[str]) -> dict[str, Run]:
+    """Return the first run of every strategy that has pictures."""
+    first = {n: next((r for r in seen.runs[n] if r.gallery is not None), None) for n in order}
+    return {name: run for name, run in first.items() if run is not None}
 
 
 def _any(seen: Comparison) -> Run:
@@ -180,10 +203,7 @@ def _pictures(seen: Comparison, order: Sequence[str], plots: dict[str, Figure]) 
     """Return contact sheets, maps, class balance and overlap: what the runs have of them; figures
     are left in `plots`.
     """
-    first = {
-        name: next((r for r in seen.runs[name] if r.gallery is not None), None) for name in order
-    }
-    shown = {name: run for name, run in first.items() if run is not None}
+    shown = _with_pictures(seen, order)
     parts = []
     if shown:
         parts += [_sheets(shown, plots), _maps(shown, plots), _balances(seen, shown, plots)]
@@ -214,7 +234,7 @@ def _sheets(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         opened = " open" if i == 0 else ""
         plots[_file("sheet", name)] = sheet_figure(gallery)
         blocks.append(
-            f"<details{opened}><summary>{text(name)}<small>seed"
+            f'<details{opened} data-strategy="{text(name)}"><summary>{text(name)}<small>seed'
             f" {run.seed}</small></summary>{sheet}</details>"
         )
     first = f"The first {_ONE_ROW} choices" if len(shown) > 1 else "The first choices"
@@ -248,7 +268,8 @@ def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> str:
         ax.set_position((0.0, 0.0, 1.0, 1.0))
         plot_map(run.gallery, ax)
         plots[_file("map", name)] = fig
-        cells.append(f"<h3>{text(name)} <small>seed {run.seed}</small></h3>{svg(fig, f'map{i}')}")
+        still = chart_place(f"map{i}", svg(fig, f"map{i}"), f"Map of the choices of {name}")
+        cells.append(f"<h3>{text(name)} <small>seed {run.seed}</small></h3>{still}")
     return (
         '<h2>Where they lie</h2><p class="note">Features in two dimensions; the pool faint, the'
         " chosen ringed, colored by class.</p>" + _grid(cells, 270)
@@ -262,6 +283,8 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         gallery = run.gallery
         assert gallery is not None
         pool, classes = gallery["pool_counts"], [str(c) for c in gallery["classes"]]
+        if not classes:  # labels that are no classes
+            continue
         found = [r.class_counts for r in seen.runs[name]]
         shares = [c / max(c.sum(), 1) for c in found if c is not None and len(c) == len(pool)]
         chosen = np.mean(shares, axis=0) if shares else gallery["chosen_counts"]
@@ -274,6 +297,8 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         plots[_file("balance", name)] = fig
         off = f"{percent(imbalance(pool, 1e6 * np.asarray(chosen, np.float64)), 0)} off the pool"
         cells.append(f"<h3>{text(name)} <small>{text(off)}</small></h3>{svg(fig, f'balance{i}')}")
+    if not cells:
+        return ""
     return (
         '<h2>Which classes</h2><p class="note">Bar: share of the final set, mean over seeds; line:'
         " share of the pool. Off the pool: what part of the set would have to change class to match"

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.report.compare import by_strategy
-from coreset.report.table import paired_p
 from coreset.report.words import percent, text
 from coreset.runs.curve import Curve
+from coreset.runs.statistics import paired_p
 
 LEVEL = 0.05  # two-sided, as published: without a correction for the number of pairs
 

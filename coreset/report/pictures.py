@@ -71,7 +71,7 @@ class _Shots:
         said = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
         title = text(said + (f". {caption[:200]}" if caption else ""))
         below = f"<figcaption>{text(caption[:_FIRST])}</figcaption>" if caption else ""
-        return f'<figure class="{state}" title="{title}">{self._made[row["id"]]}{below}</figure>'
+        return f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">{self._made[row["id"]]}{below}</figure>'
 
 
 def _image(found: Decoded) -> str:

@@ -78,7 +78,10 @@ def sheet_html(
             said += f", score {score}" if score else ""
             caption = f"<figcaption>{score}</figcaption>" if score else ""
             figures.append(
-                f'<figure title="{escape(said)}"><img{hard} alt="{escape(said)}"'
+                f'<figure title="{escape(said)}" data-id="{escape(str(gallery["thumb_ids"][i]))}"'
+                f' data-class="{label}" data-label="{escape(class_name(gallery["classes"], label))}"'
+                f' data-rank="{i}" data-round="{number}" data-labels="{labels.get(number, 0)}"'
+                f' data-score="{score}"><img{hard} alt="{escape(said)}"'
                 f' style="border-color:{class_color(label)}"'
                 f' src="{data_uri(thumbs[i])}">{caption}</figure>'
             )

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtr
 
 from coreset.report.compare import by_strategy, mean_line
 from coreset.runs.curve import Curve, mean_curve
+from coreset.runs.statistics import holm, paired_p
 
 TARGET = 0.95  # of full accuracy
 
@@ -54,38 +54,6 @@ def _area(curve: Curve, labels: set[int]) -> float | None:
     return (
         replace(curve, points=points).area("log") if labels and len(points) == len(labels) else None
     )
-
-
-def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Return p values after Holm's step-down correction; None stays and is not counted.
-
-    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
-    Statistics 1979.
-
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
-    """
-    order = sorted((value, i) for i, value in enumerate(p) if value is not None)
-    out: list[float | None] = [None] * len(p)
-    highest = 0.0
-    for rank, (value, i) in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * value))
-        out[i] = highest
-    return out
-
-
-def paired_p(differences: Sequence[float]) -> float | None:
-    """Return the two-sided p value of the paired t-test; None with fewer than two differences or no
-    spread between them.
-
-    >>> round(paired_p([1.0, 2.0, 3.0]), 4)
-    0.0742
-    """
-    d = np.asarray(differences, np.float64)
-    if len(d) < 2 or d.std(ddof=1) <= 1e-12 * max(1.0, float(np.abs(d).max())):
-        return None
-    t = d.mean() / (d.std(ddof=1) / np.sqrt(len(d)))
-    return float(2 * stdtr(len(d) - 1, -abs(t)))
 
 
 def _differences(mine: Sequence[Curve], random: Sequence[Curve]) -> list[float]:

@@ -127,6 +127,17 @@ class Curve:
         mine, theirs = self.labels_to_reach(target, axis), vs.labels_to_reach(target, axis)
         return None if mine is None or theirs is None else 1 - mine / theirs
 
+    def _repr_html_(self) -> str:
+        """Return the curve drawn, with its points below, for a notebook."""
+        from coreset.core import html
+
+        said = ", ".join(f"{p.labels} labels: {p.value:.3f}" for p in self.points)
+        table = html.rows(
+            {"labels": [p.labels for p in self.points], self.metric: list(self.values)}
+        )
+        drawn = html.line(self.labels.tolist(), self.values.tolist(), said)
+        return html.card(f"{self.strategy}, seed {self.seed}", "<br>", drawn, table)
+
     def lines(self) -> str:
         """Return the curve as JSON lines, one a point."""
         rows = (

@@ -4,7 +4,7 @@ those who label and train.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,23 @@ class ImageSelection(Selection):
         predictions: Detections | None = None,
         score_threshold: float | None = None,
         images: str = "images",
+        annotations: Sequence[Mapping[str, Any]] | None = None,
+        source: str | Path | None = None,
+        val: float = 0.0,
     ) -> Path:
-        """Write `folder/train.txt` (image paths, `images` before each name), `data.yaml` (class
-        names) and, with predictions, `labels/NAME.txt`.
+        """Write `folder/train.txt` and `val.txt` (image paths, `images` before each name),
+        `data.yaml` and, with predictions or annotations, `labels/NAME.txt`: what ultralytics trains
+        on.
 
-        Classes are numbered by ascending category id. Returns the path of data.yaml.
+        annotations: known ones instead of predictions (entries of an instances file). source: the
+        folder the images lie in; they are linked into `folder/images`. val: share of the images,
+        the last chosen, that is held out; 0: validation sees the training images. Classes are
+        numbered by ascending category id. Returns the path of data.yaml.
         """
-        return write.to_yolo(self, self._images(), folder, predictions, score_threshold, images)
+        pool = self._images()
+        return write.to_yolo(
+            self, pool, folder, predictions, score_threshold, images, annotations, source, val
+        )
 
     def to_label_studio(
         self,
@@ -130,3 +140,16 @@ class ImageSelection(Selection):
         A CVAT task keeps that order with sorting method `predefined`.
         """
         return write.to_cvat(self, self._images(), path, predictions, score_threshold)
+
+    def to_rows(
+        self,
+        source: str | Path,
+        predictions: Detections | None = None,
+        score_threshold: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the chosen images as plain rows, in order: `filepath` (in the folder `source`),
+        `file_name`, `id`, `width`, `height`, `priority`, `score`, `boxes` (label, box in pixels
+        x, y, x2, y2, score). What `to_fiftyone`, `to_lightly` and `to_hugging_face` of
+        `coreset.vision.handoff` take.
+        """
+        return write.to_rows(self, self._images(), source, predictions, score_threshold)

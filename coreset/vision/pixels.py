@@ -96,9 +96,11 @@ def pixel_scores(probs: Tensor, kind: str) -> Tensor:
     return 1 - (top.values[:, 0] - second)
 
 
-def bald_scores(members: Iterable[Tensor], given: bool) -> tuple[Tensor, Tensor]:
-    """Return H[mean p] - mean H[p] per pixel (n, H, W), and mean p (n, C, H, W), from T maps (n, C,
-    H, W) one after another: no more than one is held.
+def member_scores(members: Iterable[Tensor], given: bool, kind: str) -> tuple[Tensor, Tensor]:
+    """Return the uncertainty per pixel (n, H, W), and mean p (n, C, H, W), from T maps (n, C, H, W)
+    one after another: no more than one is held.
+
+    bald: H[mean p] - mean H[p]; any other score is that of mean p.
     """
     total, inside, count = torch.zeros(()), torch.zeros(()), 0
     for maps in members:
@@ -109,13 +111,15 @@ def bald_scores(members: Iterable[Tensor], given: bool) -> tuple[Tensor, Tensor]
                 f" got {tuple(p.shape)}"
             )
         total, inside, count = (
-            (p.clone(), entropy(p), 1)
+            (p.clone(), entropy(p) if kind == "bald" else inside, 1)
             if not count
-            else (total.add_(p), inside.add_(entropy(p)), count + 1)
+            else (total.add_(p), inside.add_(entropy(p)) if kind == "bald" else inside, count + 1)
         )
     if not count:
-        raise ValueError("bald: expected at least one member's maps, got none")
+        raise ValueError(f"{kind}: expected at least one member's maps, got none")
     mean = total / count
+    if kind != "bald":
+        return pixel_scores(mean, kind), mean
     return (entropy(mean) - inside / count).clamp_min(0), mean
 
 

@@ -100,8 +100,8 @@ class SegmentationScorer:
     def update(
         self, ids: Iterable[Any], maps: Any, *, ignore: Any = None, regions: Any = None
     ) -> None:
-        """Add images. maps (n, C, H, W); for bald T of these, one after another (a tensor (T, n, C,
-        H, W), a list, a generator).
+        """Add images. maps (n, C, H, W), or T of these from members (a tensor (T, n, C, H, W), a
+        list, a generator): bald is their disagreement, every other score that of their mean.
 
         ignore (n, H, W): True = the pixel does not count. regions (n, H, W): whole numbers, -1 = in
         none. Both as one array or one (H, W) per image. Raises ValueError naming the image for an
@@ -115,10 +115,10 @@ class SegmentationScorer:
         known = [k for i, k in enumerate(names) if k in self._ids or k in names[:i]]
         if known:
             raise ValueError(f"image {known[0]!r} was scored before")
-        if self.score == "bald":
+        if self.score == "bald" or not isinstance(maps, Tensor) or maps.ndim == 5:
             part_of_first, wrong = list[Tensor](), list[Tensor]()
-            score, probs = pixels.bald_scores(
-                self._watched(maps, part_of_first, wrong), self.probabilities
+            score, probs = pixels.member_scores(
+                self._watched(maps, part_of_first, wrong), self.probabilities, self.score
             )
             self._check_shape(names, probs)
             hide, region = self._masks(names, probs, ignore, regions)

@@ -10,7 +10,8 @@ images 1.1.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from coreset.core.pool import Indices
 from coreset.core.selection import Selection
 from coreset.core.store import write_atomic
 from coreset.vision.boxes import Detections
-from coreset.vision.coco import CocoPool
+from coreset.vision.coco import CocoPool, check_annotations
 from coreset.vision.coco_check import inside
 
 
@@ -106,24 +107,32 @@ def to_yolo(
     predictions: Detections | None,
     score_threshold: float | None,
     images: str,
+    annotations: Sequence[Mapping[str, Any]] | None,
+    source: str | Path | None,
+    val: float,
 ) -> Path:
     """Do what `ImageSelection.to_yolo` says."""
+    if annotations is not None and predictions is not None:
+        raise ValueError("annotations are known or predicted: give one of them")
+    if not 0 <= val < 1:
+        raise ValueError(f"val: expected a share in [0, 1), got {val}")
     folder, order = Path(folder), sorted(pool.categories)
     lines: list[str] = []
     written: set[Path] = set()
+    known = _known_boxes(pool, annotations)
     images_of = _prelabels(chosen, pool, predictions, score_threshold)
     names_of = [inside(pool.names[at], f"{pool.source}: image {k!r}") for k, at, _, _ in images_of]
-    for (_, at, boxes, found), name in zip(images_of, names_of, strict=True):
+    for (k, at, boxes, found), name in zip(images_of, names_of, strict=True):
         lines.append(f"./{PurePosixPath(images) / name}\n")
-        if found is None:
+        if source is not None:
+            _link(Path(source) / name, folder / images / name)
+        if found is not None:
+            table, labels = found.boxes[boxes], found.labels[boxes].tolist()
+        elif known is not None:
+            labels = [c for c, _ in known.get(k, ())]
+            table = np.array([box for _, box in known.get(k, ())], np.float64).reshape(-1, 4)
+        else:
             continue
-        size = np.tile(pool.sizes[at], 2)
-        table = np.clip(found.boxes[boxes] / size, 0, 1)
-        center, side = (table[:, :2] + table[:, 2:]) / 2, table[:, 2:] - table[:, :2]
-        rows = (
-            f"{order.index(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n"
-            for c, (x, y), (w, h) in zip(found.labels[boxes].tolist(), center, side, strict=True)
-        )
         target = folder / "labels" / name.with_suffix(".txt")
         if target in written:
             raise ValueError(
@@ -131,10 +140,44 @@ def to_yolo(
                 f" file {target}, names must differ before the suffix"
             )
         written.add(target)
-        write_atomic(target, "".join(rows))
-    write_atomic(folder / "train.txt", "".join(lines))
+        table = np.clip(table / np.tile(pool.sizes[at], 2), 0, 1)
+        center, side = (table[:, :2] + table[:, 2:]) / 2, table[:, 2:] - table[:, :2]
+        write_atomic(target, "".join(
+            f"{order.index(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n"
+            for c, (x, y), (w, h) in zip(labels, center, side, strict=True)
+        ))  # fmt: skip
+    held_out = round(val * len(lines)) or (1 if val else 0)
+    first, last = lines[: len(lines) - held_out], lines[len(lines) - held_out :]
+    write_atomic(folder / "train.txt", "".join(first))
+    write_atomic(folder / "val.txt", "".join(last or first))
     names = "".join(f"  {i}: {json.dumps(pool.categories[c])}\n" for i, c in enumerate(order))
-    return write_atomic(folder / "data.yaml", f"train: train.txt\nval:\nnames:\n{names}")
+    about = f"path: {json.dumps(str(folder.resolve()))}\ntrain: train.txt\nval: val.txt\n"
+    return write_atomic(folder / "data.yaml", f"{about}names:\n{names}")
+
+
+def _known_boxes(
+    pool: CocoPool, annotations: Sequence[Mapping[str, Any]] | None
+) -> dict[Any, list[tuple[int, list[float]]]] | None:
+    """Return category and corners of known annotations by image id."""
+    if annotations is None:
+        return None
+    check_annotations(pool, annotations, "annotations")
+    out: dict[Any, list[tuple[int, list[float]]]] = {}
+    for row in annotations:
+        x, y, w, h = row["bbox"]
+        out.setdefault(row["image_id"], []).append((row["category_id"], [x, y, x + w, y + h]))
+    return out
+
+
+def _link(image: Path, target: Path) -> None:
+    """Put an image where a trainer looks for it: a hard link, or a copy on another disk."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(image)
+    except OSError:
+        shutil.copyfile(image, target)
 
 
 def to_label_studio(
@@ -238,3 +281,28 @@ def to_cvat(
     ElementTree.indent(root)
     write_atomic(path.with_suffix(".txt"), "".join(f"{name}\n" for name in names))
     return write_atomic(path, ElementTree.tostring(root, encoding="unicode", xml_declaration=True))
+
+
+def to_rows(
+    chosen: Selection,
+    pool: CocoPool,
+    source: str | Path,
+    predictions: Detections | None,
+    score_threshold: float | None,
+) -> list[dict[str, Any]]:
+    """Do what `ImageSelection.to_rows` says."""
+    rows = []
+    for rank, (k, at, boxes, found) in enumerate(
+        _prelabels(chosen, pool, predictions, score_threshold)
+    ):
+        width, height = pool.sizes[at].tolist()
+        score = None if chosen.scores is None else float(chosen.scores[rank])
+        name = str(pool.names[at])
+        row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k, "width": width,
+               "height": height, "priority": rank, "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
+        row["boxes"] = [
+            {"label": pool.categories[int(found.labels[b])], "box": found.boxes[b].tolist(), "score": float(found.scores[b])}  # type: ignore[union-attr]
+            for b in (boxes.tolist() if found is not None else ())
+        ]  # fmt: skip
+        rows.append(row)
+    return rows

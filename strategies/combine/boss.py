@@ -6,7 +6,6 @@ Active Learning", 2026 (arXiv:2603.13109).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.held_out import held_out
+from coreset.numerics.softmax_regression import fit_softmax, softmax_rows
 from coreset.numerics.tensors import rows
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.combine.parts import Combined, narrow
@@ -65,17 +65,8 @@ def head_loss(
     >>> head_loss(x, np.array([0, 1]), 2 * x, np.array([0, 0]))
     0.5
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    classes = np.unique(y)
-    if len(classes) == 1:
-        probs = np.ones((len(test_x), 1))
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            head = LogisticRegression(C=c, max_iter=1000, tol=1e-6).fit(x, y)
-        probs = head.predict_proba(test_x)
+    classes, place = np.unique(y, return_inverse=True)
+    probs = softmax_rows(fit_softmax(x, place, len(classes), c).logits(test_x))
     if loss == "zero_one":
         return float((classes[probs.argmax(axis=1)] != test_y).mean())
     place = np.searchsorted(classes, test_y).clip(max=len(classes) - 1)

@@ -2,9 +2,9 @@
 
 Sener & Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018, Algorithm 1
 (arXiv:1708.00489); the greedy is Gonzalez, 1985, and its radius is at most twice the best one. In
-two rounds at most four times: every shard's choice covers it within twice the best radius, and the
-second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger & Moseley,
-"Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
+two rounds at most four times: every partition's choice covers it within twice the best radius, and
+the second round covers these choices within twice again (Malkomes, Kusner, Chen, Weinberger &
+Moseley, "Fast Distributed k-Center Clustering with Outliers on Massive Data", NeurIPS 2015).
 """
 
 from __future__ import annotations
@@ -14,49 +14,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset import Pool, Selection, Signals
 from coreset.core.pool import Indices
+from coreset.core.strategy import Strategy
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_uniform, salt
-from coreset.numerics.tensors import as_tensor, unit_rows
+from coreset.numerics.tensors import as_array, as_tensor, unit_rows
 from coreset.two_rounds import TwoRounds
 
 FIRST = ("random", "center")
 
 
 def k_center_greedy(
-    x: Tensor, k: int, centers: Tensor, candidates: Tensor
-) -> tuple[Tensor, Tensor]:
+    x: Any, k: int, centers: Any, candidates: Any
+) -> tuple[Indices, NDArray[np.float64]]:
     """Return the `k` picks and the distance each had from all centers before it, farthest first,
     ties to the lowest position.
 
-    x (N, D) features; centers (M,) positions already taken, at least one; candidates (n,) positions
-    that may be picked. Distances are Euclidean, and every choice is that of a float64 loop. Memory
-    beside x: O(N), and for large work where bfloat16 pays one copy of x in it.
+    x (N, D) features, an array or a tensor; centers (M,) positions already taken, at least one;
+    candidates (n,) positions that may be picked. Distances are Euclidean, and every choice is that
+    of a float64 loop. Memory beside x: O(N), and for large work where bfloat16 pays one copy of x
+    in it.
 
-    >>> x = torch.tensor([[0.0], [1.0], [5.0]])
-    >>> picks, radius = k_center_greedy(x, 2, torch.tensor([0]), torch.tensor([1, 2]))
+    >>> x = np.array([[0.0], [1.0], [5.0]])
+    >>> picks, radius = k_center_greedy(x, 2, np.array([0]), np.array([1, 2]))
     >>> picks.tolist(), radius.tolist()
     ([2, 1], [5.0, 1.0])
     """
     if not len(centers):
         raise ValueError("centers: expected at least one position to measure distances from")
-    order = candidates.argsort()
-    picks, radii, _ = farthest_first(x, k, centers, candidates[order])
-    return torch.from_numpy(picks), torch.from_numpy(radii)
+    picks, radii, _ = farthest_first(x, k, centers, np.sort(as_array(candidates)))
+    return picks, radii
 
 
-def nearest_to_mean(x: Tensor, rows: Indices) -> int:
-    """Return which of `rows` lies nearest to their mean, ties to the first; float64.
+def nearest_to_mean(x: Any, rows: Indices) -> int:
+    """Return which of `rows` of an array or a tensor lies nearest to their mean, ties to the first;
+    float64.
 
-    >>> nearest_to_mean(torch.tensor([[0.0], [1.0], [5.0]]), np.arange(3))
+    >>> nearest_to_mean(np.array([[0.0], [1.0], [5.0]]), np.arange(3))
     1
     """
+    import torch
+
+    x = as_tensor(x)
     parts = torch.split(torch.from_numpy(rows).to(x.device), 8192)
     mean = torch.stack([x[p].double().sum(dim=0) for p in parts]).sum(dim=0) / len(rows)
     away = torch.cat([(x[p].double() - mean).square().sum(dim=1) for p in parts]).cpu().numpy()
@@ -64,7 +67,7 @@ def nearest_to_mean(x: Tensor, rows: Indices) -> int:
 
 
 @dataclass(frozen=True)
-class KCenterGreedy(TwoRounds):
+class KCenterGreedy(Strategy, TwoRounds):
     """Take the candidate farthest from everything taken so far, again and again.
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order).
@@ -118,7 +121,7 @@ class KCenterGreedy(TwoRounds):
         if not self.per_class:
             picks, scores, radius = self._cover(x, k, pool.selected, pool.candidates, chance)
             return Selection(picks, scores=scores, info={"cover_radius": radius})
-        labels = np.asarray(as_tensor(signals.column("labels")).cpu())
+        labels = as_array(signals.column("labels"))
         parts = [
             self._cover(
                 x,
@@ -138,15 +141,15 @@ class KCenterGreedy(TwoRounds):
             picks[order], scores=scores[order], info={"cover_radius": max(r for _, _, r in parts)}
         )
 
-    def _rows(self, signals: Signals) -> Tensor:
-        x = as_tensor(signals.column("features"))
-        return unit_rows(x) if self.normalize else x
+    def _rows(self, signals: Signals) -> Any:
+        x = signals.column("features")
+        return unit_rows(as_tensor(x)) if self.normalize else x
 
     def no_rounds(self) -> str:
         """Return that classes covered one by one have no two-round form."""
         return "per_class=True covers every class by itself" if self.per_class else ""
 
-    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+    def guarantee(self, partitions: int, k: int) -> tuple[str, float]:
         """Return the factor 4 on the smallest radius of any k centers."""
         return (
             (
@@ -169,12 +172,12 @@ class KCenterGreedy(TwoRounds):
         return [self(pool, signals, k, rng)]
 
     def audit(
-        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+        self, partition: Signals, union: Signals, answers: Sequence[Selection]
     ) -> NDArray[np.float64]:
-        """Return the largest distance of a row of the shard to the nearest that was taken."""
-        centers = self._rows(union)[torch.from_numpy(answers[0].indices)]
-        x = torch.cat([centers, self._rows(shard)])
-        at = torch.arange(len(x))
+        """Return the largest distance of a row of the partition to the nearest that was taken."""
+        centers = as_array(self._rows(union))[answers[0].indices]
+        x = np.concatenate([centers, as_array(self._rows(partition))])
+        at = np.arange(len(x))
         return np.array([[farthest_first(x, 0, at[: len(centers)], at[len(centers) :])[2]]])
 
     def certify(
@@ -196,7 +199,7 @@ class KCenterGreedy(TwoRounds):
         }
 
     def _cover(
-        self, x: Tensor, k: int, centers: Indices, candidates: Indices, chance: np.ndarray
+        self, x: Any, k: int, centers: Indices, candidates: Indices, chance: np.ndarray
     ) -> tuple[Indices, np.ndarray, float]:
         """Return picks, scores and the radius they leave."""
         first = np.empty(0, np.int64)
@@ -214,12 +217,7 @@ class KCenterGreedy(TwoRounds):
             first = candidates[at : at + 1]
             centers = first
         rest = np.setdiff1d(candidates, first)
-        picks, radii, radius = farthest_first(
-            x,
-            k - len(first),
-            torch.tensor(centers, device=x.device),
-            torch.tensor(rest, device=x.device),
-        )
+        picks, radii, radius = farthest_first(x, k - len(first), centers, rest)
         return (
             np.concatenate([first, picks]),
             np.concatenate([np.full(len(first), np.inf), radii]),

@@ -30,6 +30,7 @@ def rating_logits(
     [-0.5, 0.5]
     """
     if normalize:
+        ratings = np.ldexp(ratings, -int(np.frexp(np.abs(ratings).max(initial=0.0))[1]))
         spread = ratings.std()
         ratings = (ratings - ratings.mean()) / (spread if spread > 0 else 1.0)
     return ratings / temperature

@@ -7,8 +7,8 @@ least 1 - 1/e of the best value (Nemhauser, Wolsey & Fisher, 1978).
 Lin & Bilmes, "How to select a good training-data subset for transcription", Interspeech 2009; with
 lazy greedy and stochastic greedy as in Mirzasoleiman et al., 2015 (arXiv:1409.7938). In two rounds:
 GreeDi for decomposable functions, Mirzasoleiman, Karbasi, Sarkar & Krause, "Distributed Submodular
-Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each shard's function speaks of its own
-rows, the second round's of a random sample as large as a shard.
+Maximization", NeurIPS 2013 (JMLR 2016, arXiv:1411.0541): each partition's function speaks of its
+own rows, the second round's of a random sample as large as a partition.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         return FacilityLocationFunction(similarity, floor)
 
     def no_rounds(self) -> str:
-        """Return which parameters stand in the way: they would make every shard's function another
-        one, or not greedy, or not between 0 and 1.
+        """Return which parameters stand in the way: they would make every partition's function
+        another one, or not greedy, or not between 0 and 1.
         """
         if self.per_class:
             return "per_class=True makes every class a ground set of its own"
@@ -226,15 +226,15 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
             return "similarity=rbf without gamma, whose default depends on the rows"
         return ""
 
-    def guarantee(self, shards: int, k: int) -> tuple[str, float]:
+    def guarantee(self, partitions: int, k: int) -> tuple[str, float]:
         """Return GreeDi's factor: of the function over all pairs, which beyond 8,000 rows in a
-        shard `neighbors=auto` only approximates.
+        partition `neighbors=auto` only approximates.
         """
         words = (
-            "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(shards,"
-            " k) of the largest possible, up to the sampling error of the shards"
+            "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(partitions,"
+            " k) of the largest possible, up to the sampling error of the partitions"
         )
-        return words, (1 - float(np.exp(-1))) / min(shards, k)
+        return words, (1 - float(np.exp(-1))) / min(partitions, k)
 
     def merge(
         self,
@@ -245,8 +245,8 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         firsts: Sequence[Selection],
         sample: Items,
     ) -> list[Selection]:
-        """Return the greedy choice from the union for the rows of the sample, and every shard's own
-        choice, filled up from it where a shard had fewer rows.
+        """Return the greedy choice from the union for the rows of the sample, and every partition's
+        own choice, filled up from it where a partition had fewer rows.
         """
         similarity, floor = self.graph(signals, np.arange(pool.size))
         # stands already: no row outside the sample is asked
@@ -262,9 +262,9 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         ]
 
     def audit(
-        self, shard: Signals, union: Signals, answers: Sequence[Selection]
+        self, partition: Signals, union: Signals, answers: Sequence[Selection]
     ) -> NDArray[np.float64]:
-        """Return the sum over the rows of the shard of the similarity to the nearest that each
+        """Return the sum over the rows of the partition of the similarity to the nearest that each
         answer took.
         """
         used, at = np.unique(np.concatenate([one.indices for one in answers]), return_inverse=True)
@@ -273,7 +273,9 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         )
         parts = np.split(at, np.cumsum([len(one) for one in answers])[:-1])
         total = np.zeros((len(answers), 1))
-        for block in torch.split(as_tensor(shard.column("features")), max(1, _BLOCK // len(used))):
+        for block in torch.split(
+            as_tensor(partition.column("features")), max(1, _BLOCK // len(used))
+        ):
             near = measure.dense(block)
             total[:, 0] += [near[part].max(axis=0).sum(dtype=np.float64) for part in parts]
         return total

@@ -151,9 +151,11 @@ class LogDetSums(SetFunction):
                 [self.axes, np.empty((max(16, self.count), self.axes.shape[1]))]
             )
         phi, axes = self.kernel.phi(item), self.axes[: self.count]
-        self.axes[self.count] = (phi - (axes @ phi) @ axes) / np.sqrt(
-            self.reg + max(self.residual[item], 0.0)
-        )
+        rest, residual = phi - (axes @ phi) @ axes, max(float(self.residual[item]), 0.0)
+        length = float(rest @ rest)  # at most the residual, but for rounding where S spans phi
+        if length > 2 * residual:
+            residual = length
+        self.axes[self.count] = rest / np.sqrt(self.reg + residual) if residual else 0.0
         self.count += 1
 
 

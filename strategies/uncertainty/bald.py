@@ -7,18 +7,19 @@ Houlsby et al., "Bayesian Active Learning for Classification and Preference Lear
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import per_row
+from coreset.numerics.tensors import as_tensor, per_row
 from coreset.score_based import ScoreBased
 from coreset.strategies.uncertainty.entropy import entropy
 
 
-def bald(member_probs: Tensor) -> Tensor:
+def bald(member_probs: Any) -> Tensor:
     """Return the mutual information in nats, (N,) float64, from `member_probs` (N, T, C): T
     members' class probabilities.
 
@@ -26,7 +27,7 @@ def bald(member_probs: Tensor) -> Tensor:
     >>> [round(v, 6) for v in bald(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])).tolist()]
     [0.693147, 0.0]
     """
-    p = member_probs.double()
+    p = as_tensor(member_probs).double()
     return entropy(p.mean(dim=1)) - entropy(p).mean(dim=1)
 
 

@@ -7,6 +7,7 @@ Shannon, "A Mathematical Theory of Communication", 1948; as a query rule, Settle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import per_row
+from coreset.numerics.tensors import as_tensor, per_row
 from coreset.score_based import ScoreBased
 
 
-def entropy(probs: Tensor) -> Tensor:
-    """Return -sum p ln p over the last axis in float64, with 0 ln 0 = 0.
+def entropy(probs: Any) -> Tensor:
+    """Return -sum p ln p over the last axis in float64, with 0 ln 0 = 0; probs: a tensor
+    or an array.
 
     >>> import torch
     >>> [round(v, 6) for v in entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).tolist()]
     [0.693147, 0.0]
     """
-    p: Tensor = torch.special.entr(probs.double())
+    p: Tensor = torch.special.entr(as_tensor(probs).double())
     return p.sum(dim=-1)
 
 

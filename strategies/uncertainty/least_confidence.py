@@ -6,24 +6,24 @@ Lewis & Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import per_row
+from coreset.numerics.tensors import largest_in_row, per_row
 from coreset.score_based import ScoreBased
 
 
-def least_confidence(probs: Tensor) -> Tensor:
-    """Return 1 - the largest probability, (N,) float64, from `probs` (N, C).
+def least_confidence(probs: Any) -> Any:
+    """Return 1 - the largest probability, (N,) float64, from `probs` (N, C), an array or a tensor.
 
-    >>> import torch
-    >>> least_confidence(torch.tensor([[0.75, 0.25]])).tolist()
+    >>> import numpy as np
+    >>> least_confidence(np.array([[0.75, 0.25]])).tolist()
     [0.25]
     """
-    return 1 - probs.double().amax(dim=1)
+    return 1 - largest_in_row(probs, 1)[:, 0]
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,29 @@ Scheffer, Decomain & Wrobel, "Active Hidden Markov Models for Information Extrac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import per_row
+from coreset.numerics.tensors import largest_in_row, per_row
 from coreset.score_based import ScoreBased
 
 
-def margin(probs: Tensor) -> Tensor:
-    """Return 1 - (p1 - p2), (N,) float64, from `probs` (N, C) with C >= 2; 1 = the two likeliest
-    classes are tied.
+def margin(probs: Any) -> Any:
+    """Return 1 - (p1 - p2), (N,) float64, from `probs` (N, C), an array or a tensor, with C >= 2;
+    1 = the two likeliest classes are tied.
 
-    >>> import torch
-    >>> margin(torch.tensor([[0.5, 0.25, 0.25]])).tolist()
+    >>> import numpy as np
+    >>> margin(np.array([[0.5, 0.25, 0.25]])).tolist()
     [0.75]
     """
     if probs.shape[1] < 2:
         raise ValueError(
             f"probs: a margin needs at least two classes, got shape {tuple(probs.shape)}"
         )
-    two = probs.double().topk(2, dim=1).values
+    two = largest_in_row(probs, 2)
     return 1 - (two[:, 0] - two[:, 1])
 
 

@@ -7,30 +7,31 @@ log-probabilities does, and for two classes as every other uncertainty.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset import Pool, Signals
-from coreset.numerics.tensors import per_row
+from coreset.numerics.tensors import largest_in_row, per_row
 from coreset.score_based import ScoreBased
 
 
-def ratio(probs: Tensor) -> Tensor:
-    """Return p2 / p1, (N,) float64 in [0, 1], from `probs` (N, C), C >= 2; 1 = the two are tied.
+def ratio(probs: Any) -> Any:
+    """Return p2 / p1, (N,) float64 in [0, 1], from `probs` (N, C), an array or a tensor, C >= 2;
+    1 = the two are tied.
 
     Raises ValueError for a single class.
 
-    >>> import torch
-    >>> ratio(torch.tensor([[0.5, 0.25, 0.25]])).tolist()
+    >>> import numpy as np
+    >>> ratio(np.array([[0.5, 0.25, 0.25]])).tolist()
     [0.5]
     """
     if probs.shape[1] < 2:
         raise ValueError(
             f"probs: a ratio needs at least two classes, got shape {tuple(probs.shape)}"
         )
-    two = probs.double().topk(2, dim=1).values
+    two = largest_in_row(probs, 2)
     return two[:, 1] / two[:, 0]
 
 

@@ -70,7 +70,7 @@ class Entry:
 
 def test_another_packages_entry(monkeypatch):
     def register(loads, value="theirs.module:Thing"):
-        monkeypatch.setattr(registry, "_entries", lambda group: {"theirs": Entry(value, loads)})
+        monkeypatch.setattr(registry, "entries", lambda group: {"theirs": Entry(value, loads)})
 
     register(lambda: Entry)
     with pytest.raises(TypeError, match="'theirs' .*Entry.* is no coreset.Strategy"):

@@ -14,7 +14,7 @@ PHASES = {
     "commit": ("coreset.runs.run_folder", "RunFolder.commit"),
     "state": ("coreset.runs.run_folder", "write_atomic"),
     "rename": ("pathlib", "Path.replace"),
-    "gallery": ("coreset.trainers.loops.rounds", "write_gallery"),
+    "gallery": ("coreset.trainers.experiment", "write_gallery"),
     "report": ("coreset.report.page", "write_report"),
 }
 

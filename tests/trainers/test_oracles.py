@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
+from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile, Request
 
 
 def test_hidden_labels():
@@ -51,3 +51,38 @@ def test_wrong_files_are_named(tmp_path: Path, text, words):
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         LabelFile(tmp_path / "l.csv", np.arange(2), ("cat", "dog")).label(np.array([0]))
+
+
+def test_the_sheet_shows_what_is_asked_and_no_true_class(tmp_path):
+    ids = np.array(["rose/1.png", "tulip/2.png", "rose/<3>.png"])
+    oracle = LabelFile(tmp_path / "labels.csv", ids, ("rose", "tulip"))
+    pixels = np.zeros((3, 4, 4, 3), np.uint8)
+    request = Request(
+        np.array([2, 0]), "Chosen by Margin.", np.array([0.25, np.nan]), np.array([1, 1]),
+        np.array([0.9, 0.6]), lambda rows: pixels[rows],
+    )  # fmt: skip
+    oracle.ask(request)
+    page = (tmp_path / "labels.html").read_text()
+    assert page.count("<figure>") == page.count("data:image/png;base64") == 2
+    assert page.index("&lt;3&gt;.png") < page.index("1.png")  # most wanted first, escaped
+    assert "proposed:\ntulip, 90 %" in page
+    assert "score 0.25" in page
+    assert "Chosen by Margin." in page
+    assert "rose/" not in page
+    assert "2.png" not in page
+
+
+def test_a_skipped_example_has_no_label(tmp_path):
+    (tmp_path / "l.csv").write_text("index,id,label\n0,a,skip\n1,b,cat\n")
+    oracle = LabelFile(tmp_path / "l.csv", np.arange(2), ("cat", "dog"))
+    assert oracle.label(np.array([0, 1])).tolist() == [-1, 0]
+
+
+def test_a_label_changed_after_it_was_taken_stays_and_is_named(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("index,id,label\n0,a,cat\n1,b,dog\n")
+    rows = np.array([0, 1])
+    assert LabelFile(path, np.arange(2), ("cat", "dog")).label(rows).tolist() == [0, 1]
+    path.write_text("index,id,label\n0,a,dog\n")
+    with pytest.warns(UserWarning, match="labels of 2 examples were changed .* first position 0"):
+        assert LabelFile(path, np.arange(2), ("cat", "dog")).label(rows).tolist() == [0, 1]

@@ -15,6 +15,11 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "coreset.trainers.app",
+        "coreset.trainers.run",
+        "coreset.strategies.coverage.kcenter",
+        "numba",
+        "pandas",
+        "sklearn.datasets",
         "coreset.trainers.data.sources",
         "coreset.trainers.tasks.models",
         "coreset.report.page",

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from coreset.cli.common import conf_dir
-from coreset.trainers.app import _baselines, _of_all, build
+from coreset.trainers.experiment import _baselines, _of_all, build
 from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.settings import RESULT_KEYS, RUN_KEYS, make, resolve, save
 

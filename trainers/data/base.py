@@ -4,7 +4,7 @@ a test set that is never part of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,7 +61,7 @@ class ImageData:
     """A pool of images with its labels, and a test set.
 
     images (N, S, S, C) uint8, square, may be memory-mapped; labels (N,) int64, -1 = unknown;
-    test_images, test_labels: of the test set, every label known; classes: their names in label
+    test_images, test_labels: of the test set, every label known, (0, S, S, C) where there is none; classes: their names in label
     order; mean, std: per channel, of images / 255, default from the pool; ids (N,): outside names,
     default positions; augment: what a loader may do to a training image (`none`, `crop`,
     `crop_flip`); content: a hash of the images, where it is known without reading them. Raises
@@ -84,7 +84,7 @@ class ImageData:
         for what, images in (("images", self.images), ("test_images", self.test_images)):
             if images.dtype != np.uint8:
                 raise TypeError(f"{what}: expected uint8, got {images.dtype}")
-            if images.ndim != 4 or not len(images):
+            if images.ndim != 4 or not (len(images) or what == "test_images"):
                 raise ValueError(
                     f"{what}: expected at least one image, shape (N, H, W, C), got {images.shape}"
                 )
@@ -153,6 +153,21 @@ class ImageData:
             self.mean,
             self.std,
         )
+
+
+def exchanged(data: ImageData) -> ImageData:
+    """Return the data with pool and test set exchanged: what measures the pool then measures the
+    test set. Ids are positions in the test set.
+    """
+    return replace(
+        data,
+        images=data.test_images,
+        labels=data.test_labels,
+        test_images=data.images[:1],
+        test_labels=np.zeros(1, np.int64),
+        ids=None,  # type: ignore[arg-type]
+        content="",
+    )
 
 
 def _labels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ def image_folder(
     on_corrupt: str = "error",
     augment: str = "crop_flip",
     cache: str = ".cache/coreset",
+    unlabeled: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> ImageData:
     """Return the images below `root`, one sub-folder per class; labels follow the sorted names of
     the folders, ids are the paths below the pool's folder.
@@ -33,7 +36,15 @@ def image_folder(
     `coreset.trainers.data.decode`; decoded once into `cache`. Left out with a warning: files that
     no image has the name of, and empty folders. Raises FileNotFoundError when a folder is missing,
     ValueError when there are no two classes or the test set has a class the pool has not.
+
+    unlabeled: a folder of images that nobody has labeled, which is the pool; `classes` are then
+    named beforehand, and the test set is what lies in their folders below `test_root` or `root`
+    (none: nothing can be measured, which a warning says).
     """
+    if unlabeled is not None:
+        return _unlabeled(root, test_root, unlabeled, classes, size, on_corrupt, augment, cache)
+    if classes is not None:
+        raise ValueError("classes: are named beforehand for an unlabeled pool only (unlabeled=...)")
     pool_root = Path(root)
     if test_root is None and (pool_root / "train").is_dir():
         beside = [pool_root / name for name in ("test", "val") if (pool_root / name).is_dir()]
@@ -72,7 +83,7 @@ def image_folder(
     )
     stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
     key = fingerprint(list(map(str, paths)), stats, size, pool)
-    made = decode(
+    decoded = decode(
         Store(cache),
         key,
         list(map(str, paths)),
@@ -81,12 +92,77 @@ def image_folder(
         pool,
         on_corrupt,
     )
-    ids, labels = ids[made.kept], labels[made.kept]
-    images, test_images = made.images[: made.pool], made.images[made.pool :]
+    ids, labels = ids[decoded.kept], labels[decoded.kept]
+    images, test_images = decoded.images[: decoded.pool], decoded.images[decoded.pool :]
     return ImageData(
-        Path(root).resolve().name, images, labels[: made.pool], test_images, labels[made.pool :], classes,
-        made.mean, made.std, ids[: made.pool], augment, made.content,
+        Path(root).resolve().name, images, labels[: decoded.pool], test_images, labels[decoded.pool :], classes,
+        decoded.mean, decoded.std, ids[: decoded.pool], augment, decoded.content,
     )  # fmt: skip
+
+
+def _unlabeled(
+    root: str,
+    test_root: str | None,
+    unlabeled: str,
+    classes: Sequence[str] | None,
+    size: int,
+    on_corrupt: str,
+    augment: str,
+    cache: str,
+) -> ImageData:
+    names = tuple(map(str, classes or ()))
+    if len(names) < 2:
+        raise ValueError(
+            "classes: an unlabeled pool needs the names of its classes, at least two, as"
+            " 'data.classes=[rose,tulip]'"
+        )
+    pool_root, labeled_root = Path(unlabeled), Path(test_root or root)
+    if not pool_root.is_dir():
+        raise FileNotFoundError(f"{pool_root}: no such folder (data.unlabeled)")
+    files = _images(pool_root)
+    if not files:
+        raise ValueError(f"{pool_root}: expected images, found none (data.unlabeled)")
+    beside = sorted(p.name for p in labeled_root.iterdir() if p.is_dir())
+    strange = [n for n in beside if n not in names and labeled_root / n != pool_root]
+    if test_root is not None and strange:
+        raise ValueError(f"{test_root}: {strange[0]!r} is not in data.classes: {', '.join(names)}")
+    tests = [f"{n}/{f}" for n in names if n in beside for f in _images(labeled_root / n)]
+    if not tests:
+        warnings.warn(
+            f"{labeled_root}: no labeled images in {', '.join(names)}: there is no test set, so"
+            " nothing can be measured and the curve has no values",
+            stacklevel=3,
+        )
+    paths = [pool_root / f for f in files] + [labeled_root / f for f in tests]
+    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    decoded = decode(
+        Store(cache),
+        fingerprint(list(map(str, paths)), stats, size, len(files)),
+        list(map(str, paths)),
+        lambda i: open_image(paths[i]),
+        size,
+        len(files),
+        on_corrupt,
+    )
+    ids = np.array(files)[decoded.kept[: len(files)]]
+    of_test = np.array([names.index(f.split("/")[0]) for f in tests], np.int64)
+    of_test = of_test[decoded.kept[len(files) :]]
+    images, test_images = decoded.images[: decoded.pool], decoded.images[decoded.pool :]
+    unknown = np.full(len(images), -1, np.int64)
+    return ImageData(
+        Path(root).resolve().name, images, unknown, test_images, of_test, names,
+        decoded.mean, decoded.std, ids, augment, decoded.content,
+    )  # fmt: skip
+
+
+def _images(root: Path) -> list[str]:
+    """Return the images below a folder as sorted relative paths."""
+    inside = (
+        (Path(where) / name).relative_to(root).as_posix()
+        for where, _, names in os.walk(root, followlinks=True)
+        for name in names
+    )
+    return sorted(name for name in inside if name.lower().endswith(SUFFIXES))
 
 
 def _scan(root: Path) -> tuple[list[str], list[str]]:

@@ -23,6 +23,7 @@ from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitted, Fitter, TrainingConfig
+from coreset.trainers.learners.in_memory import InMemoryLearner
 from coreset.trainers.tasks.base import Classification
 from coreset.trainers.tasks.module import Scheduled
 
@@ -194,13 +195,17 @@ def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:
 
 
 def pictures(
-    fitter: Fitter, model: nn.Module, device: torch.device, folder: RunFolder, labels: NDArray[np.int64], thumbs: int, points: int
-) -> dict[str, NDArray[Any]]:  # fmt: skip
+    learner: InMemoryLearner,
+    folder: RunFolder,
+    labels: NDArray[np.int64],
+    thumbs: int,
+    points: int,
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of the report's gallery: made images of every budget (up to ten a class,
     fewer where there are many classes), and those of the last budget among real ones in the plane
     of the last model's features; pixels are cut to 0 .. 255.
     """
-    data, classes = fitter.data, len(fitter.data.classes)
+    data, classes = learner.fitter.data, len(learner.classes)
     each = max(1, min(SHOWN_PER_CLASS, thumbs // classes))
     shown, when, names, kinds = [], [], [], []
     for number in range(folder.done):
@@ -219,21 +224,13 @@ def pictures(
     both = replace(
         data, images=np.concatenate([data.images[real], last]), labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)), content=""
     )  # fmt: skip
-    found = fitter.task.measure(
-        model,
-        both,
-        np.arange(len(both)),
-        ["features"],
-        device=device,
-        members=0,
-        seed=0,
-        bf16=False,
-    )
+    measured = replace(learner, fitter=replace(learner.fitter, data=both))
+    features = measured.signals(np.arange(len(both)), ["features"])["features"]
     chosen = np.full(len(both), -1)
     chosen[len(real) :] = folder.done - 1
     return {
         "thumbs": np.concatenate(shown), "thumb_labels": np.concatenate(kinds), "thumb_scores": np.full(len(when), np.nan),
-        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(found["features"]), "map_label": both.labels,
+        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(features), "map_label": both.labels,
         "map_chosen": chosen, "classes": np.array(data.classes), "pool_counts": np.bincount(labels, minlength=classes),
         "chosen_counts": made.counts,
     }  # fmt: skip

@@ -5,7 +5,6 @@ or from given weights.
 from __future__ import annotations
 
 import logging
-import resource
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ from coreset.trainers.learners.config import AUTO, TrainingConfig, auto_steps
 from coreset.trainers.learners.trace import RecordTrace, Trace
 from coreset.trainers.tasks.base import Classification, Task
 from coreset.trainers.tasks.learning_loss import PredictsLoss
-from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.tasks.module import LitClassifier, Scheduled
 
 for _name in (
     "pytorch_lightning.utilities.rank_zero",
@@ -39,7 +38,7 @@ for _name in (
 ):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-__all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "TrainingConfig", "auto_steps", "peak_mb"]
+__all__ = ["AUTO", "Fitted", "Fitter", "ModelFactory", "TrainingConfig", "auto_steps"]
 
 ModelFactory = Callable[..., nn.Module]
 DEFAULTS: dict[str, Any] = {"deterministic": "warn", "devices": 1}  # of Lightning's Trainer
@@ -99,13 +98,14 @@ class Fitter:
         start: Mapping[str, Tensor] | None = None,
         callbacks: Sequence[pl.Callback] = (),
         test: bool = True,
+        halfway: bool = False,
         scratch: Path | None = None,
         plan: EpochPlan | None = None,
         per_epoch: int | None = None,
         signals: Callable[[nn.Module, torch.device], Signals] | None = None,
     ) -> Fitted:
         """Train on `indices` (positions in the whole dataset) with the known `labels` (N,), then
-        test.
+        test. halfway: test averaged weights at half-time even where the end is not tested.
 
         seed: entropy of this training alone: weights, order, augmentation. start: weights to begin
         from. scratch: folder for the checkpoints that val_share compares. plan: chooses from
@@ -127,7 +127,9 @@ class Fitter:
             model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
             label_smoothing=recipe.label_smoothing, schedule=recipe.schedule, drop=recipe.drop(budget),
         )  # fmt: skip
-        augment, tested = recipe.augments(self.data), test and self.task.dynamics
+        test = test and len(self.data.test_images) > 0
+        halfway = halfway and len(self.data.test_images) > 0
+        augment, tested = recipe.augments(self.data), (test or halfway) and self.task.dynamics
         record = RecordTrace(steps, self.task.test(self.data) if tested else None)
         shape: dict[str, Any] = {
             "steps": steps,
@@ -151,7 +153,7 @@ class Fitter:
                 mode="max",
                 save_weights_only=True,
             )
-        made = pl.Trainer(
+        trainer = pl.Trainer(
             max_steps=steps,
             max_epochs=-1,
             precision="bf16-mixed" if recipe.bf16 else "32-true",
@@ -170,7 +172,7 @@ class Fitter:
             warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
-            made.fit(lit, stream, self.task.held(self.data, labels, held) if len(held) else None)
+            trainer.fit(lit, stream, self.task.held(self.data, labels, held) if len(held) else None)
             val = None
             if best is not None and best.best_model_path:
                 lit.load_state_dict(
@@ -181,23 +183,49 @@ class Fitter:
             trained = time.perf_counter()
             accuracy = float("nan")
             if test:
-                found = made.test(lit, self.task.test(self.data), verbose=False)
-                accuracy = float(found[0][f"test/{self.task.metric}"])
-        device = made.strategy.root_device
+                metrics = trainer.test(lit, self.task.test(self.data), verbose=False)
+                accuracy = float(metrics[0][f"test/{self.task.metric}"])
+        device = trainer.strategy.root_device
         seconds = {"train": trained - begin, "test": time.perf_counter() - trained}
         counts, epochs = None, None
         if isinstance(stream, PlannedStream):
             counts, epochs = stream.counts, stream.epochs
         passes = steps / -(-budget // recipe.batch_size)
-        trace = record.trace(passes, accuracy if tested else None)
+        trace = record.trace(passes, accuracy if tested and test else None)
         return Fitted(lit.model.to(device), accuracy, seconds, device, val, counts, epochs, trace)
+
+    def test(self, model: nn.Module, bf16: bool = False) -> tuple[float, NDArray[np.int64] | None]:
+        """Return the task's metric of a model on the test set, NaN where there is none, and the
+        confusion matrix (true class, predicted class) of a classification.
+        """
+        if not len(self.data.test_images):
+            return float("nan"), None
+        lit = self.task.module(model, self.data, steps=1, lr=1.0, weight_decay=0.0)
+        trainer = pl.Trainer(
+            precision="bf16-mixed" if bf16 else "32-true",
+            logger=self.logger,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            **{**DEFAULTS, **self.trainer},
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+            metrics = trainer.test(lit, self.task.test(self.data), verbose=False)
+        counts = (
+            lit.confusion.cpu().numpy()
+            if isinstance(lit, LitClassifier) and lit.confusion is not None
+            else None
+        )
+        return float(metrics[0][f"test/{self.task.metric}"]), counts
 
 
 def _current(lit: Scheduled, signals: Callable[[nn.Module, torch.device], Signals]) -> Signals:
     """Return what the model in training says; it goes on training afterwards."""
-    found = signals(lit.model, lit.device)
+    columns = signals(lit.model, lit.device)
     lit.model.train()
-    return found
+    return columns
 
 
 def _hold_out(
@@ -221,10 +249,3 @@ def _hold_out(
     out = np.zeros(len(indices), bool)
     out[keyed_order(np.random.default_rng(seed), indices)[:count]] = True
     return indices[~out], None if weights is None else weights[~out], indices[out]
-
-
-def peak_mb() -> float:
-    """Return the peak memory of this process so far in MB (of the accelerator, where one is used)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,6 +9,7 @@ numbers are only reported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,16 @@ class Trace:
             "gain": self.gain,
             "on_slope": self.on_slope,
         }
+
+
+def judged(record: Mapping[str, Any] | None, final: float) -> dict[str, Any] | None:
+    """Return a `Trace.record()` made before the test with the gain it then had. final: accuracy."""
+    if record is None:
+        return None
+    if record.get("half") is None or not math.isfinite(final):
+        return dict(record)
+    gain = final - record["half"]
+    return {**record, "gain": gain, "on_slope": gain > GAIN}
 
 
 class RecordTrace(pl.Callback):

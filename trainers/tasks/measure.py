@@ -30,20 +30,22 @@ class _Mask:
     """
 
     def __init__(self, p: float, seed: int) -> None:
-        self.p, self.seed, self.member = p, seed, 0
-        self.masks: dict[int, Tensor] = {}
+        self.p, self.seed = p, seed
+        self.member: int | None = None  # None: nothing is dropped
+        self.masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = args[0]
-        if self.member not in self.masks:
-            per_channel = (
-                isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and x.ndim > 2
-            )
-            shape = (1, x.shape[1]) + ((1,) * (x.ndim - 2) if per_channel else tuple(x.shape[2:]))
+        if self.member is None:
+            return x
+        per_channel = isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and x.ndim > 2
+        shape = (1, x.shape[1]) + ((1,) * (x.ndim - 2) if per_channel else tuple(x.shape[2:]))
+        key = (self.member, shape)
+        if key not in self.masks:
             rng = np.random.default_rng([self.seed, self.member])
             keep = torch.from_numpy((rng.random(shape) >= self.p).astype(np.float32) / (1 - self.p))
-            self.masks[self.member] = keep.to(x.device)
-        return x * self.masks[self.member].to(x.dtype)
+            self.masks[key] = keep.to(x.device)
+        return x * self.masks[key].to(x.dtype)
 
 
 def dropouts(model: nn.Module) -> list[nn.Module]:
@@ -52,7 +54,7 @@ def dropouts(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def _members(model: nn.Module, seed: int) -> Iterator[list[_Mask]]:
+def fixed_masks(model: nn.Module, seed: int) -> Iterator[list[_Mask]]:
     """Replace the dropout of an evaluated model by fixed masks."""
     masks, handles = [], []
     for number, module in enumerate(dropouts(model)):
@@ -125,7 +127,7 @@ def measure(
         out[name][start : start + len(block)] = block
 
     try:
-        with _members(model, seed) as masks, cast:
+        with fixed_masks(model, seed) as masks, cast:
             if "member_probs" in wanted and not masks:
                 raise ValueError(
                     "member_probs: the model has no dropout, so its passes would all be the same;"
@@ -135,8 +137,8 @@ def measure(
             for batch in EvalBatches(data.images, None, indices, batch_size):
                 x = prepare({"image": batch["image"].to(device)}, mean, std)
                 for handle_mask in masks:
-                    handle_mask.member = -1
-                plain = _plain(model, x, masks)
+                    handle_mask.member = None
+                plain = model(x)
                 features = caught["x"]
                 if (
                     plain is caught["z"]
@@ -175,11 +177,3 @@ def _linear(head: nn.Linear, features: Tensor) -> Tensor:
         return nn.functional.linear(
             features.float(), head.weight.float(), None if head.bias is None else head.bias.float()
         )
-
-
-def _plain(model: nn.Module, x: Tensor, masks: list[_Mask]) -> Tensor:
-    """Return the logits without dropout: member -1 keeps everything."""
-    for mask in masks:
-        if -1 not in mask.masks:
-            mask.masks[-1] = torch.ones((), device=x.device)
-    return model(x)  # type: ignore[no-any-return]

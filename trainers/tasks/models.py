@@ -8,6 +8,8 @@ from typing import cast
 
 from torch import nn
 
+from coreset.scorers.image.backbone import LITE0, backbone
+
 
 def small_cnn(
     num_classes: int, in_channels: int, image_size: int, width: int = 32, dropout: float = 0.2
@@ -67,7 +69,8 @@ def timm_model(
 ) -> nn.Module:
     """Return a model of timm by its name.
 
-    pretrained: with the weights timm knows for it (downloaded once). drop_rate: dropout before the
+    pretrained: with the weights timm knows for it (downloaded once); those of
+    `tf_efficientnet_lite0` come in a package (extra `weights`), with no network. drop_rate: dropout before the
     last layer; above 0 for MC dropout. stem: `cifar` gives a ResNet a 3 x 3 convolution of stride 1
     and no max-pooling in front, for images below 64 x 64 (He et al., "Deep Residual Learning for
     Image Recognition", CVPR 2016, section 4.2); its new first layer starts from random weights.
@@ -83,13 +86,15 @@ def timm_model(
     sized = {"img_size": image_size} if name.startswith(("vit_", "deit", "swin")) else {}
     made = timm.create_model(
         name,
-        pretrained=pretrained,
+        pretrained=pretrained and name != LITE0,
         num_classes=num_classes,
         in_chans=in_channels,
         drop_rate=drop_rate,
         **sized,
     )
     model = cast(nn.Module, made)
+    if pretrained and name == LITE0:
+        packaged_weights(model, in_channels)
     if stem == "cifar":
         if not (isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")):
             raise ValueError(
@@ -101,3 +106,18 @@ def timm_model(
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     return model
+
+
+def packaged_weights(model: nn.Module, in_channels: int) -> None:
+    """Give a `tf_efficientnet_lite0` of timm its packaged ImageNet weights, all but the classifier;
+    the first convolution is adapted to `in_channels` as timm does it.
+
+    Raises ImportError with the install line when the package is missing.
+    """
+    from timm.models import adapt_input_conv
+
+    state = backbone(LITE0)[0].state_dict()
+    state["conv_stem.weight"] = adapt_input_conv(in_channels, state["conv_stem.weight"])
+    left = model.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys
+    assert {key.split(".")[0] for key in left.missing_keys} <= {"classifier"}

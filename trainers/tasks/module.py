@@ -69,21 +69,21 @@ class Scheduled(pl.LightningModule):
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         if self.optimizer == "adamw":
-            made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+            optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
         elif self.optimizer == "sgd":
-            made = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
         else:
-            made = torch.optim.SGD(
+            optimizer = torch.optim.SGD(
                 trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
             )
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, self.scale)
-        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.scale)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Forget the optimizer's momentum where the step schedule falls."""
         if self.schedule == "step" and self.global_step == self.drop:
-            for made in self.trainer.optimizers:
-                made.state.clear()
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
 
 
 class LitClassifier(Scheduled):
@@ -105,6 +105,7 @@ class LitClassifier(Scheduled):
         super().__init__(model, **recipe)
         self.label_smoothing, self.temperature = label_smoothing, temperature
         self.right = self.seen = 0
+        self.confusion: Tensor | None = None  # (C, C) of the last test: true class, predicted class
         center, scale = as_channels(mean, std)
         self.register_buffer("mean", center, persistent=False)
         self.register_buffer("std", scale, persistent=False)
@@ -152,8 +153,15 @@ class LitClassifier(Scheduled):
         self._accuracy("val/accuracy")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers on the test set."""
-        self._count(batch)
+        """Count right answers on the test set, and which class was taken for which."""
+        logits = self(batch)
+        predicted, classes = logits.argmax(dim=1), logits.shape[1]
+        if self.confusion is None:
+            self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=self.device)
+        pairs = torch.bincount(batch["label"] * classes + predicted, minlength=classes**2)
+        self.confusion += pairs.view(classes, classes)
+        self.right += int((predicted == batch["label"]).sum())
+        self.seen += len(predicted)
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracy on it, an exact fraction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from abc import abstractmethod
 from typing import IO, Any
 
 import pyarrow as pa
@@ -22,8 +23,9 @@ class _Raw(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    @abstractmethod
     def step(self, size: int) -> bytes:
-        raise NotImplementedError
+        """Return at most `size` more bytes, none at the end."""
 
     def readinto(self, buffer: Any) -> int:
         data = self.step(min(len(buffer), _STEP))

@@ -4,13 +4,16 @@ beside it.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
+from coreset.curation.io.write import file_hash
 from coreset.curation.operators.base import Estimator
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.random import keyed_uniform
@@ -69,16 +72,56 @@ class SampledVectors(Estimator):
         return Sample(a.rows + b.rows, *both).least(self.sample)
 
 
-@lru_cache(4)
-def vectors_of(path: str, _: str) -> NDArray[np.float32]:
-    """Return the embeddings (M, D) of a .npy file, of length 1; the second argument, the file's
-    hash, is for the cache alone.
+Vectors = str | NDArray[np.float32]  # a .npy file, or the array itself
+
+
+def frozen_vectors(source: Any, name: str) -> Vectors:
+    """Return a path as it is, and embeddings (M, D) as float32 rows of length 1, read-only.
+
+    Raises ValueError, beginning with `name`, for another shape and for embeddings that are zero or
+    undefined.
+    """
+    if isinstance(source, str | Path):
+        return str(source)
+    vectors = np.asarray(source, np.float32)
+    if vectors.ndim != 2 or not len(vectors):
+        raise ValueError(
+            f"{name}: expected a .npy file or an array (M, D) of M > 0 embeddings, got shape"
+            f" {vectors.shape}"
+        )
+    unit = _unit(vectors, name)
+    unit.setflags(write=False)
+    return unit
+
+
+def named(source: Vectors) -> str:
+    """Return what messages call reference embeddings."""
+    return source if isinstance(source, str) else f"against {source.shape}"
+
+
+def hash_of(source: Vectors) -> str:
+    """Return the SHA-256 of a file, or of an array's bytes."""
+    if isinstance(source, str):
+        return file_hash(Path(source))
+    return hashlib.sha256(np.ascontiguousarray(source).tobytes()).hexdigest()
+
+
+def vectors_of(source: Vectors, sha256: str) -> NDArray[np.float32]:
+    """Return reference embeddings (M, D) of length 1; sha256: of the file, for the cache.
 
     Raises ValueError for embeddings that are zero or undefined.
     """
-    found = unit_rows(np.load(path, allow_pickle=False))
-    if np.isnan(found).any():
-        raise ValueError(
-            f"{path}: {int(np.isnan(found).any(axis=1).sum())} embeddings are zero or undefined"
-        )
-    return found
+    return _read_vectors(source, sha256) if isinstance(source, str) else source
+
+
+@lru_cache(4)
+def _read_vectors(path: str, _: str) -> NDArray[np.float32]:
+    return _unit(np.load(path, allow_pickle=False), path)
+
+
+def _unit(vectors: NDArray[Any], name: str) -> NDArray[np.float32]:
+    unit = unit_rows(vectors)
+    undefined = int(np.isnan(unit).any(axis=1).sum())
+    if undefined:
+        raise ValueError(f"{name}: {undefined} embeddings are zero or undefined")
+    return unit

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from coreset.core.batch import as_batch, objects
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
-from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.io.reference_texts import Source, frozen, hashes_of, texts_of
 from coreset.registry import resolve_parts
 
 
 @lru_cache(4)
 def _queries(
-    encoder: Scorer, source: str, column: str, task: str | None, _: tuple[tuple[str, str], ...]
+    encoder: Scorer, source: Source, column: str, task: str | None, _: tuple[tuple[str, str], ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the embeddings of the queries and the number of the column each counts for."""
     found = texts_of(source, column)
@@ -33,7 +33,7 @@ def _queries(
     undefined = np.flatnonzero(np.isnan(vectors).any(axis=1))
     if len(undefined):
         raise ValueError(
-            f"{source}: {len(undefined)} queries have no embedding, first"
+            f"{source if isinstance(source, str) else 'queries'}: {len(undefined)} queries have no embedding, first"
             f" '{found[undefined[0]][0]}'"
         )
     if task is None:
@@ -49,17 +49,18 @@ class QuerySimilarity:
     `query_similarity` (n, Q), the cosine of each row with each query, with its status.
 
     encoder: a scorer with a `column` that gives `<column>_embedding`, of length 1
-    (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path or glob of rows of the same form as
-    the pool's, in the order of their ids. task: a field of the queries that names their task; then
-    a column per task, in order of their names, holds the largest cosine with any query of it.
+    (`HiddenEmbedding`, `SentenceEmbedding`). queries: a path, glob or list of rows of the same form
+    as the pool's, in the order of their ids. task: a field of the queries that names their task;
+    then a column per task, in order of their names, holds the largest cosine with any query of it.
     """
 
     encoder: Scorer
-    queries: str
+    queries: Source
     task: str | None = None
 
     def __post_init__(self) -> None:
         resolve_parts(self)
+        object.__setattr__(self, "queries", frozen(self.queries, "queries"))
         if not isinstance(self.encoder, Scorer) or not isinstance(
             getattr(self.encoder, "column", None), str
         ):
@@ -88,9 +89,13 @@ class QuerySimilarity:
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns for every row."""
-        column = self.encoder.column
+        column = str(self.encoder.column)  # type: ignore[attr-defined]  # checked
         vectors, group = _queries(
-            self.encoder, self.queries, column, self.task, tuple(sorted(self.resources().items()))
+            self.encoder,  # type: ignore[arg-type]  # frozen, so that it can be hashed
+            self.queries,
+            column,
+            self.task,
+            tuple(sorted(self.resources().items())),
         )
         out = dict(self.encoder(batch))
         rows = np.asarray(out[f"{column}_embedding"], np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.curation.operators.two_rounds import in_rounds
 from coreset.registry import load, names, resolve_parts
-from coreset.two_rounds import TwoRounds
+from coreset.two_rounds import TwoRounds, has_rounds, rounds_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Select(Selector):
     there is the column of its own name. cost: a column, such as tokens; the budget is then a sum of
     it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
     order of the strategy, which must be greedy, up to the first that does not fit; a submodular one
-    weighs gain against cost itself (`within`). shards: choose in two rounds, first in each of so
-    many shards (by a hash of the ids), then in the union of their choices: no machine ever holds
-    more than one shard and the union, of `shards` times the budget. Of strategies with `TwoRounds`;
+    weighs gain against cost itself (`within`). partitions: choose in two rounds, first in each of so
+    many partitions (by a hash of the ids), then in the union of their choices: no machine ever holds
+    more than one partition and the union, of `partitions` times the budget. Of strategies with `TwoRounds`;
     the guarantee by name and the measured certificate stand in the manifest, as `rounds`. Rows in
     which a column is undefined are no candidates and are dropped, and so are those that a strategy
-    takes only to fill the budget up (info `filled`). Gives `rank` (0 = chosen first, -1 = not
+    takes only to fill the budget up (info `filled`). pinned: ids that are taken first, in this
+    order; the strategy chooses the rest beside them, and all of them count in the budget, those
+    dropped before too. Gives `rank` (0 = chosen first, -1 = not
     chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
@@ -46,12 +48,15 @@ class Select(Selector):
     columns: Mapping[str, str] = field(default_factory=dict)
     cost: str | None = None
     seed: int = 0
-    shards: int | None = None
+    partitions: int | None = None
+    pinned: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         resolve_parts(self)
-        if self.shards is not None:
+        if self.partitions is not None:
             self._check_rounds()
+            if self.pinned:
+                raise ValueError("pinned: two rounds pin no rows; leave out partitions")
         if self.cost is not None and not self.strategy.greedy:
             raise ValueError(
                 f"cost: {type(self.strategy).__name__} is not greedy: its answer for a smaller"
@@ -75,16 +80,21 @@ class Select(Selector):
     def check(self, total: int) -> None:
         """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
         if self.budget is not None and self.cost is None:
-            budget_size(self.budget, total)
+            k = budget_size(self.budget, total)
+            if len(self.pinned) > k:
+                raise ValueError(f"budget: {k} rows, but {len(self.pinned)} are pinned")
 
     def decide(self, rows: Batch, total: int) -> Decision:
         """Return the decision about all rows left."""
         n = rows.rows
         reason = self.undefined(rows)
-        candidates = np.flatnonzero(reason == "")
-        k, limit = self._count(rows, candidates, total)
+        places = {k: i for i, k in enumerate(rows["id"].tolist())} if self.pinned else {}
+        pinned = np.array([places[k] for k in self.pinned if k in places], np.int64)
+        reason[pinned] = ""
+        candidates = np.setdiff1d(np.flatnonzero(reason == ""), pinned)
+        k, limit = self._count(rows, candidates, total, pinned)
         rank, gain = np.full(n, -1, np.int64), np.full(n, np.nan)
-        if k and self.shards is not None:
+        if k and self.partitions is not None:
             table = rows.table.take(pa.array(candidates)).append_column(
                 "_row", pa.array(candidates)
             )
@@ -95,7 +105,8 @@ class Select(Selector):
             rank[at], gain[at] = chosen_rows["rank"].to_numpy(), chosen_rows["gain"].to_numpy()
         elif k:
             signals = self.signals(rows)
-            pool = Pool(n, candidates=candidates, ids=rows["id"])
+            beside = pinned if not self.strategy.needs_selected - self.strategy.needs else ()
+            pool = Pool(n, beside, candidates=candidates, ids=rows["id"])  # type: ignore[arg-type]
             weighs = getattr(self.strategy, "within", None)
             if self.cost is not None and weighs is not None:
                 chosen = weighs(pool, signals, rows[self.cost], limit)
@@ -112,7 +123,10 @@ class Select(Selector):
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
                 gain[chosen.indices] = chosen.scores
-        return self.decision(reason, rank, gain, k)
+        if len(pinned):
+            rank[rank >= 0] += len(pinned)
+            rank[pinned] = np.arange(len(pinned))
+        return self.decision(reason, rank, gain, k + len(pinned))
 
     def undefined(self, rows: Batch) -> NDArray[np.object_]:
         """Return why each row (n,) is no candidate, "" where it is one."""
@@ -150,9 +164,8 @@ class Select(Selector):
         )
 
     def rounds(self) -> TwoRounds:
-        """Return the strategy as one of two rounds."""
-        assert isinstance(self.strategy, TwoRounds)
-        return self.strategy
+        """Return the two-round form of the strategy."""
+        return rounds_of(self.strategy)
 
     def count(self, candidates: int, total: int) -> int:
         """Return how many of the candidates are chosen, for a budget of rows."""
@@ -164,43 +177,50 @@ class Select(Selector):
         """Raise ValueError unless the strategy, with its parameters and a budget of rows, has a
         two-round form.
         """
-        if isinstance(self.shards, bool) or not isinstance(self.shards, int) or self.shards < 1:
+        if (
+            isinstance(self.partitions, bool)
+            or not isinstance(self.partitions, int)
+            or self.partitions < 1
+        ):
             raise ValueError(
-                f"shards: expected a number of shards, at least 1, got {self.shards!r}"
+                f"partitions: expected a number of partitions, at least 1, got {self.partitions!r}"
             )
         if self.cost is not None:
             raise ValueError(
-                "shards: two rounds know budgets of rows only; leave out cost or shards"
+                "partitions: two rounds know budgets of rows only; leave out cost or partitions"
             )
-        who = type(self.strategy).__name__
-        why = (
-            self.strategy.no_rounds()
-            if isinstance(self.strategy, TwoRounds)
-            else "it has no second round"
-        )
-        if why:
+        try:
+            self.rounds()
+        except ValueError as error:
             raise ValueError(
-                f"shards: {who} cannot choose in two rounds: {why}; strategies that can:"
-                f" {', '.join(_in_two_rounds())}"
-            )
+                f"partitions: {error}; strategies that can: {', '.join(_in_two_rounds())}"
+            ) from None
 
-    def _count(self, rows: Batch, candidates: NDArray[np.int64], total: int) -> tuple[int, float]:
+    def _count(
+        self,
+        rows: Batch,
+        candidates: NDArray[np.int64],
+        total: int,
+        pinned: NDArray[np.int64],
+    ) -> tuple[int, float]:
         """Return how many rows to ask the strategy for, and the cost they may have together."""
-        if self.budget is None or self.cost is None:
-            return self.count(len(candidates), total), np.inf
+        if self.budget is None:
+            return len(candidates), np.inf
+        if self.cost is None:
+            left = budget_size(self.budget, total) - len(self.pinned)
+            return min(max(left, 0), len(candidates)), np.inf
         costs = rows[self.cost][candidates].astype(np.float64)
         if (costs < 0).any():
             raise ValueError(f"{self.cost}: expected costs of at least 0, got {costs.min():g}")
-        limit = self.budget * costs.sum() if isinstance(self.budget, float) else self.budget
+        spent = float(np.nansum(rows[self.cost][pinned].astype(np.float64)))
+        whole = costs.sum() + spent
+        limit = self.budget * whole if isinstance(self.budget, float) else self.budget
         budget_size(self.budget, max(int(costs.sum()), int(limit)), f"budget in {self.cost}")
+        limit = max(limit - spent, 0)
         return int(np.searchsorted(np.cumsum(np.sort(costs)), limit, side="right")), float(limit)
 
 
 def _in_two_rounds() -> list[str]:
     """Return the names of the strategies that can choose in two rounds."""
-    made = {name: load(name) for name in names()}
-    return [
-        n
-        for n, c in made.items()
-        if isinstance(c, type) and issubclass(c, TwoRounds) and getattr(c, "row_wise", True)
-    ]
+    classes = {name: load(name) for name in names()}
+    return [name for name, kind in classes.items() if isinstance(kind, type) and has_rounds(kind)]

@@ -1,8 +1,8 @@
-"""Two rounds of selection on tables: what is done in a shard, what with the union, what is
+"""Two rounds of selection on tables: what is done in a partition, what with the union, what is
 measured. An engine calls these where it likes; `in_rounds` calls them here.
 
-A row's shard is a hash of its id, so that no cut of the input changes an answer; inside a shard,
-and in the union, rows stand in the order of their ids.
+A row's partition is a hash of its id, so that no cut of the input changes an answer; inside a
+partition, and in the union, rows stand in the order of their ids.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from coreset.core.batch import Batch
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.core.strategy import Strategy
 from coreset.numerics.random import keyed_uniform, salt
 from coreset.two_rounds import TwoRounds
 
@@ -31,7 +32,12 @@ class PartitionedSelect(Protocol):
         ...
 
     @property
-    def shards(self) -> int | None:
+    def strategy(self) -> Strategy:
+        """What chooses."""
+        ...
+
+    @property
+    def partitions(self) -> int | None:
         """Number of partitions of the first round."""
         ...
 
@@ -47,10 +53,10 @@ class PartitionedSelect(Protocol):
 PLACE = ("_partition", "_row")  # where a row came from: these columns come back
 
 
-def shard_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the shard (n,) of every id."""
-    assert operator.shards is not None
-    return np.floor(_chance(operator, 1, ids) * operator.shards).astype(np.int64)
+def part_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the partition (n,) of every id."""
+    assert operator.partitions is not None
+    return np.floor(_chance(operator, 1, ids) * operator.partitions).astype(np.int64)
 
 
 def _chance(operator: PartitionedSelect, stream: int, ids: NDArray[Any]) -> NDArray[np.float64]:
@@ -58,13 +64,13 @@ def _chance(operator: PartitionedSelect, stream: int, ids: NDArray[Any]) -> NDAr
     return keyed_uniform(salt(np.random.default_rng([operator.seed, stream])), ids)
 
 
-def first_round(operator: PartitionedSelect, shard: pa.Table, k: int) -> pa.Table:
-    """Return the rows of one shard that it chooses (`_order` from 0 on, `_score`), and those of the
-    sample (`_sampled`).
+def first_round(operator: PartitionedSelect, partition: pa.Table, k: int) -> pa.Table:
+    """Return the rows of one partition that it chooses (`_order` from 0 on, `_score`), and those of
+    the sample (`_sampled`).
     """
-    strategy, n = operator.rounds(), shard.num_rows
-    rows = Batch(shard)
-    chosen = strategy(
+    rounds, n = operator.rounds(), partition.num_rows
+    rows = Batch(partition)
+    chosen = operator.strategy(
         Pool(n, ids=rows["id"]),
         operator.signals(rows),
         min(k, n),
@@ -74,18 +80,18 @@ def first_round(operator: PartitionedSelect, shard: pa.Table, k: int) -> pa.Tabl
     order[chosen.indices] = np.arange(len(chosen))
     if chosen.scores is not None:
         score[chosen.indices] = chosen.scores
-    if strategy.sampled:
-        assert operator.shards is not None
+    if rounds.sampled:
+        assert operator.partitions is not None
         chance = _chance(operator, 2, rows["id"])
-        sampled[np.argsort(chance, kind="stable")[: -(-n // operator.shards)]] = True
+        sampled[np.argsort(chance, kind="stable")[: -(-n // operator.partitions)]] = True
     for name, values in (("_order", order), ("_score", score), ("_sampled", sampled)):
-        shard = shard.append_column(name, pa.array(values))
-    return shard.filter(pa.array((order >= 0) | sampled))
+        partition = partition.append_column(name, pa.array(values))
+    return partition.filter(pa.array((order >= 0) | sampled))
 
 
 def union_of(firsts: Sequence[pa.Table]) -> pa.Table:
-    """Return what the shards chose and sampled as one table in the order of ids, with their number
-    as `_shard`.
+    """Return what the partitions chose and sampled as one table in the order of ids, with their
+    number as `_shard`.
     """
     tables = [
         t.append_column("_shard", pa.array(np.full(t.num_rows, i))) for i, t in enumerate(firsts)
@@ -95,11 +101,11 @@ def union_of(firsts: Sequence[pa.Table]) -> pa.Table:
 
 def second_round(operator: PartitionedSelect, union: pa.Table, k: int) -> list[Selection]:
     """Return the answers to measure, as positions in the union."""
-    order, score, shard = (union[n].to_numpy() for n in ("_order", "_score", "_shard"))
+    order, score, partition = (union[n].to_numpy() for n in ("_order", "_score", "_shard"))
     sample = np.flatnonzero(union["_sampled"].to_numpy())
     firsts = []
-    for number in np.unique(shard).tolist():
-        mine = np.flatnonzero((shard == number) & (order >= 0))
+    for number in np.unique(partition).tolist():
+        mine = np.flatnonzero((partition == number) & (order >= 0))
         mine = mine[np.argsort(order[mine])]
         firsts.append(Selection(mine, scores=score[mine]))
     rows = Batch(union)
@@ -109,11 +115,11 @@ def second_round(operator: PartitionedSelect, union: pa.Table, k: int) -> list[S
 
 
 def audit(
-    operator: PartitionedSelect, shard: pa.Table, union: pa.Table, answers: Sequence[Selection]
+    operator: PartitionedSelect, partition: pa.Table, union: pa.Table, answers: Sequence[Selection]
 ) -> NDArray[np.float64]:
-    """Return what the rows of one shard say about the answers, (answers, numbers)."""
+    """Return what the rows of one partition say about the answers, (answers, numbers)."""
     return operator.rounds().audit(
-        operator.signals(Batch(shard)), operator.signals(Batch(union)), answers
+        operator.signals(Batch(partition)), operator.signals(Batch(union)), answers
     )
 
 
@@ -127,14 +133,14 @@ def result(
     """Return the rows chosen (their place, `rank`, `gain`) and what is to be said about them: the
     guarantee by name and the certificate.
     """
-    strategy = operator.rounds()
-    best, certificate = strategy.certify(audits, answers, size)
+    rounds = operator.rounds()
+    best, certificate = rounds.certify(audits, answers, size)
     chosen = answers[best]
     assert chosen.scores is not None
-    assert operator.shards is not None
-    words, factor = strategy.guarantee(operator.shards, len(chosen))
+    assert operator.partitions is not None
+    words, factor = rounds.guarantee(operator.partitions, len(chosen))
     about = {
-        "shards": operator.shards,
+        "partitions": operator.partitions,
         "pool": size,
         "union": int((union["_order"].to_numpy() >= 0).sum()),
         "chosen": len(chosen),
@@ -153,9 +159,9 @@ def in_rounds(
     """Return what `result` does, for candidates in the order of their ids, all in memory: what an
     engine must return too.
     """
-    number = shard_of(operator, Batch(rows)["id"])
-    shards = [rows.filter(pa.array(number == i)) for i in np.unique(number)]
-    union = union_of([first_round(operator, s, k) for s in shards])
+    number = part_of(operator, Batch(rows)["id"])
+    partitions = [rows.filter(pa.array(number == i)) for i in np.unique(number)]
+    union = union_of([first_round(operator, s, k) for s in partitions])
     answers = second_round(operator, union, k)
-    audits = np.stack([audit(operator, s, union, answers) for s in shards])
+    audits = np.stack([audit(operator, s, union, answers) for s in partitions])
     return result(operator, union, answers, audits, rows.num_rows)

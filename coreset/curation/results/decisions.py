@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import objects, to_numpy
+from coreset.core.overrules import Overrules
 from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, spread, write_table
 from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
@@ -30,13 +31,15 @@ _NONE = {"in": 0, "kept": 0, "dropped": 0, "rejected": 0, "reasons": {}, "undefi
 
 @dataclass
 class Counts:
-    """Rows by what became of them. operators: {name: rows that reached it, kept, dropped, rejected,
+    """Rows by what became of them; `restored` of the kept were dropped by an operator and kept by
+    a person. operators: {name: rows that reached it, kept, dropped, rejected,
     reasons, undefined}; samples: {outcome: rows}.
     """
 
     kept: int = 0
     dropped: int = 0
     rejected: int = 0
+    restored: int = 0
     operators: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: dict[str, list[tuple[float, dict[str, Any]]]] = field(default_factory=dict)
 
@@ -50,6 +53,7 @@ class Counts:
         self.kept += other.kept
         self.dropped += other.dropped
         self.rejected += other.rejected
+        self.restored += other.restored
         for name, more in other.operators.items():
             mine = self.operators.get(name, _NONE)
             self.operators[name] = {key: _sum(mine[key], more[key]) for key in _NONE}
@@ -72,6 +76,7 @@ class DecidePartition:
 
     chain: Pipeline
     folder: str
+    overrules: Overrules | None = None
 
     def path(self, partition: Partition) -> Path:
         """Return where the decisions about a partition are."""
@@ -93,12 +98,17 @@ class DecidePartition:
                 if not _is_vector(said[name].type) and not name.endswith(WORKING):
                     columns[name] = spread(row, said[name], partition.rows)
         file = work.shards[partition.shard]
+        overruled = {}
+        if self.overrules is not None:
+            ids = view.column("id").to_pylist()
+            counts.restored = ends.restore(ids, self.overrules)
+            overruled = overruled_columns(ids, self.overrules)
         about = {
             "id": view.column("id"),
             "file": pa.array([file] * partition.rows, pa.string()),
             "line": view.column("line"),
         }
-        table = pa.table(about | ends.columns() | columns)
+        table = pa.table(about | ends.columns() | overruled | columns)
         counts.samples = _samples(table, view.column("preview"))
         rejects = [r for r in read_rejects(work, partition) if r["line"] is not None]
         if rejects:
@@ -167,12 +177,28 @@ class _Ends:
             "reasons": dict(reasons),
         }
 
+    def restore(self, ids: Sequence[str], overrules: Overrules) -> int:
+        """Keep what a person keeps or pins, whichever operator dropped it; return how many."""
+        wanted = set(overrules.of("keep", "pin"))
+        rows = [i for i, k in enumerate(ids) if k in wanted and self.state[i] == "dropped"]
+        self.state[rows] = "kept"
+        for column in (self.operator, self.reason, self.duplicate_of):
+            column[rows] = None
+        return len(rows)
+
     def columns(self) -> dict[str, pa.Array]:
         """Return the columns of the decisions."""
         return {
             n: pa.array(getattr(self, n), pa.string())
             for n in ("state", "operator", "reason", "duplicate_of")
         }
+
+
+def overruled_columns(ids: Sequence[str], overrules: Overrules) -> dict[str, pa.Array]:
+    """Return what people have decided about rows: `overruled` in words, `new_label`."""
+    said = [one.said if (one := overrules.get(k)) else None for k in ids]
+    labels = [overrules.labels.get(k) for k in ids]
+    return {"overruled": pa.array(said, pa.string()), "new_label": pa.array(labels, pa.string())}
 
 
 def read_rejects(work: StateStore, partition: Partition) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ commonest and the rarest with some of their rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from coreset.curation.operators.mixing.entries import KeepByEntries
 from coreset.curation.runtime.checkpoint import Partition, Stage
 from coreset.curation.runtime.steps import Pipeline
 from coreset.numerics.random import keyed_uniform
-from coreset.scorers.text.entries import Entries, load_entries
+from coreset.scorers.text.entries import Entries
 
 Whole = NDArray[np.int64]
 _SHOWN, _ROWS, _BINS = 6, 2, 60
@@ -120,8 +119,7 @@ def _names(chain: Pipeline, stage: Stage) -> Sequence[str]:
     assert isinstance(stage.operator, KeepByEntries)
     for one in chain.stages:
         if isinstance(one.operator, Entries) and stage.operator.column in one.operator.gives:
-            path = Path(one.operator.vocabulary)
-            return load_entries(str(path), path.stat().st_mtime_ns)
+            return one.operator.entries()
     return ()
 
 

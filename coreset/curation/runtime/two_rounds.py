@@ -1,5 +1,5 @@
-"""Selection in two rounds through an engine: rows are brought to their shards by an exchange, each
-step holds one shard or the union of what the shards chose; whoever calls the steps holds neither.
+"""Selection in two rounds through an engine: rows are brought to their parts by an exchange, each
+step holds one part or the union of what the parts chose; whoever calls the steps holds neither.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from coreset.curation.operators.two_rounds import (
     PLACE,
     audit,
     first_round,
+    part_of,
     result,
     second_round,
-    shard_of,
     union_of,
 )
 from coreset.curation.runtime.checkpoint import (
@@ -51,18 +51,18 @@ def select_in_rounds(
     work, operator, folder = chain.work, _operator(stage), chain.work.root / stage.place
     if (folder / ABOUT).exists() and all(engine.map(HasSide(work, stage), partitions)):
         return
-    assert operator.shards is not None
+    assert operator.partitions is not None
     items = list(enumerate(partitions))
     sizes = dict(
-        engine.exchange(ReadCandidates(chain, stage), items, WriteShard(folder), operator.shards)
+        engine.exchange(ReadCandidates(chain, stage), items, WritePart(folder), operator.partitions)
     )
     size = sum(sizes.values())
     rounds = Rounds(folder, stage, tuple(sorted(sizes)), size, operator.count(size, total))
-    for _ in engine.map(FirstRound(rounds), rounds.shards):
+    for _ in engine.map(FirstRound(rounds), rounds.parts):
         pass
     if size:
         next(engine.map(Union(rounds), [None]))
-        for _ in engine.map(Audit(rounds), rounds.shards):
+        for _ in engine.map(Audit(rounds), rounds.parts):
             pass
     chosen = next(engine.map(Certify(rounds), [None]))
     read = ReadChosen(folder / "chosen.parquet")
@@ -71,7 +71,7 @@ def select_in_rounds(
         pass
     for _ in engine.map(JoinNone(step), range(len(items))):
         pass
-    for name in ("shards", "firsts", "audits"):
+    for name in ("candidates", "firsts", "audits"):
         remove_folder(folder / name)
     for name in ("union.parquet", "answers.parquet", "chosen.parquet"):
         (folder / name).unlink(missing_ok=True)
@@ -93,16 +93,16 @@ def _operator(stage: Stage) -> Select:
 
 @dataclass(frozen=True)
 class Rounds:
-    """One selection: where its files lie, the shards that have rows, candidates and choices."""
+    """One selection: where its files lie, the parts that have rows, candidates and choices."""
 
     folder: Any
     stage: Stage
-    shards: tuple[int, ...]
+    parts: tuple[int, ...]
     size: int
     k: int
 
     def path(self, kind: str, number: int) -> Any:
-        """Return the file of a shard: of `shards`, `firsts` or `audits`."""
+        """Return the file of a part: of `candidates`, `firsts` or `audits`."""
         return self.folder / kind / f"{number:05d}.parquet"
 
     def answers(self) -> list[Selection]:
@@ -119,7 +119,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class ReadCandidates:
-    """Read the candidates of one partition by their shard."""
+    """Read the candidates of one partition by their part."""
 
     chain: Pipeline
     stage: Stage
@@ -137,26 +137,26 @@ class ReadCandidates:
         for name, values in zip(PLACE, (np.full(len(view.alive), number), view.alive), strict=True):
             table = table.append_column(name, pa.array(values))
         table = table.take(pa.array(good))
-        shard = shard_of(operator, Batch(table)["id"]) if len(good) else good
-        return table.append_column(PART, pa.array(shard.astype(np.int64)))
+        part = part_of(operator, Batch(table)["id"]) if len(good) else good
+        return table.append_column(PART, pa.array(part.astype(np.int64)))
 
 
 @dataclass(frozen=True)
-class WriteShard:
-    """Write the candidates of one shard in the order of their ids."""
+class WritePart:
+    """Write the candidates of one part in the order of their ids."""
 
     folder: Any
 
     def __call__(self, item: tuple[int, pa.Table]) -> tuple[int, int]:
-        """Return the shard and how many candidates it has."""
+        """Return the part and how many candidates it has."""
         number, table = item
-        write_table(self.folder / "shards" / f"{number:05d}.parquet", table.sort_by("id"))
+        write_table(self.folder / "candidates" / f"{number:05d}.parquet", table.sort_by("id"))
         return number, table.num_rows
 
 
 @dataclass(frozen=True)
 class FirstRound:
-    """Let one shard choose."""
+    """Let one part choose."""
 
     rounds: Rounds
 
@@ -165,14 +165,14 @@ class FirstRound:
         path = self.rounds.path("firsts", number)
         if not is_whole(path):
             with named(self.rounds.stage):
-                shard = read_columns(self.rounds.path("shards", number))
-                chosen = first_round(_operator(self.rounds.stage), shard, self.rounds.k)
+                part = read_columns(self.rounds.path("candidates", number))
+                chosen = first_round(_operator(self.rounds.stage), part, self.rounds.k)
             write_table(path, chosen)
 
 
 @dataclass(frozen=True)
 class Union:
-    """Choose among what all shards chose."""
+    """Choose among what all parts chose."""
 
     rounds: Rounds
 
@@ -180,7 +180,7 @@ class Union:
         """Write the union and the answers; return how many rows the union has."""
         rounds = self.rounds
         with named(rounds.stage):
-            union = union_of([read_columns(rounds.path("firsts", n)) for n in rounds.shards])
+            union = union_of([read_columns(rounds.path("firsts", n)) for n in rounds.parts])
             answers = second_round(_operator(rounds.stage), union, rounds.k)
         write_table(rounds.folder / "union.parquet", union)
         scores = [np.full(len(a), np.nan) if a.scores is None else a.scores for a in answers]
@@ -193,7 +193,7 @@ class Union:
 
 @dataclass(frozen=True)
 class Audit:
-    """Measure the answers on the rows of one shard."""
+    """Measure the answers on the rows of one part."""
 
     rounds: Rounds
 
@@ -202,9 +202,9 @@ class Audit:
         path, rounds = self.rounds.path("audits", number), self.rounds
         if not is_whole(path):
             with named(rounds.stage):
-                shard = read_columns(rounds.path("shards", number))
+                part = read_columns(rounds.path("candidates", number))
                 union = read_columns(rounds.folder / "union.parquet")
-                measured = audit(_operator(rounds.stage), shard, union, rounds.answers())
+                measured = audit(_operator(rounds.stage), part, union, rounds.answers())
             columns = {f"n{j:03d}": measured[:, j] for j in range(measured.shape[1])}
             write_table(path, pa.table(columns))
 
@@ -224,7 +224,7 @@ class Certify:
         )
         if rounds.size:
             union = read_columns(rounds.folder / "union.parquet")
-            audits = np.stack([self._audit(number) for number in rounds.shards])
+            audits = np.stack([self._audit(number) for number in rounds.parts])
             with named(rounds.stage):
                 chosen, about = result(
                     _operator(rounds.stage), union, rounds.answers(), audits, rounds.size

@@ -15,15 +15,16 @@ S^2 together; `error_unit` covers the sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from coreset.numerics.compiled import compiled
 from coreset.numerics.tensors import as_float, products
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float = NDArray[np.floating[Any]]
 
@@ -78,6 +79,8 @@ class Frame:
     @classmethod
     def of(cls, x: Tensor, block: int = 8192) -> Frame:
         """Return the frame of the rows of `x` (N, D); O(block) memory beside x."""
+        import torch
+
         mean = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
         if x.device.type == "cpu":
             largest = float(np.sqrt(_center(exact_rows(x), mean.numpy())))
@@ -90,8 +93,29 @@ class Frame:
             )
         return cls(mean, float(2.0 ** -np.ceil(np.log2(largest))) if largest > 0 else 1.0)
 
+    def reaching(self, queries: Tensor, block: int = 8192) -> Frame:
+        """Return a frame in which queries (Q, D) far outside the unit ball have finite lengths: the
+        frame itself unless one of them lies more than 2^20 away.
+        """
+        import torch
+
+        longest = max(
+            (
+                float((part.double() - self.mean).norm(dim=1).max())
+                for part in torch.split(queries, block)
+                if len(part)
+            ),
+            default=0.0,
+        )
+        far = longest * self.scale
+        return (
+            self if far <= 2.0**20 else Frame(self.mean, float(2.0 ** -np.ceil(np.log2(longest))))
+        )
+
     def rows(self, x: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
         """Return the centerd, scaled rows (N, D) float32 and their lengths (N,) float64."""
+        import torch
+
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         length = torch.empty(len(x), dtype=torch.float64, device=x.device)
         for start in range(0, len(x), block):
@@ -110,6 +134,8 @@ def float32_products(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.device.type == "cpu":
         return products(a, b)
+    import torch
+
     probe = torch.full((16, 16), 1 + 2.0**-12, device=a.device) * torch.eye(16, device=a.device)
     if float((probe @ torch.eye(16, device=a.device))[0, 0]) == 1:
         raise ValueError(

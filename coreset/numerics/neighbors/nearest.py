@@ -152,7 +152,7 @@ def knn_blocks(
         if queries is None
         else torch.full((len(q),), int(group_x.min()) - 1, device=x.device)
     )
-    frame = Frame.of(x)
+    frame = Frame.of(x) if queries is None else Frame.of(x).reaching(queries)
     b, lx = frame.rows(x)
     a, lq = (b, lx) if queries is None else frame.rows(q)
     on_cpu = x.device.type == "cpu"
@@ -259,7 +259,7 @@ def within(
     ([0, 1, 2, 2], [1, 0])
     """
     q = x if queries is None else queries
-    frame = Frame.of(x)
+    frame = Frame.of(x) if queries is None else Frame.of(x).reaching(queries)
     b, lx = frame.rows(x)
     a, lq = (b, lx) if queries is None else frame.rows(q)
     unit, square = frame.scale**2, float(radius) ** 2

@@ -15,7 +15,6 @@ taken in float64.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from coreset.numerics.compiled import compiled
@@ -161,7 +160,11 @@ def _by_bfloat16(x: Float32, cut: float, slack: float, components: bool) -> Whol
     too many pairs.
     """
     n, dim = x.shape
-    if n < _LARGE or not bfloat16_pays(dim, torch.get_num_threads()):
+    if n < _LARGE:
+        return None
+    import torch
+
+    if not bfloat16_pays(dim, torch.get_num_threads()):
         return None
     narrow = torch.zeros(-(-n // _TILE) * _TILE, dim, dtype=torch.bfloat16)
     narrow[:n] = torch.from_numpy(x)

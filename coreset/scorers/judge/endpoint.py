@@ -4,15 +4,20 @@ busy.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+_FATAL = (401, 402, 403, 404, 405)
+_AGAIN = (408, 409, 429)  # and all from 500
+_LONGEST = 60.0  # seconds of a pause
 
 
 class Refused(ValueError):
@@ -21,6 +26,14 @@ class Refused(ValueError):
 
 class Failed(Exception):
     """No answer to this one question."""
+
+
+class _Busy(Exception):
+    """No answer this time. wait: seconds that the server asks for."""
+
+    def __init__(self, why: str, wait: float | None = None) -> None:
+        super().__init__(why)
+        self.wait = wait
 
 
 @dataclass(frozen=True)
@@ -59,43 +72,72 @@ class Endpoint:
         """Return the reply. Raises Refused when no question can succeed, and Failed when this one
         does not.
         """
-        pause = self.pause
-        for attempt in range(self.retries + 1):
-            self._wait_for_turn()
-            try:
-                return self._once(question)
-            except urllib.error.HTTPError as error:
-                said = error.read(300).decode("utf-8", "replace").strip()
-                if error.code in (401, 402, 403, 404, 405):
-                    raise Refused(
-                        f"judge: {self.url} answers {error.code} {error.reason}: {said}"
-                    ) from error
-                if error.code not in (408, 409, 429) and error.code < 500:
-                    raise Failed(f"{error.code}: {said}") from error
-                wait = _seconds(error.headers.get("Retry-After")) or pause
-                why = f"{error.code}: {said}"
-            # no connection, or no completion
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-                wait, why = pause, f"{type(error).__name__}: {error}"
-            if attempt < self.retries:
-                time.sleep(min(wait, 60.0))
-            pause = min(2 * pause, 60.0)
-        raise Failed(f"{self.retries + 1} times: {why}")
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+        from tenacity.wait import wait_exponential
+
+        growing = wait_exponential(multiplier=self.pause, max=_LONGEST)
+
+        def pause(state: RetryCallState) -> float:
+            assert state.outcome is not None
+            error = state.outcome.exception()
+            asked = error.wait if isinstance(error, _Busy) else None
+            return min(asked, _LONGEST) if asked else growing(state)
+
+        again = Retrying(
+            stop=stop_after_attempt(self.retries + 1),
+            wait=pause,
+            retry=retry_if_exception_type(_Busy),
+            sleep=lambda seconds: time.sleep(seconds),
+            reraise=True,
+        )
+        try:
+            return again(self._once, question)
+        except _Busy as error:
+            raise Failed(f"{self.retries + 1} times: {error}") from error
 
     def _once(self, question: Mapping[str, Any]) -> Reply:
-        headers = {"Content-Type": "application/json"}
+        import httpx
+
+        self._wait_for_turn()
         key = os.environ.get(self.key_variable)
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(
-            f"{self.url.rstrip('/')}/chat/completions", json.dumps(question).encode(), headers
-        )
-        with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-            found = json.load(answer)
-        text, used = found["choices"][0]["message"]["content"], found.get("usage") or {}
-        if not isinstance(text, str):
-            raise TypeError("the completion has no text")
-        return Reply(text, used.get("prompt_tokens"), used.get("completion_tokens"))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            answer = self._client().post(
+                f"{self.url.rstrip('/')}/chat/completions", json=question, headers=headers
+            )
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Refused(f"judge: {self.url} is no address of an endpoint: {error}") from error
+        except httpx.TransportError as error:  # no connection, or no answer in time
+            raise _Busy(f"{type(error).__name__}: {error}") from error
+        if not answer.is_success:
+            raise self._error(answer)
+        try:
+            body = answer.json()
+            text, used = body["choices"][0]["message"]["content"], body.get("usage") or {}
+            if not isinstance(text, str):
+                raise TypeError("the completion has no text")
+            return Reply(text, used.get("prompt_tokens"), used.get("completion_tokens"))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _Busy(f"{type(error).__name__}: {error}") from error
+
+    def _client(self) -> httpx.Client:
+        """Return the client of all questions: one TLS context, connections kept."""
+        import httpx
+
+        with self._gate["lock"]:
+            if "client" not in self._gate:
+                self._gate["client"] = httpx.Client(timeout=self.timeout)
+            client: httpx.Client = self._gate["client"]
+        return client
+
+    def _error(self, answer: httpx.Response) -> Exception:
+        """Return what an answer with a status of its own means."""
+        code, words = answer.status_code, answer.content[:300].decode("utf-8", "replace").strip()
+        if code in _FATAL:
+            return Refused(f"judge: {self.url} answers {code} {answer.reason_phrase}: {words}")
+        if code in _AGAIN or code >= 500:
+            return _Busy(f"{code}: {words}", _seconds(answer.headers.get("Retry-After")))
+        return Failed(f"{code}: {words}")
 
     def _wait_for_turn(self) -> None:
         if self.per_minute:

@@ -36,16 +36,18 @@ _ALONE = spans(
 
 
 @lru_cache(2)
-def load_entries(path: str, changed: int) -> tuple[str, ...]:
-    """Return a vocabulary, a JSON list of distinct texts or a file with one entry a line; changed:
-    when the file was written, for the cache alone.
+def load_entries(source: str | tuple[str, ...], changed: int) -> tuple[str, ...]:
+    """Return a vocabulary: its entries, or those of a file (a JSON list, or one entry a line);
+    changed: when the file was written, for the cache alone.
 
     Raises ValueError naming the file and the entry that is empty, no text, or there twice.
     """
-    text = Path(path).read_text("utf-8")
-    found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    where, entries = "vocabulary", list(source)
+    if isinstance(source, str):
+        where, text = source, Path(source).read_text("utf-8")
+        entries = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     seen: set[str] = set()
-    for i, entry in enumerate(found):
+    for i, entry in enumerate(entries):
         if not isinstance(entry, str) or not entry or entry in seen:
             what = (
                 "is there twice"
@@ -54,11 +56,11 @@ def load_entries(path: str, changed: int) -> tuple[str, ...]:
                 if entry
                 else "is empty"
             )
-            raise ValueError(f"{path}: entry {i} {what}: {entry!r}")
+            raise ValueError(f"{where}: entry {i} {what}: {entry!r}")
         seen.add(entry)
-    if not found:
-        raise ValueError(f"{path}: holds no entry")
-    return tuple(found)
+    if not entries:
+        raise ValueError(f"{where}: holds no entry")
+    return tuple(entries)
 
 
 def _bare(character: str) -> bool:
@@ -85,12 +87,12 @@ def pattern_of(entry: str, variant: str) -> str:
 
 
 @lru_cache(2)
-def _trie(path: str, changed: int, variant: str) -> tuple[Trie, Array]:
+def _trie(source: str | tuple[str, ...], changed: int, variant: str) -> tuple[Trie, Array]:
     """Return the trie of the patterns, and the entry of each pattern, rising; of entries that are
     one pattern the first counts.
     """
     first: dict[str, int] = {}
-    for i, entry in enumerate(load_entries(path, changed)):
+    for i, entry in enumerate(load_entries(source, changed)):
         pattern = pattern_of(entry, variant)
         if pattern.strip():
             first.setdefault(pattern, i)
@@ -102,24 +104,30 @@ class Entries:
     """Find the entries of a vocabulary in one text column: gives `entries` (whole numbers,
     positions in the vocabulary, rising) and `entries_status`.
 
-    vocabulary: a JSON list or a file with one entry a line. variant: see above. A text in which
-    nothing occurs is "no_entry", with an empty list. Raises FileNotFoundError and ValueError for a
-    vocabulary that cannot be read.
+    vocabulary: a list of texts, or a file: a JSON list or one entry a line. variant: see above. A
+    text in which nothing occurs is "no_entry", with an empty list. Raises FileNotFoundError and
+    ValueError for a vocabulary that cannot be read.
 
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "metadata.json"
-    >>> _ = path.write_text('["dog", "hot dog", "Paris"]')
-    >>> Entries(str(path))({"text": ["a hot dog, please", "paris"]})["entries"].tolist()
+    >>> words = ["dog", "hot dog", "Paris"]
+    >>> Entries(words)({"text": ["a hot dog, please", "paris"]})["entries"].tolist()
     [[0, 1], []]
     """
 
-    vocabulary: str
+    vocabulary: str | Sequence[str]
     column: str = "text"
     variant: str = "released"
 
     gives = frozenset({"entries", "entries_status"})
 
     def __post_init__(self) -> None:
+        given = self.vocabulary
+        if not isinstance(given, str | Path) and np.ndim(given) != 1:
+            raise TypeError(
+                f"vocabulary: expected a file or a list of texts, got {type(given).__name__}"
+            )
+        object.__setattr__(
+            self, "vocabulary", str(given) if isinstance(given, str | Path) else tuple(given)
+        )
         if self.variant not in VARIANTS:
             raise ValueError(
                 f"variant: expected one of {', '.join(VARIANTS)}, got {self.variant!r}"
@@ -132,11 +140,21 @@ class Entries:
 
     @property
     def _changed(self) -> int:
-        return Path(self.vocabulary).stat().st_mtime_ns
+        """When the file of the vocabulary was written."""
+        return Path(self.vocabulary).stat().st_mtime_ns if isinstance(self.vocabulary, str) else 0
+
+    def entries(self) -> tuple[str, ...]:
+        """Return the vocabulary."""
+        return load_entries(self.vocabulary, self._changed)
 
     def resources(self) -> Mapping[str, str]:
         """Return the hash of the vocabulary."""
-        return {"vocabulary": hashlib.sha256(Path(self.vocabulary).read_bytes()).hexdigest()}
+        data = (
+            Path(self.vocabulary).read_bytes()
+            if isinstance(self.vocabulary, str)
+            else json.dumps(self.vocabulary).encode()
+        )
+        return {"vocabulary": hashlib.sha256(data).hexdigest()}
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the entries of every row."""
@@ -145,7 +163,7 @@ class Entries:
             if isinstance(batch, Batch)
             else as_batch({self.column: whole_characters(batch[self.column])})
         )
-        trie, entry = _trie(str(self.vocabulary), self._changed, self.variant)
+        trie, entry = _trie(self.vocabulary, self._changed, self.variant)
         data, start, missing = utf8(rows.arrow(self.column))
         if self.variant == "words":
             data, start = packed([words_apart(t or "") for t in rows[self.column]])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,3 +104,34 @@ def test_an_unreadable_file_is_named(tmp_path, name, content):
 def test_write_picks_without_ids(tmp_path):
     write_picks(Selection([4, 2]), tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text() == "index,id\n4,4\n2,2\n"
+
+
+def run(*settings):
+    """Return the finished process of `coreset-select`."""
+    command = [sys.executable, "-m", "coreset.cli.select", *settings]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_a_table_of_scores_is_chosen_from_by_name(ending, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"name": list("abcde"), "ifd": [0.1, 0.9, 0.5, 0.2, 0.8], "other": 1})
+    path = tmp_path / f"scores.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    elif ending == "csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    settings = [
+        "strategy=top_k",
+        "strategy.signal=ifd",
+        "budget=2",
+        f"input={path}",
+        "out=picked.csv",
+    ]
+    assert run(*settings, "id=name").returncode == 0
+    assert (tmp_path / "picked.csv").read_text() == "index,id\n1,b\n4,e\n"
+    answer = run(*settings, "id=nothing")
+    assert answer.returncode == 1
+    assert "no field 'nothing' for ids; it has name, ifd, other" in answer.stderr.replace("\n", " ")

@@ -47,8 +47,8 @@ def test_d4(source, tmp_path):
                 "out=x",
                 "recipe=d4",
                 "budget=20",
-                f"+recipe.operators.0.model={tmp_path / 'model'}",
-                "+recipe.operators.2.strategy.clusters=1",
+                f"recipe.operators.0.sentence_embedding.model={tmp_path / 'model'}",
+                "recipe.operators.2.select.strategy.prototypes.clusters=1",
             ],
         )
     done = curate(make_operators(OmegaConf.to_container(cfg, resolve=True)), path, tmp_path / "out")

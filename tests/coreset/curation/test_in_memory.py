@@ -1,6 +1,8 @@
 """Rows as Python data: the answer of the same rows in a file."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -100,3 +102,25 @@ def test_names_instances_and_settings():
 def test_what_is_wrong_is_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_the_example_of_the_readme(tmp_path, monkeypatch):
+    """Rows in memory and in a file: the same rows are kept, from the same steps by name."""
+    readme = Path(__file__).parents[3] / "README.md"
+    code = next(
+        c
+        for c in re.findall(r"```python\n(.*?)```", readme.read_text(), re.S)
+        if "coreset.curate(" in c
+    )
+    rows = [{"instruction": f"Question {i}", "output": "word " * (i % 40 + 1)} for i in range(100)]
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = {"rows": rows}
+    exec(code, names)
+    assert names["columns"]["response_words"].tolist() == [i % 40 + 1 for i in range(100)]
+    kept = [
+        json.loads(line) for p in Path("out/data").iterdir() for line in p.read_text().splitlines()
+    ]
+    assert names["result"].rows == kept
+    assert len(kept) == names["done"].manifest["counts"]["kept"] == 10
+    assert all(len(row["output"].split()) >= 20 for row in kept)

@@ -109,7 +109,11 @@ def test_instag(rows, tmp_path):
 
 def test_s2l(rows, tmp_path):
     decisions = ran(
-        rows, tmp_path, "recipe=sft_s2l", "budget=120", "recipe.operators.0.strategy.clusters=8"
+        rows,
+        tmp_path,
+        "recipe=sft_s2l",
+        "budget=120",
+        "recipe.operators.0.select.strategy.s2l.clusters=8",
     )
     sizes = Counter(tuple(row["losses"]) for row in rows)
     got = Counter(tuple(row["losses"]) for row in rows if decisions[row["id"]]["state"] == "kept")
@@ -137,7 +141,11 @@ def test_mods_in_two_runs(rows, tmp_path, asset):
         rows, tmp_path, "recipe=sft_mods_seeds", "model.name=minilm", "budget=9", state=state
     )
     assert set(kept(first)) == seeds
-    both = ["recipe=sft_mods", "model.name=minilm", "recipe.operators.2.strategy.seeds=9"]
+    both = [
+        "recipe=sft_mods",
+        "model.name=minilm",
+        "recipe.operators.2.select.strategy.mods.seeds=9",
+    ]
     bad = sorted(
         (r for r in good if r["response_reward"] < 0 and r["id"] not in seeds),
         key=lambda r: r["response_reward"],
@@ -192,7 +200,7 @@ def test_deita(short, tmp_path, states):
     made = [
         "recipe=sft_deita",
         "model.name=smollm2",
-        f"recipe.operators.1.strategy.threshold={cut + 1e-5}",
+        f"recipe.operators.1.select.strategy.deita.threshold={cut + 1e-5}",
     ]
     state = tmp_path / "state"
     assert kept(ran(short, tmp_path, *made, "budget=5", state=state)) == sorted(keep[:5])
@@ -219,7 +227,7 @@ def test_rds(short, tmp_path, states):
         tmp_path / "pool",
         "recipe=sft_rds",
         "model.name=smollm2",
-        f"recipe.operators.0.queries={file}",
+        f"recipe.operators.0.query_similarity.queries={file}",
         "budget=7",
     )
     assert kept(decisions) == sorted(taken)
@@ -237,7 +245,7 @@ def test_the_top_share_of_ifd_below_a_bound(short, tmp_path, asset):
         "recipe=sft_ifd",
         "model.name=smollm2",
         "budget=0.25",
-        "recipe.operators.5.high=0.1",
+        "recipe.operators.5.threshold.high=0.1",
     )
     ifd = {i: d["ifd"] for i, d in decisions.items()}
     above = [i for i, value in ifd.items() if value >= 0.1]

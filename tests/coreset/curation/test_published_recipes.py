@@ -75,7 +75,11 @@ def test_mig(tmp_path):
         for i, (t, q) in enumerate(zip(tags, [5.0, 4.9, 4.0, 1.0, 9.0], strict=True))
     ]
     decisions = ran(
-        rows, tmp_path, "recipe=sft_mig", "recipe.operators.0.strategy.encoder=null", "budget=3"
+        rows,
+        tmp_path,
+        "recipe=sft_mig",
+        "recipe.operators.0.select.strategy.mig.encoder=null",
+        "budget=3",
     )
     assert kept(decisions) == ["0", "2", "3"]
 
@@ -96,6 +100,6 @@ def test_ccnet(tmp_path):
         tmp_path,
         "recipe=pretrain_ccnet",
         f"model.name={model}",
-        "recipe.operators.1.high=5.0",
+        "recipe.operators.1.threshold.high=5.0",
     )
     assert kept(decisions) == ["0"]  # 10^(1.9/3) = 4.3; 10^(5/3); 10^(3.4/3); a copy of the first

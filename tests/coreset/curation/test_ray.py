@@ -97,7 +97,11 @@ def test_the_answers_of_the_local_engine(tmp_path, source, engine):
 def test_two_rounds_in_actors(tmp_path, source, engine, name):
     column = {"signal": "text_words"} if name == "top_k" else {}
     signals = {} if column else {"features": "vector"}
-    operators = [Length("text"), Vectors(), Select(strategy(name, column), 0.2, signals, shards=5)]
+    operators = [
+        Length("text"),
+        Vectors(),
+        Select(strategy(name, column), 0.2, signals, partitions=5),
+    ]
     one = curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
     two = curate(
         operators,
@@ -109,7 +113,7 @@ def test_two_rounds_in_actors(tmp_path, source, engine, name):
     same_answers(tmp_path / "local", tmp_path / "ray")
     assert one.manifest == two.manifest
     assert one.manifest["counts"]["kept"] == 46
-    assert one.manifest["operators"][2]["rounds"]["shards"] == 5
+    assert one.manifest["operators"][2]["rounds"]["partitions"] == 5
 
 
 def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
@@ -142,7 +146,7 @@ def test_features_in_actors_are_those_of_the_loops(tmp_path, engine):
         pq.read_table(tmp_path / "f.parquet").sort_by("id")["image_features"].to_pylist()
     )
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-    chooses = Select(strategy("kcenter"), 6, {"features": "image_features"}, shards=3)
+    chooses = Select(strategy("kcenter"), 6, {"features": "image_features"}, partitions=3)
     curate([scorer, chooses], source, tmp_path / "out", engine=engine, settings=reading)
     rank = pq.read_table(tmp_path / "out" / "decisions.parquet").sort_by("id")["rank"].to_numpy()
     kept = chooses.decide(as_batch({"id": [r["id"] for r in rows], "image_features": want}), 16)

@@ -87,8 +87,9 @@ def test_yolo(tmp_path):
     path = CHOSEN.to_yolo(tmp_path / "yolo", FOUND, 0.3)
     assert (tmp_path / "yolo/train.txt").read_text() == "./images/z & w.jpg\n./images/a/x.jpg\n"
     assert yaml.safe_load(path.read_text()) == {
+        "path": str(tmp_path / "yolo"),
         "train": "train.txt",
-        "val": None,
+        "val": "val.txt",
         "names": {0: 'the "dog"', 1: "cat"},
     }
     rows = [

@@ -119,7 +119,7 @@ def test_contract_and_refusals():
         with pytest.raises(ValueError, match=words):
             Progressive(**wrong)
     with pytest.raises(TypeError, match="expected strategies, got"):
-        Progressive(members=["margin"])
+        Progressive(members=[3])
     assert (
         len(
             select(

@@ -113,8 +113,8 @@ def test_bad_input():
 
 
 def test_it_cannot_be_cut_into_two_rounds():
-    with pytest.raises(ValueError, match="shards: LessRoundRobin cannot choose in two rounds"):
-        Select(strategy("less_round_robin"), 3, shards=2)
+    with pytest.raises(ValueError, match="partitions: LessRoundRobin cannot choose in two rounds"):
+        Select(strategy("less_round_robin"), 3, partitions=2)
 
 
 def test_in_a_pipeline_rows_of_the_validation_set_are_not_chosen():

@@ -1,6 +1,7 @@
 """A distillation in the prune loop: budgets, ledger, resume, teachers, what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from coreset.core.store import Store
 from coreset.distillation import Synthetic
 from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
-from coreset.trainers.app import build, curve_name
+from coreset.trainers.curve_name import curve_name
 from coreset.trainers.data.sources import digits
 from coreset.trainers.distillation.round import fit_made
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.build import build
+from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
@@ -28,17 +32,18 @@ QUICK = {"steps": 8, "width": 4, "real": 16, "pool": 2}
 def job(tmp_path, sizes=(10, 20), options=None, folder="run"):
     method = distiller("dm", {**QUICK, **(options or {})})
     plan = make_plan(method, list(sizes), len(DATA.images))
-    return RunContext(
-        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=2), ModelFeatures(),
-        HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": 1}, plan.rounds, "dm", 0), 0, 3, {},
-    )  # fmt: skip
+    fitter, store = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), Store(tmp_path / "store")
+    proxy = TrainingConfig(steps=None, epochs=2)
+    project = assemble(method, fitter, TrainingConfig(steps=6), proxy, ModelFeatures(), store, 3)
+    record = RunFolder(tmp_path / folder, {"n": 1}, plan.rounds, "dm", 0)
+    oracle = HiddenLabels(DATA.labels)
+    return context_of(project, plan, oracle, store, record, 0, members=3)
 
 
 def test_every_budget_is_made_trained_on_and_told(tmp_path):
     told = []
     j = job(tmp_path)
-    object.__setattr__(j, "progress", lambda number, what: told.append((number, what)))
-    run(j)
+    run(replace(j, progress=lambda number, what: told.append((number, what))))
     entries = [
         json.loads(line) for line in (j.folder.path / "ledger.jsonl").read_text().splitlines()
     ]
@@ -139,7 +144,9 @@ def test_training_on_made_copies_of_real_images_is_training_on_the_real_ones():
 
 def test_teachers_by_epoch(tmp_path):
     j = job(tmp_path)
-    make = Teachers(j.fitter, j.proxy, j.store, 0, "m", torch.device("cpu"), DATA.labels)
+    make = Teachers(
+        j.learner.fitter, j.proxy.config, j.store, 0, "m", torch.device("cpu"), DATA.labels
+    )
     first, last = make(epoch=1), make()
     assert (first.epoch, last.epoch) == (1, 2)
     x = torch.zeros(2, 1, 8, 8)

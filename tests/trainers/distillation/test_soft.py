@@ -24,8 +24,10 @@ from coreset.trainers.distillation.round import Made, fit_made, source_of
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
@@ -165,17 +167,21 @@ class Killed(BaseException):
 def job(folder, store, options, stop=None):
     method = SoftLabels(**options)
     plan = make_plan(method, [10, 20], len(DATA.images))
-    made = RunContext(
-        plan, method, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=2), ModelFeatures(),
-        HiddenLabels(DATA.labels), Store(store), RunFolder(folder, {"n": 1}, plan.rounds, "soft", 0), 0, 3, {},
-    )  # fmt: skip
+    fitter, proxy = (
+        Fitter(DATA, small_cnn, {"accelerator": "cpu"}),
+        TrainingConfig(steps=None, epochs=2),
+    )
+    project = assemble(
+        method, fitter, TrainingConfig(steps=6), proxy, ModelFeatures(), Store(store), 3
+    )
+    record = RunFolder(folder, {"n": 1}, plan.rounds, "soft", 0)
 
     def kill(number, what):
         if stop is not None and number == 1 and stop in what:
             raise Killed
 
-    object.__setattr__(made, "progress", kill)
-    return made
+    oracle = HiddenLabels(DATA.labels)
+    return context_of(project, plan, oracle, Store(store), record, 0, members=3, progress=kill)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from coreset.trainers.data.sources import digits
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 from coreset.trainers.dynamic_pruning.stream import PlannedStream, losses_of
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
@@ -27,10 +29,11 @@ FOUR = TrainingConfig(steps=None, epochs=4)
 def job(tmp_path, sampling, budget=(40, 150), strategy="random", recipe=FOUR, folder="run", seed=0):
     chooses = by_name(strategy)
     plan = make_plan(chooses, list(budget), N)
-    return RunContext(
-        plan, chooses, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, TrainingConfig(steps=None, epochs=1), ModelFeatures(), HiddenLabels(DATA.labels),
-        Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": strategy}, plan.rounds, strategy, seed), seed, 3, sampling=sampling,
-    )  # fmt: skip
+    store, fitter = Store(tmp_path / "store"), Fitter(DATA, small_cnn, {"accelerator": "cpu"})
+    proxy = TrainingConfig(steps=None, epochs=1)
+    project = assemble(chooses, fitter, recipe, proxy, ModelFeatures(), store, 3, dynamic=sampling)
+    record = RunFolder(tmp_path / folder, {"n": strategy}, plan.rounds, strategy, seed)
+    return context_of(project, plan, HiddenLabels(DATA.labels), store, record, seed, members=3)
 
 
 def lines(j, name):

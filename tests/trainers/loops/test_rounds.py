@@ -12,8 +12,11 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.context import PROXY
+from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import PROXY, RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
@@ -45,10 +48,12 @@ def job(
         columns,
         ("el2n", "forgetting", "gradient_norm"),
     )
-    return RunContext(
-        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}), recipe, TrainingConfig(steps=None, epochs=1), ModelFeatures(),
-        oracle or HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, seed), seed, 3, columns,
-    )  # fmt: skip
+    store, fitter = Store(tmp_path / "store"), Fitter(DATA, small_cnn, {"accelerator": "cpu"})
+    proxy = TrainingConfig(steps=None, epochs=1)
+    project = assemble(strategy, fitter, recipe, proxy, ModelFeatures(), store, 3)
+    record = RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, seed)
+    oracle = oracle or HiddenLabels(DATA.labels)
+    return context_of(project, plan, oracle, store, record, seed, members=3, columns=columns)
 
 
 def ledger(j):
@@ -111,7 +116,7 @@ def test_ledger_and_curve_are_strict_json(tmp_path, monkeypatch):
         raise AssertionError(f"{name} is no JSON")
 
     bad = {"cover_radius": float("inf"), "class_shares": {"3": float("nan")}}
-    monkeypatch.setattr("coreset.trainers.loops.rounds.certificates", lambda *a: bad)
+    monkeypatch.setattr("coreset.trainers.loops.select.certificates", lambda *a: bad)
     j = job(tmp_path, "kcenter", "prune", budget=(10, 20))
     run(j)
     for name in ("ledger.jsonl", "curve.jsonl"):
@@ -157,8 +162,8 @@ def test_full_gradients_are_averaged_over_proxies(tmp_path):
     assert ledger(j)[0]["indices"] == np.argsort(-column, kind="stable")[:25].tolist()
     norms, rows = [], np.arange(0, len(DATA.images), 97)
     for seed in ((0, PROXY), (0, PROXY, 1), (0, PROXY, 2)):
-        model = j.fitter.fit(
-            j.proxy, DATA.labels, np.arange(len(DATA.images)), seed=seed, test=False
+        model = j.proxy.fitter.fit(
+            j.proxy.config, DATA.labels, np.arange(len(DATA.images)), seed=seed, test=False
         ).model.eval()
         norms.append([])
         for i in rows:

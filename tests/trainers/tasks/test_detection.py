@@ -13,8 +13,10 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run, write_gallery
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.detection import (
     Detection,
@@ -45,18 +47,9 @@ def job(data, tmp_path, name, mode, budget, options=None, task=None, folder="run
     recipe = TrainingConfig(steps=2, batch_size=2, precision="32")
     fitter = Fitter(data, MODEL, {"accelerator": "cpu"}, False, False, task)
     record = RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, 0, task.metric)
-    return RunContext(
-        plan,
-        strategy,
-        fitter,
-        recipe,
-        recipe,
-        ModelFeatures(),
-        HiddenLabels(data.labels),
-        Store(tmp_path / "store"),
-        record,
-        0,
-    )
+    store = Store(tmp_path / "store")
+    project = assemble(strategy, fitter, recipe, recipe, ModelFeatures(), store)
+    return context_of(project, plan, HiddenLabels(data.labels), store, record, 0)
 
 
 @pytest.mark.slow

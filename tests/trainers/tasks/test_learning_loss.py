@@ -5,6 +5,7 @@ digits.
 import copy
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.sources import digits
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.learning_loss import PredictsLoss, ranking_loss
@@ -161,10 +163,12 @@ def job(tmp_path, name, mode, folder="run", stop=False):
     strategy = by_name(name, {"epochs": 20} if name == "coregcn" else None)
     plan = make_plan(strategy, [30, 60], len(DATA.images), mode, 15)
     predicts = "predicted_loss" in plan.needs
-    return RunContext(
-        plan, strategy, Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=predicts), TrainingConfig(steps=6), TrainingConfig(steps=None, epochs=1), ModelFeatures(),
-        HiddenLabels(DATA.labels), Store(tmp_path / "store"), RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, 0), 0, 3,
-    )  # fmt: skip
+    fitter = Fitter(DATA, small_cnn, {"accelerator": "cpu"}, predict_loss=predicts)
+    store, proxy = Store(tmp_path / "store"), TrainingConfig(steps=None, epochs=1)
+    project = assemble(strategy, fitter, TrainingConfig(steps=6), proxy, ModelFeatures(), store, 3)
+    record = RunFolder(tmp_path / folder, {"n": name}, plan.rounds, name, 0)
+    oracle = HiddenLabels(DATA.labels)
+    return context_of(project, plan, oracle, store, record, 0, members=3)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_whole_runs_and_resume(tmp_path, name, mode):
         if number == 1 and what == "training":
             raise Stop
 
-    object.__setattr__(cut, "progress", stop)
+    cut = replace(cut, progress=stop)
     with pytest.raises(Stop):
         run(cut)
     rest = job(tmp_path, name, mode, "cut")

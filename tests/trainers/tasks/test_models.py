@@ -141,3 +141,18 @@ def test_small_cnn_learns_digits():
 @pytest.mark.usefixtures("quiet")
 def test_linear_learns_digits():
     assert accuracy(linear(10, 1, 8), 10) > 0.85
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_packaged_weights_are_found_without_a_network(channels, monkeypatch):
+    from coreset.scorers.image.backbone import backbone
+
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    model = timm_model(7, channels, 64, "tf_efficientnet_lite0", pretrained=True).eval()
+    whole = backbone("tf_efficientnet_lite0")[0]
+    x = torch.rand(2, channels, 64, 64)
+    assert model(x).shape == (2, 7)
+    expected = whole.conv_stem(x.expand(2, 3, 64, 64))
+    with torch.no_grad():
+        assert torch.allclose(model.conv_stem(x), expected, atol=1e-4)
+        assert torch.equal(model.conv_head.weight, whole.conv_head.weight)

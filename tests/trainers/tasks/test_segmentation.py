@@ -12,8 +12,9 @@ from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.coco import coco_folder
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
+from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.rounds import RunContext, run
+from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.segmentation import (
@@ -50,18 +51,9 @@ def job(data, tmp_path, name, mode, budget, options=None, model=small, steps=6):
     recipe = TrainingConfig(steps=steps, batch_size=4, precision="32", lr=0.003)
     fitter = Fitter(data, model, {"accelerator": "cpu"}, False, False, TASK)
     record = RunFolder(tmp_path / f"{name}_{mode}", {"n": name}, plan.rounds, name, 0, TASK.metric)
-    return RunContext(
-        plan,
-        strategy,
-        fitter,
-        recipe,
-        recipe,
-        ModelFeatures(),
-        HiddenLabels(data.labels),
-        Store(tmp_path / "store"),
-        record,
-        0,
-    )
+    store = Store(tmp_path / "store")
+    project = assemble(strategy, fitter, recipe, recipe, ModelFeatures(), store)
+    return context_of(project, plan, HiddenLabels(data.labels), store, record, 0)
 
 
 def test_a_network_of_the_users_own_in_both_loops(data, tmp_path):

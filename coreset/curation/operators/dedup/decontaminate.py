@@ -15,9 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.io.reference_texts import Source, frozen, hashes_of, texts_of
 from coreset.curation.operators.base import Decision, Filter
-from coreset.curation.operators.embedding_sample import vectors_of
+from coreset.curation.operators.embedding_sample import (
+    Vectors,
+    frozen_vectors,
+    hash_of,
+    named,
+    vectors_of,
+)
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.text.minhash import roll
@@ -67,15 +73,20 @@ def index_texts(
 
 @lru_cache(16)
 def _index(
-    against: str, column: str, n: int, shortest: int, numbers: str, _: tuple[tuple[str, str], ...]
+    against: Source,
+    column: str,
+    n: int,
+    shortest: int,
+    numbers: str,
+    _: tuple[tuple[str, str], ...],
 ) -> tuple[list[Grams], int]:
     return index_texts(texts_of(against, column), n, shortest, numbers)
 
 
 @dataclass(frozen=True)
 class Decontaminate(Filter):
-    """Drop rows that share an n-gram of folded words with a row of the test set `against` (a path
-    or glob); gives `test_twin`, the id of that test row.
+    """Drop rows that share an n-gram of folded words with a row of the test set `against` (a path,
+    glob or list); gives `test_twin`, the id of that test row.
 
     column: of the pool; test_column: of the test set. n: 13 as GPT-3; test rows of fewer words are
     looked for whole, from `shortest` words; shorter ones cannot be. numbers: `keep` = as they are
@@ -85,7 +96,7 @@ class Decontaminate(Filter):
 
     gives = frozenset({"test_twin"})
 
-    against: str
+    against: Source
     column: str = "text"
     test_column: str = "text"
     n: int = 13
@@ -93,6 +104,7 @@ class Decontaminate(Filter):
     numbers: str = "keep"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "against", frozen(self.against, "against"))
         if self.numbers not in NUMBERS:
             raise ValueError(f"numbers: expected {' or '.join(NUMBERS)}, got {self.numbers!r}")
         if not 1 <= self.shortest <= self.n:
@@ -136,23 +148,22 @@ class DecontaminateEmbeddings(Filter):
     """Drop rows whose embedding has a cosine above `threshold` with a row of the test set; gives
     `test_cosine`, the largest.
 
-    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding
-    (n, D).
+    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's
+    embedding (n, D).
     """
 
     gives = frozenset({"test_cosine"})
 
-    against: str
+    against: Vectors
     column: str = "embedding"
     threshold: float = 0.95
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "against", frozen_vectors(self.against, "against"))
+
     def resources(self) -> dict[str, str]:
         """Return the hash of the test set's file."""
-        from pathlib import Path
-
-        from coreset.curation.io.write import file_hash
-
-        return {"test": file_hash(Path(self.against))}
+        return {"test": hash_of(self.against)}
 
     @property
     def needs(self) -> frozenset[str]:
@@ -165,7 +176,7 @@ class DecontaminateEmbeddings(Filter):
         vectors = unit_rows(batch[self.column])
         if vectors.shape[1] != test.shape[1]:
             raise ValueError(
-                f"{self.against}: expected embeddings of {vectors.shape[1]} numbers as in"
+                f"{named(self.against)}: expected embeddings of {vectors.shape[1]} numbers as in"
                 f" '{self.column}', got {test.shape[1]}"
             )
         there = ~np.isnan(vectors).any(axis=1)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
-from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.io.reference_texts import Source, frozen, hashes_of, texts_of
 from coreset.curation.operators.base import Estimator
 from coreset.numerics.random import keyed_uniform
 from coreset.numerics.text.hashed import spark_buckets
@@ -57,8 +57,8 @@ def unit_counts(rows: Sequence[NDArray[np.int64]], buckets: int) -> Any:
 
 @dataclass(frozen=True)
 class QualityClassifier(Estimator):
-    """Learn what sets `curated` text (a path or glob) apart from the pool; then give every row
-    `quality`, the probability that it is curated.
+    """Learn what sets `curated` text (a path, glob or list) apart from the pool; then give every
+    row `quality`, the probability that it is curated.
 
     column, curated_column: the texts. sample: rows of either side that are learned from, drawn by
     id. c: inverse strength of the squared penalty.
@@ -66,7 +66,7 @@ class QualityClassifier(Estimator):
 
     gives = frozenset({"quality", "quality_status"})
 
-    curated: str
+    curated: Source
     column: str = "text"
     curated_column: str = "text"
     buckets: int = 2**18
@@ -75,6 +75,7 @@ class QualityClassifier(Estimator):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "curated", frozen(self.curated, "curated"))
         if min(self.buckets, self.sample) < 1 or not self.c > 0:
             raise ValueError(
                 f"buckets, sample, c: expected numbers above 0, got {self.buckets}, {self.sample},"

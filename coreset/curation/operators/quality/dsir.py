@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.io.reference_texts import hashes_of, texts_of
+from coreset.curation.io.reference_texts import Source, frozen, hashes_of, texts_of
 from coreset.curation.operators.base import Estimator
 from coreset.numerics.text.hashed import Whole, dsir_buckets
 from coreset.scorers.text.base import TextScorer, Values
@@ -40,7 +40,7 @@ def log_ratio(target: Whole, raw: Whole, laplace: bool = False) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class Dsir(Estimator):
-    """Weigh rows by importance for the texts of `target` (a path or glob): gives `dsir`, a
+    """Weigh rows by importance for the texts of `target` (a path, glob or list): gives `dsir`, a
     log-weight.
 
     column, target_column: the texts. shortest: tokens below which a row is "too_short", undefined.
@@ -50,7 +50,7 @@ class Dsir(Estimator):
 
     gives = frozenset({"dsir", "dsir_status"})
 
-    target: str
+    target: Source
     column: str = "text"
     target_column: str = "text"
     buckets: int = 10_000
@@ -58,6 +58,7 @@ class Dsir(Estimator):
     laplace: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "target", frozen(self.target, "target"))
         if self.buckets < 1 or self.shortest < 0:
             raise ValueError(
                 f"buckets, shortest: expected at least 1 and 0, got {self.buckets}, {self.shortest}"
@@ -90,7 +91,9 @@ class Dsir(Estimator):
         """Return the scorer. Raises ValueError when the target has no words."""
         target = self._counts([t for _, t in texts_of(self.target, self.target_column)])
         if not target.sum():
-            raise ValueError(f"target: {self.target} has no words")
+            raise ValueError(
+                f"target: no words in {self.target if isinstance(self.target, str) else 'the list'}"
+            )
         return DsirWeight(self.column, self.shortest, log_ratio(target, state, self.laplace))
 
 

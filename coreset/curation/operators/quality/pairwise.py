@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.pool import Array
+from coreset.core.strategy import Scorer
 from coreset.curation.operators.base import Estimator
 from coreset.numerics.bradley_terry import bradley_terry
 from coreset.numerics.random import keyed_uniform
+from coreset.registry import resolve_parts
 from coreset.scorers.judge.pairs import PairJudge
+from coreset.scorers.judge.scorer import Judge
 
 
 class Excerpt(NamedTuple):
@@ -55,10 +58,11 @@ class PairwiseRatings(Estimator):
 
     Gives `rating`, log-odds with a mean of 0 over the compared, and `rating_status`.
 
-    judge: a `PairJudge`. sample: rows that are compared, drawn by id. rounds: rings of
-    comparisons, each with two per row. characters: of a longer text an excerpt of so many, from a
-    place drawn by id. features: a column of vectors; ratings are then linear in it and every row
-    has one, else only the compared rows have. ridge: of the fit. A row is undefined:
+    judge: a `Judge`, whose rubric plays no part. criterion: writing_style, required_expertise,
+    facts_and_trivia or educational_value. sample: rows that are compared, drawn by id. rounds:
+    rings of comparisons, each with two per row. characters: of a longer text an excerpt of so many,
+    from a place drawn by id. features: a column of vectors; ratings are then linear in it and every
+    row has one, else only the compared rows have. ridge: of the fit. A row is undefined:
     missing_field, empty_text, not_sampled, not_compared (no comparison of it was decided). Raises
     ValueError, with the reasons, when no comparison at all was decided; with dry_run of the judge
     that says what they would cost.
@@ -66,7 +70,8 @@ class PairwiseRatings(Estimator):
 
     gives = frozenset({"rating", "rating_status"})
 
-    judge: PairJudge
+    judge: Scorer
+    criterion: str = "educational_value"
     column: str = "text"
     sample: int = 1000
     rounds: int = 4
@@ -76,15 +81,20 @@ class PairwiseRatings(Estimator):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.judge, PairJudge):
-            raise TypeError(
-                f"judge: expected a coreset.scorers.judge.pairs.PairJudge, got {self.judge!r}"
-            )
+        resolve_parts(self)
+        self.pairs  # noqa: B018  its checks
         if self.sample < 2 or min(self.rounds, self.characters) < 1 or not 0 < self.ridge < np.inf:
             raise ValueError(
                 "sample, rounds, characters, ridge: expected at least 2, 1, 1 and a number above"
                 f" 0, got {self.sample}, {self.rounds}, {self.characters}, {self.ridge}"
             )
+
+    @property
+    def pairs(self) -> PairJudge:
+        """The judge of two texts at a time. Raises TypeError when `judge` is none."""
+        if not isinstance(self.judge, Judge):
+            raise TypeError(f"judge: expected the scorer judge, got {self.judge!r}")
+        return PairJudge(self.judge, self.criterion)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -132,12 +142,13 @@ class PairwiseRatings(Estimator):
             )
         pairs = paired(objects([row.id for row in rows]), self.rounds, self.seed)
         texts = [(rows[a].text, rows[b].text) for a, b in pairs.tolist()]
-        share, why = self.judge.shares(texts)
+        judge = self.pairs
+        share, why = judge.shares(texts)
         decided = np.isfinite(share)
         if not decided.any():
             more = ""
-            if self.judge.judge.dry_run:
-                questions, dollars = self.judge.cost(texts)
+            if judge.judge.dry_run:
+                questions, dollars = judge.cost(texts)
                 more = f"; they take {questions} questions that cost at most {dollars:.2f} dollars"
             reasons = ", ".join(f"{n} {word}" for word, n in sorted(why.items()))
             raise ValueError(

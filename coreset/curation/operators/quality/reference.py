@@ -10,15 +10,21 @@ they are directions, compared by the cosine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.curation.io.write import file_hash
 from coreset.curation.operators.base import Decision, Filter
-from coreset.curation.operators.embedding_sample import Sample, SampledVectors, vectors_of
+from coreset.curation.operators.embedding_sample import (
+    Sample,
+    SampledVectors,
+    Vectors,
+    frozen_vectors,
+    hash_of,
+    named,
+    vectors_of,
+)
 from coreset.curation.operators.threshold import undefined_reasons
 from coreset.numerics.neighbors.semantic import unit_rows
 from coreset.numerics.neighbors.spherical import nearest_centroid, spherical_kmeans
@@ -30,15 +36,16 @@ ROWS_A_CLUSTER = 128
 class ReferenceClusters(SampledVectors):
     """Keep rows whose nearest centroid is also the nearest of a row of the reference set.
 
-    against: a .npy file of embeddings (M, D) made by the same encoder. column: the pool's embedding
-    (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio. The centroids come from
-    `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an embedding
-    is dropped with its status. Raises ValueError for a reference set of another dimension.
+    against: embeddings (M, D) made by the same encoder, an array or a .npy file. column: the pool's
+    embedding (n, D). clusters: how many; None: one per 128 rows, DataComp's ratio. The centroids
+    come from `sample` rows drawn by id, `iterations` of spherical k-means (faiss). A row without an
+    embedding is dropped with its status. Raises ValueError for a reference set of another
+    dimension.
     """
 
     gives = frozenset()
 
-    against: str
+    against: Vectors
     column: str = "image_embedding"
     clusters: int | None = None
     iterations: int = 20
@@ -46,6 +53,7 @@ class ReferenceClusters(SampledVectors):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "against", frozen_vectors(self.against, "against"))
         if self.clusters is not None and not 1 <= self.clusters <= self.sample:
             raise ValueError(
                 f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got"
@@ -54,7 +62,7 @@ class ReferenceClusters(SampledVectors):
 
     def resources(self) -> dict[str, str]:
         """Return the hash of the reference set's file."""
-        return {"reference": file_hash(Path(self.against))}
+        return {"reference": hash_of(self.against)}
 
     def finish(self, state: Sample) -> InClusters:
         """Return the rule with the centroids, and which of them the reference set lies at."""
@@ -63,7 +71,7 @@ class ReferenceClusters(SampledVectors):
             return InClusters(self.column, np.zeros((0, 0), np.float32), np.zeros(0, bool))
         if state.vector.shape[1] != reference.shape[1]:
             raise ValueError(
-                f"{self.against}: expected embeddings of {state.vector.shape[1]} numbers as in"
+                f"{named(self.against)}: expected embeddings of {state.vector.shape[1]} numbers as in"
                 f" '{self.column}', got {reference.shape[1]}"
             )
         wanted = self.clusters if self.clusters is not None else -(-state.rows // ROWS_A_CLUSTER)

@@ -18,7 +18,6 @@ from coreset.curation.operators.mixing import BalanceEntries, DoReMi
 from coreset.curation.operators.quality import Dsir, PairwiseRatings, QualityClassifier
 from coreset.curation.run import Settings, curate
 from coreset.registry import load, names
-from coreset.scorers.judge.pairs import PairJudge
 from coreset.scorers.judge.scorer import Judge
 
 STATES = [
@@ -116,7 +115,7 @@ FITS = {
     "balance_entries": BalanceEntries(target=4),
     "doremi": DoReMi(by="domain"),
     "dsir": Dsir("x"),
-    "pairwise_ratings": PairwiseRatings(PairJudge(Judge("m"))),
+    "pairwise_ratings": PairwiseRatings(Judge("m")),
     "quality_classifier": QualityClassifier("x", sample=5),
     "reference_clusters": load("reference_clusters", "coreset.operators")("x", column="embedding"),
     "semantic_duplicates": load("semantic_duplicates", "coreset.operators")(),

@@ -104,9 +104,9 @@ def test_the_file_is_read_again_when_it_changes(file):
 
 def test_bad_input(file, tmp_path):
     with pytest.raises(
-        ValueError, match="encoder: expected a scorer that embeds a column, got 'minilm'"
+        ValueError, match="encoder: expected a scorer that embeds a column, got ExactDuplicates"
     ):
-        QuerySimilarity("minilm", file)
+        QuerySimilarity("exact_duplicates", file)
     with pytest.raises(ValueError, match="no 'prompt'"):
         QuerySimilarity(Letters("prompt"), file)({"prompt": ROWS})
     (tmp_path / "odd.jsonl").write_text('{"id": "q7", "text": "z"}')

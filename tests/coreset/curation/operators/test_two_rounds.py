@@ -27,7 +27,7 @@ from coreset.registry import load, names, strategy
 from coreset.score_based import ScoreBased
 from coreset.strategies.baseline.top_k import TopK
 from coreset.testing import check_operator, example_signals
-from coreset.two_rounds import TwoRounds
+from coreset.two_rounds import TwoRounds, has_rounds, rounds_of
 
 RNG = np.random.default_rng(0)
 N, SHARDS, SEED = 60, 4, 3
@@ -41,10 +41,10 @@ ALL = {
 }
 
 
-def operator(name, budget=12, shards=SHARDS, **more):
+def operator(name, budget=12, partitions=SHARDS, **more):
     made = ALL[name][0]
     columns = {} if name == "top_k" else {"features": "vector"}
-    return Select(made, budget, columns, seed=SEED, shards=shards, **more)
+    return Select(made, budget, columns, seed=SEED, partitions=partitions, **more)
 
 
 def picked(decision):
@@ -149,7 +149,9 @@ def test_facility_location_is_greedi(k, count):
 def test_the_choice_of_one_shard_is_kept_when_it_is_the_best():
     best = set()
     for seed in range(12):
-        made = Select(strategy("facility_location"), 5, {"features": "vector"}, seed=seed, shards=3)
+        made = Select(
+            strategy("facility_location"), 5, {"features": "vector"}, seed=seed, partitions=3
+        )
         found = about(made, vector=X)["certificate"]
         assert found["facility_value"] == max(found["of_union"], found["of_best_shard"])
         best.add(found["of_union"] >= found["of_best_shard"])
@@ -179,7 +181,7 @@ def test_a_score_that_is_not_row_wise_is_found_out():
         ValueError,
         match=r"Ranked: row_wise, but among other rows \d+ of \d+ scores are not the same",
     ):
-        decide(Select(Ranked("vector"), 25, shards=4), vector=X[:, 0])
+        decide(Select(Ranked("vector"), 25, partitions=4), vector=X[:, 0])
 
 
 def test_the_guarantees_hold_against_the_best_of_all_sets():
@@ -195,7 +197,7 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
             radius = min(d[:, c].min(axis=1).max() for c in sets)
             value = max(s[c].max(axis=0).mean() for c in sets)
             for name in ("kcenter", "facility"):
-                made = Select(ALL[name][0], k, {"features": "v"}, seed=trial, shards=count)
+                made = Select(ALL[name][0], k, {"features": "v"}, seed=trial, partitions=count)
                 chosen = picked(decide(made, v=x))
                 assert len(chosen) == k
                 if name == "kcenter":
@@ -334,15 +336,15 @@ def test_what_has_no_second_round_is_refused():
         (strategy("facility_location", {"similarity": "rbf"}), "similarity=rbf without gamma"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
-            Select(made, 5, shards=3)
+            Select(made, 5, partitions=3)
     for count in (0, -1, 2.0, True):
         with pytest.raises(
-            ValueError, match="shards: expected a number of shards, at least 1, got"
+            ValueError, match="partitions: expected a number of partitions, at least 1, got"
         ):
-            Select(strategy("kcenter"), 5, shards=count)
+            Select(strategy("kcenter"), 5, partitions=count)
     with pytest.raises(ValueError, match="two rounds know budgets of rows only"):
-        Select(strategy("kcenter"), 5, cost="tokens", shards=2)
-    Select(strategy("facility_location", {"similarity": "rbf", "gamma": 0.5}), 5, shards=3)
+        Select(strategy("kcenter"), 5, cost="tokens", partitions=2)
+    Select(strategy("facility_location", {"similarity": "rbf", "gamma": 0.5}), 5, partitions=3)
 
 
 def test_row_wise_scores_are():
@@ -359,7 +361,14 @@ def test_row_wise_scores_are():
         part = made.score(Pool(4), Signals(4, **{n: v[some] for n, v in columns.items()}))
         np.testing.assert_array_equal(part, whole[some], err_msg=name)
     assert seen > 10
-    assert issubclass(load("kcenter"), TwoRounds)
+    assert has_rounds(load("kcenter"))
+
+
+def test_whoever_writes_a_score_sees_nothing_of_two_rounds():
+    margin = strategy("margin")
+    assert not isinstance(margin, TwoRounds)
+    assert not {"guarantee", "merge", "audit", "certify", "no_rounds"} & set(dir(margin))
+    assert isinstance(rounds_of(margin), TwoRounds)
 
 
 def child(source, out, phase, nth):

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coreset.numerics.neighbors import farthest
+from coreset.numerics.neighbors import bfloat16
+from coreset.numerics.neighbors import farthest as front
+from coreset.numerics.neighbors import farthest_blocks as farthest
 from coreset.numerics.neighbors.farthest import farthest_first
 
 
@@ -60,8 +62,15 @@ KINDS = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def blocks_for_small_work_too():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(front, "_LOOP", 0)
+        yield
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["float32", "anew", "bfloat16", "tensor"])
+@pytest.mark.parametrize("way", ["float32", "anew", "bfloat16", "tensor", "loop"])
 def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     monkeypatch.setattr(farthest, "_SHORT_LIST", 32)  # many rounds
     monkeypatch.setattr(farthest, "_ROWS", 150)  # many blocks
@@ -71,6 +80,8 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     if way == "bfloat16":
         monkeypatch.setattr(farthest, "_WORTH", 0)
         monkeypatch.setattr(farthest, "bfloat16_pays", lambda *_: True)
+    if way == "loop":
+        monkeypatch.setattr(front, "_LOOP", 1e9)
     if way == "tensor":
         monkeypatch.setattr(farthest, "_loops", lambda _: False)
     x = data(kind)
@@ -86,7 +97,7 @@ def test_the_picks_are_those_of_a_float64_loop(kind, way, monkeypatch):
     assert np.isclose(got[2], want[2].max(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "tensor"])
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "tensor", "loop"])
 @pytest.mark.parametrize("width", [4, 90])  # ties, and for bfloat16 near ties
 @settings(max_examples=50, deadline=None)
 @given(
@@ -100,6 +111,7 @@ def test_ties_on_a_lattice_go_to_the_lowest_position(way, width, n, dim, seed, s
     x = np.random.default_rng(seed).integers(0, width, (n, dim)).astype(np.float32)
     rest = np.arange(1, n)
     with (
+        patch.object(front, "_LOOP", 1e9 if way == "loop" else 0),
         patch.object(farthest, "_SHORT_LIST", short),
         patch.object(farthest, "_CENTERS", together),
         patch.object(farthest, "_loops", lambda _: way != "tensor"),
@@ -155,6 +167,15 @@ def test_nothing_to_pick():
     assert radius == 0.0
 
 
-def test_the_probe_answers_and_remembers():
-    assert farthest.bfloat16_pays(64, 1) in (True, False)
-    assert farthest.bfloat16_pays(64, 1) == farthest.bfloat16_pays(64, 1)
+@pytest.mark.parametrize("dim", [8, 64, 500])
+def test_bfloat16_is_used_by_the_processor_and_not_by_the_clock(dim, monkeypatch):
+    rule = bfloat16.bfloat16_pays.__wrapped__
+    monkeypatch.setattr("time.perf_counter", lambda: 1 / 0)
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for flag in flags:
+        monkeypatch.setattr(torch.cpu, flag, lambda: False)
+    assert rule(dim, 1) is False
+    monkeypatch.setattr(torch.cpu, flags[1], lambda: True)
+    assert rule(dim, 1) is True  # torch's product is within the bound, in hardware or not
+    monkeypatch.setattr(bfloat16, "STORED", 2.0**-12)
+    assert rule(dim, 1) is False

@@ -140,3 +140,18 @@ def test_reads_what_it_is_given_and_leaves_it():
 def test_too_many_neighbors(k):
     with pytest.raises(ValueError, match="expected 1 to 3 neighbors among 4 rows"):
         knn(torch.zeros(4, 2), k)
+
+
+def test_queries_out_of_all_proportion_to_the_rows():
+    """The rows lie within 1e-186 of each other, the queries a unit away: float32 holds no scale for
+    both.
+    """
+    rng = np.random.default_rng(0)
+    x, q = rng.normal(size=(9, 4)) * 1e-186, rng.normal(size=(30, 4))
+    distance, index = knn(torch.from_numpy(x), 3, torch.from_numpy(q))
+    np.testing.assert_allclose(
+        distance.numpy(), np.linalg.norm(q, axis=1)[:, None].repeat(3, 1), rtol=1e-12
+    )
+    assert index.tolist() == [[0, 1, 2]] * 30
+    start, _ = within(torch.from_numpy(x), 100.0, torch.from_numpy(q))
+    assert np.diff(start).tolist() == [9] * 30

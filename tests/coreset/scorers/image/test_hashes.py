@@ -1,5 +1,6 @@
 """Hashes of images: the definition written out, and what must not be called alike."""
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +43,14 @@ def test_perceptual_hash_by_its_definition(photos):
     found = ImageHashes()({"pixels": objects(photos)})
     assert found["phash"].tolist() == [plain_phash(p) for p in photos]
     assert found["phash_status"].tolist() == ["ok"] * 5
+
+
+def test_perceptual_hash_is_that_of_imagehash(photos):
+    rng = np.random.default_rng(0)
+    small = [Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)) for _ in range(40)]
+    photos = [*photos, *(np.asarray(s.resize((200, 150))) for s in small)]
+    want = [str(imagehash.phash(Image.fromarray(p))) for p in photos]
+    assert ImageHashes()({"pixels": objects(photos)})["phash"].tolist() == want
 
 
 def test_what_has_no_texture_has_no_hash():

@@ -10,7 +10,7 @@ import pytest
 
 from coreset.scorers import cache
 from coreset.scorers.judge import Judge
-from coreset.scorers.judge.endpoint import Endpoint, Failed
+from coreset.scorers.judge.endpoint import Endpoint, Failed, Refused
 from coreset.scorers.judge.rubrics import RUBRICS
 from coreset.testing import check_scorer
 
@@ -254,8 +254,15 @@ def test_a_wrong_key_or_address_stops_everything(serve, tmp_path, code):
 
 
 def test_nobody_there(tmp_path):
-    with pytest.raises(Failed, match="2 times: URLError"):
+    with pytest.raises(Failed, match="2 times: ConnectError"):
         Endpoint("http://127.0.0.1:9", retries=1, pause=0.001).ask({})
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8000/v1", "http://[::1"])
+def test_an_address_of_no_endpoint_is_refused_at_once(url, monkeypatch):
+    monkeypatch.setattr("coreset.scorers.judge.endpoint.time.sleep", lambda seconds: 1 / 0)
+    with pytest.raises(Refused, match="is no address of an endpoint"):
+        Endpoint(url, retries=3).ask({})
 
 
 def test_pauses_grow_and_obey_the_server(serve, monkeypatch):

@@ -15,7 +15,6 @@ from coreset.core.batch import as_batch, objects
 from coreset.curation.operators.contract import run_in_memory
 from coreset.curation.operators.quality.pairwise import PairwiseRatings, paired
 from coreset.registry import load
-from coreset.scorers.judge.pairs import PairJudge
 from coreset.testing import check_operator
 
 N = 16
@@ -34,7 +33,7 @@ def rows(**more):
 
 
 def ratings(server, folder, *, told=None, **more):
-    return PairwiseRatings(PairJudge(judge(server, folder, **(told or {}))), **more)
+    return PairwiseRatings(judge(server, folder, **(told or {})), **more)
 
 
 def by_definition(pairs, share, size, ridge):
@@ -132,9 +131,9 @@ def test_contract_and_name(serve, tmp_path):  # noqa: F811
 
 
 def test_bad_options(tmp_path):
-    made = PairJudge(judge(type("S", (), {"url": "http://127.0.0.1"}), tmp_path))
-    with pytest.raises(TypeError, match="judge: expected a coreset.scorers.judge.pairs.PairJudge"):
-        PairwiseRatings(made.judge)
+    made = judge(type("S", (), {"url": "http://127.0.0.1"}), tmp_path)
+    with pytest.raises(TypeError, match="judge: expected the scorer judge"):
+        PairwiseRatings("length")
     for options in ({"sample": 1}, {"rounds": 0}, {"characters": 0}, {"ridge": 0.0}):
         with pytest.raises(
             ValueError, match="sample, rounds, characters, ridge: expected at least 2, 1, 1"

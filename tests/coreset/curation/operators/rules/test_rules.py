@@ -275,5 +275,5 @@ def test_exempt():
     ]
     with pytest.raises(ValueError, match="values: expected a list, got 'vqa'"):
         Exempt(Threshold("words", low=2), "vqa")
-    with pytest.raises(ValueError, match="rule: expected a rule, got StratifiedSample"):
+    with pytest.raises(ValueError, match="expected a filter, got StratifiedSample"):
         Exempt(StratifiedSample(["source"]))

@@ -1,8 +1,10 @@
-"""Oracles: where labels come from."""
+"""Hand-off by a table of labels and a sheet of pictures."""
 
 from __future__ import annotations
 
 import csv
+import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,37 +13,10 @@ from numpy.typing import NDArray
 
 from coreset.core.pool import Indices
 from coreset.core.store import write_atomic
+from coreset.trainers.oracles.base import SKIPPED, AwaitingLabels, Request
+from coreset.trainers.oracles.sheet import sheet
 
-
-class AwaitingLabels(Exception):  # nothing went wrong: the run stops until somebody has labeled
-    """The batch to label is written; the run goes on when the labels are there."""
-
-    def __init__(self, path: Path, missing: int) -> None:
-        super().__init__(
-            f"{missing} examples wait for a label in {path}: fill its column 'label', then resume"
-            " this run"
-        )
-        self.path, self.missing = path, missing
-
-
-@dataclass(frozen=True, eq=False)
-class HiddenLabels:
-    """Simulation: the labels are known and shown only when asked for.
-
-    labels (N,): class numbers, -1 = unknown.
-    """
-
-    labels: NDArray[np.int64]
-
-    def label(self, indices: Indices) -> NDArray[np.int64]:
-        """Return the labels at `indices`; ValueError when one of them is not known."""
-        found = self.labels[indices]
-        if (found < 0).any():
-            raise ValueError(
-                f"labels: {int((found < 0).sum())} chosen examples have no label, first position"
-                f" {int(indices[found < 0][0])}; use oracle=file"
-            )
-        return np.asarray(found, np.int64)
+MISSING = -2  # nobody has labeled the example yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +25,22 @@ class LabelFile:
     number.
 
     path: the file; rows asked for are added with an empty label, and `AwaitingLabels` is raised
-    until all of them are filled. ids (N,): outside names. classes: class names in the order of
+    until all of them are filled; a sheet of pictures lies beside it. `skip` is the label of an
+    example that has none. ids (N,): outside names. classes: class names in the order of
     their numbers.
     """
 
     path: Path
     ids: NDArray[np.generic]
     classes: tuple[str, ...]
+
+    def check(self) -> None:
+        """Nothing has to be there before a run."""
+
+    def ask(self, request: Request) -> None:
+        """Write the sheet that shows the batch: `<name of the file>.html` beside the table."""
+        page = Path(self.path).with_suffix(".html")
+        write_atomic(page, sheet(request, self.ids, self.classes, Path(self.path).name))
 
     def label(self, indices: Indices) -> NDArray[np.int64]:
         """Return the labels at `indices`, or write what is missing and raise AwaitingLabels.
@@ -81,8 +65,10 @@ class LabelFile:
                     if int(index) in rows:
                         raise ValueError(f"{path}, line {line}: index {index} stands there twice")
                     rows[int(index)] = (str(line), (row["label"] or "").strip())
-        labels = [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
-        missing = sum(label < 0 for label in labels)
+        labels = self._with_taken(
+            indices, [self._number(path, *rows.get(int(i), ("", ""))) for i in indices]
+        )
+        missing = sum(label == MISSING for label in labels)
         if missing:
             text = ["index,id,label\n"]
             everything = {
@@ -100,11 +86,43 @@ class LabelFile:
                 )
             write_atomic(path, "".join(text))
             raise AwaitingLabels(path, missing)
+        self._take(indices, labels)
         return np.array(labels, np.int64)
+
+    @property
+    def _record(self) -> Path:
+        """Where the labels lie that the run has trained on."""
+        return Path(self.path).with_suffix(".taken.json")
+
+    def _taken(self) -> dict[str, int]:
+        record = self._record
+        return dict(json.loads(record.read_text())) if record.exists() else {}
+
+    def _take(self, indices: Indices, labels: list[int]) -> None:
+        """Keep labels as taken."""
+        taken = self._taken()
+        more = taken | {str(int(i)): v for i, v in zip(indices, labels, strict=True)}
+        if more != taken:
+            write_atomic(self._record, json.dumps(more))
+
+    def _with_taken(self, indices: Indices, labels: list[int]) -> list[int]:
+        """Return labels as the run took them: rows changed or emptied since are named in a warning."""
+        taken = self._taken()
+        kept = [taken.get(str(int(i)), v) for i, v in zip(indices, labels, strict=True)]
+        changed = [int(i) for i, a, b in zip(indices, kept, labels, strict=True) if a != b]
+        if changed:
+            warnings.warn(
+                f"{self.path}: the labels of {len(changed)} examples were changed after the run took"
+                f" them, first position {changed[0]}; the labels taken stay ({self._record.name})",
+                stacklevel=3,
+            )
+        return kept
 
     def _number(self, path: Path, line: str, value: str) -> int:
         if not value:
-            return -1
+            return MISSING
+        if value.lower() == "skip" and "skip" not in self.classes:
+            return SKIPPED
         if value in self.classes:
             return self.classes.index(value)
         if value.isdigit() and int(value) < len(self.classes):

@@ -1,12 +1,10 @@
-"""The column `gradient_norm`: full gradients of proxies, averaged over their initializations.
+"""The column `gradient_norm` of one model; the loop averages it over initializations.
 
 Paul, Ganguli & Dziugaite, NeurIPS 2021 (arXiv:2107.07075): GraNd is the expected norm over the
 weights at a time of training, estimated there from 10 trainings.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -31,18 +29,3 @@ def image_gradient_norms(
         x = prepare({"image": batch["image"].to(device)}, mean, std).contiguous()
         out.append(gradient_norms(inner, x, batch["label"].to(device)).cpu().numpy())
     return np.concatenate(out)
-
-
-def expected_gradient_norms(
-    first: nn.Module,
-    others: Iterable[Callable[[], nn.Module]],
-    data: ImageData,
-    labels: NDArray[np.int64],
-    device: torch.device,
-) -> NDArray[np.float64]:
-    """Return the mean norm (N,) over `first` and what `others` train, one model at a time."""
-    total, models = image_gradient_norms(first, data, labels, device), 1
-    for train in others:
-        total += image_gradient_norms(train(), data, labels, device)
-        models += 1
-    return total / models

@@ -1,0 +1,91 @@
+"""Decisions of a curation asked for one by one: what happened to a row, and to rows like it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from coreset.report.explore.curated import curated_columns
+from coreset.report.explore.rows import chunk as _chunk
+from coreset.report.explore.table import explore_table
+
+MOST = 100  # rows of one answer
+
+
+def summarize(run: Path) -> dict[str, Any]:
+    """Return counts, operators with their reasons, and the score columns of a curation."""
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    keys = ("name", "kind", "counts", "found")
+    return {
+        "counts": manifest["counts"], "rejects": manifest["rejects"], "overrules": manifest.get("overrules"),
+        "operators": [{k: o[k] for k in keys if k in o} for o in manifest["operators"]],
+        "columns": pq.read_schema(run / "decisions.parquet").names,
+    }  # fmt: skip
+
+
+def preview(
+    run: Path,
+    decision: str | None = None,
+    operator: str | None = None,
+    reason: str | None = None,
+    near: str | None = None,
+    limit: int = 10,
+    offset: int = 0,
+) -> dict[str, Any]:
+    """Return rows of a curation with their texts: those of a decision, an operator, a reason; with
+    `near`, a column of scores, the rows nearest to the cut between kept and dropped first.
+
+    Raises ValueError for a limit outside 1 to 100 and KeyError for a column that is not there.
+    """
+    if not 1 <= limit <= MOST or offset < 0:
+        raise ValueError(f"limit: expected 1 to {MOST}, got {limit}; offset at least 0")
+    columns, _ = curated_columns(run)
+    columns.pop("thumbnail", None)
+    table = explore_table(columns)
+    for name, value in (("decision", decision), ("operator", operator), ("reason", reason)):
+        if value is not None:
+            table = table.filter(pc.equal(table[name], value))
+    if near is not None:
+        if near not in table.column_names:
+            raise KeyError(f"no column {near!r}; there are {', '.join(table.column_names)}")
+        whole = explore_table(columns)
+        cut = _cut(whole, near)
+        far = pc.abs(pc.subtract(pc.cast(table[near], "float64"), cut))
+        table = table.take(pc.sort_indices(far))
+    return {"rows": table.num_rows, "offset": offset, "shown": _rows(table, offset, limit)}
+
+
+def _rows(table: Any, offset: int, limit: int) -> list[dict[str, Any]]:
+    part = table.slice(offset, limit)
+    return _chunk(part, 0)[:limit]
+
+
+def _cut(table: Any, name: str) -> float:
+    """Return the middle between the kept and the dropped values of a column that lie closest."""
+    values = pc.cast(table[name], "float64").to_numpy()
+    kept = pc.equal(table["decision"], "kept").to_numpy(zero_copy_only=False)
+    a, b = values[kept], values[~kept]
+    a, b = a[a == a], b[b == b]
+    if not len(a) or not len(b):
+        return float(a.min() if len(a) else b.max() if len(b) else 0.0)
+    return float((a.min() + b.max()) / 2 if a.mean() > b.mean() else (a.max() + b.min()) / 2)
+
+
+def explain(run: Path, row: str) -> dict[str, Any]:
+    """Return everything that is known of one row, by id or position, and of the row that stands for
+    it where it is a duplicate. Raises KeyError for no row.
+    """
+    columns, _ = curated_columns(run)
+    columns.pop("thumbnail", None)
+    table = explore_table(columns)
+    ids = table["id"].to_pylist()
+    at = ids.index(row) if row in ids else int(row) if row.isdigit() and int(row) < len(ids) else -1
+    if at < 0:
+        raise KeyError(f"no row {row!r} among {len(ids)}")
+    found = _rows(table, at, 1)[0]
+    twin = found.get("duplicate_row")
+    return {"row": found, "duplicate": None if twin is None else _rows(table, int(twin), 1)[0]}

@@ -1,0 +1,100 @@
+"""The two training sets of a turn: the candidate for the next version, and its control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from coreset.flywheel.stage import Artifact, Turn
+from coreset.flywheel.versions import Version
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """Candidate: the version in force with the batch added and wrong labels corrected. Control: the
+    same version with random rows for what the batch, the repeated and the second labels cost.
+    """
+
+    def run(self, turn: Turn) -> Artifact:
+        """Return both as tables, with what changed."""
+        data, version = turn.data, turn.version
+        assert data.costs is not None
+        batch = turn.table("label", "batch")
+        added: dict[str, tuple[int, str]] = {}
+        for name, label, where, why, status in zip(
+            batch["id"],
+            batch["label"],
+            batch["slice"],
+            batch["reason"],
+            batch["status"],
+            strict=True,
+        ):
+            if not status:
+                reason = f"{why}, weak slice {where}" if where and where not in why else why
+                added[str(name)] = (int(label), str(reason))
+        second = turn.table("label", "second")
+        relabeled = {
+            str(i): (int(n), f"label looked wrong, was {data.classes[int(o)]}")
+            for i, o, n, new in zip(
+                second["id"], second["old"], second["new"], second["new_row"], strict=True
+            )
+            if o != n and not new
+        }
+        candidate = version.changed(turn.number, added=added, relabeled=relabeled)
+        drawn = turn.table("label", "control")
+        left = turn.facts("label")["cost"] + 1e-9
+        rows: dict[str, tuple[int, str]] = {}
+        for name, label, row in zip(
+            drawn["id"], drawn["label"], data.where(drawn["id"]), strict=True
+        ):
+            if data.costs[row] <= left:
+                left -= float(data.costs[row])
+                rows[str(name)] = (int(label), "control")
+        control = version.changed(turn.number, added=rows)
+        facts = {
+            "candidate": candidate.key,
+            "control": control.key,
+            "added": len(added),
+            "relabeled": len(relabeled),
+            "control_added": len(rows),
+            "unchanged": candidate.key == version.key,
+        }
+        return Artifact(facts, {"candidate": columns(candidate), "control": columns(control)})
+
+
+def columns(version: Version) -> dict[str, Any]:
+    """Return the rows of a version as a table."""
+    return {
+        "id": version.ids,
+        "label": version.labels,
+        "reason": version.reasons,
+        "turn": version.turns,
+    }
+
+
+def arm(turn: Turn, name: str) -> Version:
+    """Return an arm of a turn: `current`, `candidate`, `control`, or another table of the stage
+    `version`.
+    """
+    if name == "current":
+        return turn.version
+    rows = turn.table("version", name)
+    return Version(
+        turn.version.number + 1,
+        rows["id"].astype(str),
+        rows["label"],
+        rows["reason"].astype(str),
+        rows["turn"],
+        turn.version.key,
+    )
+
+
+def arms(turn: Turn) -> list[str]:
+    """Return the names of the arms that are trained, in order."""
+    extra = sorted(p.stem.removeprefix("version-") for p in turn.folder.glob("version-*.parquet"))
+    return [
+        "current",
+        "candidate",
+        "control",
+        *(n for n in extra if n not in ("candidate", "control")),
+    ]

@@ -1,0 +1,141 @@
+"""The gate: whether the candidate becomes the next version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.flywheel.assemble import arm
+from coreset.flywheel.slices import Members, frozen_slices
+from coreset.flywheel.stage import Artifact, Turn
+from coreset.flywheel.statistics import paired_gain
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Promote only if the target gains and nothing else loses, on the frozen test set.
+
+    The target is the union of the weak slices (all of the test set in a turn without any): its gain
+    must have an interval of 1 - `alpha` above 0. Every frozen slice of at least `smallest` test
+    examples, the canaries and the old failures (development examples that an earlier version got
+    wrong and the one in force gets right) must not lose more than `delta`: the lower end of the
+    gain's interval, one-sided at `alpha`, is above -delta. Calibration may be worse by
+    `calibration` at most. A candidate that is no other than the version in force is not promoted.
+    """
+
+    alpha: float = 0.05
+    delta: float = 0.05
+    smallest: int = 100
+    calibration: float = 0.03
+
+    def run(self, turn: Turn) -> Artifact:
+        """Return the verdict with every comparison it rests on."""
+        trainings = turn.trainings
+        rows = trainings.rows
+        before = trainings.errors(turn.version, turn.seeds)
+        after = trainings.errors(arm(turn, "candidate"), turn.seeds)
+        random = trainings.errors(arm(turn, "control"), turn.seeds)
+        test = trainings.of_role("test")
+        members = Members(turn.data, turn.slices, rows[test])
+        weak = [w["name"] for w in turn.facts("diagnose")["weak"]]
+        by_name = {s["name"]: s for s in turn.slices}
+        target = np.zeros(len(test), bool)
+        for name in weak:
+            target |= members.of(by_name[name])
+        if not weak:
+            target[:] = True
+        lines: list[dict[str, Any]] = []
+
+        def compare(name: str, role: str, at: NDArray[np.int64]) -> dict[str, Any]:
+            two_sided = self.alpha if role in ("target", "all") else 2 * self.alpha
+            gain, low, high = paired_gain(before[:, at], after[:, at], two_sided)
+            line = {
+                "name": name,
+                "role": role,
+                "rows": len(at),
+                "before": float(before[:, at].mean()),
+                "after": float(after[:, at].mean()),
+                "control": float(random[:, at].mean()),
+                "gain": gain,
+                "low": low,
+                "high": high,
+                "holds": low > 0 if role == "target" else role == "all" or low > -self.delta,
+            }
+            lines.append(line)
+            return line
+
+        why: list[str] = []
+        compare("all", "all", test)
+        if not target.any():
+            why.append("the test set has no example of the weak slices: their gain cannot be shown")
+        else:
+            line = compare(" + ".join(weak) or "all, no weak slice", "target", test[target])
+            if not line["holds"]:
+                why.append(
+                    f"the target {line['name']} gains {_points(line)}: the interval does not lie"
+                    " above 0"
+                )
+        for name in sorted({*frozen_slices(turn.data, turn.slices, self.smallest), *weak}):
+            inside = members.of(by_name[name])
+            if inside.sum() >= self.smallest:
+                why += self._lost(compare(name, "slice", test[inside]))
+        canaries = trainings.of_role("canary")
+        if len(canaries) > 1:
+            why += self._lost(compare("canaries", "canary", canaries))
+        old = self._old_failures(turn)
+        if len(old) >= self.smallest:
+            why += self._lost(compare("old failures", "regression", old))
+        why += self._calibration(turn)
+        if turn.facts("version")["unchanged"]:
+            why.append("the candidate is the version in force: nothing was added or relabeled")
+        versus = {
+            name: dict(
+                zip(("gain", "low", "high"), paired_gain(random[:, at], after[:, at], self.alpha), strict=True)
+            )
+            for name, at in (("all", test), ("target", test[target])) if len(at)
+        }  # fmt: skip
+        facts = {
+            "promoted": not why,
+            "why": why or ["the target gains and nothing loses more than allowed"],
+            "delta": self.delta,
+            "target": weak,
+            "versus_control": versus,
+        }
+        names = list(lines[0])
+        return Artifact(facts, {"comparisons": {n: [x[n] for x in lines] for n in names}})
+
+    def _lost(self, line: dict[str, Any]) -> list[str]:
+        if line["holds"]:
+            return []
+        verb = "loses" if line["high"] < 0 else "may lose"
+        return [f"{line['name']} {verb} more than {100 * self.delta:g} points: {_points(line)}"]
+
+    def _old_failures(self, turn: Turn) -> NDArray[np.int64]:
+        """Return where, among the frozen examples, those are that version 1 got wrong with every
+        seed and the version in force gets right with every seed.
+        """
+        if not turn.earlier or turn.version.number == 1:
+            return np.empty(0, np.int64)
+        dev = turn.trainings.of_role("dev")
+        failed = np.zeros(len(dev), bool)
+        names = turn.data.ids[turn.trainings.rows[dev]]
+        for facts in turn.earlier:
+            failed |= np.isin(names, facts.get("failures", []))
+        now = turn.trainings.errors(turn.version, turn.seeds)[:, dev].max(axis=0)
+        return dev[failed & (now == 0)]  # type: ignore[no-any-return]
+
+    def _calibration(self, turn: Turn) -> list[str]:
+        arms = turn.facts("retrain")["arms"]
+        old, new = arms["current"]["calibration"], arms["candidate"]["calibration"]
+        if old is None or new - old <= self.calibration:
+            return []
+        return [
+            f"calibration error rises from {old:.3f} to {new:.3f}, more than {self.calibration:g}"
+        ]
+
+
+def _points(line: dict[str, Any]) -> str:
+    return f"{100 * line['gain']:+.1f} [{100 * line['low']:+.1f}, {100 * line['high']:+.1f}] points"

@@ -1,0 +1,166 @@
+"""Labels for the batch and the control, second labels for those that look wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.flywheel.label_errors import confident_errors
+from coreset.flywheel.stage import Artifact, Turn
+from coreset.numerics.random import keyed_order
+
+_CONSTANT = 20  # rows of one label in a row that are no chance
+
+
+@dataclass(frozen=True)
+class Label:
+    """Ask the oracle for the batch and the control's rows; ask it again for `repeat` of the batch,
+    which measures agreement, and for rows whose label looks wrong.
+
+    Labels are scored by confident learning over the version with the batch, in `folds` folds, mean over the
+    seeds. The
+    likeliest errors are asked again as far as the money kept for it reaches; a new row that looks
+    wrong and cannot be asked again, or whose two labels differ, is held back from training and
+    listed as ambiguous. A second label that differs from an old row's replaces it. Labels that an
+    earlier turn has paid for cost nothing. folds: 0 scores no labels.
+
+    Raises ValueError when all labels are the same though the batch is not of one slice: nobody
+    looked at the examples.
+    """
+
+    repeat: float = 0.05
+    folds: int = 5
+
+    def run(self, turn: Turn) -> Artifact:
+        """Return the labels of the batch, the control's and the second ones."""
+        data = turn.data
+        assert data.costs is not None
+        batch = turn.table("choose", "batch")
+        plan = turn.facts("choose")
+        rows = data.where(batch["id"])
+        control = data.where(turn.table("choose", "control")["id"])
+        asked = np.unique(np.concatenate([rows, control]))
+        answers = self._ask(turn, asked)
+        given = dict(zip(asked.tolist(), answers.tolist(), strict=True))
+        labels = np.array([given[r] for r in rows.tolist()], np.int64)
+        self._check_constant(labels, batch["slice"], data.classes)
+        again = rows[keyed_order(turn.rng("label"), data.ids[rows])][
+            : round(self.repeat * len(rows))
+        ]
+        second = np.asarray(turn.oracle.label(again), np.int64) if len(again) else again
+        agree = np.array([given[r] for r in again.tolist()], np.int64) == second
+        contradicted = set(again[~agree].tolist())
+        contradicted |= {
+            r for r in rows.tolist()
+            if turn.known.get(str(data.ids[r]), given[r]) != given[r]
+        }  # fmt: skip
+        reserve = plan["reserve"] - float(data.costs[again].sum())
+        table, held = self._relabel(turn, rows, labels, contradicted, reserve)
+        fresh = np.array([str(i) not in turn.known for i in data.ids[rows]], bool)
+        cost = float(data.costs[rows[fresh]].sum() + data.costs[again].sum())
+        cost += float(data.costs[data.where(table["id"])].sum()) if table["id"] else 0.0
+        held |= contradicted
+        facts = {
+            "labeled": len(rows),
+            "agreement": float(agree.mean()) if len(again) else None,
+            "repeated": len(again),
+            "asked_again": len(table["id"]),
+            "relabeled": int(sum(o != s for o, s in zip(table["old"], table["new"], strict=True))),
+            "ambiguous": len(held),
+            "cost": cost,
+        }
+        status = np.array(["ambiguous" if r in held else "" for r in rows.tolist()], str)
+        final = dict(zip(table["id"], table["new"], strict=True))
+        labels = np.array(
+            [final.get(str(data.ids[r]), v) for r, v in zip(rows.tolist(), labels, strict=True)],
+            np.int64,
+        )
+        tables: dict[str, dict[str, Any]] = {
+            "batch": {**batch, "label": labels, "status": status},
+            "control": {
+                "id": data.ids[control],
+                "label": np.array([given[r] for r in control.tolist()], np.int64),
+            },
+            "second": table,
+        }
+        return Artifact(facts, tables)
+
+    def _ask(self, turn: Turn, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        labels = np.asarray(turn.oracle.label(rows), np.int64) if len(rows) else rows
+        classes = len(turn.data.classes)
+        if labels.shape != rows.shape or (
+            len(labels) and not 0 <= labels.min() <= labels.max() < classes
+        ):
+            raise ValueError(
+                f"label: expected {len(rows)} class numbers from 0 to {classes - 1} from the"
+                f" oracle, got shape {labels.shape}"
+            )
+        return labels
+
+    def _check_constant(self, labels: NDArray[np.int64], slices: Any, classes: Any) -> None:
+        one = len(labels) >= _CONSTANT and len(np.unique(labels)) == 1
+        if one and ((slices == "").sum() >= 5 or len(np.unique(slices)) > 1):
+            raise ValueError(
+                f"label: all {len(labels)} rows of the batch got the label"
+                f" {classes[int(labels[0])]!r}, the randomly drawn ones too; nobody can have looked"
+                " at them, nothing is added"
+            )
+
+    def _relabel(
+        self,
+        turn: Turn,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        contradicted: set[int],
+        reserve: float,
+    ) -> tuple[dict[str, list[Any]], set[int]]:
+        """Return the table of second labels, and the new rows to hold back."""
+        data, version = turn.data, turn.version
+        assert data.costs is not None
+        table: dict[str, list[Any]] = {"id": [], "old": [], "new": [], "score": [], "new_row": []}
+        held: set[int] = set()
+        if not self.folds:
+            return table, held
+        added = {
+            str(data.ids[r]): (int(v), "")
+            for r, v in zip(rows.tolist(), labels.tolist(), strict=True)
+            if r not in contradicted
+        }
+        both = version.changed(turn.number, added=added)
+        parts = [turn.trainings.out_of_fold(both, self.folds, seed) for seed in turn.seeds]
+        probs = np.mean(parts, axis=0)
+        wrong, scores, _ = confident_errors(probs, both.labels)
+        confirmed = _confirmed(turn)
+        new = set(rows.tolist())
+        left = reserve + 1e-9
+        for at, score in zip(wrong.tolist(), scores.tolist(), strict=True):
+            name, old = str(both.ids[at]), int(both.labels[at])
+            row = int(data.where([name])[0])
+            if confirmed.get(name) == old:
+                continue
+            if data.costs[row] > left:
+                held |= {row} & new
+                continue
+            left -= float(data.costs[row])
+            table["id"].append(name)
+            table["old"].append(old)
+            table["score"].append(score)
+            table["new_row"].append(row in new)
+        where = data.where(table["id"]) if table["id"] else np.empty(0, np.int64)
+        table["new"] = self._ask(turn, where).tolist()
+        held |= {
+            int(r) for r, o, n in zip(where.tolist(), table["old"], table["new"], strict=True)
+            if o != n and int(r) in new
+        }  # fmt: skip
+        return table, held
+
+
+def _confirmed(turn: Turn) -> dict[str, int]:
+    """Return the labels that a second look has confirmed in earlier turns, by id."""
+    out: dict[str, int] = {}
+    for facts in turn.earlier:
+        out |= {str(k): int(v) for k, v in facts.get("confirmed", {}).items()}
+    return out

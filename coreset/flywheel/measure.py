@@ -1,0 +1,107 @@
+"""How wrong a model is on one example: 0 or 1 for classes, a loss where that is what counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """Error of single examples, from what `Learner.signals` gives; 0 is best."""
+
+    @property
+    def word(self) -> str:
+        """What the error is, in a word or two, for tables: `error`, `loss`."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the signals that are read."""
+
+    def errors(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> Values:
+        """Return the error (n,) of every example."""
+
+    def predicted(self, columns: Mapping[str, Any]) -> NDArray[np.int64] | None:
+        """Return the predicted class (n,), or None where there is none."""
+
+    def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
+        """Return how far confidences are off, 0 is best, or None where there are none."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """1 where the most probable class is not the label, else 0; reads `probs` (n, C)."""
+
+    word = "error"
+    needs = frozenset({"probs"})
+
+    def errors(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> Values:
+        """Return the 0/1 errors.
+
+        >>> Wrong().errors({"probs": np.array([[0.9, 0.1], [0.2, 0.8]])}, np.array([0, 0]))
+        array([0., 1.])
+        """
+        return np.asarray(np.argmax(columns["probs"], axis=1) != labels, np.float64)
+
+    def predicted(self, columns: Mapping[str, Any]) -> NDArray[np.int64] | None:
+        """Return the most probable class."""
+        return np.asarray(np.argmax(columns["probs"], axis=1), np.int64)
+
+    def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
+        """Return the expected calibration error over 15 bins of equal width (Guo et al., "On
+        Calibration of Modern Neural Networks", ICML 2017).
+        """
+        return expected_calibration_error(np.asarray(columns["probs"], np.float64), labels)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A column of losses as it is, for tasks without classes: text, boxes, masks.
+
+    column: name of the signal, such as `loss` (nats a token) or `image_error` (1 - F1 of boxes).
+    """
+
+    column: str = "loss"
+    word = "loss"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the column's name."""
+        return frozenset({self.column})
+
+    def errors(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> Values:
+        """Return the column.
+
+        >>> Loss().errors({"loss": [2.5]}, np.array([0]))
+        array([2.5])
+        """
+        return np.asarray(columns[self.column], np.float64)
+
+    def predicted(self, columns: Mapping[str, Any]) -> NDArray[np.int64] | None:
+        """Return None: nothing is classified."""
+        return None
+
+    def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
+        """Return None: there are no confidences."""
+        return None
+
+
+def expected_calibration_error(
+    probs: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15
+) -> float:
+    """Return the mean gap of confidence and accuracy over bins of confidence, weighted by size.
+
+    >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    confidence = probs.max(axis=1)
+    right = (probs.argmax(axis=1) == labels).astype(np.float64)
+    at = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(at, right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / max(len(labels), 1))

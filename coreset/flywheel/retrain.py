@@ -1,0 +1,46 @@
+"""The trainings that are compared: version in force, candidate, control, the same recipe and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coreset.flywheel.assemble import arm, arms
+from coreset.flywheel.stage import Artifact, Turn
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """Train every arm from scratch with every seed (three at least) and keep what it says of the
+    frozen examples; a training that an earlier turn has done is not done again.
+    """
+
+    least_seeds: int = 3
+
+    def run(self, turn: Turn) -> Artifact:
+        """Return the mean error of every arm on the test set, by seed."""
+        if len(turn.seeds) < self.least_seeds:
+            raise ValueError(f"seeds: expected at least {self.least_seeds}, got {len(turn.seeds)}")
+        trainings = turn.trainings
+        test = trainings.of_role("test")
+        facts: dict[str, Any] = {"seeds": list(turn.seeds), "arms": {}}
+        labels = turn.data.labels[trainings.rows[test]]
+        for name in arms(turn):
+            version = arm(turn, name)
+            errors = trainings.errors(version, turn.seeds)[:, test].mean(axis=1)
+            columns = [trainings.columns(version, s) for s in turn.seeds]
+            off = [
+                turn.measure.calibration({n: c[test] for n, c in one.items()}, labels)
+                for one in columns
+            ]
+            known = [v for v in off if v is not None]
+            facts["arms"][name] = {
+                "rows": len(version),
+                "key": version.key,
+                "error": float(errors.mean()),
+                "by_seed": errors.tolist(),
+                "calibration": float(np.mean(known)) if known else None,
+            }
+        return Artifact(facts)

@@ -1,0 +1,1 @@
+"""Synthetic children of rows: texts by a generator, images by pasting."""

@@ -1,0 +1,149 @@
+"""What changed between two curations of the same rows: who came in, who went out, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from coreset.core.store import write_atomic
+from coreset.report.css import CSS
+from coreset.report.decided import STYLE
+from coreset.report.decided_rows import texts_of
+from coreset.report.document import document
+from coreset.report.hands import Hands, sectioned, style
+from coreset.report.highlight import marked, spans_of
+from coreset.report.words import count, text
+from coreset.runs.run_folder import difference
+
+_SHOWN = 10  # rows of a change
+KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """a, b: rows of both runs by id. moves: (what became of it in a, in b) -> how many rows, only
+    those that differ; ids by move. only_a, only_b: rows that one run alone read.
+    """
+
+    a: Mapping[str, Mapping[str, Any]]
+    b: Mapping[str, Mapping[str, Any]]
+    ids: Mapping[tuple[str, str], list[str]]
+    only_a: int
+    only_b: int
+
+    @property
+    def moves(self) -> dict[tuple[str, str], int]:
+        """How many rows made each move, the commonest first."""
+        return {k: len(v) for k, v in sorted(self.ids.items(), key=lambda m: (-len(m[1]), m[0]))}
+
+    def counts(self) -> dict[str, int]:
+        """Return kept in both, only in the first, only in the second, and rows of one run alone."""
+        a = {k for k, r in self.a.items() if r["state"] == KEPT}
+        b = {k for k, r in self.b.items() if r["state"] == KEPT}
+        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b), "kept_only_in_second": len(b - a),
+                "rows_only_in_first": self.only_a, "rows_only_in_second": self.only_b}  # fmt: skip
+
+
+def is_curation(path: Path) -> bool:
+    """Return whether a folder is that of a finished curation."""
+    return (path / "decisions.parquet").exists() and (path / "manifest.json").exists()
+
+
+def changes(first: Path, second: Path) -> Changes:
+    """Return what changed from one curation to another, row by row, by their ids.
+
+    Raises ValueError when they have no row in common.
+    """
+    a, b = _rows(first), _rows(second)
+    both = [k for k in a if k in b]
+    if not both:
+        raise ValueError(
+            f"{first} and {second} have no row in common: compare runs over the same rows"
+        )
+    ids: dict[tuple[str, str], list[str]] = {}
+    for key in both:
+        was, now = _fate(a[key]), _fate(b[key])
+        if was != now:
+            ids.setdefault((was, now), []).append(key)
+    return Changes(a, b, ids, len(a) - len(both), len(b) - len(both))
+
+
+def _rows(folder: Path) -> dict[str, dict[str, Any]]:
+    names = ["id", "file", "line", "state", "operator", "reason", "duplicate_of"]
+    table = pq.read_table(folder / "decisions.parquet", columns=names)
+    return {r["id"]: r for r in table.to_pylist() if r["id"] is not None}
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    if row["state"] == KEPT:
+        return KEPT
+    return f"{row['operator']}: {row['reason']}" if row["reason"] else str(row["operator"])
+
+
+def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Changes]:
+    """Write `changes.html` into `out`; return its path and the changes."""
+    found = changes(first, second)
+    manifests = [
+        json.loads((p / "manifest.json").read_text(encoding="utf-8")) for p in (first, second)
+    ]
+    shown = [k for ids in found.ids.values() for k in ids[:_SHOWN]]
+    texts = texts_of([found.a[k] for k in shown], first / "state", manifests[0])
+    counts = found.counts()
+    head = (
+        f"<header><p class=\"kicker\">{text(first.name)} → {text(second.name)}</p><h1>"
+        f"{count(counts['kept_only_in_first'])} rows went out, {count(counts['kept_only_in_second'])} came in,"
+        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(found.moves.values()))} rows have another"
+        f" decision or reason.</p></header>"
+    )  # fmt: skip
+    body = head + _moves(found) + _rows_html(found, texts) + _settings(*manifests)
+    page = document(
+        text(f"{first.name} and {second.name}: what changed"), CSS + STYLE + style(),
+        sectioned(body), Hands().scripts(),
+    )  # fmt: skip
+    return write_atomic(out / "changes.html", page), found
+
+
+def _moves(found: Changes) -> str:
+    rows = "".join(
+        f'<tr><td>{text(was)}</td><td class="left">{text(now)}</td><td>{count(n)}</td></tr>'
+        for (was, now), n in found.moves.items()
+    )
+    return (
+        '<h2>What became of rows</h2><div class="scroll"><table class="numbers"><thead><tr><th>before</th>'
+        f"<th>after</th><th>rows</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _rows_html(found: Changes, texts: Mapping[str, str]) -> str:
+    blocks = []
+    for (was, now), ids in sorted(found.ids.items(), key=lambda m: -len(m[1])):
+        cards = []
+        for key in ids[:_SHOWN]:
+            words = texts.get(key, "")
+            why = str(found.b[key]["reason"] or found.a[key]["reason"] or "")
+            cards.append(f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}<footer>{text(key)}</footer></article>')  # fmt: skip
+        blocks.append(f'<h3>{text(was)} → {text(now)}</h3><div class="two">{"".join(cards)}</div>')
+    return f"<h2>Rows that changed</h2>{''.join(blocks)}" if blocks else ""
+
+
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    keys = ("name", "counts", "hash", "found")
+    plain = [
+        {o["name"]: {k: v for k, v in o.items() if k not in keys} for o in m["operators"] if o["name"] != "overruled"}
+        for m in (a, b)
+    ]  # fmt: skip
+    lines = difference(plain[0], plain[1])
+    people = Counter(
+        {k: v for m in (b,) for k, v in (m.get("overrules") or {}).items() if isinstance(v, int)}
+    )
+    lines += [f"overrules in the second: {dict(people)}"] if people else []
+    items = (
+        "".join(f"<li>{text(line)}</li>" for line in lines) or "<li>the recipes are the same</li>"
+    )
+    return f"<h2>What was different in the recipes</h2><ul>{items}</ul>"

@@ -1,0 +1,1 @@
+"""The table behind `coreset-explore`: every row of a run, and what became of it."""

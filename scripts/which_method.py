@@ -1,0 +1,89 @@
+"""Write docs/which-method.md and the README's picture from results/bench: which method, when.
+
+`python scripts/which_method.py` reads every folder of results/bench that coreset-bench wrote; the
+words in the page come from the intervals alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from coreset.core.store import write_atomic
+from coreset.report.evidence import Line, lines, spread
+from coreset.report.words import count, counted
+from coreset.runs.statistics import LEVEL, Panel, panel, ranks
+from coreset.trainers.bench.results import curves_of, read
+
+ROOT = Path(__file__).parent.parent
+HEAD = """# Which method, when
+
+Made by `python scripts/which_method.py` from [results/bench](../results/bench). Every line compares
+strategies that read no label of a candidate with random on the same pools, starts and test sets.
+"""
+
+
+def folders(root: Path) -> list[Path]:
+    """Return the folders that hold results of coreset-bench, sorted."""
+    return sorted(p.parent for p in root.glob("*/about.json"))
+
+
+def regime(data: Panel, table: list[Line], at: int) -> str:
+    """Return who has the highest mean at one budget, and who is not told apart from it."""
+    fair = [line for line in table if line.fair]
+    order = sorted(fair, key=lambda line: -line.means[at])
+    best = order[0]
+    gap = best.differences[at]
+    if best.name == "random" or gap.sign <= 0:
+        return f"none is shown to beat random (best mean: {best.name})"
+    return f"{best.name} {100 * best.means[at]:.1f} %, {spread(gap)} against random"
+
+
+def section(folder: Path) -> tuple[str, dict[str, float], str]:
+    """Return the part of one suite, its area by strategy and the name of its data."""
+    frame, about = read(folder)
+    metric = str(about["protocol"]["metric"])
+    data = panel(curves_of(frame, metric))
+    table = lines(data, about["reads_labels"], "oracle")
+    sample = f"{counted(len(data.replicates), 'replicate')}, {100 * LEVEL:.0f} % intervals"
+    rows = ["| labels | best mean |", "|---|---|"]
+    rows += [f"| {count(int(n))} | {regime(data, table, at)} |" for at, n in enumerate(data.labels)]
+    losing = [f"{x.name} ({spread(x.areas['log'])})" for x in table if x.areas["log"].sign < 0]
+    tail = f"\nBelow random over log labels: {', '.join(losing)}.\n" if losing else ""
+    name = f"{about['suite']}: {about['data']}"
+    text = f"\n## [{name}](../results/bench/{folder.name}/table.md)\n\n{sample}; test {metric}.\n\n"
+    areas = {x.name: x.areas["log"].mean for x in table if x.fair}
+    return text + "\n".join(rows) + "\n" + tail, areas, name
+
+
+def page(root: Path) -> str:
+    """Return the page. Raises ValueError where nothing was measured."""
+    found = [section(folder) for folder in folders(root)]
+    if not found:
+        raise ValueError(f"{root}: no results of coreset-bench")
+    shared = set.intersection(*(set(areas) for _, areas, _ in found))
+    out = HEAD + "".join(text for text, _, _ in found)
+    if len(found) > 1 and len(shared) > 2:
+        order = ranks({name: {s: areas[s] for s in sorted(shared)} for _, areas, name in found})
+        told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
+        out += (
+            f"\n## Over {order.data_sets} suites\n\nMean ranks by area over log labels: {told}."
+            f" Friedman p = {order.p:.3f}; ranks closer than {order.critical:.2f} are not told"
+            f" apart at the {100 * order.level:.0f} % level (Nemenyi, {order.data_sets} suites).\n"
+        )
+    return out
+
+
+def main(root: Path = ROOT / "results" / "bench", out: Path = ROOT / "docs") -> int:
+    """Write the page; return 1 where there is nothing to write."""
+    try:
+        text = page(root)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(write_atomic(out / "which-method.md", text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

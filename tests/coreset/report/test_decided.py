@@ -1,0 +1,149 @@
+"""Decisions read by a person: cuts, duplicates, before and after, and what changed between runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from coreset.core.overrules import Overrule, add_overrule
+from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
+from coreset.curation.operators.select import Select
+from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import curate
+from coreset.report.compare_curations import changes, write_comparison
+from coreset.report.curation import write_curation_report
+from coreset.report.decided_rows import before_after, cuts, duplicate_pairs, hamming, suspicious
+from coreset.report.highlight import marked, overlap, repeated, shared, spans_of
+from coreset.scorers.length import Length
+from coreset.strategies.baseline.top_k import TopK
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(400)]
+    texts = [" ".join(rng.choice(words, n)) for n in rng.integers(4, 60, 120)]
+    texts[50] = texts[7] = " ".join(words[:30])
+    near = texts[9].split()
+    near[2] = "changed"
+    texts[60] = " ".join(near)
+    texts[70] = "<script>alert(1)</script> " + texts[70]
+    folder = tmp_path_factory.mktemp("decided")
+    (folder / "in.jsonl").write_text(
+        "".join(json.dumps({"id": f"r{i}", "text": t}) + "\n" for i, t in enumerate(texts))
+    )
+    return folder / "in.jsonl"
+
+
+RECIPE = [
+    Length(),
+    Threshold("text_words", low=10),
+    ExactDuplicates(),
+    NearDuplicates(threshold=0.6),
+    Select(TopK("text_words"), budget=40),
+]
+
+
+def test_around_a_cut_lie_the_nearest_rows(rows: Path, tmp_path: Path) -> None:
+    done = curate(RECIPE, rows, tmp_path / "out")
+    table = pq.read_table(done.out / "decisions.parquet")
+    found = {c.operator: c for c in cuts(table, done.manifest)}
+    cut = found["threshold"]
+    length = {r["id"]: r["text_words"] for r in table.to_pylist()}
+    gone = sorted(10 - v for v in length.values() if v < 10)[:3]
+    stay = sorted(v - 10 for v in length.values() if v >= 10)[:3]
+    assert [10 - r["text_words"] for r in cut.dropped] == gone
+    assert [r["text_words"] - 10 for r in cut.kept] == stay
+    assert [r["rank"] for r in found["select"].kept] == [39, 38, 37]
+    assert all(r["operator"] == "select" for r in found["select"].dropped)
+
+
+def test_the_page_quotes_the_twin_and_does_not_act(rows: Path, tmp_path: Path) -> None:
+    done = curate(RECIPE, rows, tmp_path / "out")
+    html = write_curation_report(done.out, done.manifest, done.samples).read_text()
+    for head in (
+        "Around every cut",
+        "Duplicates beside what stands for them",
+        "What you would train on",
+        "Before and after",
+    ):
+        assert f"<h2>{head}</h2>" in html
+    part = html.split("Duplicates beside what stands for them</h2>")[1].split("</details>")[0]
+    assert part.index("r60") < part.index("r50")  # near before exact: the least alike first
+    assert "<mark>" in part
+    assert "<script>alert" not in html
+
+
+def test_pairs_of_images_are_sorted_by_their_distance() -> None:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "duplicate_of": [None, "a", "a"],
+            "phash": ["0" * 16, "0" * 15 + "1", "0" * 15 + "7"],
+        }
+    )
+    assert [(r["id"], d) for r, _, d in duplicate_pairs(table)] == [("c", 3.0), ("b", 1.0)]
+    assert hamming({"phash": None}, {"phash": "0"}) is None
+
+
+def test_before_and_after_count_every_row(rows: Path, tmp_path: Path) -> None:
+    done = curate(RECIPE, rows, tmp_path / "out")
+    table = pq.read_table(done.out / "decisions.parquet")
+    found = before_after(table)["text words"]
+    assert sum(n for _, n, _ in found) == 120
+    assert sum(k for *_, k in found) == done.manifest["counts"]["kept"]
+    uniform, odd = suspicious(table)
+    assert all(r["state"] == "kept" for r in [*uniform, *odd])
+
+
+def test_what_a_reason_is_about_is_marked() -> None:
+    assert [
+        ("buy now\nnews\nbuy now")[a:b]
+        for a, b in spans_of("buy now\nnews\nbuy now", "repeated lines")
+    ] == ["buy now", "buy now"]
+    text = "a b c x y z a b c q a b c"
+    assert [text[a:b] for a, b in repeated(text)] == ["a b c"] * 3
+    assert spans_of("one two", "fewer than 50 words") == []
+    assert marked("<b>" * 400, [(900, 903)]).count("<mark>") == 1
+    assert "<b>" not in marked("<b>" * 400, [(900, 903)])
+    assert shared("x a b c d e y", "q a b c d e") == [(2, 11)]
+    assert overlap("a b c d e f", "a b c d e f") == 1
+    assert overlap("a b c d e f", "g h i j k l") == 0
+
+
+def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
+    one = curate(RECIPE[:3], rows, tmp_path / "one").out
+    other = [RECIPE[0], Threshold("text_words", low=20), RECIPE[2]]
+    file = tmp_path / "o.jsonl"
+    kept = [
+        r["id"]
+        for r in pq.read_table(one / "decisions.parquet").to_pylist()
+        if r["state"] == "kept"
+    ]
+    add_overrule(file, Overrule(kept[0], "drop", "ana", "now", "a face"))
+    two = curate(other, rows, tmp_path / "two", overrules=file).out
+    found = changes(one, two)
+    a, b = (
+        {r["id"]: r for r in pq.read_table(p / "decisions.parquet").to_pylist()} for p in (one, two)
+    )
+    both = sum(a[k]["state"] == b[k]["state"] == "kept" for k in a)
+    out = sum(a[k]["state"] == "kept" != b[k]["state"] for k in a)
+    assert found.counts() == {
+        "kept_in_both": both,
+        "kept_only_in_first": out,
+        "kept_only_in_second": sum(b[k]["state"] == "kept" != a[k]["state"] for k in a),
+        "rows_only_in_first": 0,
+        "rows_only_in_second": 0,
+    }
+    assert found.ids["kept", "overruled: drop by ana: a face"] == [kept[0]]
+    page, _ = write_comparison(one, two, tmp_path)
+    html = page.read_text()
+    assert "low: 10 there, 20 now" in html
+    assert "a face" in html
+    (tmp_path / "x.jsonl").write_text('{"id": "zz", "text": "x"}\n')
+    with pytest.raises(ValueError, match="no row in common"):
+        changes(one, curate(RECIPE[:1], tmp_path / "x.jsonl", tmp_path / "three").out)

@@ -1,0 +1,105 @@
+"""A Label Studio server in an environment of its own, and what an annotator does on it."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+EXTRA = {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0}
+
+
+@contextmanager
+def server(python: str, folder: Path) -> Iterator[httpx.Client]:
+    """Yield a client of a fresh server whose data lie in `folder`."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    about = {
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LATEST_VERSION_CHECK": "false",
+        "COLLECT_ANALYTICS": "false",
+    }
+    command = [
+        str(Path(python).parent / "label-studio"),
+        "start",
+        "--no-browser",
+        "--port",
+        str(port),
+        "--username",
+        "a@b.co",
+        "--password",
+        "secret-1234",
+        "--user-token",
+        TOKEN,
+    ]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **about}, stdout=log, stderr=log, cwd=folder
+        )
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"Authorization": f"Token {TOKEN}"},
+        timeout=120,
+    )
+    try:
+        for _ in range(360):
+            try:
+                if client.get("/health").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        else:
+            raise AssertionError((folder / "server.log").read_text()[-2000:])
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(20)
+
+
+def project(client: httpx.Client, config: str, tasks: list[dict]) -> tuple[int, list[dict]]:
+    """Make a project, import tasks; return its number and the tasks as the server holds them."""
+    number = (
+        client.post("/api/projects", json={"title": "round", "label_config": config})
+        .raise_for_status()
+        .json()["id"]
+    )
+    client.post(f"/api/projects/{number}/import", json=tasks).raise_for_status()
+    held: list[dict] = []
+    page = 1
+    while True:
+        answer = (
+            client.get(
+                "/api/tasks",
+                params={"project": number, "page": page, "page_size": 200, "fields": "all"},
+            )
+            .raise_for_status()
+            .json()
+        )
+        held += answer["tasks"]
+        if len(held) >= answer["total"]:
+            return number, held
+        page += 1
+
+
+def annotate(client: httpx.Client, task: int, result: list[dict], skip: bool = False) -> None:
+    """Label a task, or skip it."""
+    client.post(
+        f"/api/tasks/{task}/annotations", json={"result": result, "was_cancelled": skip}
+    ).raise_for_status()
+
+
+def export(client: httpx.Client, number: int, kind: str, **more: str) -> bytes:
+    """Return an export of a project."""
+    return (
+        client.get(f"/api/projects/{number}/export", params={"exportType": kind, **more})
+        .raise_for_status()
+        .content
+    )

@@ -1,0 +1,1 @@
+"""Suites: data, learner, strategies, budgets and replicates; one command, one table."""

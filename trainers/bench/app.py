@@ -1,0 +1,122 @@
+"""The command line: `coreset-bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from coreset.build import build
+from coreset.cli.common import conf_dir, fail
+from coreset.core.store import Store, fingerprint
+from coreset.trainers.bench.results import collect, write
+from coreset.trainers.bench.run import Job, run
+from coreset.trainers.bench.sample import Table, amount
+from coreset.trainers.bench.suite import Protocol, Suite, rows_of
+from coreset.trainers.data.base import ImageData, exchanged
+from coreset.trainers.learners.probe import SIGNALS, Probe
+from coreset.trainers.tasks.features import Pixels, Pretrained
+
+PROTOCOL = (
+    "budgets", "queries", "replicates", "pool", "test", "validation", "seed", "imbalance", "noise",
+    "duplicates", "metric",
+)  # fmt: skip
+
+
+def table_of(cfg: Mapping[str, Any], name: str) -> tuple[Table, str]:
+    """Return the features of a whole data set, test set included, and the fingerprint of their
+    content.
+
+    Raises ValueError for features without labels, or of another number of rows.
+    """
+    if cfg["features"]:
+        if not cfg["labels"]:
+            raise ValueError("labels: expected a file with one class number per row of features")
+        x, y = (np.load(cfg[k], mmap_mode="r", allow_pickle=False) for k in ("features", "labels"))
+        if x.ndim != 2 or y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels: expected {len(x)} whole numbers for features of shape {x.shape}, got"
+                f" {y.dtype} of shape {y.shape}"
+            )
+        y = np.asarray(y, np.int64)
+        if y.min() < 0:
+            raise ValueError("labels: expected every label known, at least 0")
+        classes = [str(c) for c in range(int(y.max()) + 1)]
+        table = Table(Path(cfg["features"]).stem, x, y, classes, np.arange(len(x)))
+        return table, fingerprint(np.asarray(x), y)
+    data = build(cfg["data"], ImageData, trusted=True)
+    embedding = build(cfg["embedding"], (Pixels, Pretrained), trusted=True)
+    if isinstance(embedding, Pretrained):
+        embedding.check(data)
+    store = Store(cfg["store"])
+    parts = [embedding(view, store) for view in (data, exchanged(data))]
+    known = data.labels >= 0
+    features = np.concatenate([parts[0][known], parts[1]])
+    labels = np.concatenate([data.labels[known], data.test_labels])
+    ids = [str(i) for i in data.ids[known]] + [f"test {i}" for i in range(len(data.test_labels))]
+    table = Table(name, features, labels, data.classes, np.array(ids))
+    return table, fingerprint(data.fingerprint, vars(embedding))
+
+
+def suite_of(cfg: Mapping[str, Any], size: int) -> Suite:
+    """Return the suite of a configuration, checked; test, pool and budgets are cut to `size`."""
+    options = {key: cfg[key] for key in PROTOCOL}
+    protocol = Protocol(**options)
+    rows = rows_of(cfg["strategies"], SIGNALS, cfg["always"])
+    names = [row.name for row in rows]
+    if "random" not in names:
+        raise ValueError("strategies: a table without random says nothing; add it to always")
+    if any(row.reads_labels and "validation" in row.main.needs for row in rows) and not amount(
+        protocol.validation, size
+    ):
+        raise ValueError("validation: a row judges choices on labels held out for it; expected > 0")
+    return Suite(str(cfg["name"]), rows, protocol, bool(cfg["full"]))
+
+
+def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
+    """Run a suite, write its table and page, print the answer; return the job."""
+    from coreset.trainers.bench.page import write_page
+
+    table, key = table_of(cfg, data_name)
+    suite = suite_of(cfg, len(table.labels))
+    probe = build(cfg["learner"], Probe, trusted=True)
+    job = Job(suite, table, probe, Path(cfg["out"]), key, int(cfg["threads"]))
+    begin = len(job.cells()) - len(job.missing())
+    if begin:
+        console.print(f"{begin} of {len(job.cells())} cells are there already")
+
+    def tell(
+        name: str, number: int, error: str | None, seconds: float, done: int, total: int
+    ) -> None:
+        word = f"[red]failed[/]: {error}" if error else f"{seconds:.1f} s"
+        console.print(f"[{done}/{total}] {name}, replicate {number}: {word}", soft_wrap=True)
+
+    failed = run(job, int(cfg["workers"]), tell)
+    frame = collect(job)
+    write(job, frame, dict(cfg), failed)
+    page, answer = write_page(job.folder)
+    console.print(answer, soft_wrap=True)
+    for name, error in failed.items():
+        console.print(f"[red]failed[/] {name}: {error}", soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True)
+    return job
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="bench")  # type: ignore[untyped-decorator]
+def main(cfg: DictConfig) -> None:
+    """Measure selection strategies on a data set."""
+    hydra_cfg = HydraConfig.get()
+    console = Console(stderr=True)
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        run_suite(plain, str(hydra_cfg.runtime.choices.data), console)
+    except Exception as error:
+        fail(error, console, go_on=hydra_cfg.mode == RunMode.MULTIRUN)
+        raise

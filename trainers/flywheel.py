@@ -1,0 +1,126 @@
+"""The command `coreset-flywheel init | turn | show`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+
+from coreset.build import build
+from coreset.cli.common import check_settings, conf_dir, fail
+from coreset.core.store import Store
+from coreset.flywheel import Flywheel, FlywheelData, Freeze
+from coreset.numerics.random import keyed_uniform
+from coreset.trainers.data.base import ImageData
+from coreset.trainers.learners.probe import ProbeLearner
+from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
+from coreset.trainers.settings import make
+
+COMMANDS = ("init", "turn", "show")
+
+
+def split(data: ImageData, shares: Mapping[str, float], seed: int) -> tuple[Any, Any]:
+    """Return roles and labels (N + M,) of a data set's pool and test set for a flywheel.
+
+    The test set stays the test set; the pool is split by a hash of the ids into start set, dev,
+    canaries and pool by `shares` of it. Raises ValueError for shares that are none.
+    """
+    if set(shares) != {"train", "dev", "canary"} or sum(shares.values()) >= 1:
+        raise ValueError(
+            f"split: expected shares of train, dev and canary that leave a pool, got {dict(shares)}"
+        )
+    key = keyed_uniform(seed, data.ids)
+    roles = np.full(len(data), "pool", "<U6")
+    low = 0.0
+    for name in ("train", "dev", "canary"):
+        roles[(key >= low) & (key < low + shares[name])] = name
+        low += shares[name]
+    return (
+        np.concatenate([roles, np.full(len(data.test_labels), "test")]),
+        np.concatenate([data.labels, data.test_labels]),
+    )
+
+
+def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
+    """Return the flywheel of a configuration: data set, frozen features, a head, an oracle."""
+    source = make(cfg, "data")
+    roles, truth = split(source, cfg["split"], cfg["seed"])
+    images = np.concatenate([source.images, source.test_images])
+    none = np.arange(len(images)) % len(source.classes)
+    holder = ImageData(source.name, images, none, images[:2], none[:2], source.classes)
+    embedding = build(cfg["embedding"], object, trusted=True)
+    features = np.asarray(embedding(holder, Store(cfg["store"])), np.float32)
+    labels = np.where(roles == "pool", -1, truth)
+    ids = np.array(
+        [*(f"p{i}" for i in source.ids), *(f"t{i}" for i in range(len(source.test_labels)))]
+    )
+    columns = {k: np.load(v, allow_pickle=False) for k, v in (cfg["metadata"] or {}).items()}
+    data = FlywheelData(ids, labels, roles, features, source.classes, columns, pictures=images)
+    test = data.at("test")
+    learner = ProbeLearner(
+        features, features[test], truth[test], source.classes, ids=ids, head=cfg["head"]
+    )
+    oracle = (
+        HiddenLabels(truth)
+        if cfg["oracle"] == "hidden"
+        else LabelFile(Path(cfg["flywheel"]) / "labels.csv", ids, tuple(source.classes))
+    )
+    stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
+    return Flywheel(
+        cfg["flywheel"], data, learner, oracle, stages=stages, seeds=cfg["seeds"],
+        seed=cfg["seed"], allowed=cfg["allowed"], log=log,
+        learner_name=f"{cfg['head']} on {cfg['embedding']}",
+    )  # fmt: skip
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="flywheel")  # type: ignore[untyped-decorator]
+def configured_main(cfg: DictConfig) -> None:
+    """Do one command of a flywheel."""
+    console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(escape(line), soft_wrap=True, highlight=False)
+
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        check_settings(plain, conf_dir() / "flywheel.yaml", HydraConfig.get().overrides.task)
+        if plain["command"] not in COMMANDS:
+            raise ValueError(f"expected {', '.join(COMMANDS)}, got {plain['command']!r}")
+        if plain["oracle"] not in ("hidden", "file"):
+            raise ValueError(f"oracle: expected hidden or file, got {plain['oracle']!r}")
+        wheel = make_flywheel(plain, say)
+        if plain["command"] == "init":
+            wheel.init(Freeze(**plain["freeze"]))
+        elif plain["command"] == "turn":
+            wheel.turn(
+                plain["budget"],
+                plain["observations"],
+                version=plain["version"],
+                reopen=plain["reopen"],
+            )
+        say(f"page: {wheel.show()}")
+    except AwaitingLabels as waiting:
+        say(f"waiting: {waiting}")
+    except Exception as error:
+        fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
+        raise
+
+
+def main() -> None:
+    """Run `coreset-flywheel COMMAND [setting=value ...]`."""
+    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"command={sys.argv[1]}"
+    configured_main()
+
+
+if __name__ == "__main__":
+    main()
