@@ -89,8 +89,10 @@ def words(path: Any, error: Exception, doing: str) -> str:
 
 def stamp(path: Any) -> tuple[Any, ...] | None:
     """Return what changes when a file does: of this machine its size, times and inode, of a store
-    its size and entity tag or version; None for one that is not there.
+    its size and entity tag or version; None for one that is not there. A text is a path of this
+    machine.
     """
+    path = Path(path) if isinstance(path, str) else path
     if is_remote(path):
         try:
             about = path.fs.info(path.path, refresh=True)
@@ -114,6 +116,28 @@ def parquet(path: Any, *, whole: bool = False) -> pq.ParquetFile:
     with in_words(path, "read"):
         source = pa.BufferReader(path.read_bytes()) if whole else path.open("rb")
         return pq.ParquetFile(source)
+
+
+def table_files(path: Any) -> list[Any]:
+    """Return the files of a table of a run in the order of its rows: one, or those of a folder that
+    tasks wrote.
+    """
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def table_schema(path: Any) -> pa.Schema:
+    """Return the schema of a table of a run, which all its files have."""
+    with parquet(table_files(path)[0]) as file:
+        return file.schema_arrow
+
+
+def read_table(path: Any, names: list[str] | None = None) -> pa.Table:
+    """Return a table of a run, or the columns `names` of it, from one file or a folder of them."""
+    tables = []
+    for one in table_files(path):
+        with parquet(one) as file:
+            tables.append(file.read(names))
+    return pa.concat_tables(tables)
 
 
 def put(path: Any, data: bytes | memoryview) -> None:

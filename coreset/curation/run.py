@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
 from coreset.core.overrules import Overrules, read_overrules
@@ -49,11 +46,9 @@ from coreset.curation.runtime.choose import select_at_once
 from coreset.curation.runtime.estimate import fitted
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
-from coreset.curation.runtime.row_ids import INPUT, check_ids
+from coreset.curation.runtime.row_ids import INPUT, IdsThere, check_ids
 from coreset.curation.runtime.stamps import hashes, images_key
-from coreset.curation.runtime.steps import (
-    Pipeline,
-)
+from coreset.curation.runtime.steps import Pipeline
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
 
@@ -281,7 +276,7 @@ def curate(
     with locked(out), locked(state):
         rows = take_in(operators, source, state, out, engine, settings, log)
         if said is not None:
-            _check_overrules(said, rows)
+            _check_overrules(engine, said, rows)
         chain = decide(engine, rows, log)
         step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", said)
         counts = Counts()
@@ -363,12 +358,11 @@ def _check_counts(counts: Counts, rows: Rows) -> None:
         )
 
 
-def _check_overrules(overrules: Overrules, rows: Rows) -> None:
+def _check_overrules(engine: Engine, overrules: Overrules, rows: Rows) -> None:
     """Raise ValueError for an id that no row of the input has, before anything is computed."""
-    left, wanted = dict.fromkeys(overrules.ids), pa.array(overrules.ids, pa.string())
-    for partition in rows.partitions:
-        column = rows.chain.view(partition).column("id")
-        for key in column.filter(pc.is_in(column, wanted)).to_pylist():
+    left = dict.fromkeys(overrules.ids)
+    for there in engine.map(IdsThere(rows.chain, tuple(left)), rows.partitions):
+        for key in there:
             left.pop(key, None)
     if left:
         raise ValueError(

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
-from pyarrow.dataset import Dataset, dataset
 
+from coreset.core.places import read_table, table_schema
 from coreset.core.store import write_atomic
 from coreset.report.css import CSS
 from coreset.report.decided import STYLE as DECIDED
@@ -128,15 +128,15 @@ def _head(manifest: Mapping[str, Any]) -> str:
 def _scores(path: Path, plots: dict[str, Figure]) -> str:
     """Return a histogram of every column of numbers that differ."""
     cells, same = [], []
-    file = dataset(path, format="parquet")  # one file, or a folder of them
-    kept = np.array([s == "kept" for s in file.to_table(["state"])["state"].to_pylist()], bool)
+    schema = table_schema(path)
+    kept = np.array([s == "kept" for s in read_table(path, ["state"])["state"].to_pylist()], bool)
     names = [
         f.name
-        for f in file.schema
+        for f in schema
         if f.name not in _HIDDEN and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
     ]
     for i, name in enumerate(names):
-        values = file.to_table([name])[name].to_numpy().astype(np.float64)
+        values = read_table(path, [name])[name].to_numpy().astype(np.float64)
         finite = np.isfinite(values)
         if not finite.any() or values[finite].min() == values[finite].max():
             same.append(f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined")
@@ -145,7 +145,7 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
         ax.set_position((0.02, 0.2, 0.96, 0.68))
         plot_histogram(values[finite], kept[finite], ax)
         plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
-        note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
+        note = _undefined(path, schema, name) or f"{count(int(finite.sum()))} rows"
         cells.append(
             f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>"
         )
@@ -172,12 +172,13 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
     )
 
 
-def _undefined(file: Dataset, name: str) -> str:
+def _undefined(path: Path, schema: pa.Schema, name: str) -> str:
     """Return in words how many rows have no value, and why."""
     status = f"{name}_status"
-    if status not in file.schema.names:
+    if status not in schema.names:
         return ""
-    words = Counter(w for w in file.to_table([status])[status].to_pylist() if w not in (None, "ok"))
+    said = read_table(path, [status])[status].to_pylist()
+    words = Counter(w for w in said if w not in (None, "ok"))
     return ", ".join(f"{count(n)} {w}" for w, n in sorted(words.items()))
 
 

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
-from coreset.core.places import parquet
-from coreset.curation.results.output import decision_files
+from coreset.core.places import parquet, table_files
 from coreset.curation.runtime.checkpoint import Partition
 from coreset.curation.runtime.steps import Pipeline
 from coreset.numerics.pca import plane
@@ -65,7 +64,7 @@ def gather(
     from coreset.curation.results.entries import entries_shown
 
     chosen = _Chosen()
-    for path in decision_files(decisions):
+    for path in table_files(decisions):
         with parquet(path) as file:
             for i in range(file.num_row_groups):
                 chosen.add(file.read_row_group(i, _READ))
@@ -162,7 +161,7 @@ def _rows(
             if len(here):
                 found = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
                 out |= {row["id"]: row for row in found if row["id"] not in out}
-    for path in decision_files(decisions):
+    for path in table_files(decisions):
         with parquet(path) as file:
             for i in range(file.num_row_groups):
                 table = file.read_row_group(i, ["id", "state", "operator", "reason"])

@@ -106,13 +106,6 @@ def write_rejects_by_tasks(
     return reasons
 
 
-def decision_files(path: Any) -> list[Any]:
-    """Return the files of the decisions of a run, in the order of the input: one, or those of a
-    folder.
-    """
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-
-
 def write_decisions(
     paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None
 ) -> int:

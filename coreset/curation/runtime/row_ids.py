@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coreset.core.batch import to_numpy
 from coreset.core.engine import PART, Engine
@@ -22,7 +23,7 @@ from coreset.curation.runtime.checkpoint import (
 )
 from coreset.curation.runtime.edges import KEY_ROWS, numbered, placed
 from coreset.curation.runtime.group_by_key import HasSide, ReadAnswers
-from coreset.curation.runtime.steps import read_columns
+from coreset.curation.runtime.steps import Pipeline, read_columns
 
 DUPLICATE = "duplicate_id"
 INPUT = "input"  # the first link of every chain: what the rows themselves are
@@ -53,6 +54,21 @@ def check_ids(
     for _ in engine.map(WriteRest(write), range(len(items))):
         pass
     remove_folder(folder)
+
+
+@dataclass(frozen=True)
+class IdsThere:
+    """Say which of some ids are those of rows of one partition."""
+
+    chain: Pipeline
+    ids: tuple[str, ...]
+
+    def __call__(self, partition: Partition) -> list[str]:
+        """Return them in the order of rows."""
+        column = self.chain.view(partition).column("id")
+        wanted = pa.array(self.ids, column.type)
+        there: list[str] = column.filter(pc.is_in(column, wanted)).to_pylist()
+        return there
 
 
 @dataclass(frozen=True)
