@@ -6,7 +6,10 @@ import json
 import re
 from importlib.resources import files
 
-OWN = {(files("coreset.report") / "static" / n).read_text(encoding="utf-8") for n in ("vega-lite.js", "page.js")}
+OWN = {
+    (files("coreset.report") / "static" / n).read_text(encoding="utf-8")
+    for n in ("vega-lite.js", "page.js")
+}
 
 
 def without_scripts(html: str) -> str:
@@ -17,11 +20,20 @@ def without_scripts(html: str) -> str:
     allowed = re.search(r"script-src ([^;]*);", html)
     assert allowed is not None
     assert set(found) <= OWN
-    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in found}
+    hashes = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in found
+    }
     assert set(allowed[1].split()) == (hashes or {"'none'"})
-    data = re.findall(r'<script type="application/json" id="page-data">(.*?)</script>', html, re.DOTALL)
+    data = re.findall(
+        r'<script type="application/json" id="page-data">(.*?)</script>', html, re.DOTALL
+    )
     for one in data:
         json.loads(one)
-    rest = re.sub(r'<script>.*?</script>|<script type="application/json" id="page-data">.*?</script>', "", html, flags=re.DOTALL)
+    rest = re.sub(
+        r'<script>.*?</script>|<script type="application/json" id="page-data">.*?</script>',
+        "",
+        html,
+        flags=re.DOTALL,
+    )
     assert "<script" not in rest.lower()
     return rest

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.engine import Engine
-from coreset.core.places import parquet
+from coreset.core.places import is_remote, parquet
 from coreset.core.store import to_json, write_atomic
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash, whole_file, write_rows
@@ -96,9 +96,13 @@ class WriteRejects:
 def write_rejects_by_tasks(
     engine: Engine, chain: Pipeline, partitions: Sequence[Partition], folder: Any
 ) -> Counter[str]:
-    """Write all rejects as files of a folder, each by a task; return the counts by reason."""
+    """Write all rejects as files of a folder, each by a task, which is there without any too (a
+    store has no empty folders); return the counts by reason.
+    """
     reasons: Counter[str] = Counter()
     names = set()
+    if not is_remote(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, more in engine.map(WriteRejects(chain, folder), partitions):
         reasons.update(more)
         names.add(name)

@@ -2,7 +2,6 @@
 killed in the middle, and what goes through the process that started the run.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,21 +41,6 @@ from coreset.trainers.tasks.features import Pretrained
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
 SMALL = Settings(batch=16, partition_rows=40)
-
-
-@pytest.fixture(scope="module")
-def engine():
-    """A cluster of two processors; of one that runs already where RAY_ADDRESS names it."""
-    import ray
-
-    address = os.environ.get("RAY_ADDRESS")
-    here = {} if address else {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 300 * 2**20}
-    ray.init(
-        address=address, include_dashboard=None if address else False, log_to_driver=False,
-        logging_level="ERROR", **here,
-    )  # fmt: skip
-    yield RayData(workers=2)
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -126,12 +126,7 @@ def check(path):
     assert [a.get("http-equiv") for a in metas if "http-equiv" in a] == ["Content-Security-Policy"]
     assert html.index("Content-Security-Policy") < html.index("<style>")
     rules = dict(r.strip().split(" ", 1) for r in said[0].split(";"))
-    assert (
-        rules["default-src"]
-        == rules["base-uri"]
-        == rules["form-action"]
-        == "'none'"
-    )
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["img-src"] == "data:"
     assert len(page.style) == 1
     digest = base64.b64encode(hashlib.sha256(page.style[0].encode()).digest()).decode()
