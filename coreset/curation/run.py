@@ -268,13 +268,14 @@ def curate(
     >>> done.manifest["counts"]
     {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
     """
-    out, engine, settings = place(out), engine or Local(), settings or Settings()
-    state = out / "state" if state is None else place(state)
-    _check_out(out)
+    engine, settings = engine or Local(), settings or Settings()
+    folder: Any = place(out)
+    held: Any = folder / "state" if state is None else place(state)
+    _check_out(folder)
     said = None if overrules is None else read_overrules(overrules)
     operators = overruled(operators, said)
-    with locked(out), locked(state):
-        rows = take_in(operators, source, state, out, engine, settings, log)
+    with locked(folder), locked(held):
+        rows = take_in(operators, source, held, folder, engine, settings, log)
         if said is not None:
             _check_overrules(engine, said, rows)
         chain = decide(engine, rows, log)
@@ -283,20 +284,22 @@ def curate(
         for part in engine.map(step, rows.partitions):
             counts.add(part)
         _check_counts(counts, rows)
-        data = _write_data(engine, step, rows, out)
+        data = _write_data(engine, step, rows, folder)
         paths = [step.path(p) for p in rows.partitions]
-        decisions, refused = out / "decisions.parquet", out / "rejects.jsonl"
+        decisions, refused = folder / "decisions.parquet", folder / "rejects.jsonl"
         written, rejects = _write_results(engine, rows, chain, paths, decisions, refused)
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
         if said is not None:
             manifest["overrules"] = _about_overrules(said, counts)
-        write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(
+            folder / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n"
+        )
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
-        remove_tree(state / step.folder)
+        remove_tree(held / step.folder)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
-    return Curated(out, manifest, samples, gallery)
+    return Curated(folder, manifest, samples, gallery)
 
 
 def _check_out(out: Any) -> None:

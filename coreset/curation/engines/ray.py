@@ -231,8 +231,9 @@ class RayData:
         yield from (answer for _, answer in answers)
 
     def _rows(self, ray: Any, items: Sequence[Any]) -> Any:
-        held = [{"place": i, "item": pickle.dumps(item)} for i, item in enumerate(items)]
-        self.passed["items"] += sum(len(one["item"]) for one in held)
+        data = [pickle.dumps(item) for item in items]
+        self.passed["items"] += sum(map(len, data))
+        held = [{"place": i, "item": one} for i, one in enumerate(data)]
         return ray.data.from_items(held, override_num_blocks=len(held))
 
     def _task(self, ray: Any, step: Any) -> Task:

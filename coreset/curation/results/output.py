@@ -55,7 +55,7 @@ class WriteDecisions:
         whole = pa.concat_tables([self.schema.empty_table(), table], promote_options="permissive")
         with whole_file(self.folder / path.name) as part:
             pq.write_table(whole.cast(self.schema), part, compression="zstd")
-        return table.num_rows
+        return int(table.num_rows)
 
 
 def write_decisions_by_tasks(engine: Engine, paths: Sequence[Any], folder: Any) -> int:

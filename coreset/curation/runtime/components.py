@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,8 @@ _MOST = 100  # rounds
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Edges(NamedTuple):
+@dataclass(frozen=True)
+class Edges:
     """A file of edges (`u`, `v`): where, how many, and a sum of their hashes in any order."""
 
     path: Any

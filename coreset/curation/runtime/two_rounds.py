@@ -188,7 +188,7 @@ class Union:
         table["scores"] = [s.tolist() for s in scores]
         kinds = pa.schema([("indices", pa.list_(pa.int64())), ("scores", pa.list_(pa.float64()))])
         write_table(rounds.folder / "answers.parquet", pa.table(table, kinds))
-        return union.num_rows
+        return int(union.num_rows)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Certify:
                 )
         write_table(rounds.folder / "chosen.parquet", chosen)
         write_atomic(rounds.folder / ABOUT, to_json(about))
-        return chosen.num_rows
+        return int(chosen.num_rows)
 
     def _audit(self, number: int) -> NDArray[np.float64]:
         table = read_columns(self.rounds.path("audits", number))
