@@ -12,7 +12,7 @@ export UV_LINK_MODE ?= copy
 # every start is otherwise that of uncompiled packages, 2 to 3 times as slow
 export UV_COMPILE_BYTECODE ?= 1
 
-.PHONY: env demo test check lint lock methods docs results label-studio clean
+.PHONY: env demo test check lint lock methods docs results tools clean
 
 env: .venv/ready
 
@@ -47,10 +47,20 @@ lock:
 results: env
 	$(BIN)/python scripts/results.py
 
-# Label Studio, whose server and SDK the tests use, in an environment of its own: its pins contradict ours
-label-studio: env
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/label-studio
-	$(BIN)/uv pip install --quiet --python .cache/label-studio/bin/python label-studio==1.23.2 label-studio-sdk==2.1.2
+# the tools that tests hand off to, each in an environment of its own: their pins contradict ours
+TOOLS ?= label-studio cleanlab datumaro
+PINNED_label-studio := label-studio==1.23.2 label-studio-sdk==2.1.2
+PINNED_cleanlab := cleanlab[datalab]==2.9.0
+PINNED_datumaro := datumaro==1.13.12
+PINNED_fiftyone := fiftyone==1.22.1
+PINNED_lightly-studio := lightly-studio==1.2.0
+
+tools: $(TOOLS:%=.cache/%/ready)
+
+.cache/%/ready: .venv/ready
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/$*
+	$(BIN)/uv pip install --quiet --python .cache/$*/bin/python $(PINNED_$*)
+	@touch $@
 
 methods: env
 	$(BIN)/python scripts/methods.py

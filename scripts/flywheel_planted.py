@@ -76,7 +76,7 @@ def picture(images: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:
     if how == "rotate":
         return np.rot90(images, axes=(1, 2)).copy()
     if how == "blur":
-        return gaussian_filter(images.astype(np.float32), (0, 2.0, 2.0, 0)).astype(np.uint8)
+        return gaussian_filter(images.astype(np.float32), (0, 2.0, 2.0, 0)).astype(np.uint8)  # type: ignore[no-any-return]
     if how == "invert":
         return 255 - images
     raise ValueError(f"camera: expected rotate, blur or invert, got {how!r}")
@@ -96,17 +96,17 @@ def world(plant: Plant, seed: int) -> tuple[FlywheelData, NDArray[np.int64], NDA
     rows: list[int] = []
     roles: list[str] = []
     cameras: list[int] = []
-    for role, size in SIZES.items():
+    for kind, size in SIZES.items():
         prior = np.full(10, 1.0)
         prior[list(plant.hidden)] = plant.rare * 10
         prior /= prior.sum()
         here = chances.copy()
-        if role == "train":
+        if kind == "train":
             prior[list(plant.hidden)] *= 1 - plant.hide
             here[list(plant.cameras)] *= 1 - plant.hide
         classes = rng.choice(10, size, p=prior / prior.sum())
         rows += [by_class[c].pop() for c in classes]
-        roles += [role] * size
+        roles += [kind] * size
         cameras += rng.choice(CAMERAS, size, p=here / here.sum()).tolist()
     at, role = np.array(rows), np.array(roles)
     shown, labels, camera = images[at].copy(), truth[at].astype(np.int64), np.array(cameras)
@@ -249,7 +249,9 @@ def summary(
                 "chance": chance,
                 "rows": len(own),
             }
-    asked = data.where(second["id"][~second["new_row"].astype(bool)]) if len(second["id"]) else []
+    asked = np.empty(0, np.int64)
+    if len(second["id"]):
+        asked = data.where(second["id"][~second["new_row"].astype(bool)])
     hits = int(flipped[asked].sum()) if len(asked) else 0
     arms = facts["retrain"]["arms"]
     return {

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore_glob = ["tools/*"]  # programs of other environments
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 

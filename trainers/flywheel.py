@@ -91,7 +91,7 @@ def configured_main(cfg: DictConfig) -> None:
         console.print(escape(line), soft_wrap=True, highlight=False)
 
     try:
-        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         check_settings(plain, conf_dir() / "flywheel.yaml", HydraConfig.get().overrides.task)
         if plain["command"] not in COMMANDS:
             raise ValueError(f"expected {', '.join(COMMANDS)}, got {plain['command']!r}")

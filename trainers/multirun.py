@@ -9,6 +9,7 @@ and a cell that failed is listed at the end with its error while the others run 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -147,9 +149,17 @@ def _done(cell: Cell) -> JobReturn:
 
 def register() -> None:
     """Make `hydra/launcher=processes` known. Hydra takes plug-ins from modules called hydra_plugins
-    only, so the class says that it is of one.
+    only, where it looks for the class by name: a module of that name holds it.
     """
     Processes.__module__ = "hydra_plugins.coreset"
+    try:
+        parent = importlib.import_module("hydra_plugins")
+    except ModuleNotFoundError:
+        parent = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        parent.__path__ = []
+    module = sys.modules["hydra_plugins.coreset"] = ModuleType("hydra_plugins.coreset")
+    for holder, name, value in ((module, "Processes", Processes), (parent, "coreset", module)):
+        setattr(holder, name, value)
     Plugins.instance().register(Processes)
     node = {"_target_": "hydra_plugins.coreset.Processes", "workers": 2}
     ConfigStore.instance().store(group="hydra/launcher", name="processes", node=node)

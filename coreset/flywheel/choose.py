@@ -79,7 +79,7 @@ class Choose:
         control = _afford(
             turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget
         )
-        cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index]
+        cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index, operator]
         facts = {
             "budget": turn.budget,
             "reserve": reserve,

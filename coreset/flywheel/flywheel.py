@@ -174,6 +174,12 @@ class Flywheel:
         """Return all that happened to an id, version by version: why it is in, or is not."""
         return history(self.folder / "versions", name)
 
+    def show(self) -> Path:
+        """Write the page `report.html` of the flywheel and return its path."""
+        from coreset.flywheel.page import write_page
+
+        return write_page(self.folder, self.data)
+
     def _check_frozen(self) -> None:
         """Raise ValueError when the frozen examples or the settings are others than at init."""
         config = read_json(self.folder / CONFIG)

@@ -107,10 +107,11 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
     return f'<h2>Duplicates beside what stands for them</h2><p class="note">{text(note)}</p>{"".join(blocks)}' if blocks else ""  # fmt: skip
 
 
-def _tables(found: Mapping[str, Sequence[tuple[str, int, int]]]) -> str:
+def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> str:
     blocks = []
-    for title, rows in found.items():
-        before, after = (max(1, sum(r[i] for r in rows)) for i in (1, 2))
+    for title, rows in counts.items():
+        before = max(1, sum(r[1] for r in rows))
+        after = max(1, sum(r[2] for r in rows))
         body = "".join(
             f"<tr><td>{text(name)}</td><td>{count(n)} <small>{share(n / before)}</small></td>"
             f"<td>{count(k)} <small>{share(k / after)}</small></td><td>{share(k / max(n, 1))}</td></tr>"

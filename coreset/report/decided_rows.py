@@ -78,8 +78,8 @@ def cuts(table: pa.Table, manifest: Mapping[str, Any]) -> list[Cut]:
                 gain = pc.cast(table["gain"], pa.float64()).to_numpy()[first]
                 first = first[np.argsort(-np.nan_to_num(gain, nan=-np.inf), kind="stable")]
             value = float(rank.max()) if len(rank) else 0.0
-            rows = [table.take(pa.array(r[:AROUND])).to_pylist() for r in (last, first)]
-            out.append(Cut(str(one["name"]), "rank", value, rows[0], rows[1]))
+            kept, dropped = (table.take(pa.array(r[:AROUND])).to_pylist() for r in (last, first))
+            out.append(Cut(str(one["name"]), "rank", value, kept, dropped))
     return out
 
 
@@ -92,7 +92,9 @@ def duplicate_pairs(
     """
     twins = table.filter(table["duplicate_of"].is_valid())
     ids = np.array(twins["id"].to_pylist(), object)
-    some = np.argsort(keyed_uniform(_SALT, ids), kind="stable")[:_PAIRS] if len(ids) else []
+    some = np.empty(0, np.int64)
+    if len(ids):
+        some = np.argsort(keyed_uniform(_SALT, ids), kind="stable")[:_PAIRS]
     twins = twins.take(pa.array(some, pa.int64()))
     wanted = pc.unique(twins["duplicate_of"])
     stands = {r["id"]: r for r in table.filter(pc.is_in(table["id"], wanted)).to_pylist()}

@@ -151,9 +151,9 @@ def segmentation_map(path: str | Path, classes: int, ignore: int = 255) -> NDArr
     if path.suffix == ".npy":
         found = np.load(path, allow_pickle=False)
     else:
-        from PIL import Image
+        from coreset.scorers.image.files import open_image
 
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.mode not in ("L", "P", "I", "I;16", "1"):
                 raise ValueError(
                     f"{path}: a picture in {image.mode}, expected one class number per pixel"

@@ -112,6 +112,8 @@ class RegionChoice:
 
         from PIL import Image
 
+        from coreset.scorers.image.files import open_image
+
         out = []
         for key, mask in self.masks().items():
             if key not in labels:
@@ -128,7 +130,10 @@ class RegionChoice:
                 )
             path = Path(folder) / f"{key}.png"
             blank = np.full(mask.shape, ignore, np.uint8)
-            whole = np.array(Image.open(path)) if path.exists() else blank
+            whole = blank
+            if path.exists():
+                with open_image(path) as image:
+                    whole = np.array(image)
             whole[mask] = inside
             sink = BytesIO()
             Image.fromarray(whole.astype(np.uint8)).save(sink, "PNG")

@@ -32,7 +32,7 @@ TOKEN = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     if not PROGRAM.exists():
-        pytest.skip("make label-studio installs Label Studio beside the project")
+        pytest.skip("make tools installs Label Studio beside the project")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -33,11 +33,10 @@ def test_failed_cells_are_listed_and_finished_ones_not_repeated(tmp_path):
     again = many(tmp_path, "strategy=random,top_k", "mode=active", "start=10")
     assert "2 cells, 1 of them finished before" in again.stderr
     assert (good / "state.json").stat().st_mtime_ns == stamp
-    other = many(tmp_path, "strategy=margin,entropy", "mode=active", "start=10")
+    other = many(tmp_path, "strategy=random", "mode=active", "start=11")
     assert other.returncode == 1
-    assert (
-        "another hydra.sweep.dir" in other.stderr + other.stdout or "0_margin_seed0" in other.stderr
-    )
+    assert "give another hydra.sweep.dir" in " ".join(other.stderr.split())
+    assert (good / "state.json").stat().st_mtime_ns == stamp
 
 
 def test_a_cell_knows_its_folder_and_its_error(tmp_path: Path):

@@ -81,11 +81,13 @@ def read_answers(path: str | Path, text: str = "text") -> tuple[list[Answer], li
 
 
 def _answer(key: str, name: str, result: Sequence[Any], text: str, who: str) -> Answer:
-    found: dict[str, Any] = {"classes": [], "spans": []}
+    classes, spans = list[str](), list[tuple[int, int, str, str]]()
+    rating: float | None = None
+    preferred: str | None = None
     for one in result:
         value, kind = one.get("value") or {}, one.get("type")
         if kind == "choices":
-            found["classes"] += value["choices"]
+            classes += value["choices"]
         elif kind == "labels":
             start, end = int(value["start"]), int(value["end"])
             if text[start:end] != value.get("text", text[start:end]):
@@ -93,14 +95,12 @@ def _answer(key: str, name: str, result: Sequence[Any], text: str, who: str) -> 
                     f"{who}: the span {start} to {end} holds {text[start:end]!r:.60}, not"
                     f" {value['text']!r:.60}: is the text another one?"
                 )
-            found["spans"] += [(start, end, label, text[start:end]) for label in value["labels"]]
+            spans += [(start, end, label, text[start:end]) for label in value["labels"]]
         elif kind == "rating":
-            found["rating"] = float(value["rating"])
+            rating = float(value["rating"])
         elif kind == "pairwise":
-            found["preferred"] = str(value["selected"])
-    return Answer(
-        key, name, **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-    )
+            preferred = str(value["selected"])
+    return Answer(key, name, tuple(classes), tuple(spans), rating, preferred)
 
 
 def answer_overrules(answers: Sequence[Answer], when: str) -> list[Overrule]:

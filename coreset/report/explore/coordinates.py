@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -37,10 +36,13 @@ def image_vectors(thumbnails: Sequence[bytes | None]) -> NDArray[np.float32]:
     """Return vectors (N, 192) of thumbnails: 8 × 8 pixels in color; NaN where there is none."""
     from PIL import Image
 
+    from coreset.scorers.image.files import open_image
+
     out = np.full((len(thumbnails), 192), np.nan, np.float32)
     for i, data in enumerate(thumbnails):
         if data is not None:
-            small = Image.open(BytesIO(data)).convert("RGB").resize((8, 8), Image.Resampling.BOX)
+            with open_image(data) as image:
+                small = image.convert("RGB").resize((8, 8), Image.Resampling.BOX)
             out[i] = np.asarray(small, np.float32).ravel() / 255
     return out
 

@@ -60,7 +60,7 @@ def test_answers_of_all_kinds(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_real_server_gives_them_back(tmp_path: Path) -> None:
-    python = python_of("labelstudio", "label-studio")
+    python = python_of("label-studio")
     rows = [{"id": f"r{i}", "text": f"{'x' * i} Ana sings"} for i in range(12)]
     tasks = json.loads(write_tasks(rows, tmp_path / "t.json").read_text())
     with label_studio.server(python, tmp_path) as client:

@@ -42,7 +42,7 @@ def test_issues_go_by_their_position(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_cleanlab_finds_flipped_labels(tmp_path: Path) -> None:
-    python = python_of("cleanlab", "cleanlab[datalab]")
+    python = python_of("cleanlab")
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
     probs = np.full((300, 3), 0.05)

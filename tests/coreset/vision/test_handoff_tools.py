@@ -90,7 +90,7 @@ def assert_same(returned, expected, tolerance: float) -> None:
 def test_datumaro_reads_edits_and_writes(
     form, reader, pool, found, chosen, images, tmp_path: Path
 ) -> None:
-    python = python_of("datumaro", "datumaro")
+    python = python_of("datumaro")
     given = tmp_path / "given"
     if form == "cvat":
         chosen.to_cvat(given / "annotations.xml", found, 0.0)
@@ -119,7 +119,7 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 
 
 def test_label_studio_shows_takes_labels_and_exports(pool, found, chosen, tmp_path: Path) -> None:
-    python = python_of("labelstudio", "label-studio")
+    python = python_of("label-studio")
     tasks = json.loads(
         chosen.to_label_studio(
             tmp_path / "tasks.json", found, 0.0, prefix="/data/local-files/?d=photos/"
@@ -245,7 +245,7 @@ def test_ultralytics_trains_on_the_folder_as_it_is(
 
 
 def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_path: Path) -> None:
-    python = python_of("fiftyone", "fiftyone")
+    python = python_of("fiftyone")
     rows = chosen.to_rows(images, found, 0.0)
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     home = {
@@ -273,7 +273,7 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
 
 
 def test_lightly_studio_tags_come_back(pool, found, chosen, images, tmp_path: Path) -> None:
-    python = python_of("lightly", "lightly-studio")
+    python = python_of("lightly-studio")
     (tmp_path / "rows.json").write_text(json.dumps(chosen.to_rows(images)))
     script, here = Path(lightly_file.__file__), {"PWD": str(tmp_path)}
     run_tool(

@@ -233,7 +233,7 @@ def test_label_studio_accepts_the_tasks(picked, tmp_path):
     # of its own: its pins contradict ours
     python = ROOT / ".cache" / "label-studio" / "bin" / "python"
     if not python.exists():
-        pytest.skip("make label-studio installs label-studio-sdk beside the project")
+        pytest.skip("make tools installs label-studio-sdk beside the project")
     _, found, chosen = picked
 
     def check(path):
