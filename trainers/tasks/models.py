@@ -36,7 +36,9 @@ def small_cnn(
         ]
     return nn.Sequential(
         *layers,
-        nn.AvgPool2d(image_size // 4),  # whose gradient stays channels-last, unlike AdaptiveAvgPool2d's
+        nn.AvgPool2d(
+            image_size // 4
+        ),  # whose gradient stays channels-last, unlike AdaptiveAvgPool2d's
         nn.Flatten(),
         nn.Dropout(dropout),
         nn.Linear(4 * width, num_classes),

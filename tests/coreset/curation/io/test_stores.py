@@ -118,6 +118,7 @@ def decided(out):
     return str(table.to_pylist())  # NaN is itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [0, 7])
 def test_the_same_decisions_from_a_store_that_fails_now_and_then(tmp_path, s3, every):
     _, data = lines()
