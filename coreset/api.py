@@ -54,7 +54,9 @@ def select(
     array([2, 1])
     """
     if budget is None:
-        raise TypeError("budget: expected how many examples to choose, a number or a share")
+        raise TypeError(
+            "budget: expected how many examples to choose, a number or a share, got None"
+        )
     if strategy is None:
         strategy, options = "auto", {"partial": True, **(options or {})}
     made = registry.strategy(strategy, options)

@@ -201,6 +201,7 @@ TRAINING = {  # path in the folder of a training run: what it holds
     "rounds/NNNN/selection.parquet": "what the round chose, in order: `index`, `id`, and where the"
     " strategy gives them `score`, `weight`, `reason`",
     "rounds/NNNN/model.safetensors": "the model of the round",
+    "start.safetensors": "with `learner=lightning`: the weights that every round begins from",
     "labels.csv": "with `oracle=file`: what to label, and the labels (`index`, `id`, `label`)",
     "baseline/NAME/": "the same files for random, full and what else stands beside",
     "metrics/metrics.csv": "what Lightning's CSV logger wrote",

@@ -328,7 +328,10 @@ def test_sweeps_compose(path):
     command = sweep["command"]
     assert command[:4] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
     assert "logger=wandb" in command
-    values = [parameter["values"] for parameter in sweep["parameters"].values()]
+    values = [
+        p.get("values") or [p["value"] if "value" in p else p["min"]]
+        for p in sweep["parameters"].values()
+    ]
     for combination in product(*values):
         arguments = [
             f"{key}={value}" for key, value in zip(sweep["parameters"], combination, strict=True)

@@ -49,7 +49,7 @@ def spans_of(text: str, reason: str) -> list[tuple[int, int]]:
     r"""Return where in a text its reason lies: the repeated line, else the n-gram that covers most,
     of reasons about repetition; a phrase that the reason names; nothing where it is about a number.
 
-    >>> spans_of("buy now\\nnews\\nbuy now", "repeated lines above 0.3")
+    >>> spans_of("buy now\nnews\nbuy now", "repeated lines above 0.3")
     [(0, 7), (13, 20)]
     >>> spans_of("see lorem ipsum", "has lorem ipsum")
     [(4, 15)]

@@ -269,6 +269,7 @@ PARTS = {
     "second",
     "cold",
     "warm",
+    "many",
     "column",
     "positions",
     "necessity",

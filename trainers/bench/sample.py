@@ -107,10 +107,10 @@ def replicate(table: Table, protocol: Protocol, number: int) -> Replicate:
         noise = rng.normal(size=(copies, features.shape[1])) * features.std(axis=0) * JITTER
         features[place[:copies]] = features[of] + noise
         truth[place[:copies]] = truth[of]
-        ids = np.array([str(i) for i in ids])
-        ids[place[:copies]] = [
-            f"{a}~{b}" for a, b in zip(ids[of], ids[place[:copies]], strict=True)
-        ]
+        names = [str(i) for i in ids]
+        for a, b in zip(of, place[:copies], strict=True):
+            names[b] = f"{ids[a]}~{ids[b]}"
+        ids = np.array(names)
     labels = truth.copy()
     wrong = rng.permutation(len(rows))[: int(protocol.noise * len(rows))]
     shift = rng.integers(1, len(table.classes), len(wrong))

@@ -74,7 +74,7 @@ def test_defaults():
         (
             {"test_images": np.zeros((0, 4, 4, 3), np.uint8)},
             ValueError,
-            "test_images: expected at least one image",
+            r"test_labels: expected shape \(0,\)",
         ),
         (
             {"test_images": np.zeros((2, 8, 8, 3), np.uint8)},
