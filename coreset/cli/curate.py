@@ -20,6 +20,7 @@ from rich.markup import escape
 from coreset.build import build
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail
+from coreset.core.places import place
 from coreset.curation.operators.base import flatten, kind
 from coreset.curation.recipe import read_recipe
 from coreset.curation.run import Curated, Settings, curate
@@ -95,7 +96,7 @@ def configured_main(cfg: DictConfig) -> None:
             overrules=plain["overrules"],
             log=say,
         )
-        state = Path(plain["state"]) if plain["state"] else None
+        state = place(plain["state"]) if plain["state"] else None
         write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
         keys = ("name", "kind", "counts")
         answer(

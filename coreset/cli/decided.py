@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from coreset.core.places import table_schema
 from coreset.report.explore.curated import curated_columns
 from coreset.report.explore.rows import chunk as _chunk
 from coreset.report.explore.table import explore_table
@@ -23,7 +23,7 @@ def summarize(run: Path) -> dict[str, Any]:
     return {
         "counts": manifest["counts"], "rejects": manifest["rejects"], "overrules": manifest.get("overrules"),
         "operators": [{k: o[k] for k in keys if k in o} for o in manifest["operators"]],
-        "columns": pq.read_schema(run / "decisions.parquet").names,
+        "columns": table_schema(run / "decisions.parquet").names,
     }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
-"""The interface of an engine: who calls the steps of a run."""
+"""The interface of an engine: who calls the steps of a run, and who brings rows together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+PART = "_part"  # the column that says which part a row goes to
 
 
 class Engine(Protocol):
@@ -19,8 +21,28 @@ class Engine(Protocol):
         """What the manifest calls it."""
         ...
 
+    @property
+    def sharded(self) -> bool:
+        """Whether decisions and rejects are written as folders of files, one per task."""
+        ...
+
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield `step(item)` in the order of items. An exception of a step ends the run and is
         raised here.
+        """
+        ...
+
+    def exchange(
+        self,
+        read: Callable[[T], Any],
+        items: Sequence[T],
+        step: Callable[[tuple[int, Any]], R],
+        parts: int,
+    ) -> Iterator[R]:
+        """Bring rows together: `read(item)` gives an Arrow table with a column `_part` (int64, 0 to
+        parts - 1); yield, in the order of parts, `step((part, rows))` for every part that has rows.
+        The rows of a part come in no order and without `_part`.
+
+        Every row is moved once, and what a step returns is small.
         """
         ...

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from coreset.core.leases import lease
+from coreset.core.places import is_remote, place
+
 LOCK = ".lock"
 _OWN: weakref.WeakValueDictionary[str, Hold] = weakref.WeakValueDictionary()
 
@@ -69,12 +72,15 @@ def _acquired(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: Any) -> Iterator[None]:
     """Hold a folder inside the block and clear it of what a killed process left half written.
 
     Raises ValueError when another process, or another block of this one, works in it.
     """
-    folder = Path(folder)
+    if is_remote(folder := place(folder)):
+        with lease(folder):
+            yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     lock = _acquired(folder)
     try:

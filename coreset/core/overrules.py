@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from coreset.core.places import place
+
 ACTIONS = ("keep", "drop", "relabel", "pin")
 _KEYS = {"id", "action", "who", "when", "why", "label"}
 
@@ -101,7 +103,7 @@ def read_overrules(path: str | Path) -> Overrules:
     """
     places: dict[str, Overrule] = {}
     labels: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(place(path).read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.places import is_remote, put
+
 
 def fingerprint(*parts: Any) -> str:
     """Return 16 hex digits of the content of arrays, tensors, texts, numbers, None, paths and
@@ -97,7 +99,11 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
     """Write a file so that it is either the old or the new one, never half: beside, synced,
     renamed. The disk being full leaves the old one.
     """
-    path, data = Path(path), data.encode() if isinstance(data, str) else data
+    data = data.encode() if isinstance(data, str) else data
+    path = Path(path) if isinstance(path, str) else path
+    if is_remote(path):
+        put(path, data)
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

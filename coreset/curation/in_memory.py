@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset import registry
 from coreset.core.batch import to_numpy
 from coreset.core.engine import Engine
+from coreset.core.places import read_table
 from coreset.core.store import strict
 from coreset.core.strategy import Scorer
 from coreset.curation.io.plain_rows import plain_rows
@@ -94,7 +94,7 @@ def curate_rows(
     with tempfile.TemporaryDirectory(prefix="coreset-") as folder:
         source, out = _write(given, Path(folder)), Path(folder) / "out"
         done = curate_files(steps, source, out, engine=engine, settings=Settings(**settings))
-        decisions = _in_order(pq.read_table(out / "decisions.parquet"), len(given))
+        decisions = _in_order(read_table(out / "decisions.parquet"), len(given))
     kept = np.flatnonzero([state == "kept" for state in decisions["state"].to_pylist()])
     return Curation([given[i] for i in kept.tolist()], decisions, done.manifest)
 
@@ -121,7 +121,7 @@ def score_rows(
     with tempfile.TemporaryDirectory(prefix="coreset-") as folder:
         source, out = _write(given, Path(folder)), Path(folder) / "scores.parquet"
         score_files(part, source, out, engine=engine, settings=settings)
-        table = _in_order(pq.read_table(out), len(given))
+        table = _in_order(read_table(out), len(given))
     return {n: to_numpy(table[n]) for n in table.schema.names if n not in ("id", "file", "line")}
 
 

@@ -4,22 +4,18 @@ them.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from coreset.core.batch import Batch
+from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
 from coreset.core.overrules import Overrules, read_overrules
+from coreset.core.places import in_words, is_remote, place, remove_tree
 from coreset.core.store import fingerprint, to_json, write_atomic
-from coreset.curation.engines.local import Engine, Local
+from coreset.curation.engines.local import Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
@@ -33,27 +29,26 @@ from coreset.curation.operators.base import (
     flatten,
     kind,
 )
-from coreset.curation.operators.contract import checked, finished
-from coreset.curation.operators.estimator_state import read_state
 from coreset.curation.operators.rules.overruled import overruled
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import Counts, DecidePartition, read_rejects
-from coreset.curation.results.gallery import gather
-from coreset.curation.results.output import WriteShard, write_decisions, write_rejects
+from coreset.curation.results.gallery import Gather
+from coreset.curation.results.output import (
+    WriteShard,
+    write_decisions,
+    write_decisions_by_tasks,
+    write_rejects,
+    write_rejects_by_tasks,
+)
 from coreset.curation.runtime.check import check_recipe, needed, reads, stages
-from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
+from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore
+from coreset.curation.runtime.choose import select_at_once
+from coreset.curation.runtime.estimate import fitted
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
-from coreset.curation.runtime.row_ids import INPUT, check_ids
+from coreset.curation.runtime.row_ids import INPUT, IdsThere, check_ids
 from coreset.curation.runtime.stamps import hashes, images_key
-from coreset.curation.runtime.steps import (
-    ColumnsPartition,
-    FitPartition,
-    Pipeline,
-    named,
-    read_columns,
-    side_table,
-)
+from coreset.curation.runtime.steps import Pipeline
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
 
@@ -119,9 +114,9 @@ def take_in(
     """Read the input into partitions, learn its schema, check the recipe against it and name every
     row. What lies in `out` is no input.
     """
-    is_dataset = (isinstance(source, str) and source.startswith(HUB)) or hasattr(
-        source, "save_to_disk"
-    )
+    is_dataset = (
+        isinstance(source, str) and source.startswith(HUB) and "://" not in source
+    ) or hasattr(source, "save_to_disk")
     shards = discover(save_dataset(source, state)) if is_dataset else discover(source, (out, state))
     flat = flatten(operators)
     needs = needed(flat)
@@ -135,7 +130,7 @@ def take_in(
         max_characters=settings.max_characters,
     )
     flat = check_recipe(flat, schema)
-    content, unchanged = hashes(shards, state)
+    content, stamps, unchanged = hashes(engine, shards, state)
     if unchanged:
         log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
     files = sorted(content.items())
@@ -151,7 +146,7 @@ def take_in(
     work = StateStore(
         state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards)
     )
-    ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images)
+    ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images, content, stamps)
     there = len(list((work.root / work.rows).glob("*.json")))
     if there:
         log(f"state: the rows of {there} of {len(shards)} files are reused")
@@ -217,72 +212,19 @@ def _decide_one(
         return chain.with_stage(stage)
     log(f"{stage.name} ...")
     if isinstance(operator, Estimator):
-        fitted = _fitted(engine, chain, stage, partitions)
-        if fitted is None:  # no row is left to fit
+        made = fitted(engine, chain, stage, partitions)
+        if made is None:  # no row is left to fit
             return chain
-        found = getattr(fitted, "found", {})
-        one = Stage(stage.place, stage.name, stage.key, stage.gives, fitted, found)
+        found = getattr(made, "found", {})
+        one = Stage(stage.place, stage.name, stage.key, stage.gives, made, found)
         return _decide_one(engine, chain, one, partitions, total, log)
     if isinstance(operator, GroupBy):
         decide_groups(engine, chain, stage, partitions)
     elif isinstance(operator, Select) and operator.partitions is not None:
         select_in_rounds(engine, chain, stage, partitions, total)
     else:
-        _select(engine, chain, stage, partitions, total)
+        select_at_once(engine, chain, stage, partitions, total)
     return chain.with_stage(replace(stage, operator=None))
-
-
-def _fitted(
-    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition]
-) -> Operator | None:
-    operator = stage.operator
-    assert isinstance(operator, Estimator)
-    state, seen = None, False
-    for path in engine.map(FitPartition(chain, stage), partitions):
-        if path is not None:
-            with named(stage):
-                one = operator.from_state(read_state(path))
-                state, seen = (operator.merge(state, one) if seen else one), True
-    with named(stage):
-        return finished(operator, state) if seen else None
-
-
-def _select(
-    engine: Engine, chain: Pipeline, stage: Stage, partitions: Sequence[Partition], total: int
-) -> None:
-    sides = [chain.work.side(stage, p) for p in partitions]
-    if all(is_whole(side) for side in sides):
-        return
-    operator = stage.operator
-    assert isinstance(operator, Selector)
-    paths = list(engine.map(ColumnsPartition(chain, stage), partitions))
-    tables = [read_columns(path) for path in paths]
-    partition = np.repeat(np.arange(len(tables)), [t.num_rows for t in tables])
-    table = pa.concat_tables(tables, promote_options="permissive").append_column(
-        "_partition", pa.array(partition)
-    )
-    table = table.sort_by("id")
-    row, partition = table["row"].to_numpy().astype(np.int64), table["_partition"].to_numpy()
-    said = None
-    if table.num_rows:
-        with named(stage):
-            columns, decision = checked(
-                operator, Batch(table.drop_columns(["row", "_partition"])), total
-            )
-        said = side_table(row, columns, decision)
-    for i, side in enumerate(sides):
-        here = np.flatnonzero(partition == i)
-        here = here[np.argsort(row[here], kind="stable")]
-        write_table(
-            side,
-            (
-                pa.table({"row": pa.array([], pa.uint32())})
-                if said is None
-                else said.take(pa.array(here))
-            ),
-        )
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -326,39 +268,51 @@ def curate(
     >>> done.manifest["counts"]
     {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
     """
-    out, engine, settings = Path(out), engine or Local(), settings or Settings()
-    state = out / "state" if state is None else Path(state)
-    _check_out(out)
+    engine, settings = engine or Local(), settings or Settings()
+    folder: Any = place(out)
+    held: Any = folder / "state" if state is None else place(state)
+    _check_out(folder)
     said = None if overrules is None else read_overrules(overrules)
     operators = overruled(operators, said)
-    with locked(out), locked(state):
-        rows = take_in(operators, source, state, out, engine, settings, log)
+    with locked(folder), locked(held):
+        rows = take_in(operators, source, held, folder, engine, settings, log)
         if said is not None:
-            _check_overrules(said, rows)
+            _check_overrules(engine, said, rows)
         chain = decide(engine, rows, log)
         step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", said)
         counts = Counts()
         for part in engine.map(step, rows.partitions):
             counts.add(part)
         _check_counts(counts, rows)
-        data = _write_data(engine, step, rows, out)
-        written = write_decisions(
-            [step.path(p) for p in rows.partitions], out / "decisions.parquet"
-        )
+        data = _write_data(engine, step, rows, folder)
+        paths = [step.path(p) for p in rows.partitions]
+        decisions, refused = folder / "decisions.parquet", folder / "rejects.jsonl"
+        written, rejects = _write_results(engine, rows, chain, paths, decisions, refused)
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
-        rejects = write_rejects(chain, rows.partitions, out / "rejects.jsonl")
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
         if said is not None:
             manifest["overrules"] = _about_overrules(said, counts)
-        write_atomic(out / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n")
-        gallery = gather(chain, rows.partitions, out / "decisions.parquet")
-        shutil.rmtree(state / step.folder, ignore_errors=True)
+        write_atomic(
+            folder / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n"
+        )
+        gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
+        remove_tree(held / step.folder)
     samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
-    return Curated(out, manifest, samples, gallery)
+    return Curated(folder, manifest, samples, gallery)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Any) -> None:
+    if is_remote(out):
+        with in_words(out, "write"):
+            there = [p for p in out.fs.find(out.path) if not p.endswith(LOCK)]
+        known = f"{out.path.strip('/')}/"
+        ours = ("state/", "manifest.json")
+        if there and not any(p.strip("/").removeprefix(known).startswith(ours) for p in there):
+            raise ValueError(
+                f"out: {out} holds other files; give a new prefix, or that of an earlier run"
+            )
+        return
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, {out} is a file")
     other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())
@@ -366,6 +320,24 @@ def _check_out(out: Path) -> None:
         raise ValueError(
             f"out: {out} holds other files; give a new or empty folder, or that of an earlier run"
         )
+
+
+def _write_results(
+    engine: Engine, rows: Rows, chain: Pipeline, paths: list[Any], decisions: Any, refused: Any
+) -> tuple[int, Mapping[str, int]]:
+    """Write decisions and rejects, as one file each or as folders of files by tasks; what an engine
+    of the other form left is removed. Return the rows written and the rejects by reason.
+    """
+    for path in (decisions, refused):
+        if path.is_dir() and not engine.sharded:
+            remove_tree(path)
+        elif engine.sharded and path.is_file():
+            path.unlink()
+    if engine.sharded:
+        written = write_decisions_by_tasks(engine, paths, decisions)
+        return written, write_rejects_by_tasks(engine, chain, rows.partitions, refused)
+    written = write_decisions(paths, decisions)
+    return written, write_rejects(chain, rows.partitions, refused)
 
 
 def _check_counts(counts: Counts, rows: Rows) -> None:
@@ -389,12 +361,11 @@ def _check_counts(counts: Counts, rows: Rows) -> None:
         )
 
 
-def _check_overrules(overrules: Overrules, rows: Rows) -> None:
+def _check_overrules(engine: Engine, overrules: Overrules, rows: Rows) -> None:
     """Raise ValueError for an id that no row of the input has, before anything is computed."""
-    left, wanted = dict.fromkeys(overrules.ids), pa.array(overrules.ids, pa.string())
-    for partition in rows.partitions:
-        column = rows.chain.view(partition).column("id")
-        for key in column.filter(pc.is_in(column, wanted)).to_pylist():
+    left = dict.fromkeys(overrules.ids)
+    for there in engine.map(IdsThere(rows.chain, tuple(left)), rows.partitions):
+        for key in there:
             left.pop(key, None)
     if left:
         raise ValueError(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from coreset.core.places import read_table
 from coreset.core.store import write_atomic
 from coreset.report.css import CSS
 from coreset.report.decided import STYLE
@@ -76,7 +75,7 @@ def changes(first: Path, second: Path) -> Changes:
 
 def _rows(folder: Path) -> dict[str, dict[str, Any]]:
     names = ["id", "file", "line", "state", "operator", "reason", "duplicate_of"]
-    table = pq.read_table(folder / "decisions.parquet", columns=names)
+    table = read_table(folder / "decisions.parquet", names)
     return {r["id"]: r for r in table.to_pylist() if r["id"] is not None}
 
 

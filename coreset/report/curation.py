@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
+from coreset.core.places import read_table, table_schema
 from coreset.core.store import write_atomic
 from coreset.report.css import CSS
 from coreset.report.decided import STYLE as DECIDED
@@ -128,31 +128,27 @@ def _head(manifest: Mapping[str, Any]) -> str:
 def _scores(path: Path, plots: dict[str, Figure]) -> str:
     """Return a histogram of every column of numbers that differ."""
     cells, same = [], []
-    with pq.ParquetFile(path) as file:
-        kept = np.array([s == "kept" for s in file.read(["state"])["state"].to_pylist()], bool)
-        names = [
-            f.name
-            for f in file.schema_arrow
-            if f.name not in _HIDDEN
-            and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
-        ]
-        for i, name in enumerate(names):
-            values = file.read([name])[name].to_numpy().astype(np.float64)
-            finite = np.isfinite(values)
-            if not finite.any() or values[finite].min() == values[finite].max():
-                same.append(
-                    f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined"
-                )
-                continue
-            fig, ax = figure(3.4, 1.7)
-            ax.set_position((0.02, 0.2, 0.96, 0.68))
-            plot_histogram(values[finite], kept[finite], ax)
-            plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
-            note = _undefined(file, name) or f"{count(int(finite.sum()))} rows"
-            cells.append(
-                f"<div><h3>{text(name)}"
-                f" <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>"
-            )
+    schema = table_schema(path)
+    kept = np.array([s == "kept" for s in read_table(path, ["state"])["state"].to_pylist()], bool)
+    names = [
+        f.name
+        for f in schema
+        if f.name not in _HIDDEN and (pa.types.is_floating(f.type) or pa.types.is_integer(f.type))
+    ]
+    for i, name in enumerate(names):
+        values = read_table(path, [name])[name].to_numpy().astype(np.float64)
+        finite = np.isfinite(values)
+        if not finite.any() or values[finite].min() == values[finite].max():
+            same.append(f"{name} {values[finite][0]:g}" if finite.any() else f"{name} undefined")
+            continue
+        fig, ax = figure(3.4, 1.7)
+        ax.set_position((0.02, 0.2, 0.96, 0.68))
+        plot_histogram(values[finite], kept[finite], ax)
+        plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
+        note = _undefined(path, schema, name) or f"{count(int(finite.sum()))} rows"
+        cells.append(
+            f"<div><h3>{text(name)} <small>{text(note)}</small></h3>{svg(fig, f'score{i}')}</div>"
+        )
     if not cells and not same:
         return ""
     note = (
@@ -176,12 +172,13 @@ def _scores(path: Path, plots: dict[str, Figure]) -> str:
     )
 
 
-def _undefined(file: pq.ParquetFile, name: str) -> str:
+def _undefined(path: Path, schema: pa.Schema, name: str) -> str:
     """Return in words how many rows have no value, and why."""
     status = f"{name}_status"
-    if status not in file.schema_arrow.names:
+    if status not in schema.names:
         return ""
-    words = Counter(w for w in file.read([status])[status].to_pylist() if w not in (None, "ok"))
+    said = read_table(path, [status])[status].to_pylist()
+    words = Counter(w for w in said if w not in (None, "ok"))
     return ", ".join(f"{count(n)} {w}" for w, n in sorted(words.items()))
 
 
@@ -228,9 +225,10 @@ def _card(row: Mapping[str, Any]) -> str:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+    for one in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+        with one.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
 
 
 def _rejects(path: Path, reasons: Mapping[str, int]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from coreset.core.places import read_table, table_schema
 from coreset.report.decided_rows import (
     before_after,
     cuts,
@@ -50,8 +50,8 @@ def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> str:
 
 def _read(path: Path) -> pa.Table:
     """Return the decisions without their long columns; rejects of the reader have no id."""
-    with pq.ParquetFile(path) as file:
-        table = file.read([f.name for f in file.schema_arrow if not pa.types.is_list(f.type)])
+    names = [f.name for f in table_schema(path) if not pa.types.is_list(f.type)]
+    table = read_table(path, names)
     return table.filter(table["id"].is_valid())
 
 

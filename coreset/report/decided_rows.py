@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.core.places import parquet
 from coreset.numerics.random import keyed_uniform
 
 AROUND = 3  # rows on each side of a cut
@@ -167,7 +167,7 @@ def texts_of(
 def _partition(
     path: Path, file: str, lines: Sequence[int], wanted: Mapping[tuple[str, int], str]
 ) -> dict[str, str]:
-    with pq.ParquetFile(path) as held:
+    with parquet(path) as held:
         known = held.schema_arrow.names
         name = "text" if "text" in known else "preview"
         table = held.read(["line", name])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from coreset.core.engine import Engine as Engine
+from coreset.curation.engines.spill import ReadBucket, Spill
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,7 +23,8 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Local:
     """Use this machine. workers: processes; 1 = this one, nothing is started. A worker that dies is
-    replaced and its items are done again, `retries` times.
+    replaced and its items are done again, `retries` times. spill: the folder for rows on their way
+    to the rows they are compared with; None: the system's for temporary files.
 
     >>> list(Local().map(abs, [-2, 3]))
     [2, 3]
@@ -28,6 +32,7 @@ class Local:
 
     workers: int = 1
     retries: int = 2
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
@@ -40,6 +45,11 @@ class Local:
         """Return "local"."""
         return "local"
 
+    @property
+    def sharded(self) -> bool:
+        """Return False: decisions and rejects are one file each."""
+        return False
+
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
         """The workers, started once; they are gone with this process."""
@@ -47,36 +57,64 @@ class Local:
         context = multiprocessing.get_context("forkserver" if forks else "spawn")
         return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
 
-    def __getstate__(self) -> dict[str, int]:
-        return {"workers": self.workers, "retries": self.retries}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"workers": self.workers, "retries": self.retries, "spill": self.spill}
 
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield the results in the order of items."""
+        """Yield the results in the order of items; few of them are held at a time."""
         if self.workers == 1 or len(items) < 2:
             yield from map(step, items)
             return
-        done: dict[int, R] = {}
-        for attempt in range(self.retries + 1):
-            running: dict[int, Future[R]] = {}
-            try:
-                running = {
-                    i: self._pool.submit(step, items[i]) for i in range(len(items)) if i not in done
-                }
-                for i, future in running.items():
-                    done[i] = future.result()
-                break
-            except BrokenProcessPool as error:
-                self.__dict__.pop("_pool").shutdown(wait=False)
-                if attempt == self.retries:
-                    raise RuntimeError(
-                        f"a worker process died {attempt + 1} times; out of memory? use fewer"
-                        " workers"
-                    ) from error
-            except BaseException:
-                for future in running.values():
-                    future.cancel()
-                raise
-        yield from (done[i] for i in range(len(items)))
+        running: dict[int, Future[R]] = {}
+        at, attempt = 0, 0
+        try:
+            while at < len(items):
+                for i in range(at, min(at + 2 * self.workers, len(items))):
+                    if i not in running:
+                        running[i] = self._pool.submit(step, items[i])
+                try:
+                    answer = running[at].result()
+                except BrokenProcessPool as error:
+                    attempt += 1
+                    self.__dict__.pop("_pool").shutdown(wait=False)
+                    running = {i: f for i, f in running.items() if _is_done(f)}
+                    if attempt > self.retries:
+                        raise RuntimeError(
+                            f"a worker process died {attempt} times; out of memory? use fewer"
+                            " workers"
+                        ) from error
+                    continue
+                yield answer
+                running.pop(at)
+                at += 1
+        finally:
+            for future in running.values():
+                future.cancel()
+
+    def exchange(
+        self,
+        read: Callable[[T], Any],
+        items: Sequence[T],
+        step: Callable[[tuple[int, Any]], R],
+        parts: int,
+    ) -> Iterator[R]:
+        """Bring rows together through files of this machine: each row is written once and read
+        once. The files lie in `spill`, or where temporary files do.
+        """
+        with tempfile.TemporaryDirectory(prefix="coreset-spill-", dir=self.spill) as folder:
+            spill = Spill(Path(folder), parts)
+            for table in self.map(read, items):
+                spill.add(table)
+            spill.flush()
+            files = spill.files()
+            for file, answers in zip(files, self.map(ReadBucket(step), files), strict=True):
+                yield from answers
+                file.unlink()
+
+
+def _is_done(future: Future[Any]) -> bool:
+    """Return whether a future holds an answer of a worker that lived."""
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _one_thread() -> None:

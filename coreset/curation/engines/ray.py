@@ -1,52 +1,127 @@
-"""The engine for a cluster: Ray actors that stay, so that each loads a model once, and are replaced
-when they die.
+"""The engine for a cluster: Ray Data. A step is mapped over items by `map_batches`, in an actor pool
+where an operator holds a model, and rows are brought together by Ray Data's hash shuffle.
 
-Steps read and write files of the state, which lies in a folder that every machine sees; what
-travels through Ray is a step and a place. A lost worker's item is done again by another: a step
-done twice writes the same. Plain actors and not Ray Data's blocks, since the partitions of the
-state are the blocks already: rows need not be moved, counted or ordered a second time, and an
-answer cannot depend on how Ray cut them.
+Ray plans, places, retries and moves; what is here says what to call. Rows lie in the state, which
+lies where the output does, and travel between workers only: through the process that started the
+run go the names of partitions and what steps return, which is counts. A step done twice writes the
+same, so that whatever Ray does again changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import pickle
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from coreset.core.engine import PART
+from coreset.curation.engines.spill import by_part, plain
 
 T = TypeVar("T")
 R = TypeVar("R")
 LOG = logging.getLogger("coreset")
-PATIENCE = 60.0  # seconds until a word about actors that do not begin
-INSTALL = "the engine 'ray' needs Ray: pip install 'coreset-lightning[ray]'"
+INSTALL = "the engine 'ray' needs Ray Data: pip install 'coreset-lightning[ray]'"
+_SHUFFLED = 200  # partitions of a shuffle, at most: each takes any number of parts
 
 
-class _Worker:
-    """What runs in an actor: one step at a time. Errors are answers, so that they come back as what
-    they were. path: where the driver finds its modules.
+@dataclass(frozen=True)
+class Task:
+    """A step on its way to workers: where its bytes lie in Ray, and where its modules are."""
+
+    step: Any
+    path: tuple[str, ...]
+
+    def load(self) -> Callable[[Any], Any]:
+        """Return the step."""
+        return _loaded(self.step, self.path)
+
+
+@lru_cache(8)
+def _loaded(ref: Any, path: tuple[str, ...]) -> Callable[[Any], Any]:
+    sys.path.extend(p for p in path if p not in sys.path)
+    import ray
+
+    step: Callable[[Any], Any] = pickle.loads(ray.get(ref))
+    return step
+
+
+def _answer(call: Callable[[], Any]) -> bytes:
+    """Return (True, what a call returns) or (False, its error), pickled: errors are answers, so
+    that they come back as what they were.
     """
+    try:
+        return pickle.dumps((True, call()))
+    except Exception as error:
+        return pickle.dumps((False, error))
 
-    def __init__(self, path: Sequence[str]) -> None:
-        sys.path.extend(p for p in path if p not in sys.path)
 
-    def ready(self) -> None:
-        """Answer as soon as the actor runs: one that waits for a machine is given nothing to do."""
+def _answers(place: list[int], answers: list[bytes]) -> pa.Table:
+    return pa.table({"place": place, "answer": pa.array(answers, pa.large_binary())})
 
-    def call(self, step: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
-        """Return (True, the answer) or (False, the error)."""
+
+def call_items(batch: pa.Table, task: Task) -> pa.Table:
+    """Return the answers of a step about a batch of items."""
+    answers = []
+    for item in batch["item"].to_pylist():
+        answers.append(_answer(lambda item=item: task.load()(pickle.loads(item))))  # type: ignore[misc]
+    return _answers(batch["place"].to_pylist(), answers)
+
+
+class CallItems:
+    """`call_items` in an actor that stays, so that a model is loaded once."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return the answers about a batch of items."""
+        return call_items(batch, self.task)
+
+
+def read_items(batch: pa.Table, task: Task) -> pa.Table:
+    """Return the rows that a step reads of items, those of one part as one Arrow stream each; an
+    error stands alone as part -1.
+    """
+    parts: list[int] = []
+    rows: list[bytes] = []
+    for item in batch["item"].to_pylist():
         try:
-            return True, step(item)
+            table = plain(task.load()(pickle.loads(item)))
+            for part, held in by_part(table) if table.num_rows else ():
+                sink = pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, held.schema) as out:
+                    out.write_table(held.combine_chunks())
+                parts.append(part)
+                rows.append(sink.getvalue().to_pybytes())
         except Exception as error:
-            return False, error
+            parts.append(-1)
+            rows.append(pickle.dumps((False, error)))
+    return pa.table({PART: pa.array(parts, pa.int64()), "rows": pa.array(rows, pa.large_binary())})
 
 
-def wants_gpu(step: Any) -> bool:
-    """Return whether an operator that a step may run says that a GPU is worth having (`gpu`)."""
+def call_part(group: pa.Table, task: Task) -> pa.Table:
+    """Return the answer of a step about one part, its rows put together."""
+    part = group[PART][0].as_py()
+    if part == -1:
+        return _answers([part], [group["rows"][0].as_py()])
+
+    def step() -> Any:
+        tables = [pa.ipc.open_stream(held.as_buffer()).read_all() for held in group["rows"]]
+        return task.load()((part, pa.concat_tables(tables, promote_options="permissive")))
+
+    return _answers([part], [_answer(step)])
+
+
+def holds_model(step: Any) -> bool:
+    """Return whether an operator that a step may run holds a model (`gpu`)."""
     chain = (
         getattr(step, "chain", None)
         or getattr(getattr(step, "decide", None), "chain", None)
@@ -57,29 +132,28 @@ def wants_gpu(step: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class RayActors:
-    """Call steps in `workers` actors of a Ray cluster.
+class RayData:
+    """Run steps by Ray Data.
 
-    workers: actors, each with a processor of its own; those for which the cluster has no room are
-    waited for while the others work. address: of a running cluster (`auto`: the one this machine
-    belongs to); None starts one here, with a processor for each worker. gpus: of each actor for
-    steps with an operator that wants one (`gpu`), where the cluster has any; these actors are
-    others, and take no processor from those that wait meanwhile. retries: how often an item whose
-    worker died is done again. Raises ImportError with the install line without Ray.
+    workers: tasks at a time, and processors of a cluster that is started here. address: of a
+    running cluster (`auto`: the one this machine belongs to); None starts one. gpus: of each actor
+    with a model, where the cluster has any. retries: how often a stage is done again whose workers
+    or objects were lost beyond what Ray makes good itself. memory: bytes of Ray's object store on
+    this machine, None: Ray's own choice.
+    passed: bytes that went through this process, by kind: items, answers, steps. Raises ImportError
+    with the install line without Ray.
     """
 
     workers: int = 2
     address: str | None = None
     gpus: float = 1.0
     retries: int = 2
-    _pools: dict[float, list[Any]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    memory: int | None = None
+    passed: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("workers", "retries"):
+        for name, least in (("workers", 1), ("retries", 0)):
             value = getattr(self, name)
-            least = 1 if name == "workers" else 0
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(
                     f"{name}: expected a whole number of at least {least}, got {value!r}"
@@ -92,116 +166,133 @@ class RayActors:
         """Return "ray"."""
         return "ray"
 
-    def _ray(self) -> Any:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            ray: Any = import_module("ray")
-        except ImportError as error:
-            raise ImportError(INSTALL) from error
-        if not ray.is_initialized():
-            here = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
-            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **here)
-        return ray
-
-    def _new(self, ray: Any, gpus: float) -> Any:
-        cpus = 0 if gpus else 1  # one thread each in both cases: Ray sees to it
-        return (
-            ray.remote(_Worker)
-            .options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
-            .remote(sys.path)
-        )
+    @property
+    def sharded(self) -> bool:
+        """Return True: every task writes files of its own."""
+        return True
 
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield the results in the order of items."""
         if not items:
             return
         ray = self._ray()
-        gpus = self.gpus if wants_gpu(step) and ray.cluster_resources().get("GPU", 0) else 0.0
-        pool = self._pools.setdefault(gpus, [])
-        while len(pool) < min(self.workers, len(items)):
-            pool.append(self._new(ray, gpus))
-        shared, waiting = ray.put(step), list(range(len(items)))[::-1]
-        lost, done, idle, at = Counter[int | None](), dict[int, R](), list[int](), 0
-        running: dict[Any, tuple[int | None, int]] = {  # None: not at work yet
-            actor.ready.remote(): (None, place) for place, actor in enumerate(pool[: len(items)])
-        }
-        while at < len(items):
-            while idle and waiting:
-                place, i = idle.pop(), waiting.pop()
-                running[pool[place].call.remote(shared, items[i])] = (i, place)
-            ready = self._wait(ray, running)
-            doing, place = running.pop(ready[0])
-            try:
-                answer = ray.get(ready[0])
-            except (
-                ray.exceptions.RayTaskError
-            ) as error:  # the step did not arrive: its module is not there, or it cannot be pickled
-                raise RuntimeError(
-                    f"a worker cannot take up the step: {str(error).strip().splitlines()[-1]}"
-                ) from error
-            except ray.exceptions.RayError as error:  # the worker, or what it held, is lost
-                lost[doing] += 1
-                if lost[doing] > self.retries + (
-                    len(pool) if doing is None else 0
-                ):  # some may have died since the last call
-                    what = (
-                        "workers died as they began"
-                        if doing is None
-                        else "the worker of one item died"
-                    )
-                    raise RuntimeError(
-                        f"{what} {lost[doing]} times ({type(error).__name__}); out of memory? use"
-                        " fewer workers or smaller partitions"
-                    ) from error
-                pool[place] = self._new(ray, gpus)
-                running[pool[place].ready.remote()] = (None, place)
-                if doing is not None:
-                    waiting.append(doing)
-                continue
-            idle.append(place)
-            if doing is None:
-                continue
-            if not answer[0]:
-                for ref in running:
-                    ray.cancel(ref, force=False)
-                raise answer[1]
-            done[doing] = answer[1]
-            while at in done:
-                yield done.pop(at)
+        rows, task = self._rows(ray, items), self._task(ray, step)
+        if holds_model(step):
+            there = ray.cluster_resources().get("GPU", 0)
+            pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(self.workers, len(items)))
+            lent = {"num_gpus": self.gpus} if there and self.gpus else {"num_cpus": 1}
+            done = rows.map_batches(
+                CallItems, fn_constructor_args=(task,), compute=pool, batch_size=1,
+                batch_format="pyarrow", **lent,
+            )  # fmt: skip
+        else:
+            done = rows.map_batches(
+                call_items, fn_args=(task,), batch_size=1, batch_format="pyarrow"
+            )
+        held, at = dict[int, R](), 0
+        for place, answer in self._taken(ray, done):
+            held[place] = answer
+            while at in held:
+                yield held.pop(at)
                 at += 1
 
-    def _wait(self, ray: Any, running: Mapping[Any, tuple[int | None, int]]) -> Any:
-        """Return the first that answers; say so when no actor has begun for a while: another engine
-        or job may hold the processors.
+    def exchange(
+        self,
+        read: Callable[[T], Any],
+        items: Sequence[T],
+        step: Callable[[tuple[int, Any]], R],
+        parts: int,
+    ) -> Iterator[R]:
+        """Bring rows together by a hash shuffle of `_part`. A part's rows of one item travel as one
+        Arrow stream, so that Ray moves few rows and schemas may differ.
         """
-        if all(doing is None for doing, _ in running.values()):
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE)
-            if ready:
-                return ready
-            free, there = ray.available_resources(), ray.cluster_resources()
-            rooms = ", ".join(
-                f"{free.get(n, 0):g} of {there.get(n, 0):g} {n}" for n in ("CPU", "GPU")
+        if not items:
+            return
+        ray = self._ray()
+        rows = self._rows(ray, items).map_batches(
+            read_items, fn_args=(self._task(ray, read),), batch_size=1, batch_format="pyarrow"
+        )
+        groups = rows.groupby(PART, num_partitions=min(parts, max(_SHUFFLED, self.workers)))
+        done = groups.map_groups(
+            call_part, fn_args=(self._task(ray, step),), batch_format="pyarrow"
+        )
+        for attempt in range(self.retries + 1):
+            try:
+                answers = sorted(self._taken(ray, done), key=lambda one: one[0])
+                break
+            except ray.exceptions.RayError as error:
+                if attempt == self.retries:
+                    raise RuntimeError(
+                        f"a shuffle lost workers or objects {attempt + 1} times"
+                        f" ({type(error).__name__}); out of memory? use more or larger machines,"
+                        " or smaller partitions"
+                    ) from error
+                LOG.warning("a shuffle lost workers or objects and is done again: %s", error)
+        yield from (answer for _, answer in answers)
+
+    def _rows(self, ray: Any, items: Sequence[Any]) -> Any:
+        data = [pickle.dumps(item) for item in items]
+        self.passed["items"] += sum(map(len, data))
+        held = [{"place": i, "item": one} for i, one in enumerate(data)]
+        return ray.data.from_items(held, override_num_blocks=len(held))
+
+    def _task(self, ray: Any, step: Any) -> Task:
+        plain_bytes = pickle.dumps(step)
+        self.passed["steps"] += len(plain_bytes)
+        return Task(ray.put(plain_bytes), tuple(sys.path))
+
+    def _taken(self, ray: Any, done: Any) -> Iterator[tuple[int, Any]]:
+        """Yield (place, answer) as they come; raise the error of a step."""
+        try:
+            for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if "answer" not in batch.column_names:
+                    continue
+                for place, answer in zip(
+                    batch["place"].to_pylist(), batch["answer"].to_pylist(), strict=True
+                ):
+                    self.passed["answers"] += len(answer)
+                    good, value = pickle.loads(answer)
+                    if not good:
+                        raise value
+                    yield place, value
+        except ray.exceptions.RayTaskError as error:
+            cause = str(error).strip().splitlines()
+            lost = next((line for line in cause if "ModuleNotFoundError" in line), None)
+            if lost is None:
+                raise
+            where = next((line for line in cause if "ip=" in line), cause[0])
+            raise RuntimeError(
+                f"a worker cannot take up the step: {lost.strip()} ({where.strip()[:120]}); on every"
+                " node: pip install 'coreset-lightning[ray]'"
+            ) from error
+
+    def _ray(self) -> Any:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            ray: Any = import_module("ray")
+            import_module("ray.data")
+        except ImportError as error:
+            raise ImportError(INSTALL) from error
+        if not ray.is_initialized():
+            here: dict[str, Any] = (
+                {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
             )
-            LOG.warning(
-                "no actor has begun within %g s; free: %s. Does another engine hold them (close"
-                " it)?",
-                PATIENCE,
-                rooms,
-            )
-        return ray.wait(list(running), num_returns=1)[0]
+            if self.memory and not self.address:
+                here["object_store_memory"] = self.memory
+            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **here)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.shuffle_strategy = ray.data.context.ShuffleStrategy.HASH_SHUFFLE
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        return ray
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "workers": self.workers,
-            "address": self.address,
-            "gpus": self.gpus,
-            "retries": self.retries,
-            "_pools": {},
-        }
+        names = ("workers", "address", "gpus", "retries", "memory")
+        return {n: getattr(self, n) for n in names} | {"passed": Counter()}
 
     def close(self) -> None:
-        """Let the actors go; a cluster started here ends with this process."""
-        for pool in self._pools.values():
-            pool.clear()
+        """Do nothing: a cluster started here ends with this process."""

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from coreset.core.places import is_remote, opened
 from coreset.curation.io.discover import Shard
 
 BLOCK = 2**20
@@ -35,9 +36,9 @@ class _Raw(io.RawIOBase):
 class _Gzip(_Raw):
     """The content of a gzip file of one member or several."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Any) -> None:
         super().__init__()
-        self._file = open(path, "rb")  # noqa: SIM115, PTH123  # closed with the stream
+        self._file = opened(path)  # closed with the stream
         self._zip: Any = None
         self._left = b""
 
@@ -78,9 +79,9 @@ class _Gzip(_Raw):
 class _Arrow(_Raw):
     """The content of a file in any codec of Arrow."""
 
-    def __init__(self, path: str, codec: str) -> None:
+    def __init__(self, path: Any, codec: str) -> None:
         super().__init__()
-        self._stream = pa.CompressedInputStream(pa.OSFile(path, "rb"), codec)
+        self._stream = pa.CompressedInputStream(pa.PythonFile(opened(path), "r"), codec)
 
     def step(self, size: int) -> bytes:
         """Return the next bytes, b"" at the end."""
@@ -94,7 +95,8 @@ class _Arrow(_Raw):
 def open_bytes(shard: Shard) -> IO[bytes]:
     """Return a file's content, decompressed."""
     if shard.codec is None:
-        return shard.path.open("rb", buffering=BLOCK)
-    path = str(shard.path)
-    raw = _Gzip(path) if shard.codec == "gzip" else _Arrow(path, shard.codec)
+        if is_remote(shard.path):
+            return io.BufferedReader(opened(shard.path), BLOCK)  # type: ignore[type-var]
+        return opened(shard.path, BLOCK)
+    raw = _Gzip(shard.path) if shard.codec == "gzip" else _Arrow(shard.path, shard.codec)
     return io.BufferedReader(raw, 2**16)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coreset.core.places import in_words, is_remote, opened, place
+
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -22,7 +24,7 @@ SUFFIXES = {
     ".tar": "tar",
 }
 CODECS = {".gz": "gzip", ".zst": "zstd"}
-HUB = "hf:"
+HUB = "hf:"  # a data set by its name; hf:// is a path
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Shard:
     kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None.
     """
 
-    path: Path
+    path: Any
     name: str
     kind: str
     codec: str | None = None
@@ -56,9 +58,13 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
     nothing or that is given twice.
     """
     given = [source] if isinstance(source, str | Path) else list(source)
-    files: list[Path] = []
+    files: list[Any] = []
     for item in given:
-        files += _files(item)
+        remote = is_remote(item := place(item))
+        files += stored(item) if remote else _files(item)
+    if any(is_remote(f) for f in files):
+        return _of_store(given, files, but)
+    but = [b for b in but if not is_remote(b)]
     files = [f for f in files if not any(f.resolve().is_relative_to(b.resolve()) for b in but)]
     if not files:
         raise FileNotFoundError(2, "expected at least one input file", ", ".join(map(str, given)))
@@ -91,10 +97,57 @@ def discover(source: str | Path | Sequence[str | Path], but: Sequence[Path] = ()
     return sorted(out, key=lambda s: s.name)
 
 
-def _is_object(path: Path) -> bool:
+def stored(item: Any) -> list[Any]:
+    """Return the files of a store that a path, a folder or a pattern means, in order.
+
+    Raises OSError in words: no permission, no bucket, nothing there.
+    """
+    with in_words(item, "read"):
+        if glob.has_magic(str(item)) and item.protocol not in ("http", "https"):
+            names = sorted(item.fs.glob(item.path))
+        elif item.fs.isfile(item.path):
+            return [item]
+        else:
+            names = sorted(item.fs.find(item.path))
+            names = [n for n in names if shard_kind(Path(n))]
+            if not names and item.fs.protocol != "memory":
+                item.fs.ls(item.path)  # says whether the bucket or the permission is missing
+        root = str(item).partition("://")[0]
+        return [place(f"{root}://{n.lstrip('/')}") for n in names]
+
+
+def _of_store(given: Sequence[Any], files: Sequence[Any], but: Sequence[Any]) -> list[Shard]:
+    """Return the shards of files of which some lie in a store."""
+    texts = [str(f) for f in files]
+    outs = [f"{str(b).rstrip('/')}/" for b in but]
+    here = [i for i, t in enumerate(texts) if not any(t.startswith(o) for o in outs)]
+    if not here:
+        raise FileNotFoundError(2, "expected at least one input file", ", ".join(map(str, given)))
+    again = [t for t in texts if texts.count(t) > 1] if len(set(texts)) < len(texts) else []
+    if again:
+        raise ValueError(
+            f"input: {again[0]} is given twice; to weigh rows up give them a column 'repeat'"
+        )
+    inside = [t.partition("://")[2] or t for t in texts]
+    base = os.path.commonpath([os.path.dirname(inside[i]) for i in here])  # noqa: PTH120
+    out = []
+    for i in here:
+        kind = shard_kind(Path(texts[i].partition("?")[0]))
+        if kind is None:
+            raise ValueError(
+                "input: expected .jsonl or .json (plain, .gz, .zst), .parquet, .arrow or .tar, got"
+                f" {texts[i]}"
+            )
+        if kind == ("json", None) and _is_object(files[i]):
+            kind = ("coco", None)
+        out.append(Shard(files[i], inside[i][len(base) :].lstrip("/"), *kind))
+    return sorted(out, key=lambda s: s.name)
+
+
+def _is_object(path: Any) -> bool:
     """Return whether a JSON file begins as an object: COCO's form, not a list of rows."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
     except OSError:
         return False  # said when it is read

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from coreset.core.places import in_words, is_remote, opened, parquet
 from coreset.curation.io.compressed import BLOCK, open_bytes
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow
@@ -51,7 +51,8 @@ def read_rows(shard: Shard, longest: int, after: int = 0) -> Iterator[Line]:
     Raises OSError when the file cannot be read or breaks off: what was yielded until then is good.
     """
     try:
-        yield from _READERS[shard.kind](shard, longest, after)
+        with in_words(shard.path, "read"):
+            yield from _READERS[shard.kind](shard, longest, after)
     except DAMAGED as error:
         raise OSError(str(error) or type(error).__name__) from error
 
@@ -142,15 +143,20 @@ def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     each.
     """
     if shard.kind == "parquet":
-        with pq.ParquetFile(shard.path, memory_map=True) as file:
+        with parquet(shard.path) as file:
             # one by one: those before a broken one are read to their end
             for group in range(file.num_row_groups):
                 yield from file.iter_batches(_ROWS, row_groups=[group])
         return
-    with pa.memory_map(str(shard.path)) as source:
+    with arrow_source(shard.path) as source:
         for batch in arrow_reader(source):
             for start in range(0, batch.num_rows, _ROWS):
                 yield batch.slice(start, _ROWS)
+
+
+def arrow_source(path: Any) -> pa.NativeFile:
+    """Return an open Arrow file: mapped, or of a store."""
+    return pa.PythonFile(opened(path), "r") if is_remote(path) else pa.memory_map(str(path))
 
 
 def arrow_reader(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:

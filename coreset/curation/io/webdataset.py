@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
+from coreset.core.places import opened
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow
 
@@ -68,7 +69,7 @@ def samples(path: Path) -> Iterator[tuple[Sample, tarfile.TarFile]]:
     yielded until then is whole.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
+        with opened(path) as source, tarfile.open(fileobj=source, mode="r:") as tar:
             held: Sample | None = None
             for member in tar:
                 if (
@@ -171,7 +172,7 @@ def read_tar(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None
 def write_tar(shard: Shard, wanted: Iterator[int], part: Path) -> int:
     """Copy the bytes of the samples with these numbers, in order; return how many."""
     keep, written = set(wanted), 0
-    with part.open("wb") as out, shard.path.open("rb") as source:
+    with part.open("wb") as out, opened(shard.path) as source:
         try:
             for number, (sample, _) in enumerate(samples(shard.path), 1):
                 if number in keep and sample.unsafe is None:

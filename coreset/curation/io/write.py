@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.core.places import file_for, is_remote, opened, parquet
 from coreset.core.store import write_atomic
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.json_elements import raw_elements
-from coreset.curation.io.read import DAMAGED, arrow_batches, raw_lines
+from coreset.curation.io.read import DAMAGED, arrow_batches, arrow_source, raw_lines
 from coreset.curation.io.webdataset import write_coco, write_tar
 
 Times = NDArray[np.integer[Any]]  # how often the row of a number is written; index 0 is no row
@@ -31,6 +32,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Give a path to write to that gets the name `path` only when the block is left without an
     error: the old file or the new one, never half.
     """
+    if is_remote(path):
+        with file_for(path) as part:
+            yield part
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -54,8 +59,9 @@ def write_rows(shard: Shard, times: Times, longest: int, out: Path) -> int:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with opened(path) as file:
+        stream: Any = file  # has `readinto`, which its type does not say
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _until_it_breaks(rows: Iterator[Any]) -> Iterator[Any]:
@@ -115,7 +121,7 @@ def _kept(shard: Shard, times: Times) -> Iterator[pa.RecordBatch]:
 
 def _parquet(shard: Shard, times: Times, longest: int, part: Path) -> int:
     written = 0
-    with pq.ParquetFile(shard.path) as source:
+    with parquet(shard.path) as source:
         schema = source.schema_arrow
         codec = (
             source.metadata.row_group(0).column(0).compression
@@ -147,7 +153,7 @@ def _gathered(
 
 def _arrow(shard: Shard, times: Times, longest: int, part: Path) -> int:
     written = 0
-    with pa.memory_map(str(shard.path)) as source:
+    with arrow_source(shard.path) as source:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         schema = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(source).schema

@@ -69,7 +69,7 @@ def read_state(path: Path) -> Any:
 def has_state(path: Path) -> bool:
     """Return whether a file holds a whole state."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with path.open("rb") as held, zipfile.ZipFile(held) as file:
             return file.testzip() is None and f"{_TREE}.npy" in file.namelist()
     except (OSError, zipfile.BadZipFile):
         return False

@@ -53,7 +53,7 @@ class PartitionedSelect(Protocol):
 PLACE = ("_partition", "_row")  # where a row came from: these columns come back
 
 
-def shard_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:
+def part_of(operator: PartitionedSelect, ids: NDArray[Any]) -> NDArray[np.int64]:
     """Return the partition (n,) of every id."""
     assert operator.partitions is not None
     return np.floor(_chance(operator, 1, ids) * operator.partitions).astype(np.int64)
@@ -159,7 +159,7 @@ def in_rounds(
     """Return what `result` does, for candidates in the order of their ids, all in memory: what an
     engine must return too.
     """
-    number = shard_of(operator, Batch(rows)["id"])
+    number = part_of(operator, Batch(rows)["id"])
     partitions = [rows.filter(pa.array(number == i)) for i in np.unique(number)]
     union = union_of([first_round(operator, s, k) for s in partitions])
     answers = second_round(operator, union, k)

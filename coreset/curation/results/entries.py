@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
+from coreset.core.places import parquet
 from coreset.curation.operators.mixing.entries import KeepByEntries
 from coreset.curation.runtime.checkpoint import Partition, Stage
 from coreset.curation.runtime.steps import Pipeline
@@ -73,7 +73,7 @@ def _parts(
     assert isinstance(stage.operator, KeepByEntries)
     for partition in partitions:
         view = chain.view(partition)
-        with pq.ParquetFile(chain.work.side(stage, partition)) as file:
+        with parquet(chain.work.side(stage, partition), whole=True) as file:
             if "keep" not in file.schema_arrow.names:
                 continue
             said = file.read(["row", "keep"])

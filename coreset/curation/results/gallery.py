@@ -10,16 +10,17 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import to_numpy
+from coreset.core.places import parquet, table_files
 from coreset.curation.runtime.checkpoint import Partition
 from coreset.curation.runtime.steps import Pipeline
 from coreset.numerics.pca import plane
@@ -31,6 +32,18 @@ _MAP = 1500  # rows on the map
 # of its own: a draw that some operator made too would show the rows that had luck
 SALT = 0x6D756C6C65727931
 _READ = ["id", "state", "operator", "reason", "duplicate_of"]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Do `gather` as a step."""
+
+    chain: Pipeline
+    partitions: Sequence[Partition]
+
+    def __call__(self, decisions: Any) -> dict[str, Any] | None:
+        """Return what it returns."""
+        return gather(self.chain, self.partitions, decisions)
 
 
 def gather(
@@ -51,9 +64,10 @@ def gather(
     from coreset.curation.results.entries import entries_shown
 
     chosen = _Chosen()
-    with pq.ParquetFile(decisions) as file:
-        for i in range(file.num_row_groups):
-            chosen.add(file.read_row_group(i, _READ))
+    for path in table_files(decisions):
+        with parquet(path) as file:
+            for i in range(file.num_row_groups):
+                chosen.add(file.read_row_group(i, _READ))
     entries = entries_shown(chain, partitions, SALT)
     wanted = chosen.ids()
     for end in ("head", "tail"):
@@ -66,7 +80,7 @@ def gather(
 
 
 def _has_images(chain: Pipeline, partition: Partition) -> bool:
-    with pq.ParquetFile(chain.work.partition(partition)) as file:
+    with parquet(chain.work.partition(partition), whole=True) as file:
         return "image" in file.schema_arrow.names
 
 
@@ -142,16 +156,17 @@ def _rows(
     out: dict[str, dict[str, Any]] = {}
     names = pa.array(sorted(wanted), pa.string())
     for partition in partitions:
-        with pq.ParquetFile(chain.work.partition(partition)) as file:
+        with parquet(chain.work.partition(partition), whole=True) as file:
             here = np.flatnonzero(pc.is_in(file.read(["id"])["id"], names).to_numpy())
             if len(here):
                 found = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
                 out |= {row["id"]: row for row in found if row["id"] not in out}
-    with pq.ParquetFile(decisions) as file:
-        for i in range(file.num_row_groups):
-            table = file.read_row_group(i, ["id", "state", "operator", "reason"])
-            for row in table.filter(pc.is_in(table["id"], names)).to_pylist():
-                out[row["id"]] |= row if row["state"] != "rejected" else {}
+    for path in table_files(decisions):
+        with parquet(path) as file:
+            for i in range(file.num_row_groups):
+                table = file.read_row_group(i, ["id", "state", "operator", "reason"])
+                for row in table.filter(pc.is_in(table["id"], names)).to_pylist():
+                    out[row["id"]] |= row if row["state"] != "rejected" else {}
     return out
 
 
@@ -190,7 +205,7 @@ def _embedding(chain: Pipeline, partition: Partition) -> str | None:
         chain.work.partition(partition),
         *(chain.work.side(stage, partition) for stage in chain.stages),
     ):
-        with pq.ParquetFile(path) as file:
+        with parquet(path, whole=True) as file:
             for field in file.schema_arrow:
                 if pa.types.is_fixed_size_list(field.type):
                     return str(field.name)

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coreset.core.store import to_json
+from coreset.core.engine import Engine
+from coreset.core.places import is_remote, parquet
+from coreset.core.store import to_json, write_atomic
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash, whole_file, write_rows
 from coreset.curation.results.decisions import DecidePartition, read_rejects
@@ -25,20 +27,96 @@ from coreset.curation.runtime.row_ids import DUPLICATE, INPUT
 from coreset.curation.runtime.steps import FAILED, Pipeline, read_columns
 
 
+def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    return pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+
+
+@dataclass(frozen=True)
+class SchemaOf:
+    """Read the schema of a table of the state."""
+
+    def __call__(self, path: Any) -> pa.Schema:
+        """Return it without metadata."""
+        with parquet(path, whole=True) as file:
+            return file.schema_arrow.remove_metadata()
+
+
+@dataclass(frozen=True)
+class WriteDecisions:
+    """Write the decisions about one partition as a file of the output."""
+
+    schema: pa.Schema
+    folder: Any
+
+    def __call__(self, path: Any) -> int:
+        """Return how many rows it has."""
+        table = read_columns(path)
+        whole = pa.concat_tables([self.schema.empty_table(), table], promote_options="permissive")
+        with whole_file(self.folder / path.name) as part:
+            pq.write_table(whole.cast(self.schema), part, compression="zstd")
+        return int(table.num_rows)
+
+
+def write_decisions_by_tasks(engine: Engine, paths: Sequence[Any], folder: Any) -> int:
+    """Write the tables of all partitions as files of a folder, each by a task; return how many rows
+    they have.
+    """
+    schema = _united(list(engine.map(SchemaOf(), paths)))
+    rows = sum(engine.map(WriteDecisions(schema, folder), paths))
+    _remove_others(folder, {path.name for path in paths})
+    return rows
+
+
+def _remove_others(folder: Any, names: set[str]) -> None:
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in names:
+            path.unlink()
+
+
+@dataclass(frozen=True)
+class WriteRejects:
+    """Write the rejects of one partition as a file of the output."""
+
+    chain: Pipeline
+    folder: Any
+
+    def __call__(self, partition: Partition) -> tuple[str, Counter[str]]:
+        """Return the file's name, "" where there are none, and the counts by reason."""
+        rejects = _rejects(self.chain, partition)
+        reasons = Counter(r["reason"] for r in rejects)
+        if not rejects:
+            return "", reasons
+        lines = "".join(to_json(r, ensure_ascii=False) + "\n" for r in rejects)
+        name = f"{partition.name}.jsonl"
+        write_atomic(self.folder / name, lines)
+        return name, reasons
+
+
+def write_rejects_by_tasks(
+    engine: Engine, chain: Pipeline, partitions: Sequence[Partition], folder: Any
+) -> Counter[str]:
+    """Write all rejects as files of a folder, each by a task, which is there without any too (a
+    store has no empty folders); return the counts by reason.
+    """
+    reasons: Counter[str] = Counter()
+    names = set()
+    if not is_remote(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, more in engine.map(WriteRejects(chain, folder), partitions):
+        reasons.update(more)
+        names.add(name)
+    _remove_others(folder, names)
+    return reasons
+
+
 def write_decisions(
     paths: Sequence[Path], out: Path, about: Mapping[str, Any] | None = None
 ) -> int:
     """Write the tables of all partitions as one Parquet file, `about` as its metadata; return how
     many rows it has.
     """
-    schemas = []
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            schemas.append(file.schema_arrow.remove_metadata())
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
-    schema = pa.schema(
-        [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema]
-    )
+    schema = _united([SchemaOf()(path) for path in paths])
     if about is not None:
         schema = schema.with_metadata({"coreset": to_json(about, sort_keys=True)})
     rows = 0
@@ -82,7 +160,7 @@ class WriteShard:
 
 
 def _kept(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    with pq.ParquetFile(path) as file:
+    with parquet(path, whole=True) as file:
         names = ["line", "state", *(["repeat"] if "repeat" in file.schema_arrow.names else [])]
         table = file.read(names)
     table = table.filter(pc.equal(table["state"], "kept"))
@@ -102,15 +180,17 @@ def write_rejects(chain: Pipeline, partitions: Sequence[Partition], out: Path) -
     order of the input; return the counts by reason.
     """
     reasons: Counter[str] = Counter()
-    work = chain.work
     with whole_file(out) as part, part.open("w", encoding="utf-8") as file:
         for partition in partitions:
-            found = read_rejects(work, partition)
-            found += list(_failed(chain, partition))
-            for reject in sorted(found, key=lambda r: (r["line"] is None, r["line"] or 0)):
+            for reject in _rejects(chain, partition):
                 reasons[reject["reason"]] += 1
                 file.write(to_json(reject, ensure_ascii=False) + "\n")
     return reasons
+
+
+def _rejects(chain: Pipeline, partition: Partition) -> list[dict[str, Any]]:
+    rejects = [*read_rejects(chain.work, partition), *_failed(chain, partition)]
+    return sorted(rejects, key=lambda r: (r["line"] is None, r["line"] or 0))
 
 
 def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
@@ -118,7 +198,7 @@ def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
     work = chain.work
     rows = None
     for stage in chain.stages:
-        with pq.ParquetFile(work.side(stage, partition)) as file:
+        with parquet(work.side(stage, partition), whole=True) as file:
             why = (
                 "failed"
                 if "failed" in file.schema_arrow.names

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, to_numpy
+from coreset.core.places import is_remote, parquet, put, remove_tree
 from coreset.curation.operators.base import Operator
 
 
@@ -78,6 +79,9 @@ def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = N
     """Write a table so that it is either there whole or not there. It is not synced: a file lost
     with the power is computed again. Not packed: state is read often.
     """
+    if is_remote(path):
+        _put_table(path, table, about)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     if about is not None:
@@ -94,12 +98,21 @@ def write_table(path: Path, table: pa.Table, about: Mapping[str, Any] | None = N
         part.unlink(missing_ok=True)
 
 
+def _put_table(path: Any, table: pa.Table, about: Mapping[str, Any] | None) -> None:
+    if about is not None:
+        table = table.replace_schema_metadata({"coreset": json.dumps(about)})
+    named = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=named, write_statistics=False)
+    put(path, memoryview(sink.getvalue()))
+
+
 def whole(path: Path) -> pq.ParquetFile | None:
     """Return an open table, or None when it is not there or is damaged: then it has to be made
     again.
     """
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return parquet(path, whole=True)
     except (OSError, pa.ArrowInvalid):
         return None
 
@@ -111,6 +124,11 @@ def is_whole(path: Path) -> bool:
         return False
     file.close()
     return True
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of the state with all it holds, where it is there."""
+    remove_tree(path)
 
 
 def about(file: pq.ParquetFile) -> dict[str, Any]:
@@ -128,7 +146,7 @@ class PartitionView:
         self.work, self.partition = work, partition
         self.alive: NDArray[np.int64] = np.arange(partition.rows)
         base = work.partition(partition)
-        with pq.ParquetFile(base) as file:
+        with parquet(base, whole=True) as file:
             self._where: dict[str, Path] = dict.fromkeys(file.schema_arrow.names, base)
         self._columns: dict[str, pa.Array] = {}
 
@@ -160,7 +178,7 @@ class PartitionView:
                 )
             path = self._where[name]
             own = path == self.work.partition(self.partition)
-            with pq.ParquetFile(path) as file:
+            with parquet(path, whole=True) as file:
                 table = file.read([name] if own else ["row", name])
             self._columns[name] = (
                 one_chunk(table[name])

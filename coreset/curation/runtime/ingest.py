@@ -5,19 +5,19 @@ columns the recipe needs; what is wrong goes to the rejects.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from coreset.core.places import is_remote, stamp
 from coreset.core.store import write_atomic
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.formats import BadRow, Schema, normal
 from coreset.curation.io.read import Line, read_rows
-from coreset.curation.io.write import file_hash
 from coreset.curation.runtime.checkpoint import (
     Partition,
     StateStore,
@@ -51,7 +51,7 @@ class Ingest:
     """Read one shard into partitions of at most `rows` rows and about `characters` characters. A
     partition that is there already is not made again.
 
-    images: the folder that paths of images are relative to; None: that of the shard.
+    content, stamps: what identifies the content of each shard, and its stamp before, by name. images: the folder that paths of images are relative to; None: that of the shard.
     """
 
     work: StateStore
@@ -59,6 +59,8 @@ class Ingest:
     needs: frozenset[str]
     rows: int = 20_000
     images: str | None = None
+    content: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, Any] = field(default_factory=dict)
     characters: int = 32 * 2**20
 
     def __call__(self, item: tuple[int, Shard]) -> Ingested:
@@ -80,7 +82,7 @@ class Ingest:
             said["ended"],
         )
         lines = _Guarded(shard, longest_line(self.schema), last)
-        base = Path(self.images).absolute() if self.images else shard.path.absolute().parent
+        base = Path(self.images).absolute() if self.images else _folder(shard.path)
         while not ended:
             partition = Partition(number, len(partitions), 0)
             held, rejects, last = self._fill(lines, base)
@@ -119,10 +121,12 @@ class Ingest:
                 partitions.append(partition)
             if lines.ended:
                 break
-        try:
-            sha256, size = file_hash(shard.path), shard.path.stat().st_size
-        except OSError:
-            sha256, size = "", 0
+        after = stamp(shard.path)
+        before = self.stamps.get(shard.name)
+        if broken is None and before is not None and before != after:
+            raise OSError(f"{shard.path} changed while it was read; start again when it is whole")
+        size = int(after[0]) if after is not None else 0
+        sha256 = self.content.get(shard.name, "")
         ingested = Ingested(partitions, rows, rejected, sha256, size, broken)
         write_atomic(done, json.dumps(asdict(ingested)))
         return ingested
@@ -177,6 +181,10 @@ class Ingest:
         always = ("id", "line", "preview", *(["image"] if self.schema.image == "path" else []))
         names = [*always, *sorted(n for n in self.needs if n in types and n not in always)]
         return pa.table({n: column([row[n] for row in held], types[n]) for n in names})
+
+
+def _folder(path: Any) -> Any:
+    return path.parent if is_remote(path) else path.absolute().parent
 
 
 class _Guarded:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coreset.core.engine import Engine
+from coreset.core.places import is_remote, stamp
 from coreset.core.store import fingerprint, write_atomic
-from coreset.curation.engines.local import Engine
 from coreset.curation.io.discover import Shard
 from coreset.curation.io.write import file_hash
 from coreset.curation.runtime.checkpoint import Partition, StateStore
@@ -26,39 +27,41 @@ FILE = "files.json"
 _INSIDE = re.compile(r"(.+)@\d+\+\d+")
 
 
-def stamp(path: str | Path) -> tuple[int, ...] | None:
-    """Return size, mtime_ns, ctime_ns and inode of a file, None for one that is not there."""
-    try:
-        about = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
+def hashes(
+    engine: Engine, shards: Sequence[Shard], state: Any
+) -> tuple[dict[str, str], dict[str, Any], int]:
+    """Return what identifies the content of every shard by name, the stamps of all, and of how many
+    the content was known from an earlier run.
 
-
-def hashes(shards: Sequence[Shard], state: Path) -> tuple[dict[str, str], int]:
-    """Return the SHA-256 of every shard by name, and of how many it was known from an earlier run.
-
-    A file that cannot be read has the hash "".
+    The content of a file of this machine is its SHA-256, of a store its size and entity tag. A file
+    that cannot be read has the content "".
     """
     known = _known(state / FILE)
-    seen: dict[str, Any] = {}
-    out, reused = {}, 0
+    now = {s.name: stamp(s.path) for s in shards}
+    out, seen, reused, unknown = {}, dict[str, Any](), 0, []
     for shard in shards:
-        path = str(shard.path.resolve())
-        now = stamp(path)
-        before = known.get(path)
-        if now is not None and before is not None and before[:-1] == list(now):
+        mark, before = now[shard.name], known.get(_key(shard))
+        if is_remote(shard.path):
+            out[shard.name] = fingerprint(mark) if mark is not None else ""
+        elif mark is not None and before is not None and before[:-1] == list(mark):
             out[shard.name], reused = before[-1], reused + 1
         else:
-            out[shard.name] = _hash(shard.path)
-        if now is not None:
-            seen[path] = [*now, out[shard.name]]
+            unknown.append(shard)
+    out |= zip((s.name for s in unknown), engine.map(HashShard(), unknown), strict=True)
+    for shard in shards:
+        mark = now[shard.name]
+        if mark is not None and not is_remote(shard.path):
+            seen[_key(shard)] = [*mark, out[shard.name]]
     if {**known, **seen} != known:
         write_atomic(state / FILE, json.dumps({**known, **seen}, indent=1))
-    return out, reused
+    return out, now, reused
 
 
-def _known(path: Path) -> dict[str, list[Any]]:
+def _key(shard: Shard) -> str:
+    return str(shard.path.resolve())
+
+
+def _known(path: Any) -> dict[str, list[Any]]:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -67,11 +70,16 @@ def _known(path: Path) -> dict[str, list[Any]]:
     return {k: v for k, v in plain.items() if isinstance(v, list) and len(v) == 5} if good else {}
 
 
-def _hash(path: Path) -> str:
-    try:
-        return file_hash(path)
-    except OSError:
-        return ""  # said when it is read
+@dataclass(frozen=True)
+class HashShard:
+    """Hash a file."""
+
+    def __call__(self, shard: Shard) -> str:
+        """Return the SHA-256 of its bytes, "" where it cannot be read: said when it is."""
+        try:
+            return file_hash(shard.path)
+        except OSError:
+            return ""
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects, to_arrow
+from coreset.core.places import parquet
 from coreset.core.store import write_atomic
-from coreset.curation.operators.base import Decision, Estimator, GroupBy, Operator
-from coreset.curation.operators.contract import checked, only, row_keys
+from coreset.curation.operators.base import Decision, Estimator, Operator
+from coreset.curation.operators.contract import checked
 from coreset.curation.operators.estimator_state import dump_state, has_state
 from coreset.curation.runtime.checkpoint import (
     Partition,
@@ -31,7 +31,6 @@ from coreset.curation.runtime.checkpoint import (
     Stage,
     StateStore,
     about,
-    is_whole,
     whole,
     write_table,
 )
@@ -238,75 +237,9 @@ class FitPartition:
         return path if seen else None
 
 
-@dataclass(frozen=True)
-class KeyPartition:
-    """Write the keys by which a group operator brings rows together: columns `row` and `k0`, `k1`,
-    ... (uint64, 0 = none), and `signature`, where it compares.
-    """
-
-    chain: Pipeline
-    stage: Stage
-
-    def __call__(self, partition: Partition) -> Path:
-        """Return where the keys are."""
-        path = self.chain.work.side(self.stage, partition, ".keys.parquet")
-        operator = self.stage.operator
-        assert isinstance(operator, GroupBy)
-        if not is_whole(path):
-            view = self.chain.view(partition)
-            batches = view.batches(operator.key_needs, self.chain.batch)
-            found, compared = [], []
-            with named(self.stage):
-                for _, batch in batches:
-                    found.append(row_keys(operator, batch))
-                    compared.append(operator.signature(only(batch, operator.key_needs)))
-            keys = np.concatenate(found) if found else np.empty((0, 0), np.uint64)
-            table = {
-                "row": pa.array(view.alive, pa.uint32()),
-                **{f"k{i}": pa.array(keys[:, i]) for i in range(keys.shape[1])},
-            }
-            signatures = [s for s in compared if s is not None]
-            if signatures:
-                table["signature"] = _as_bytes(signatures)
-            write_table(path, pa.table(table))
-        return path
-
-
-def _as_bytes(parts: Sequence[NDArray[np.uint8]]) -> pa.Array:
-    """Return signatures (n, bytes) as an Arrow column; those of a batch in which none has one may
-    be shorter.
-    """
-    width = max(p.shape[1] for p in parts)
-    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]
-    held = np.ascontiguousarray(np.concatenate(padded))
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(width), len(held), [None, pa.py_buffer(held.tobytes())]
-    )
-
-
-@dataclass(frozen=True)
-class ColumnsPartition:
-    """Write the columns a selection reads, of the rows that are left, with `row`: what is gathered
-    over all partitions.
-    """
-
-    chain: Pipeline
-    stage: Stage
-
-    def __call__(self, partition: Partition) -> Path:
-        """Return where they are."""
-        path = self.chain.work.side(self.stage, partition, ".columns.parquet")
-        if not is_whole(path):
-            view = self.chain.view(partition)
-            assert self.stage.operator is not None
-            table = view.table(self.stage.operator.needs, view.alive)
-            write_table(path, table.append_column("row", pa.array(view.alive, pa.uint32())))
-        return path
-
-
 def read_columns(path: Path, names: list[str] | None = None) -> pa.Table:
     """Return a table of the state."""
-    with pq.ParquetFile(path) as file:
+    with parquet(path, whole=True) as file:
         return file.read(names)
 
 

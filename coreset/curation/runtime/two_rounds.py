@@ -1,5 +1,5 @@
-"""Selection in two rounds through an engine: rows are brought to their parts through files, each
-step holds one part, the driver the union of what the parts chose.
+"""Selection in two rounds through an engine: rows are brought to their parts by an exchange, each
+step holds one part or the union of what the parts chose; whoever calls the steps holds neither.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,32 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
+from coreset.core.engine import PART, Engine
 from coreset.core.selection import Selection
 from coreset.core.store import to_json, write_atomic
-from coreset.curation.engines.local import Engine
+from coreset.curation.engines.spill import plain
 from coreset.curation.operators.select import Select
 from coreset.curation.operators.two_rounds import (
     PLACE,
     audit,
     first_round,
+    part_of,
     result,
     second_round,
-    shard_of,
     union_of,
 )
-from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore, is_whole, write_table
-from coreset.curation.runtime.group_by_key import decoded, read_batch, write_batches
+from coreset.curation.runtime.checkpoint import (
+    Partition,
+    Stage,
+    StateStore,
+    is_whole,
+    remove_folder,
+    write_table,
+)
+from coreset.curation.runtime.group_by_key import HasSide
 from coreset.curation.runtime.steps import Pipeline, named, read_columns, side_table
 
 ABOUT = "rounds.json"  # what is said about an answer in two rounds: guarantee and certificate
-_LEFT = (".split.arrow", ".first.parquet", ".audit.parquet", "union.parquet", "chosen.parquet")
 
 
 def select_in_rounds(
@@ -43,35 +49,32 @@ def select_in_rounds(
     partition, and `rounds.json` among them.
     """
     work, operator, folder = chain.work, _operator(stage), chain.work.root / stage.place
-    if (folder / ABOUT).exists() and all(is_whole(work.side(stage, p)) for p in partitions):
+    if (folder / ABOUT).exists() and all(engine.map(HasSide(work, stage), partitions)):
         return
-    counts = np.sum(
-        list(engine.map(SplitByShard(chain, stage), list(enumerate(partitions)))), axis=0
+    assert operator.partitions is not None
+    items = list(enumerate(partitions))
+    sizes = dict(
+        engine.exchange(ReadCandidates(chain, stage), items, WritePart(folder), operator.partitions)
     )
-    shards, size = np.flatnonzero(counts).tolist(), int(counts.sum())
-    k = operator.count(size, total)
-    chosen, about = (
-        pa.table({n: pa.array([], pa.int64()) for n in (*PLACE, "rank", "gain")}),
-        dict[str, Any](),
-    )
+    size = sum(sizes.values())
+    rounds = Rounds(folder, stage, tuple(sorted(sizes)), size, operator.count(size, total))
+    for _ in engine.map(FirstRound(rounds), rounds.parts):
+        pass
     if size:
-        firsts = list(engine.map(FirstRound(work, stage, tuple(partitions), k), shards))
-        with named(stage):
-            union = union_of([read_columns(path) for path in firsts])
-            answers = second_round(operator, union, k)
-        write_table(folder / "union.parquet", union)
-        step = Audit(work, stage, tuple(partitions), folder / "union.parquet", tuple(answers))
-        audits = np.stack(list(engine.map(step, shards)))
-        with named(stage):
-            chosen, about = result(operator, union, answers, audits, size)
-    write_table(folder / "chosen.parquet", chosen)
-    write_atomic(folder / ABOUT, to_json(about))
-    list(
-        engine.map(JoinChosen(chain, stage, folder / "chosen.parquet"), list(enumerate(partitions)))
-    )
-    for left in folder.iterdir():
-        if left.name.endswith(_LEFT):
-            left.unlink()
+        next(engine.map(Union(rounds), [None]))
+        for _ in engine.map(Audit(rounds), rounds.parts):
+            pass
+    chosen = next(engine.map(Certify(rounds), [None]))
+    read = ReadChosen(folder / "chosen.parquet")
+    step = JoinChosen(chain, stage, tuple(partitions), chosen)
+    for _ in engine.exchange(read, [0], step, len(items)):
+        pass
+    for _ in engine.map(JoinNone(step), range(len(items))):
+        pass
+    for name in ("candidates", "firsts", "audits"):
+        remove_folder(folder / name)
+    for name in ("union.parquet", "answers.parquet", "chosen.parquet"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def read_about(work: StateStore, stage: Stage) -> dict[str, Any]:
@@ -88,112 +91,200 @@ def _operator(stage: Stage) -> Select:
     return stage.operator
 
 
-def _shard(
-    work: StateStore, stage: Stage, partitions: Sequence[Partition], number: int
-) -> pa.Table:
-    """Return the candidates of one shard in the order of their ids."""
-    parts = [read_batch(work.side(stage, p, ".split.arrow"), number) for p in partitions]
-    return pa.concat_tables([p for p in parts if p.num_rows], promote_options="permissive").sort_by(
-        "id"
-    )
+@dataclass(frozen=True)
+class Rounds:
+    """One selection: where its files lie, the parts that have rows, candidates and choices."""
+
+    folder: Any
+    stage: Stage
+    parts: tuple[int, ...]
+    size: int
+    k: int
+
+    def path(self, kind: str, number: int) -> Any:
+        """Return the file of a part: of `candidates`, `firsts` or `audits`."""
+        return self.folder / kind / f"{number:05d}.parquet"
+
+    def answers(self) -> list[Selection]:
+        """Return the answers of the second round."""
+        table = read_columns(self.folder / "answers.parquet")
+        return [
+            Selection(
+                np.array(table["indices"][i].as_py(), np.int64),
+                scores=np.array(table["scores"][i].as_py(), np.float64),
+            )
+            for i in range(table.num_rows)
+        ]
 
 
 @dataclass(frozen=True)
-class SplitByShard:
-    """Cut the candidates of one partition by shard."""
+class ReadCandidates:
+    """Read the candidates of one partition by their part."""
 
     chain: Pipeline
     stage: Stage
 
-    def __call__(self, item: tuple[int, Partition]) -> NDArray[np.int64]:
-        """Write them; return how many there are of each shard."""
+    def __call__(self, item: tuple[int, Partition]) -> pa.Table:
+        """Return what the operator needs of them and their place."""
         number, partition = item
         operator = _operator(self.stage)
-        assert operator.partitions is not None
-        path = self.chain.work.side(self.stage, partition, ".split.arrow")
-        if not path.exists():
-            view = self.chain.view(partition)
-            table = view.table(operator.needs, view.alive)
-            with named(self.stage):
-                good = np.flatnonzero(operator.undefined(Batch(table)) == "")
-            names = [n for n in table.schema.names if n == "id" or n in operator.needs]
-            table = decoded(table.select(names))
-            for name, values in zip(
-                PLACE, (np.full(len(view.alive), number), view.alive), strict=True
-            ):
-                table = table.append_column(name, pa.array(values))
-            table = table.take(pa.array(good))
-            shard = shard_of(operator, Batch(table)["id"])
-            write_batches(
-                path, [table.filter(pa.array(shard == i)) for i in range(operator.partitions)]
-            )
-        return np.array([read_batch(path, i).num_rows for i in range(operator.partitions)])
+        view = self.chain.view(partition)
+        table = view.table(operator.needs, view.alive)
+        with named(self.stage):
+            good = np.flatnonzero(operator.undefined(Batch(table)) == "")
+        names = [n for n in table.schema.names if n == "id" or n in operator.needs]
+        table = plain(table.select(names))
+        for name, values in zip(PLACE, (np.full(len(view.alive), number), view.alive), strict=True):
+            table = table.append_column(name, pa.array(values))
+        table = table.take(pa.array(good))
+        part = part_of(operator, Batch(table)["id"]) if len(good) else good
+        return table.append_column(PART, pa.array(part.astype(np.int64)))
+
+
+@dataclass(frozen=True)
+class WritePart:
+    """Write the candidates of one part in the order of their ids."""
+
+    folder: Any
+
+    def __call__(self, item: tuple[int, pa.Table]) -> tuple[int, int]:
+        """Return the part and how many candidates it has."""
+        number, table = item
+        write_table(self.folder / "candidates" / f"{number:05d}.parquet", table.sort_by("id"))
+        return number, table.num_rows
 
 
 @dataclass(frozen=True)
 class FirstRound:
-    """Let one shard choose."""
+    """Let one part choose."""
 
-    work: StateStore
-    stage: Stage
-    partitions: tuple[Partition, ...]
-    k: int
+    rounds: Rounds
 
-    def __call__(self, number: int) -> Path:
-        """Write what it chooses; return where that is."""
-        path = self.work.root / self.stage.place / f"{number:05d}.first.parquet"
+    def __call__(self, number: int) -> None:
+        """Write what it chooses."""
+        path = self.rounds.path("firsts", number)
         if not is_whole(path):
-            with named(self.stage):
-                shard = _shard(self.work, self.stage, self.partitions, number)
-                found = first_round(_operator(self.stage), shard, self.k)
-            write_table(path, found)
-        return path
+            with named(self.rounds.stage):
+                part = read_columns(self.rounds.path("candidates", number))
+                chosen = first_round(_operator(self.rounds.stage), part, self.rounds.k)
+            write_table(path, chosen)
+
+
+@dataclass(frozen=True)
+class Union:
+    """Choose among what all parts chose."""
+
+    rounds: Rounds
+
+    def __call__(self, _: None) -> int:
+        """Write the union and the answers; return how many rows the union has."""
+        rounds = self.rounds
+        with named(rounds.stage):
+            union = union_of([read_columns(rounds.path("firsts", n)) for n in rounds.parts])
+            answers = second_round(_operator(rounds.stage), union, rounds.k)
+        write_table(rounds.folder / "union.parquet", union)
+        scores = [np.full(len(a), np.nan) if a.scores is None else a.scores for a in answers]
+        table = {"indices": [a.indices.tolist() for a in answers]}
+        table["scores"] = [s.tolist() for s in scores]
+        kinds = pa.schema([("indices", pa.list_(pa.int64())), ("scores", pa.list_(pa.float64()))])
+        write_table(rounds.folder / "answers.parquet", pa.table(table, kinds))
+        return int(union.num_rows)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Measure the answers on the rows of one shard."""
+    """Measure the answers on the rows of one part."""
 
-    work: StateStore
-    stage: Stage
-    partitions: tuple[Partition, ...]
-    union: Path
-    answers: tuple[Selection, ...]
+    rounds: Rounds
 
-    def __call__(self, number: int) -> NDArray[np.float64]:
-        """Return what `TwoRounds.audit` does; it stays on disk until the answer is there."""
-        path = self.work.root / self.stage.place / f"{number:05d}.audit.parquet"
+    def __call__(self, number: int) -> None:
+        """Write what `TwoRounds.audit` returns."""
+        path, rounds = self.rounds.path("audits", number), self.rounds
         if not is_whole(path):
-            with named(self.stage):
-                shard = _shard(self.work, self.stage, self.partitions, number)
-                found = audit(_operator(self.stage), shard, read_columns(self.union), self.answers)
-            write_table(path, pa.table({f"n{j}": found[:, j] for j in range(found.shape[1])}))
-        table = read_columns(path)
+            with named(rounds.stage):
+                part = read_columns(rounds.path("candidates", number))
+                union = read_columns(rounds.folder / "union.parquet")
+                measured = audit(_operator(rounds.stage), part, union, rounds.answers())
+            columns = {f"n{j:03d}": measured[:, j] for j in range(measured.shape[1])}
+            write_table(path, pa.table(columns))
+
+
+@dataclass(frozen=True)
+class Certify:
+    """Take the best answer."""
+
+    rounds: Rounds
+
+    def __call__(self, _: None) -> int:
+        """Write the rows chosen and what is to be said about them; return how many."""
+        rounds = self.rounds
+        chosen, about = (
+            pa.table({n: pa.array([], pa.int64()) for n in (*PLACE, "rank", "gain")}),
+            dict[str, Any](),
+        )
+        if rounds.size:
+            union = read_columns(rounds.folder / "union.parquet")
+            audits = np.stack([self._audit(number) for number in rounds.parts])
+            with named(rounds.stage):
+                chosen, about = result(
+                    _operator(rounds.stage), union, rounds.answers(), audits, rounds.size
+                )
+        write_table(rounds.folder / "chosen.parquet", chosen)
+        write_atomic(rounds.folder / ABOUT, to_json(about))
+        return int(chosen.num_rows)
+
+    def _audit(self, number: int) -> NDArray[np.float64]:
+        table = read_columns(self.rounds.path("audits", number))
         return np.stack([table[n].to_numpy() for n in table.schema.names], axis=1)
 
 
 @dataclass(frozen=True)
+class ReadChosen:
+    """Read the rows chosen by their partition."""
+
+    path: Any
+
+    def __call__(self, _: int) -> pa.Table:
+        """Return `_row`, `rank` and `gain`."""
+        table = read_columns(self.path)
+        return table.rename_columns([PART if n == PLACE[0] else n for n in table.schema.names])
+
+
+@dataclass(frozen=True)
 class JoinChosen:
-    """Bring what was chosen back to one partition."""
+    """Bring what was chosen back to one partition. k: how many were chosen in all."""
 
     chain: Pipeline
     stage: Stage
-    chosen: Path
+    partitions: tuple[Partition, ...]
+    k: int
 
-    def __call__(self, item: tuple[int, Partition]) -> None:
-        """Write the partition's side table."""
-        number, partition = item
-        operator = _operator(self.stage)
+    def __call__(self, item: tuple[int, pa.Table | None]) -> None:
+        """Write the partition's stage output."""
+        number, mine = item
+        operator, partition = _operator(self.stage), self.partitions[number]
         view = self.chain.view(partition)
         with named(self.stage):
             reason = operator.undefined(Batch(view.table(operator.needs, view.alive)))
-        chosen = read_columns(self.chosen)
-        mine = chosen.filter(pa.array(chosen["_partition"].to_numpy() == number))
-        at = np.searchsorted(view.alive, mine["_row"].to_numpy())
         rank, gain = np.full(len(view.alive), -1, np.int64), np.full(len(view.alive), np.nan)
-        rank[at], gain[at] = mine["rank"].to_numpy(), mine["gain"].to_numpy()
-        decision = operator.decision(reason, rank, gain, chosen.num_rows)
+        if mine is not None:
+            at = np.searchsorted(view.alive, mine[PLACE[1]].to_numpy())
+            rank[at], gain[at] = mine["rank"].to_numpy(), mine["gain"].to_numpy()
+        decision = operator.decision(reason, rank, gain, self.k)
         write_table(
             self.chain.work.side(self.stage, partition),
             side_table(view.alive, dict(decision.columns), decision),
         )
+
+
+@dataclass(frozen=True)
+class JoinNone:
+    """Write the stage output of a partition of which nothing was chosen."""
+
+    step: JoinChosen
+
+    def __call__(self, number: int) -> None:
+        """Write it unless it is there."""
+        step = self.step
+        if not is_whole(step.chain.work.side(step.stage, step.partitions[number])):
+            step((number, None))

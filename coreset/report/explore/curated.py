@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coreset.core.places import parquet, read_table
 from coreset.report.explore.table import TEXT
 from coreset.scorers.image.decode import decode
 
@@ -37,7 +37,7 @@ def curated_columns(
             2, "expected decisions.parquet and manifest.json of a curation", str(out)
         )
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    table = pq.read_table(path)
+    table = read_table(path)
     n = table.num_rows
     ids = table["id"].to_pylist()
     lines = table["line"].to_numpy(zero_copy_only=False)
@@ -110,7 +110,7 @@ def _rows(state: Path, manifest: Mapping[str, Any], at: Mapping[tuple[str, int],
 def _partition(path: Path, names: list[str], at: Mapping[tuple[str, int], int], held: _Held) -> NDArray[np.int64]:  # fmt: skip
     """Take in the texts and images of one partition; return the place of every row, -1: none."""
     shard = int(path.name.split("-")[0])
-    with pq.ParquetFile(path) as file:
+    with parquet(path) as file:
         known = file.schema_arrow.names
         wanted = [
             "line",
@@ -140,7 +140,7 @@ def _vectors(name: str, rows: NDArray[np.int64], folders: list[Path], held: _Hel
     for path in (f / name for f in folders):
         if not path.exists():
             continue
-        with pq.ParquetFile(path) as file:
+        with parquet(path) as file:
             field = next(
                 (f for f in file.schema_arrow if pa.types.is_fixed_size_list(f.type)), None
             )

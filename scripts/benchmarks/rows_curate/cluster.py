@@ -22,14 +22,14 @@ from scripts.benchmarks.rows_curate.engine import curated, pages, web_rules
 WAYS = {
     "local": "Local()",
     "local_2_workers": "Local(workers=2)",
-    "ray_2_actors": "RayActors(workers=2)",
+    "ray_2_workers": "RayData(workers=2)",
 }
 CODE = """
 import json, sys, time
 sys.path.insert(0, ".")
 from pathlib import Path
 from coreset.curation.engines.local import Local
-from coreset.curation.engines.ray import RayActors
+from coreset.curation.engines.ray import RayData
 from coreset.curation.run import Settings
 from coreset.core.store import fingerprint
 from scripts.benchmarks.rows_curate.engine import curated, web_rules
@@ -144,11 +144,11 @@ def ray(scale: float = 1) -> Row:
             }
             found[f"cpu_s_{way}_per_1000_rows"] = 1000 * slope
         found["cpu_s_that_ray_costs_more_at_no_rows"] = (
-            lines["ray_2_actors"]["start"] - lines["local"]["start"]
+            lines["ray_2_workers"]["start"] - lines["local"]["start"]
         )
         for way, workers in (("local", 1), ("local_2_workers", 2)):
             found[f"ray_may_be_quicker_than_{way}_from"] = may_pay_from(
-                lines[way], lines["ray_2_actors"], workers
+                lines[way], lines["ray_2_workers"], workers
             )
         return found
 

@@ -1,16 +1,13 @@
-"""The engine on Ray: real actors on this machine, the bytes of the local engine, workers killed in
-the middle.
+"""The engine on Ray Data: a real cluster on this machine, the answers of the local engine, workers
+killed in the middle, and what goes through the process that started the run.
 """
 
-import os
-import signal
 import sys
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -21,7 +18,7 @@ from coreset.core.batch import as_batch
 from coreset.core.store import Store
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
-from coreset.curation.engines.ray import RayActors, wants_gpu
+from coreset.curation.engines.ray import RayData, holds_model
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import DecidePartition
 from coreset.curation.results.output import WriteShard
@@ -47,19 +44,6 @@ SMALL = Settings(batch=16, partition_rows=40)
 
 
 @pytest.fixture(scope="module")
-def engine():
-    import ray
-
-    ray.init(
-        num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-    )  # one GPU by name only
-    made = RayActors(workers=2)
-    yield made
-    made.close()
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rows")
     rows = make_rows(230)
@@ -68,28 +52,29 @@ def source(tmp_path_factory):
     return folder
 
 
-@dataclass(frozen=True)
-class Who:
-    """Return the process of a step, which counts its calls: an actor stays."""
+def same_answers(one, two):
+    """Equal decisions and rejects row by row, equal bytes of the rows kept and of the manifest."""
+    a, b = (pq.read_table(out / "decisions.parquet") for out in (one, two))
+    assert a.schema.equals(b.schema)
+    assert str(a.to_pylist()) == str(b.to_pylist())  # NaN is itself
+    kept = [
+        {n: d for n, d in files(out).items() if not n.startswith(("decisions", "rejects"))}
+        for out in (one, two)
+    ]
+    assert kept[0] == kept[1]
+    folder = two / "rejects.jsonl"
+    lines = "".join(p.read_text() for p in sorted(folder.glob("*"))) if folder.is_dir() else ""
+    assert (one / "rejects.jsonl").read_text() == lines
 
-    def __call__(self, item):
-        time.sleep(0.05)
-        return os.getpid()
 
-
-@dataclass(frozen=True)
-class AlwaysDies:
-    def __call__(self, item):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_the_bytes_of_the_local_engine(tmp_path, source, engine):
+def test_the_answers_of_the_local_engine(tmp_path, source, engine):
     one = curate(recipe(), source, tmp_path / "local", engine=Local(), settings=SMALL)
     two = curate(recipe(), source, tmp_path / "ray", engine=engine, settings=SMALL)
     assert one.manifest["counts"]["rows"] == 230
     assert 0 < one.manifest["counts"]["kept"] < 230
-    assert files(tmp_path / "local") == files(tmp_path / "ray")
+    same_answers(tmp_path / "local", tmp_path / "ray")
     assert one.manifest == two.manifest
+    assert len(list((tmp_path / "ray" / "decisions.parquet").iterdir())) == 6
 
 
 @pytest.mark.parametrize("name", ["kcenter", "facility_location", "top_k"])
@@ -109,7 +94,7 @@ def test_two_rounds_in_actors(tmp_path, source, engine, name):
         engine=engine,
         settings=Settings(batch=7, partition_rows=40),
     )
-    assert files(tmp_path / "local") == files(tmp_path / "ray")
+    same_answers(tmp_path / "local", tmp_path / "ray")
     assert one.manifest == two.manifest
     assert one.manifest["counts"]["kept"] == 46
     assert one.manifest["operators"][2]["rounds"]["partitions"] == 5
@@ -177,77 +162,7 @@ def test_real_rows_and_the_shipped_recipes(tmp_path, engine, asset):
                 engine=where,
                 settings=settings,
             )
-        assert files(tmp_path / f"{name}-local") == files(tmp_path / f"{name}-ray")
-
-
-def test_actors_stay_and_answers_come_in_order(engine):
-    assert len(set(engine.map(Who(), list(range(8))))) == 2
-    assert list(engine.map(abs, [-3, 2, -1])) == [3, 2, 1]
-    assert list(engine.map(abs, [])) == []
-
-
-def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
-    assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
-    assert (tmp_path / "flag").exists()
-    engine.close()  # its actors hold the processors
-    with pytest.raises(
-        RuntimeError, match=r"the worker of one item died 1 times .*out of memory\?"
-    ):
-        list(RayActors(workers=1, retries=0).map(AlwaysDies(), [1]))
-    assert list(engine.map(abs, [-1])) == [1]
-
-
-class Stillborn:
-    def __init__(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def ready(self):
-        pass
-
-
-def test_workers_that_die_as_they_begin_end_the_run(engine):
-    import ray
-
-    class Dying(RayActors):
-        def _new(self, ray, gpus):
-            return made.remote()
-
-    made = ray.remote(Stillborn).options(num_cpus=0)
-    with pytest.raises(RuntimeError, match=r"workers died as they began 2 times"):
-        list(Dying(workers=1, retries=0).map(abs, [-1]))
-
-
-def test_a_worker_killed_in_a_run_changes_nothing(tmp_path, source, engine):
-    @dataclass(frozen=True)
-    class Kill:
-        """The step of an engine, which kills its process the first time it sees one partition."""
-
-        step: object
-        flag: Path
-
-        def __call__(self, item):
-            if not self.flag.exists():
-                self.flag.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return self.step(item)
-
-    class Killing(RayActors):
-        def map(self, step, items):
-            self.__dict__.setdefault("calls", []).append(type(step).__name__)
-            kill = len(self.calls) in (1, 4)  # while reading, and later
-            return super().map(
-                Kill(step, tmp_path / f"flag-{len(self.calls)}") if kill else step, items
-            )
-
-    engine.close()
-    whole = curate(recipe(), source, tmp_path / "whole", settings=SMALL)
-    made = Killing(workers=2)
-    broken = curate(recipe(), source, tmp_path / "broken", engine=made, settings=SMALL)
-    assert sorted(p.name for p in tmp_path.glob("flag-*")) == ["flag-1", "flag-4"]
-    assert len(made.calls) > 5
-    assert files(tmp_path / "broken") == files(tmp_path / "whole")
-    assert broken.manifest == whole.manifest
-    made.close()
+        same_answers(tmp_path / f"{name}-local", tmp_path / f"{name}-ray")
 
 
 def test_an_error_is_the_operators_own(tmp_path, engine):
@@ -266,30 +181,32 @@ def test_an_error_is_the_operators_own(tmp_path, engine):
 
 @dataclass(frozen=True)
 class OnGpu:
-    """Say how many GPUs Ray lends to the process of a row."""
+    """Holds a model."""
 
     gpu: bool = True
     needs = frozenset({"text"})
-    gives = frozenset({"lent"})
+    gives = frozenset({"one"})
 
     def __call__(self, batch):
-        import ray
-
-        lent = len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
-        return {"lent": np.full(len(batch["text"]), float(lent))}
+        return {"one": np.ones(len(batch["text"]))}
 
 
-def test_operators_say_that_they_want_a_gpu():
+def test_a_model_runs_in_an_actor_pool(tmp_path, source, engine):
+    done = curate([OnGpu()], source, tmp_path / "out", engine=engine, settings=SMALL)
+    assert done.manifest["counts"]["kept"] == 230
+
+
+def test_operators_say_that_they_hold_a_model():
     plain = Stage("1", "length", "k", frozenset(), Length())
     wants = Stage("2", "on_gpu", "k", frozenset(), OnGpu())
     chain = Pipeline(None, (plain, wants))
-    assert not wants_gpu(Pipeline(None, (plain,)))
-    assert wants_gpu(chain)
-    assert wants_gpu(DecidePartition(chain, "decisions"))
-    assert wants_gpu(WriteShard(DecidePartition(chain, "decisions"), None, 1))
-    assert wants_gpu(FitPartition(Pipeline(None, (plain,)), wants))
-    assert not wants_gpu(FitPartition(Pipeline(None, (plain,)), plain))
-    assert not wants_gpu(abs)
+    assert not holds_model(Pipeline(None, (plain,)))
+    assert holds_model(chain)
+    assert holds_model(DecidePartition(chain, "decisions"))
+    assert holds_model(WriteShard(DecidePartition(chain, "decisions"), None, 1))
+    assert holds_model(FitPartition(Pipeline(None, (plain,)), wants))
+    assert not holds_model(FitPartition(Pipeline(None, (plain,)), plain))
+    assert not holds_model(abs)
 
 
 def test_scorers_with_a_model_want_a_gpu():
@@ -312,32 +229,54 @@ def test_scorers_with_a_model_want_a_gpu():
         assert not scorer.gpu, scorer
 
 
-@pytest.mark.timeout(120)
-def test_a_gpu_is_lent_and_the_processors_are_not_waited_for(tmp_path, source, engine):
-    """Two actors hold both processors, and of two that want a GPU only one finds any: neither may
-    stop the run.
-    """
-    engine.close()
-    for want in (True, False):
-        done = curate([OnGpu(want)], source, tmp_path / str(want), engine=engine, settings=SMALL)
-        assert done.manifest["counts"]["kept"] == 230
-        lent = pq.read_table(tmp_path / str(want) / "decisions.parquet")["lent"].to_pylist()
-        assert lent == [float(want)] * 230
-    assert sorted(engine._pools) == [0.0, 1.0]
-    engine.close()
+def test_answers_come_in_order(engine):
+    assert list(engine.map(abs, [-3, 2, -1])) == [3, 2, 1]
+    assert list(engine.map(abs, [])) == []
 
 
-def test_an_engine_that_waits_for_another_says_so(engine, monkeypatch, caplog):
-    engine.close()
-    assert list(engine.map(abs, [-1, -2])) == [1, 2]  # its actors hold both processors
-    monkeypatch.setattr("coreset.curation.engines.ray.PATIENCE", 0.3)
-    timer = threading.Timer(1.5, engine.close)
-    timer.start()
-    second = RayActors(workers=1)
-    assert list(second.map(abs, [-3])) == [3]
-    timer.join()
-    assert "no actor has begun within 0.3 s; free: 0 of 2 CPU" in caplog.text
-    second.close()
+def test_a_worker_that_is_killed_is_replaced(tmp_path, engine):
+    assert list(engine.map(DiesOnce(tmp_path / "flag"), list(range(6)))) == [0, 1, 4, 9, 16, 25]
+    assert (tmp_path / "flag").exists()
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Two hundred numbers, by their remainder."""
+
+    def __call__(self, item):
+        values = np.arange(100) + 100 * item
+        return pa.table({"_part": values % 7, "value": values})
+
+
+@dataclass(frozen=True)
+class Total:
+    """The part, how many rows it has and their sum."""
+
+    def __call__(self, item):
+        part, rows = item
+        return part, rows.num_rows, int(rows["value"].to_numpy().sum())
+
+
+@pytest.mark.parametrize("where", ["local", "ray"])
+def test_an_exchange_brings_every_row_to_its_part_once(engine, where):
+    made = Local() if where == "local" else engine
+    values = np.arange(200)
+    want = [(p, int((values % 7 == p).sum()), int(values[values % 7 == p].sum())) for p in range(7)]
+    assert list(made.exchange(Numbers(), [0, 1], Total(), 7)) == want
+
+
+def test_what_passes_the_driver_does_not_grow_with_rows(tmp_path, engine):
+    """Ten times the rows in as many partitions: as many bytes."""
+    passed = []
+    for count in (1_000, 10_000):
+        source = write_jsonl(tmp_path / f"{count}.jsonl", make_rows(count))
+        here = RayData(workers=2)
+        operators = [Length("text"), "exact_duplicates"]
+        reading = Settings(partition_rows=count // 4)
+        curate(operators, source, tmp_path / f"out-{count}", engine=here, settings=reading)
+        passed.append(here.passed)
+    for kind in ("items", "answers", "steps"):
+        assert passed[1][kind] < 1.2 * passed[0][kind] + 500, kind
 
 
 def test_options_and_a_missing_ray(monkeypatch):
@@ -347,7 +286,7 @@ def test_options_and_a_missing_ray(monkeypatch):
         ({"gpus": -1}, "gpus"),
     ):
         with pytest.raises(ValueError, match=words):
-            RayActors(**options)
+            RayData(**options)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'coreset-lightning\[ray\]'"):
-        list(RayActors().map(abs, [1]))
+        list(RayData().map(abs, [1]))

