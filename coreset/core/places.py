@@ -12,10 +12,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
@@ -111,6 +112,9 @@ def stamp(path: Any) -> tuple[Any, ...] | None:
 
 def parquet(path: Any, *, whole: bool = False) -> pq.ParquetFile:
     """Return an open Parquet file. whole: of a store, read in one request."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not is_remote(path):
         return pq.ParquetFile(path, memory_map=True)
     with in_words(path, "read"):
@@ -133,6 +137,8 @@ def table_schema(path: Any) -> pa.Schema:
 
 def read_table(path: Any, names: list[str] | None = None) -> pa.Table:
     """Return a table of a run, or the columns `names` of it, from one file or a folder of them."""
+    import pyarrow as pa
+
     tables = []
     for one in table_files(path):
         with parquet(one) as file:

@@ -113,7 +113,7 @@ def test_resume_takes_what_the_command_line_says_of_how_to_go_on(tmp_path):
     assert again["logger"]["_target_"] == "coreset.trainers.loops.loggers.csv_logger"
     assert again["threads"] == 1
     assert json.loads((run / "settings.json").read_text())["baseline"] == before["baseline"]
-    with pytest.raises(ValueError, match="another configuration: fit.lr: 0.003 there, 0.1 now"):
+    with pytest.raises(ValueError, match="another configuration: fit.lr: 0.006 there, 0.1 now"):
         settings(f"resume={run}", "fit.lr=0.1")
 
 

@@ -32,16 +32,24 @@ def ranking_loss(predicted: Tensor, losses: Tensor, margin: float = MARGIN) -> T
     return (margin - sign * gap).clamp_min(0).mean()
 
 
+# layer, width, whether its input is meant, whether only the positive part
+_Level = tuple[nn.Module, int, bool, bool]
+
+
 class _Catch:
-    """Keep what goes into or comes out of a layer; an object, so that a copied or pickled model
+    """Keep what goes into or comes out of a layer, or its positive part; an object, so that a copied or pickled model
     catches its own.
     """
 
-    def __init__(self, caught: dict[int, Tensor], number: int, is_input: bool) -> None:
-        self.caught, self.number, self.is_input = caught, number, is_input
+    def __init__(
+        self, caught: dict[int, Tensor], number: int, is_input: bool, positive: bool
+    ) -> None:
+        self.caught, self.number = caught, number
+        self.is_input, self.positive = is_input, positive
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        self.caught[self.number] = args[0] if self.is_input else output
+        x = args[0] if self.is_input else output
+        self.caught[self.number] = x.relu() if self.positive else x
 
 
 class PredictsLoss(nn.Module):
@@ -49,20 +57,20 @@ class PredictsLoss(nn.Module):
     the model's levels.
 
     example: one input (1, C, H, W). Levels: what the last layer at each resolution of the model
-    gives, (channels, at least 2 positions); where there is none, the input of the last linear
-    layer. Each is averaged over positions and goes through a layer of 128 units and a ReLU; one
+    gives, (channels, at least 2 positions), its positive part where a max-pooling takes it; where
+    there is none, the input of the last linear layer. Each is averaged over positions and goes through a layer of 128 units and a ReLU; one
     linear layer reads them side by side.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         super().__init__()
         levels = _levels(model, example)
-        self.layers = nn.ModuleList(nn.Linear(width, WIDTH) for _, width, _ in levels)
+        self.layers = nn.ModuleList(nn.Linear(width, WIDTH) for _, width, *_ in levels)
         self.last = nn.Linear(WIDTH * len(levels), 1)
         self.model = model  # after the rest: `last_linear` is still the classifier's
         self._caught: dict[int, Tensor] = {}
-        for number, (module, _, is_input) in enumerate(levels):
-            module.register_forward_hook(_Catch(self._caught, number, is_input))
+        for number, (module, _, is_input, positive) in enumerate(levels):
+            module.register_forward_hook(_Catch(self._caught, number, is_input, positive))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes)."""
@@ -97,21 +105,21 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _levels(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, int, bool]]:
-    """Return (layer, width, whether its input is meant) of every level, from one pass in evaluation
-    mode.
-    """
-    found: dict[tuple[int, ...], tuple[nn.Module, int, bool]] = {}
-    head: list[tuple[nn.Module, int, bool]] = []
+def _levels(model: nn.Module, example: Tensor) -> list[_Level]:
+    """Return the levels of a model, from one pass in evaluation mode."""
+    found: dict[tuple[int, ...], _Level] = {}
+    head: list[_Level] = []
 
     def see(module: nn.Module, args: tuple[Tensor, ...], output: object) -> None:
         if isinstance(module, nn.Linear):
-            head[:] = [(module, module.in_features, True)]
+            head[:] = [(module, module.in_features, True, False)]
+        if isinstance(module, nn.MaxPool2d) and (level := found.get(tuple(args[0].shape[2:]))):
+            found[tuple(args[0].shape[2:])] = (*level[:3], True)
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             return
         where = tuple(output.shape[2:]) if output.ndim == 4 else (output.shape[1],)
         if torch.Size(where).numel() > 1:
-            found[where] = (module, output.shape[1 if output.ndim == 4 else 2], False)
+            found[where] = (module, output.shape[1 if output.ndim == 4 else 2], False, False)
 
     leaves = [m for m in model.modules() if not list(m.children())]
     handles = [m.register_forward_hook(see) for m in leaves]

@@ -104,12 +104,12 @@ def test_wrong_recipes_are_named(options, words):
 
 
 def test_steps_by_rule_grow_with_the_examples():
-    """18 sqrt(n), at least 400, at least 8 passes, by another formula than the code's."""
+    """15 sqrt(n), at least 400, at least 8 passes, by another formula than the code's."""
     recipe, last = TrainingConfig(), 0
     for n in (1, 100, 494, 1297, 6000, 18_000, 60_000, 200_000, 1_281_167):
         batches = int(np.ceil(n / 128))
         steps = recipe.total_steps(n)
-        assert steps == max(400, int(np.rint((324 * n) ** 0.5)), 8 * batches)
+        assert steps == max(400, int(np.rint((225 * n) ** 0.5)), 8 * batches)
         assert steps >= last
         assert recipe.total_epochs(n) == pytest.approx(steps / batches)
         last = steps

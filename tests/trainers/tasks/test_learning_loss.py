@@ -57,7 +57,7 @@ def test_levels_are_averaged_and_read_side_by_side():
     model = PredictsLoss(small_cnn(10, 1, 8), torch.zeros(1, 1, 8, 8)).eval()
     x = torch.randn(5, 1, 8, 8)
     seen = {}
-    for n in (2, 6, 10):  # the ReLU that ends each resolution: 8 x 8, 4 x 4, 2 x 2
+    for n in (1, 5, 10):  # what ends each resolution: 8 x 8, 4 x 4 (norms, pooled), 2 x 2 (a ReLU)
         model.model[n].register_forward_hook(
             lambda _, a, out, n=n: seen.update({n: out.detach().double().numpy()})
         )
@@ -65,8 +65,8 @@ def test_levels_are_averaged_and_read_side_by_side():
     assert torch.equal(logits, model.model(x))
     got = model.predicted().detach().numpy()
     parts = []
-    for layer, n in zip(model.layers, (2, 6, 10), strict=True):
-        pooled = seen[n].mean(axis=(2, 3))
+    for layer, n in zip(model.layers, (1, 5, 10), strict=True):
+        pooled = np.maximum(seen[n], 0).mean(axis=(2, 3))
         parts.append(
             np.maximum(
                 pooled @ layer.weight.detach().double().numpy().T
