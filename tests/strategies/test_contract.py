@@ -75,6 +75,7 @@ NUMBERS = {
         {"per_class": True, "similarity": "dot"},
     ],
     "cal": [{"neighbors": 1}],
+    "direct": [{"search": 1}, {"search": 3}],
     "dropquery": [{"per_choice": 0}],
     "alfamix": [{"step": 1.0}],
     "batchbald": [{"configurations": 20}],
