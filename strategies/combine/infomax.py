@@ -2,11 +2,10 @@
 taken as well.
 
 F(S) = sum over z in S of I(z) - alpha sum over z, s in S of K_zs, |S| = k; row z of K holds the
-cosines, at least 0, of z to its `neighbors` nearest examples and zeros elsewhere.
+cosines, at least 0, of z to its `neighbors` nearest examples and zeros elsewhere. The paper relaxes
+F and iterates a softmax; the solver here is `quadratic`, whose steps and rounding never lower F.
 
-Tan, Wu, Huang, Zhao & Qi, "Data Pruning by Information Maximization", ICLR 2025 (arXiv:2506.01701):
-the objective. The paper relaxes it and iterates a softmax; the solver here is `quadratic`, whose
-steps and rounding never lower F.
+Tan, Wu, Huang, Zhao & Qi, "Data Pruning by Information Maximization", ICLR 2025 (arXiv:2506.01701).
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class SubZeroCore(Strategy):
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
     >>> select("subzerocore", 1, features=x).indices
-    array([1])
+    array([2])
     """
 
     coverage: float = 0.6

@@ -74,7 +74,7 @@ def outward(free: NDArray[np.bool_], h: int) -> Rows:
 
 @dataclass(frozen=True)
 class Direct(Strategy):
-    """Take candidates at the boundary of every class against the rest, rare classes as many.
+    """Take as many candidates at the boundary of a rare class as at that of a frequent one.
 
     search: the most that are drawn in the stretch of each class; k / (2 C) of C classes where that is
     fewer. The rest, at least half, goes to the thresholds in equal shares, in a random order of the

@@ -87,6 +87,7 @@ NUMBERS = {
     "ccs": [{"beta": 0.4, "bins": 3}],
     "d2": [{"neighbors": 1}, {"gamma": 1.0}, {"drop": 0.3}],
     "infomax": [{"alpha": 0.0}, {"alpha": 2.0}, {"neighbors": 2}, {"iterations": 5}],
+    "nucs": [{"endpoint": 0.5}, {"winsor": 0.2}],
     "subzerocore": [{"coverage": 0.9}, {"neighbors": 8}, {"neighbors": 0}],
     "weighted_clique": [{"alpha": 0.2}, {"alpha": 0.0}, {"column": "labels"}],
     "dual_beta": [{"c_d": 1.0}],
