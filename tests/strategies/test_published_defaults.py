@@ -33,6 +33,7 @@ PUBLISHED = {
     "aum": {"signal": "aum"},
     "ccs": {"bins": 50},
     "d2": {"neighbors": 5, "gamma": 0.1},
+    "weighted_clique": {"alpha": 1.0, "column": None},
     "dual_beta": {"c_d": 4.0},
     "two_stage": {"expand": 4.0},
     "deita": {"variant": "similarity", "threshold": 0.9},
