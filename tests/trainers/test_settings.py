@@ -73,7 +73,7 @@ def test_the_reference_has_a_rule_of_its_own():
         cfg = settings("fit.lr=0.01", *overrides)
         recipe = make(_of_all(cfg), "fit")
         assert recipe == TrainingConfig(lr=0.01)
-        assert recipe.total_steps(60_000) == 4409
+        assert recipe.total_steps(60_000) == 3752
     cfg = settings("fit.steps=7", "full.steps=null", "full.epochs=3", "+full.batch_size=10")
     assert make(_of_all(cfg), "fit").total_steps(60) == 18
     with pytest.raises(ValueError, match=r"^baseline: expected random or full"):

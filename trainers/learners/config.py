@@ -25,11 +25,11 @@ def auto_steps(examples: int, batch_size: int) -> int:
     """Return 15 sqrt(n) optimizer steps for n examples, at least 400 and at least 8 passes.
 
     More where there are more examples, but less than in proportion: 400 up to 711 examples,
-    2,012 for 18,000 and 3,674 for 60,000 with batches of 128, where Fashion-MNIST is on a plateau
+    2,012 for 18,000 and 3,752 for 60,000 with batches of 128, where Fashion-MNIST is on a plateau
     (results/first_command/table.md).
 
     >>> [auto_steps(n, 128) for n in (100, 1297, 18_000, 60_000, 1_281_167)]
-    [400, 540, 2012, 3674, 80080]
+    [400, 540, 2012, 3752, 80080]
     """
     return max(400, round(15 * math.sqrt(examples)), 8 * -(-examples // batch_size))
 
