@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from coreset import select
 from coreset.registry import strategy
@@ -115,6 +116,19 @@ def test_neither_steps_nor_rounding_lower_the_objective():
             shares[over] = 1
         value = info @ shares - 0.7 * shares @ k @ shares
         assert objective(settle(info, pairs, shares, 30, 0.7), info, k, 0.7) >= value - 1e-4
+
+
+def test_the_steps_are_short_enough_for_two_cliques():
+    """All in a half are alike: longer steps swing from one half to the other."""
+    pairs = csr_matrix(np.kron(np.eye(2), np.ones((10, 10)) - np.eye(10)))
+    info = np.linspace(0, 0.5, 20)
+    values = []
+    for iterations in range(1, 30):
+        shares = relax(info, pairs, 10, 1.0, iterations)
+        values.append(info @ shares - shares @ (pairs @ shares) / 2)
+    assert (np.diff(values) >= -1e-9).all()
+    rounded = settle(info, pairs, shares, 10, 1.0)
+    assert rounded.tolist() == [5, 6, 7, 8, 9, 15, 16, 17, 18, 19]  # the best of both
 
 
 def test_scores_alone_and_copies():
