@@ -9,7 +9,8 @@ the wanted size holds one with probability at least `coverage`, 1 - product over
 
 Moser, Nauen, Shanbhag, Raue, Frolov, Folz & Dengel, "SubZeroCore: A Submodular Approach with Zero
 Training for Coreset Selection", 2025 (arXiv:2509.21748); the probability: Naeem et al., "Reliable
-Fidelity and Diversity Metrics for Generative Models", ICML 2020.
+Fidelity and Diversity Metrics for Generative Models", ICML 2020. The weight s_j and K are those of
+a public re-implementation; they were not compared with the authors' code.
 """
 
 from __future__ import annotations
