@@ -97,6 +97,16 @@ def column_at(signals: Signals, name: str, indices: Indices) -> NDArray[Any]:
     return array
 
 
+def numbers_at(signals: Signals, name: str, indices: Indices) -> NDArray[np.float64]:
+    """Return the numbers of a column (N,) at positions. Raises ValueError for what holds no number,
+    such as None, or more than one per example.
+    """
+    array = column_at(signals, name, indices)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: expected one number per example, got {array.dtype}")
+    return array.astype(np.float64)
+
+
 def interleave(answers: Sequence[Selection], **info: Any) -> Selection:
     """Return several disjoint answers as one, in turns in proportion to their lengths, ties to the
     earlier answer.

@@ -90,8 +90,13 @@ def matching_pursuit(
     target = torch.zeros_like(target) if level else target
     problem = LeastSquares(k, ridge * float(norms.mean()), variant == "nonnegative")
     begin = g.along(target).double().cpu().numpy() + level * n
-    unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))
     length = float(target.norm()) + float(np.sqrt(level)) * n
+    if not np.isfinite([*begin, length]).all():
+        raise ValueError(
+            "features: the products of the gradients with those to be matched are beyond float64;"
+            " bring the rows to one scale"
+        )
+    unit = float(torch.finfo(g.features.dtype).eps) * 8 * float(np.sqrt(norms.max(initial=0.0)))
     stored = k * n <= _COLUMNS
     columns = np.empty(
         (k if stored else 0, n), np.float32 if g.features.dtype == torch.float32 else np.float64

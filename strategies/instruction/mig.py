@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.strategies.combine.parts import column_at
+from coreset.strategies.combine.parts import numbers_at
 from coreset.strategies.instruction.common import by_id, tags_at
 
 Float = NDArray[np.float64]
@@ -149,7 +149,7 @@ class Mig(Strategy):
         """Return the greedy order."""
         at = by_id(pool)
         tags = tags_at(signals, at)
-        quality = column_at(signals, "quality", at).astype(np.float64)
+        quality = numbers_at(signals, "quality", at)
         if (quality < 0).any():
             raise ValueError(f"quality: expected scores of at least 0, got {quality.min():g}")
         labels = sorted(frozenset().union(*tags))

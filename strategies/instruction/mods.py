@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.pool import Indices
-from coreset.strategies.combine.parts import column_at, narrow
+from coreset.strategies.combine.parts import narrow, numbers_at
 from coreset.strategies.coverage.kcenter import KCenterGreedy
 from coreset.strategies.instruction.common import by_id
 
@@ -78,7 +78,7 @@ class Mods(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return seeds, necessary rows, and what fills them up."""
         at = by_id(pool)
-        reward = column_at(signals, "reward", at).astype(np.float64)
+        reward = numbers_at(signals, "reward", at)
         good = at[reward > self.alpha]
         if not len(good):
             raise ValueError(
@@ -106,7 +106,7 @@ class Mods(Strategy):
     def _responses(self, signals: Signals, seeds: Indices, good: Indices) -> np.ndarray:
         """Return the reward of the fine-tuned model's response to each row of good quality."""
         if self.necessity is None:
-            return column_at(signals, "response_reward", good).astype(np.float64)
+            return numbers_at(signals, "response_reward", good)
         found = np.asarray(self.necessity(seeds, good), np.float64)
         if found.shape != good.shape or not np.isfinite(found).all():
             raise ValueError(

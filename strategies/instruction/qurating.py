@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.gumbel import gumbel_order
-from coreset.strategies.combine.parts import column_at
+from coreset.strategies.combine.parts import numbers_at
 
 
 def rating_logits(
@@ -65,7 +65,7 @@ class QuRating(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the draws in order."""
-        ratings = column_at(signals, "rating", pool.candidates).astype(np.float64)
+        ratings = numbers_at(signals, "rating", pool.candidates)
         ids = pool.ids[pool.candidates]
         if self.temperature == 0:
             order = np.lexsort((np.argsort(np.argsort(ids, kind="stable")), -ratings))[:k]

@@ -294,3 +294,16 @@ def test_validation_gradients_are_the_target(apart):
         1,
         target=torch.tensor([[0.0, 3.0]]),
     )[0] == [1]
+
+
+def test_products_beyond_float64_are_refused_by_name():
+    features = np.array([[1e-238], [1e202], [1e194], [1e150]])
+    columns = {
+        "features": features,
+        "probs": np.full((4, 2), 0.5),
+        "labels": np.array([0, 1, 0, 1]),
+        "validation": np.array([False, True, True, False]),
+    }
+    options = {"per_class": False, "validation": "column"}
+    with pytest.raises(ValueError, match=r"features: .*beyond float64"):
+        coreset.select("gradmatch", 1, candidates=[0], options=options, **columns)

@@ -128,3 +128,17 @@ def test_bad_input(change, options, match):
 
 def test_in_a_pipeline():
     check_operator(Select(strategy("mig"), 0.3), pool(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("mig", {"tags": [["a"]] * 6, "quality": [None] * 6}),
+        ("mods", {"reward": [None] * 6, "response_reward": [1.0] * 6, "features": np.eye(6)}),
+        ("qurating", {"rating": np.array(["1"] * 6)}),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(name, columns):
+    column = next(c for c in ("quality", "reward", "rating") if c in columns)
+    with pytest.raises(ValueError, match=f"{column}: expected one number per example"):
+        select(name, 2, **columns)
