@@ -103,6 +103,11 @@ class Signals:
             )
         return column
 
+    def known(self, name: str, indices: Indices) -> Indices:
+        """Return those of `indices` at which a column has a value."""
+        known = self._known.get(name)
+        return indices if known is None else indices[known[indices]]
+
     def at(self, name: str, indices: ArrayLike) -> Array:
         """Return the rows of `name` at `indices`, in that order (a copy)."""
         rows = as_indices(indices, self.size, f"{name}: indices")

@@ -22,6 +22,8 @@ _LIMITED = frozenset(
     {"features", "gradients", "projected_gradients", "losses", "logits", "similarity", "distances"}
 )
 
+_MARKS = frozenset({"query", "private", "validation"})  # true where an example is one of those
+
 
 class Strategy(ABC):
     """Decide which examples to take: a frozen dataclass whose fields are its parameters, beside the
@@ -80,7 +82,9 @@ class Strategy(ABC):
         strange = set()
         for name in sorted(self.needs | self.needs_selected):
             rows = self._read(pool, name)
-            if not check_column(name, signals.check(name, rows), rows):
+            ordinary = check_column(name, signals.check(name, rows), rows)
+            marked = self._marked(name, signals)
+            if not (check_column(name, signals.column(name), marked) and ordinary):
                 strange.add(name)
         return frozenset(strange)
 
@@ -89,6 +93,18 @@ class Strategy(ABC):
         parts = [pool.candidates] * (name in self.needs) + [pool.selected] * (
             name in self.needs_selected
         )
+        return np.concatenate(parts)
+
+    def _marked(self, name: str, signals: Signals) -> Indices:
+        """Return the positions outside the candidates at which a column may be read as well: those
+        that a column of `_MARKS` marks, where they are known.
+        """
+        parts = [np.empty(0, np.int64)]
+        for mark in (_MARKS & self.needs & signals.names) - {name}:
+            flags = signals.column(mark)
+            flags = np.asarray(flags.cpu() if hasattr(flags, "cpu") else flags)
+            if flags.ndim == 1 and flags.dtype.kind in "biu":
+                parts.append(signals.known(name, np.flatnonzero(flags)))
         return np.concatenate(parts)
 
     def ready(
@@ -106,7 +122,8 @@ class Strategy(ABC):
             carried = self.scales.get(name, _NOT)
             if carried is None or (carried is _NOT and name not in _LIMITED):
                 continue
-            most = largest(new.get(name, columns[name]), self._read(pool, name))
+            rows = np.concatenate([self._read(pool, name), self._marked(name, signals)])
+            most = largest(new.get(name, columns[name]), rows)
             exponent = int(np.frexp(most)[1])
             if not most or abs(exponent) <= POWER:
                 continue

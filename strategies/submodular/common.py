@@ -309,7 +309,7 @@ def marked(signals: Signals, name: str) -> Items:
 
 
 def _rows(signals: Signals, rows: Items) -> Tensor:
-    x = as_tensor(signals.column("features"))
+    x = as_tensor(signals.check("features", rows))
     return x if len(rows) == len(x) else x[torch.from_numpy(rows).to(x.device)]
 
 

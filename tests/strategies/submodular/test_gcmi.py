@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from coreset import select
+from coreset import Pool, Signals, select
 from coreset.strategies.submodular.gcmi import GCMI
 from coreset.testing import check_strategy, example_signals
 
@@ -40,3 +40,18 @@ def test_contract():
         strategy,
         {**example_signals(48, strategy.needs), "query": (np.arange(48) % 9 == 0).astype(np.int64)},
     )
+
+
+def test_queries_of_another_scale_than_the_candidates_count_as_they_are():
+    x = np.array([[1e184, 2e184], [3e30, 1e30], [1e-186, 4e-186]])
+    marks = np.array([True, False, False])
+    with np.errstate(all="raise"):
+        answer = select(
+            "gcmi", 2, candidates=[1, 2], options={"similarity": "dot"}, features=x, query=marks
+        )
+    assert answer.indices.tolist() == [1, 2]  # 5e214 and 9e-2
+    known = Signals(3, query=marks)
+    known.put("features", np.array([1, 2]), x[1:])
+    pool, rng = Pool(3, candidates=[1, 2]), np.random.default_rng(0)
+    with pytest.raises(ValueError, match="features: no value for 1 of the 1 examples"):
+        GCMI()(pool, known, 1, rng)
