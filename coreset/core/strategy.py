@@ -101,8 +101,12 @@ class Strategy(ABC):
         """
         parts = [np.empty(0, np.int64)]
         for mark in (_MARKS & self.needs & signals.names) - {name}:
-            flags = signals.column(mark)
-            flags = np.asarray(flags.cpu() if hasattr(flags, "cpu") else flags)
+            flags: Any = signals.column(mark)
+            if hasattr(flags, "layout"):  # what is no plain tensor is refused when it is checked
+                if flags.is_meta or "strided" not in str(flags.layout):
+                    continue
+                flags = flags.cpu()
+            flags = np.asarray(flags)
             if flags.ndim == 1 and flags.dtype.kind in "biu":
                 parts.append(signals.known(name, np.flatnonzero(flags)))
         return np.concatenate(parts)
