@@ -63,13 +63,19 @@ def message_passing(
     Forward: s_i + sum_j e^-d_ij s_j over the neighbors. Then the largest is taken, ties to the
     lowest row, and each neighbor j not yet taken loses e^(-gamma d_ij) times the value of what was
     taken. scores (n,) >= 0. graph_mode: `sum` as above, `product`: s_i times the sum over the
-    neighbors, the other forward pass of the released code.
+    neighbors, the other forward pass of the released code. Raises ValueError where products leave
+    float64.
 
     >>> import torch
     >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbor_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
     [1, 2]
     """
     n = len(scores)
+    if graph_mode == "product" and n * float(scores.max(initial=0.0)) > 1e150:
+        raise ValueError(
+            f"graph_mode: product multiplies scores, and those up to {scores.max():.2g} give more"
+            " than float64 holds; scale the scores"
+        )
     owner = np.repeat(np.arange(n), np.diff(graph.starts))
     passed = np.bincount(owner, np.exp(-graph.lengths) * scores[graph.ends], n)
     value = (scores * passed if graph_mode == "product" else scores + passed).tolist()

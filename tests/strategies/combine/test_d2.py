@@ -117,3 +117,10 @@ def test_contract_and_refusals():
     for bad in ({"neighbors": 0}, {"gamma": -1.0}, {"drop": 1.0}):
         with pytest.raises(ValueError, match="expected neighbors"):
             D2(**bad)
+
+
+def test_products_of_scores_beyond_float64_are_refused_by_name():
+    columns = {"features": np.eye(5), "forgetting": np.arange(1.0, 6.0) * 1e155}
+    assert len(select("d2", 2, **columns).indices) == 2
+    with pytest.raises(ValueError, match="graph_mode: product multiplies scores"):
+        select("d2", 2, options={"graph_mode": "product"}, **columns)
