@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -230,6 +230,29 @@ class ReadAnswers:
         return table.rename_columns(names)
 
 
+class JoinStep(Protocol):
+    """Brings what a stage says about the rows of a partition back to it."""
+
+    @property
+    def chain(self) -> Pipeline:
+        """The steps before."""
+        ...
+
+    @property
+    def stage(self) -> Stage:
+        """Whose output is written."""
+        ...
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, by number."""
+        ...
+
+    def __call__(self, item: tuple[int, pa.Table | None]) -> None:
+        """Write the output of a partition, given by its number, from what came for it."""
+        ...
+
+
 @dataclass(frozen=True)
 class JoinPartition:
     """Bring the answers about one partition's rows together; rows without one are kept."""
@@ -251,9 +274,9 @@ class JoinPartition:
 
 @dataclass(frozen=True)
 class JoinRest:
-    """Write the stage output of a partition that no answer came for."""
+    """Write the stage output of a partition that nothing was brought to: no answer, no choice."""
 
-    step: JoinPartition
+    step: JoinStep
 
     def __call__(self, number: int) -> None:
         """Write it unless it is there."""

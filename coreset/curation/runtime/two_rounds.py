@@ -36,7 +36,7 @@ from coreset.curation.runtime.checkpoint import (
     remove_folder,
     write_table,
 )
-from coreset.curation.runtime.group_by_key import HasSide
+from coreset.curation.runtime.group_by_key import HasSide, JoinRest
 from coreset.curation.runtime.steps import Pipeline, named, read_columns, side_table
 
 ABOUT = "rounds.json"  # what is said about an answer in two rounds: guarantee and certificate
@@ -69,7 +69,7 @@ def select_in_rounds(
     step = JoinChosen(chain, stage, tuple(partitions), chosen)
     for _ in engine.exchange(read, [0], step, len(items)):
         pass
-    for _ in engine.map(JoinNone(step), range(len(items))):
+    for _ in engine.map(JoinRest(step), range(len(items))):
         pass
     for name in ("candidates", "firsts", "audits"):
         remove_folder(folder / name)
@@ -275,16 +275,3 @@ class JoinChosen:
             self.chain.work.side(self.stage, partition),
             side_table(view.alive, dict(decision.columns), decision),
         )
-
-
-@dataclass(frozen=True)
-class JoinNone:
-    """Write the stage output of a partition of which nothing was chosen."""
-
-    step: JoinChosen
-
-    def __call__(self, number: int) -> None:
-        """Write it unless it is there."""
-        step = self.step
-        if not is_whole(step.chain.work.side(step.stage, step.partitions[number])):
-            step((number, None))
