@@ -31,7 +31,7 @@ INTS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i4", ">u8")
 TENSORS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CHEAP: dict[str, Any] = {  # numbers that set how long a strategy runs, not what it does
     "epochs": 3, "samples": 60, "rounds": 2, "hidden": 4, "configurations": 8, "iterations": 3,
-    "targets": 3, "dims": 2, "subset": 6,
+    "targets": 3, "dims": 2, "subset": 6, "depth": 3,
 }  # fmt: skip
 WHOLE = (-1, 0, 1, 2, 3, 7, 50)
 REAL = (-1.0, 0.0, 1e-12, 0.05, 0.5, 0.95, 1.0, 2.0, 1e6, np.inf, np.nan)

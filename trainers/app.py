@@ -73,7 +73,7 @@ def configured_main(cfg: DictConfig) -> float | None:
 
 def main() -> Any:
     """Run `coreset-train`."""
-    return run("coreset-train", configured_main)
+    return run("coreset-train", configured_main, "train.yaml")
 
 
 def compare_main(arguments: list[str] | None = None) -> int:

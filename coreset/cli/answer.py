@@ -15,6 +15,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
+from rich.console import Console
+
+from coreset.cli.common import check_arguments, conf_dir, fail
 from coreset.core.store import to_json
 
 SCHEMA = "coreset/1"
@@ -32,19 +35,26 @@ def answers_json() -> bool:
     return _results is not None
 
 
-def run(command: str, main: Callable[[], Any]) -> Any:
+def run(command: str, main: Callable[[], Any], config: str | None = None) -> Any:
     """Run a command; with `--json` among its arguments, print one document at its end.
 
-    A command fails by an exception or by an exit status that is not 0.
+    config: the application's YAML in the configuration folder; names on the command line that it
+    does not know are refused before anything is composed. A command fails by an exception or by an
+    exit status that is not 0.
     """
     global _results
     if "--json" not in sys.argv[1:]:
+        try:
+            _check(config)
+        except (KeyError, ValueError) as unknown:
+            fail(unknown, Console(stderr=True), go_on=False)
         return main()
     sys.argv.remove("--json")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     _results, error = [], None
     with contextlib.redirect_stdout(sys.stderr):
         try:
+            _check(config)
             status = main()
         except SystemExit as end:
             status = end.code
@@ -60,6 +70,11 @@ def run(command: str, main: Callable[[], Any]) -> Any:
     _results = None
     print(to_json(document, str))
     sys.exit(1 if error else 0)
+
+
+def _check(config: str | None) -> None:
+    if config is not None:
+        check_arguments(sys.argv[1:], conf_dir() / config)
 
 
 def _error(failure: Exception) -> dict[str, str]:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.markup import escape
 
 from coreset.core.selection import Selection
 from coreset.core.store import write_atomic
+from coreset.registry import unknown
 from coreset.targets import conf_dir as conf_dir
 
 
@@ -47,21 +49,62 @@ def check_settings(plain: Mapping[str, Any], file: Path, overrides: Sequence[str
     file: the application's own YAML. overrides: of the command line; one that adds to a recipe is
     refused too, nothing would read it.
     """
-    own = yaml.safe_load(file.read_text(encoding="utf-8"))
-    defaults = own.pop("defaults", [])
-    groups = [k for d in defaults if isinstance(d, dict) for k in d]
-    for shared in (d for d in defaults if isinstance(d, str) and d != "_self_"):
-        own |= yaml.safe_load((file.parent / f"{shared}.yaml").read_text(encoding="utf-8"))
-    known = sorted({*own, *(g for g in groups if " " not in g)} - {"hydra"})
+    own, groups = settings_of(file)
+    known = sorted({*own, *groups} - {"hydra"})
     added = [o.lstrip("+").split("=")[0] for o in overrides if o.startswith("+")]
     wrong = [f"'{k}'" for k in plain if k not in known]
     wrong += [f"'{o}'" for o in added if o.startswith("recipe.")]
     for name in (k for k, v in own.items() if isinstance(v, dict)):  # of an application's own
         wrong += [f"'{name}.{k}'" for k in plain.get(name) or () if k not in own[name]]
     if wrong:
-        near = difflib.get_close_matches(wrong[0].strip("'"), known, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {', '.join(known)}")
+        raise unknown_setting(wrong, known)
+
+
+def settings_of(file: Path) -> tuple[dict[str, Any], set[str]]:
+    """Return the settings of an application with their defaults, and its groups, from its YAML."""
+    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    defaults = own.pop("defaults", [])
+    groups = {
+        str(k).partition("@")[2] or str(k) for d in defaults if isinstance(d, dict) for k in d
+    }
+    for shared in (d for d in defaults if isinstance(d, str) and d != "_self_"):
+        own |= yaml.safe_load((file.parent / f"{shared}.yaml").read_text(encoding="utf-8"))
+    return own, {g for g in groups if " " not in g}
+
+
+def unknown_setting(wrong: Sequence[str], known: Sequence[str]) -> ValueError:
+    """Return the error of settings, in quotes, that an application does not have."""
+    near = difflib.get_close_matches(wrong[0].strip("'"), known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {', '.join(known)}")
+
+
+def check_arguments(arguments: Sequence[str], file: Path) -> None:
+    """Raise an error with the nearest names for a setting or an option of a group that is not
+    there, before Hydra composes: KeyError for the option, ValueError for the setting.
+
+    arguments: of the command line. file: the application's own YAML. Additions (`+x=1`), `hydra.`
+    settings, and a command line that names configuration folders of its own are Hydra's to judge.
+
+    >>> check_arguments(["engine=rai"], conf_dir() / "curate.yaml")
+    Traceback (most recent call last):
+    KeyError: "unknown engine 'rai'; did you mean ray? Known: local, ray"
+    """
+    if any(a.startswith(("--config", "-cd", "-cp", "-cn", "hydra.searchpath")) for a in arguments):
+        return
+    own, groups = settings_of(file)
+    for argument in arguments:
+        match = re.match(r"([a-z]\w*)(?:@\w+)?(\.[^=]*)?=(.*)", argument, re.DOTALL)
+        if match is None:
+            continue
+        key, inner, option = match.groups()
+        if key not in own and key not in groups and key != "hydra":
+            raise unknown_setting([f"'{key}'"], sorted({*own, *groups} - {"hydra"}))
+        folder = file.parent / key
+        named = inner is None and key in groups and folder.is_dir()
+        for name in option.split(",") if named and re.fullmatch(r"[\w,-]+", option) else ():
+            if name != "null" and not (folder / f"{name}.yaml").exists():
+                raise unknown(key, name, (p.stem for p in folder.glob("*.yaml")))
 
 
 def fail(error: Exception, console: Console, go_on: bool) -> None:

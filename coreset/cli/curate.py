@@ -119,7 +119,7 @@ def curate_main() -> None:
         if name != argument and name.endswith(ends) and Path(name).is_file():
             sys.argv[i : i + 1] = ["~recipe", f"recipe_file={json.dumps(name)}"]
             break
-    run("coreset-curate", configured_main)
+    run("coreset-curate", configured_main, "curate.yaml")
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
@@ -145,4 +145,4 @@ def configured_score(cfg: DictConfig) -> None:
 
 def score_main() -> None:
     """Run `coreset-score`."""
-    run("coreset-score", configured_score)
+    run("coreset-score", configured_score, "score.yaml")

@@ -135,7 +135,7 @@ def main() -> None:
     if runs:
         rest = [f"run={json.dumps(runs)}", *rest]
     sys.argv[1:] = rest
-    run("coreset-explore", configured_main)
+    run("coreset-explore", configured_main, "explore.yaml")
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ def select_main() -> None:
     if any(argument.startswith("coco=") for argument in sys.argv[1:]):
         from coreset.cli.select_coco import coco_main
 
-        run("coreset-select", coco_main)
+        run("coreset-select", coco_main, "coco/select_coco.yaml")
     else:
-        run("coreset-select", columns_main)
+        run("coreset-select", columns_main, "select.yaml")
 
 
 if __name__ == "__main__":

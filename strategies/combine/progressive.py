@@ -112,6 +112,9 @@ class Progressive(Combined):
         """Shorten the pool `depth` times, then choose."""
         left, size, pools = pool.candidates, self.subset, []
         for _ in range(self.depth):
+            if len(left) <= k:  # every choice would be all of them
+                pools.append(len(left))
+                continue
             kept = np.zeros(pool.size, bool)
             for member in self.members:
                 for _ in range(max(1, self.batches // len(self.members))):

@@ -1,0 +1,43 @@
+"""Names on the command line that no application knows, refused before anything is composed."""
+
+from __future__ import annotations
+
+import pytest
+
+from coreset.cli.common import check_arguments, conf_dir
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "message"),
+    [
+        ("train.yaml", ["strategy=kcentre"], "unknown strategy 'kcentre'; did you mean kcenter"),
+        ("train.yaml", ["strategy=margin,entrop"], "unknown strategy 'entrop'; did you mean entr"),
+        ("train.yaml", ["fit@proxy=defalt"], "unknown fit 'defalt'; did you mean default"),
+        ("train.yaml", ["strateg=kcenter"], "unknown setting 'strateg'; did you mean strategy"),
+        ("train.yaml", ["trainers.devices=2"], "unknown setting 'trainers'; did you mean trainer"),
+        ("score.yaml", ["scorer=lenght"], "unknown scorer 'lenght'; did you mean length"),
+        ("select.yaml", ["data=digits"], "unknown setting 'data'"),
+        ("coco/select_coco.yaml", ["labelled=a"], "unknown setting 'labelled'; did you mean labe"),
+    ],
+)
+def test_an_unknown_name_is_refused(config: str, arguments: list[str], message: str) -> None:
+    with pytest.raises((KeyError, ValueError)) as caught:
+        check_arguments(["seed=1", *arguments], conf_dir() / config)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments"),
+    [
+        ("train.yaml", ["strategy=kcenter,random", "fit@proxy=proxy", "data.root=a=b", "-m"]),
+        (
+            "train.yaml",
+            ["experiment=null", "hydra/launcher=coreset", "hydra.sweep.dir=x", "--help"],
+        ),
+        ("train.yaml", ["+model.depth=3", "~oracle", "++mine=1", "budget=[0.1,0.2]"]),
+        ("train.yaml", ["--config-dir=conf", "strategy=mine"]),
+        ("curate.yaml", ["recipe=of/somebody.yaml", "input=[a.jsonl]", "out=x"]),
+    ],
+)
+def test_what_hydra_judges_passes(config: str, arguments: list[str]) -> None:
+    check_arguments(arguments, conf_dir() / config)
