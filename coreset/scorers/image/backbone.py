@@ -52,7 +52,10 @@ def to_square(images: NDArray[np.uint8], size: int, device: torch.device) -> Ten
     >>> to_square(np.full((1, 2, 4, 3), 255, np.uint8), 3, torch.device("cpu")).shape
     torch.Size([1, 3, 3, 3])
     """
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    copied = torch.tensor(
+        np.ascontiguousarray(images), device=device
+    )  # the images may be read-only
+    x = copied.permute(0, 3, 1, 2).float() / 255
     return nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
