@@ -1,4 +1,4 @@
-"""Write docs/which-method.md and the README's picture from results/bench: which method, when.
+"""Write docs/which-method.md from results/bench: which method, when.
 
 `python scripts/which_method.py` reads every folder of results/bench that coreset-bench wrote; the
 words in the page come from the intervals alone.

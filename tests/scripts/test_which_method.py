@@ -1,0 +1,55 @@
+"""The page "which method, when", written from a suite that ran on planted features."""
+
+import importlib.util
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from coreset.trainers.bench.app import run_suite
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def which():
+    spec = importlib.util.spec_from_file_location("which", ROOT / "scripts" / "which_method.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One suite: forty tight clusters of four classes, which coverage finds and chance does not."""
+    folder = tmp_path_factory.mktemp("which")
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(40) % 4, 15)
+    x = rng.normal(size=(40, 16))[np.repeat(np.arange(40), 15)] + 0.02 * rng.normal(size=(600, 16))
+    np.save(folder / "x.npy", x.astype(np.float32))
+    np.save(folder / "y.npy", y)
+    own = [f"features={folder}/x.npy", f"labels={folder}/y.npy", f"out={folder}/bench/planted"]
+    own += ["budgets=[10,40]", "replicates=4", "pool=400", "test=200", "full=false"]
+    own += ["strategies=[maxherding]", "always=[random,stratified]", "name=own"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        settings = OmegaConf.to_container(compose("bench", own), resolve=True)
+    run_suite(settings, "planted", Console(file=io.StringIO()))
+    return folder / "bench"
+
+
+def test_the_page_names_who_beats_random_and_links_the_table(which, results, tmp_path):
+    assert which.main(results, tmp_path) == 0
+    page = (tmp_path / "which-method.md").read_text()
+    assert "(../results/bench/planted/table.md)" in page
+    assert "4 replicates, 95 % intervals" in page
+    assert "| 40 | maxherding " in page
+    assert "stratified" not in page.split("intervals; test accuracy")[1].split("Below")[0]
+
+
+def test_nothing_measured(which, tmp_path, capsys):
+    assert which.main(tmp_path, tmp_path) == 1
+    assert "no results of coreset-bench" in capsys.readouterr().err
