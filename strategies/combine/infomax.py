@@ -10,7 +10,6 @@ Tan, Wu, Huang, Zhao & Qi, "Data Pruning by Information Maximization", ICLR 2025
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +17,11 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
-from coreset import Pool, Selection, Signals, Strategy
+from coreset import Pool, Selection, Signals
 from coreset.numerics.similarity import Similarity
 from coreset.numerics.tensors import rows
 from coreset.score_based import ScoreBased
-from coreset.strategies.combine.parts import Combined, base_scores
+from coreset.strategies.combine.parts import ScoresAndCosines, base_scores
 from coreset.strategies.combine.quadratic import relax, settle
 from coreset.strategies.gradient.el2n import El2n
 
@@ -46,7 +45,7 @@ def redundancy(x: Tensor, neighbors: int) -> Any:
 
 
 @dataclass(frozen=True)
-class InfoMax(Combined):
+class InfoMax(ScoresAndCosines):
     """Take high scores that are no near-copies of one another, by relaxation and rounding.
 
     base: the score; scaled so that its lowest candidate is at 0 and its highest at 1. alpha: weight
@@ -67,8 +66,6 @@ class InfoMax(Combined):
     neighbors: int = 5
     iterations: int = 100
 
-    own = frozenset({"features"})
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.alpha >= 0:
@@ -77,21 +74,6 @@ class InfoMax(Combined):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a whole number from 1 on, got {value!r}")
-
-    @property
-    def parts(self) -> tuple[Strategy, ...]:
-        """Return the base."""
-        return (self.base,)
-
-    @property
-    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
-        """Return what the base reads of what is selected, and the features."""
-        return super().needs_selected | self.own
-
-    @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
-        """Return that features may have any scale, for cosines."""
-        return {**super().scales, "features": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Relax, round, and order by what each choice adds to the others."""

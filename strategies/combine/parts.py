@@ -57,6 +57,31 @@ class Combined(Strategy):
         return dict.fromkeys(mine - self.own)
 
 
+class ScoresAndCosines(Combined):
+    """A combination of the scores of one `base` and the cosines between features: features may have
+    any scale.
+    """
+
+    base: ScoreBased
+
+    own = frozenset({"features"})
+
+    @property
+    def parts(self) -> tuple[Strategy, ...]:
+        """Return the base."""
+        return (self.base,)
+
+    @property
+    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
+        """Return what the base reads of what is selected, and what `own` names."""
+        return super().needs_selected | self.own
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
+        """Columns whose multiples change no choice, with the power that scores and info carry."""
+        return {**super().scales, "features": {}}
+
+
 def narrow(pool: Pool, candidates: Indices, selected: Indices | None = None) -> Pool:
     """Return `pool` with other candidates (sorted positions, trusted) and, where given, other
     positions taken; O(1), ids are shared.

@@ -11,18 +11,17 @@ Framework for Lossless Training Acceleration", ICML 2026 (arXiv:2606.12913).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coreset import Pool, Selection, Signals, Strategy
+from coreset import Pool, Selection, Signals
 from coreset.numerics.similarity import Similarity
 from coreset.numerics.tensors import rows
 from coreset.score_based import ScoreBased
-from coreset.strategies.combine.parts import Combined, base_scores, column_at
+from coreset.strategies.combine.parts import ScoresAndCosines, base_scores, column_at
 from coreset.strategies.uncertainty.entropy import Entropy
 
 _BLOCK = 256  # rows already taken whose edges are held at a time
@@ -76,7 +75,7 @@ def _edges(part: Similarity, others: Tensor) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class WeightedClique(Combined):
+class WeightedClique(ScoresAndCosines):
     """Take high scores, less what each pair of similar examples has in common.
 
     base: the score, the node weight (the paper: entropy). alpha: its factor, at least 0; the
@@ -107,21 +106,6 @@ class WeightedClique(Combined):
     def own(self) -> frozenset[str]:  # type: ignore[override]
         """Return what is read besides the score's columns."""
         return frozenset({"features"} if self.column is None else {"features", self.column})
-
-    @property
-    def parts(self) -> tuple[Strategy, ...]:
-        """Return the base."""
-        return (self.base,)
-
-    @property
-    def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
-        """Return what the base reads of what is selected, and the edges."""
-        return super().needs_selected | self.own
-
-    @property
-    def scales(self) -> Mapping[str, Mapping[str, float] | None]:
-        """Return that features may have any scale, for cosines."""
-        return {**super().scales, "features": {}}
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Take the candidates with the largest gains, one after the other."""
