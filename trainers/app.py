@@ -72,7 +72,10 @@ def configured_main(cfg: DictConfig) -> float | None:
 
 
 def main() -> Any:
-    """Run `coreset-train`."""
+    """Run `coreset-train`; `mode=active` without a strategy, experiment, task or run is `auto`."""
+    named = ("strategy=", "strategy/", "experiment=", "task=", "resume=", "--config")
+    if "mode=active" in sys.argv and not any(a.startswith(named) for a in sys.argv):
+        sys.argv.append("strategy=auto")
     return run("coreset-train", configured_main, "train.yaml")
 
 

@@ -33,6 +33,7 @@ class Strategy(ABC):
     taken. `greedy`: a prefix of the answer is the answer for a smaller budget. `random`: the answer
     depends on the seed. `unbounded`: options that may be infinite. Calling a strategy checks the
     input, selects and checks the answer.
+    `cold_start`: who chooses the first batch of a loop where nobody else is named; None: chance.
     `scales`: columns of which every positive multiple gives the same choice, with the power of the
     factor that `scores` and entries of `info` carry: they come in scaled by a power of two where
     their largest value lies outside 1e-12 ... 1e12 (None: any scale is read as it is). Of the
@@ -43,6 +44,11 @@ class Strategy(ABC):
     greedy: bool = True
     random: bool = False
     unbounded: frozenset[str] = frozenset()
+
+    @property
+    def cold_start(self) -> Strategy | None:
+        """The strategy of the first batch, by signals that need no label."""
+        return None
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:

@@ -58,6 +58,11 @@ class Auto(Combined):
         """Return all three."""
         return (self.cold, self.warm, self.many)
 
+    @property
+    def cold_start(self) -> Strategy:
+        """Return `cold`."""
+        return self.cold
+
     def check(self, pool: Pool, signals: Signals, k: int) -> frozenset[str]:
         """Check the question; with `partial` the one that answers checks its own signals."""
         return frozenset() if self.partial else super().check(pool, signals, k)

@@ -131,6 +131,29 @@ def test_help_and_configuration_are_shown(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "strategy", "start"),
+    [
+        (["embedding=pixels"], "auto", "MaxHerding"),
+        (["embedding=pixels", "start_strategy=random"], "auto", None),
+        ([], "auto", None),  # features of a model that is not trained yet
+        (["embedding=pixels", "strategy=margin"], "margin", None),
+    ],
+)
+def test_active_mode_chooses_by_auto_unless_told_otherwise(tmp_path, arguments, strategy, start):
+    own = ["mode=active", "start=10", "budget=[10,20]", "baseline=[]", "report=false"]
+    status, err = train(tmp_path, *QUICK, *own, *arguments, "hydra.run.dir=run")
+    assert status == 0, err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["strategy"]["_target_"].rsplit(".", 1)[-1].lower() == strategy
+    ledger = [json.loads(x) for x in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
+    first, second = (line["info"] for line in ledger)
+    assert first.get("start_strategy") == start
+    assert second["strategy"].lower() == strategy
+    assert strategy != "auto" or second["variant"] == "UHerding"
+
+
+@pytest.mark.slow
 def test_multirun_shares_its_baselines_and_compares(tmp_path, capsys):
     status, err = train(
         tmp_path,

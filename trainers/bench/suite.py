@@ -115,7 +115,8 @@ def rows_of(
     and once.
 
     available: signals the learner gives. A strategy that reads something, and only what is known
-    before training, chooses its own first batch unless `start` names another. Raises ValueError for a strategy that
+    before training, chooses its own first batch unless `start` names another, as does one with a
+    `cold_start`. Raises ValueError for a strategy that
     reads what nothing here gives, or two rows of one name.
     """
     rows: list[Row] = []
@@ -147,8 +148,8 @@ def _row(entry: Any, available: frozenset[str]) -> Row:
             f" {listed(available)}"
         )
     start = entry.get("start")
-    cold = bool(main.needs) and not main.needs - FREE
-    first = strategy(start) if start is not None else (main if cold else None)
+    cold = main if main.needs and not main.needs - FREE else main.cold_start
+    first = strategy(start) if start is not None else cold
     if first is not None and first.needs - FREE:
         raise ValueError(
             f"strategies: start={start} reads {listed(first.needs - FREE)}, which no model gives yet"

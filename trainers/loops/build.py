@@ -167,9 +167,16 @@ def _columns(cfg: Mapping[str, Any], size: int) -> dict[str, NDArray[Any]]:
 
 def _start_strategy(cfg: Mapping[str, Any], project: Project, have: set[str]) -> Strategy | None:
     """Return who chooses the first batch, None for a random one. Raises ValueError where it cannot:
-    it must need nothing but columns that are known before any label is.
+    it must need nothing but columns that are known before any label is. Where nobody is named, the
+    strategy's own `cold_start` chooses if those columns are there.
     """
-    if not cfg.get("start_strategy") or cfg["start_strategy"] == "random":
+    if not cfg.get("start_strategy"):
+        chooser = project.strategy
+        if cfg["mode"] != "active" or not isinstance(chooser, Strategy):
+            return None
+        own = chooser.cold_start
+        return None if own is None or own.needs - have else own
+    if cfg["start_strategy"] == "random":
         return None
     if cfg["mode"] != "active":
         raise ValueError("start_strategy: chooses the first batch of mode=active only")

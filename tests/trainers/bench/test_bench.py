@@ -80,6 +80,14 @@ def test_stress_is_what_it_says():
     assert sum("~" in str(i) for i in copied.ids) == 60
 
 
+def test_who_chooses_the_first_batch():
+    rows = rows_of(
+        ["margin", "auto", "typiclust", {"strategy": "badge", "start": "kmeans"}], SIGNALS
+    )
+    starts = [row.start and type(row.start).__name__ for row in rows]
+    assert starts == [None, "MaxHerding", "TypiClust", "KMeans"]
+
+
 def test_words_for_what_is_wrong(settings):
     with pytest.raises(ValueError, match=r"budgets: expected ascending .* \[20, 10\]"):
         Protocol([20, 10])
