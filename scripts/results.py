@@ -13,11 +13,17 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
-PRUNE = ["random", "stratified", "top_k", "kcenter", "herding", "margin"]
+PRUNE = [
+    "random", "stratified", "kcenter", "herding", "moderate", "zcore", "gradmatch", "craig",
+    "glister", "el2n", "forgetting", "aum", "dual", "dual_beta", "ccs", "d2", "infomax",
+    "weighted_clique", "subzerocore", "nucs", "margin",
+]  # fmt: skip
+PARTS = (0.9, 0.95, 0.99)  # of what all labels reach
 EXPERIMENTS = {
     "digits_active": ACTIVE,
     "digits_prune": PRUNE,
@@ -102,13 +108,16 @@ def export(experiment: str) -> None:
     text = [
         "| strategy | "
         + " | ".join(f"{n:,}" for n in budgets)
-        + " | area (log labels) | minus random | p (Holm) |",
-        "|---" * (len(budgets) + 4) + "|",
+        + " | area (log labels) | minus random | p (Holm) | "
+        + " | ".join(f"{100 * part:.0f} % of full" for part in PARTS)
+        + " |",
+        "|---" * (len(budgets) + 4 + len(PARTS)) + "|",
     ]
     for row in rows:
         cells = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (row.values[n] for n in budgets)]
         found = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"), (row.p, "{:.3f}"))
         tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in found]
+        tail += [smallest(row.values, seen.full, part) for part in PARTS]
         text.append(f"| {row.strategy} | " + " | ".join([*cells, *tail]) + " |")
     state = json.loads(min(source.glob("*/state.json")).read_text())
     versions = ", ".join(f"{k} {v}" for k, v in state["versions"].items())
@@ -116,13 +125,24 @@ def export(experiment: str) -> None:
     means = sentence(seen.curves, seen.full)
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: {means}"
     note = (
-        f"Test accuracy in %, mean ± sd over {len(SEEDS)} seeds, at labels spent.{full} {claim}\n\n"
+        f"Test accuracy in %, mean ± sd over {len(SEEDS)} seeds, at labels spent.{full} {claim} Last"
+        " columns: the smallest measured budget whose mean reaches that share of all labels.\n\n"
     )
     made = (
         f"\nMade by `python scripts/results.py {experiment}` on {state['hardware']}, one thread a"
         f" run; {versions}.\n"
     )
     (out / "table.md").write_text(note + "\n".join(text) + "\n" + made)
+
+
+def smallest(values: Mapping[int, tuple[float, float]], full: float | None, part: float) -> str:
+    """Return the smallest measured budget whose mean reaches `part` of the full value, or a dash.
+
+    >>> smallest({20: (0.7, 0.1), 40: (0.9, 0.1)}, 0.98, 0.9)
+    '40'
+    """
+    reached = [n for n, (mean, _) in values.items() if full and mean >= part * full]
+    return f"{min(reached):,}" if reached else "–"
 
 
 def first_command() -> None:
