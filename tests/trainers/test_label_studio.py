@@ -1,11 +1,6 @@
 """A run whose labels come from a real Label Studio, with an annotator played through its API."""
 
 import json
-import os
-import socket
-import subprocess
-import time
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -20,47 +15,17 @@ from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels, LabelStudio, Request
-from coreset.trainers.oracles.label_studio import config
+from coreset.trainers.oracles.forms import Choices
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
+from tests.tools.label_studio import TOKEN
 
-PROGRAM = Path(__file__).parents[2] / ".cache" / "label-studio" / "bin" / "label-studio"
 DATA = digits()
-TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    if not PROGRAM.exists():
-        pytest.skip("make tools installs Label Studio beside the project")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("label_studio")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
-        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true", "LATEST_VERSION_CHECK": "false",
-        "COLLECT_ANALYTICS": "false",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [PROGRAM, "start", "--no-browser", "--port", str(port), "--username", "a@b.co",
-         "--password", "password", "--user-token", TOKEN],
-        env=environment, stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(900):
-            try:
-                if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(1)
-        else:
-            pytest.fail((folder / "log").read_text()[-2000:])
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+@pytest.fixture
+def server(annotation_server):
+    return str(annotation_server.base_url).rstrip("/")
 
 
 @pytest.fixture
@@ -166,7 +131,7 @@ def test_several_annotators_changes_and_strange_classes(tmp_path, server, key):
         server,
         "PATCH",
         f"projects/{number}/",
-        json={"label_config": config([*DATA.classes, "owl"])},
+        json={"label_config": Choices([*DATA.classes, "owl"], "all").config()},
     )
     asked.ask(Request(np.array([1]), "why"))
     last = tasks(server, number)[-1]

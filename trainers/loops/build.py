@@ -114,7 +114,10 @@ def open_run(
         oracle = make(cfg, "oracle")
         kind = str(cfg["oracle"]["_target_"]).rsplit(".", 1)[-1]
         path = Path(cfg["oracle"].get("path") or folder / FILES.get(kind, "labels.csv"))
-        oracle = oracle(path=path, ids=learner.ids, classes=learner.classes)
+        about: dict[str, Any] = {"path": path, "ids": learner.ids, "classes": learner.classes}
+        if project.drawing is not None:
+            about["drawing"] = project.drawing
+        oracle = oracle(**about)
         if isinstance(oracle, AsksPeople):
             oracle.check()
     # nothing is written before this line
