@@ -66,8 +66,8 @@ def _probe_project(cfg: Mapping[str, Any], strategy: Any, probe: Probe) -> Proje
     data, embedding, store = make(cfg, "data"), make(cfg, "embedding"), Store(cfg["store"])
     if isinstance(embedding, ModelFeatures):
         raise ValueError(
-            "embedding: learner=probe trains a head on frozen features; add embedding=pretrained or"
-            " embedding=pixels"
+            "embedding: learner=probe trains a head on frozen features; add embedding=pretrained,"
+            " embedding=self_supervised or embedding=pixels"
         )
     if hasattr(embedding, "check"):
         named("embedding", lambda: embedding.check(data))
@@ -181,6 +181,7 @@ def _start_strategy(cfg: Mapping[str, Any], project: Project, have: set[str]) ->
     if missing:
         raise ValueError(
             f"start_strategy: {type(strategy).__name__} needs {listed(missing)} before any example"
-            " is labeled; add embedding=pixels, embedding=pretrained or columns"
+            " is labeled; add embedding=pixels, embedding=pretrained,"
+            " embedding=self_supervised or columns"
         )
     return strategy
