@@ -3,7 +3,8 @@
     python scripts/benchmarks/learner.py            # writes results/learner/{numbers.json,table.md}
 
 Overhead: `LightningLearner.fit` against `Trainer.fit` of the same module on a Subset of the same
-examples at the same seed, in turn, CPU seconds of the process. Start: a folder of hard links to 64
+examples at the same seed, CPU seconds of the process; which of the two goes first alternates, and
+the interval is Student's of the trials' ratios. Start: a folder of hard links to 64
 photographs, a process of its own, until nothing is left to refuse (the pool listed twice, the
 module tried, one test batch tested); wall seconds and peak memory of that process, and of one that
 imports the same modules and makes the model only.
@@ -28,6 +29,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from scipy import stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
@@ -83,22 +85,27 @@ class Data(pl.LightningDataModule):
 
 
 def overhead(trials: int) -> list[dict[str, float]]:
-    """Return CPU seconds of both, per trial; the first of each, which warms up, is left out."""
+    """Return CPU seconds of both, per trial; the first two, which warm up, are left out."""
     module, data = Net(), Data()
     learner = LightningLearner(module, data, trainer=QUIET)
     learner.check()
     rows = np.arange(0, 3000, 2)
-    out = []
-    for trial in range(trials + 1):
-        begin = time.process_time()
-        learner.fit(rows, None, seed=(0, trial))
-        ours = time.process_time() - begin
-        begin = time.process_time()
+
+    def trainer(trial: int) -> None:
         pl.seed_everything(trial, verbose=False)
         loader = DataLoader(Subset(data.pool, rows.tolist()), 32, shuffle=True)
         pl.Trainer(**QUIET).fit(Net(), loader)
-        out.append({"learner": ours, "trainer": time.process_time() - begin})
-    return out[1:]
+
+    both = {"learner": lambda trial: learner.fit(rows, None, seed=(0, trial)), "trainer": trainer}
+    out = []
+    for trial in range(trials + 2):
+        spent: dict[str, float] = {}
+        for name in list(both) if trial % 2 else list(reversed(both)):
+            begin = time.process_time()
+            both[name](trial)
+            spent[name] = time.process_time() - begin
+        out.append(spent)
+    return out[2:]
 
 
 def make_folder(root: Path, count: int) -> None:
@@ -159,7 +166,8 @@ def table(numbers: dict[str, Any]) -> str:
     """Return the page."""
     pairs = numbers["overhead"]
     share = np.array([p["learner"] / p["trainer"] - 1 for p in pairs])
-    half = 1.96 * share.std(ddof=1) / np.sqrt(len(share)) if len(share) > 1 else float("nan")
+    spread = share.std(ddof=1) if len(share) > 1 else float("nan")
+    half = stats.t.ppf(0.975, len(share) - 1) * spread / np.sqrt(len(share))
     lines = [
         "# The loop over your own training",
         "",
@@ -183,7 +191,7 @@ def table(numbers: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--counts", type=int, nargs="*", default=[200_000, 1_281_167])
     args = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -8,14 +8,15 @@ and augmentations are those of the package lightly (MIT).
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import safetensors.torch
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -169,7 +170,7 @@ class SelfSupervised:
 
     def _trained(self, data: ImageData, store: Store, key: str, device: torch.device) -> nn.Module:
         """Return the encoder after training, or from the store."""
-        path = store.root / f"self_supervised-{key}.pt"
+        path = store.root / f"self_supervised-{key}.safetensors"
         store.root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):  # other processes of a multirun wait
             model, head = self.untrained(data).to(device), self._head(data).to(device)
@@ -179,10 +180,7 @@ class SelfSupervised:
             )
             steps, begin = self.total_steps(len(data)), 0
             if path.exists():
-                state = torch.load(path, map_location=device, weights_only=True)
-                both.load_state_dict(state["model"])
-                optimizer.load_state_dict(state["optimizer"])
-                begin = int(state["step"])
+                begin = _load(path, both, optimizer)
             if begin < steps:
                 loss = self._loss()
                 with progress(f"{self.method} on {data.name}", steps) as advance:
@@ -312,8 +310,27 @@ def pool_and_test(
     return embedding(data, store), embedding(exchanged, store)
 
 
-def _save(path: Any, both: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    buffer = io.BytesIO()
-    state = {"model": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
+def _save(path: Path, both: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Write a training: weights, what the optimizer knows of each, the number of steps done."""
+    tensors = {f"model.{k}": v for k, v in both.state_dict().items()}
+    for i, known in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in known.items()}
+    tensors["step"] = torch.tensor(step)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    write_atomic(path, safetensors.torch.save(plain))
+
+
+def _load(path: Path, both: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Read a training; return the number of steps done."""
+    tensors = safetensors.torch.load_file(path)
+    known: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            i, _, what = rest.partition(".")
+            known.setdefault(int(i), {})[what] = value
+    both.load_state_dict(
+        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    )
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": known})
+    return int(tensors["step"])
