@@ -13,6 +13,7 @@ import tenacity
 PAGE = 100  # tasks per answer
 MOST = 2**24  # bytes that one request sends, if more than one task or file
 TIMEOUT = 30.0  # seconds that an answer may take
+FIELDS = "id,data,annotations,result,was_cancelled"  # of tasks and their annotations
 REFRESH = "token/refresh/"
 
 
@@ -82,7 +83,7 @@ class Server:
         while read < total:
             answer = self.call(
                 "GET",
-                f"tasks/?project={project}&fields=all&include=id,data,annotations&page={page}"
+                f"tasks/?project={project}&fields=all&include={FIELDS}&page={page}"
                 f"&page_size={PAGE}",
             )
             rows, claimed = answer.get("tasks"), answer.get("total")
@@ -98,6 +99,11 @@ class Server:
             total, page = claimed, page + 1
             read += len(rows)
             for row in rows:
+                if any("was_cancelled" not in a for a in row.get("annotations") or []):
+                    raise ConnectionError(
+                        f"label_studio: task {row.get('id')} has annotations without 'was_cancelled';"
+                        " is this a server of Label Studio 1.x?"
+                    )
                 index = (row.get("data") or {}).get("index")
                 if isinstance(index, int):
                     tasks[index] = row
