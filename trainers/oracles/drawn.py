@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.coco import IGNORED, Part
 from coreset.trainers.oracles.base import Request
-from coreset.trainers.oracles.forms import VIEW, Annotations, strange_class
+from coreset.trainers.oracles.forms import IMAGE, Annotations, strange_class
 from coreset.vision.handoff.label_studio import brush, rectangle, shapes_of
 from coreset.vision.handoff.returned import Shape, mask_box, rle_of
 
@@ -64,9 +64,9 @@ class Drawn:
         tags = {"label": "RectangleLabels"}
         if self.drawing.masks:
             tags = {"label": "BrushLabels", "polygon": "PolygonLabels"}
-        return VIEW.format(
-            "".join(f'<{t} name="{n}" toName="image">{labels}</{t}>' for n, t in tags.items())
-        )
+        tools = [f'<{t} name="{n}" toName="image">{labels}</{t}>' for n, t in tags.items()]
+        # the image alone: where a configuration shows more, the server takes no image files
+        return f"<View>{IMAGE}{''.join(tools)}</View>"
 
     def images(self, request: Request, rows: Sequence[int]) -> list[str | tuple[str, bytes, str]]:
         """Return the files, or their addresses."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from coreset.trainers.oracles.base import SKIPPED, Request
 from coreset.trainers.oracles.sheet import data_uri
 
-VIEW = '<View><Image name="image" value="$image" zoom="true"/>{}<Text name="reason" value="$reason"/></View>'
+IMAGE = '<Image name="image" value="$image" zoom="true"/>'
 Annotations = Sequence[Mapping[str, Any]]
 
 
@@ -52,11 +52,8 @@ def answer_of(form: Form, index: int, task: Mapping[str, Any] | None, annotators
     """
     given = (task or {}).get("annotations") or []
     done = [a for a in given if not a.get("was_cancelled")]
-    if len(given) < annotators:
-        return None
-    if not done:
-        return SKIPPED if given else None
-    return form.answer(index, done)
+    answer = form.answer(index, done) if done else SKIPPED  # names a strange class at once
+    return None if len(given) < annotators else answer
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,9 @@ class Choices:
     def config(self) -> str:
         """Return one choice of each class."""
         choices = "".join(f'<Choice value="{escape(name)}"/>' for name in self.classes)
-        return VIEW.format(
-            f'<Choices name="label" toName="image" choice="single" required="true">{choices}'
-            "</Choices>"
+        return (
+            f'<View>{IMAGE}<Choices name="label" toName="image" choice="single" required="true">'
+            f'{choices}</Choices><Text name="reason" value="$reason"/></View>'
         )
 
     def images(self, request: Request, rows: Sequence[int]) -> list[str | tuple[str, bytes, str]]:
