@@ -40,6 +40,13 @@ def folder(stamps_folder, tmp_path):
     return root
 
 
+def test_a_folder_without_annotations_or_test_set_is_unlabeled(folder, tmp_path):
+    with pytest.warns(UserWarning, match="no test set, so nothing can be measured"):
+        data = coco_folder(str(folder), test=None, cache=str(tmp_path / "cache"))
+    assert data.labels.tolist() == [-1] * 30
+    assert len(data.test_images) == len(data.test_labels) == 0
+
+
 @pytest.fixture
 def truth(stamps_folder, tmp_path):
     return coco_folder(str(stamps_folder), cache=str(tmp_path / "cache"))
@@ -77,7 +84,7 @@ def boxes_of(part, at):
 
 
 def brushes_of(part, at):
-    """Return what an annotator paints: the true class map, the last class as polygons' masks are."""
+    """Return what an annotator paints: the true class map."""
     names = {n: part.pool.categories[k] for k, n in part.number.items()}
     seen = part.class_map(at)
     return [brush(seen == n, names[n]) for n in np.unique(seen).tolist() if n]

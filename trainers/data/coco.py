@@ -5,6 +5,7 @@ segmentation.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -152,7 +153,7 @@ def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.i
 def coco_folder(
     root: str,
     train: str = "train.json",
-    test: str = "test.json",
+    test: str | None = "test.json",
     images: str = "images",
     size: int = 64,
     cache: str = ".cache/coreset",
@@ -161,11 +162,11 @@ def coco_folder(
     images in `root`/`images`.
 
     Classes are background and the categories by ascending id. A pool without a single annotation
-    has no labels: they are asked of people. size: of the small squares. Raises
-    FileNotFoundError, KeyError and ValueError naming file and image.
+    has no labels: they are asked of people. test: None = none, then nothing can be measured. size:
+    of the small squares. Raises FileNotFoundError, KeyError and ValueError naming file and image.
     """
     parts, contents = [], {}
-    for name in (train, test):
+    for name in (train, *([] if test is None else [test])):
         file = Path(root) / name
         if not file.is_file():
             raise FileNotFoundError(
@@ -192,7 +193,7 @@ def coco_folder(
                 {k: i for i, k in enumerate(sorted(pool.categories), 1)},
             )
         )
-    a, b = parts
+    a, b = parts[0], parts[-1]
     if dict(a.pool.categories) != dict(b.pool.categories):
         raise ValueError(
             f"{b.pool.source}: categories {dict(b.pool.categories)} are not those of"
@@ -216,9 +217,12 @@ def coco_folder(
     )
     classes = ("background", *(a.pool.categories[k] for k in a.number))
     cut = a.pool.size
+    if test is None:
+        warnings.warn(f"{root}: there is no test set, so nothing can be measured", stacklevel=2)
     drawn = any(len(rows) for rows in a.annotations)
     labels = a.main_class() if drawn else np.full(cut, -1, np.int64)
+    test_labels = np.empty(0, np.int64) if test is None else b.main_class()
     return CocoData(
-        Path(root).resolve().name, made.images[:cut], labels, made.images[cut:], b.main_class(), classes, made.mean, made.std, a.pool.ids,
+        Path(root).resolve().name, made.images[:cut], labels, made.images[cut:], test_labels, classes, made.mean, made.std, a.pool.ids,
         content=made.content, part=a, test_part=b, about=contents,
     )  # fmt: skip
