@@ -121,6 +121,9 @@ def test_a_detector_learns_from_boxes_as_from_the_file(folder, truth, tmp_path, 
         e["indices"] for e in known.folder.ledger
     ]
     assert [p.value for p in context.folder.points] == [p.value for p in known.folder.points]
+    last = "model.safetensors"
+    one, other = (f.folder.round(1) / last for f in (context, known))
+    assert one.read_bytes() == other.read_bytes()
     held = tasks(client, number)
     rows = [i for e in context.folder.ledger for i in e["indices"]]
     assert [t["data"]["index"] for t in held] == rows  # most wanted first

@@ -203,7 +203,9 @@ class SelfSupervised:
         share = min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / steps)))
         for group in optimizer.param_groups:
             group["lr"] = self.lr * share
-        first, second = both["head"](both["encoder"](torch.cat(views))).chunk(2)
+        with torch.random.fork_rng():  # for encoders with dropout
+            torch.manual_seed(int(np.random.default_rng([self.seed, step]).integers(2**31)))
+            first, second = both["head"](both["encoder"](torch.cat(views))).chunk(2)
         value = loss(first, second)
         if not torch.isfinite(value):
             raise ValueError(f"lr: the loss is {float(value)} at step {step}; lower {self.lr}")
@@ -239,7 +241,9 @@ class SelfSupervised:
         """Yield the two views (B, C, S, S) of each step from `begin` on."""
         views = _Views(data.images, self._views(data), self.seed)
         plan = _Plan(len(data), min(self.batch_size, len(data)), self.seed, begin, steps)
-        yield from DataLoader(views, batch_sampler=plan, num_workers=self.workers)
+        yield from DataLoader(
+            views, batch_sampler=plan, num_workers=self.workers, generator=torch.Generator()
+        )
 
 
 @dataclass(frozen=True)
