@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -276,7 +277,8 @@ class _Views(Dataset[Any]):
 
     def __getitem__(self, at: tuple[int, int]) -> list[Tensor]:
         number, row = at
-        image = torch.from_numpy(np.array(self.images[row])).permute(2, 0, 1)
+        pixels = np.ascontiguousarray(self.images[row])
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         state = np.random.get_state()  # noqa: NPY002  # lightly blurs and turns by it
         try:
             with torch.random.fork_rng(devices=[]):
