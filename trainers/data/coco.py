@@ -134,8 +134,9 @@ class CocoData(ImageData):
         )
 
 
-def undrawn(data: CocoData) -> CocoData:
+def undrawn(data: ImageData) -> CocoData:
     """Return the data with a pool in which nothing is drawn yet and no label known."""
+    assert isinstance(data, CocoData)
     empty: list[Sequence[Mapping[str, Any]]] = [[] for _ in range(data.part.pool.size)]
     part = replace(data.part, annotations=empty)
     return replace(data, part=part, labels=np.full(part.pool.size, -1, np.int64))

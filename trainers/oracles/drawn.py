@@ -154,8 +154,8 @@ class Drawn:
             if 2 * votes == people or (self.agreement == "all" and votes < people):
                 return None
             if 2 * votes > people:
-                box = np.mean([s.box for s in drawn.values()], axis=0).tolist()
-                out.append(Shape(index, next(iter(drawn.values())).category, tuple(box)))
+                x, y, x2, y2 = np.mean([s.box for s in drawn.values()], axis=0).tolist()
+                out.append(Shape(index, next(iter(drawn.values())).category, (x, y, x2, y2)))
         return out
 
     def _same(self, drawn: Mapping[int, Shape], shape: Shape) -> float:
