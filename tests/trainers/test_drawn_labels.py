@@ -107,6 +107,7 @@ def played(client, context_of, drawn_of):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_detector_learns_from_boxes_as_from_the_file(folder, truth, tmp_path, client):
     more = ["task=detection", "strategy=top_k", "strategy.signal=uncertainty", "fit.steps=2", *DETECTOR]  # fmt: skip
     url = f"oracle.url={client.base_url}"
@@ -139,6 +140,7 @@ def test_a_detector_learns_from_boxes_as_from_the_file(folder, truth, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_masks_come_back_pixel_by_pixel(folder, truth, tmp_path, client):
     more = ["task=segmentation", "strategy=random", "fit.steps=2", "task.size=[72,96]", "model.pretrained=false"]  # fmt: skip
     asked = settings(
@@ -162,6 +164,7 @@ def test_masks_come_back_pixel_by_pixel(folder, truth, tmp_path, client):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_several_people_skips_changes_and_a_strange_class(truth, tmp_path, client):
     data = undrawn(truth)
     oracle = LabelStudio(

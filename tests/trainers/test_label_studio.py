@@ -71,6 +71,7 @@ def job(tmp_path, url):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_whole_run_with_an_annotator(tmp_path, server, key):
     skipped, stops = None, 0
     while stops < 5:
@@ -104,6 +105,7 @@ def test_a_whole_run_with_an_annotator(tmp_path, server, key):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_several_annotators_changes_and_strange_classes(tmp_path, server, key):
     asked = oracle(tmp_path / "ls.json", server, annotators=2)
     request = Request(np.array([4, 9, 2]), "why")
