@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import envs, label_studio
+
 collect_ignore_glob = ["tools/*"]  # programs of other environments
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -39,6 +41,14 @@ def asset():
             pytest.skip(str(error))
 
     return find
+
+
+@pytest.fixture(scope="session")
+def annotation_server(tmp_path_factory):
+    """A client of a Label Studio server; tests share it, each with projects of its own."""
+    python = envs.python_of("label-studio")
+    with label_studio.server(python, tmp_path_factory.mktemp("label_studio")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

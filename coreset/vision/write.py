@@ -24,6 +24,7 @@ from coreset.core.store import write_atomic
 from coreset.vision.boxes import Detections
 from coreset.vision.coco import CocoPool, check_annotations
 from coreset.vision.coco_check import inside
+from coreset.vision.handoff.label_studio import rectangle
 
 
 def _prelabels(
@@ -202,31 +203,10 @@ def to_label_studio(
         result = []
         for i, box in enumerate(boxes.tolist()):
             assert found is not None
-            x, y, x2, y2 = np.clip(found.boxes[box] / np.array([width, height] * 2), 0, 1).tolist()
-            value = {
-                "x": 100 * x,
-                "y": 100 * y,
-                "width": 100 * (x2 - x),
-                "height": 100 * (y2 - y),
-                "rotation": 0,
-            }
-            value["rectanglelabels"] = [pool.categories[int(found.labels[box])]]
-            whole = {
-                "original_width": width,
-                "original_height": height,
-                "image_rotation": 0,
-                "value": value,
-            }
-            result.append(
-                {
-                    "id": f"{k}-{i}",
-                    "type": "rectanglelabels",
-                    "from_name": from_name,
-                    "to_name": to_name,
-                    "score": float(found.scores[box]),
-                    **whole,
-                }
-            )
+            label = pool.categories[int(found.labels[box])]
+            about = {"id": f"{k}-{i}", "score": float(found.scores[box])}
+            names = {"from_name": from_name, "to_name": to_name}
+            result.append(rectangle(found.boxes[box], label, width, height, **names, **about))
         tasks.append(
             {
                 "data": data,

@@ -1,9 +1,11 @@
 """What the loop costs over a user's own trainer.fit, and how a run on a large folder starts.
 
     python scripts/benchmarks/learner.py            # writes results/learner/{numbers.json,table.md}
+    python scripts/benchmarks/learner.py --part overhead    # the other part stays as it is
 
 Overhead: `LightningLearner.fit` against `Trainer.fit` of the same module on a Subset of the same
-examples at the same seed, in turn, CPU seconds of the process. Start: a folder of hard links to 64
+examples at the same seed, CPU seconds of the process; which of the two goes first alternates, and
+the interval is Student's of the trials' ratios. Start: a folder of hard links to 64
 photographs, a process of its own, until nothing is left to refuse (the pool listed twice, the
 module tried, one test batch tested); wall seconds and peak memory of that process, and of one that
 imports the same modules and makes the model only.
@@ -15,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from scipy import stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
@@ -83,22 +85,27 @@ class Data(pl.LightningDataModule):
 
 
 def overhead(trials: int) -> list[dict[str, float]]:
-    """Return CPU seconds of both, per trial; the first of each, which warms up, is left out."""
+    """Return CPU seconds of both, per trial; the first two, which warm up, are left out."""
     module, data = Net(), Data()
     learner = LightningLearner(module, data, trainer=QUIET)
     learner.check()
     rows = np.arange(0, 3000, 2)
-    out = []
-    for trial in range(trials + 1):
-        begin = time.process_time()
-        learner.fit(rows, None, seed=(0, trial))
-        ours = time.process_time() - begin
-        begin = time.process_time()
+
+    def trainer(trial: int) -> None:
         pl.seed_everything(trial, verbose=False)
         loader = DataLoader(Subset(data.pool, rows.tolist()), 32, shuffle=True)
         pl.Trainer(**QUIET).fit(Net(), loader)
-        out.append({"learner": ours, "trainer": time.process_time() - begin})
-    return out[1:]
+
+    both = {"learner": lambda trial: learner.fit(rows, None, seed=(0, trial)), "trainer": trainer}
+    out = []
+    for trial in range(trials + 2):
+        spent: dict[str, float] = {}
+        for name in list(both) if trial % 2 else list(reversed(both)):
+            begin = time.process_time()
+            both[name](trial)
+            spent[name] = time.process_time() - begin
+        out.append(spent)
+    return out[2:]
 
 
 def make_folder(root: Path, count: int) -> None:
@@ -157,23 +164,26 @@ def start(counts: list[int]) -> list[dict[str, float]]:
 
 def table(numbers: dict[str, Any]) -> str:
     """Return the page."""
-    pairs = numbers["overhead"]
+    pairs = numbers["overhead"]["trials"]
     share = np.array([p["learner"] / p["trainer"] - 1 for p in pairs])
-    half = 1.96 * share.std(ddof=1) / np.sqrt(len(share)) if len(share) > 1 else float("nan")
+    spread = share.std(ddof=1) if len(share) > 1 else float("nan")
+    half = stats.t.ppf(0.975, len(share) - 1) * spread / np.sqrt(len(share))
+    seconds = np.mean([p["trainer"] for p in pairs])
     lines = [
         "# The loop over your own training",
         "",
-        f"{numbers['hardware']}; {numbers['versions']}. Made by scripts/benchmarks/learner.py"
-        f" while {numbers['load']:.0f} processes shared the machine.",
+        "Made by scripts/benchmarks/learner.py.",
         "",
         f"Overhead of `LightningLearner.fit` over `Trainer.fit`: {100 * share.mean():.1f} %"
-        f" (95 % interval +- {100 * half:.1f}, {len(pairs)} trials of {pairs[0]['trainer']:.1f}"
-        " CPU s).",
+        f" (95 % interval +- {100 * half:.1f}, {len(pairs)} trials of {seconds:.1f} CPU s;"
+        f" {_where(numbers['overhead'])}).",
+        "",
+        f"Start of a run on a large folder ({_where(numbers['start'])}):",
         "",
         "| images in the folder | seconds until nothing is left to refuse | CPU seconds | peak MB |",
         "|---|---|---|---|",
     ]
-    for row in numbers["start"]:
+    for row in numbers["start"]["rows"]:
         name = f"{row['examples']:,}" if row["examples"] else "none: imports and the model"
         lines.append(
             f"| {name} | {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['peak_mb']:,.0f} |"
@@ -181,22 +191,32 @@ def table(numbers: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _where(part: dict[str, Any]) -> str:
+    names = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
+    return f"{part['hardware']}; {names}; {part['load']:.0f} processes shared the machine"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--counts", type=int, nargs="*", default=[200_000, 1_281_167])
+    parser.add_argument("--part", choices=["overhead", "start", "all"], default="all")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    numbers = {
+    file = OUT / "numbers.json"
+    numbers = json.loads(file.read_text()) if args.part != "all" else {}
+    about: dict[str, Any] = {
         "hardware": hardware(),
         "versions": versions("torch", "pytorch-lightning", "torchvision"),
-        "load": os.getloadavg()[0],
-        "overhead": overhead(args.trials),
-        "start": start(args.counts),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    write_atomic(OUT / "numbers.json", json.dumps(numbers, indent=1))
+    if args.part in ("overhead", "all"):
+        load = os.getloadavg()[0]
+        numbers["overhead"] = {**about, "load": load, "trials": overhead(args.trials)}
+    if args.part in ("start", "all"):
+        load = os.getloadavg()[0]
+        numbers["start"] = {**about, "load": load, "rows": start(args.counts)}
+    write_atomic(file, json.dumps(numbers, indent=1))
     write_atomic(OUT / "table.md", table(numbers))
     print(table(numbers))
 

@@ -1,6 +1,7 @@
 """A Label Studio server in an environment of its own, and what an annotator does on it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -9,14 +10,41 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from filelock import FileLock
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 EXTRA = {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0}
 
 
+def fresh(python: str, folder: Path) -> None:
+    """Put an empty data base into `folder`. Making its tables takes Label Studio two minutes, so
+    that this is done once for each of its versions, and copied ever after.
+    """
+    home = Path(python).parents[1]
+    version = next(home.glob("lib/*/site-packages/label_studio-*.dist-info")).stem
+    empty = home / f"empty-{version}"
+    with FileLock(f"{empty}.lock"):
+        if not empty.exists():
+            made = Path(f"{empty}.making")
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir()
+            with running(python, made):
+                pass
+            made.rename(empty)
+    shutil.copytree(empty, folder, dirs_exist_ok=True)
+
+
 @contextmanager
 def server(python: str, folder: Path) -> Iterator[httpx.Client]:
     """Yield a client of a fresh server whose data lie in `folder`."""
+    fresh(python, folder)
+    with running(python, folder) as client:
+        yield client
+
+
+@contextmanager
+def running(python: str, folder: Path) -> Iterator[httpx.Client]:
+    """Yield a client of a server on the data in `folder`."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -49,7 +77,7 @@ def server(python: str, folder: Path) -> Iterator[httpx.Client]:
         timeout=120,
     )
     try:
-        for _ in range(360):
+        for _ in range(1200):
             try:
                 if client.get("/health").status_code == 200:
                     break

@@ -1,11 +1,6 @@
 """A run whose labels come from a real Label Studio, with an annotator played through its API."""
 
 import json
-import os
-import socket
-import subprocess
-import time
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -20,47 +15,17 @@ from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels, LabelStudio, Request
-from coreset.trainers.oracles.label_studio import config
+from coreset.trainers.oracles.forms import Choices
 from coreset.trainers.tasks.features import ModelFeatures
 from coreset.trainers.tasks.models import small_cnn
+from tests.tools.label_studio import TOKEN
 
-PROGRAM = Path(__file__).parents[2] / ".cache" / "label-studio" / "bin" / "label-studio"
 DATA = digits()
-TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    if not PROGRAM.exists():
-        pytest.skip("make tools installs Label Studio beside the project")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("label_studio")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
-        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true", "LATEST_VERSION_CHECK": "false",
-        "COLLECT_ANALYTICS": "false",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [PROGRAM, "start", "--no-browser", "--port", str(port), "--username", "a@b.co",
-         "--password", "password", "--user-token", TOKEN],
-        env=environment, stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(900):
-            try:
-                if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(1)
-        else:
-            pytest.fail((folder / "log").read_text()[-2000:])
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+@pytest.fixture
+def server(annotation_server):
+    return str(annotation_server.base_url).rstrip("/")
 
 
 @pytest.fixture
@@ -106,9 +71,10 @@ def job(tmp_path, url):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_whole_run_with_an_annotator(tmp_path, server, key):
     skipped, stops = None, 0
-    while True:
+    while stops < 5:
         try:
             context = job(tmp_path, server)
             run(context)
@@ -139,6 +105,7 @@ def test_a_whole_run_with_an_annotator(tmp_path, server, key):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_several_annotators_changes_and_strange_classes(tmp_path, server, key):
     asked = oracle(tmp_path / "ls.json", server, annotators=2)
     request = Request(np.array([4, 9, 2]), "why")
@@ -166,7 +133,7 @@ def test_several_annotators_changes_and_strange_classes(tmp_path, server, key):
         server,
         "PATCH",
         f"projects/{number}/",
-        json={"label_config": config([*DATA.classes, "owl"])},
+        json={"label_config": Choices([*DATA.classes, "owl"], "all").config()},
     )
     asked.ask(Request(np.array([1]), "why"))
     last = tasks(server, number)[-1]
@@ -194,6 +161,12 @@ def test_a_server_that_is_down_and_a_token_that_is_missing(tmp_path, monkeypatch
         (httpx.Response(401, text="bad token"), "answers 401: bad token"),
         (httpx.Response(200, json={"total": 5, "tasks": []}), "claims 5 tasks and gave 0"),
         (httpx.Response(200, json={}), "claims None tasks"),
+        (
+            httpx.Response(
+                200, json={"total": 1, "tasks": [{"id": 7, "annotations": [{"id": 1}]}]}
+            ),
+            "task 7 has annotations without 'was_cancelled'",
+        ),
     ],
 )
 def test_half_answers_are_named(tmp_path, monkeypatch, key, answer, words):

@@ -5,8 +5,9 @@ segmentation.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ IGNORED = 255  # in class maps: crowds, which count neither way
 @dataclass(frozen=True, eq=False)
 class Part:
     """The pool or the test set of a folder: its images by position, and what is drawn on them.
-    annotations: one list of COCO entries per image.
+    annotations: one list of COCO entries per image, which `put` replaces.
     """
 
     pool: CocoPool
     root: Path
-    annotations: Sequence[Sequence[Mapping[str, Any]]]
+    annotations: list[Sequence[Mapping[str, Any]]]
     number: Mapping[int, int]  # category id -> class, from 1; 0 = background
 
     def image(self, at: int) -> NDArray[np.uint8]:
@@ -66,6 +67,11 @@ class Part:
         """Return the class of every pixel (H, W): 0 = background, later annotations over earlier
         ones, crowds = 255.
         """
+        who = f"{self.pool.source}: image {self.pool.ids[at].item()!r}"
+        return self.draw(self.annotations[at], at, who)
+
+    def draw(self, rows: Sequence[Mapping[str, Any]], at: int, who: str) -> NDArray[np.uint8]:
+        """Return the class map (H, W) of annotations of an image; who: begins the messages."""
         try:
             from pycocotools import mask as codec
         except ImportError as error:
@@ -74,13 +80,10 @@ class Part:
             ) from error
         width, height = self.pool.sizes[at].tolist()
         out = np.zeros((height, width), np.uint8)
-        for row in self.annotations[at]:
+        for row in rows:
             shape = row.get("segmentation")
             if not shape:
-                raise ValueError(
-                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}: an annotation without"
-                    " 'segmentation' cannot be drawn"
-                )
+                raise ValueError(f"{who}: an annotation without 'segmentation' cannot be drawn")
             try:
                 if isinstance(shape, Mapping):
                     listed = isinstance(shape["counts"], list)
@@ -89,21 +92,25 @@ class Part:
                     coded = codec.merge(codec.frPyObjects(shape, height, width))
                 drawn = codec.decode(coded).astype(bool)
             except Exception as error:  # a damaged mask raises whatever the decoder stumbled over
-                who = (
-                    f"{self.pool.source}: image {self.pool.ids[at].item()!r}, annotation"
-                    f" {row.get('id')!r:.80}"
-                )
-                raise ValueError(f"{who}: 'segmentation' cannot be drawn: {error}") from error
+                one = f"{who}, annotation {row.get('id')!r:.80}"
+                raise ValueError(f"{one}: 'segmentation' cannot be drawn: {error}") from error
             out[drawn] = IGNORED if row.get("iscrowd") else self.number[row["category_id"]]
         return out
 
+    def put(self, at: int, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Replace the annotations of an image; return its main class."""
+        self.annotations[at] = rows
+        return self._main(at)
+
+    def _main(self, at: int) -> int:
+        boxes, classes = self.boxes(at)
+        total = np.zeros(len(self.number) + 1)
+        np.add.at(total, classes, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        return int(total.argmax())
+
     def main_class(self) -> NDArray[np.int64]:
         """Return the class with the largest area of boxes per image (N,), 0 where there is none."""
-        total = np.zeros((self.pool.size, len(self.number) + 1))
-        for i in range(self.pool.size):
-            boxes, classes = self.boxes(i)
-            np.add.at(total[i], classes, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
-        return np.where(total.any(axis=1), total.argmax(axis=1), 0).astype(np.int64)
+        return np.array([self._main(i) for i in range(self.pool.size)], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +134,14 @@ class CocoData(ImageData):
         )
 
 
+def undrawn(data: ImageData) -> CocoData:
+    """Return the data with a pool in which nothing is drawn yet and no label known."""
+    assert isinstance(data, CocoData)
+    empty: list[Sequence[Mapping[str, Any]]] = [[] for _ in range(data.part.pool.size)]
+    part = replace(data.part, annotations=empty)
+    return replace(data, part=part, labels=np.full(part.pool.size, -1, np.int64))
+
+
 def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Part:
     """Return the pool's part after checking that all of these images are labeled: only then may
     their annotations be read.
@@ -139,7 +154,7 @@ def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.i
 def coco_folder(
     root: str,
     train: str = "train.json",
-    test: str = "test.json",
+    test: str | None = "test.json",
     images: str = "images",
     size: int = 64,
     cache: str = ".cache/coreset",
@@ -147,11 +162,12 @@ def coco_folder(
     """Return the folder `root` with the instances files `train` (the pool) and `test`, and their
     images in `root`/`images`.
 
-    Classes are background and the categories by ascending id. size: of the small squares. Raises
-    FileNotFoundError, KeyError and ValueError naming file and image.
+    Classes are background and the categories by ascending id. A pool without a single annotation
+    has no labels: they are asked of people. test: None = none, then nothing can be measured. size:
+    of the small squares. Raises FileNotFoundError, KeyError and ValueError naming file and image.
     """
     parts, contents = [], {}
-    for name in (train, test):
+    for name in (train, *([] if test is None else [test])):
         file = Path(root) / name
         if not file.is_file():
             raise FileNotFoundError(
@@ -162,7 +178,7 @@ def coco_folder(
         for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
             inside(name_of, f"{file}: image {k!r}")
         data = read_json(file)
-        rows: list[list[Mapping[str, Any]]] = [[] for _ in range(pool.size)]
+        rows: list[Any] = [[] for _ in range(pool.size)]
         for row, at in zip(
             data.get("annotations") or [],
             check_annotations(pool, data.get("annotations") or [], str(file)).tolist(),
@@ -178,7 +194,7 @@ def coco_folder(
                 {k: i for i, k in enumerate(sorted(pool.categories), 1)},
             )
         )
-    a, b = parts
+    a, b = parts[0], parts[-1]
     if dict(a.pool.categories) != dict(b.pool.categories):
         raise ValueError(
             f"{b.pool.source}: categories {dict(b.pool.categories)} are not those of"
@@ -202,7 +218,12 @@ def coco_folder(
     )
     classes = ("background", *(a.pool.categories[k] for k in a.number))
     cut = a.pool.size
+    if test is None:
+        warnings.warn(f"{root}: there is no test set, so nothing can be measured", stacklevel=2)
+    drawn = any(len(rows) for rows in a.annotations)
+    labels = a.main_class() if drawn else np.full(cut, -1, np.int64)
+    test_labels = np.empty(0, np.int64) if test is None else b.main_class()
     return CocoData(
-        Path(root).resolve().name, made.images[:cut], a.main_class(), made.images[cut:], b.main_class(), classes, made.mean, made.std, a.pool.ids,
+        Path(root).resolve().name, made.images[:cut], labels, made.images[cut:], test_labels, classes, made.mean, made.std, a.pool.ids,
         content=made.content, part=a, test_part=b, about=contents,
     )  # fmt: skip

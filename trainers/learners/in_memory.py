@@ -130,6 +130,13 @@ class InMemoryLearner:
             )
         return out
 
+    def objects(self, indices: NDArray[np.int64]) -> list[list[dict[str, Any]]]:
+        """Return the objects that the current model gives of each image at `indices`, as entries of
+        a COCO results file.
+        """
+        task, data = self.fitter.task, self.fitter.data
+        return task.objects(self._current(), data, indices, device=self.device)
+
     def test(self) -> dict[str, float]:
         """Return the task's metric on the test set."""
         value, self.confusion = self.fitter.test(self._current(), self.config.bf16)

@@ -19,6 +19,7 @@ from coreset.numerics.pca import Axes, principal_axes
 from coreset.numerics.softmax_regression import held_out_loss, softmax_rows
 from coreset.trainers.data.base import ImageData, exchanged
 from coreset.trainers.learners.heads import HEADS, FittedHead, Head
+from coreset.trainers.tasks.self_supervised import pool_and_test
 
 SIGNALS = frozenset({"features", "logits", "probs", "member_probs"})
 
@@ -303,7 +304,7 @@ class Probe:
         `coreset.trainers.tasks.features.Pretrained` is, once for the pool and once for the test
         set.
         """
-        features, other = embedding(data, store), embedding(exchanged(data), store)
+        features, other = pool_and_test(embedding, data, store, exchanged(data))
         return self.on(features, other, data.test_labels, data.classes, data.ids)
 
 

@@ -66,8 +66,8 @@ def _probe_project(cfg: Mapping[str, Any], strategy: Any, probe: Probe) -> Proje
     data, embedding, store = make(cfg, "data"), make(cfg, "embedding"), Store(cfg["store"])
     if isinstance(embedding, ModelFeatures):
         raise ValueError(
-            "embedding: learner=probe trains a head on frozen features; add embedding=pretrained or"
-            " embedding=pixels"
+            "embedding: learner=probe trains a head on frozen features; add embedding=pretrained,"
+            " embedding=self_supervised or embedding=pixels"
         )
     if hasattr(embedding, "check"):
         named("embedding", lambda: embedding.check(data))
@@ -114,7 +114,10 @@ def open_run(
         oracle = make(cfg, "oracle")
         kind = str(cfg["oracle"]["_target_"]).rsplit(".", 1)[-1]
         path = Path(cfg["oracle"].get("path") or folder / FILES.get(kind, "labels.csv"))
-        oracle = oracle(path=path, ids=learner.ids, classes=learner.classes)
+        about: dict[str, Any] = {"path": path, "ids": learner.ids, "classes": learner.classes}
+        if project.drawing is not None:
+            about["drawing"] = project.drawing
+        oracle = oracle(**about)
         if isinstance(oracle, AsksPeople):
             oracle.check()
     # nothing is written before this line
@@ -185,6 +188,7 @@ def _start_strategy(cfg: Mapping[str, Any], project: Project, have: set[str]) ->
     if missing:
         raise ValueError(
             f"start_strategy: {type(strategy).__name__} needs {listed(missing)} before any example"
-            " is labeled; add embedding=pixels, embedding=pretrained or columns"
+            " is labeled; add embedding=pixels, embedding=pretrained,"
+            " embedding=self_supervised or columns"
         )
     return strategy

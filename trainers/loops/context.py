@@ -20,6 +20,7 @@ from coreset.runs.curve import Point
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.learners.trace import judged
 from coreset.trainers.loops.plan import Plan
+from coreset.trainers.oracles import Drawing
 
 MOST_CLASSES = 200  # of a confusion matrix in the ledger
 CHECKPOINT = "model.safetensors"
@@ -62,6 +63,7 @@ class RunContext:
     features: computes the features of a fixed embedding, None where the model gives them.
     proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start: who
     chooses the first batch of an active run, None = at random. confusion: of the last test.
+    drawing: what people draw in the examples.
     """
 
     plan: Plan
@@ -80,6 +82,7 @@ class RunContext:
     proxy_key: str = ""
     start: Strategy | None = None
     confusion: Callable[[], NDArray[Any] | None] = lambda: None
+    drawing: Drawing | None = None
     progress: Callable[[int, str], None] = lambda _round, _what: None
 
     def signals(self) -> Signals:

@@ -21,6 +21,7 @@ from coreset.numerics.dynamics import STATISTICS, TRACES, least_epochs
 from coreset.numerics.full_gradients import GRADIENT_NORM
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.coco import CocoData, undrawn
 from coreset.trainers.distillation.round import source_of
 from coreset.trainers.dynamic_pruning.epoch_plans import Adaptive, EpochPlan
 from coreset.trainers.learners.fit import DEFAULTS, Fitter, TrainingConfig
@@ -31,6 +32,7 @@ from coreset.trainers.loops.plan import Plan
 from coreset.trainers.loops.project import Project
 from coreset.trainers.loops.select import FixedSelection
 from coreset.trainers.loops.while_training import WhileTraining
+from coreset.trainers.oracles import Drawing
 from coreset.trainers.settings import make
 from coreset.trainers.tasks.base import Classification
 from coreset.trainers.tasks.features import ModelFeatures
@@ -50,11 +52,17 @@ def in_memory_project(cfg: Mapping[str, Any], data: ImageData | None = None) -> 
     task.check(data)
     strategy = task.wrap(strategy) if isinstance(strategy, Strategy) else strategy
     dynamic = _dynamic(cfg, strategy)
-    if (dynamic or cfg["oracle"]) and not task.dynamics:
+    if dynamic and not task.dynamics:
         raise ValueError(
-            f"task={type(task).__name__.lower()}: sampling while training and label files are for"
-            " classification; boxes and masks are handed over by coreset-select coco=..."
+            f"task={type(task).__name__.lower()}: sampling while training is for classification"
         )
+    if cfg["oracle"] and not task.dynamics:
+        if not str(cfg["oracle"]["_target_"]).endswith(".LabelStudio"):
+            raise ValueError(
+                f"oracle: one class an image is too little for task={type(task).__name__.lower()};"
+                " boxes and masks come from oracle=label_studio, or by coreset-select coco=..."
+            )
+        data = undrawn(data)
     proxy, config, embedding = make(cfg, "proxy"), make(cfg, "fit"), make(cfg, "embedding")
     if cfg["mode"] == "prune":  # every budget starts from scratch
         config = replace(config, warm_start=False)
@@ -130,7 +138,16 @@ def assemble(
         fingerprint(data.fingerprint, model_key, vars(proxy)),
         attach=lambda logger: _attach(learner, logger),
         confusion=lambda: learner.confusion,
+        drawing=_drawing(learner),
     )
+
+
+def _drawing(learner: InMemoryLearner) -> Drawing | None:
+    """Return what people draw in images of the learner's task, None for classification."""
+    task, data = learner.fitter.task, learner.fitter.data
+    if not isinstance(data, CocoData):
+        return None
+    return Drawing(data.part, task.masks, learner.objects)
 
 
 def context_of(
@@ -145,7 +162,8 @@ def context_of(
     """Return the context of a run of a project; more: the other fields of `RunContext`."""
     return RunContext(
         plan, project.strategy, project.method, project.learner, project.proxy, oracle, project.examples, store, folder, seed,
-        features=project.features, proxy_key=project.key, confusion=project.confusion, **more,
+        features=project.features, proxy_key=project.key, confusion=project.confusion,
+        drawing=project.drawing, **more,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from coreset.core.strategy import Oracle, Strategy
 from coreset.distillation import Distiller
 from coreset.trainers.loops.context import Examples, Method
 from coreset.trainers.loops.plan import Plan
+from coreset.trainers.oracles import Drawing
 
 
 def _nothing(_: Any) -> None:
@@ -31,7 +32,8 @@ class Project:
     trains. attach: hands over the run's logger. example_bytes: what one example costs under unit=bytes, 0 = not known.
     confusion: (C, C) of the last test, true class and predicted class, None where it is not known.
     untrained: signals that the learner gives before any training.
-    oracle: who tells labels, None = those of `examples`.
+    oracle: who tells labels, None = those of `examples`. drawing: what people draw in the examples,
+    None where they have one class each.
     """
 
     strategy: Strategy | Distiller
@@ -49,3 +51,4 @@ class Project:
     example_bytes: int = 0
     untrained: frozenset[str] = frozenset()
     oracle: Oracle | None = None
+    drawing: Drawing | None = None

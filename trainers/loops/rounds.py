@@ -75,12 +75,15 @@ def _request(context: RunContext, chosen: Selection) -> Request:
     if context.folder.done and "probs" in learner.available:
         probs = learner.signals(chosen.indices, ["probs"])["probs"]
         proposed, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    drawn = None
+    if context.folder.done and context.drawing is not None:
+        drawn = context.drawing.propose(chosen.indices)
     by = chosen.info.get("start_strategy") or type(context.strategy).__name__
     random = context.start is None and not context.folder.done
     reason = "Chosen at random, to begin with." if random else f"Chosen by {by}, best first."
     scores = None if chosen.scores is None else np.asarray(chosen.scores, np.float64)
     pictures = context.examples.pictures
-    return Request(chosen.indices, reason, scores, proposed, confidence, pictures)
+    return Request(chosen.indices, reason, scores, proposed, confidence, pictures, drawn)
 
 
 def _first(context: RunContext, seconds: dict[str, float]) -> Selection:

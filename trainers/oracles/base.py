@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ class Request:
     indices (n,): positions; reason: why they were chosen, one text for all; scores (n,): of the
     strategy, None where it has none; proposed (n,): class numbers that the current model gives, with
     its confidence (n,), None before the first training; pictures: positions -> uint8 (n, S, S, C),
-    None where the examples are no images.
+    None where the examples are no images. drawn: the objects that the current model gives of each
+    example, entries of a COCO results file, None where none are drawn or before the first training.
     """
 
     indices: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Request:
     proposed: NDArray[np.int64] | None = None
     confidence: NDArray[np.float64] | None = None
     pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
+    drawn: Sequence[Sequence[Mapping[str, Any]]] | None = None
 
 
 @runtime_checkable

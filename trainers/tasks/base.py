@@ -27,12 +27,13 @@ from coreset.trainers.tasks.module import LitClassifier, Scheduled
 class Task(ABC):
     """A kind of training. `metric`: its name on the curve, logged as val/... and test/...;
     `signals`: what `measure` can give; `dynamics`: whether its module tells losses and logits per
-    example while it trains.
+    example while it trains; `masks`: whether people draw masks rather than boxes.
     """
 
     metric: str = "accuracy"
     signals: frozenset[str] = frozenset()
     dynamics: bool = False
+    masks: bool = False
 
     data_type: type[ImageData] = ImageData
 
@@ -97,6 +98,19 @@ class Task(ABC):
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
         """Return the columns `names`, all in `signals`, at `indices`."""
+
+    def objects(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        indices: NDArray[np.int64],
+        *,
+        device: torch.device,
+    ) -> list[list[dict[str, Any]]]:
+        """Return the objects that a model gives of each image, as entries of a COCO results file
+        (category_id, score, and bbox, or segmentation as a mask (H, W)); none of classification.
+        """
+        return [[] for _ in indices]
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,8 @@ class Detection(Task):
     score, aggregate, k, score_threshold, min_size: as in `coreset.vision`; score object_frequency
     leaves nothing to aggregate, entropy and margin need a two-stage detector. empty: what becomes
     of images in which nothing was found. metric: mAP (mean over IoU 0.5 to 0.95) or mAP50.
-    batch_size: of images to measure and test.
+    batch_size: of images to measure and test. prelabels: the least score of a box that is proposed
+    to annotators.
     """
 
     score: str = "binary_entropy"
@@ -215,6 +216,7 @@ class Detection(Task):
     empty: str = "quota:0.05"
     metric: str = "mAP"
     batch_size: int = 8
+    prelabels: float = 0.5
 
     signals = frozenset({"features", "uncertainty", "empty"})
     data_type = CocoData
@@ -222,6 +224,8 @@ class Detection(Task):
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise ValueError(f"task.metric: expected {' or '.join(METRICS)}, got {self.metric!r}")
+        if not 0 <= self.prelabels <= 1:
+            raise ValueError(f"task.prelabels: expected a score in [0, 1], got {self.prelabels}")
         nothing = Detections.nothing([0])
         rules = {
             "score_threshold": self.score_threshold,
@@ -320,6 +324,31 @@ class Detection(Task):
             )
             columns |= _uncertainty(self._score(boxes))
         return {name: columns[name] for name in names}
+
+    @torch.no_grad()
+    def objects(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        indices: NDArray[np.int64],
+        *,
+        device: torch.device,
+    ) -> list[list[dict[str, Any]]]:
+        """Return the boxes of at least `prelabels`, the most certain first."""
+        part, model = cast(CocoData, data).part, model.to(device).eval()
+        categories = {number: k for k, number in part.number.items()}
+        out: list[list[dict[str, Any]]] = [[] for _ in indices]
+        for rows in same_size(part.pool.sizes[indices], self.batch_size):
+            images = [as_tensor(part.image(int(indices[r]))).to(device) for r in rows]
+            for row, given in zip(rows.tolist(), model(images), strict=True):
+                for box, label, score in zip(
+                    *(given[k].cpu().tolist() for k in ("boxes", "labels", "scores")), strict=True
+                ):
+                    x, y, x2, y2 = box
+                    if score >= self.prelabels and x2 > x and y2 > y:
+                        about = {"category_id": categories[label], "score": score}
+                        out[row].append({**about, "bbox": [x, y, x2 - x, y2 - y]})
+        return out
 
     def _score(self, boxes: Detections) -> ImageScores:
         rules: dict[str, Any] = {

@@ -218,6 +218,7 @@ class Segmentation(Task):
     batch_size: int = 8
 
     metric = "mIoU"
+    masks = True
     signals = frozenset({"features", "uncertainty"})
     data_type = CocoData
 
@@ -307,6 +308,40 @@ class Segmentation(Task):
             "uncertainty": scorer.columns()[self.reduce],
         }
         return {name: columns[name] for name in names}
+
+    @torch.no_grad()
+    def objects(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        indices: NDArray[np.int64],
+        *,
+        device: torch.device,
+    ) -> list[list[dict[str, Any]]]:
+        """Return one mask of each class that is the most probable of some pixels, at the size of
+        the image; its score is the mean probability of its pixels.
+        """
+        part, model = cast(CocoData, data).part, model.to(device).eval()
+        mean, std = (
+            torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std)
+        )
+        out: list[list[dict[str, Any]]] = []
+        for at in indices.tolist():
+            (batch,) = SegmentationBatches(part, np.array([at]), self.size, 1, targets=False)
+            maps = logits_of(model, (batch["image"].to(device) - mean) / std)
+            width, height = part.pool.sizes[at].tolist()
+            probs = nn.functional.interpolate(
+                maps.float(), size=(height, width), mode="bilinear", align_corners=False
+            )[0].softmax(dim=0)
+            sure, best = (t.cpu().numpy() for t in probs.max(dim=0))
+            entries: list[dict[str, Any]] = []
+            for category, number in part.number.items():
+                mask = best == number
+                if mask.any():
+                    about = {"category_id": category, "score": float(sure[mask].mean())}
+                    entries.append({**about, "segmentation": mask})
+            out.append(entries)
+        return out
 
 
 def _inside(model: nn.Module) -> nn.Module:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from coreset.vision.coco import CocoPool, read_json
 from coreset.vision.handoff.names import category, place
 from coreset.vision.handoff.returned import Returned, Shape, box_of, mask_box, rle_of
 
+_SIZES = (3, 4, 8, 16)  # bits of a run's length, the shortest that hold it
 _KINDS = ("rectanglelabels", "polygonlabels", "brushlabels", "choices")
 
 
@@ -61,7 +63,7 @@ def read_label_studio(path: str | Path, pool: CocoPool, field: str = "image") ->
         annotators[at] = names
         for name, one in zip(names, done, strict=True):
             for shape in one.get("result") or []:
-                shapes += _shape(shape, at, name, pool, who)
+                shapes += shapes_of(shape, at, name, pool, who)
     return Returned(
         pool, np.array(labeled, np.int64), np.array(skipped, np.int64), shapes, source, annotators
     )
@@ -78,7 +80,13 @@ def _annotators(done: list[Mapping[str, Any]]) -> list[str]:
     return out
 
 
-def _shape(shape: Any, at: int, name: str, pool: CocoPool, who: str) -> list[Shape]:
+def shapes_of(shape: Any, at: int, name: str, pool: CocoPool, who: str) -> list[Shape]:
+    """Return what one result of an annotation draws in the image at position `at`; nothing for
+    what is no shape (relations, ratings, texts).
+
+    name: of the annotator; who: begins the messages. Raises KeyError for a class that the pool does
+    not have, ValueError for a shape of another kind or size.
+    """
     if not isinstance(shape, Mapping) or not isinstance(shape.get("value"), Mapping):
         raise ValueError(f"{who}: expected results with a 'value', got {shape!r:.80}")
     value, kind = shape["value"], shape.get("type")
@@ -122,6 +130,51 @@ def _box(value: Mapping[str, Any], width: int, height: int) -> tuple[float, floa
     points = np.clip(turned + np.array([x, y]), 0, [width, height])
     low, high = points.min(axis=0), points.max(axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def rectangle(
+    box: Sequence[float], label: str, width: int, height: int, **about: Any
+) -> dict[str, Any]:
+    """Return a box x1, y1, x2, y2 in pixels as a result: percents of the image, inside it."""
+    x, y, x2, y2 = np.clip(np.asarray(box) / np.array([width, height] * 2), 0, 1).tolist()
+    value = {"x": 100 * x, "y": 100 * y, "width": 100 * (x2 - x), "height": 100 * (y2 - y)}
+    value |= {"rotation": 0, "rectanglelabels": [label]}
+    return _result("rectanglelabels", value, width, height, about)
+
+
+def brush(mask: NDArray[np.bool_], label: str, **about: Any) -> dict[str, Any]:
+    """Return a mask (H, W) as a result."""
+    height, width = mask.shape
+    value = {"format": "rle", "rle": encode_brush(mask), "brushlabels": [label]}
+    return _result("brushlabels", value, width, height, about)
+
+
+def _result(
+    kind: str, value: Mapping[str, Any], width: int, height: int, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    size = {"original_width": width, "original_height": height, "image_rotation": 0}
+    names = {"from_name": "label", "to_name": "image"}
+    return {"type": kind, **names, **about, **size, "value": dict(value)}
+
+
+def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
+    """Return a mask (H, W) as the run lengths that `decode_brush` reads: of four equal bytes a
+    pixel, in runs of at most 65,536.
+
+    >>> decode_brush(encode_brush(np.array([[True, False, True]])), 3, 1)
+    array([[ True, False,  True]])
+    """
+    flat = np.asarray(mask, bool).ravel()
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [len(flat)]])
+    parts = [f"{4 * len(flat):032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
+    for start, stop in itertools.pairwise(edges.tolist()):
+        value = "11111111" if flat[start] else "00000000"
+        for begin in range(4 * start, 4 * stop, 2 ** _SIZES[-1]):
+            run = min(4 * stop - begin, 2 ** _SIZES[-1]) - 1
+            which = next(i for i, size in enumerate(_SIZES) if run < 2**size)
+            parts.append(f"1{which:02b}{run:0{_SIZES[which]}b}{value}")
+    bits = "".join(parts)
+    return np.packbits(np.frombuffer(bits.encode(), np.uint8) - ord("0")).tolist()
 
 
 def decode_brush(rle: list[int], width: int, height: int) -> NDArray[np.bool_]:

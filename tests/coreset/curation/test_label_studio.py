@@ -12,7 +12,6 @@ from coreset.curation.results.label_studio import (
     write_tasks,
 )
 from tests.tools import label_studio
-from tests.tools.envs import python_of
 
 CONFIG = """<View><Labels name="label" toName="text"><Label value="name"/></Labels><Text name="text" value="$text"/>
 <Choices name="fate" toName="text"><Choice value="keep"/><Choice value="drop"/></Choices><Rating name="stars" toName="text"/></View>"""
@@ -59,24 +58,23 @@ def test_answers_of_all_kinds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_real_server_gives_them_back(tmp_path: Path) -> None:
-    python = python_of("label-studio")
+def test_the_real_server_gives_them_back(tmp_path: Path, annotation_server) -> None:
+    client = annotation_server
     rows = [{"id": f"r{i}", "text": f"{'x' * i} Ana sings"} for i in range(12)]
     tasks = json.loads(write_tasks(rows, tmp_path / "t.json").read_text())
-    with label_studio.server(python, tmp_path) as client:
-        number, held = label_studio.project(client, CONFIG, tasks)
-        for task in held:
-            i = int(task["data"]["row_id"][1:])
-            if i % 4 != 3:
-                label_studio.annotate(
-                    client,
-                    task["id"],
-                    result(task["data"]["text"], ["keep", "drop"][i % 2]),
-                    skip=i % 4 == 2,
-                )
-        (tmp_path / "e.json").write_bytes(
-            label_studio.export(client, number, "JSON", download_all_tasks="true")
-        )
+    number, held = label_studio.project(client, CONFIG, tasks)
+    for task in held:
+        i = int(task["data"]["row_id"][1:])
+        if i % 4 != 3:
+            label_studio.annotate(
+                client,
+                task["id"],
+                result(task["data"]["text"], ["keep", "drop"][i % 2]),
+                skip=i % 4 == 2,
+            )
+    (tmp_path / "e.json").write_bytes(
+        label_studio.export(client, number, "JSON", download_all_tasks="true")
+    )
     answers, skipped = read_answers(tmp_path / "e.json")
     assert sorted(skipped) == ["r10", "r2", "r6"]
     assert {a.id: (a.classes, a.spans, a.rating) for a in answers} == {

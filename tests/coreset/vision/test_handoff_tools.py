@@ -118,8 +118,10 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 <Label value="bus"/><Label value="cat"/><Label value="dog"/></RectangleLabels></View>"""
 
 
-def test_label_studio_shows_takes_labels_and_exports(pool, found, chosen, tmp_path: Path) -> None:
-    python = python_of("label-studio")
+def test_label_studio_shows_takes_labels_and_exports(
+    pool, found, chosen, tmp_path: Path, annotation_server
+) -> None:
+    client = annotation_server
     tasks = json.loads(
         chosen.to_label_studio(
             tmp_path / "tasks.json", found, 0.0, prefix="/data/local-files/?d=photos/"
@@ -128,46 +130,44 @@ def test_label_studio_shows_takes_labels_and_exports(pool, found, chosen, tmp_pa
     by_name = {str(n): i for i, n in enumerate(pool.names)}
     expected = boxes_of(found, pool)
     done, skipped, untouched = set(), set(), set()
-    with label_studio.server(python, tmp_path) as client:
-        number, held = label_studio.project(client, CONFIG, tasks)
-        assert len(held) == N
-        for task in np.random.default_rng(3).permutation(np.array(held, object)).tolist():
-            at = by_name[task["data"]["image"].removeprefix("/data/local-files/?d=photos/")]
-            kind = at % 10
-            if kind == 8:
-                untouched.add(at)
-                continue
-            if kind == 9:
-                label_studio.annotate(client, task["id"], [], skip=True)
-                skipped.add(at)
-                continue
-            result = [
-                {k: v for k, v in r.items() if k != "score"}
-                for r in task["predictions"][0]["result"]
-            ]
-            if kind == 0:
-                value = {**label_studio.EXTRA, "rectanglelabels": ["bus"]}
-                width, height = pool.sizes[at].tolist()
-                result.append(
-                    {
-                        "id": "extra",
-                        "type": "rectanglelabels",
-                        "from_name": "label",
-                        "to_name": "image",
-                        "original_width": width,
-                        "original_height": height,
-                        "image_rotation": 0,
-                        "value": value,
-                    }
-                )
-                w, h = pool.sizes[at]
-                expected[at].append(("bus", [0.1 * w, 0.2 * h, 0.4 * w, 0.6 * h]))
-            label_studio.annotate(client, task["id"], result)
-            done.add(at)
-        native = tmp_path / "native.json"
-        native.write_bytes(label_studio.export(client, number, "JSON", download_all_tasks="true"))
-        (tmp_path / "coco.zip").write_bytes(label_studio.export(client, number, "COCO"))
-        (tmp_path / "yolo.zip").write_bytes(label_studio.export(client, number, "YOLO"))
+    number, held = label_studio.project(client, CONFIG, tasks)
+    assert len(held) == N
+    for task in np.random.default_rng(3).permutation(np.array(held, object)).tolist():
+        at = by_name[task["data"]["image"].removeprefix("/data/local-files/?d=photos/")]
+        kind = at % 10
+        if kind == 8:
+            untouched.add(at)
+            continue
+        if kind == 9:
+            label_studio.annotate(client, task["id"], [], skip=True)
+            skipped.add(at)
+            continue
+        result = [
+            {k: v for k, v in r.items() if k != "score"} for r in task["predictions"][0]["result"]
+        ]
+        if kind == 0:
+            value = {**label_studio.EXTRA, "rectanglelabels": ["bus"]}
+            width, height = pool.sizes[at].tolist()
+            result.append(
+                {
+                    "id": "extra",
+                    "type": "rectanglelabels",
+                    "from_name": "label",
+                    "to_name": "image",
+                    "original_width": width,
+                    "original_height": height,
+                    "image_rotation": 0,
+                    "value": value,
+                }
+            )
+            w, h = pool.sizes[at]
+            expected[at].append(("bus", [0.1 * w, 0.2 * h, 0.4 * w, 0.6 * h]))
+        label_studio.annotate(client, task["id"], result)
+        done.add(at)
+    native = tmp_path / "native.json"
+    native.write_bytes(label_studio.export(client, number, "JSON", download_all_tasks="true"))
+    (tmp_path / "coco.zip").write_bytes(label_studio.export(client, number, "COCO"))
+    (tmp_path / "yolo.zip").write_bytes(label_studio.export(client, number, "YOLO"))
     returned = read_label_studio(native, pool)
     assert set(returned.skipped.tolist()) == skipped
     assert_some(returned, expected, done, 1e-6)
