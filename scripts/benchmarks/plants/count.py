@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,15 @@ class Plants:
         if len(sizes) != 1:
             raise ValueError(f"expected columns, kinds and families of one length, got {sizes}")
 
-    @property
+    @cached_property
+    def traps(self) -> NDArray[np.bool_]:
+        """Return which rows are traps (n,)."""
+        return np.array([k.startswith(TRAP) for k in self.kinds], bool)
+
+    @cached_property
     def planted(self) -> NDArray[np.bool_]:
         """Return which rows are planted (n,), traps not."""
-        return np.array([k != "" and not k.startswith(TRAP) for k in self.kinds], bool)
+        return np.array([k != "" for k in self.kinds], bool) & ~self.traps
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,8 @@ def right(plants: Plants, dropped: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = np.bincount(plants.families[planted], minlength=plants.families.max() + 1)
     gone = np.bincount(plants.families[dropped], minlength=len(size))
     member = size[plants.families] > 0
-    trap = np.array([k.startswith(TRAP) for k in plants.kinds])
     whole = gone[plants.families] > size[plants.families]
-    good: NDArray[np.bool_] = dropped & member & ~trap & (planted | ~whole)
+    good: NDArray[np.bool_] = dropped & member & ~plants.traps & (planted | ~whole)
     return good
 
 
@@ -153,14 +158,15 @@ def judge(plants: Plants, drops: dict[str, Drop], seed: int = 0) -> dict[str, An
         about = {"id": ids[row], "kind": plants.kinds[row], "row": shown[ids[row]]}
         false.append({**about, "reason": reason, "duplicate_of": shown.get(other or "", other)})
     hits, of = sum(h for h, _ in kinds.values()), int(plants.planted.sum())
-    traps = [i for i, k in enumerate(plants.kinds) if k.startswith(TRAP)]
     return {
         "rows": len(ids),
         "dropped": int(dropped.sum()),
         "precision": share(int(good.sum()), int(dropped.sum())),
         "recall": share(hits, of),
         "kinds": {k: share(h, n) for k, (h, n) in kinds.items()},
-        "traps": share(int(dropped[traps].sum()), len(traps)) if traps else None,
+        "traps": share(int((dropped & plants.traps).sum()), int(plants.traps.sum()))
+        if plants.traps.any()
+        else None,
         "random": at_random(plants, int(dropped.sum()), seed),
         "false_drops": false,
     }
