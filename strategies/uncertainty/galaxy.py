@@ -111,7 +111,7 @@ class Galaxy(Strategy):
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55], [0.2, 0.8], [0.1, 0.9]])
     >>> labels = np.array([0, 0, 0, 0, 0, 1])
     >>> select("galaxy", 2, selected=[0, 5], probs=p, labels=labels).indices.tolist()
-    [2, 1]
+    [2, 3]
     """
 
     needs = frozenset({"probs"})

@@ -2,6 +2,8 @@
 
 import importlib
 import math
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,16 @@ import pytest
 @pytest.fixture(scope="module")
 def count():
     return importlib.import_module("scripts.benchmarks.plants.count")
+
+
+@pytest.fixture
+def program():
+    """The command as a module; the path and the environment are as they were after it."""
+    path, environment = list(sys.path), dict(os.environ)
+    yield importlib.import_module("scripts.benchmarks.planted")
+    sys.path[:] = path
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def wilson(hits, of, z=1.959963984540054):
@@ -115,8 +127,7 @@ def test_what_is_done_to_a_text():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pages", "drawings"])
-def test_a_few_plants(name, asset):
-    program = importlib.import_module("scripts.benchmarks.planted")
+def test_a_few_plants(name, asset, program):
     if name == "pages":
         asset("llamafactory")
         asset("minilm")
