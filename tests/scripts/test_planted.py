@@ -111,7 +111,7 @@ def test_what_is_done_to_a_text():
     rng = np.random.default_rng(0)
     text = "One, two 3 four 5 six. Seven eight nine ten! Eleven twelve 13 fourteen."
     words = text.split()
-    assert do.cased("A, b. C!", rng) == "a b c"
+    assert do.cased("A, b. C! 1,000", rng) == "a b c 1,000"
     changed = do.replaced(0.2, ["new"])(text, rng).split()
     assert len(changed) == len(words)
     assert sum(a != b for a, b in zip(changed, words, strict=True)) == round(0.2 * len(words))

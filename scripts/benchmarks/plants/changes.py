@@ -24,8 +24,18 @@ def exact(text: str, _: np.random.Generator) -> str:
 
 
 def cased(text: str, _: np.random.Generator) -> str:
-    """Return the text in lower case without its commas and full stops."""
-    return re.sub(r"[.,;:!?]", "", text).lower()
+    """Return the text in lower case without the marks that end a word."""
+    return re.sub(r"[.,;:!?]+(?=\s|$)", "", text).lower()
+
+
+def refilled(text: str, words: list[str]) -> str:
+    r"""Return the text with other words in the place of its own, its lines as they were.
+
+    >>> refilled("a b\nc", ["d", "e", "f"])
+    'd e\nf'
+    """
+    left = iter(words)
+    return re.sub(r"\S+", lambda _: next(left), text)
 
 
 def replaced(share: float, words: list[str]) -> Change:
@@ -35,7 +45,7 @@ def replaced(share: float, words: list[str]) -> Change:
         own = text.split()
         for at in rng.choice(len(own), max(1, round(share * len(own))), replace=False).tolist():
             own[at] = words[int(rng.integers(len(words)))]
-        return " ".join(own)
+        return refilled(text, own)
 
     return change
 
@@ -70,12 +80,12 @@ def renumbered(text: str, rng: np.random.Generator) -> str:
 
 def mashed(text: str, rng: np.random.Generator) -> str:
     """Return random letters in words of as many as the text's."""
-    return " ".join("".join(rng.choice(LETTERS, len(w))) for w in text.split())
+    return refilled(text, ["".join(rng.choice(LETTERS, len(w))) for w in text.split()])
 
 
 def shuffled(text: str, rng: np.random.Generator) -> str:
-    """Return the words in random order."""
-    return " ".join(rng.permutation(text.split()).tolist())
+    """Return the words in random order, the lines as long as they were."""
+    return refilled(text, rng.permutation(text.split()).tolist())
 
 
 def repeated(text: str, _: np.random.Generator) -> str:
@@ -89,7 +99,7 @@ def symbols(text: str, rng: np.random.Generator) -> str:
     own = text.split()
     for at in np.flatnonzero(rng.random(len(own)) < 0.75).tolist():
         own[at] = "".join(rng.choice(MARKS, 4))
-    return " ".join(own)
+    return refilled(text, own)
 
 
 def script(text: str, rng: np.random.Generator) -> str:
