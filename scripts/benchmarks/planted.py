@@ -88,7 +88,9 @@ def table(results: list[dict[str, Any]]) -> str:
         "Precision: of the rows dropped, those that ought to go. Recall: of the plants, those that"
         " are gone. In brackets 95 % intervals by Wilson; of random removal of as many rows, the"
         " mean of 1,000 draws and the middle 95 % of them. All kinds of a task count in recall,"
-        " also those that an operator does not claim: see the kinds. Rows that look alike and must"
+        " also those that an operator does not claim: see the kinds. Of a pair either row may go; a"
+        " drop that is called a copy of a row outside the pair is false. A random drop names none,"
+        " so any row of a pair is right, which is most rows here. Rows that look alike and must"
         " stay are called traps. Plants are made by the program that judges them: they say what an"
         " operator does to these kinds, and no more.",
     ]

@@ -86,10 +86,13 @@ def test_counts_of_random_drops(count, copies):
 def test_either_of_a_pair_may_go_and_both_may_not(count):
     own = plants(count, ["", "exact", "", ""], [0, 0, 1, 2], True)
     for dropped, right in ((["r0"], 1), (["r1"], 1), (["r0", "r1"], 1), (["r2"], 0), ([], 0)):
-        got = count.judge(own, {i: ("why", "r3") for i in dropped})
+        got = count.judge(own, dict.fromkeys(dropped, ("why", None)))
         assert got["precision"]["hits"] == right
         assert got["recall"]["hits"] == right
-    both = count.judge(own, {"r0": ("why", None), "r1": ("why", "r3")})
+    for other, right in (("r0", 1), ("r3", 0)):  # a pair, and a row of another family
+        got = count.judge(own, {"r1": ("why", other)})
+        assert got["precision"]["hits"] == got["recall"]["hits"] == right
+    both = count.judge(own, {"r0": ("why", None), "r1": ("why", "r0")})
     assert [f["id"] for f in both["false_drops"]] == ["r0"]  # the row that was no plant
     with pytest.raises(ValueError, match="expected ids of the rows, got 'r9'"):
         count.judge(own, {"r9": ("why", None)})

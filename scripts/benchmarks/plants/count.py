@@ -142,14 +142,20 @@ def at_random(plants: Plants, drops: int, seed: int) -> dict[str, Any]:
 
 def judge(plants: Plants, drops: dict[str, Drop], seed: int = 0) -> dict[str, Any]:
     """Return precision, recall in all and by kind, random removal of equal size, which traps were
-    dropped, and every false drop. Raises ValueError for an id that is in no row.
+    dropped, and every false drop. A drop that names a row of another family as what it duplicates
+    is false. Raises ValueError for an id that is in no row.
     """
     ids = list(plants.columns["id"])
     unknown = sorted(set(drops) - set(ids))
     if unknown:
         raise ValueError(f"expected ids of the rows, got {unknown[0]!r}")
     dropped = np.array([i in drops for i in ids], bool)
-    good = right(plants, dropped)
+    family = dict(zip(ids, plants.families.tolist(), strict=True))
+    others = [drops[i][1] if i in drops else None for i in ids]
+    astray = [
+        o is not None and family.get(o) != family[i] for i, o in zip(ids, others, strict=True)
+    ]
+    good = right(plants, dropped & ~np.array(astray, bool))
     kinds = recalled(plants, good)
     shown = dict(zip(ids, plants.show, strict=True))
     false = []
