@@ -46,6 +46,7 @@ def test_the_reduced_form_on_a_cpu(tmp_path):
     assert len(sections["distill"]["rows"]) >= 3
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_is_refused_in_words():
     import torch
 
@@ -99,6 +100,7 @@ def test_a_section_that_fails_or_dies_or_lasts_keeps_its_rows(boxes, tmp_path):
     assert not child.exists() or child.read_text().split()[2] == "Z"
 
 
+@pytest.mark.slow
 def test_picks_are_checked_against_a_loop():
     sections = importlib.import_module("scripts.benchmarks.accelerator.sections")
     x = np.array([[0.0], [1.0], [5.0], [3.0]])
