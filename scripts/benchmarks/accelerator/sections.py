@@ -210,7 +210,7 @@ def distill(device: str, small: bool) -> Iterator[Row]:
                    "unit": "% correct", "trials": entry["accuracy"]}  # fmt: skip
         for score in scores(entries):
             yield {"what": f"digits, {score['method']}, {ipc} a class: label-robust score",
-                   "value": round(100 * score["label_robust"], 2), "unit": ""}  # fmt: skip
+                   "value": round(score["label_robust"], 3), "unit": ""}  # fmt: skip
 
 
 def training(device: str, small: bool) -> Iterator[Row]:

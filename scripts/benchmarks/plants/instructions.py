@@ -122,7 +122,7 @@ def junk(base: list[Row], each: int, rng: Any, model: bool) -> Task:
     }  # fmt: skip
     sources = rng.permutation(len(short)).tolist()
     used, rest = sources[: each * len(kinds)], sources[each * len(kinds) :]
-    clean = [short[i] for i in rest[: 3 * each]]
+    clean = [short[i] for i in rest[: 6 * each]]
     added = []
     for at, source in enumerate(used):
         kind, row = list(kinds)[at % len(kinds)], short[source]
@@ -177,6 +177,6 @@ def tasks(each: int, seed: int, count: int | None = None, model: bool = True) ->
     words = sorted({w for r in test for w in r["prompt"].split() if w.isalpha()})
     return [
         duplicates(base, words, each, rng),
-        junk(base, each, rng, model),
+        junk(base, max(2, each // 2), rng, model),  # the language model is the slow part
         contamination(base, test, words, each, rng),
     ]
