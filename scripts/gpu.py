@@ -19,6 +19,11 @@ ROOT = Path(__file__).parents[1]
 # this file's own folder would hide modules of other packages
 sys.path[0] = str(ROOT)
 
+import os  # noqa: E402
+
+# torch then counts devices without touching them: the sections are forked and each touches its own
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+
 import argparse  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
@@ -44,6 +49,7 @@ def machine(device: str, _: bool) -> Iterator[Row]:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise NotRun("torch sees no CUDA device; --device cpu --small is the reduced form")
+    torch.zeros(1, device=device)  # raises where a device that is listed cannot be used
     cuda = {"cuda": str(torch.version.cuda)} if device == "cuda" else {}
     yield {"hardware": hardware(), "versions": {**versions(*PACKAGES), **cuda}}
 
