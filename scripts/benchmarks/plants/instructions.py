@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -167,16 +168,20 @@ def contamination(base: list[Row], test: list[Row], words: list[str], each: int,
     return Task(DATA, "contamination", plants, operators, notes)
 
 
-def tasks(each: int, seed: int, count: int | None = None, model: bool = True) -> list[Task]:
-    """Return the three tasks with `each` plants of every kind. count: rows to use, None for all;
-    model: with the language model's operator.
-    """
+def tasks(each: int, seed: int, count: int | None = None) -> list[Task]:
+    """Return the three tasks with `each` plants of every kind. count: rows to use, None for all."""
     rng = np.random.default_rng(seed)
     some = [rows()[i] for i in rng.permutation(len(rows()))[:count].tolist()]
     test, base = some[: len(some) // 6], some[len(some) // 6 :]
     words = sorted({w for r in test for w in r["prompt"].split() if w.isalpha()})
     return [
         duplicates(base, words, each, rng),
-        junk(base, max(2, each // 2), rng, model),  # the language model is the slow part
+        junk(base, each, rng, model=False),
         contamination(base, test, words, each, rng),
     ]
+
+
+def model_tasks(each: int, seed: int) -> list[Task]:
+    """Return the task about junk with a language model's operator among the others."""
+    task = junk(list(rows()), each, np.random.default_rng(seed), model=True)
+    return [replace(task, what="junk, with a language model")]
