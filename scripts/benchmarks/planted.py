@@ -105,7 +105,7 @@ def _tasks(result: dict[str, Any]) -> list[str]:
     """Return the lines of one data set."""
     about = (
         f"{result['hardware']}, one thread, {result['cpu_seconds']:.0f} CPU seconds, seed"
-        f" {result['seed']}, {result['each']} plants of every kind, {result['date']}."
+        f" {result['seed']}, {result['date']}."
         f" {', '.join(f'{k} {v}' for k, v in result['versions'].items())}."
     )
     lines: list[str] = []
