@@ -56,18 +56,15 @@ def planted(name: str, each: int, seed: int, quick: bool, folder: Path) -> list[
 
 def measured(task: Task, seed: int) -> dict[str, Any]:
     """Ask every operator of a task and return what came of it."""
-    out = {"data": task.data, "what": task.what, "notes": list(task.notes), "operators": []}
+    asked: list[dict[str, Any]] = []
     for operator in task.operators:
         begin = time.process_time()
         drops = operator.drops(task.plants.columns)
         spent = round(time.process_time() - begin, 2)
-        result = {"operator": operator.name, "cpu_seconds": spent}
-        out["operators"].append({**result, **judge(task.plants, drops, seed)})  # type: ignore[attr-defined]
-        last = out["operators"][-1]  # type: ignore[index]
-        print(
-            f"  {operator.name}: {last['dropped']} dropped, {_span(last['precision'])}", flush=True
-        )
-    return out
+        asked.append({"operator": operator.name, "cpu_seconds": spent, **judge(task.plants, drops, seed)})  # fmt: skip
+        last = asked[-1]
+        print(f"  {operator.name}: {last['dropped']} dropped, {_span(last['precision'])}", flush=True)  # fmt: skip
+    return {"data": task.data, "what": task.what, "notes": list(task.notes), "operators": asked}
 
 
 def _span(of: dict[str, Any] | None) -> str:

@@ -120,7 +120,7 @@ def plant(folder: Path, base: list[Path], kinds: dict[str, Change], each: int, r
     folder.mkdir(parents=True, exist_ok=True)
     of = base if sources is None else sources
     rows = [{"image": str(file)} for file in base]
-    added = []
+    added: list[tuple[str, int, dict[str, Any]]] = []
     for at, source in enumerate(rng.permutation(len(of))[: each * len(kinds)].tolist()):
         kind = list(kinds)[at % len(kinds)]
         with Image.open(of[source]) as file:

@@ -71,7 +71,8 @@ def duplicates(base: list[Row], words: list[str], each: int, rng: Any) -> Task:
     numbers = [
         i for i in rng.permutation(len(base)).tolist() if re.search(r"\d", base[i]["prompt"])
     ]
-    traps, added, at = set(numbers[:each]), [], 0
+    traps, at = set(numbers[:each]), 0
+    added: list[tuple[str, int, Row]] = []
     sources = [i for i in rng.permutation(len(base)).tolist() if i not in traps]
     for kind, change in kinds.items():
         if kind.startswith(TRAP):
@@ -124,7 +125,7 @@ def junk(base: list[Row], each: int, rng: Any, model: bool) -> Task:
     sources = rng.permutation(len(short)).tolist()
     used, rest = sources[: each * len(kinds)], sources[each * len(kinds) :]
     clean = [short[i] for i in rest[: 6 * each]]
-    added = []
+    added: list[tuple[str, int, Row]] = []
     for at, source in enumerate(used):
         kind, row = list(kinds)[at % len(kinds)], short[source]
         added.append((kind, 0, {**row, "response": kinds[kind](row["response"], rng)}))
@@ -149,7 +150,7 @@ def contamination(base: list[Row], test: list[Row], words: list[str], each: int,
         "one word": do.replaced(0.0, words), "please": lambda t, _: f"Please answer: {t}",
         "last quarter cut": do.cut,
     }  # fmt: skip
-    added = []
+    added: list[tuple[str, int, Row]] = []
     for at in range(each * len(kinds)):
         kind, item = list(kinds)[at % len(kinds)], items[int(rng.integers(len(items)))]
         answer = base[int(rng.integers(len(base)))]["response"]

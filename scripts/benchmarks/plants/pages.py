@@ -63,7 +63,7 @@ def show(row: Page) -> str:
 def plant(kinds: dict[str, do.Change], each: int, base: list[Page], rng: Any, copies: bool) -> Plants:  # fmt: skip
     """Return the pages with `each` plants of every kind, each made of a page of its own."""
     sources = rng.permutation(len(base))[: each * len(kinds)].tolist()
-    added = []
+    added: list[tuple[str, int, Page]] = []
     for at, source in enumerate(sources):
         kind = list(kinds)[at % len(kinds)]
         added.append((kind, source, {"text": kinds[kind](base[source]["text"], rng)}))
