@@ -91,6 +91,8 @@ def turn_order(w: Rows, free: NDArray[np.bool_], order: Rows, most: int) -> Rows
     for path in sorted(inside, key=len):  # stable: the leftmost of equal lengths first
         if len(out) < most:
             out += path[halved(len(path), len(path).bit_length())].tolist()
+    if len(out) >= most:
+        return np.array(out[:most], np.int64)
     asked = np.zeros(len(w), bool)
     asked[out] = True
     rest = np.flatnonzero(free & ~asked)
