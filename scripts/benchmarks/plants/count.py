@@ -163,6 +163,12 @@ def judge(plants: Plants, drops: dict[str, Drop], seed: int = 0) -> dict[str, An
         reason, other = drops[ids[row]]
         about = {"id": ids[row], "kind": plants.kinds[row], "row": shown[ids[row]]}
         false.append({**about, "reason": reason, "duplicate_of": shown.get(other or "", other)})
+    # of a trap and the row it looks like neither may go
+    away = set(plants.families[dropped].tolist()) if plants.copies else set()
+    lost = sum(
+        bool(dropped[row]) or int(plants.families[row]) in away
+        for row in np.flatnonzero(plants.traps).tolist()
+    )
     hits, of = sum(h for h, _ in kinds.values()), int(plants.planted.sum())
     return {
         "rows": len(ids),
@@ -170,9 +176,7 @@ def judge(plants: Plants, drops: dict[str, Drop], seed: int = 0) -> dict[str, An
         "precision": share(int(good.sum()), int(dropped.sum())),
         "recall": share(hits, of),
         "kinds": {k: share(h, n) for k, (h, n) in kinds.items()},
-        "traps": share(int((dropped & plants.traps).sum()), int(plants.traps.sum()))
-        if plants.traps.any()
-        else None,
+        "traps": share(lost, int(plants.traps.sum())) if plants.traps.any() else None,
         "random": at_random(plants, int(dropped.sum()), seed),
         "false_drops": false,
     }

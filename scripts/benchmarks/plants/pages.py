@@ -37,7 +37,7 @@ from scripts.benchmarks.plants.ask import ask, encoded, excerpt, planted
 from scripts.benchmarks.plants.count import Operator, Plants, Task
 
 DATA = "C4 web pages"
-TOKENS = 128  # of a page that the sentence encoder reads
+TOKENS = 64  # of a page that the sentence encoder reads
 Page = dict[str, Any]
 
 
