@@ -90,7 +90,8 @@ def table(results: list[dict[str, Any]]) -> str:
         " also those that an operator does not claim: see the kinds. Of a pair either row may go; a"
         " drop that is called a copy of a row outside the pair is false. A random drop names none,"
         " so any row of a pair is right, which is most rows here. Rows that look alike and must"
-        " stay are called traps: one is lost where it or the row it looks like goes. Plants are made by the program that judges them: they say what an"
+        " stay are called traps: one is lost where it or the row it looks like goes. Plants are"
+        " made by the program that judges them: they say what an"
         " operator does to these kinds, and no more.",
     ]
     for result in results:
