@@ -5,8 +5,8 @@ python scripts/gpu.py                        results/gpu/gpu.json and table.md
 python scripts/gpu.py --device cpu --small   the same in small sizes on the CPU, printed
 python scripts/gpu.py --only kcenter ifd     some sections, printed (written with --out FOLDER)
 
-Each section runs in a process of its own, in a time box of its own (440 s in all); one that fails or
-takes too long does not lose the others, and the table says why it stopped. IFD needs
+Each section runs in a process of its own, in a time box of its own (440 s in all); one that fails
+or takes too long does not lose the others, and the table says why it stopped. IFD needs
 `python scripts/fetch_assets.py smollm2 llamafactory`; all else needs no file.
 """
 
@@ -64,7 +64,11 @@ def measure(device: str, small: bool, names: list[str]) -> dict[str, Any]:
         if section.name in names:
             sections.append(run(section, device, small))
             last = sections[-1]
-            print(f"{section.name}: {len(last['rows'])} rows, {last['seconds']} s, {last['why'] or 'whole'}", flush=True)  # fmt: skip
+            print(
+                f"{section.name}: {len(last['rows'])} rows, {last['seconds']} s,"
+                f" {last['why'] or 'whole'}",
+                flush=True,
+            )
     command = f"python scripts/gpu.py --device {device}{' --small' if small else ''}"
     return {
         "command": command, "device": device, "small": small, **about["rows"][0],
@@ -90,7 +94,10 @@ def table(result: dict[str, Any]) -> str:
         for row in section["rows"]:
             trials = ", ".join(f"{t:.4g}" for t in row.get("trials", [])) or "-"
             value = f"{row['value']:.6g} {row['unit']}".strip()
-            lines.append(f"| {section['section']} | {row['what']} | {value} | {trials} | {row.get('peak_gb', '-')} |")  # fmt: skip
+            lines.append(
+                f"| {section['section']} | {row['what']} | {value} | {trials} |"
+                f" {row.get('peak_gb', '-')} |"
+            )
         if section["why"] is not None:
             lines.append(f"| {section['section']} | {section['why']} | - | - | - |")
     return "\n".join(lines) + "\n"

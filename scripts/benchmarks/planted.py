@@ -1,13 +1,14 @@
 """Precision and recall of the operators that claim to find duplicates, junk and contamination.
 
-python scripts/benchmarks/planted.py                  all: results/curation/<set>.json and table.md
-python scripts/benchmarks/planted.py --only drawings  some sets: pages, instructions, answers, drawings
+python scripts/benchmarks/planted.py                  all: results/curation/<set>.json, table.md
+python scripts/benchmarks/planted.py --only drawings  some of: pages, instructions, answers,
+                                                      drawings
 python scripts/benchmarks/planted.py --quick          a few plants, nothing written: does all run?
 
-Plants of known kinds go into real rows: C4's pages, Alpaca's rows, openclipart's drawings. A row that
-is dropped and was no plant is a false drop, and is shown. Beside every operator: as many rows dropped
-at random. Needs `python scripts/fetch_assets.py llamafactory minilm smollm2` and the Debian package
-openclipart-png.
+Plants of known kinds go into real rows: C4's pages, Alpaca's rows, openclipart's drawings. A row
+that is dropped and was no plant is a false drop, and is shown. Beside every operator: as many rows
+dropped at random. Needs `python scripts/fetch_assets.py llamafactory minilm smollm2` and the Debian
+package openclipart-png.
 """
 
 from __future__ import annotations
@@ -61,9 +62,13 @@ def measured(task: Task, seed: int) -> dict[str, Any]:
         begin = time.process_time()
         drops = operator.drops(task.plants.columns)
         spent = round(time.process_time() - begin, 2)
-        asked.append({"operator": operator.name, "cpu_seconds": spent, **judge(task.plants, drops, seed)})  # fmt: skip
+        asked.append(
+            {"operator": operator.name, "cpu_seconds": spent, **judge(task.plants, drops, seed)}
+        )
         last = asked[-1]
-        print(f"  {operator.name}: {last['dropped']} dropped, {_span(last['precision'])}", flush=True)  # fmt: skip
+        print(
+            f"  {operator.name}: {last['dropped']} dropped, {_span(last['precision'])}", flush=True
+        )
     return {"data": task.data, "what": task.what, "notes": list(task.notes), "operators": asked}
 
 
@@ -116,8 +121,15 @@ def _tasks(result: dict[str, Any]) -> list[str]:
             "",
             *([about, ""] if task is result["tasks"][0] else []),
         ]
-        lines += [f"{rows:,} rows, {sum(k['of'] for k in kinds.values())} of them planted. {'; '.join(task['notes'])}".rstrip(), ""]  # fmt: skip
-        lines += ["| operator | dropped | precision | at random | recall | at random | s |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += [
+            f"{rows:,} rows, {sum(k['of'] for k in kinds.values())} of them planted. "
+            + "; ".join(task["notes"]),
+            "",
+        ]
+        lines += [
+            "| operator | dropped | precision | at random | recall | at random | s |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for one in task["operators"]:
             rand = one["random"]
             lines.append(
@@ -125,7 +137,11 @@ def _tasks(result: dict[str, Any]) -> list[str]:
                 f" {_span(rand['precision'])} | {_span(one['recall'])} | {_span(rand['recall'])} |"
                 f" {one['cpu_seconds']} |"
             )
-        lines += ["", "Gone, of " + str(next(iter(kinds.values()))["of"]) + " plants of each kind:", ""]  # fmt: skip
+        lines += [
+            "",
+            "Gone, of " + str(next(iter(kinds.values()))["of"]) + " plants of each kind:",
+            "",
+        ]
         traps = any(one["traps"] for one in task["operators"])
         head = [*kinds, *(["traps lost"] if traps else [])]
         lines += [f"| operator | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
@@ -135,7 +151,13 @@ def _tasks(result: dict[str, Any]) -> list[str]:
             lines.append(f"| {one['operator']} | {' | '.join(cells)} |")
         shown = [(o["operator"], f) for o in task["operators"] for f in o["false_drops"][:SHOWN]]
         if shown:
-            lines += ["", f"False drops, the first {SHOWN} of each operator:", "", "| operator | row | reason | taken for a copy of |", "|---|---|---|---|"]  # fmt: skip
+            lines += [
+                "",
+                f"False drops, the first {SHOWN} of each operator:",
+                "",
+                "| operator | row | reason | taken for a copy of |",
+                "|---|---|---|---|",
+            ]
         for name, f in shown:
             trap = f" ({f['kind']})" if f["kind"] else ""
             lines.append(

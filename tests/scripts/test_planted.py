@@ -51,7 +51,9 @@ def by_hand(kinds, families, copies, dropped):
     """Return right drops and recalled plants by walking families."""
     right, recalled = 0, 0
     if not copies:
-        right = recalled = sum(i in dropped and bool(k) and not k.startswith("trap: ") for i, k in enumerate(kinds))  # fmt: skip
+        right = recalled = sum(
+            i in dropped and bool(k) and not k.startswith("trap: ") for i, k in enumerate(kinds)
+        )
         return right, recalled
     for family in set(families):
         rows = [i for i, f in enumerate(families) if f == family]

@@ -79,7 +79,13 @@ def run(section: Section, device: str, small: bool) -> dict[str, Any]:
     seconds = round(time.perf_counter() - begin, 1)
     if not rows and why is None:
         why = "it gave no row"
-    return {"section": section.name, "box": section.seconds, "seconds": seconds, "rows": rows, "why": why}  # fmt: skip
+    return {
+        "section": section.name,
+        "box": section.seconds,
+        "seconds": seconds,
+        "rows": rows,
+        "why": why,
+    }
 
 
 def _ended(worker: Any) -> Any:
@@ -88,7 +94,7 @@ def _ended(worker: Any) -> Any:
 
 
 def _leads(process: int | None) -> bool:
-    """Return whether a process leads a group of its own: one that has not come so far is in ours."""
+    """Return whether a process leads a group of its own; one that just began is in ours."""
     if process is None:
         return False
     with suppress(ProcessLookupError):

@@ -171,20 +171,36 @@ def clip(device: str, small: bool) -> Iterator[Row]:
     scorer = ClipScore(clip_folder(small), device=device)
     took = seconds(device, lambda: scorer({"pixels": pixels, "text": texts}), 1 if small else 3)
     size = "two layers of 64 units" if small else "the size of ViT-B/32"
-    yield timed(f"CLIPScore, a model of {size}, images of {side} pixels", count, "pairs/s", took, **peak(device))  # fmt: skip
+    yield timed(
+        f"CLIPScore, a model of {size}, images of {side} pixels",
+        count,
+        "pairs/s",
+        took,
+        **peak(device),
+    )
 
 
 def distill(device: str, small: bool) -> Iterator[Row]:
-    """The table of distillation: DM beside random, herding and k-center, on scikit-learn's digits."""
+    """The table of distillation: DM beside random, herding, k-center, on scikit-learn's digits."""
     from coreset.distillation.nn.convnet import convnet
     from scripts.distill_grid import maker
 
     names = ("random", "dm") if small else ("random", "herding", "kcenter", "dm")
-    options = {"dm": {"steps": 5 if small else 2000, "width": 8 if small else 64, "real": 16 if small else 128}}  # fmt: skip
+    options = {
+        "dm": {
+            "steps": 5 if small else 2000,
+            "width": 8 if small else 64,
+            "real": 16 if small else 128,
+        }
+    }
     spent: dict[str, list[float]] = {}
     methods = {name: maker(name, spent, options) for name in names}
     recipe = TrainingConfig(steps=5 if small else 300, batch_size=64, weight_decay=0.0005)
-    teaching = TrainingConfig(steps=10, batch_size=64) if small else TrainingConfig(steps=None, epochs=20, batch_size=64)  # fmt: skip
+    teaching = (
+        TrainingConfig(steps=10, batch_size=64)
+        if small
+        else TrainingConfig(steps=None, epochs=20, batch_size=64)
+    )
     plan = Plan(1, 1, (0.003,)) if small else Plan(2, 2)
     models: dict[str, Any] = {"convnet": partial(convnet, width=8 if small else 64)}
     for ipc in (1,) if small else (1, 10):
@@ -221,15 +237,26 @@ def training(device: str, small: bool) -> Iterator[Row]:
     labels = rng.integers(0, 10, count)
     names = tuple(str(c) for c in range(10))
     data = ImageData("random", images, labels, images[:64], labels[:64], names, augment="crop_flip")
-    models: dict[str, Any] = {"small_cnn": partial(small_cnn, width=8)} if small else {
-        "small_cnn": small_cnn, "resnet18, CIFAR stem": partial(timm_model, name="resnet18", stem="cifar"),
-    }  # fmt: skip
+    models: dict[str, Any] = (
+        {"small_cnn": partial(small_cnn, width=8)}
+        if small
+        else {
+            "small_cnn": small_cnn,
+            "resnet18, CIFAR stem": partial(timm_model, name="resnet18", stem="cifar"),
+        }
+    )
     for name, model in models.items():
         fitter = Fitter(data, model, {"accelerator": "cpu" if device == "cpu" else "gpu"})
         recipe = TrainingConfig(steps=steps, batch_size=batch)
         run = partial(fitter.fit, recipe, labels, np.arange(count), seed=(0,), test=False)
         took = seconds(device, run, 1 if small else 2)
-        yield timed(f"training {name}, {batch} x 32 x 32 x 3 a step", steps * batch, "images/s", took, **peak(device))  # fmt: skip
+        yield timed(
+            f"training {name}, {batch} x 32 x 32 x 3 a step",
+            steps * batch,
+            "images/s",
+            took,
+            **peak(device),
+        )
 
 
 SECTIONS = (

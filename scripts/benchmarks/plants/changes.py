@@ -1,5 +1,5 @@
-"""What is done to a text so that it becomes a copy, junk or a leak: each a function of the text and a
-random generator.
+"""What is done to a text so that it becomes a copy, junk or a leak: each a function of the text and
+a random generator.
 """
 
 from __future__ import annotations

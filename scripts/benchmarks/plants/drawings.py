@@ -109,15 +109,25 @@ def noise(_: Image.Image, rng: np.random.Generator) -> bytes:
 JUNK: dict[str, Change] = {
     "cut file": lambda im, _: (lambda data: data[: len(data) // 2])(coded(im)),
     "text as a file": lambda im, _: f"<svg width='{im.width}'></svg>".encode(),
-    "one color": lambda im, rng: coded(Image.new("RGB", im.size, tuple(rng.integers(0, 256, 3).tolist()))),
+    "one color": lambda im, rng: coded(
+        Image.new("RGB", im.size, tuple(rng.integers(0, 256, 3).tolist()))
+    ),
     "random pixels": noise,
     "12 pixels wide": lambda im, _: coded(im.resize((12, 12))),
     "stretched 8 : 1": lambda im, _: coded(im.resize((800, 100))),
     "blurred": lambda im, _: coded(im.filter(ImageFilter.GaussianBlur(max(im.size) / 12))),
-}  # fmt: skip
+}
 
 
-def plant(folder: Path, base: list[Path], kinds: dict[str, Change], each: int, rng: np.random.Generator, copies: bool, sources: list[Path] | None = None) -> Plants:  # fmt: skip
+def plant(
+    folder: Path,
+    base: list[Path],
+    kinds: dict[str, Change],
+    each: int,
+    rng: np.random.Generator,
+    copies: bool,
+    sources: list[Path] | None = None,
+) -> Plants:
     """Return the drawings with `each` plants of every kind, made of `sources` (default: base)."""
     folder.mkdir(parents=True, exist_ok=True)
     of = base if sources is None else sources
@@ -191,7 +201,9 @@ def junk(folder: Path, base: list[Path], each: int, rng: np.random.Generator) ->
     return Task(DATA, "junk", plants, operators, notes)
 
 
-def contamination(folder: Path, base: list[Path], test: list[Path], each: int, rng: np.random.Generator) -> Task:  # fmt: skip
+def contamination(
+    folder: Path, base: list[Path], test: list[Path], each: int, rng: np.random.Generator
+) -> Task:
     """Copies of test drawings in the pool."""
     plants = plant(folder, base, COPIES, each, rng, False, test)
     plants.columns.update(looked(plants.columns["image"]))

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Return the rows, the same prompt once. Raises FileNotFoundError where they are not fetched."""
+    """Return the rows, the same prompt once. Raises FileNotFoundError without the asset."""
     file = asset_dir("llamafactory") / "data" / "alpaca_en_demo.json"
     seen: dict[str, Row] = {}
     for row in json.loads(file.read_text()):
@@ -98,8 +98,10 @@ def duplicates(base: list[Row], words: list[str], each: int, rng: Any) -> Task:
         ask("near_duplicates (text) numbers=fold", NearDuplicates(numbers="fold")),
         ask("near_duplicates (prompt)", NearDuplicates("prompt")),
         ask("semantic_duplicates MiniLM (prompt), eps 0.05", SemanticDuplicates("vector")),
-        ask("semantic_duplicates MiniLM (prompt), eps 0.15", SemanticDuplicates("vector", eps=0.15)),
-    ]  # fmt: skip
+        ask(
+            "semantic_duplicates MiniLM (prompt), eps 0.15", SemanticDuplicates("vector", eps=0.15)
+        ),
+    ]
     return Task(DATA, "duplicates", plants, operators)
 
 
@@ -118,10 +120,14 @@ def junk(base: list[Row], each: int, rng: Any, model: bool) -> Task:
     foreign = [r["output"][:60] for r in json.loads(file.read_text()) if len(r["output"]) >= 30]
     short = [r for r in base if 5 <= len(r["response"].split()) <= LONGEST]
     kinds: dict[str, do.Change] = {
-        "nothing": lambda _, __: "", "one sign": lambda _, __: ".", "a refusal": lambda _, __: REFUSAL,
-        "a loop": do.looped, "the answer to another prompt": lambda _, r: short[int(r.integers(len(short)))]["response"],
-        "words shuffled": do.shuffled, "Chinese": lambda _, r: foreign[int(r.integers(len(foreign)))],
-    }  # fmt: skip
+        "nothing": lambda _, __: "",
+        "one sign": lambda _, __: ".",
+        "a refusal": lambda _, __: REFUSAL,
+        "a loop": do.looped,
+        "the answer to another prompt": lambda _, r: short[int(r.integers(len(short)))]["response"],
+        "words shuffled": do.shuffled,
+        "Chinese": lambda _, r: foreign[int(r.integers(len(foreign)))],
+    }
     sources = rng.permutation(len(short)).tolist()
     used, rest = sources[: each * len(kinds)], sources[each * len(kinds) :]
     clean = [short[i] for i in rest[: 6 * each]]
@@ -130,11 +136,23 @@ def junk(base: list[Row], each: int, rng: Any, model: bool) -> Task:
         kind, row = list(kinds)[at % len(kinds)], short[source]
         added.append((kind, 0, {**row, "response": kinds[kind](row["response"], rng)}))
     operators: list[Operator] = [
-        ask("threshold response_words 3", Threshold("response_words", low=3), scorers=(Length("response"),)),
+        ask(
+            "threshold response_words 3",
+            Threshold("response_words", low=3),
+            scorers=(Length("response"),),
+        ),
         ask("repetition_filter (response)", RepetitionFilter(), scorers=(Repetition("response"),)),
-        ask("language_filter (response, py3langid, en)", LanguageFilter(("en",)), scorers=(Language("response"),)),
-        ask("language_filter (response, lid.176, en)", LanguageFilter(("en",)), scorers=(Language("response", model="lid.176"),)),
-    ]  # fmt: skip
+        ask(
+            "language_filter (response, py3langid, en)",
+            LanguageFilter(("en",)),
+            scorers=(Language("response"),),
+        ),
+        ask(
+            "language_filter (response, lid.176, en)",
+            LanguageFilter(("en",)),
+            scorers=(Language("response", model="lid.176"),),
+        ),
+    ]
     if model:
         step = Threshold("ifd", high=1.0, strict=True)
         operators.append(ask("ifd below 1 (SmolLM2-135M, chat)", step, scorers=(ifd,)))
@@ -163,8 +181,10 @@ def contamination(base: list[Row], test: list[Row], words: list[str], each: int,
         ask("decontaminate 8-grams", Decontaminate(items, "prompt", n=8)),
         ask("decontaminate numbers=fold", Decontaminate(items, "prompt", numbers="fold")),
         ask("decontaminate_embeddings MiniLM, 0.95", DecontaminateEmbeddings(vectors, column)),
-        ask("decontaminate_embeddings MiniLM, 0.85", DecontaminateEmbeddings(vectors, column, 0.85)),
-    ]  # fmt: skip
+        ask(
+            "decontaminate_embeddings MiniLM, 0.85", DecontaminateEmbeddings(vectors, column, 0.85)
+        ),
+    ]
     notes = (f"{len(items)} test questions of 8 to 60 words, not in the pool",)
     return Task(DATA, "contamination", plants, operators, notes)
 

@@ -60,7 +60,9 @@ def show(row: Page) -> str:
     return excerpt(row["text"])
 
 
-def plant(kinds: dict[str, do.Change], each: int, base: list[Page], rng: Any, copies: bool) -> Plants:  # fmt: skip
+def plant(
+    kinds: dict[str, do.Change], each: int, base: list[Page], rng: Any, copies: bool
+) -> Plants:
     """Return the pages with `each` plants of every kind, each made of a page of its own."""
     sources = rng.permutation(len(base))[: each * len(kinds)].tolist()
     added: list[tuple[str, int, Page]] = []
@@ -84,10 +86,13 @@ def duplicates(base: list[Page], words: list[str], each: int, rng: Any) -> Task:
         ask("exact_duplicates", ExactDuplicates()),
         ask("exact_duplicates folded", ExactDuplicates(folded=True)),
         ask("near_duplicates", NearDuplicates()),
-        ask("near_duplicates threshold 0.5, 32 bands of 4", NearDuplicates(threshold=0.5, bands=32, rows=4)),
+        ask(
+            "near_duplicates threshold 0.5, 32 bands of 4",
+            NearDuplicates(threshold=0.5, bands=32, rows=4),
+        ),
         ask("semantic_duplicates MiniLM, eps 0.05", SemanticDuplicates("vector")),
         ask("semantic_duplicates MiniLM, eps 0.15", SemanticDuplicates("vector", eps=0.15)),
-    ]  # fmt: skip
+    ]
     return Task(DATA, "duplicates", plants, operators, (f"MiniLM reads {TOKENS} tokens of a page",))
 
 
@@ -104,8 +109,20 @@ def junk_operators() -> list[Operator]:
         ("language_filter (lid.176, en)", speech, LanguageFilter(("en",))),
     ]
     own = [ask(name, step, scorers=(scorer,)) for name, scorer, step in pairs]
-    lone: tuple[Any, ...] = (speech, GopherRepetition(), C4(punctuation=False), GopherQuality(), FineWeb())  # fmt: skip
-    steps = (LanguageFilter(("en",)), GopherRepetitionFilter(), C4Filter(), GopherQualityFilter(), FineWebFilter())  # fmt: skip
+    lone: tuple[Any, ...] = (
+        speech,
+        GopherRepetition(),
+        C4(punctuation=False),
+        GopherQuality(),
+        FineWeb(),
+    )
+    steps = (
+        LanguageFilter(("en",)),
+        GopherRepetitionFilter(),
+        C4Filter(),
+        GopherQualityFilter(),
+        FineWebFilter(),
+    )
     return [*own, ask("the filters of recipe=pretrain", *steps, scorers=lone)]
 
 
@@ -113,10 +130,15 @@ def junk(base: list[Page], each: int, rng: Any) -> Task:
     """Pages that nobody would train on."""
     foreign = chinese()
     kinds: dict[str, do.Change] = {
-        "random letters": do.mashed, "words shuffled": do.shuffled, "one line repeated": do.repeated,
-        "signs for words": do.symbols, "JavaScript": do.script, "a menu": do.menu,
-        "ten words": do.stub, "Chinese": lambda _, r: foreign[int(r.integers(len(foreign)))],
-    }  # fmt: skip
+        "random letters": do.mashed,
+        "words shuffled": do.shuffled,
+        "one line repeated": do.repeated,
+        "signs for words": do.symbols,
+        "JavaScript": do.script,
+        "a menu": do.menu,
+        "ten words": do.stub,
+        "Chinese": lambda _, r: foreign[int(r.integers(len(foreign)))],
+    }
     notes = ("C4's pages have passed C4's rules once: what is dropped of them may still be poor",)
     return Task(DATA, "junk", plant(kinds, each, base, rng, False), junk_operators(), notes)
 
@@ -143,8 +165,10 @@ def contamination(base: list[Page], test: list[str], words: list[str], each: int
         ask("decontaminate 8-grams", Decontaminate(items, n=8)),
         ask("decontaminate numbers=fold", Decontaminate(items, numbers="fold")),
         ask("decontaminate_embeddings MiniLM, 0.95", DecontaminateEmbeddings(vectors, "vector")),
-        ask("decontaminate_embeddings MiniLM, 0.7", DecontaminateEmbeddings(vectors, "vector", 0.7)),
-    ]  # fmt: skip
+        ask(
+            "decontaminate_embeddings MiniLM, 0.7", DecontaminateEmbeddings(vectors, "vector", 0.7)
+        ),
+    ]
     notes = (f"{len(items)} test items, the first 40 words of pages that are not in the pool",)
     return Task(DATA, "contamination", plants, operators, notes)
 

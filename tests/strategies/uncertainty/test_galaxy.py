@@ -139,8 +139,8 @@ def test_places():
 
 
 def test_a_boundary_far_from_one_half_is_reached_and_a_rare_class_gets_more_than_its_share():
-    """40 of 4,000 belong to class 1, and the model's probability of it never comes to a half: in ten
-    batches of ten more of them are asked for than by the margin, which lies as far from the boundary as it can.
+    """40 of 4,000 belong to class 1, and the model's probability of it never comes to a half: in
+    ten batches of ten it is the boundary that is asked for.
     """
     rng = np.random.default_rng(0)
     score = np.sort(rng.random(4000)) * 0.3
@@ -170,5 +170,8 @@ def test_contract_and_refusals():
         2,
         3,
     ]
-    drawn = {int(select("galaxy", 1, selected=[0], probs=p, labels=one, seed=s).indices[0]) for s in range(30)}  # fmt: skip
+    drawn = {
+        int(select("galaxy", 1, selected=[0], probs=p, labels=one, seed=s).indices[0])
+        for s in range(30)
+    }
     assert drawn == {1, 2, 3}
