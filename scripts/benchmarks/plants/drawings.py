@@ -171,12 +171,16 @@ def duplicates(folder: Path, base: list[Path], each: int, rng: np.random.Generat
         ask("exact_duplicates (pixel_hash)", ExactDuplicates("pixel_hash")),
         ask("exact_duplicates (thumbnail_hash)", ExactDuplicates("thumbnail_hash")),
         ask("image_duplicates", ImageDuplicates()),
+        ask("both, as recipe=images_clean", ExactDuplicates("pixel_hash"), ImageDuplicates()),
         ask("image_duplicates radius 8", ImageDuplicates(radius=8)),
         ask("image_duplicates colors=null", ImageDuplicates(colors=None)),
         ask("semantic_duplicates Lite0, eps 0.05", SemanticDuplicates("image_features")),
         ask("semantic_duplicates Lite0, eps 0.02", SemanticDuplicates("image_features", eps=0.02)),
     ]
+    flat = sum(h is None for h in plants.columns["phash"])
     notes = (
+        f"{flat} rows have too little texture for a perceptual hash, and image_duplicates says"
+        " nothing of these",
         "drawings of the same 32 x 32 thumbnail were taken out before; near copies that the"
         " collection itself holds count as false drops",
     )
