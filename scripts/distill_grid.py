@@ -54,8 +54,13 @@ EPOCHS = {"digits": 10, "fashion": 3}  # of the teacher and of all data
 WIDTH = 32
 
 
-def maker(name: str, seconds: dict[str, list[float]]) -> Any:
-    """Return what makes a set of that name, and notes the CPU seconds it took."""
+def maker(
+    name: str, seconds: dict[str, list[float]], options: dict[str, dict[str, Any]] | None = None
+) -> Any:
+    """Return what makes a set of that name, and notes the CPU seconds it took. options: of each
+    method, default OPTIONS.
+    """
+    own = OPTIONS if options is None else options
 
     def make(source: Source, ipc: int, rng: np.random.Generator) -> Synthetic:
         begin = time.process_time()
@@ -67,7 +72,7 @@ def maker(name: str, seconds: dict[str, list[float]]) -> Any:
                 )
             )
         else:
-            made = distiller(name, OPTIONS[name])(source, ipc, rng)
+            made = distiller(name, own[name])(source, ipc, rng)
         seconds.setdefault(f"{name} {ipc}", []).append(time.process_time() - begin)
         return made
 

@@ -73,6 +73,7 @@ def grid(
     plan: Plan | None = None,
     seed: int = 0,
     log: Callable[[str], None] = lambda text: None,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Return one entry per method, images per class, labels, augmentation and network: `accuracy`
     of every set and network, `rate` of every set.
@@ -81,7 +82,7 @@ def grid(
     must be among them. models: {name: factory}; the first one teaches, and it alone is trained in
     all four ways; the others see hard labels without augmentation, which is the cross-architecture
     grid. recipe: of every cell but for lr and augment; teaching: of the teacher and of the full
-    data. The entries of `full` are all data.
+    data. The entries of `full` are all data. device: `cpu` or `cuda`, of all of it.
     """
     plan = plan or Plan()
     if RANDOM not in methods:
@@ -91,14 +92,13 @@ def grid(
         )
     less, judge = split(data, plan.held_out, seed)
     first = next(iter(models))
+    place = torch.device(device)
+    trainer = {"accelerator": "cpu" if device == "cpu" else "gpu"}
     fitters = {
-        name: (Fitter(less, m, {"accelerator": "cpu"}), Fitter(judge, m, {"accelerator": "cpu"}))
-        for name, m in models.items()
+        name: (Fitter(less, m, trainer), Fitter(judge, m, trainer)) for name, m in models.items()
     }
-    teachers = Teachers(
-        fitters[first][0], teaching, Store(folder), seed, first, torch.device("cpu"), less.labels
-    )
-    source = source_of(less, less.labels, teacher=teachers)
+    teachers = Teachers(fitters[first][0], teaching, Store(folder), seed, first, place, less.labels)
+    source = source_of(less, less.labels, place, teachers)
     teacher = teachers()
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number in range(plan.sets):
@@ -110,7 +110,7 @@ def grid(
                     seen = (
                         made
                         if labels == "hard"
-                        else fixed_labels(made, teacher, temperature=plan.temperature)
+                        else fixed_labels(made, teacher, place, temperature=plan.temperature)
                     )
                     own = replace(recipe, augment=augment)
                     rate = _best_rate(fitters[model][1], own, seen, plan.rates, (seed, number))

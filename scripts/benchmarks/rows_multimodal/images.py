@@ -137,9 +137,9 @@ def difference(a: Answer, b: Answer, _: int) -> dict[str, Any]:
 
 
 @cache
-def clip_folder() -> str:
+def clip_folder(small: bool = False) -> str:
     """Return a folder with a CLIP of the size of ViT-B/32 and random weights: its arithmetic costs
-    what the trained one's does.
+    what the trained one's does. small: two layers of 64 units instead.
     """
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -163,8 +163,12 @@ def clip_folder() -> str:
         single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
     )
     torch.manual_seed(0)
-    text = {"eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
-    transformers.CLIPModel(transformers.CLIPConfig(text_config=text)).save_pretrained(folder)
+    text: dict[str, Any] = {"eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
+    size: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
+    vision = dict(size) if small else {}
+    text |= size if small else {}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision)
+    transformers.CLIPModel(config).save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=made,
         pad_token="[PAD]",
