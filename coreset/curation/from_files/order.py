@@ -54,6 +54,8 @@ class WriteKeys:
             tables = [self._table(rows, item) for rows in read_range(self.source, item.shard)]
             write_table(path, pa.concat_tables(tables) if tables else pa.table({}))
         table = read_columns(path)
+        if table.num_rows != item.rows:
+            raise OSError(f"{item.shard.path} changed while it was read; start again")
         rows, longest = Counter[Any](), 0
         if table.num_rows and "id" in table.schema.names and pa.types.is_string(table["id"].type):
             longest = int(pc.max(pc.binary_length(table["id"])).as_py())

@@ -82,6 +82,8 @@ class ReadRows:
             part = part_of(self.operator, ids.to_numpy(zero_copy_only=False))
             tables.append(pa.table(table | {PART: pa.array(part)}))
             first += n
+        if first != item.first + item.rows:
+            raise OSError(f"{item.shard.path} changed while it was read; start again")
         if not tables:
             return pa.table({PART: pa.array([], pa.int64())})
         return pa.concat_tables(tables, promote_options="permissive")

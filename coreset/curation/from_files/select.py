@@ -128,7 +128,7 @@ def select_from_files(
             "seed": seed,
             "versions": versions("coreset-lightning", "torch", "numpy"),
         }
-        stamps = [(s.name, str(stamp(s.path))) for s in shards]
+        stamps = _stamps(shards)
         key = fingerprint(to_json(about, sort_keys=True), stamps, partitions)
         said = _known(folder)
         if said.get("key") != key:
@@ -140,6 +140,8 @@ def select_from_files(
                 select = Select(chosen, k, source.columns, seed=seed, partitions=partitions)
                 count, more = choose_in_rounds(runs, source, ranges, select, k, state, folder)
                 assert count == k, f"two rounds chose {count} rows instead of {k}"
+            if _stamps(shards) != stamps:
+                raise OSError("data: files changed while they were read; start again")
             said = {"key": key, "info": about | more}
             write_atomic(folder / ABOUT, to_json(said, indent=1, ensure_ascii=False) + "\n")
             remove_tree(folder / "state")
@@ -232,6 +234,10 @@ def _in_order(
     if order.group is None:
         return {}
     return {"quota": {str(g): int(q) for g, q in zip(groups, quota, strict=True)}}
+
+
+def _stamps(shards: Sequence[Shard]) -> list[tuple[str, str]]:
+    return [(s.name, str(stamp(s.path))) for s in shards]
 
 
 def _known(folder: Any) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def count_lines(shard: Shard) -> tuple[int, int]:
     with in_words(shard.path, "read"), open_bytes(shard) as file:
         inside = _from_start(file, shard)
         while inside() and (raw := file.readline(BLOCK)):
-            blank = not raw.strip()
+            first = lines == 0 and shard.start == 0
+            blank = not (raw.removeprefix(codecs.BOM_UTF8) if first else raw).strip()
             while not raw.endswith(b"\n") and (raw := file.readline(BLOCK)):
                 blank = blank and not raw.strip()
             lines, rows = lines + 1, rows + (not blank)

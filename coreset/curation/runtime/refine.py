@@ -105,6 +105,8 @@ def by_group(group: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     >>> by_group(np.array([1, 0, 1]))[1].tolist()
     [0, 2]
     """
+    if not len(group):
+        return {}
     order = np.argsort(group, kind="stable")
     values, starts = np.unique(group[order], return_index=True)
     return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))
