@@ -142,8 +142,9 @@ def select_from_files(
                 assert count == k, f"two rounds chose {count} rows instead of {k}"
             if _stamps(shards) != stamps:
                 raise OSError("data: files changed while they were read; start again")
-            said = {"key": key, "info": about | more}
-            write_atomic(folder / ABOUT, to_json(said, indent=1, ensure_ascii=False) + "\n")
+            text = to_json({"key": key, "info": about | more}, indent=1, ensure_ascii=False)
+            write_atomic(folder / ABOUT, text + "\n")
+            said = json.loads(text)  # as a later call reads it
             remove_tree(folder / "state")
     return FileSelection(folder, k, said["info"])
 

@@ -113,6 +113,8 @@ def stored(item: Any) -> list[Any]:
     with in_words(item, "read"):
         if glob.has_magic(str(item)) and item.protocol not in ("http", "https"):
             names = sorted(item.fs.glob(item.path))
+            if not names and item.fs.protocol != "memory":
+                item.fs.ls(item.path.lstrip("/").partition("/")[0])  # whether there is a bucket
         elif item.fs.isfile(item.path):
             return [item]
         else:

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import coreset
-from coreset.core.batch import Batch
 from coreset.curation.engines.local import Local
 from coreset.curation.from_files.select import select_from_files
 from coreset.curation.operators.select import Select
