@@ -23,20 +23,13 @@ from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.core.strategy import Strategy
 from coreset.curation.engines.local import Local
 from coreset.curation.engines.ray import RayData
-from coreset.curation.from_files.order import (
-    CHUNK,
-    MOST_GROUPS,
-    LoadKeys,
-    ReadChosen,
-    WriteChosen,
-    WriteKeys,
-    segments,
-)
+from coreset.curation.from_files.order import ReadChosen, WriteChosen, WriteKeys
 from coreset.curation.from_files.ranges import CountRows, Kind, Look, Range, Source
 from coreset.curation.from_files.rounds import choose_in_rounds
 from coreset.curation.io.discover import Shard, discover
 from coreset.curation.io.split import SIZE, split
 from coreset.curation.operators.select import Select
+from coreset.curation.runtime.ordered_runs import CHUNK, MOST_GROUPS, LoadKeys, Runs, segments
 from coreset.numerics.random import salt
 from coreset.row_order import RowOrder, is_row_ordered, order_of
 from coreset.runs.run_folder import versions
@@ -227,10 +220,9 @@ def _in_order(
     drawn = salt(np.random.default_rng(seed)) if order.score is None else None
     levels = 0 if source.ids is None else max(1, -(-longest // 8))
     load = LoadKeys(state, drawn, levels, groups)
-    runs = tuple(segments(engine, load, ranges, quota, chunk))
-    parts = runs[-1].part + 1
-    step = WriteChosen(runs, tuple(quota.tolist()), out)
-    written = sum(engine.exchange(ReadChosen(load, runs), ranges, step, parts))
+    runs = Runs(tuple(segments(engine, load, ranges, quota, chunk)), tuple(quota.tolist()))
+    write = WriteChosen(runs, out)
+    written = sum(engine.exchange(ReadChosen(load, runs), ranges, write, runs.parts))
     assert written == k, f"{written} rows written instead of {k}"
     if order.group is None:
         return {}
