@@ -47,6 +47,7 @@ from coreset.curation.runtime.choose import select_at_once
 from coreset.curation.runtime.estimate import fitted
 from coreset.curation.runtime.group_by_key import decide_groups
 from coreset.curation.runtime.in_order import row_order, select_in_order
+from coreset.curation.runtime.in_strata import in_strata, select_in_strata
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line, of_file
 from coreset.curation.runtime.row_ids import INPUT, IdsThere, check_ids
 from coreset.curation.runtime.stamps import hashes, images_key
@@ -236,6 +237,8 @@ def _decide_one(
         select_in_rounds(engine, chain, stage, partitions, total)
     elif row_order(operator) is not None:
         select_in_order(engine, chain, stage, partitions, total)
+    elif in_strata(operator):
+        select_in_strata(engine, chain, stage, partitions, total)
     else:
         select_at_once(engine, chain, stage, partitions, total)
     return chain.with_stage(replace(stage, operator=None))

@@ -78,14 +78,8 @@ def select_in_order(
     assert isinstance(operator, Select)
     assert order is not None
     folder = chain.work.root / stage.place
-    firsts = np.cumsum([0, *(p.rows for p in partitions)]).tolist()
-    items = [Place(i, p, firsts[i]) for i, p in enumerate(partitions)]
-    counts, longest = Counter[Any](), 0
-    for rows, length in engine.map(WriteKeys(chain, stage, folder / "keys"), items):
-        counts.update(rows)
-        longest = max(longest, length)
-        if len(counts) > MOST_GROUPS:
-            raise ValueError(f"{stage.name}: more than {MOST_GROUPS:,} groups; is it an id?")
+    items = places(partitions)
+    counts, longest = gathered(engine, WriteKeys(chain, stage, folder / "keys"), items, stage.name)
     groups = tuple(sorted(counts))
     k = operator.count(sum(counts.values()), total)
     sizes = np.array([counts[g] for g in groups], np.int64)
@@ -106,6 +100,38 @@ def select_in_order(
         remove_folder(folder / name)
 
 
+def counted(path: Any) -> tuple[Counter[Any], int]:
+    """Return the rows of every group in a file of keys, and the longest id in bytes."""
+    table, rows = read_columns(path), Counter[Any]()
+    if not table.num_rows:
+        return rows, 0
+    if "group" in table.schema.names:
+        for one in table["group"].value_counts().to_pylist():
+            rows[one["values"]] = one["counts"]
+    else:
+        rows[None] = table.num_rows
+    return rows, int(pc.max(pc.binary_length(table["id"])).as_py())
+
+
+def gathered(
+    engine: Engine, step: Any, items: Sequence[Place], name: str
+) -> tuple[Counter[Any], int]:
+    """Return what `counted` says of all items together. Raises ValueError for too many groups."""
+    counts, longest = Counter[Any](), 0
+    for rows, length in engine.map(step, items):
+        counts.update(rows)
+        longest = max(longest, length)
+        if len(counts) > MOST_GROUPS:
+            raise ValueError(f"{name}: more than {MOST_GROUPS:,} groups; is it an id?")
+    return counts, longest
+
+
+def places(partitions: Sequence[Partition]) -> list[Place]:
+    """Return partitions with the rows that stand before them."""
+    firsts = np.cumsum([0, *(p.rows for p in partitions)]).tolist()
+    return [Place(i, p, firsts[i]) for i, p in enumerate(partitions)]
+
+
 @dataclass(frozen=True)
 class WriteKeys:
     """Write what decides about the candidates of a partition: row, id, score and group."""
@@ -119,15 +145,7 @@ class WriteKeys:
         path = keys_path(self.folder, item)
         if not is_whole(path):
             write_table(path, self._table(item))
-        table, rows = read_columns(path), Counter[Any]()
-        if not table.num_rows:
-            return rows, 0
-        if "group" in table.schema.names:
-            for one in table["group"].value_counts().to_pylist():
-                rows[one["values"]] = one["counts"]
-        else:
-            rows[None] = table.num_rows
-        return rows, int(pc.max(pc.binary_length(table["id"])).as_py())
+        return counted(path)
 
     def _table(self, item: Place) -> pa.Table:
         operator, order = self.stage.operator, row_order(self.stage.operator)

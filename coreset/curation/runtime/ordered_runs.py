@@ -143,10 +143,13 @@ def segments(
 
 @dataclass(frozen=True)
 class Runs:
-    """The rows chosen as runs. quota: rows of every group."""
+    """The rows chosen as runs. quota: rows of every group; turns: whether a rank counts the rows of
+    all groups, which take turns in proportion to their quotas, or those of its own.
+    """
 
     segments: tuple[Segment, ...]
     quota: tuple[int, ...]
+    turns: bool = True
 
     @property
     def parts(self) -> int:
@@ -173,7 +176,7 @@ class Runs:
 
     def ranked(self, part: int, table: pa.Table) -> pa.Table:
         """Return the rows of a part in their order with `rank`, their place among all that are
-        chosen: groups take turns in proportion to their quotas.
+        chosen.
         """
         ids = ["id"] if "id" in table.schema.names else []
         names = (*_SORT[:2], *ids, _SORT[2])
@@ -181,7 +184,7 @@ class Runs:
         mine = [s for s in self.segments if s.part == part]
         within = np.concatenate([np.arange(s.first, s.first + s.rows) for s in mine])
         assert len(within) == table.num_rows, "a part holds other rows than were counted"
-        if len(self.quota) > 1:
+        if self.turns and len(self.quota) > 1:
             order = np.empty(sum(self.quota), np.int64)
             order[interleave([q for q in self.quota if q])] = np.arange(len(order))
             starts = np.cumsum([0, *self.quota])
