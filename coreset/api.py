@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,13 +20,17 @@ from coreset.overruling import Overruling
 from coreset.runs.run_folder import versions
 
 if TYPE_CHECKING:
+    from coreset.core.engine import Engine
+    from coreset.curation.from_files.select import FileSelection
     from coreset.curation.in_memory import Curation
 
 
+@overload
 def select(
     strategy: str | Strategy | None = None,
-    budget: int | float | None = None,
+    data: int | float | None = None,
     *,
+    budget: int | float | None = None,
     selected: ArrayLike = (),
     candidates: ArrayLike | None = None,
     ids: ArrayLike | None = None,
@@ -34,17 +39,59 @@ def select(
     certify: bool = False,
     overrules: Overrules | None = None,
     **signals: Any,
-) -> Selection:
-    """Choose examples: positions in the whole dataset, in the order chosen.
+) -> Selection: ...
+
+
+@overload
+def select(
+    strategy: str | Strategy,
+    data: str | Path | Sequence[str | Path],
+    *,
+    budget: int | float,
+    out: str | Path,
+    engine: str | Engine = "local",
+    ids: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    partitions: int | None = None,
+    **signals: str,
+) -> FileSelection: ...
+
+
+def select(
+    strategy: str | Strategy | None = None,
+    data: Any = None,
+    *,
+    budget: int | float | None = None,
+    selected: ArrayLike = (),
+    candidates: ArrayLike | None = None,
+    ids: Any = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    certify: bool = False,
+    overrules: Overrules | None = None,
+    out: str | Path | None = None,
+    engine: str | Engine | None = None,
+    partitions: int | None = None,
+    **signals: Any,
+) -> Selection | FileSelection:
+    """Choose examples: positions in the whole dataset, in the order chosen; or rows of files.
 
     strategy: a name (`coreset.list_strategies()` lists them) or a Strategy; without one `auto`
-    decides by what is there and says why in `info["why"]`. budget: how many *new* examples, an int (count) or a float in (0, 1] (share of the whole pool). selected: positions
-    already taken. candidates: positions that may be chosen (default: all others). ids: outside
-    names, unique. certify: write what is known of the answer into `info["certificates"]` (cover
-    radius, facility value and more: see `certify`). overrules: decisions of people about rows, by
-    id: dropped ones are no candidates, pinned ones come first and count in the budget, kept ones
-    come on top of it. signals: columns with one row per example, such
-    as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
+    decides by what is there and says why in `info["why"]`. budget: how many *new* examples, an int
+    (count) or a float in (0, 1] (share of the whole pool); it may come second, without its name.
+    selected: positions already taken. candidates: positions that may be chosen (default: all
+    others). ids: outside names, unique. certify: write what is known of the answer into
+    `info["certificates"]` (cover radius, facility value and more: see `certify`). overrules:
+    decisions of people about rows, by id: dropped ones are no candidates, pinned ones come first
+    and count in the budget, kept ones come on top of it. signals: columns with one row per example,
+    such as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
+
+    Of columns that no machine holds, data: paths, globs or folders of Parquet or JSON lines, here
+    or in a store (`s3://...`). Then signals and ids are names of columns (an id that two rows share is
+    refused where it is seen, not searched for); out: a folder for the
+    answer, a table of `rank`, `id`, `file`, `line` and `score`; engine: local (the default), ray, or
+    an engine; partitions: of strategies that choose in two rounds. Returns a `FileSelection`.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
     budget or a column that is wrong.
@@ -53,6 +100,30 @@ def select(
     >>> select("kcenter", 2, features=np.array([[0.0], [1.0], [5.0]]), selected=[0]).indices
     array([2, 1])
     """
+    if isinstance(data, str | Path | list | tuple):
+        given = {"selected": len(np.shape(selected)) and len(np.asarray(selected)),
+                 "candidates": candidates is not None, "certify": certify,
+                 "overrules": overrules is not None}  # fmt: skip
+        for name in (n for n, there in given.items() if there):
+            raise ValueError(f"{name}: knows columns in memory only; leave it out with paths")
+        if strategy is None or budget is None or out is None:
+            missing = "strategy" if strategy is None else "budget" if budget is None else "out"
+            raise TypeError(f"{missing}: a selection from files needs it")
+        for name, column in {**signals, "ids": ids}.items():
+            if not isinstance(column, str) and (name != "ids" or column is not None):
+                raise TypeError(f"{name}: expected the name of a column, got {column!r}")
+        from coreset.curation.from_files.select import select_from_files  # brings Arrow
+
+        return select_from_files(
+            strategy, data, budget, out=out, columns=signals, ids=ids, seed=seed,
+            options=options, engine=engine or "local", partitions=partitions,
+        )  # fmt: skip
+    for name, value in (("out", out), ("engine", engine), ("partitions", partitions)):
+        if value is not None:
+            raise ValueError(f"{name}: belongs to columns in files; give their paths second")
+    if data is not None and budget is not None:
+        raise TypeError(f"data: expected paths beside budget={budget}, got {type(data).__name__}")
+    budget = data if budget is None else budget
     if budget is None:
         raise TypeError(
             "budget: expected how many examples to choose, a number or a share, got None"

@@ -135,6 +135,27 @@ class RowWiseRounds(TwoRounds):
         return 0, {"lowest_score": float(scores[-1]), "higher_left": int(left)}
 
 
+def greedi(value: str, partitions: int, k: int) -> tuple[str, float]:
+    """Return the guarantee of two greedy rounds for a monotone submodular function that is a mean
+    over the pool. value: its name.
+    """
+    words = (
+        f"GreeDi (Mirzasoleiman et al., 2013): {value} at least (1 - 1/e) / min(partitions, k) of the"
+        " largest possible, up to the sampling error of the partitions"
+    )
+    return words, (1 - float(np.exp(-1))) / min(partitions, k)
+
+
+def filled_up(one: Selection, others: Indices, k: int) -> Selection:
+    """Return `k` rows: those of `one`, then as many of `others` as are missing, without a score."""
+    assert one.scores is not None
+    more = others[~np.isin(others, one.indices)][: k - len(one)]
+    return Selection(
+        np.concatenate([one.indices, more]),
+        scores=np.append(one.scores, np.full(len(more), np.nan)),
+    )
+
+
 def rounds_of(strategy: Strategy) -> TwoRounds:
     """Return the two-round form of a strategy. Raises ValueError, with the reason, when it has
     none.

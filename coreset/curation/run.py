@@ -19,6 +19,7 @@ from coreset.curation.engines.local import Local
 from coreset.curation.io.discover import HUB, Shard, discover, is_saved_dataset, save_dataset
 from coreset.curation.io.formats import Schema, learn_schema
 from coreset.curation.io.read import first_rows
+from coreset.curation.io.split import SIZE, split
 from coreset.curation.io.write import write_dataset_info
 from coreset.curation.operators.base import (
     Estimator,
@@ -45,7 +46,9 @@ from coreset.curation.runtime.checkpoint import Partition, Stage, StateStore
 from coreset.curation.runtime.choose import select_at_once
 from coreset.curation.runtime.estimate import fitted
 from coreset.curation.runtime.group_by_key import decide_groups
-from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line
+from coreset.curation.runtime.in_order import row_order, select_in_order
+from coreset.curation.runtime.in_strata import in_strata, select_in_strata
+from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line, of_file
 from coreset.curation.runtime.row_ids import INPUT, IdsThere, check_ids
 from coreset.curation.runtime.stamps import hashes, images_key
 from coreset.curation.runtime.steps import Pipeline
@@ -61,7 +64,8 @@ class Settings:
     """How rows are read. kind: auto, alpaca, chat, images or text; fields: {our name: theirs}; id:
     the field that names rows; the next three bound memory.
 
-    images: the folder that paths of images are relative to; None: the folder of the file that names
+    split: bytes of a file of JSON lines or Parquet that one task reads; a larger file is read in
+    ranges. images: the folder that paths of images are relative to; None: the folder of the file that names
     them.
     """
 
@@ -72,9 +76,10 @@ class Settings:
     batch: int = 512
     partition_rows: int = 20_000
     images: str | None = None
+    split: int = SIZE
 
     def __post_init__(self) -> None:
-        for name in ("max_characters", "batch", "partition_rows"):
+        for name in ("max_characters", "batch", "partition_rows", "split"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
@@ -135,6 +140,7 @@ def take_in(
         log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
     files = sorted(content.items())
     version = versions("coreset-lightning").get("coreset-lightning", "")
+    ranges = split(engine, shards, settings.split)
     key = fingerprint(
         FORMAT,
         version,
@@ -142,6 +148,7 @@ def take_in(
         asdict(schema),
         settings.partition_rows,
         *([settings.images] if settings.images else []),
+        *([settings.split] if len(ranges) > len(shards) else []),
     )
     work = StateStore(
         state, f"rows-{fingerprint(key, sorted(needs))}", tuple(s.name for s in shards)
@@ -149,8 +156,14 @@ def take_in(
     ingest = Ingest(work, schema, needs, settings.partition_rows, settings.images, content, stamps)
     there = len(list((work.root / work.rows).glob("*.json")))
     if there:
-        log(f"state: the rows of {there} of {len(shards)} files are reused")
-    ingested = list(engine.map(ingest, list(enumerate(shards))))
+        parts = "files" if len(ranges) == len(shards) else "ranges of files"
+        log(f"state: the rows of {there} of {len(ranges)} {parts} are reused")
+    at = {shard.name: i for i, shard in enumerate(shards)}
+    items = [(at[one.name], one) for one in ranges]
+    gave: list[list[Ingested]] = [[] for _ in shards]
+    for (number, _), one in zip(items, engine.map(ingest, items), strict=True):
+        gave[number].append(one)
+    ingested = [of_file(found) for found in gave]
     _check_any(work, ingested)
     for operator in flat:
         if isinstance(operator, Selector):
@@ -222,6 +235,10 @@ def _decide_one(
         decide_groups(engine, chain, stage, partitions)
     elif isinstance(operator, Select) and operator.partitions is not None:
         select_in_rounds(engine, chain, stage, partitions, total)
+    elif row_order(operator) is not None:
+        select_in_order(engine, chain, stage, partitions, total)
+    elif in_strata(operator):
+        select_in_strata(engine, chain, stage, partitions, total)
     else:
         select_at_once(engine, chain, stage, partitions, total)
     return chain.with_stage(replace(stage, operator=None))

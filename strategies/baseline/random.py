@@ -12,10 +12,11 @@ import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.random import keyed_order
+from coreset.row_order import RowOrder, RowOrdered
 
 
 @dataclass(frozen=True)
-class Random(Strategy):
+class Random(Strategy, RowOrdered):
     """Take candidates uniformly at random, without replacement.
 
     >>> from coreset import select
@@ -30,3 +31,7 @@ class Random(Strategy):
         """Return the first `k` of a random order."""
         order = keyed_order(rng, pool.ids[pool.candidates])
         return Selection(pool.candidates[order[:k]])
+
+    def row_order(self) -> RowOrder:
+        """Return an order by numbers drawn for the ids."""
+        return RowOrder(None)

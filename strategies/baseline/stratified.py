@@ -7,15 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import rows
+from coreset.row_order import RowOrder, RowOrdered
 
 
 @dataclass(frozen=True)
-class Stratified(Strategy):
+class Stratified(Strategy, RowOrdered):
     """Take candidates at random with a share per class.
 
     balance: `proportional` keeps the candidates' class shares, `equal` gives every class the same
@@ -44,9 +46,7 @@ class Stratified(Strategy):
         """Return `k` candidates, class by class in turn."""
         labels = rows(signals.column("labels"), pool.candidates).cpu().numpy()
         _, group, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        quota = largest_remainder(
-            counts if self.balance == "proportional" else np.ones(len(counts)), k, caps=counts
-        )
+        quota = self.quota(counts, k)
         order = keyed_order(rng, pool.ids[pool.candidates])
         group = group[order]
         rank = np.empty(len(order), np.int64)  # how many of its class stand before it
@@ -56,3 +56,12 @@ class Stratified(Strategy):
         keep = np.flatnonzero(rank < quota[group])
         keep = keep[np.lexsort((group[keep], (rank[keep] + 0.5) / quota[group[keep]]))]
         return Selection(pool.candidates[order[keep]])
+
+    def quota(self, counts: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        """Return how many of each class are taken."""
+        shares = counts if self.balance == "proportional" else np.ones(len(counts))
+        return largest_remainder(shares, k, caps=counts)
+
+    def row_order(self) -> RowOrder:
+        """Return an order by numbers drawn for the ids, with a share per class."""
+        return RowOrder(None, "labels", self.quota)

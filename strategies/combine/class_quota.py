@@ -7,15 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.numerics.quota import largest_remainder
+from coreset.row_order import RowOrder, RowOrdered, order_of
 from coreset.strategies.combine.parts import Combined, column_at, interleave, narrow
 from coreset.strategies.uncertainty.margin import Margin
 
 
 @dataclass(frozen=True)
-class ClassQuota(Combined):
+class ClassQuota(Combined, RowOrdered):
     """Run the base in every group with the group's share of the budget; the order interleaves the
     groups.
 
@@ -65,19 +67,11 @@ class ClassQuota(Combined):
             return_inverse=True,
             return_counts=True,
         )
-        room = counts
+        taken = np.zeros(len(names), np.int64)
         if self.cap is not None:
-            taken = column_at(signals, self.column, pool.selected)
-            room = np.minimum(
-                counts, np.maximum(self.cap - np.array([(taken == n).sum() for n in names]), 0)
-            )
-            if room.sum() < k:
-                raise ValueError(
-                    f"cap: {self.cap} per {self.column} leaves {int(room.sum())} candidates, fewer"
-                    f" than the {k} asked for"
-                )
-        shares = counts if self.balance == "proportional" else np.ones(len(counts))
-        quota = largest_remainder(np.where(room > 0, shares, 0), k, caps=room)
+            before = column_at(signals, self.column, pool.selected)
+            taken = np.array([(before == n).sum() for n in names])
+        quota = self.quota(counts, k, taken)
         members = np.split(
             pool.candidates[np.argsort(group, kind="stable")], np.cumsum(counts)[:-1]
         )
@@ -89,3 +83,29 @@ class ClassQuota(Combined):
         return interleave(
             answers, quota={str(n): int(q) for n, q in zip(names, quota, strict=True)}
         )
+
+    def quota(
+        self, counts: NDArray[np.int64], k: int, taken: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.int64]:
+        """Return how many of each group are taken. counts: candidates; taken: selected before."""
+        room = counts
+        if self.cap is not None:
+            room = np.minimum(counts, np.maximum(self.cap - taken, 0))
+            if room.sum() < k:
+                raise ValueError(
+                    f"cap: {self.cap} per {self.column} leaves {int(room.sum())} candidates, fewer"
+                    f" than the {k} asked for"
+                )
+        shares = counts if self.balance == "proportional" else np.ones(len(counts))
+        return largest_remainder(np.where(room > 0, shares, 0), k, caps=room)
+
+    def row_order(self) -> RowOrder:
+        """Return the order of the base in every group. Raises ValueError when it is no score of
+        rows alone.
+        """
+        inner = order_of(self.base)
+        if inner.score is None:
+            raise ValueError(
+                f"base={type(self.base).__name__} is no score (at random per class: stratified)"
+            )
+        return RowOrder(inner.score, self.column, self.quota)

@@ -6,7 +6,7 @@ Bae, Noh & Sutherland, "Generalized Coverage for More Robust Low-Budget Active L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -256,6 +256,27 @@ def herd(
             f"{near} nearest neighbors",
         )
     return *max_herding(x, k, taken, candidates, width, weights), "all pairs"
+
+
+def coverage_sums(
+    x: Tensor, weights: Tensor, centers: Sequence[Tensor], width: float
+) -> NDArray[np.float64]:
+    """Return the sum over rows of x (n, D) of weights (n,) times the kernel to the nearest of some
+    centers (m, D), one number for each set of centers; float64, in blocks.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> coverage_sums(x, torch.ones(2), [x[:1]], 1.0).round(4).tolist()
+    [1.3679]
+    """
+    out = np.zeros(len(centers))
+    mean = x.double().mean(dim=0)  # products of centered rows cancel less
+    held = [c.double() - mean for c in centers]
+    step = max(1, _BLOCK // max(1, *map(len, held)))
+    for start in range(0, len(x), step):
+        rows_, w = x[start : start + step].double() - mean, weights[start : start + step].double()
+        for i, part in enumerate(held):
+            out[i] += float((_kernel(rows_, part, width).amax(dim=1) * w).sum())
+    return out
 
 
 def check_neighbors(neighbors: int | str) -> None:

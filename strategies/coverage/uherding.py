@@ -8,20 +8,24 @@ of Modern Neural Networks", ICML 2017 (arXiv:1706.04599).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.pool import Indices
 from coreset.numerics.gradients import known_labels
 from coreset.numerics.held_out import held_out
 from coreset.numerics.neighbors.nearest import knn
-from coreset.numerics.tensors import as_float, rows, unit_rows
-from coreset.strategies.coverage.maxherding import check_neighbors, herd
+from coreset.numerics.tensors import as_float, as_tensor, rows, unit_rows
+from coreset.strategies.coverage.maxherding import check_neighbors, coverage_sums, herd
 from coreset.strategies.uncertainty.margin import margin
+from coreset.two_rounds import TwoRounds, filled_up, greedi
 
 TEMPERATURES = np.arange(10, 200) / 10  # 1.0 to 19.9, as in the released code
 _BINS = 15
@@ -77,7 +81,7 @@ def smallest_gap(x: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class UHerding(Strategy):
+class UHerding(Strategy, TwoRounds):
     """Take the candidate that adds most to the coverage of what the model is unsure about.
 
     Every candidate and every selected example is weighted by 1 - (p1 - p2). temperature: divides
@@ -100,6 +104,8 @@ class UHerding(Strategy):
     width: float | None = None
     normalize: bool = True
     neighbors: int | str = "auto"
+
+    sampled = True
 
     def __post_init__(self) -> None:
         check_neighbors(self.neighbors)
@@ -164,3 +170,59 @@ class UHerding(Strategy):
         known = held_out(pool, signals, ("labels", "probs"))
         probs = rows(signals.column("probs"), known)
         return calibrated_temperature(probs, known_labels(signals, known, probs.shape[1]))
+
+    def no_rounds(self) -> str:
+        """Return that a temperature looked for has no two-round form: every part would find its own."""
+        return "temperature=ece would be another in every part" if self.temperature == "ece" else ""
+
+    def guarantee(self, partitions: int, k: int) -> tuple[str, float]:
+        """Return GreeDi's factor, of the coverage over all pairs."""
+        return greedi("weighted coverage", partitions, k)
+
+    def _rows(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """Return features and weights of all rows."""
+        x = as_float(as_tensor(signals.column("features")))
+        assert not isinstance(self.temperature, str)
+        weights = margin(tempered(as_tensor(signals.column("probs")), self.temperature))
+        return (unit_rows(x) if self.normalize else x), weights
+
+    def merge(
+        self,
+        pool: Pool,
+        signals: Signals,
+        k: int,
+        rng: np.random.Generator,
+        firsts: Sequence[Selection],
+        sample: Indices,
+    ) -> list[Selection]:
+        """Return the greedy choice from the union for the rows of the sample, and every partition's
+        own choice, filled up from it where a partition had fewer rows.
+        """
+        x, weights = self._rows(signals)
+        asked = torch.zeros_like(weights)
+        asked[torch.from_numpy(sample)] = weights[torch.from_numpy(sample)]
+        none = np.empty(0, np.int64)
+        width = self.width or 1.0
+        picks, added, _, _ = herd(x, k, none, pool.candidates, width, self.neighbors, asked)
+        return [
+            Selection(picks, scores=added * pool.size / max(1, len(sample))),
+            *(filled_up(one, picks, k) for one in firsts),
+        ]
+
+    def audit(
+        self, partition: Signals, union: Signals, answers: Sequence[Selection]
+    ) -> NDArray[np.float64]:
+        """Return the sum over the rows of the partition of their weighted coverage by each answer."""
+        x, weights = self._rows(partition)
+        centers = self._rows(union)[0]
+        parts = [centers[torch.from_numpy(one.indices)] for one in answers]
+        return coverage_sums(x, weights, parts, self.width or 1.0)[:, None]
+
+    def certify(
+        self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the answer with the largest coverage over the whole pool, and those of both kinds."""
+        values = audits[:, :, 0].sum(axis=0) / size
+        best = int(values.argmax())
+        names = {"coverage": values[best], "of_union": values[0], "of_best_shard": values[1:].max()}
+        return best, {name: float(value) for name, value in names.items()}

@@ -36,7 +36,7 @@ from coreset.numerics.greedy import (
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
 from coreset.numerics.tensors import as_tensor
 from coreset.strategies.submodular.common import Pairwise, Submodular
-from coreset.two_rounds import TwoRounds
+from coreset.two_rounds import TwoRounds, filled_up, greedi
 
 _BLOCK = 2**22  # similarities held at a time: 16 MB
 
@@ -230,11 +230,7 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         """Return GreeDi's factor: of the function over all pairs, which beyond 8,000 rows in a
         partition `neighbors=auto` only approximates.
         """
-        words = (
-            "GreeDi (Mirzasoleiman et al., 2013): facility value at least (1 - 1/e) / min(partitions,"
-            " k) of the largest possible, up to the sampling error of the partitions"
-        )
-        return words, (1 - float(np.exp(-1))) / min(partitions, k)
+        return greedi("facility value", partitions, k)
 
     def merge(
         self,
@@ -258,7 +254,7 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         )
         return [
             Selection(found.picks, scores=found.gains),
-            *(_filled(one, found.picks, k) for one in firsts),
+            *(filled_up(one, found.picks, k) for one in firsts),
         ]
 
     def audit(
@@ -294,13 +290,3 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
             "of_best_shard": values[1:].max(),
         }
         return best, {name: float(value) for name, value in found.items()}
-
-
-def _filled(one: Selection, others: Items, k: int) -> Selection:
-    """Return `k` rows: those of `one`, then as many of `others` as are missing, without a score."""
-    assert one.scores is not None
-    more = others[~np.isin(others, one.indices)][: k - len(one)]
-    return Selection(
-        np.concatenate([one.indices, more]),
-        scores=np.append(one.scores, np.full(len(more), np.nan)),
-    )

@@ -29,14 +29,22 @@ HUB = "hf:"  # a data set by its name; hf:// is a path
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the input. name: its path below the folder all files share, '/' between parts;
-    kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None.
+    """One file of the input, or a range of one. name: its path below the folder all files share,
+    '/' between parts; kind: jsonl, json, coco, parquet, arrow or tar; codec: gzip, zstd or None.
+
+    start, stop: of JSON lines the bytes in which the lines of the range begin, of Parquet its row
+    groups; stop None: the end. before: lines or rows before the range. part: the range's place in
+    the file (`coreset.curation.io.split`).
     """
 
     path: Any
     name: str
     kind: str
     codec: str | None = None
+    start: int = 0
+    stop: int | None = None
+    before: int = 0
+    part: int = 0
 
 
 def shard_kind(path: Path) -> tuple[str, str | None] | None:
@@ -105,6 +113,8 @@ def stored(item: Any) -> list[Any]:
     with in_words(item, "read"):
         if glob.has_magic(str(item)) and item.protocol not in ("http", "https"):
             names = sorted(item.fs.glob(item.path))
+            if not names and item.fs.protocol != "memory":
+                item.fs.ls(item.path.lstrip("/").partition("/")[0])  # whether there is a bucket
         elif item.fs.isfile(item.path):
             return [item]
         else:

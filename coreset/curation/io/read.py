@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -62,8 +62,9 @@ def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bo
     not blank; of one too long its first bytes.
     """
     with open_bytes(shard) as file:
-        number, limit = 0, longest + 2
-        while raw := file.readline(limit):
+        number, limit = shard.before, longest + 2
+        inside = _from_start(file, shard)
+        while inside() and (raw := file.readline(limit)):
             number += 1
             whole = raw.endswith(b"\n")
             if not whole and len(raw) == limit:
@@ -79,6 +80,33 @@ def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bo
             text = raw.rstrip(b"\r\n")
             if text.strip():
                 yield number, text, False, whole
+
+
+def _from_start(file: IO[bytes], shard: Shard) -> Callable[[], bool]:
+    """Go to the first line that begins in the range of a shard; return whether the next one does."""
+    stop = shard.stop
+    if shard.start:
+        file.seek(shard.start - 1)  # a line end there is that of the line before
+        while (raw := file.readline(BLOCK)) and not raw.endswith(b"\n"):
+            if stop is not None and file.tell() >= stop:
+                break  # no line begins here
+    return lambda: stop is None or file.tell() < stop
+
+
+def count_lines(shard: Shard) -> tuple[int, int]:
+    """Return how many lines of JSON lines begin in the range of a shard, and how many of them are
+    not blank. Raises OSError.
+    """
+    lines = rows = 0
+    with in_words(shard.path, "read"), open_bytes(shard) as file:
+        inside = _from_start(file, shard)
+        while inside() and (raw := file.readline(BLOCK)):
+            first = lines == 0 and shard.start == 0
+            blank = not (raw.removeprefix(codecs.BOM_UTF8) if first else raw).strip()
+            while not raw.endswith(b"\n") and (raw := file.readline(BLOCK)):
+                blank = blank and not raw.strip()
+            lines, rows = lines + 1, rows + (not blank)
+    return lines, rows
 
 
 def _json_lines(shard: Shard, longest: int, after: int) -> Iterator[Line]:
@@ -145,7 +173,8 @@ def arrow_batches(shard: Shard) -> Iterator[pa.RecordBatch]:
     if shard.kind == "parquet":
         with parquet(shard.path) as file:
             # one by one: those before a broken one are read to their end
-            for group in range(file.num_row_groups):
+            stop = file.num_row_groups if shard.stop is None else shard.stop
+            for group in range(shard.start, stop):
                 yield from file.iter_batches(_ROWS, row_groups=[group])
         return
     with arrow_source(shard.path) as source:
@@ -171,7 +200,7 @@ def arrow_reader(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
 
 def _table(shard: Shard, longest: int, after: int) -> Iterator[Line]:
-    number = 0
+    number = shard.before
     for batch in arrow_batches(shard):
         if number + batch.num_rows <= after:
             number += batch.num_rows

@@ -145,9 +145,10 @@ class Select(Selector):
                 reason[missing] = undefined_reasons(rows, column)[missing]
         return reason
 
-    def signals(self, rows: Batch) -> Signals:
-        """Return the columns as the strategy's signals."""
-        return Signals(rows.rows, **{s: rows[self.columns.get(s, s)] for s in self.strategy.needs})
+    def signals(self, rows: Batch, names: frozenset[str] | None = None) -> Signals:
+        """Return the columns as the strategy's signals, or those of some names."""
+        needs = self.strategy.needs if names is None else names
+        return Signals(rows.rows, **{s: rows[self.columns.get(s, s)] for s in needs})
 
     @staticmethod
     def decision(

@@ -29,17 +29,19 @@ from coreset.curation.operators.base import Operator
 @dataclass(frozen=True)
 class Partition:
     """A run of rows of one shard. shard: its place among the shards; number: the partition's place
-    in the shard; rows: how many.
+    in the shard, or in the range `part` of a shard that is read in ranges; rows: how many.
     """
 
     shard: int
     number: int
     rows: int
+    part: int = 0
 
     @property
     def name(self) -> str:
         """Return the name of its files, in the order of the input."""
-        return f"{self.shard:05d}-{self.number:05d}"
+        part = f"p{self.part:05d}-" if self.part else ""
+        return f"{self.shard:05d}-{part}{self.number:05d}"
 
 
 @dataclass(frozen=True)

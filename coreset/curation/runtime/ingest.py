@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one shard gave: its partitions, rows read and rejected, the hash and size of the file,
-    and `broken`: what is wrong with the file, or None.
+    """What one shard, or a range of one, gave: its partitions, rows read and rejected, the hash and
+    size of the file, and `broken`: what is wrong with the file, or None.
     """
 
     partitions: Sequence[Partition]
@@ -46,9 +46,23 @@ class Ingested:
     broken: str | None
 
 
+def of_file(ranges: Sequence[Ingested]) -> Ingested:
+    """Return what a file gave whose ranges gave this: nothing after the range where it breaks off."""
+    end = next((i for i, one in enumerate(ranges, 1) if one.broken is not None), len(ranges))
+    good = ranges[:end]
+    return Ingested(
+        [p for one in good for p in one.partitions],
+        sum(one.rows for one in good),
+        sum(one.rejected for one in good),
+        good[-1].sha256,
+        good[-1].size,
+        good[-1].broken,
+    )
+
+
 @dataclass(frozen=True)
 class Ingest:
-    """Read one shard into partitions of at most `rows` rows and about `characters` characters. A
+    """Read one shard, or a range of one, into partitions of at most `rows` rows and about `characters` characters. A
     partition that is there already is not made again.
 
     content, stamps: what identifies the content of each shard, and its stamp before, by name. images: the folder that paths of images are relative to; None: that of the shard.
@@ -67,13 +81,14 @@ class Ingest:
         """Return what the shard gave."""
         number, shard = item
         folder = self.work.root / self.work.rows
-        done = folder / f"{number:05d}.json"
+        part = f"-p{shard.part:05d}" if shard.part else ""
+        done = folder / f"{number:05d}{part}.json"
         if done.exists():
             found = json.loads(done.read_text())
             there = [Partition(**p) for p in found["partitions"]]
             if all(is_whole(self.work.partition(p)) for p in there):
                 return Ingested(**{**found, "partitions": there})
-        partitions, said = self._there(number)
+        partitions, said = self._there(Partition(number, 0, 0, shard.part), shard.before)
         last, rows, rejected, broken, ended = (
             said["last"],
             said["rows"],
@@ -84,7 +99,7 @@ class Ingest:
         lines = _Guarded(shard, longest_line(self.schema), last)
         base = Path(self.images).absolute() if self.images else _folder(shard.path)
         while not ended:
-            partition = Partition(number, len(partitions), 0)
+            partition = Partition(number, len(partitions), 0, shard.part)
             held, rejects, last = self._fill(lines, base)
             rows += len(held) + len(rejects)
             rejected += len(rejects)
@@ -98,7 +113,7 @@ class Ingest:
                     }
                 )
             if held or rejects:
-                partition = Partition(number, len(partitions), len(held))
+                partition = Partition(number, len(partitions), len(held), shard.part)
                 text = "".join(
                     json.dumps({"file": shard.name, **r}, ensure_ascii=False) + "\n"
                     for r in rejects
@@ -131,19 +146,21 @@ class Ingest:
         write_atomic(done, json.dumps(asdict(ingested)))
         return ingested
 
-    def _there(self, shard: int) -> tuple[list[Partition], dict[str, Any]]:
+    def _there(self, first: Partition, before: int) -> tuple[list[Partition], dict[str, Any]]:
         """Return the partitions an earlier run has finished, and what the last of them says: how
         far it read and what it counted.
         """
         partitions: list[Partition] = []
-        said: dict[str, Any] = {"last": 0, "rows": 0, "rejected": 0, "broken": None, "ended": False}
+        said: dict[str, Any] = {"last": before, "rows": 0, "rejected": 0}
+        said |= {"broken": None, "ended": False}
         while True:
-            file = whole(self.work.partition(Partition(shard, len(partitions), 0)))
+            file = whole(self.work.partition(replace(first, number=len(partitions))))
             if file is None:
                 return partitions, said
             with file:
                 said = about(file)
-                partitions.append(Partition(shard, len(partitions), file.metadata.num_rows))
+                rows = file.metadata.num_rows
+                partitions.append(replace(first, number=len(partitions), rows=rows))
 
     def _fill(
         self, lines: _Guarded, base: Path

@@ -65,9 +65,8 @@ def select_in_rounds(
         for _ in engine.map(Audit(rounds), rounds.parts):
             pass
     chosen = next(engine.map(Certify(rounds), [None]))
-    read = ReadChosen(folder / "chosen.parquet")
     step = JoinChosen(chain, stage, tuple(partitions), chosen)
-    for _ in engine.exchange(read, [0], step, len(items)):
+    for _ in engine.exchange(ReadChosen(), [folder / "chosen.parquet"], step, len(items)):
         pass
     for _ in engine.map(JoinRest(step), range(len(items))):
         pass
@@ -240,13 +239,11 @@ class Certify:
 
 @dataclass(frozen=True)
 class ReadChosen:
-    """Read the rows chosen by their partition."""
+    """Read a file of rows chosen by their partition."""
 
-    path: Any
-
-    def __call__(self, _: int) -> pa.Table:
+    def __call__(self, path: Any) -> pa.Table:
         """Return `_row`, `rank` and `gain`."""
-        table = read_columns(self.path)
+        table = read_columns(path)
         return table.rename_columns([PART if n == PLACE[0] else n for n in table.schema.names])
 
 

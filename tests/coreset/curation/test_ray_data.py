@@ -118,6 +118,28 @@ def test_duplicates_of_texts_bad_rows_and_the_page(tmp_path, texts, engine):
     assert reasons < set(done.manifest["rejects"])
 
 
+def test_one_file_in_many_ranges_and_a_selection_by_scores(tmp_path, engine):
+    """A file of CRLF lines, one of them no JSON, in ranges that cut lines; the best by a score with
+    many ties, exact on both engines.
+    """
+    rows = sentences(180)
+    lines = [json.dumps(r) for r in rows]
+    lines[100] = lines[100][:-9]
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes("\r\n".join(lines).encode())
+    operators = [
+        Length(unit="characters"), "exact_duplicates", "near_duplicates",
+        Select(strategy("top_k", {"signal": "text_characters"}), 60),
+    ]  # fmt: skip
+    done = both(
+        operators, source, tmp_path, engine, Settings(batch=16, partition_rows=40, split=5000)
+    )
+    ranges = list((tmp_path / "ray" / "state").glob("rows-*/*.json"))
+    assert len(ranges) == -(-source.stat().st_size // 5000) >= 5
+    assert done.manifest["counts"]["rejected"] == 1
+    assert done.manifest["counts"]["kept"] == 60
+
+
 def test_copies_of_images(tmp_path, engine):
     rng = np.random.default_rng(0)
     rows = []

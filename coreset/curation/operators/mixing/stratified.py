@@ -81,25 +81,10 @@ class StratifiedSample(Selector):
 
     def decide(self, rows: Batch, total: int) -> Decision:
         """Return the decision about all rows left."""
-        n = rows.rows
-        reason, parts = np.full(n, "", object), []
-        for column in self.by:
-            words, undefined = self._levels(rows, column)
-            reason[undefined & (reason == "")] = undefined_reasons(rows, column)[
-                undefined & (reason == "")
-            ]
-            parts.append(words)
-        stratum = np.array(["|".join(p) for p in zip(*parts, strict=True)], object)
-        for column in (c for c in (self.order, self.weigh) if c):
-            undefined = np.isnan(rows[column].astype(np.float64)) & (reason == "")
-            reason[undefined] = undefined_reasons(rows, column)[undefined]
-        value = (
-            rows[self.order].astype(np.float64)
-            if self.order
-            else keyed_uniform(self.seed, rows["id"])
-        )
+        reason, stratum = self.strata(rows)
+        value = self.values(rows)
         live = np.flatnonzero(reason == "")
-        rank = np.full(n, -1, np.int64)
+        rank = np.full(rows.rows, -1, np.int64)
         names, label = np.unique(stratum[live].astype(str), return_inverse=True)
         counts = np.bincount(label, minlength=len(names)).astype(np.int64)
         walk = live[np.lexsort((-value[live], label))]
@@ -112,16 +97,51 @@ class StratifiedSample(Selector):
                     for s in range(len(names))
                 ]
             )
-        quota = self._quota(names.tolist(), counts, total, means)
-        keep = np.zeros(n, bool)
-        keep[live] = rank[live] < quota[label]
+        quota = self.quota(names.tolist(), counts, total, means)
+        return self.decision(
+            reason, stratum, rank, dict(zip(names.tolist(), quota.tolist(), strict=True))
+        )
+
+    def strata(self, rows: Batch) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Return why each row (n,) belongs to no stratum, "" where it does, and its stratum."""
+        reason, parts = np.full(rows.rows, "", object), []
+        for column in self.by:
+            words, undefined = self._levels(rows, column)
+            reason[undefined & (reason == "")] = undefined_reasons(rows, column)[
+                undefined & (reason == "")
+            ]
+            parts.append(words)
+        stratum = np.array(["|".join(p) for p in zip(*parts, strict=True)], object)
+        for column in (c for c in (self.order, self.weigh) if c):
+            undefined = np.isnan(rows[column].astype(np.float64)) & (reason == "")
+            reason[undefined] = undefined_reasons(rows, column)[undefined]
+        return reason, stratum
+
+    def values(self, rows: Batch) -> NDArray[np.float64]:
+        """Return the number (n,) by which rows of a stratum are taken, highest first."""
+        if self.order:
+            return rows[self.order].astype(np.float64)
+        return keyed_uniform(self.seed, rows["id"])
+
+    @staticmethod
+    def decision(
+        reason: NDArray[np.object_],
+        stratum: NDArray[np.object_],
+        rank: NDArray[np.int64],
+        quota: Mapping[str, int],
+    ) -> Decision:
+        """Return the decision about rows of these ranks in their strata, -1 where they have none."""
+        keep = np.array(
+            [r >= 0 and r < quota[s] for r, s in zip(rank.tolist(), stratum, strict=True)], bool
+        )
         reason[(reason == "") & ~keep] = "its stratum is full"
         stratum[rank < 0] = None
         return Decision(keep, reason, columns={"stratum": stratum, "rank": rank})
 
-    def _quota(
+    def quota(
         self, names: list[str], counts: NDArray[np.int64], total: int, means: NDArray[np.float64]
     ) -> NDArray[np.int64]:
+        """Return how many of each stratum are kept. means: of `weigh`, or ones."""
         if not len(counts):
             return counts
         weights = [self.weights.get(n.split("|", 1)[0], 1.0) for n in names]
