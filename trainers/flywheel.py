@@ -107,6 +107,7 @@ def configured_main(cfg: DictConfig) -> None:
                 plain["observations"],
                 version=plain["version"],
                 reopen=plain["reopen"],
+                overrules=plain["overrules"],
             )
         say(f"page: {wheel.show()}")
     except AwaitingLabels as waiting:

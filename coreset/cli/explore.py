@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail, read_column
+from coreset.flywheel.explore import flywheel_columns
 from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
 from coreset.report.explore.curated import curated_columns
 from coreset.report.explore.rows import score_names
@@ -40,6 +41,8 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     x: Any = None
     if len(paths) == 1 and (paths[0] / "decisions.parquet").exists():
         columns, x = curated_columns(paths[0], Path(cfg["state"]) if cfg["state"] else None)
+    elif len(paths) == 1 and (paths[0] / "flywheel.json").exists():
+        columns, x = flywheel_columns(paths[0])
     elif len(paths) == 1 and paths[0].suffix == ".parquet":
         rows = next((v for v in (given_x, images, ids) if v is not None), None)
         if rows is None:

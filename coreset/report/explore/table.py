@@ -24,9 +24,9 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (pa.string(), "name of the row: what overrules go by (always)"),
     "decision": (
         pa.string(),
-        "kept, dropped or rejected; chosen, selected before or pool (always)",
+        "kept, dropped or rejected; chosen, selected before, frozen or pool (always)",
     ),
-    "operator": (pa.string(), "the operator that dropped it"),
+    "operator": (pa.string(), "the operator, or the stage of a flywheel, that decided"),
     "reason": (pa.string(), "why, in words"),
     "duplicate_of": (pa.string(), "id of the row that stands for it"),
     "duplicate_row": (pa.int64(), "the same as a position"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +91,19 @@ def _choice(run: Run, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 def _pool_rows(run: Run, size: int) -> tuple[dict[str, Any], NDArray[Any] | None]:
     """Return what the run has written of every row: id, label, thumbnail, vector."""
-    path = run.path / "rows.parquet"
-    if not path.exists():
+    if not (run.path / "rows.parquet").exists():
         return _of_gallery(run, size), None
-    table = pq.read_table(path)
-    out = {
-        n: table[n].combine_chunks()
-        for n in ("id", "label", "thumbnail")
-        if n in table.column_names
-    }
+    return read_rows(run.path)
+
+
+def read_rows(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    """Return what `write_rows` wrote: the columns to show, and the features (N, D)."""
+    table = pq.read_table(folder / "rows.parquet")
+    out = {n: table[n].combine_chunks() for n in table.column_names if n != "features"}
     if "features" not in table.column_names:
         return out, None
     x = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return out, x.reshape(size, -1)
+    return out, x.reshape(table.num_rows, -1)
 
 
 def _of_gallery(run: Run, size: int) -> dict[str, Any]:
@@ -123,20 +123,20 @@ def write_rows(
     labels: Sequence[str | None],
     images: Any,
     features: NDArray[Any],
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `rows.parquet` into the folder of a run: what is shown of every row of its pool.
 
-    labels (N,): names of classes, None: unknown. images (N, H, W, C) uint8; features (N, D).
+    labels (N,): names of classes, None: unknown. images (N, H, W, C) uint8, or None; features (N,
+    D). more: further columns (N,) of texts.
     """
     x = np.asarray(features, np.float32).reshape(len(ids), -1)
-    table = pa.table(
-        {
-            "id": pa.array([str(k) for k in ids]),
-            "label": pa.array(labels, pa.string()),
-            "thumbnail": pa.array(encoded(images), THUMBNAIL),
-            "features": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1]),
-        }
-    )
+    columns = {"id": pa.array([str(k) for k in ids]), "label": pa.array(labels, pa.string())}
+    if images is not None:
+        columns["thumbnail"] = pa.array(encoded(images), THUMBNAIL)
+    columns["features"] = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+    columns |= {k: pa.array([str(v) for v in values]) for k, values in (more or {}).items()}
+    table = pa.table(columns)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return write_atomic(folder / "rows.parquet", sink.getvalue().to_pybytes())
