@@ -70,7 +70,7 @@ def test_ten_decisions_are_in_the_candidate(turned) -> None:
 
 
 def test_a_label_given_by_a_person_is_not_bought(turned) -> None:
-    wheel, data, _, _, (rest, _, _), facts, _ = turned
+    wheel, _, _, _, (rest, _, _), facts, _ = turned
     second = read_table(wheel.folder / "turns/001/label-second.parquet")
     assert rest[1] not in second["id"]
     batch = read_table(wheel.folder / "turns/001/label-batch.parquet")
