@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coreset.vision.coco import CocoPool, read_json
+from coreset.vision.handoff.brush import decode_brush
 from coreset.vision.handoff.names import category, place
 from coreset.vision.handoff.returned import Returned, Shape, box_of, mask_box, rle_of
 
 _KINDS = ("rectanglelabels", "polygonlabels", "brushlabels", "choices")
 
 
-def read_label_studio(path: str | Path, pool: CocoPool, field: str = "image") -> Returned:
+def read_label_studio(
+    path: str | Path, pool: CocoPool, field: str = "image", ignore: Collection[str] = ()
+) -> Returned:
     """Return the labels of an export in Label Studio's native JSON.
 
-    field: the name of the image in the tasks' data. An image belongs to a task by its file name;
+    field: the name of the image in the tasks' data. ignore: labels that are no classes, such as that
+    of regions (see `write_masks`). An image belongs to a task by its file name;
     task ids mean nothing, and predictions are no labels. A task without an annotation is open, one
     whose annotations were all cancelled is skipped. Raises KeyError or ValueError naming file and
     task for an image or a class that the pool does not have, a name and an `image_id` that
@@ -61,7 +64,7 @@ def read_label_studio(path: str | Path, pool: CocoPool, field: str = "image") ->
         annotators[at] = names
         for name, one in zip(names, done, strict=True):
             for shape in one.get("result") or []:
-                shapes += _shape(shape, at, name, pool, who)
+                shapes += _shape(shape, at, name, pool, who, ignore)
     return Returned(
         pool, np.array(labeled, np.int64), np.array(skipped, np.int64), shapes, source, annotators
     )
@@ -78,13 +81,17 @@ def _annotators(done: list[Mapping[str, Any]]) -> list[str]:
     return out
 
 
-def _shape(shape: Any, at: int, name: str, pool: CocoPool, who: str) -> list[Shape]:
+def _shape(
+    shape: Any, at: int, name: str, pool: CocoPool, who: str, ignore: Collection[str]
+) -> list[Shape]:
     if not isinstance(shape, Mapping) or not isinstance(shape.get("value"), Mapping):
         raise ValueError(f"{who}: expected results with a 'value', got {shape!r:.80}")
     value, kind = shape["value"], shape.get("type")
     if kind not in _KINDS:
         return []  # relations, ratings, texts: of no image
     labels = value.get(kind) or []
+    if any(label in ignore for label in labels):
+        return []
     if len(labels) != 1 and kind != "choices":
         raise ValueError(f"{who}: expected one class per shape, got {labels!r:.80}")
     classes = [category(pool, label, who) for label in labels]
@@ -122,41 +129,3 @@ def _box(value: Mapping[str, Any], width: int, height: int) -> tuple[float, floa
     points = np.clip(turned + np.array([x, y]), 0, [width, height])
     low, high = points.min(axis=0), points.max(axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def decode_brush(rle: list[int], width: int, height: int) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of Label Studio's run lengths: RGBA pixels packed bit by bit, of which
-    the last channel counts.
-
-    Format: a 32-bit count of values, 5 bits of word size, four 4-bit run sizes, then runs of equal
-    values or of single ones. Raises ValueError for another number of pixels, or runs that end early.
-    """
-    bits = np.unpackbits(np.asarray(rle, np.uint8))
-    powers = 2 ** np.arange(31, -1, -1, dtype=np.int64)
-    at = 0
-
-    def read(size: int) -> int:
-        nonlocal at
-        part = bits[at : at + size]
-        if len(part) < size:
-            raise ValueError("a mask whose run lengths end early")
-        at += size
-        return int(part @ powers[32 - size :])
-
-    count = read(32)
-    if count != 4 * width * height:
-        raise ValueError(f"a mask of {count} values, expected {4 * width * height}")
-    word = read(5) + 1
-    sizes = [read(4) + 1 for _ in range(4)]
-    out = np.zeros(count, np.uint8)
-    i = 0
-    while i < count:
-        same = read(1)
-        j = i + 1 + read(sizes[read(2)])
-        if same:
-            out[i:j] = read(word)
-        else:
-            for k in range(i, j):
-                out[k : k + 1] = read(word)
-        i = j
-    return out.reshape(height, width, 4)[..., 3] > 0
