@@ -1,4 +1,7 @@
-"""The command line `coreset-explore RUN`: every row of a run on a map and in a table."""
+"""The command line `coreset-explore RUN`: every row of a run on a map and in a table.
+
+What makes a table is imported when one is made: a table that is there opens without torch.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,8 @@ from rich.markup import escape
 
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail, read_column
-from coreset.flywheel.explore import flywheel_columns
-from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
-from coreset.report.explore.curated import curated_columns
 from coreset.report.explore.rows import score_names
 from coreset.report.explore.table import explore_table, write_explore
-from coreset.report.explore.trained import encoded, selection_columns, trained_columns
-from coreset.report.load import read_runs
 
 
 def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
@@ -33,6 +31,10 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     Raises FileNotFoundError, ValueError or KeyError in words for what is no run, or columns that
     do not fit it.
     """
+    from coreset.report.explore.curated import curated_columns
+    from coreset.report.explore.trained import encoded, selection_columns, trained_columns
+    from coreset.report.load import read_runs
+
     given = cfg["run"]
     paths = [Path(p) for p in (given if isinstance(given, list) else [given])]
     given_x = read_column(cfg["features"], "features") if cfg["features"] else None
@@ -42,6 +44,8 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     if len(paths) == 1 and (paths[0] / "decisions.parquet").exists():
         columns, x = curated_columns(paths[0], Path(cfg["state"]) if cfg["state"] else None)
     elif len(paths) == 1 and (paths[0] / "flywheel.json").exists():
+        from coreset.flywheel.explore import flywheel_columns
+
         columns, x = flywheel_columns(paths[0])
     elif len(paths) == 1 and paths[0].suffix == ".parquet":
         rows = next((v for v in (given_x, images, ids) if v is not None), None)
@@ -64,6 +68,8 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
 
 def _placed(columns: dict[str, Any], x: Any, cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     """Return the table with places and neighbors: of vectors, else of what rows hold."""
+    from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
+
     source = "vectors"
     if x is None and "text" in columns and any(columns["text"]):
         x, source = text_vectors([t or "" for t in columns["text"]]), "words"
