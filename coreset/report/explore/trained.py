@@ -122,20 +122,21 @@ def write_rows(
     ids: Sequence[Any],
     labels: Sequence[str | None],
     images: Any,
-    features: NDArray[Any],
+    features: NDArray[Any] | None,
     more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `rows.parquet` into the folder of a run: what is shown of every row of its pool.
 
-    labels (N,): names of classes, None: unknown. images (N, H, W, C) uint8, or None; features (N,
-    D). more: further columns (N,) of texts.
+    labels (N,): names of classes, None: unknown. images: (N, H, W, C) uint8, a list with None where
+    there is none, or None; features (N, D) or None. more: further columns (N,), numbers or texts.
     """
-    x = np.asarray(features, np.float32).reshape(len(ids), -1)
     columns = {"id": pa.array([str(k) for k in ids]), "label": pa.array(labels, pa.string())}
     if images is not None:
         columns["thumbnail"] = pa.array(encoded(images), THUMBNAIL)
-    columns["features"] = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
-    columns |= {k: pa.array([str(v) for v in values]) for k, values in (more or {}).items()}
+    if features is not None:
+        x = np.asarray(features, np.float32).reshape(len(ids), -1)
+        columns["features"] = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+    columns |= {k: pa.array(values) for k, values in (more or {}).items()}
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -169,6 +170,6 @@ def selection_columns(picked: Path, size: int, ids: Any = None) -> dict[str, Any
     return out | ({"score": score} if np.isfinite(score).any() else {})
 
 
-def encoded(images: Any) -> list[dict[str, Any]]:
-    """Return images (N, H, W) or (N, H, W, C) uint8 as thumbnails."""
-    return [{"bytes": encode(np.asarray(p)), "path": None} for p in images]
+def encoded(images: Any) -> list[dict[str, Any] | None]:
+    """Return images (N, H, W) or (N, H, W, C) uint8 as thumbnails; None stays None."""
+    return [p if p is None else {"bytes": encode(np.asarray(p)), "path": None} for p in images]

@@ -224,9 +224,16 @@ def test_why_row_517_was_dropped_is_one_search_away(site: tuple[str, Path]) -> N
     with open_page() as page:
         page.goto(site[0])
         page.wait_for_selector("body[data-ready]")
-        page.fill("#q", "r517")
-        page.press("#q", "Enter")
+        page.evaluate(
+            "(window.clicks = 0, addEventListener('click', e => { if (e.detail) clicks++ }, true))"
+        )
+        page.click("#q")
+        page.keyboard.type("r517")
+        page.get_by_role("button", name="Find").click()
         page.wait_for_selector("#row h2")
+        assert page.evaluate("clicks") <= 3
+        box = page.locator("#row .why").bounding_box()
+        assert box["y"] + box["height"] <= 900, "the reason is seen without scrolling"
         said = page.inner_text("#row")
         assert "dropped, by exact_duplicates" in said
         assert "Kept for it: r3" in said
