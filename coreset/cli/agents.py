@@ -138,6 +138,9 @@ def overrule(
     the next coreset-curate, coreset-select or coreset-flywheel turn.
     """
     many = [Overrule(k, action, who, now(), why, label) for k in row_ids]
+    strange = decided.unknown(Path(run), row_ids)
+    if strange:
+        raise ValueError(f"row_ids: {len(strange)} are no row of {run}, first {strange[0]!r}")
     file = Path(run) / "overrules.jsonl"
     for one in many:
         add_overrule(file, one)
