@@ -172,6 +172,19 @@ def test_points_and_columns_are_aligned(curated: Path) -> None:
     assert rows.chunk(table, 5)[17]["id"] == "r517"
 
 
+def test_texts_of_few_values_are_colors_too(curated: Path) -> None:
+    table, _ = make_table({**SETTINGS, "run": str(curated)})
+    n = table.num_rows
+    site = [("north", "south", None)[i % 3] for i in range(n)]
+    table = table.append_column("site", pa.array(site)).append_column(
+        "note", pa.array([f"note {i}" for i in range(n)])
+    )
+    colors = rows.about(table, "t")["colors"]
+    assert "note" not in colors
+    got = np.frombuffer(rows.column(table, "site"), np.float32).astype(int)
+    assert [colors["site"][i] for i in got] == [s or "–" for s in site]
+
+
 def test_a_page_cannot_file_decisions_about_nothing(tmp_path: Path) -> None:
     asked = {"ids": ["a", "b"], "action": "drop", "who": "ana"}
     with pytest.raises(ValueError, match="no row has the id 'b'"):
