@@ -21,8 +21,12 @@ from rich.markup import escape
 
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail, read_column
+from coreset.core.store import fingerprint
 from coreset.report.explore.rows import score_names
-from coreset.report.explore.table import explore_table, write_explore
+from coreset.report.explore.table import explore_table, read_explore, write_explore
+
+SOURCES = ("manifest.json", "decisions.parquet", "rows.parquet", "ledger.jsonl", "state.json")
+SETTINGS = ("run", "features", "images", "ids", "columns", "state", "projection", "neighbors")
 
 
 def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
@@ -66,6 +70,20 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     return _placed(columns, x, cfg)
 
 
+def made_from(cfg: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of what a table is made from: the settings, and size and time of change
+    of every file.
+    """
+    given = cfg["run"]
+    runs = [Path(p) for p in (given if isinstance(given, list) else [given])]
+    files = [*runs, *(run / name for run in runs for name in SOURCES)]
+    files += [Path(cfg[name]) for name in ("features", "images", "ids") if cfg[name]]
+    files += [Path(file) for file in (cfg["columns"] or {}).values()]
+    seen = [(str(f), (s := f.stat()).st_size, s.st_mtime_ns) for f in files if f.is_file()]
+    settings = {k: v for k, v in cfg.items() if k in SETTINGS}
+    return fingerprint(str(sorted(settings.items())), str(seen))
+
+
 def _placed(columns: dict[str, Any], x: Any, cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     """Return the table with places and neighbors: of vectors, else of what rows hold."""
     from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
@@ -99,14 +117,18 @@ def configured_main(cfg: DictConfig) -> None:
         first = Path(plain["run"][0] if isinstance(plain["run"], list) else plain["run"])
         folder = first.parent if first.suffix == ".parquet" else first
         if first.name == "explore.parquet":
-            import pyarrow.parquet as pq
-
-            table, how = pq.read_table(first), "as in the file"
+            table, how = read_explore(first)[0], "as in the file"
         else:
-            table, how = make_table(plain)
             file = Path(plain["table"] or folder / "explore.parquet")
-            about = {"map": how, "run": str(plain["run"]), "scores": score_names(table)}
-            write_explore(table, file, about)
+            key = made_from(plain)
+            before = read_explore(file) if file.is_file() else None
+            if before is not None and before[1].get("made_from") == key:
+                table, how = before[0], str(before[1]["map"])
+                console.print("nothing has changed since the table was made")
+            else:
+                table, how = make_table(plain)
+                about = {"map": how, "run": str(plain["run"]), "scores": score_names(table)}
+                write_explore(table, file, {**about, "made_from": key})
             answer(rows=table.num_rows, map=how, table_file=file, columns=table.column_names)
             console.print(
                 f"{table.num_rows} rows, map: {how} -> {escape(str(file))}", soft_wrap=True
