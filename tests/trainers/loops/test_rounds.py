@@ -19,7 +19,7 @@ from coreset.trainers.loops.context import PROXY
 from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
-from coreset.trainers.loops.pool_rows import write_pool
+from coreset.trainers.loops.pool_rows import AXES, write_pool
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.tasks.features import ModelFeatures
@@ -159,12 +159,16 @@ def test_every_row_of_a_run_can_be_explored(tmp_path):
     j = job(tmp_path, "margin", "active", (20, 30))
     run(j)
     write_pool(j)
+    named = {"strategy_name": "margin", "seed": 0, "mode": "active"}  # as a command writes it
+    (j.folder.path / "config.json").write_text(json.dumps(named))
     table, how = make_table({**SETTINGS, "run": str(j.folder.path)})
     assert how == "pca of vectors"
     assert table.num_rows == len(DATA.images)
     x = j.learner.signals(np.arange(len(DATA.images)), ["features"])["features"].astype(np.float64)
     probs = j.learner.signals(np.arange(len(DATA.images)), ["probs"])["probs"]
     order = [i for e in ledger(j) for i in e["indices"]]
+    x = x - x.mean(axis=0)
+    x = x @ np.linalg.svd(x, full_matrices=False)[2][:AXES].T
     far = np.linalg.norm(x - x[7], axis=1)
     far[7] = np.inf
     near = table["neighbors"][7].as_py()
