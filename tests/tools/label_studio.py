@@ -49,7 +49,7 @@ def server(python: str, folder: Path) -> Iterator[httpx.Client]:
         timeout=120,
     )
     try:
-        for _ in range(360):
+        for _ in range(1800):  # its first start makes a database, on few and busy cores
             try:
                 if client.get("/health").status_code == 200:
                     break
