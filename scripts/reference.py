@@ -24,6 +24,7 @@ from coreset.core.catalog import COLUMNS
 from coreset.core.store import write_atomic
 from coreset.curation.operators.base import Estimator, Filter, GroupBy, Selector
 from coreset.registry import IMAGES, load, names
+from coreset.report.explore import table as explored
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -205,6 +206,7 @@ TRAINING = {  # path in the folder of a training run: what it holds
     "labels.csv": "with `oracle=file`: what to label, and the labels (`index`, `id`, `label`)",
     "baseline/NAME/": "the same files for random, full and what else stands beside",
     "metrics/metrics.csv": "what Lightning's CSV logger wrote",
+    "rows.parquet": "what `coreset-explore` shows of every row of the pool",
     "gallery.npz": "what the pictures of the report are drawn from",
     "curve.png, curve.svg, plots/": "the figures of the report",
     "report.html": "the page: one file, nothing loaded from elsewhere",
@@ -234,7 +236,17 @@ DECISIONS = {
     "state": "kept, dropped or rejected",
     "operator, reason": "who dropped it and why, in words",
     "duplicate_of": "the id of the row that is kept instead",
+    "overruled, new_label": "with `overrules=`: what a person decided",
     "every score": "one column per column that a scorer or operator gave, with its `_status`",
+}
+EXPLORE = {name: what for name, (_, what) in explored.COLUMNS.items()} | {
+    "rank:NAME:SEED, round:NAME:SEED": "of several runs on the same rows",
+    "anything else": "a score, NaN where it is undefined, or a column of metadata",
+}
+OVERRULES = {
+    "id, action": "which row; `keep`, `drop`, `pin` or `relabel`, the last line about a row holds",
+    "who, when": "name of the person, ISO 8601",
+    "why, label": "the reason, where there is one; the new label of `relabel`",
 }
 
 
@@ -250,6 +262,8 @@ def files() -> str:
         ("A line of the ledger", "key", LEDGER),
         ("A curation (`coreset-curate`, `coreset.curation.curate`)", "file", CURATION),
         ("A row of the decisions", "column", DECISIONS),
+        ("A row of `explore.parquet` (`coreset-explore`)", "column", EXPLORE),
+        ("A line of `overrules.jsonl`", "key", OVERRULES),
     ):
         text += f"\n## {head}\n\n| {word} | what it holds |\n| --- | --- |\n"
         for name, what in table.items():

@@ -61,6 +61,7 @@ def configured_main(cfg: DictConfig) -> float | None:
         )  # fmt: skip
         return area
     except AwaitingLabels as waiting:
+        answer(run_folder=hydra_cfg.runtime.output_dir, waiting=str(waiting))
         console.print(
             f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",
             soft_wrap=True,

@@ -23,6 +23,7 @@ from coreset.trainers.loops.build import RANDOM, build, run_config
 from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.loggers import baseline_curves, close, log_point, summary
+from coreset.trainers.loops.pool_rows import write_pool
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.loops.wandb_report import log_run
 from coreset.trainers.settings import make
@@ -80,6 +81,7 @@ def run_experiment(
     context = build(cfg, folder, material, True, start_logger if make_logger is not None else None)
     _follow(context, console, str(cfg["strategy_name"]), logger)
     write_gallery(context)
+    write_pool(context)
     distilled = isinstance(context.strategy, Distiller)
     if distilled and "random" in names:
         names += [name for name in PER_CLASS if name not in names]

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from coreset.build import build
+from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail
 from coreset.core.store import Store
 from coreset.flywheel import Flywheel, FlywheelData, Freeze
@@ -83,6 +84,23 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     )  # fmt: skip
 
 
+def answer_of(wheel: Flywheel, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a program wants to know of a flywheel, and of the turn whose facts these are."""
+    state = wheel.state
+    out = {
+        "flywheel_folder": wheel.folder, "version": state["version"], "turns": state["turns"],
+        "stopped": state["stopped"] or None, "rows": len(wheel.version),
+    }  # fmt: skip
+    if facts:
+        out |= {
+            "promoted": facts["gate"]["promoted"], "why": facts["gate"]["why"],
+            "weak": [w["name"] for w in facts["diagnose"]["weak"]],
+            "added": facts["version"]["added"], "cost": facts["label"]["cost"],
+            "next_budget": facts["decide"]["next_budget"],
+        }  # fmt: skip
+    return out
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="flywheel")  # type: ignore[untyped-decorator]
 def configured_main(cfg: DictConfig) -> None:
     """Do one command of a flywheel."""
@@ -98,18 +116,22 @@ def configured_main(cfg: DictConfig) -> None:
             raise ValueError(f"expected {', '.join(COMMANDS)}, got {plain['command']!r}")
         if plain["oracle"] not in ("hidden", "file"):
             raise ValueError(f"oracle: expected hidden or file, got {plain['oracle']!r}")
-        wheel = make_flywheel(plain, say)
+        wheel, facts = make_flywheel(plain, say), dict[str, Any]()
         if plain["command"] == "init":
             wheel.init(Freeze(**plain["freeze"]))
         elif plain["command"] == "turn":
-            wheel.turn(
+            facts = wheel.turn(
                 plain["budget"],
                 plain["observations"],
                 version=plain["version"],
                 reopen=plain["reopen"],
+                overrules=plain["overrules"],
             )
-        say(f"page: {wheel.show()}")
+        page = wheel.show()
+        answer(**answer_of(wheel, facts), report_file=page)
+        say(f"page: {page}")
     except AwaitingLabels as waiting:
+        answer(flywheel_folder=plain["flywheel"], waiting=str(waiting))
         say(f"waiting: {waiting}")
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
@@ -120,7 +142,7 @@ def main() -> None:
     """Run `coreset-flywheel COMMAND [setting=value ...]`."""
     if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
         sys.argv[1] = f"command={sys.argv[1]}"
-    configured_main()
+    run("coreset-flywheel", configured_main)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ COMMANDS = {
     "coreset-curate": "coreset.cli.curate:curate_main",
     "coreset-score": "coreset.cli.curate:score_main",
     "coreset-explore": "coreset.cli.explore:main",
+    "coreset-flywheel": "coreset.trainers.flywheel:main",
+    "coreset-bench": "coreset.trainers.bench.app:main",
 }
 GUIDE = """Choose training data. Typical ways:
 1. rows of text or images to clean and select: list_recipes, then
@@ -37,10 +39,13 @@ GUIDE = """Choose training data. Typical ways:
 2. columns on disk (.npy): list_parts("strategies"), describe_part, then
    run_command("coreset-select", ["strategy=kcenter", "features=x.npy", "budget=500"]).
 3. training on chosen subsets: command_help("coreset-train"), run_command("coreset-train", [...]).
+4. several strategies compared on your features: coreset-bench; turn after turn of finding where a
+   model is weak and buying what helps: coreset-flywheel init, turn, show.
 Settings are key=value. Every command answers with {schema, command, ok, result, error}."""
 Kind = Literal["strategies", "scorers", "image_scorers", "operators", "distillers"]
 Command = Literal[
-    "coreset-train", "coreset-compare", "coreset-select", "coreset-curate", "coreset-score", "coreset-explore"
+    "coreset-train", "coreset-compare", "coreset-select", "coreset-curate", "coreset-score", "coreset-explore",
+    "coreset-flywheel", "coreset-bench",
 ]  # fmt: skip
 
 
@@ -130,9 +135,12 @@ def overrule(
     label: str | None = None,
 ) -> dict[str, Any]:
     """Overrule rows of a run, in overrules.jsonl of its folder: give that file as overrules=FILE to
-    the next coreset-curate or coreset-select.
+    the next coreset-curate, coreset-select or coreset-flywheel turn.
     """
     many = [Overrule(k, action, who, now(), why, label) for k in row_ids]
+    strange = decided.unknown(Path(run), row_ids)
+    if strange:
+        raise ValueError(f"row_ids: {len(strange)} are no row of {run}, first {strange[0]!r}")
     file = Path(run) / "overrules.jsonl"
     for one in many:
         add_overrule(file, one)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
-from coreset.core.places import table_schema
+from coreset.core.places import read_table, table_schema
 from coreset.report.explore.curated import curated_columns
 from coreset.report.explore.rows import chunk as _chunk
 from coreset.report.explore.table import explore_table
@@ -89,3 +90,14 @@ def explain(run: Path, row: str) -> dict[str, Any]:
     found = _rows(table, at, 1)[0]
     twin = found.get("duplicate_row")
     return {"row": found, "duplicate": None if twin is None else _rows(table, int(twin), 1)[0]}
+
+
+def unknown(run: Path, ids: Sequence[str]) -> list[str]:
+    """Return the ids that no row of a run has: of a curation's decisions, or of the rows that a
+    training or a flywheel has written. Raises FileNotFoundError for a folder without either.
+    """
+    for name in ("decisions.parquet", "rows.parquet"):
+        if (run / name).exists():
+            known = set(map(str, read_table(run / name, ["id"])["id"].to_pylist()))
+            return [k for k in ids if k not in known]
+    raise FileNotFoundError(2, "expected a run with decisions.parquet or rows.parquet", str(run))

@@ -1,4 +1,7 @@
-"""The command line `coreset-explore RUN`: every row of a run on a map and in a table."""
+"""The command line `coreset-explore RUN`: every row of a run on a map and in a table.
+
+What makes a table is imported when one is made: a table that is there opens without torch.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from rich.markup import escape
 
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail, read_column
-from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
-from coreset.report.explore.curated import curated_columns
+from coreset.core.store import fingerprint
 from coreset.report.explore.rows import score_names
-from coreset.report.explore.table import explore_table, write_explore
-from coreset.report.explore.trained import encoded, selection_columns, trained_columns
-from coreset.report.load import read_runs
+from coreset.report.explore.table import explore_table, read_explore, write_explore
+
+SOURCES = ("manifest.json", "decisions.parquet", "rows.parquet", "ledger.jsonl", "state.json")
+SETTINGS = ("run", "features", "images", "ids", "columns", "state", "projection", "neighbors")
 
 
 def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
@@ -32,6 +35,10 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     Raises FileNotFoundError, ValueError or KeyError in words for what is no run, or columns that
     do not fit it.
     """
+    from coreset.report.explore.curated import curated_columns
+    from coreset.report.explore.trained import encoded, selection_columns, trained_columns
+    from coreset.report.load import read_runs
+
     given = cfg["run"]
     paths = [Path(p) for p in (given if isinstance(given, list) else [given])]
     given_x = read_column(cfg["features"], "features") if cfg["features"] else None
@@ -40,6 +47,10 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     x: Any = None
     if len(paths) == 1 and (paths[0] / "decisions.parquet").exists():
         columns, x = curated_columns(paths[0], Path(cfg["state"]) if cfg["state"] else None)
+    elif len(paths) == 1 and (paths[0] / "flywheel.json").exists():
+        from coreset.flywheel.explore import flywheel_columns
+
+        columns, x = flywheel_columns(paths[0])
     elif len(paths) == 1 and paths[0].suffix == ".parquet":
         rows = next((v for v in (given_x, images, ids) if v is not None), None)
         if rows is None:
@@ -59,8 +70,24 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     return _placed(columns, x, cfg)
 
 
+def made_from(cfg: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of what a table is made from: the settings, and size and time of change
+    of every file.
+    """
+    given = cfg["run"]
+    runs = [Path(p) for p in (given if isinstance(given, list) else [given])]
+    files = [*runs, *(run / name for run in runs for name in SOURCES)]
+    files += [Path(cfg[name]) for name in ("features", "images", "ids") if cfg[name]]
+    files += [Path(file) for file in (cfg["columns"] or {}).values()]
+    seen = [(str(f), (s := f.stat()).st_size, s.st_mtime_ns) for f in files if f.is_file()]
+    settings = {k: v for k, v in cfg.items() if k in SETTINGS}
+    return fingerprint(str(sorted(settings.items())), str(seen))
+
+
 def _placed(columns: dict[str, Any], x: Any, cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     """Return the table with places and neighbors: of vectors, else of what rows hold."""
+    from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
+
     source = "vectors"
     if x is None and "text" in columns and any(columns["text"]):
         x, source = text_vectors([t or "" for t in columns["text"]]), "words"
@@ -90,14 +117,18 @@ def configured_main(cfg: DictConfig) -> None:
         first = Path(plain["run"][0] if isinstance(plain["run"], list) else plain["run"])
         folder = first.parent if first.suffix == ".parquet" else first
         if first.name == "explore.parquet":
-            import pyarrow.parquet as pq
-
-            table, how = pq.read_table(first), "as in the file"
+            table, how = read_explore(first)[0], "as in the file"
         else:
-            table, how = make_table(plain)
             file = Path(plain["table"] or folder / "explore.parquet")
-            about = {"map": how, "run": str(plain["run"]), "scores": score_names(table)}
-            write_explore(table, file, about)
+            key = made_from(plain)
+            before = read_explore(file) if file.is_file() else None
+            if before is not None and before[1].get("made_from") == key:
+                table, how = before[0], str(before[1]["map"])
+                console.print("nothing has changed since the table was made")
+            else:
+                table, how = make_table(plain)
+                about = {"map": how, "run": str(plain["run"]), "scores": score_names(table)}
+                write_explore(table, file, {**about, "made_from": key})
             answer(rows=table.num_rows, map=how, table_file=file, columns=table.column_names)
             console.print(
                 f"{table.num_rows} rows, map: {how} -> {escape(str(file))}", soft_wrap=True

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from coreset.flywheel.stage import Artifact, Turn
+from coreset.flywheel.overruled import SLICE
+from coreset.flywheel.stage import Artifact, Turn, decided
 from coreset.flywheel.versions import Version
 
 
 @dataclass(frozen=True)
 class Assemble:
-    """Candidate: the version in force with the batch added and wrong labels corrected. Control: the
-    same version with random rows for what the batch, the repeated and the second labels cost.
+    """Candidate: the version in force with the batch added, wrong labels corrected and people's
+    decisions about its rows. Control: the version in force with random rows for what the batch, the
+    repeated and the second labels cost.
     """
 
     def run(self, turn: Turn) -> Artifact:
@@ -30,7 +32,8 @@ class Assemble:
             strict=True,
         ):
             if not status:
-                reason = f"{why}, weak slice {where}" if where and where not in why else why
+                named = not where or where == SLICE or where in why
+                reason = why if named else f"{why}, weak slice {where}"
                 added[str(name)] = (int(label), str(reason))
         second = turn.table("label", "second")
         relabeled = {
@@ -38,9 +41,13 @@ class Assemble:
             for i, o, n, new in zip(
                 second["id"], second["old"], second["new"], second["new_row"], strict=True
             )
-            if o != n and not new
+            if o != n and not new and i not in turn.overruled.dropped
         }
-        candidate = version.changed(turn.number, added=added, relabeled=relabeled)
+        base = decided(turn)
+        candidate = replace(
+            base.changed(turn.number, added=added, relabeled=relabeled), parent=version.key
+        )
+        changes = version.difference(candidate)
         drawn = turn.table("label", "control")
         left = turn.facts("label")["cost"] + 1e-9
         rows: dict[str, tuple[int, str]] = {}
@@ -55,7 +62,8 @@ class Assemble:
             "candidate": candidate.key,
             "control": control.key,
             "added": len(added),
-            "relabeled": len(relabeled),
+            "relabeled": len(changes["relabeled"]),
+            "removed": len(changes["removed"]),
             "control_added": len(rows),
             "unchanged": candidate.key == version.key,
         }

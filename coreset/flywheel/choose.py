@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coreset import registry
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
+from coreset.flywheel.overruled import SLICE
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.random import keyed_order
@@ -27,7 +28,8 @@ class Choose:
     `oversample` times its quota of candidates. Costs are never overrun; what a slice cannot use
     goes to the others, and a shortfall is reported. Without a weak slice the batch is an audit of
     `random` of the budget, drawn from the whole pool. The control arm is drawn here too: random
-    rows of the whole clean pool for the same cost.
+    rows of the whole clean pool for the same cost. Rows that people have pinned are bought first,
+    within the budget; those they keep come on top of it.
     """
 
     strategy: str = "uherding"
@@ -47,13 +49,23 @@ class Choose:
         """Return the batch (id, slice, reason, score), the control's rows and what was asked for."""
         data = turn.data
         reserve = self.relabel * turn.budget
-        spend = turn.budget - reserve
+        pinned, kept = (_wanted(turn, ids) for ids in (turn.overruled.pinned, turn.overruled.kept))
+        extra = float(data.costs[kept].sum())  # type: ignore[index]
+        first = float(data.costs[pinned].sum())  # type: ignore[index]
+        spend = turn.budget - reserve - first
+        if spend < 0:
+            raise ValueError(
+                f"overrules: the pinned rows cost {first:g}, the turn may spend"
+                f" {turn.budget - reserve:g} on the batch"
+            )
         clean = data.where(turn.table("mine", "clean")["id"])
         weak = turn.facts("diagnose")["weak"]
         mined = turn.table("mine", "candidates")
         slices = mined["slice"].astype(str)
-        taken: list[int] = []
-        lines: list[tuple[str, str, str, float]] = []
+        taken = [*pinned.tolist(), *kept.tolist()]
+        lines: list[tuple[str, str, str, float]] = [
+            (str(data.ids[r]), SLICE, turn.overruled.said[str(data.ids[r])], 0.0) for r in taken
+        ]
         quotas: dict[str, dict[str, float]] = {}
         if weak and len(mined["id"]):
             places = data.where(mined["id"])
@@ -77,17 +89,18 @@ class Choose:
         audit = _afford(turn, order[~np.isin(order, taken)], self.random * spend)
         lines += [(str(data.ids[r]), "", "random share", 0.0) for r in audit]
         control = _afford(
-            turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget
+            turn, clean[keyed_order(turn.rng("choose", 2), data.ids[clean])], turn.budget + extra
         )
-        cost = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index, operator]
+        bought = sum(q["cost"] for q in quotas.values()) + float(data.costs[audit].sum())  # type: ignore[index, operator]
         facts = {
             "budget": turn.budget,
             "reserve": reserve,
-            "cost": cost,
+            "cost": bought + first + extra,
             "rows": len(lines),
+            "overruled": len(pinned) + len(kept),
             "random": len(audit),
             "quotas": quotas,
-            "shortfall": max(0.0, spend - cost) if weak else 0.0,
+            "shortfall": max(0.0, spend - bought) if weak else 0.0,
             "strategy": self.strategy,
         }
         names = ("id", "slice", "reason", "score")
@@ -128,6 +141,13 @@ class Choose:
                 chosen.append(int(i))
                 left -= float(own[i])
         return chosen
+
+
+def _wanted(turn: Turn, ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the positions of ids that the version in force does not hold, in order."""
+    inside = set(turn.version.ids.tolist())
+    new = [k for k in ids if k not in inside]
+    return turn.data.where(new) if new else np.empty(0, np.int64)
 
 
 def _split(weights: list[float], money: float) -> list[float]:

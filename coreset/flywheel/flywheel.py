@@ -11,6 +11,7 @@ from typing import Any
 from coreset.core.files import read_json
 from coreset.core.learner import Learner
 from coreset.core.locks import locked
+from coreset.core.overrules import read_overrules
 from coreset.core.store import Store, to_json, write_atomic
 from coreset.core.strategy import Oracle
 from coreset.flywheel.assemble import Assemble, arm
@@ -25,6 +26,7 @@ from coreset.flywheel.leaks import read_allowed
 from coreset.flywheel.measure import Measure, Wrong
 from coreset.flywheel.mine import Mine
 from coreset.flywheel.observe import Observe
+from coreset.flywheel.overruled import Overruled
 from coreset.flywheel.retrain import Retrain
 from coreset.flywheel.stage import STAGES, Artifact, Stage, Turn, settings_of
 from coreset.flywheel.synthesize import NoSynthesis
@@ -33,7 +35,7 @@ from coreset.flywheel.trainings import Trainings
 from coreset.flywheel.versions import Version, history
 from coreset.flywheel.watch import Watch
 
-STATE, CONFIG = "state.json", "flywheel.json"
+STATE, CONFIG, OVERRULES = "state.json", "flywheel.json", "overrules.jsonl"
 
 
 def default_stages() -> dict[str, Stage]:
@@ -141,13 +143,15 @@ class Flywheel:
         version: str | None = None,
         reopen: bool = False,
         now: str | None = None,
+        overrules: str | Path | None = None,
     ) -> dict[str, Any]:
         """Do the next turn, or go on with the one that was begun; return the facts of its stages.
 
         budget: cost that may be spent on labels. version: name or key of the version in force, as
         the caller knows it; another one raises ValueError. reopen: turn a flywheel that has
         stopped; observations do so too. now: ISO time at which the turn is opened (default: the
-        clock), kept for a turn that goes on. Raises ValueError while another process turns it.
+        clock), kept for a turn that goes on. overrules: file of people's decisions (see
+        `coreset.core.overrules`), which hold in this turn's candidate. Raises ValueError while another process turns it.
         """
         self.check_begun()
         with locked(self.folder):
@@ -162,7 +166,7 @@ class Flywheel:
                 )
             self._check_frozen()
             number = state["turns"] + 1
-            turn = self._open(number, current, budget, observations, now)
+            turn = self._open(number, current, budget, observations, now, overrules)
             facts = {}
             before = hashlib.sha256((turn.folder / "turn.json").read_bytes()).hexdigest()
             for name in STAGES:
@@ -175,9 +179,13 @@ class Flywheel:
         return history(self.folder / "versions", name)
 
     def show(self) -> Path:
-        """Write the page `report.html` of the flywheel and return its path."""
+        """Write the page `report.html` of the flywheel, and `rows.parquet` for `coreset-explore`;
+        return the path of the page.
+        """
+        from coreset.flywheel.explore import write_examples
         from coreset.flywheel.page import write_page
 
+        write_examples(self.folder, self.data)
         return write_page(self.folder, self.data)
 
     def _check_frozen(self) -> None:
@@ -205,12 +213,17 @@ class Flywheel:
         budget: float,
         observations: Sequence[Any],
         now: str | None,
+        overrules: str | Path | None,
     ) -> Turn:
         """Return the turn, and write what it was begun with or compare it with that."""
         folder = self.folder / "turns" / f"{number:03d}"
         hashes = {
             Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in observations
         }
+        given = b"" if overrules is None else Path(overrules).read_bytes()
+        said = Overruled()
+        if overrules is not None:
+            said = Overruled.of(read_overrules(overrules), self.data)
         begun = {
             "number": number,
             "version": version.name,
@@ -218,6 +231,7 @@ class Flywheel:
             "observations": hashes,
             "pool": self.data.fingerprint("pool"),
             "allowed": sorted(self.allowed),
+            "overrules": hashlib.sha256(given).hexdigest() if given else None,
         }
         path = folder / "turn.json"
         if path.exists():
@@ -231,6 +245,8 @@ class Flywheel:
             now = old["now"]
         else:
             now = now or datetime.now(UTC).isoformat(timespec="seconds")
+            if given:
+                write_atomic(folder / OVERRULES, given)
             write_atomic(path, to_json({**begun, "now": now}, indent=1))
         earlier = [
             read_json(self.folder / "turns" / f"{i:03d}" / "turn_done.json")
@@ -243,6 +259,7 @@ class Flywheel:
             number, self.data, self.measure, self.oracle, version, self.trainings, folder,
             float(budget), self.seeds, self.seed, read_json(self.folder / CONFIG)["slices"],
             earlier, [str(p) for p in observations], now, self.allowed, known,
+            said,
         )  # fmt: skip
 
     def _stage(self, turn: Turn, name: str, before: str) -> str:

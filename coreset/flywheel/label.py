@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.flywheel.label_errors import confident_errors
-from coreset.flywheel.stage import Artifact, Turn
+from coreset.flywheel.stage import Artifact, Turn, decided
 from coreset.numerics.random import keyed_order
 
 _CONSTANT = 20  # rows of one label in a row that are no chance
@@ -25,7 +25,8 @@ class Label:
     likeliest errors are asked again as far as the money kept for it reaches; a new row that looks
     wrong and cannot be asked again, or whose two labels differ, is held back from training and
     listed as ambiguous. A second label that differs from an old row's replaces it. Labels that an
-    earlier turn has paid for cost nothing. folds: 0 scores no labels.
+    earlier turn has paid for cost nothing. A label that a person has given by an overrule is not
+    asked for, costs nothing and is not doubted. folds: 0 scores no labels.
 
     Raises ValueError when all labels are the same though the batch is not of one slice: nobody
     looked at the examples.
@@ -43,23 +44,26 @@ class Label:
         rows = data.where(batch["id"])
         control = data.where(turn.table("choose", "control")["id"])
         asked = np.unique(np.concatenate([rows, control]))
+        told = _told(turn)
+        asked = asked[~np.isin(asked, list(told))]
         answers = self._ask(turn, asked)
-        given = dict(zip(asked.tolist(), answers.tolist(), strict=True))
+        given = {**dict(zip(asked.tolist(), answers.tolist(), strict=True)), **told}
         labels = np.array([given[r] for r in rows.tolist()], np.int64)
         self._check_constant(labels, batch["slice"], data.classes)
-        again = rows[keyed_order(turn.rng("label"), data.ids[rows])][
-            : round(self.repeat * len(rows))
-        ]
+        open_ = rows[~np.isin(rows, list(told))]
+        order = keyed_order(turn.rng("label"), data.ids[open_])
+        again = open_[order][: round(self.repeat * len(open_))]
         second = np.asarray(turn.oracle.label(again), np.int64) if len(again) else again
         agree = np.array([given[r] for r in again.tolist()], np.int64) == second
         contradicted = set(again[~agree].tolist())
         contradicted |= {
             r for r in rows.tolist()
-            if turn.known.get(str(data.ids[r]), given[r]) != given[r]
+            if r not in told and turn.known.get(str(data.ids[r]), given[r]) != given[r]
         }  # fmt: skip
         reserve = plan["reserve"] - float(data.costs[again].sum())
         table, held = self._relabel(turn, rows, labels, contradicted, reserve)
-        fresh = np.array([str(i) not in turn.known for i in data.ids[rows]], bool)
+        free = {*turn.known, *turn.overruled.labels}
+        fresh = np.array([str(i) not in free for i in data.ids[rows]], bool)
         cost = float(data.costs[rows[fresh]].sum() + data.costs[again].sum())
         cost += float(data.costs[data.where(table["id"])].sum()) if table["id"] else 0.0
         held |= contradicted
@@ -72,6 +76,7 @@ class Label:
             "ambiguous": len(held),
             "cost": cost,
         }
+        held -= set(data.where(turn.overruled.kept).tolist() if turn.overruled.kept else ())
         status = np.array(["ambiguous" if r in held else "" for r in rows.tolist()], str)
         final = dict(zip(table["id"], table["new"], strict=True))
         labels = np.array(
@@ -118,7 +123,7 @@ class Label:
         reserve: float,
     ) -> tuple[dict[str, list[Any]], set[int]]:
         """Return the table of second labels, and the new rows to hold back."""
-        data, version = turn.data, turn.version
+        data = turn.data
         assert data.costs is not None
         table: dict[str, list[Any]] = {"id": [], "old": [], "new": [], "score": [], "new_row": []}
         held: set[int] = set()
@@ -129,7 +134,7 @@ class Label:
             for r, v in zip(rows.tolist(), labels.tolist(), strict=True)
             if r not in contradicted
         }
-        both = version.changed(turn.number, added=added)
+        both = decided(turn).changed(turn.number, added=added)
         parts = [turn.trainings.out_of_fold(both, self.folds, seed) for seed in turn.seeds]
         probs = np.mean(parts, axis=0)
         wrong, scores, _ = confident_errors(probs, both.labels)
@@ -139,7 +144,7 @@ class Label:
         for at, score in zip(wrong.tolist(), scores.tolist(), strict=True):
             name, old = str(both.ids[at]), int(both.labels[at])
             row = int(data.where([name])[0])
-            if confirmed.get(name) == old:
+            if confirmed.get(name) == old or name in turn.overruled.labels:
                 continue
             if data.costs[row] > left:
                 held |= {row} & new
@@ -156,6 +161,13 @@ class Label:
             if o != n and int(r) in new
         }  # fmt: skip
         return table, held
+
+
+def _told(turn: Turn) -> dict[int, int]:
+    """Return the labels that people have given by overrules, by position."""
+    told = turn.overruled.labels
+    rows = turn.data.where(list(told)).tolist() if told else []
+    return dict(zip(rows, told.values(), strict=True))
 
 
 def _confirmed(turn: Turn) -> dict[str, int]:

@@ -50,6 +50,9 @@ class Mine:
         leaks = find_leaks(data, free, self.near, turn.allowed)
         flagged = [i for i, ok in zip(leaks["id"], leaks["allowed"], strict=True) if not ok]
         clean = free[~np.isin(data.ids[free], flagged)]
+        turn.overruled.wanted(data, set(turn.version.ids.tolist()), clean)
+        out_of_it = np.isin(data.ids[clean], sorted(turn.overruled.dropped))
+        clean = clean[~out_of_it]
         weak = {w["name"]: w for w in turn.facts("diagnose")["weak"]}
         slices = [s for s in turn.slices if s["name"] in weak]
         out: dict[str, list[Any]] = {"id": [], "slice": [], "score": [], "why": []}
@@ -67,6 +70,7 @@ class Mine:
             "leaks": len(flagged),
             "allowed": len(leaks["id"]) - len(flagged),
             "clean": len(clean),
+            "overruled": int(out_of_it.sum()),
             "candidates": counts,
         }
         return Artifact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from coreset.core.store import strict
 from coreset.core.strategy import Oracle
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.measure import Measure
+from coreset.flywheel.overruled import Overruled
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.trainings import Trainings
 from coreset.flywheel.versions import Version
@@ -51,7 +52,8 @@ class Turn:
     """What a stage sees. number: 1, 2, ...; version: the training set that is in force; folder: of
     the turn, where the earlier stages' files lie; earlier: facts of the finished turns by stage;
     budget: cost that may be spent on labels; observed: paths of observations; now: ISO time at
-    which the turn was opened; allowed: ids that a person has declared no leak.
+    which the turn was opened; allowed: ids that a person has declared no leak; overruled: what people
+    have decided about single examples.
     """
 
     number: int
@@ -70,6 +72,7 @@ class Turn:
     now: str = ""
     allowed: frozenset[str] = frozenset()
     known: Mapping[str, int] = field(default_factory=dict)
+    overruled: Overruled = field(default_factory=Overruled)
 
     def rng(self, stage: str, *more: int) -> np.random.Generator:
         """Return the random numbers of one stage of this turn."""
@@ -86,6 +89,24 @@ class Turn:
     def train_rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the positions of the version in force."""
         return self.data.where(self.version.ids)
+
+
+def decided(turn: Turn) -> Version:
+    """Return the version in force as people have overruled it: without what they dropped, with
+    their labels; the same version where they said nothing about its rows.
+    """
+    have = dict(zip(turn.version.ids.tolist(), turn.version.labels.tolist(), strict=True))
+    told = turn.overruled
+    gone = [k for k in have if k in told.dropped]
+    new = {
+        k: (v, told.said[k])
+        for k, v in told.labels.items()
+        if k in have and k not in told.dropped and have[k] != v
+    }
+    if not gone and not new:
+        return turn.version
+    version = turn.version.changed(turn.number, removed=gone, relabeled=new)
+    return replace(version, number=turn.version.number, parent=turn.version.parent)
 
 
 def settings_of(stage: Any) -> dict[str, Any]:

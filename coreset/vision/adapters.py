@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.vision.boxes import Detections
+from coreset.vision.boxes import Detections, Outside
 from coreset.vision.coco import CocoPool, positions, read_json
 from coreset.vision.conventions import CONVENTIONS, Convention
 from coreset.vision.handoff.names import place
@@ -26,13 +26,18 @@ def from_rows(
     convention: Convention | str,
     classes: Sequence[str] | Mapping[int, str] | None = None,
     source: str = "predictions",
+    *,
+    outside: Outside = "error",
 ) -> Detections:
     """Return predictions, one {boxes, scores, labels} per image in the order of `images` (ids or
     file names of the pool), in a convention of `CONVENTIONS` or of your own.
 
-    Raises KeyError for an unknown image or class and ValueError for boxes of another convention or
-    of another number than scores and labels.
+    outside: boxes beyond their image are an error, as they are where the images were resized, or
+    cut (`clip`). Raises KeyError for an unknown image or class and ValueError for boxes of another
+    convention or of another number than scores and labels.
     """
+    if outside not in ("error", "clip"):
+        raise ValueError(f"outside: expected error or clip, got {outside!r}")
     how = CONVENTIONS[convention] if isinstance(convention, str) else convention
     given = list(images)
     if len(given) != len(rows):
@@ -58,14 +63,20 @@ def from_rows(
     except (ValueError, KeyError) as error:
         raise type(error)(f"{source}: {error.args[0]}") from error
     scores = [float(s) for row in rows for s in row["scores"]]
-    corners = np.clip(corners, 0, np.tile(sizes[image], 2)) if len(corners) else corners
+    if outside == "clip" and len(corners):
+        corners = np.clip(corners, 0, np.tile(sizes[image], 2))
     return Detections(
         pool.ids[at], image, corners, np.array(scores), numbers, sizes=sizes, source=source
     )
 
 
 def from_mmdetection(
-    folder: str | Path, pool: CocoPool, classes: Sequence[str], ending: str = ".json"
+    folder: str | Path,
+    pool: CocoPool,
+    classes: Sequence[str],
+    ending: str = ".json",
+    *,
+    outside: Outside = "error",
 ) -> Detections:
     """Return the predictions that MMDetection's inferencer writes, `preds/NAME.json` with `bboxes`
     (corners in pixels), `scores` and `labels` (numbers of the model's `classes`, from 0).
@@ -92,11 +103,15 @@ def from_mmdetection(
             {"boxes": found["bboxes"], "scores": found["scores"], "labels": found["labels"]}
         )
         images.append(pool.ids[place(pool, file.name.removesuffix(ending), str(file))].item())
-    return from_rows(rows, images, pool, "mmdetection", classes, str(folder))
+    return from_rows(rows, images, pool, "mmdetection", classes, str(folder), outside=outside)
 
 
 def from_hugging_face(
-    outputs: Sequence[Sequence[Mapping[str, Any]]], images: Iterable[Any], pool: CocoPool
+    outputs: Sequence[Sequence[Mapping[str, Any]]],
+    images: Iterable[Any],
+    pool: CocoPool,
+    *,
+    outside: Outside = "error",
 ) -> Detections:
     """Return the outputs of a `transformers` object-detection pipeline: per image a list of
     {score, label (a name), box {xmin, ymin, xmax, ymax} in pixels}.
@@ -110,7 +125,7 @@ def from_hugging_face(
             raise ValueError(
                 f"pipeline outputs: entry {i}: expected a list of {{score, label, box}} ({error!r})"
             ) from error
-    return from_rows(rows, images, pool, "hugging_face", source="pipeline outputs")
+    return from_rows(rows, images, pool, "hugging_face", source="pipeline outputs", outside=outside)
 
 
 def classification_probs(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coreset.core.selection import Selection
 from coreset.core.store import write_atomic
+from coreset.vision.coco_check import inside
 from coreset.vision.regions import Regions
 
 IGNORE = 255
@@ -123,18 +124,18 @@ class RegionChoice:
                 raise ValueError(
                     f"image {key!r}: labels of {given.shape}, the map has {mask.shape}"
                 )
-            inside = given[mask]
-            if inside.size and (inside.min() < 0 or inside.max() > 255 or (inside == ignore).any()):
+            new = given[mask]
+            if new.size and (new.min() < 0 or new.max() > 255 or (new == ignore).any()):
                 raise ValueError(
                     f"image {key!r}: expected classes from 0 to 255 other than {ignore}"
                 )
-            path = Path(folder) / f"{key}.png"
+            path = Path(folder) / inside(f"{key}.png", f"image {key!r:.80}")
             blank = np.full(mask.shape, ignore, np.uint8)
             whole = blank
             if path.exists():
                 with open_image(path) as image:
                     whole = np.array(image)
-            whole[mask] = inside
+            whole[mask] = new
             sink = BytesIO()
             Image.fromarray(whole.astype(np.uint8)).save(sink, "PNG")
             out.append(write_atomic(path, sink.getvalue()))

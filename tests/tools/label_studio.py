@@ -77,7 +77,7 @@ def running(python: str, folder: Path) -> Iterator[httpx.Client]:
         timeout=120,
     )
     try:
-        for _ in range(1200):
+        for _ in range(1800):  # its first start makes a database, on few and busy cores
             try:
                 if client.get("/health").status_code == 200:
                     break

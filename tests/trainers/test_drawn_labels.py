@@ -17,7 +17,8 @@ from coreset.trainers.oracles import AwaitingLabels, Drawing, LabelStudio, Reque
 from coreset.trainers.oracles.drawn import Drawn, file_of
 from coreset.trainers.oracles.server import Server
 from coreset.trainers.settings import resolve
-from coreset.vision.handoff.label_studio import brush, decode_brush, rectangle
+from coreset.vision.handoff.brush import decode_brush
+from coreset.vision.handoff.label_studio import brush, rectangle
 from tests.tools import label_studio
 from tests.tools.envs import python_of, run_tool
 

@@ -14,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from coreset.build import build
+from coreset.cli.answer import answer, run
 from coreset.cli.common import conf_dir, fail
 from coreset.core.store import Store, fingerprint
 from coreset.trainers.bench.results import collect, write
-from coreset.trainers.bench.run import Job, run
+from coreset.trainers.bench.run import Job
+from coreset.trainers.bench.run import run as run_cells
 from coreset.trainers.bench.sample import Table, amount
 from coreset.trainers.bench.suite import Protocol, Suite, rows_of
 from coreset.trainers.data.base import ImageData, exchanged
@@ -98,11 +100,14 @@ def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
         word = f"[red]failed[/]: {error}" if error else f"{seconds:.1f} s"
         console.print(f"[{done}/{total}] {name}, replicate {number}: {word}", soft_wrap=True)
 
-    failed = run(job, int(cfg["workers"]), tell)
+    failed = run_cells(job, int(cfg["workers"]), tell)
     frame = collect(job)
     write(job, frame, dict(cfg), failed)
-    page, answer = write_page(job.folder)
-    console.print(answer, soft_wrap=True)
+    page, sentence = write_page(job.folder)
+    answer(
+        suite_folder=job.folder, report_file=page, says=sentence, cells=len(job.cells()), failed=failed,
+    )  # fmt: skip
+    console.print(sentence, soft_wrap=True)
     for name, error in failed.items():
         console.print(f"[red]failed[/] {name}: {error}", soft_wrap=True)
     console.print(f"page: {page}", soft_wrap=True)
@@ -110,7 +115,7 @@ def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="bench")  # type: ignore[untyped-decorator]
-def main(cfg: DictConfig) -> None:
+def configured_main(cfg: DictConfig) -> None:
     """Measure selection strategies on a data set."""
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
@@ -120,3 +125,8 @@ def main(cfg: DictConfig) -> None:
     except Exception as error:
         fail(error, console, go_on=hydra_cfg.mode == RunMode.MULTIRUN)
         raise
+
+
+def main() -> None:
+    """Run `coreset-bench`."""
+    run("coreset-bench", configured_main)

@@ -13,12 +13,13 @@ from coreset.numerics.pca import plane
 PROJECTIONS = ("auto", "tsne", "umap", "pca")
 _TSNE = 2_000  # rows up to which `auto` takes t-SNE: a few seconds
 _EXACT = 60_000  # rows up to which neighbors are exact
-_BUCKETS, _AXES = 2**14, 32
+_BUCKETS, _AXES, _AXES_FROM = 2**14, 32, 20_000
 
 
 def text_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     """Return vectors (N, <= 32) of texts: words and pairs of them hashed, weighed by how rare they
-    are, on their main axes. What the map is drawn from where a run has no embedding.
+    are, on their main axes, those of every k-th text, of at most 40,000. What the map is drawn from
+    where a run has no embedding.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
@@ -28,7 +29,8 @@ def text_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     axes = min(_AXES, weighed.shape[0] - 1, weighed.shape[1] - 1)
     if axes < 2:
         return np.asarray(weighed[:, :2].toarray(), np.float32)
-    x = TruncatedSVD(axes, random_state=0).fit_transform(weighed)
+    few = weighed[:: max(1, weighed.shape[0] // _AXES_FROM)]
+    x = TruncatedSVD(axes, random_state=0).fit(few).transform(weighed)
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)
 
 

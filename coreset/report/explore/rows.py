@@ -36,11 +36,7 @@ def orders(table: pa.Table) -> list[str]:
 
 def about(table: pa.Table, title: str) -> dict[str, Any]:
     """Return what the page has to know first: columns to color by, with their values."""
-    by: dict[str, list[str]] = {}
-    for name in _BY:
-        if name in table.column_names:
-            values, _ = categories(table[name])
-            by[name] = values
+    by = {name: categories(table[name])[0] for name in _colored(table)}
     kept = {v["values"]: v["counts"] for v in pc.value_counts(table["decision"]).to_pylist()}
     known = "x" in table.column_names
     return {
@@ -48,6 +44,17 @@ def about(table: pa.Table, title: str) -> dict[str, Any]:
         "orders": orders(table), "map": known, "chunk": CHUNK,
         "text": "text" in table.column_names, "images": "thumbnail" in table.column_names,
     }  # fmt: skip
+
+
+def _colored(table: pa.Table) -> list[str]:
+    """Return the columns to color by: those that are known, and texts of few values."""
+    more = [
+        f.name
+        for f in table.schema
+        if f.name not in COLUMNS and pa.types.is_string(f.type)
+        and 1 < pc.count_distinct(table[f.name]).as_py() <= CATEGORIES
+    ]  # fmt: skip
+    return [*(n for n in _BY if n in table.column_names), *more]
 
 
 def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray[Any, Any]]:
@@ -85,7 +92,7 @@ def column(table: pa.Table, name: str) -> bytes:
     """
     if name not in table.column_names:
         raise KeyError(f"no column {name!r}")
-    if name in _BY:
+    if name in _BY or pa.types.is_string(table.schema.field(name).type):
         return categories(table[name])[1].astype(np.float32).tobytes()
     values = pc.cast(table[name], pa.float64()).to_numpy().astype(np.float32)
     return bytes(values.tobytes())

@@ -7,6 +7,7 @@ its own name, NaN where it is undefined.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from coreset.core.files import check_regular
 from coreset.core.store import to_json, write_atomic
 
 NEIGHBORS = pa.struct([("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.float64()))])
@@ -24,9 +26,9 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (pa.string(), "name of the row: what overrules go by (always)"),
     "decision": (
         pa.string(),
-        "kept, dropped or rejected; chosen, selected before or pool (always)",
+        "kept, dropped or rejected; chosen, selected before, frozen or pool (always)",
     ),
-    "operator": (pa.string(), "the operator that dropped it"),
+    "operator": (pa.string(), "the operator, or the stage of a flywheel, that decided"),
     "reason": (pa.string(), "why, in words"),
     "duplicate_of": (pa.string(), "id of the row that stands for it"),
     "duplicate_row": (pa.int64(), "the same as a position"),
@@ -71,3 +73,19 @@ def write_explore(table: pa.Table, path: str | Path, about: Mapping[str, Any]) -
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(said), sink, compression="zstd")
     return write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def read_explore(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the table of a file, and what `write_explore` was told about it; nothing for a table
+    of another maker. Raises ValueError where a column is missing, or the file is no Parquet.
+    """
+    check_regular(Path(path))
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a Parquet file: {error}") from error
+    missing = [n for n in ("row", "id", "decision") if n not in table.column_names]
+    if missing:
+        raise ValueError(f"{path}: the table of rows needs {', '.join(missing)}")
+    said = (table.schema.metadata or {}).get(b"coreset")
+    return table, json.loads(said) if said else {}

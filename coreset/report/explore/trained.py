@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +91,19 @@ def _choice(run: Run, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 def _pool_rows(run: Run, size: int) -> tuple[dict[str, Any], NDArray[Any] | None]:
     """Return what the run has written of every row: id, label, thumbnail, vector."""
-    path = run.path / "rows.parquet"
-    if not path.exists():
+    if not (run.path / "rows.parquet").exists():
         return _of_gallery(run, size), None
-    table = pq.read_table(path)
-    out = {
-        n: table[n].combine_chunks()
-        for n in ("id", "label", "thumbnail")
-        if n in table.column_names
-    }
+    return read_rows(run.path)
+
+
+def read_rows(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    """Return what `write_rows` wrote: the columns to show, and the features (N, D)."""
+    table = pq.read_table(folder / "rows.parquet")
+    out = {n: table[n].combine_chunks() for n in table.column_names if n != "features"}
     if "features" not in table.column_names:
         return out, None
     x = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return out, x.reshape(size, -1)
+    return out, x.reshape(table.num_rows, -1)
 
 
 def _of_gallery(run: Run, size: int) -> dict[str, Any]:
@@ -122,21 +122,22 @@ def write_rows(
     ids: Sequence[Any],
     labels: Sequence[str | None],
     images: Any,
-    features: NDArray[Any],
+    features: NDArray[Any] | None,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `rows.parquet` into the folder of a run: what is shown of every row of its pool.
 
-    labels (N,): names of classes, None: unknown. images (N, H, W, C) uint8; features (N, D).
+    labels (N,): names of classes, None: unknown. images: (N, H, W, C) uint8, a list with None where
+    there is none, or None; features (N, D) or None. more: further columns (N,), numbers or texts.
     """
-    x = np.asarray(features, np.float32).reshape(len(ids), -1)
-    table = pa.table(
-        {
-            "id": pa.array([str(k) for k in ids]),
-            "label": pa.array(labels, pa.string()),
-            "thumbnail": pa.array(encoded(images), THUMBNAIL),
-            "features": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1]),
-        }
-    )
+    columns = {"id": pa.array([str(k) for k in ids]), "label": pa.array(labels, pa.string())}
+    if images is not None:
+        columns["thumbnail"] = pa.array(encoded(images), THUMBNAIL)
+    if features is not None:
+        x = np.asarray(features, np.float32).reshape(len(ids), -1)
+        columns["features"] = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+    columns |= {k: pa.array(values) for k, values in (more or {}).items()}
+    table = pa.table(columns)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return write_atomic(folder / "rows.parquet", sink.getvalue().to_pybytes())
@@ -169,6 +170,6 @@ def selection_columns(picked: Path, size: int, ids: Any = None) -> dict[str, Any
     return out | ({"score": score} if np.isfinite(score).any() else {})
 
 
-def encoded(images: Any) -> list[dict[str, Any]]:
-    """Return images (N, H, W) or (N, H, W, C) uint8 as thumbnails."""
-    return [{"bytes": encode(np.asarray(p)), "path": None} for p in images]
+def encoded(images: Any) -> list[dict[str, Any] | None]:
+    """Return images (N, H, W) or (N, H, W, C) uint8 as thumbnails; None stays None."""
+    return [p if p is None else {"bytes": encode(np.asarray(p)), "path": None} for p in images]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ from coreset.vision.handoff.names import category, place
 from coreset.vision.handoff.returned import Returned, Shape, box_of, rle_of
 
 
-def read_coco(path: str | Path, pool: CocoPool) -> Returned:
+def read_coco(path: str | Path, pool: CocoPool, ignore: Collection[str] = ()) -> Returned:
     """Return the labels of an instances file of a tool, whose image and category ids are its own:
     images go by file name, classes by name.
 
-    Every image that the file lists counts as labeled. Raises KeyError or ValueError naming file and
+    Every image that the file lists counts as labeled. ignore: classes that are none, such as that of
+    regions (see `write_masks`): their annotations are left out. Raises KeyError or ValueError naming file and
     image for one that the pool does not have, one twice, another size, and an annotation of no
     image or class of the file.
     """
     source = str(path)
     data = read_json(path)
     entries, classes, rows = parts_of(data, source)
+    passed = {k for k, name in classes.items() if name in ignore}
+    rows = [row for row in rows if row.get("category_id") not in passed]
     used = {row.get("category_id") for row in rows}
     numbers = {k: category(pool, name, source) for k, name in classes.items() if k in used}
     where: dict[Any, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,10 +14,16 @@ from coreset.vision.handoff.names import category, place
 from coreset.vision.handoff.returned import Returned, Shape, box_of, rle_of
 
 
-def read_cvat(path: str | Path, pool: CocoPool, tag_skips: str | None = None) -> Returned:
+def read_cvat(
+    path: str | Path,
+    pool: CocoPool,
+    tag_skips: str | None = None,
+    ignore: Collection[str] = (),
+) -> Returned:
     """Return the labels of an export: boxes, polygons, masks, and tags as classes of whole images.
 
     Every image in the file counts as labeled. tag_skips: an image with this tag is skipped instead.
+    ignore: labels that are no classes, such as that of regions (see `write_masks`).
     Raises KeyError or ValueError naming file and image for one that the pool does not have or has in
     another size, one twice, tracks of a video, XML that declares entities, and a shape that is none.
     """
@@ -48,6 +55,8 @@ def read_cvat(path: str | Path, pool: CocoPool, tag_skips: str | None = None) ->
             continue
         labeled.append(at)
         for element in image:
+            if element.get("label") in ignore:
+                continue
             shapes += _shape(element, at, pool, who)
     return Returned(pool, np.array(labeled, np.int64), np.array(skipped, np.int64), shapes, source)
 

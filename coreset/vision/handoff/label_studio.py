@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.vision.coco import CocoPool, read_json
+from coreset.vision.handoff.brush import decode_brush, encode_brush
 from coreset.vision.handoff.names import category, place
 from coreset.vision.handoff.returned import Returned, Shape, box_of, mask_box, rle_of
 
-_SIZES = (3, 4, 8, 16)  # bits of a run's length, the shortest that hold it
 _KINDS = ("rectanglelabels", "polygonlabels", "brushlabels", "choices")
 
 
-def read_label_studio(path: str | Path, pool: CocoPool, field: str = "image") -> Returned:
+def read_label_studio(
+    path: str | Path, pool: CocoPool, field: str = "image", ignore: Collection[str] = ()
+) -> Returned:
     """Return the labels of an export in Label Studio's native JSON.
 
-    field: the name of the image in the tasks' data. An image belongs to a task by its file name;
+    field: the name of the image in the tasks' data. ignore: labels that are no classes, such as that
+    of regions (see `write_masks`). An image belongs to a task by its file name;
     task ids mean nothing, and predictions are no labels. A task without an annotation is open, one
     whose annotations were all cancelled is skipped. Raises KeyError or ValueError naming file and
     task for an image or a class that the pool does not have, a name and an `image_id` that
@@ -63,7 +65,7 @@ def read_label_studio(path: str | Path, pool: CocoPool, field: str = "image") ->
         annotators[at] = names
         for name, one in zip(names, done, strict=True):
             for shape in one.get("result") or []:
-                shapes += shapes_of(shape, at, name, pool, who)
+                shapes += shapes_of(shape, at, name, pool, who, ignore)
     return Returned(
         pool, np.array(labeled, np.int64), np.array(skipped, np.int64), shapes, source, annotators
     )
@@ -80,9 +82,11 @@ def _annotators(done: list[Mapping[str, Any]]) -> list[str]:
     return out
 
 
-def shapes_of(shape: Any, at: int, name: str, pool: CocoPool, who: str) -> list[Shape]:
+def shapes_of(
+    shape: Any, at: int, name: str, pool: CocoPool, who: str, ignore: Collection[str] = ()
+) -> list[Shape]:
     """Return what one result of an annotation draws in the image at position `at`; nothing for
-    what is no shape (relations, ratings, texts).
+    what is no shape (relations, ratings, texts) or has a label of `ignore`.
 
     name: of the annotator; who: begins the messages. Raises KeyError for a class that the pool does
     not have, ValueError for a shape of another kind or size.
@@ -93,6 +97,8 @@ def shapes_of(shape: Any, at: int, name: str, pool: CocoPool, who: str) -> list[
     if kind not in _KINDS:
         return []  # relations, ratings, texts: of no image
     labels = value.get(kind) or []
+    if any(label in ignore for label in labels):
+        return []
     if len(labels) != 1 and kind != "choices":
         raise ValueError(f"{who}: expected one class per shape, got {labels!r:.80}")
     classes = [category(pool, label, who) for label in labels]
@@ -155,61 +161,3 @@ def _result(
     size = {"original_width": width, "original_height": height, "image_rotation": 0}
     names = {"from_name": "label", "to_name": "image"}
     return {"type": kind, **names, **about, **size, "value": dict(value)}
-
-
-def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
-    """Return a mask (H, W) as the run lengths that `decode_brush` reads: of four equal bytes a
-    pixel, in runs of at most 65,536.
-
-    >>> decode_brush(encode_brush(np.array([[True, False, True]])), 3, 1)
-    array([[ True, False,  True]])
-    """
-    flat = np.asarray(mask, bool).ravel()
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [len(flat)]])
-    parts = [f"{4 * len(flat):032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
-    for start, stop in itertools.pairwise(edges.tolist()):
-        value = "11111111" if flat[start] else "00000000"
-        for begin in range(4 * start, 4 * stop, 2 ** _SIZES[-1]):
-            run = min(4 * stop - begin, 2 ** _SIZES[-1]) - 1
-            which = next(i for i, size in enumerate(_SIZES) if run < 2**size)
-            parts.append(f"1{which:02b}{run:0{_SIZES[which]}b}{value}")
-    bits = "".join(parts)
-    return np.packbits(np.frombuffer(bits.encode(), np.uint8) - ord("0")).tolist()
-
-
-def decode_brush(rle: list[int], width: int, height: int) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of Label Studio's run lengths: RGBA pixels packed bit by bit, of which
-    the last channel counts.
-
-    Format: a 32-bit count of values, 5 bits of word size, four 4-bit run sizes, then runs of equal
-    values or of single ones. Raises ValueError for another number of pixels, or runs that end early.
-    """
-    bits = np.unpackbits(np.asarray(rle, np.uint8))
-    powers = 2 ** np.arange(31, -1, -1, dtype=np.int64)
-    at = 0
-
-    def read(size: int) -> int:
-        nonlocal at
-        part = bits[at : at + size]
-        if len(part) < size:
-            raise ValueError("a mask whose run lengths end early")
-        at += size
-        return int(part @ powers[32 - size :])
-
-    count = read(32)
-    if count != 4 * width * height:
-        raise ValueError(f"a mask of {count} values, expected {4 * width * height}")
-    word = read(5) + 1
-    sizes = [read(4) + 1 for _ in range(4)]
-    out = np.zeros(count, np.uint8)
-    i = 0
-    while i < count:
-        same = read(1)
-        j = i + 1 + read(sizes[read(2)])
-        if same:
-            out[i:j] = read(word)
-        else:
-            for k in range(i, j):
-                out[k : k + 1] = read(word)
-        i = j
-    return out.reshape(height, width, 4)[..., 3] > 0

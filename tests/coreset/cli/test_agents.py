@@ -61,6 +61,18 @@ def test_every_command_answers_in_one_schema(tmp_path: Path) -> None:
     assert good["result"]["scored"] == 4
     good, _ = run("coreset-explore", "out", "open=false", "projection=pca", cwd=tmp_path)
     assert good["result"]["rows"] == 4
+    wheel = ["flywheel=wheel", "data=digits", "embedding=pixels", "split={train: 0.1, dev: 0.2, canary: 0.02}"]  # fmt: skip
+    bad, _ = run("coreset-flywheel", "turn", *wheel, cwd=tmp_path)
+    assert "init" in bad["error"]["message"]
+    good, _ = run("coreset-flywheel", "init", *wheel, cwd=tmp_path)
+    assert good["result"]["turns"] == 0
+    assert Path(tmp_path / good["result"]["report_file"]).exists()
+    good, _ = run("coreset-explore", "wheel", "open=false", "projection=pca", cwd=tmp_path)
+    assert good["result"]["rows"] == 1797
+    bad, _ = run(
+        "coreset-bench", "data=digits", "embedding=pixels", "strategies=[kcentre]", cwd=tmp_path
+    )
+    assert "kcenter" in bad["error"]["message"]
     bad, _ = run("coreset-compare", "nowhere", cwd=tmp_path)
     assert "nowhere" in bad["error"]["message"]
     bad, _ = run("coreset-train", "data=digits", "nonsense=3", cwd=tmp_path)
@@ -146,6 +158,12 @@ async def _drive(mcp, folder: Path) -> None:
         await call(
             "overrule", run="out", row_ids=["r2"], action="keep", who="agent", why="short but right"
         )
+        strange = await client.call_tool(
+            "overrule",
+            {"run": "out", "row_ids": ["r9"], "action": "keep", "who": "agent", "why": "x"},
+        )
+        assert strange.is_error
+        assert "r9" in strange.content[0].text
         again = await call(
             "run_command",
             command="coreset-curate",

@@ -160,6 +160,16 @@ def test_all_tools_say_the_same(tmp_path) -> None:
     same(Detections.from_ultralytics(ul, POOL), expected)
 
 
+def test_boxes_of_a_resized_image_are_no_boxes_at_its_edge() -> None:
+    rows = [{"boxes": [[50.0, 20.0, 640.0, 480.0]], "scores": [0.5], "labels": [7]}]
+    with pytest.raises(ValueError, match="outside the image"):
+        from_rows(rows, [11], POOL, "torchvision")
+    cut = from_rows(rows, [11], POOL, "torchvision", outside="clip")
+    assert cut.boxes.tolist() == [[50.0, 20.0, 100.0, 50.0]]
+    with pytest.raises(ValueError, match="error or clip"):
+        from_rows(rows, [11], POOL, "torchvision", outside="ignore")
+
+
 def test_files_that_run_code_are_refused(tmp_path) -> None:
     (tmp_path / "results.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(ValueError, match="runs code"):

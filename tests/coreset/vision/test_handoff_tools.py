@@ -15,6 +15,7 @@ from coreset.vision import CocoPool, Detections, ImageSelection
 from coreset.vision.handoff import fiftyone as fiftyone_file
 from coreset.vision.handoff import lightly as lightly_file
 from coreset.vision.handoff import read_coco, read_cvat, read_label_studio, read_yolo
+from coreset.vision.handoff.hugging_face import to_hugging_face
 from tests.tools import label_studio
 from tests.tools.envs import TOOLS, python_of, run_tool
 
@@ -112,6 +113,41 @@ def test_datumaro_reads_edits_and_writes(
         expected[shape.position].append((pool.categories[shape.category], [1.0, 2.0, 4.0, 6.0]))
     assert_same(returned, expected, 0.011)
     assert len({s.position for s in extra}) == len(extra)
+
+
+def test_a_yolo_folder_moved_and_numbered_anew_comes_back(pool, found, chosen, tmp_path) -> None:
+    chosen.to_yolo(tmp_path / "a", found, 0.0)
+    back = tmp_path / "b"
+    order = sorted(pool.categories)
+    numbers = {0: 2, 1: 0, 2: 1}  # the tool numbers the classes its own way
+    for k, file in enumerate(sorted((tmp_path / "a" / "labels").rglob("*.txt"))):
+        lines = [line.split(" ", 1) for line in file.read_text().splitlines()]
+        target = back / "labels" / f"batch_{k % 7}" / file.relative_to(tmp_path / "a" / "labels")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(f"{numbers[int(c)]} {rest}\n" for c, rest in lines[::-1]))
+    names = {numbers[i]: pool.categories[k] for i, k in enumerate(order)}
+    (back / "classes.txt").write_text("\n".join(names[i] for i in range(3)))
+    assert_same(read_yolo(back, pool), boxes_of(found, pool), 1e-3)
+
+
+def test_datasets_reads_the_hugging_face_folder(pool, found, chosen, images, tmp_path) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder = to_hugging_face(chosen.to_rows(images, found, 0.0), tmp_path / "hf", "streets")
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache")
+    ).shuffle(seed=3)
+    at = {str(k): i for i, k in enumerate(pool.ids.tolist())}
+    expected = boxes_of(found, pool)
+    assert sorted(at[row] for row in loaded["id"]) == list(range(N))
+    for row in loaded.remove_columns("image"):
+        i, got = at[row["id"]], row["objects"]
+        assert row["priority"] == int(np.flatnonzero(chosen.indices == i)[0])
+        want = sorted((n, [b[0], b[1], b[2] - b[0], b[3] - b[1]]) for n, b in expected[i])
+        have = sorted(zip(got["category"], got["bbox"], strict=True))
+        assert [n for n, _ in have] == [n for n, _ in want]
+        np.testing.assert_allclose([b for _, b in have], [b for _, b in want], atol=1e-6)
+    for row in loaded.select(range(20)):
+        assert list(row["image"].size) == pool.sizes[at[row["id"]]].tolist()
 
 
 CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">

@@ -65,6 +65,15 @@ def test_labels_go_where_they_were_asked_and_nowhere_else(tmp_path) -> None:
         first.write_masks(tmp_path / "x", {k: np.full((7, 8), 255) for k in truth})
 
 
+def test_no_mask_leaves_its_folder(tmp_path) -> None:
+    scorer = SegmentationScorer("entropy", ["mean"], tile=3, keep_regions=True)
+    scorer.update(["../x"], torch.randn(1, 3, 7, 8))
+    chosen = choose_regions(scorer.regions(), scorer.ids, 40)
+    with pytest.raises(ValueError, match="image '../x'"):
+        chosen.write_masks(tmp_path / "masks", {"../x": np.zeros((7, 8), int)})
+    assert not list(tmp_path.rglob("*.png"))
+
+
 def test_annotations_say_which_pixels() -> None:
     tools = pytest.importorskip("pycocotools.mask")
     chosen = choose_regions(scored().regions(), [10, 11, 12, 13], 50)

@@ -1,12 +1,15 @@
 """The loops on real digits, few steps; resume after SIGKILL is in test_resume.py."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from coreset import Selection
+from coreset.cli.explore import make_table
 from coreset.core.store import Store
 from coreset.registry import strategy as by_name
 from coreset.runs.run_folder import RunFolder
@@ -16,6 +19,7 @@ from coreset.trainers.loops.context import PROXY
 from coreset.trainers.loops.gallery import write_gallery
 from coreset.trainers.loops.in_memory import assemble, context_of
 from coreset.trainers.loops.plan import make_plan
+from coreset.trainers.loops.pool_rows import AXES, write_pool
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.tasks.features import ModelFeatures
@@ -23,6 +27,9 @@ from coreset.trainers.tasks.models import small_cnn
 
 DATA = digits()
 QUICK = TrainingConfig(steps=6)
+SETTINGS = {
+    "features": None, "ids": None, "images": None, "state": None, "columns": None, "projection": "pca", "neighbors": 3,
+}  # fmt: skip
 
 
 def job(
@@ -145,6 +152,37 @@ def test_prune_budgets_of_a_greedy_strategy_are_prefixes(tmp_path):
         assert g["thumbs"].shape == (50, 8, 8, 1)
         assert g["thumb_round"].tolist() == [0] * 20 + [1] * 30
         assert g["chosen_counts"].sum() == 50
+
+
+def test_every_row_of_a_run_can_be_explored(tmp_path):
+    """Pictures, labels, places and neighbors of the whole pool, by the last model's features."""
+    j = job(tmp_path, "margin", "active", (20, 30))
+    run(j)
+    write_pool(j)
+    named = {"strategy_name": "margin", "seed": 0, "mode": "active"}  # as a command writes it
+    (j.folder.path / "config.json").write_text(json.dumps(named))
+    table, how = make_table({**SETTINGS, "run": str(j.folder.path)})
+    assert how == "pca of vectors"
+    assert table.num_rows == len(DATA.images)
+    x = j.learner.signals(np.arange(len(DATA.images)), ["features"])["features"].astype(np.float64)
+    probs = j.learner.signals(np.arange(len(DATA.images)), ["probs"])["probs"]
+    order = [i for e in ledger(j) for i in e["indices"]]
+    x = x - x.mean(axis=0)
+    x = x @ np.linalg.svd(x, full_matrices=False)[2][:AXES].T
+    far = np.linalg.norm(x - x[7], axis=1)
+    far[7] = np.inf
+    near = table["neighbors"][7].as_py()
+    np.testing.assert_allclose(near["distances"], np.sort(far)[:3], rtol=1e-3)
+    for i, row in enumerate(table.select(["label", "thumbnail", "rank", "predicted"]).to_pylist()):
+        shown = np.asarray(Image.open(BytesIO(row["thumbnail"]["bytes"])))
+        np.testing.assert_array_equal(shown, DATA.images[i][..., 0])
+        assert row["label"] == DATA.classes[DATA.labels[i]]
+        assert row["rank"] == (order.index(i) if i in order else None)
+        assert row["predicted"] == DATA.classes[probs[i].argmax()]
+    before = (j.folder.path / "rows.parquet").read_bytes()
+    (j.folder.path / "rows.parquet").unlink()
+    write_pool(j)
+    assert (j.folder.path / "rows.parquet").read_bytes() == before
 
 
 def test_training_dynamics_rank_the_pool(tmp_path):

@@ -1,6 +1,8 @@
 """Every row of a run: the table, the server, the static site and the page in a browser."""
 
 import json
+import os
+import shutil
 import socket
 import threading
 import time
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coreset.cli.explore import make_table
+from coreset.cli.explore import made_from, make_table
 from coreset.core.overrules import read_overrules
 from coreset.core.selection import Selection
 from coreset.curation.operators.dedup import ExactDuplicates
@@ -22,7 +24,7 @@ from coreset.curation.run import curate
 from coreset.report.explore import rows
 from coreset.report.explore.coordinates import neighbors, places
 from coreset.report.explore.server import export_site, file_overrules, make_app
-from coreset.report.explore.table import COLUMNS, write_explore
+from coreset.report.explore.table import COLUMNS, read_explore, write_explore
 from coreset.report.explore.trained import write_rows
 from coreset.scorers.length import Length
 from tests.browser import open_page, serious
@@ -80,8 +82,27 @@ def test_the_file_documents_its_columns(curated: Path, tmp_path: Path) -> None:
     path = write_explore(table, tmp_path / "explore.parquet", {"map": how})
     about = json.loads(pq.read_schema(path).metadata[b"coreset"])
     assert about["columns"] == {n: COLUMNS[n][1] for n in table.column_names if n in COLUMNS}
-    back = pq.read_table(path)
+    back, said = read_explore(path)
+    assert said["map"] == how
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match="needs row, decision"):
+        read_explore(tmp_path / "other.parquet")
+    (tmp_path / "no.parquet").write_text("id")
+    with pytest.raises(ValueError, match="not a Parquet file"):
+        read_explore(tmp_path / "no.parquet")
     assert back.schema.field("neighbors").type == COLUMNS["neighbors"][0]
+
+
+def test_a_table_is_made_anew_when_something_has_changed(curated: Path, tmp_path: Path) -> None:
+    given = {**SETTINGS, "run": [str(curated)]}
+    key = made_from(given)
+    assert made_from({**given, "open": False, "port": 7}) == key
+    assert made_from({**given, "projection": "tsne"}) != key
+    shutil.copytree(curated, tmp_path / "c")
+    again = {**given, "run": [str(tmp_path / "c")]}
+    before = made_from(again)
+    os.utime(tmp_path / "c" / "manifest.json", (1, 1))
+    assert made_from(again) != before
 
 
 def test_nearest_rows_are_those_of_plain_distances() -> None:
@@ -172,6 +193,19 @@ def test_points_and_columns_are_aligned(curated: Path) -> None:
     assert rows.chunk(table, 5)[17]["id"] == "r517"
 
 
+def test_texts_of_few_values_are_colors_too(curated: Path) -> None:
+    table, _ = make_table({**SETTINGS, "run": str(curated)})
+    n = table.num_rows
+    site = [("north", "south", None)[i % 3] for i in range(n)]
+    table = table.append_column("site", pa.array(site)).append_column(
+        "note", pa.array([f"note {i}" for i in range(n)])
+    )
+    colors = rows.about(table, "t")["colors"]
+    assert "note" not in colors
+    got = np.frombuffer(rows.column(table, "site"), np.float32).astype(int)
+    assert [colors["site"][i] for i in got] == [s or "–" for s in site]
+
+
 def test_a_page_cannot_file_decisions_about_nothing(tmp_path: Path) -> None:
     asked = {"ids": ["a", "b"], "action": "drop", "who": "ana"}
     with pytest.raises(ValueError, match="no row has the id 'b'"):
@@ -224,9 +258,16 @@ def test_why_row_517_was_dropped_is_one_search_away(site: tuple[str, Path]) -> N
     with open_page() as page:
         page.goto(site[0])
         page.wait_for_selector("body[data-ready]")
-        page.fill("#q", "r517")
-        page.press("#q", "Enter")
+        page.evaluate(
+            "(window.clicks = 0, addEventListener('click', e => { if (e.detail) clicks++ }, true))"
+        )
+        page.click("#q")
+        page.keyboard.type("r517")
+        page.get_by_role("button", name="Find").click()
         page.wait_for_selector("#row h2")
+        assert page.evaluate("clicks") <= 3
+        box = page.locator("#row .why").bounding_box()
+        assert box["y"] + box["height"] <= 900, "the reason is seen without scrolling"
         said = page.inner_text("#row")
         assert "dropped, by exact_duplicates" in said
         assert "Kept for it: r3" in said
