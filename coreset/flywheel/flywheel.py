@@ -129,6 +129,8 @@ class Flywheel:
             facts = {
                 **frozen,
                 "measure": settings_of(self.measure),
+                "word": self.measure.word,
+                "percent": self.measure.percent,
                 "learner": self.trainings.name,
                 "seeds": list(self.seeds),
                 "seed": self.seed,
