@@ -55,6 +55,7 @@ class Diagnose:
             _Candidate(s, members.of(s), pair_errors(s, errors, members.labels, predicted),
                        int(train.of(s).sum()), len(turn.version), len(rows), self.lack)
             for s in turn.slices
+            if s["kind"] != "pair" or predicted is not None
         ]  # fmt: skip
         small = [c.name for c in found if 0 < c.inside.sum() < self.smallest]
         tested = [c for c in found if c.inside.sum() >= self.smallest]
