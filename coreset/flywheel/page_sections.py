@@ -48,7 +48,7 @@ def funnel(turn: Facts) -> str:
 def slices(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
     """Return the weak and hard slices and those next to them."""
     places = range(len(table["name"]))
-    rank = {"weak": 0, "hard": 1, "": 2}
+    rank = {"weak": 0, "hard": 1, "lacking": 2, "": 3}
     order = sorted(places, key=lambda i: (rank[table["verdict"][i]], -table["excess"][i]))[:15]
     lines = [
         (
@@ -66,7 +66,8 @@ def slices(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
         f"Turn's answer: {turn['diagnose']['answer']}. Errors{' in %' if percent else ''} on"
         f" {count(turn['diagnose']['measured_on'])} development examples, with intervals; excess"
         " over examples alike; share of the training rows over the share in production. Hard: errs"
-        " more but lacks no rows, so none are bought."
+        " more but lacks no rows; lacking: fewer rows than in production, but errs not provably"
+        " more. Nothing is bought for these two."
     )
     bold = [i for i, line in enumerate(lines) if line[-1] == "weak"]
     heads = ("slice", "rows", "error", "excess", "share", "verdict")

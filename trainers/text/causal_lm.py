@@ -59,10 +59,8 @@ class LitCausalLM(pl.LightningModule):
             config = peft.LoraConfig(
                 r=lora_rank,
                 lora_alpha=lora_alpha,
-                target_modules="all-linear",
-                layers_to_transform=list(range(layers - last_layers, layers))
-                if last_layers
-                else None,
+                target_modules=_linear_names(net) if last_layers else "all-linear",
+                layers_to_transform=[*range(layers - last_layers, layers)] if last_layers else None,
                 task_type="CAUSAL_LM",
             )
             net = peft.get_peft_model(net, config)
@@ -128,6 +126,13 @@ class LitCausalLM(pl.LightningModule):
         """Return AdamW over what is trained."""
         trained = [p for p in self.parameters() if p.requires_grad]
         return torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+
+
+def _linear_names(net: Any) -> list[str]:
+    """Return the last names of a model's linear layers without the output layer, sorted."""
+    last = net.get_output_embeddings()
+    linear = (n for n, m in net.named_modules() if isinstance(m, nn.Linear) and m is not last)
+    return sorted({name.rsplit(".", 1)[-1] for name in linear})
 
 
 def _sums(values: Tensor, example: Tensor) -> Tensor:
