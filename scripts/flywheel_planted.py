@@ -302,7 +302,7 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
          f"{100 * gain['gain']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}],"
          f" turn {best['turn']}"),
         ("relabel: precision and recall at least 0.7", min(precision, recall) >= 0.7,
-         f"{precision:.2f} and {recall:.2f}"),
+         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"),
         stop,
     ]  # fmt: skip
 
