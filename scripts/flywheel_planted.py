@@ -4,7 +4,9 @@ python scripts/flywheel_planted.py [case ...]
 Cases: `planted` (95 % of a class pair hidden, a camera rotated, another blurred, 5 % of labels
 flipped), `nothing` (no plant), `leak` (copies of test images among the training examples),
 `poisoned` (the oracle flips labels), `harm` (a batch that helps one slice and harms another), and
-`other` (another class, another camera inverted, 10 % flipped). Writes results/flywheel/<case>_<seed>.json and the flywheel's page in outputs/flywheel.
+`other` (another class, another camera inverted, 10 % flipped). Writes
+results/flywheel/<case>_<seed>.json, results/flywheel/table.md of all of them, and the flywheel's
+page in outputs/flywheel.
 """
 
 from __future__ import annotations
@@ -271,6 +273,67 @@ def summary(
     }
 
 
+def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """Return the goals that a case has: what, whether it is met, and the number."""
+    case, turns = result["case"], result["turns"]
+    if case == "leak":
+        caught, leaked = result["caught"], result["leaked"]
+        false = result["flagged"] - caught
+        met = bool(result["refused"]) and caught == leaked and not false
+        return [("init refuses, every leak caught", met, f"{caught} of {leaked}, {false} false")]
+    first = turns[0]
+    named = sorted(set(first["named"])), result["planted"]
+    slices = ("slices named in turn 1, all and no other", named[0] == named[1],
+              f"{len(set(named[0]) & set(named[1]))} of {len(named[1])}, {len(first['false'])} false")  # fmt: skip
+    if case in ("poisoned", "harm"):
+        return [slices, ("the gate refuses", not first["promoted"], "; ".join(first["why"]))]
+    stop = ("stops by itself", bool(result["stopped"]), f"turn {len(turns)}: {result['stopped']}")
+    if case == "nothing":
+        return [slices, ("promotes nothing", not any(t["promoted"] for t in turns), ""), stop]
+    least = min(m["precision"] / m["chance"] for m in first["mining"].values())
+    best = max(turns[:2], key=lambda t: t["versus_control"]["all"]["low"])
+    gain = best["versus_control"]["all"]
+    again = first["relabel"]
+    precision, recall = again["flipped"] / again["asked"], again["flipped"] / again["all_flipped"]
+    return [
+        slices,
+        ("mining precision at least 5 times chance", least >= 5, f"{least:.1f} times at least"),
+        ("beats the control within two turns, all test examples", gain["low"] > 0,
+         f"{100 * gain['gain']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}],"
+         f" turn {best['turn']}"),
+        ("relabel: precision and recall at least 0.7", min(precision, recall) >= 0.7,
+         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"),
+        stop,
+    ]  # fmt: skip
+
+
+def table() -> str:
+    """Return all results as a table in Markdown."""
+    lines = [
+        "# The flywheel on planted faults",
+        "",
+        "`python scripts/flywheel_planted.py`, Fashion-MNIST, frozen EfficientNet-Lite0 features, a",
+        "head of 512 random Fourier features, 3 seeds of every comparison, intervals of 95 %, one",
+        "thread. A batch and its control cost the same. Cameras are metadata of the pool, so their",
+        "rows are mined by name; classes are mined by neighbors. Chance: share of the slice in the",
+        "pool.",
+        "",
+        "| case | seed | goal | met | |",
+        "|---|---|---|---|---|",
+    ]
+    results = [json.loads(p.read_text()) for p in sorted(OUT.glob("*_[0-9].json"))]
+    results = [r for r in results if r["finished"] and r["case"] in PLANTS]
+    for r in results:
+        for what, met, number in goals(r):
+            word = "yes" if met else "**no**"
+            lines.append(f"| {r['case']} | {r['seed']} | {what} | {word} | {number} |")
+    spent = ", ".join(f"{r['case']} {r['seed']}: {r['cpu_seconds'] / 60:.1f}" for r in results)
+    total = sum(r["cpu_seconds"] for r in results) / 60
+    lines += ["", f"CPU minutes: {total:.1f} in all ({spent})."]
+    used = ", ".join(f"{k} {v}" for k, v in results[-1]["versions"].items())
+    return "\n".join([*lines, f"Made with {used} on {results[-1]['machine']}.", ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(PLANTS))
@@ -288,6 +351,7 @@ def main() -> None:
         result["machine"] = platform.machine()
         result["versions"] = versions("coreset-lightning", "torch", "numpy")
         write_atomic(OUT / f"{case}_{options.seed}.json", to_json(result, indent=1))
+    write_atomic(OUT / "table.md", table())
 
 
 if __name__ == "__main__":

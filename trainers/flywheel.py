@@ -20,6 +20,7 @@ from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail
 from coreset.core.store import Store
 from coreset.flywheel import Flywheel, FlywheelData, Freeze
+from coreset.flywheel.flywheel import check_begun, check_free
 from coreset.numerics.random import keyed_uniform
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.learners.probe import ProbeLearner
@@ -116,6 +117,7 @@ def configured_main(cfg: DictConfig) -> None:
             raise ValueError(f"expected {', '.join(COMMANDS)}, got {plain['command']!r}")
         if plain["oracle"] not in ("hidden", "file"):
             raise ValueError(f"oracle: expected hidden or file, got {plain['oracle']!r}")
+        (check_free if plain["command"] == "init" else check_begun)(plain["flywheel"])
         wheel, facts = make_flywheel(plain, say), dict[str, Any]()
         if plain["command"] == "init":
             wheel.init(Freeze(**plain["freeze"]))

@@ -27,7 +27,7 @@ class FlywheelData:
     looked for. classes: names of the label numbers. metadata: name to column (N,) of texts, ""
     where unknown. groups (N,): source of an example (a patient, a video, a site), "" for none; no
     group may stand on both sides of the split. costs (N,): what a label costs, default 1.
-    pictures (N, h, w, c) uint8: shown on the page.
+    pictures (N, h, w, c) uint8, texts (N,): shown on the page.
 
     >>> data = FlywheelData(
     ...     ["a", "b", "c"], [0, 1, 0], ["train", "test", "dev"], [[0.0], [1.0], [2.0]], ("x", "y")
@@ -45,6 +45,7 @@ class FlywheelData:
     groups: Strings | None = None
     costs: NDArray[np.float64] | None = None
     pictures: NDArray[np.uint8] | None = None
+    texts: Strings | None = None
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids).astype(str)
@@ -59,6 +60,9 @@ class FlywheelData:
             "costs": costs,
             "groups": groups,
         }
+        for name, shown in (("pictures", self.pictures), ("texts", self.texts)):
+            if shown is not None and len(shown) != size:
+                raise ValueError(f"{name}: expected {size} rows, one per id, got {len(shown)}")
         metadata = {str(k): np.asarray(v).astype(str) for k, v in self.metadata.items()}
         for name, column in [*columns.items(), *metadata.items()]:
             if len(column) != size:

@@ -22,7 +22,8 @@ class Diagnose:
     is not weak for that. Of a class, a pair or a cluster, error alone says nothing, since some
     classes are hard however many rows there are: it is weak only when it is also *lacking*, its
     share among the training rows below `lack` times its share in the development set (upper end of
-    the interval). One that errs more but lacks nothing is listed as `hard`, and nothing is bought.
+    the interval). One that errs more but lacks nothing is listed as `hard`, one that lacks rows but
+    does not err provably more as `lacking`, and nothing is bought for either.
 
     The slice of the smallest p is named first and its rows are taken out before the next is looked
     for, so that a cluster is not named for the rows of a camera; pairs come after classes and metadata,
@@ -55,16 +56,22 @@ class Diagnose:
             _Candidate(s, members.of(s), pair_errors(s, errors, members.labels, predicted),
                        int(train.of(s).sum()), len(turn.version), len(rows), self.lack)
             for s in turn.slices
+            if s["kind"] != "pair" or predicted is not None
         ]  # fmt: skip
         small = [c.name for c in found if 0 < c.inside.sum() < self.smallest]
         tested = [c for c in found if c.inside.sum() >= self.smallest]
         weak, hard = self._name(tested, members.labels, turn)
         table = [c.row(errors) for c in tested]
         weak_names = [w["name"] for w in weak]
+        rare = [
+            c.name
+            for c in tested
+            if c.kind in ("class", "metadata") and c.lacking and c.name not in weak_names
+        ]
+        verdicts = {n: "lacking" for n in rare} | {n: "hard" for n in hard}
+        verdicts |= {n: "weak" for n in weak_names}
         for row in table:
-            row["verdict"] = (
-                "weak" if row["name"] in weak_names else "hard" if row["name"] in hard else ""
-            )
+            row["verdict"] = verdicts.get(row["name"], "")
         answer = (
             f"{len(weak)} weak: {', '.join(weak_names)}" if weak else "no weak slice: random audit"
         )
@@ -73,6 +80,7 @@ class Diagnose:
             "answer": answer,
             "weak": weak,
             "hard": hard,
+            "lacking": rare,
             "too_small": small,
             "tested": len(tested),
             "error": float(errors.mean()),

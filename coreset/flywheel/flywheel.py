@@ -38,6 +38,18 @@ from coreset.flywheel.watch import Watch
 STATE, CONFIG, OVERRULES = "state.json", "flywheel.json", "overrules.jsonl"
 
 
+def check_begun(folder: str | Path) -> None:
+    """Raise FileNotFoundError where a folder holds no flywheel."""
+    if not (Path(folder) / STATE).exists():
+        raise FileNotFoundError(f"{folder}: no flywheel there; begin one with init")
+
+
+def check_free(folder: str | Path) -> None:
+    """Raise ValueError where a folder holds a flywheel."""
+    if (Path(folder) / STATE).exists():
+        raise ValueError(f"{folder}: holds a flywheel already; use another folder")
+
+
 def default_stages() -> dict[str, Stage]:
     """Return the stages of a turn by name, in order."""
     parts = (
@@ -92,15 +104,10 @@ class Flywheel:
         store = Store(self.folder / "trainings")
         self.trainings = Trainings(learner, data, self.measure, store, learner_name)
 
-    def check_begun(self) -> None:
-        """Raise FileNotFoundError where init has not been run."""
-        if not (self.folder / STATE).exists():
-            raise FileNotFoundError(f"{self.folder}: no flywheel there; begin one with init")
-
     @property
     def state(self) -> dict[str, Any]:
         """Version in force, turns done and why it stopped. Raises FileNotFoundError without init."""
-        self.check_begun()
+        check_begun(self.folder)
         return dict(read_json(self.folder / STATE))
 
     @property
@@ -115,8 +122,7 @@ class Flywheel:
         frozen examples (`leaks.parquet` says which).
         """
         with locked(self.folder):
-            if (self.folder / STATE).exists():
-                raise ValueError(f"{self.folder}: holds a flywheel already; use another folder")
+            check_free(self.folder)
             freeze = freeze or Freeze()
             frozen, tables, version = freeze.run(self.data, self.folder, self.allowed, self.seed)
             for name, columns in tables.items():
@@ -125,6 +131,8 @@ class Flywheel:
             facts = {
                 **frozen,
                 "measure": settings_of(self.measure),
+                "word": self.measure.word,
+                "percent": self.measure.percent,
                 "learner": self.trainings.name,
                 "seeds": list(self.seeds),
                 "seed": self.seed,
@@ -153,7 +161,7 @@ class Flywheel:
         clock), kept for a turn that goes on. overrules: file of people's decisions (see
         `coreset.core.overrules`), which hold in this turn's candidate. Raises ValueError while another process turns it.
         """
-        self.check_begun()
+        check_begun(self.folder)
         with locked(self.folder):
             state, current = self.state, self.version
             if version is not None and version not in (current.name, current.key):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.flywheel.assemble import arm
+from coreset.flywheel.measure import change
 from coreset.flywheel.slices import Members, frozen_slices
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.flywheel.statistics import paired_gain
@@ -75,19 +76,19 @@ class Gate:
             line = compare(" + ".join(weak) or "all, no weak slice", "target", test[target])
             if not line["holds"]:
                 why.append(
-                    f"the target {line['name']} gains {_points(line)}: the interval does not lie"
+                    f"the target {line['name']} gains {_gain(line, turn.measure.percent)}: the interval does not lie"
                     " above 0"
                 )
         for name in sorted({*frozen_slices(turn.data, turn.slices, self.smallest), *weak}):
             inside = members.of(by_name[name])
             if inside.sum() >= self.smallest:
-                why += self._lost(compare(name, "slice", test[inside]))
+                why += self._lost(compare(name, "slice", test[inside]), turn)
         canaries = trainings.of_role("canary")
         if len(canaries) > 1:
-            why += self._lost(compare("canaries", "canary", canaries))
+            why += self._lost(compare("canaries", "canary", canaries), turn)
         old = self._old_failures(turn)
         if len(old) >= self.smallest:
-            why += self._lost(compare("old failures", "regression", old))
+            why += self._lost(compare("old failures", "regression", old), turn)
         why += self._calibration(turn)
         if turn.facts("version")["unchanged"]:
             why.append("the candidate is the version in force: nothing was added or relabeled")
@@ -107,11 +108,13 @@ class Gate:
         names = list(lines[0])
         return Artifact(facts, {"comparisons": {n: [x[n] for x in lines] for n in names}})
 
-    def _lost(self, line: dict[str, Any]) -> list[str]:
+    def _lost(self, line: dict[str, Any], turn: Turn) -> list[str]:
         if line["holds"]:
             return []
-        verb = "loses" if line["high"] < 0 else "may lose"
-        return [f"{line['name']} {verb} more than {100 * self.delta:g} points: {_points(line)}"]
+        percent = turn.measure.percent
+        verb = "loses" if line["high"] < -self.delta else "may lose"
+        allowed = f"{100 * self.delta:g} points" if percent else f"{self.delta:g}"
+        return [f"{line['name']} {verb} more than {allowed}: {_gain(line, percent)}"]
 
     def _old_failures(self, turn: Turn) -> NDArray[np.int64]:
         """Return where, among the frozen examples, those are that version 1 got wrong with every
@@ -137,5 +140,6 @@ class Gate:
         ]
 
 
-def _points(line: dict[str, Any]) -> str:
-    return f"{100 * line['gain']:+.1f} [{100 * line['low']:+.1f}, {100 * line['high']:+.1f}] points"
+def _gain(line: dict[str, Any], percent: bool) -> str:
+    gain, low, high = (change(line[name], percent) for name in ("gain", "low", "high"))
+    return f"{gain} [{low}, {high}]{' points' if percent else ''}"

@@ -21,6 +21,10 @@ class Measure(Protocol):
         """What the error is, in a word or two, for tables: `error`, `loss`."""
 
     @property
+    def percent(self) -> bool:
+        """Whether errors are shares, which are written in per cent and their gains in points."""
+
+    @property
     def needs(self) -> frozenset[str]:
         """Names of the signals that are read."""
 
@@ -39,6 +43,7 @@ class Wrong:
     """1 where the most probable class is not the label, else 0; reads `probs` (n, C)."""
 
     word = "error"
+    percent = True
     needs = frozenset({"probs"})
 
     def errors(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> Values:
@@ -69,6 +74,7 @@ class Loss:
 
     column: str = "loss"
     word = "loss"
+    percent = False
 
     @property
     def needs(self) -> frozenset[str]:
@@ -90,6 +96,24 @@ class Loss:
     def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
         """Return None: there are no confidences."""
         return None
+
+
+def shown(value: float, percent: bool) -> str:
+    """Return an error as tables write it, without a unit.
+
+    >>> shown(0.1234, True), shown(2.3456, False)
+    ('12.3', '2.346')
+    """
+    return f"{100 * value:.1f}" if percent else f"{value:.3f}"
+
+
+def change(value: float, percent: bool) -> str:
+    """Return a difference of two errors with its sign.
+
+    >>> change(0.1234, True), change(-0.05, False)
+    ('+12.3', '−0.050')
+    """
+    return ("−" if value < 0 else "+") + shown(abs(value), percent)
 
 
 def expected_calibration_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from coreset.flywheel.assemble import arm
 from coreset.flywheel.slices import Members
 from coreset.flywheel.stage import Artifact, Turn
+from coreset.flywheel.versions import Version
 from coreset.numerics.random import keyed_order
 
 Values = NDArray[np.float64]
@@ -39,16 +41,8 @@ class Watch:
         dev = data.at("dev")
         lines: list[tuple[str, str, int, float, float]] = []
         version = arm(turn, "candidate") if turn.facts("gate")["promoted"] else turn.version
-        predicted = {}
-        if len(rows):
-            reads = sorted(turn.measure.needs)
-            both = np.concatenate([dev, rows])
-            columns = turn.trainings.signals(version, turn.seeds[0], both, reads)
-            classes = turn.measure.predicted(columns)
-            predicted = (
-                {} if classes is None else dict(zip(both.tolist(), classes.tolist(), strict=True))
-            )
         here, there = Members(data, turn.slices, dev), Members(data, turn.slices, rows)
+        pairs: list[tuple[int, str, NDArray[np.int64], NDArray[np.int64]]] = []
         names = ["all", *(s["name"] for s in turn.slices if s["kind"] == "metadata")]
         by_name = {s["name"]: s for s in turn.slices}
         for i, name in enumerate(names):
@@ -59,6 +53,10 @@ class Watch:
             rng = turn.rng("watch", i)
             a = a[keyed_order(rng, data.ids[a])][: self.sample]
             b = b[keyed_order(rng, data.ids[b])][: self.sample]
+            pairs.append((i, name, a, b))
+        predicted = self._predicted(turn, version, pairs)
+        for i, name, a, b in pairs:
+            rng = turn.rng("watch", i, 1)
             x = data.features[np.concatenate([a, b])]
             value, p = mmd_test(x, len(a), rng, self.permutations)
             lines.append((name, "features", len(b), value, p))
@@ -82,6 +80,20 @@ class Watch:
         columns_of = ("slice", "what", "rows", "value", "p")
         table = {n: [line[i] for line in lines] for i, n in enumerate(columns_of)}
         return Artifact(facts, {"drift": table})
+
+    def _predicted(self, turn: Turn, version: Version, pairs: Any) -> dict[int, int]:
+        """Return the predicted class of every row that is compared; of no other, since a pool may be
+        large. Empty where nothing is classified.
+        """
+        kept = turn.trainings.columns(version, turn.seeds[0])
+        if not pairs or turn.measure.predicted(kept) is None:
+            return {}
+        rows = np.unique(np.concatenate([part for _, _, a, b in pairs for part in (a, b)]))
+        reads = sorted(turn.measure.needs)
+        columns = turn.trainings.signals(version, turn.seeds[0], rows, reads)
+        classes = turn.measure.predicted(columns)
+        assert classes is not None
+        return dict(zip(rows.tolist(), classes.tolist(), strict=True))
 
 
 def mmd_test(

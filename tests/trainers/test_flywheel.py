@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from coreset.trainers import flywheel as command_line
 from coreset.trainers.data.sources import digits
 from coreset.trainers.flywheel import split
 
@@ -15,3 +16,34 @@ def test_roles_have_their_shares_where_the_test_set_was_split_off_by_the_same_se
     for name, share in (("train", 0.1), ("dev", 0.2), ("canary", 0.05)):
         assert abs(counts[name] - share * n) < 4 * np.sqrt(share * (1 - share) * n)
     assert len(labels) == len(roles)
+
+
+@pytest.mark.parametrize("command", ["turn", "show"])
+def test_a_folder_without_a_flywheel_is_refused_before_the_data_are_made(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(command_line, "make_flywheel", lambda *_: pytest.fail("data were made"))
+    folder = tmp_path / "none"
+    monkeypatch.setattr("sys.argv", ["coreset-flywheel", command, f"flywheel={folder}"])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "no flywheel there; begin one with init" in said
+    assert not folder.exists()
+
+
+def test_init_on_a_flywheel_is_refused_before_the_data_are_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "make_flywheel", lambda *_: pytest.fail("data were made"))
+    (tmp_path / "state.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["coreset-flywheel", "init", f"flywheel={tmp_path}"])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert "holds a flywheel already" in capsys.readouterr().err
+
+
+def test_another_command_is_refused_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["coreset-flywheel", "spin", f"flywheel={tmp_path}"])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert "expected init, turn, show, got 'spin'" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from coreset.numerics.random import keyed_uniform
 from coreset.scorers.language.load import locate
 from coreset.scorers.language.templates import TEMPLATES
 
+Row = dict[str, Any]
 IGNORED = -100  # in labels: tokens without loss
 
 
@@ -135,13 +136,8 @@ class InstructionData(pl.LightningDataModule):
 
         folder, gguf = locate(self.model)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
-        rows = self._read(self.path)
-        if self.test_path is None:
-            key = keyed_uniform(0, np.array([json.dumps(r, sort_keys=True) for r in rows]))
-            held = [r for r, k in zip(rows, key, strict=True) if k < self.test_share]
-            rows = [r for r, k in zip(rows, key, strict=True) if k >= self.test_share]
-        else:
-            held = self._read(self.test_path)
+        rows = self.read(self.path)
+        rows, held = self.split(rows)
         if not held or len(rows) < 2:
             raise ValueError(
                 f"{self.path}: expected at least 2 rows and 1 to test, got {len(rows)} and {len(held)}"
@@ -152,7 +148,16 @@ class InstructionData(pl.LightningDataModule):
             self.length, int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
         )
 
-    def _read(self, path: str) -> list[dict[str, Any]]:
+    def split(self, rows: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Return the pool and the held-out rows."""
+        if self.test_path is not None:
+            return rows, self.read(self.test_path)
+        key = keyed_uniform(0, np.array([json.dumps(r, sort_keys=True) for r in rows]))
+        held = [r for r, k in zip(rows, key, strict=True) if k < self.test_share]
+        return [r for r, k in zip(rows, key, strict=True) if k >= self.test_share], held
+
+    def read(self, path: str) -> list[Row]:
+        """Return the rows of a file. Raises ValueError for one without instruction or answer."""
         text = Path(path).read_text()
         lines = text.splitlines()
         try:

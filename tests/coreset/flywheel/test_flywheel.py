@@ -1,5 +1,7 @@
 """One turn after another on a small planted world: found, bought, proved, stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -167,3 +169,29 @@ def test_a_learner_of_other_examples_is_refused(tmp_path):
     other, _, _ = world(pool=800)
     with pytest.raises(ValueError, match="expected 3060 examples"):
         flywheel(tmp_path, data, truth, learner=TinyLearner(other))
+
+
+def test_the_page_says_what_to_ship_and_what_the_control_came_to(turned):
+    wheel, _, _, _, facts = turned
+    page = wheel.show().read_text()
+    head = page.split("<header>")[1].split("</header>")[0]
+    arms = facts["retrain"]["arms"]
+    assert f"Ship version 2: test error {100 * arms['candidate']['error']:.1f}" in head
+    assert "It errs most on" in head
+    lines = page.split("Turn by turn")[1].split("</table>")[0]
+    assert f"<td>{100 * arms['control']['error']:.1f}</td>" in lines
+    assert "promoted" in lines
+    assert wheel.show().read_text() == page
+
+
+def test_a_metadata_slice_that_lacks_rows_but_errs_no_more_is_listed_and_not_bought(tmp_path):
+    data, truth, _ = world(weak=False)
+    site = data.metadata["site"].copy()
+    train = data.at("train")
+    few = train[site[train] == "s2"]
+    site[few[2:]] = "s0"  # two rows of site s2 are left, of which nothing is harder
+    wheel = flywheel(tmp_path, replace(data, metadata={"site": site}), truth)
+    wheel.init(Freeze(clusters=0))
+    facts = wheel.turn(100, now=NOW)["diagnose"]
+    assert facts["lacking"] == ["site=s2"]
+    assert facts["weak"] == []
