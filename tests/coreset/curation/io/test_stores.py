@@ -6,7 +6,6 @@ import gzip
 import http.client
 import http.server
 import json
-import os
 import threading
 from typing import ClassVar
 
