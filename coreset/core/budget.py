@@ -1,10 +1,19 @@
-"""Budgets: how many examples may be taken, as counts or shares of the pool."""
+"""Budgets: how many examples may be taken, as counts or shares of the pool, and limits of what they
+may cost together.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FIT = ("prefix", "fill")
+Float = NDArray[np.float64]
 
 
 def budget_size(budget: Any, size: int, what: str = "budget") -> int:
@@ -105,3 +114,88 @@ def per_class(sizes: Sequence[int], classes: int, what: str = "budget") -> list[
             " class: 'budget=[1,10]' unit=ipc"
         )
     return [size // classes for size in sizes]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of what a choice may cost, by unit: images, boxes, pixels, tokens, bytes, seconds. All
+    hold at once, and none is ever exceeded.
+
+    >>> budget = Budget({"boxes": 6})
+    >>> budget.walk({"boxes": np.array([3.0, 9.0, 2.0])}, "fill")
+    (array([0, 2]), {'boxes': 1.0})
+    """
+
+    limits: Mapping[str, float]
+
+    def columns(self, costs: Mapping[str, ArrayLike], ids: NDArray[Any]) -> dict[str, Float]:
+        """Return the costs (N,) of every unit of the budget; `images` cost 1 each.
+
+        Raises KeyError for a unit without costs, ValueError for no limit, a limit that is not
+        positive, and costs of another shape, negative or NaN, named by `ids` (N,).
+        """
+        if not self.limits:
+            raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
+        out = {}
+        for unit, limit in self.limits.items():
+            if not (np.isfinite(limit) and limit > 0):
+                raise ValueError(f"budget: {unit}: expected a positive number, got {limit}")
+            if unit not in costs and unit != "images":
+                raise KeyError(
+                    f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"
+                    f" costs={{'{unit}': one number per image}}"
+                )
+            column = np.asarray(costs.get(unit, np.ones(len(ids))), np.float64)
+            if column.shape != ids.shape:
+                raise ValueError(
+                    f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}"
+                )
+            bad = ~(np.isfinite(column) & (column >= 0))
+            if bad.any():
+                at = int(np.argmax(bad))
+                raise ValueError(
+                    f"costs: {unit}: image {ids[at].item()!r} costs {column[at]}, expected a number"
+                    " of at least 0"
+                )
+            out[unit] = column
+        return out
+
+    def most(self, costs: Mapping[str, Float]) -> int:
+        """Return an upper bound on how many examples fit: the cheapest ones, for each unit by
+        itself. Sums in another order differ in their last digits, so 1e-12 of a limit is let in.
+        """
+        return min(
+            int(np.searchsorted(np.cumsum(np.sort(costs[unit])), limit * (1 + 1e-12), side="right"))
+            for unit, limit in self.limits.items()
+        )
+
+    def walk(
+        self, costs: Mapping[str, Float], fit: str = "prefix"
+    ) -> tuple[NDArray[np.int64], dict[str, float]]:
+        """Return which examples of an ordered choice fit, as places in that order, and what is left
+        per unit.
+
+        costs (k,) of each unit in the order of the choice, at least 0. fit: `prefix` stops at the
+        first example that does not fit, `fill` passes over it and goes on. Raises ValueError for
+        another `fit`.
+        """
+        if fit not in FIT:
+            raise ValueError(f"fit: expected {' or '.join(FIT)}, got {fit!r}")
+        price = np.stack([np.asarray(costs[u], np.float64) for u in self.limits], axis=1)
+        limit = np.array([float(value) for value in self.limits.values()])
+        if fit == "prefix":
+            spent = np.cumsum(price, axis=0)
+            fits = np.asarray((spent <= limit).all(axis=1))
+            keep = np.arange(len(fits) if fits.all() else int(np.argmin(fits)))
+            left = limit - spent[keep[-1]] if len(keep) else limit
+        else:
+            left, taken = limit.copy(), []
+            cheapest = price.min(axis=0, initial=np.inf)
+            for i, p in enumerate(price):
+                if (p <= left).all():
+                    left -= p
+                    taken.append(i)
+                if (cheapest > left).any():  # nothing fits any more
+                    break
+            keep = np.array(taken, np.int64)
+        return keep, {u: float(s) for u, s in zip(self.limits, left, strict=True)}

@@ -118,7 +118,8 @@ def parquet(path: Any, *, whole: bool = False) -> pq.ParquetFile:
     if not is_remote(path):
         return pq.ParquetFile(path, memory_map=True)
     with in_words(path, "read"):
-        source = pa.BufferReader(path.read_bytes()) if whole else path.open("rb")
+        # with a start, s3fs does not ask for the size first
+        source = pa.BufferReader(path.fs.cat_file(path.path, 0)) if whole else path.open("rb")
         return pq.ParquetFile(source)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from coreset.core.ranges import check_range
+
 
 def _score(a: float) -> float:
     """Return (e^a - e^-1) / (e - e^-1): 0 at a = -1, 1 at a = 1."""
@@ -22,8 +24,7 @@ def _check(weight: float, **accuracies: float) -> None:
             raise ValueError(
                 f"{name}: expected an accuracy as a fraction in [0, 1], got {value} (per cent?)"
             )
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight: expected 0 to 1, got {weight}")
+    check_range("a number in [0, 1]", weight=weight)
 
 
 def label_robust(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coreset.core.budget import Budget
 from coreset.flywheel.overruled import SLICE
 from coreset.flywheel.stage import Artifact, Turn, decided
 from coreset.flywheel.versions import Version
@@ -49,14 +50,10 @@ class Assemble:
         )
         changes = version.difference(candidate)
         drawn = turn.table("label", "control")
-        left = turn.facts("label")["cost"] + 1e-9
-        rows: dict[str, tuple[int, str]] = {}
-        for name, label, row in zip(
-            drawn["id"], drawn["label"], data.where(drawn["id"]), strict=True
-        ):
-            if data.costs[row] <= left:
-                left -= float(data.costs[row])
-                rows[str(name)] = (int(label), "control")
+        costs = data.costs[data.where(drawn["id"])]
+        budget = Budget({"costs": turn.facts("label")["cost"] + 1e-9})
+        kept, _ = budget.walk({"costs": costs}, "fill")
+        rows = {str(drawn["id"][i]): (int(drawn["label"][i]), "control") for i in kept.tolist()}
         control = version.changed(turn.number, added=rows)
         facts = {
             "candidate": candidate.key,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import registry
+from coreset.core.budget import Budget
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.flywheel.overruled import SLICE
@@ -116,7 +117,8 @@ class Choose:
         costs = turn.data.costs
         assert costs is not None
         own = costs[rows]
-        most = int(np.searchsorted(np.cumsum(np.sort(own)), money + 1e-9, side="right"))
+        budget = Budget({"costs": money + 1e-9})
+        most = budget.most({"costs": own})
         if not most:
             return []
         short = np.arange(min(len(rows), int(np.ceil(self.oversample * most))))
@@ -135,11 +137,8 @@ class Choose:
             k,
             turn.rng("choose", len(name)),
         )
-        chosen, left = [], money + 1e-9
-        for i in answer.indices.tolist():
-            if own[i] <= left:
-                chosen.append(int(i))
-                left -= float(own[i])
+        kept, _ = budget.walk({"costs": own[answer.indices]}, "fill")
+        chosen: list[int] = answer.indices[kept].tolist()
         return chosen
 
 
@@ -160,11 +159,5 @@ def _afford(turn: Turn, rows: NDArray[np.int64], money: float) -> NDArray[np.int
     """Return the rows, in their order, that the money pays for."""
     costs = turn.data.costs
     assert costs is not None
-    kept, left = [], money + 1e-9
-    for row in rows.tolist():
-        if costs[row] <= left:
-            kept.append(row)
-            left -= float(costs[row])
-        elif left < 1e-6:
-            break
-    return np.array(kept, np.int64)
+    kept, _ = Budget({"costs": money + 1e-9}).walk({"costs": costs[rows]}, "fill")
+    return rows[kept]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, identity
 from scipy.sparse.linalg import spsolve
 
+from coreset.core.ranges import check_range
+
 Float = NDArray[np.float64]
 _STEPS = 100
 
@@ -36,8 +38,7 @@ def bradley_terry(
     >>> (r[0] - r[1]).round(4) == np.log(3).round(4), bool(abs(r.sum()) < 1e-6)
     (np.True_, True)
     """
-    if not 0 < ridge < np.inf:
-        raise ValueError(f"ridge: expected a number above 0, got {ridge}")
+    check_range("a number in (0, inf)", ridge=ridge)
     if not ((share >= 0) & (share <= 1)).all() or (pairs[:, 0] == pairs[:, 1]).any():
         raise ValueError("comparisons: expected shares in [0, 1] and pairs of two different things")
     row = np.arange(len(pairs))

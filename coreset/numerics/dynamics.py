@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.numerics.tensors import as_tensor
 
 STATISTICS = (
@@ -112,8 +113,7 @@ class DynamicsRecorder:
                 f" tdds_window, got {el2n_epochs}, {dual_epochs} with {window}, {tdds_epochs} with"
                 f" {tdds_window}"
             )
-        if not 0 < tdds_decay <= 1:
-            raise ValueError(f"tdds_decay: expected a number in (0, 1], got {tdds_decay}")
+        check_range("a number in (0, 1]", tdds_decay=tdds_decay)
         for name in tuple(wanted):
             wanted.update(_FOLLOWS.get(name, ()))
         self.size = size

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.random import keyed_order, keyed_uniform, salt
 from coreset.numerics.tensors import top_k
@@ -263,8 +264,7 @@ def sample_size(n: int, k: int, epsilon: float) -> int:
     >>> sample_size(1000, 100, 0.01)
     47
     """
-    if not 0 < epsilon < 1:
-        raise ValueError(f"epsilon: expected a number between 0 and 1, got {epsilon}")
+    check_range("a number in (0, 1)", epsilon=epsilon)
     return min(n, max(1, math.ceil(n / k * math.log(1 / epsilon))))
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.budget import Budget
 from coreset.core.pool import Indices
 from coreset.core.selection import Selection
 from coreset.vision.boxes import Float
-from coreset.vision.cost import within
 
 TRIES = 16
 
@@ -22,11 +22,11 @@ def afford(
     candidates: Indices,
     most: int,
     prices: Mapping[str, Float],
-    limits: Mapping[str, float],
+    budget: Budget,
     fit: str,
     steady: bool,
 ) -> tuple[Selection, NDArray[np.int64], dict[str, float], bool]:
-    """Return a choice, which of it fits the limits (in order), what is left per unit, and whether
+    """Return a choice, which of it fits the budget (in order), what is left per unit, and whether
     there was nothing more to choose.
 
     draw(k): the choice of k candidates, or of fewer where there are no more; most: an upper bound
@@ -35,7 +35,7 @@ def afford(
     `draw(n)` whole for the largest n found to fit, by bisection with at most 16 draws; where none
     fits whole, the prefix of one that does (of the smallest n tried).
     """
-    total = len(candidates)
+    total, limits = len(candidates), budget.limits
     k = total if fit == "fill" and steady else most
     mean = {u: float(p[candidates].mean()) for u, p in prices.items()}
     ask = max(
@@ -45,7 +45,7 @@ def afford(
     for _ in range(TRIES):
         order = draw(ask)
         cost = {u: p[order.indices] for u, p in prices.items()}
-        keep, slack = within(cost, limits, fit if steady else "prefix")
+        keep, slack = budget.walk(cost, fit if steady else "prefix")
         whole = len(keep) == len(order)
         if whole or steady:
             best, fits = (order, keep, slack, len(order) < ask or len(order) == total), ask

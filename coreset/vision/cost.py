@@ -1,5 +1,4 @@
-"""What a label costs: images, boxes, pixels, seconds; a choice that never exceeds a budget and says
-what is left of it.
+"""What a label costs in boxes, pixels or seconds; `coreset.core.budget.Budget` holds a choice to it.
 
 No image is free: someone opens it, looks at all of it, and may draw what the detector has missed.
 Costs in boxes are therefore at least `floor`.
@@ -11,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from coreset.vision.aggregate import reduce_boxes
 from coreset.vision.boxes import Detections, Float
 from coreset.vision.coco import CocoPool
-
-FIT = ("prefix", "fill")
 
 
 class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
@@ -174,75 +171,3 @@ def in_words(about: Mapping[str, Any]) -> str:
     else:
         text += ", not calibrated (the sum of scores: no boxes of labeled images are known)"
     return f"{text}, at least {about['floor']:g} per image"
-
-
-def check_costs(
-    budget: Mapping[str, float], costs: Mapping[str, ArrayLike], ids: NDArray[Any]
-) -> dict[str, Float]:
-    """Return the cost columns (N,) of the units in a budget; `images` cost 1 each. Raises KeyError
-    or ValueError for one that is missing, negative or NaN.
-    """
-    if not budget:
-        raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
-    out = {}
-    for unit, limit in budget.items():
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"budget: {unit}: expected a positive number, got {limit}")
-        if unit not in costs and unit != "images":
-            raise KeyError(
-                f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"
-                f" costs={{'{unit}': one number per image}}"
-            )
-        column = np.asarray(costs.get(unit, np.ones(len(ids))), np.float64)
-        if column.shape != ids.shape:
-            raise ValueError(
-                f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}"
-            )
-        bad = ~(np.isfinite(column) & (column >= 0))
-        if bad.any():
-            raise ValueError(
-                f"costs: {unit}: image {ids[np.argmax(bad)].item()!r} costs"
-                f" {column[np.argmax(bad)]}, expected a number of at least 0"
-            )
-        out[unit] = column
-    return out
-
-
-def most_images(costs: Mapping[str, Float], budget: Mapping[str, float]) -> int:
-    """Return how many images fit at most: the cheapest ones, for each unit by itself."""
-    return min(
-        int(np.searchsorted(np.cumsum(np.sort(costs[unit])), limit * (1 + 1e-12), side="right"))
-        for unit, limit in budget.items()
-    )
-
-
-def within(
-    costs: Mapping[str, Float], budget: Mapping[str, float], how: str = "prefix"
-) -> tuple[NDArray[np.int64], dict[str, float]]:
-    """Return which of an ordered choice fit the budget, in order, and what is left per unit; costs
-    (k,) in that order.
-
-    how: `prefix` stops at the first that does not fit, `fill` passes over it and goes on. All
-    limits hold at once.
-
-    >>> within({"boxes": np.array([3.0, 9.0, 2.0])}, {"boxes": 6}, "fill")
-    (array([0, 2]), {'boxes': 1.0})
-    """
-    if how not in FIT:
-        raise ValueError(f"fit: expected {' or '.join(FIT)}, got {how!r}")
-    units = list(budget)
-    price = np.stack([costs[u] for u in units], axis=1)
-    limit = np.array([float(budget[u]) for u in units])
-    if how == "prefix":
-        spent = np.cumsum(price, axis=0)
-        fits = np.asarray((spent <= limit).all(axis=1))
-        keep = np.arange(len(fits) if fits.all() else int(np.argmin(fits)))
-        left = limit - spent[keep[-1]] if len(keep) else limit
-    else:
-        left, taken = limit.copy(), []
-        for i, p in enumerate(price):
-            if (p <= left).all():
-                left -= p
-                taken.append(i)
-        keep = np.array(taken, np.int64)
-    return keep, {u: float(s) for u, s in zip(units, left, strict=True)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from coreset.core.ranges import check_range
 from coreset.vision.aggregate import ImageScores, size_filter
 from coreset.vision.boxes import Detections
 
@@ -35,8 +36,7 @@ def object_frequency(
     [1.0, 0.944444, nan]
     """
     for name, value in (("penalty", penalty), ("min_score", min_score)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
+        check_range("a number in [0, 1]", **{name: value})
     keep = size_filter(detections, score_threshold, min_size)
     image, labels = detections.image[keep], detections.labels[keep]
     size = len(detections.ids)

@@ -14,6 +14,7 @@ import numpy as np
 
 from coreset import registry
 from coreset.core.pool import Indices, Pool
+from coreset.core.ranges import check_range
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
@@ -51,8 +52,7 @@ class RandomForeground(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share: expected a number from 0 to 1, got {self.share}")
+        check_range("a number in [0, 1]", share=self.share)
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return both parts, mixed."""

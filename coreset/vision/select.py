@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
-from coreset.core.budget import budget_size
+from coreset.core.budget import FIT, Budget, budget_size
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
@@ -25,7 +25,7 @@ from coreset.vision.afford import afford
 from coreset.vision.aggregate import ImageScores, empty_policy
 from coreset.vision.chosen import ImageSelection
 from coreset.vision.coco import CocoPool, positions
-from coreset.vision.cost import FIT, Estimate, check_costs, most_images
+from coreset.vision.cost import Estimate
 from coreset.vision.distance import BoxSets
 from coreset.vision.medoids import SetKCenter, SetKMedoids
 from coreset.vision.methods import RandomForeground, narrow
@@ -80,7 +80,8 @@ def select(
     limits: dict[str, float] = (
         dict(budget) if isinstance(budget, Mapping) else {"images": budget_size(budget, pool.size)}
     )
-    prices = check_costs(limits, costs or {}, pool.ids)
+    allowed = Budget(limits)
+    prices = allowed.columns(costs or {}, pool.ids)
     if fit not in FIT:
         raise ValueError(f"fit: expected {' or '.join(FIT)}, got {fit!r}")
     members = _per_image(
@@ -126,7 +127,7 @@ def select(
         narrow(pool, pool.candidates[~empty[pool.candidates]]) if policy[0] == "exclude" else pool
     )
     free = open_pool.candidates
-    k = most_images({u: p[free] for u, p in prices.items()}, limits) if len(free) else 0
+    k = allowed.most({u: p[free] for u, p in prices.items()}) if len(free) else 0
     order, keep, slack, ran_out = (
         Selection(np.empty(0, np.int64), reasons=()),
         np.empty(0, np.int64),
@@ -136,7 +137,7 @@ def select(
     if k:
         order, keep, slack, ran_out = afford(
             lambda n: draw(open_pool, n, np.random.default_rng(seed)),
-            free, k, prices, limits, fit, steady=base.greedy and balance is None and policy[0] != "quota",
+            free, k, prices, allowed, fit, steady=base.greedy and balance is None and policy[0] != "quota",
         )  # fmt: skip
     short = ran_out and len(keep) == len(order) and all(s > 0 for s in slack.values())
     if len(free) and not len(keep) and (len(order) or not k):

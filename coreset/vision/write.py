@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from coreset.core.pool import Indices
+from coreset.core.ranges import check_range
 from coreset.core.selection import Selection
 from coreset.core.store import write_atomic
 from coreset.vision.boxes import Detections
@@ -115,8 +116,7 @@ def to_yolo(
     """Do what `ImageSelection.to_yolo` says."""
     if annotations is not None and predictions is not None:
         raise ValueError("annotations are known or predicted: give one of them")
-    if not 0 <= val < 1:
-        raise ValueError(f"val: expected a share in [0, 1), got {val}")
+    check_range("a share in [0, 1)", val=val)
     folder, order = Path(folder), sorted(pool.categories)
     lines: list[str] = []
     written: set[Path] = set()

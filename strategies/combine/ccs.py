@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.random import keyed_order
 from coreset.numerics.tensors import top_k
 from coreset.score_based import ScoreBased
@@ -81,8 +82,7 @@ class Ccs(Combined):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.beta < 1:
-            raise ValueError(f"beta: expected a share in [0, 1), got {self.beta}")
+        check_range("a share in [0, 1)", beta=self.beta)
         if self.bins < 1:
             raise ValueError(f"bins: expected at least 1, got {self.bins}")
 

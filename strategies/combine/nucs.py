@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.quota import largest_remainder
 from coreset.score_based import ScoreBased
 from coreset.strategies.combine.parts import Combined, base_scores, column_at, interleave
@@ -94,10 +95,8 @@ class Nucs(Combined):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.endpoint <= 1:
-            raise ValueError(f"endpoint: expected a share in [0, 1], got {self.endpoint}")
-        if not 0 <= self.winsor < 0.5:
-            raise ValueError(f"winsor: expected a share in [0, 0.5), got {self.winsor}")
+        check_range("a share in [0, 1]", endpoint=self.endpoint)
+        check_range("a share in [0, 0.5)", winsor=self.winsor)
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.random import keyed_order, salt
 from coreset.strategies.baseline.random import Random
 from coreset.strategies.combine.parts import Combined, narrow
@@ -100,8 +101,7 @@ class Progressive(Combined):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: expected a whole number from {least} on, got {value!r}")
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha: expected a share in (0, 1], got {self.alpha}")
+        check_range("a share in (0, 1]", alpha=self.alpha)
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

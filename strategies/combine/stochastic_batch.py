@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.gumbel import gumbel_order
 from coreset.score_based import ScoreBased
 from coreset.strategies.combine.parts import Combined, base_scores
@@ -74,8 +75,7 @@ class StochasticBatch(Combined):
         super().__post_init__()
         if self.kind not in KINDS:
             raise ValueError(f"kind: expected {', '.join(KINDS)}, got {self.kind!r}")
-        if not 0 < self.beta < np.inf:
-            raise ValueError(f"beta: expected a positive number, got {self.beta}")
+        check_range("a number in (0, inf)", beta=self.beta)
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.strategies.combine.parts import Combined, narrow
 from coreset.strategies.coverage.kcenter import KCenterGreedy
 from coreset.strategies.uncertainty.margin import Margin
@@ -36,8 +37,7 @@ class TwoStage(Combined):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.expand < np.inf:
-            raise ValueError(f"expand: expected a factor of at least 1, got {self.expand}")
+        check_range("a factor in [1, inf)", expand=self.expand)
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

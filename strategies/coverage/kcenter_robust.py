@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.distances import Float, exact_rows, square_distance
 from coreset.numerics.random import keyed_uniform, salt
@@ -92,10 +93,8 @@ class RobustKCenter(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.outliers < 1:
-            raise ValueError(f"outliers: expected a share in [0, 1), got {self.outliers}")
-        if not 0 <= self.slack < np.inf:
-            raise ValueError(f"slack: expected at least 0, got {self.slack}")
+        check_range("a share in [0, 1)", outliers=self.outliers)
+        check_range("a number in [0, inf)", slack=self.slack)
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.distances import exact_rows, square_distance
 from coreset.numerics.neighbors.kmeans import kmeans
@@ -159,8 +160,7 @@ class ProbCover(Strategy):
     def __post_init__(self) -> None:
         if self.delta is not None and not self.delta > 0:
             raise ValueError(f"delta: expected a positive radius or null, got {self.delta}")
-        if not 0 < self.purity <= 1:
-            raise ValueError(f"purity: expected a share in (0, 1], got {self.purity}")
+        check_range("a share in (0, 1]", purity=self.purity)
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:

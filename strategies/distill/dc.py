@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from coreset.core.pool import Indices
+from coreset.core.ranges import check_range
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.descend import descend, sgd
 from coreset.distillation.nn.ce_gradients import slopes
@@ -133,8 +134,7 @@ class Dc(Distiller):
             raise ValueError(f"train_on: expected {' or '.join(TRAIN_ON)}, got {self.train_on!r}")
         if self.distance not in DISTANCES:
             raise ValueError(f"distance: expected {', '.join(DISTANCES)}, got {self.distance!r}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum: expected 0 to below 1, got {self.momentum}")
+        check_range("a number in [0, 1)", momentum=self.momentum)
         given = {n: v for n in ("outer", "inner") if (v := getattr(self, n)) is not None}
         positive(
             networks=self.networks,

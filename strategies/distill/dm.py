@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from coreset.core.pool import Indices
+from coreset.core.ranges import check_range
 from coreset.distillation import Distiller, Progress, Source, Synthetic
 from coreset.distillation.descend import descend, sgd
 from coreset.distillation.nn.convnet import ConvNet, convnet, random_net
@@ -108,8 +109,7 @@ class Dm(Distiller):
             raise ValueError(f"mode: expected {', '.join(MODES)}, got {self.mode!r}")
         if self.distance not in DISTANCES:
             raise ValueError(f"distance: expected {', '.join(DISTANCES)}, got {self.distance!r}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum: expected 0 to below 1, got {self.momentum}")
+        check_range("a number in [0, 1)", momentum=self.momentum)
         positive(
             steps=self.steps,
             lr=self.lr,

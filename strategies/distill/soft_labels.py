@@ -18,6 +18,7 @@ import torch
 
 from coreset import Pool, Signals, Strategy
 from coreset.core.pool import Indices
+from coreset.core.ranges import check_range
 from coreset.core.strategy import listed
 from coreset.distillation import Distiller, Progress, Source, Synthetic, Teacher
 from coreset.distillation.dataset import smallest_labels
@@ -100,8 +101,7 @@ class SoftLabels(Distiller):
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
             raise ValueError(f"labels: expected {', '.join(LABELS)}, got {self.labels!r}")
-        if not 0 <= self.hard <= 1:
-            raise ValueError(f"hard: expected a share, 0 to 1, got {self.hard}")
+        check_range("a share in [0, 1]", hard=self.hard)
         positive(crops=self.crops, temperature=self.heat)
         object.__setattr__(self, "scale", tuple(self.scale))
         Views(self.scale, cutmix=self.cutmix)

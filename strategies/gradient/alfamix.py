@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.tensors import as_float, rows
 from coreset.strategies.gradient.representatives import representatives
 
@@ -98,10 +99,7 @@ class AlfaMix(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 1e-3 <= self.step <= 1:  # it is repeated until it adds up to 1
-            raise ValueError(
-                f"step: expected a number of at least 0.001 and at most 1, got {self.step}"
-            )
+        check_range("a number in [0.001, 1]", step=self.step)
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.tensors import rows
 
 FISHERS = ("exact", "binary")
@@ -255,8 +256,7 @@ class Bait(Strategy):
     def __post_init__(self) -> None:
         if self.fisher not in FISHERS:
             raise ValueError(f"fisher: expected {' or '.join(FISHERS)}, got {self.fisher!r}")
-        if not 0 < self.ridge < np.inf:
-            raise ValueError(f"ridge: expected a positive number, got {self.ridge}")
+        check_range("a number in (0, inf)", ridge=self.ridge)
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run forward and backward greedy over the candidates."""

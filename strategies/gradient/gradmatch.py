@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.gradients import (
     LastLayerGradients,
@@ -180,8 +181,7 @@ class GradMatch(Strategy):
         check_source(self.source, SOURCES)
         if self.validation not in SETS:
             raise ValueError(f"validation: expected {' or '.join(SETS)}, got {self.validation!r}")
-        if not 0 <= self.ridge < np.inf:
-            raise ValueError(f"ridge: expected a number of at least 0, got {self.ridge}")
+        check_range("a number in [0, inf)", ridge=self.ridge)
 
     @property
     def needs(self) -> frozenset[str]:

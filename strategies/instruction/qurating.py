@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.gumbel import gumbel_order
 from coreset.strategies.combine.parts import numbers_at
 
@@ -58,10 +59,7 @@ class QuRating(Strategy):
     random = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < np.inf:
-            raise ValueError(
-                f"temperature: expected a finite number of at least 0, got {self.temperature}"
-            )
+        check_range("a number in [0, inf)", temperature=self.temperature)
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the draws in order."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals
+from coreset.core.ranges import check_range
 from coreset.numerics.tensors import rows, top_k
 from coreset.score_based import ScoreBased
 
@@ -47,8 +48,7 @@ class Votes(ScoreBased):
     needs = frozenset({"influence"})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.percentile <= 100:
-            raise ValueError(f"percentile: expected 0 to 100, got {self.percentile}")
+        check_range("a number in [0, 100]", percentile=self.percentile)
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the `k` candidates with the most votes."""

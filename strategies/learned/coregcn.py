@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.columns import POWER
+from coreset.core.ranges import check_range
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_order, keyed_uniform, salt
 from coreset.numerics.tensors import rows, unit_rows
@@ -144,8 +145,7 @@ class CoreGcn(Strategy):
                 "weight_decay, unlabeled_weight: expected numbers of at least 0, "
                 f"got {self.weight_decay} and {self.unlabeled_weight}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected a share in [0, 1), got {self.dropout}")
+        check_range("a share in [0, 1)", dropout=self.dropout)
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:

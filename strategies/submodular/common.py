@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.core.signals import check_column
 from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import (
@@ -60,8 +61,7 @@ class Submodular(Strategy):
             raise ValueError(
                 f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}"
             )
-        if not 0 < self.epsilon < 1:
-            raise ValueError(f"epsilon: expected a number between 0 and 1, got {self.epsilon}")
+        check_range("a number in (0, 1)", epsilon=self.epsilon)
         if self.parts < 1:
             raise ValueError(f"parts: expected at least one, got {self.parts}")
 

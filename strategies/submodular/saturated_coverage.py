@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Signals
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.greedy import Items, SetFunction, Values
 from coreset.numerics.similarity import Matrix, Sparse
@@ -111,8 +112,7 @@ class SaturatedCoverage(Pairwise, Submodular):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha: expected a share in (0, 1], got {self.alpha}")
+        check_range("a share in (0, 1]", alpha=self.alpha)
 
     def function(self, signals: Signals, ground: Items) -> SetFunction:
         """Return the function on the ground set."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.ranges import check_range
 from coreset.numerics.greedy import maximize
 from coreset.numerics.neighbors.nearest import knn
 from coreset.numerics.similarity import Matrix, Similarity, Sparse
@@ -111,8 +112,7 @@ class SubZeroCore(Strategy):
     greedy = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.coverage < 1:
-            raise ValueError(f"coverage: expected a number between 0 and 1, got {self.coverage}")
+        check_range("a number in (0, 1)", coverage=self.coverage)
         if self.neighbors != "auto" and (not isinstance(self.neighbors, int) or self.neighbors < 0):
             raise ValueError(
                 f"neighbors: expected 'auto' or a whole number of at least 0, got {self.neighbors!r}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.core.store import fingerprint
 from coreset.numerics.random import keyed_uniform
 
@@ -43,8 +44,7 @@ def split_test(labels: NDArray[np.int64], ids: NDArray[Any], share: float) -> ND
     Adding examples never moves one that was there, except in a class so small that its one test (or
     its one pool) example had to be appointed. Raises ValueError for a share outside (0, 1).
     """
-    if not 0 < share < 1:
-        raise ValueError(f"test_share: expected a share between 0 and 1, got {share!r}")
+    check_range("a share in (0, 1)", test_share=share)
     key = keyed_uniform(0, ids)
     test = key < share
     for label in np.unique(labels):

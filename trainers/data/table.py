@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.core.store import Store, fingerprint
 from coreset.numerics.random import keyed_uniform
 from coreset.scorers.image.files import open_image
@@ -144,6 +145,5 @@ def _test(
                     f" {both[0]!r}"
                 )
         return test
-    if not 0 < share < 1:
-        raise ValueError(f"test_share: expected a share between 0 and 1, got {share!r}")
+    check_range("a share in (0, 1)", test_share=share)
     return np.asarray((keyed_uniform(0, groups) < share) & (labels >= 0))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
-from coreset.core.budget import budget_size
+from coreset.core.budget import Budget, budget_size
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.core.strategy import Strategy
@@ -116,9 +116,8 @@ class Select(Selector):
                 chosen = chosen.prefix(k - chosen.info.get("filled", 0))
                 k = len(chosen)
             if self.cost is not None and weighs is None:
-                k = int(
-                    np.searchsorted(np.cumsum(rows[self.cost][chosen.indices]), limit, side="right")
-                )
+                costs = {self.cost: rows[self.cost][chosen.indices]}
+                k = len(Budget({self.cost: limit}).walk(costs)[0])
                 chosen = chosen.prefix(k)
             rank[chosen.indices] = np.arange(k)
             if chosen.scores is not None:
@@ -218,7 +217,7 @@ class Select(Selector):
         limit = self.budget * whole if isinstance(self.budget, float) else self.budget
         budget_size(self.budget, max(int(costs.sum()), int(limit)), f"budget in {self.cost}")
         limit = max(limit - spent, 0)
-        return int(np.searchsorted(np.cumsum(np.sort(costs)), limit, side="right")), float(limit)
+        return Budget({self.cost: limit}).most({self.cost: costs}), float(limit)
 
 
 def _in_two_rounds() -> list[str]:

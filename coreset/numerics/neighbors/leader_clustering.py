@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.semantic import Float32, _cosine
 from coreset.numerics.text.tokenize import Whole
@@ -61,8 +62,7 @@ def leaders(x: NDArray[np.float32], similarity: float) -> Whole:
     >>> leaders(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), 0.96).tolist()
     [0, 0, 2, 2]
     """
-    if not -1 <= similarity <= 1:
-        raise ValueError(f"similarity: expected a cosine in [-1, 1], got {similarity}")
+    check_range("a cosine in [-1, 1]", similarity=similarity)
     n, dim = x.shape
     chosen, out, known = np.empty(n, np.int64), np.empty(n, np.int64), 0
     table = np.empty((64, dim), np.float32)

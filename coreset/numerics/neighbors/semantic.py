@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.neighbors.bfloat16 import STORED, bfloat16_pays
 from coreset.numerics.text.near_duplicates import join, root, roots
@@ -215,8 +216,7 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
     >>> semantic_twins(x, 0.02).tolist(), semantic_twins(x, 0.02, components=True).tolist()
     ([0, 1, 0], [0, 0, 0])
     """
-    if not 0 <= eps <= 2:
-        raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {eps}")
+    check_range("a number, 1 - cosine, in [0, 2]", eps=eps)
     n, dim = x.shape
     cut, slack = 1.0 - eps, (dim + 8) * 2.0**-23
     found = _by_bfloat16(x, cut, slack, components)

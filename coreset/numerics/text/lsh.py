@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.core.ranges import check_range
+
 LONGEST = 2**14  # positions of a signature
 
 
@@ -49,8 +51,7 @@ def lsh_threshold(bands: int, rows: int, probability: float = 0.5) -> float:
     (0.685, 0.814)
     """
     _checked(bands, rows)
-    if not 0 < probability < 1:
-        raise ValueError(f"probability: expected a number in (0, 1), got {probability}")
+    check_range("a number in (0, 1)", probability=probability)
     return float((-np.expm1(np.log1p(-probability) / bands)) ** (1 / rows))
 
 
@@ -68,8 +69,7 @@ def areas(threshold: float, bands: int, rows: int) -> tuple[float, float]:
     from scipy.special import beta, betainc
 
     _checked(bands, rows)
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold: expected a Jaccard similarity in (0, 1), got {threshold}")
+    check_range("a Jaccard similarity in (0, 1)", threshold=threshold)
     whole = beta(1 / rows, bands + 1) / rows  # the integral over [0, 1]
     below = whole * betainc(1 / rows, bands + 1, threshold**rows)
     return float(threshold - below), float(whole - below)

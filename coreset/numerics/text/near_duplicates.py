@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.pool import Array
+from coreset.core.ranges import check_range
 from coreset.numerics.compiled import compiled
 from coreset.numerics.text.characters import tables, utf8, whole_characters
 from coreset.numerics.text.minhash import Bytes, band_keys, roll
@@ -183,8 +184,7 @@ def near_duplicates(
     >>> near_duplicates(["one two three four five six", "x", "One two, three four five six!", "x"]).tolist()
     [0, 1, 0, 3]
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold: expected a Jaccard similarity in (0, 1], got {threshold}")
+    check_range("a Jaccard similarity in (0, 1]", threshold=threshold)
     if not isinstance(texts, pa.Array):
         texts = pa.array(whole_characters(texts), pa.large_string())
     keys, whole = band_keys(texts, n, bands, rows, seed, numbers)

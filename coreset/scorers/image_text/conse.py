@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.pool import Array
+from coreset.core.ranges import check_range
 from coreset.scorers.device import OnDevice
 from coreset.scorers.image.backbone import LITE0
 from coreset.scorers.image.classifier import probabilities
@@ -70,8 +71,7 @@ class Conse(OnDevice):
     gives = frozenset({"conse", "conse_status", "conse_certainty"})
 
     def __post_init__(self) -> None:
-        if not 1 <= self.top <= 1000:
-            raise ValueError(f"top: expected 1 to 1000 classes, got {self.top}")
+        check_range("a number of classes in [1, 1000]", top=self.top)
 
     @property
     def needs(self) -> frozenset[str]:

@@ -64,7 +64,7 @@ def test_what_wins_always_stays_finite():
         ([[0, 1]], [1.5], 0.1, "comparisons: expected shares in"),
         ([[0, 1]], [np.nan], 0.1, "comparisons: expected shares in"),
         ([[1, 1]], [0.5], 0.1, "pairs of two different things"),
-        ([[0, 1]], [0.5], 0.0, "ridge: expected a number above 0"),
+        ([[0, 1]], [0.5], 0.0, r"ridge: expected a number in \(0, inf\)"),
     ],
 )
 def test_bad_input(pairs, share, ridge, match):

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coreset.core.budget import Budget
 from coreset.vision import (
     CocoPool,
     Detections,
@@ -12,7 +13,6 @@ from coreset.vision import (
     recalibrate,
     seconds,
 )
-from coreset.vision.cost import check_costs, most_images, within
 
 FOUND = Detections([1, 2, 3], [0, 0, 2], np.zeros((3, 4)), [0.9, 0.25, 0.5], [1, 1, 1])
 
@@ -42,7 +42,7 @@ def test_never_overruns_and_tells_what_is_left(prices, limit, how):
         "seconds": np.array([p[1] for p in prices]),
     }
     budget = {"boxes": limit[0], "seconds": limit[1]}
-    keep, slack = within(costs, budget, how)
+    keep, slack = Budget(budget).walk(costs, how)
     spent, want = [0.0, 0.0], []
     for i, p in enumerate(prices):  # by hand
         if spent[0] + p[0] <= limit[0] and spent[1] + p[1] <= limit[1]:
@@ -57,7 +57,7 @@ def test_never_overruns_and_tells_what_is_left(prices, limit, how):
     assert slack["boxes"] == limit[0] - costs["boxes"][keep].sum()
     assert slack["seconds"] == pytest.approx(limit[1] - costs["seconds"][keep].sum())
     assert min(slack.values()) >= 0
-    assert most_images(costs, budget) >= len(keep)
+    assert Budget(budget).most(costs) >= len(keep)
     if how == "fill":  # nothing that was passed over would still fit
         left = [i for i in range(len(prices)) if i not in keep]
         assert not any(
@@ -69,17 +69,17 @@ def test_never_overruns_and_tells_what_is_left(prices, limit, how):
 def test_bad_costs_name_unit_and_image():
     ids = np.array([11, 12])
     with pytest.raises(KeyError, match=r"budget in boxes, but costs has only \['pixels'\]"):
-        check_costs({"boxes": 5}, {"pixels": [1, 2]}, ids)
+        Budget({"boxes": 5}).columns({"pixels": [1, 2]}, ids)
     with pytest.raises(ValueError, match="costs: boxes: image 12 costs nan"):
-        check_costs({"boxes": 5}, {"boxes": [1, np.nan]}, ids)
+        Budget({"boxes": 5}).columns({"boxes": [1, np.nan]}, ids)
     with pytest.raises(ValueError, match="costs: boxes: image 11 costs -1"):
-        check_costs({"boxes": 5}, {"boxes": [-1, 2]}, ids)
+        Budget({"boxes": 5}).columns({"boxes": [-1, 2]}, ids)
     with pytest.raises(ValueError, match=r"costs: boxes: expected shape \(2,\)"):
-        check_costs({"boxes": 5}, {"boxes": [1]}, ids)
+        Budget({"boxes": 5}).columns({"boxes": [1]}, ids)
     with pytest.raises(ValueError, match="boxes: expected a positive number, got 0"):
-        check_costs({"boxes": 0}, {"boxes": [1, 2]}, ids)
+        Budget({"boxes": 0}).columns({"boxes": [1, 2]}, ids)
     with pytest.raises(ValueError, match="at least one limit"):
-        check_costs({}, {}, ids)
+        Budget({}).columns({}, ids)
     with pytest.raises(ValueError, match="fit: expected prefix or fill"):
-        within({"images": np.ones(1)}, {"images": 1}, "best")
-    assert check_costs({"images": 5}, {}, ids)["images"].tolist() == [1, 1]
+        Budget({"images": 1}).walk({"images": np.ones(1)}, "best")
+    assert Budget({"images": 5}).columns({}, ids)["images"].tolist() == [1, 1]

@@ -42,7 +42,7 @@ def test_edges():
     alike = Detections([1, 2], [0, 1], np.zeros((2, 4)), [1, 1], [3, 4])
     assert object_frequency(alike, **rules).values.tolist() == [1, 1]
     assert object_frequency(Detections.nothing([1, 2]), **rules).is_empty.all()
-    with pytest.raises(ValueError, match="penalty: expected a number from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match=r"penalty: expected a number in \[0, 1\], got 2"):
         object_frequency(alike, penalty=2, **rules)
     with pytest.raises(ValueError, match="min_score: expected"):
         object_frequency(alike, min_score=-0.1, **rules)

@@ -30,7 +30,7 @@ def test_random_foreground_takes_what_there_is():
     signals = Signals(5, foreground=[0.0, 0, 1, 0, 0])
     got = RandomForeground(1.0)(Pool(5), signals, 5, np.random.default_rng(0))
     assert sorted(got.indices.tolist()) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="share: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"share: expected a number in \[0, 1\]"):
         RandomForeground(1.5)
 
 

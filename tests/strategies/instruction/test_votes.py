@@ -43,7 +43,7 @@ def test_one_task_is_its_own_order_of_two_halves():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="percentile: expected 0 to 100, got 120"):
+    with pytest.raises(ValueError, match=r"percentile: expected a number in \[0, 100\], got 120"):
         select("votes", 1, influence=np.ones((3, 2)), options={"percentile": 120})
     with pytest.raises(ValueError, match=r"influence: expected shape \(N, T\), got \(3,\)"):
         select("votes", 1, influence=np.ones(3))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, GroupBy
 from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.numerics.neighbors.hamming import linked
@@ -38,10 +39,8 @@ class ImageDuplicates(GroupBy):
     tolerance: int = 32
 
     def __post_init__(self) -> None:
-        if not 0 <= self.radius <= 15:
-            raise ValueError(f"radius: expected 0 to 15 bits, got {self.radius}")
-        if not 0 <= self.tolerance <= 255:
-            raise ValueError(f"tolerance: expected 0 to 255, got {self.tolerance}")
+        check_range("a number of bits in [0, 15]", radius=self.radius)
+        check_range("a number in [0, 255]", tolerance=self.tolerance)
 
     @property
     def gives(self) -> frozenset[str]:  # type: ignore[override]

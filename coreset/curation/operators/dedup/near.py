@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coreset.core.batch import Batch
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, GroupBy
 from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.numerics.text.minhash import band_keys
@@ -40,10 +41,7 @@ class NearDuplicates(GroupBy):
     numbers: str = "keep"
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ValueError(
-                f"threshold: expected a Jaccard similarity in (0, 1], got {self.threshold}"
-            )
+        check_range("a Jaccard similarity in (0, 1]", threshold=self.threshold)
         if self.numbers not in NUMBERS:
             raise ValueError(f"numbers: expected {' or '.join(NUMBERS)}, got {self.numbers!r}")
 

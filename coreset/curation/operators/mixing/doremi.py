@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, objects
 from coreset.core.pool import Array
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Estimator
 
 Float = NDArray[np.float64]
@@ -90,11 +91,8 @@ class DoReMi(Estimator):
     start: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.eta < np.inf or not 0 <= self.smoothing <= 1:
-            raise ValueError(
-                f"eta, smoothing: expected a number above 0 and one in [0, 1], got {self.eta},"
-                f" {self.smoothing}"
-            )
+        check_range("a number in (0, inf)", eta=self.eta)
+        check_range("a number in [0, 1]", smoothing=self.smoothing)
         for domain, weight in (self.start or {}).items():
             if not 0 < weight < np.inf:
                 raise ValueError(f"start: expected weights above 0, got {weight} for '{domain}'")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coreset.core.batch import Batch
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, Filter
 from coreset.numerics.random import keyed_uniform
 
@@ -38,8 +39,7 @@ class RepeatFactor(Filter):
             *self.factors.items(),
             *([("other", self.other)] if self.other is not None else []),
         ]:
-            if not 0 <= r <= 4:
-                raise ValueError(f"factors: expected 0 to 4 for '{domain}', got {r}")
+            check_range(f"a factor for '{domain}' in [0, 4]", factors=r)
 
     @property
     def needs(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, Selector
 from coreset.numerics.random import keyed_uniform
 
@@ -58,8 +59,7 @@ class RepeatExact(Selector):
     def __post_init__(self) -> None:
         given = [*self.factors.items(), *([] if self.other is None else [("other", self.other)])]
         for domain, r in given:
-            if not 0 <= r <= 4:
-                raise ValueError(f"factors: expected 0 to 4 for '{domain}', got {r}")
+            check_range(f"a factor for '{domain}' in [0, 4]", factors=r)
         for domain, rows in self.counts.items():
             if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
                 raise ValueError(

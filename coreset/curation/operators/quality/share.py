@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from coreset.core.batch import Batch
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, Selector
 from coreset.curation.operators.threshold import undefined_reasons
 
@@ -28,8 +29,7 @@ def share_threshold(scores: ArrayLike, share: float) -> float:
         raise ValueError(
             f"scores: expected one number or more, none of them undefined, got shape {values.shape}"
         )
-    if not 0 <= share < 1:
-        raise ValueError(f"share: expected a share in [0, 1), got {share}")
+    check_range("a share in [0, 1)", share=share)
     return float(-np.sort(-values)[int(len(values) * share)])
 
 
@@ -46,8 +46,7 @@ class DataCompShare(Selector):
     share: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ValueError(f"share: expected a share in [0, 1), got {self.share}")
+        check_range("a share in [0, 1)", share=self.share)
 
     @property
     def needs(self) -> frozenset[str]:

@@ -125,7 +125,7 @@ def test_strictly_above_the_threshold():
 
 def test_eps_zero_keeps_all_but_what_rounds_above_one():
     assert (semantic_twins(clustered(), 0.0) == np.arange(120)).mean() > 0.99
-    with pytest.raises(ValueError, match="expected a number from 0 to 2"):
+    with pytest.raises(ValueError, match=r"expected a number, 1 - cosine, in \[0, 2\]"):
         semantic_twins(clustered(), -1)
 
 

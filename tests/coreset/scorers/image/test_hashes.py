@@ -130,7 +130,7 @@ def test_components_of_hashes_a_few_bits_apart(radius):
 
 
 def test_wrong_options():
-    with pytest.raises(ValueError, match="radius: expected 0 to 15"):
+    with pytest.raises(ValueError, match=r"radius: expected a number of bits in \[0, 15\]"):
         ImageDuplicates(radius=16)
     with pytest.raises(ValueError, match="side and min_texture"):
         ImageHashes(side=0)

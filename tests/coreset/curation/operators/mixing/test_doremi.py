@@ -161,8 +161,8 @@ def test_contract_and_name():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"eta": 0.0}, "eta, smoothing: expected a number above 0"),
-        ({"smoothing": 2.0}, "eta, smoothing: expected a number above 0"),
+        ({"eta": 0.0}, r"eta: expected a number in \(0, inf\), got 0.0"),
+        ({"smoothing": 2.0}, r"smoothing: expected a number in \[0, 1\], got 2.0"),
         ({"start": {"x": 0.0}}, "start: expected weights above 0, got 0.0 for 'x'"),
     ],
 )
