@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.core.columns import unmasked
 from coreset.vision.aggregate import reduce_boxes
 from coreset.vision.boxes import Detections, Float
 from coreset.vision.coco import CocoPool
@@ -39,7 +40,7 @@ class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
         """
         if not (np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a number of at least 0, got {floor}")
-        out = np.maximum(np.asarray(values, np.float64), floor).view(cls)
+        out = np.maximum(unmasked("costs", values).astype(np.float64), floor).view(cls)
         out.about = {**about, "floor": float(floor)}
         return out
 
@@ -193,7 +194,8 @@ def check_costs(
                 f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"
                 f" costs={{'{unit}': one number per image}}"
             )
-        column = np.asarray(costs.get(unit, np.ones(len(ids))), np.float64)
+        given = costs.get(unit, np.ones(len(ids)))
+        column = unmasked(f"costs: {unit}", given).astype(np.float64)
         if column.shape != ids.shape:
             raise ValueError(
                 f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}"

@@ -41,7 +41,10 @@ def _plain(value: Any) -> Any:
 
 
 def _item(key: Any) -> Any:
-    return key.item() if isinstance(key, np.generic) else key
+    key = key.item() if isinstance(key, np.generic) else key
+    if isinstance(key, bool) or not isinstance(key, int | str | float):
+        raise TypeError(f"an image id is a whole number or a text, got {key!r:.80}")
+    return key
 
 
 def _names(pool: Pool | None, ids: list[Any], source: str) -> dict[str, list[str]]:

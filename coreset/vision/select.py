@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import budget_size
+from coreset.core.columns import unmasked
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
@@ -205,7 +206,7 @@ def _estimates(limits: Mapping[str, float], costs: Mapping[str, ArrayLike]) -> d
 def _per_image(values: ArrayLike | None, pool: Pool, what: str) -> NDArray[Any] | None:
     if values is None:
         return None
-    array = np.asarray(values)
+    array = unmasked(what, values)
     if array.shape != (pool.size,):
         raise ValueError(
             f"{what}: expected shape ({pool.size},), one per image of the pool, got {array.shape}"
@@ -221,6 +222,11 @@ def _put_scores(
     """
     if scores is None:
         return np.zeros(pool.size, bool), ("last", 0.0), None
+    if not isinstance(scores, ImageScores):
+        raise TypeError(
+            "scores: expected ImageScores, as aggregate returns them (or ImageScores(pool.ids,"
+            f" values, empty='last')), got {type(scores).__name__}"
+        )
     at = (
         np.arange(pool.size)
         if scores.ids is pool.ids
