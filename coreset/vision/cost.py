@@ -7,6 +7,7 @@ Costs in boxes are therefore at least `floor`.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -187,8 +188,9 @@ def check_costs(
         raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
     out = {}
     for unit, limit in budget.items():
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"budget: {unit}: expected a positive number, got {limit}")
+        number = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+        if not (number and np.isfinite(limit) and limit > 0):
+            raise ValueError(f"budget: {unit}: expected a positive number, got {limit!r}")
         if unit not in costs and unit != "images":
             raise KeyError(
                 f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"

@@ -87,7 +87,8 @@ def select(
     members = _per_image(
         groups if groups is not None else getattr(pool, "groups", None), pool, "groups"
     )
-    if max_per_group is not None and (members is None or max_per_group < 1):
+    whole = isinstance(max_per_group, int) and not isinstance(max_per_group, bool)
+    if max_per_group is not None and (members is None or not whole or max_per_group < 1):
         raise ValueError(
             "max_per_group: expected at least 1, and groups with one name per image, got"
             f" {max_per_group} and {'no groups' if members is None else 'groups'}"
@@ -99,6 +100,11 @@ def select(
         signals.put("features", None, pool.features)
     kinds = _per_image(classes, pool, "classes")
     if kinds is not None:
+        if (
+            kinds.dtype.kind not in "iuf"
+            or not (np.isfinite(kinds) & (np.rint(kinds) == kinds)).all()
+        ):
+            raise ValueError("classes: expected one whole number per image, the predicted class")
         signals.put("labels", None, kinds.astype(np.int64))
     empty, policy, edge = _put_scores(pool, signals, scores)
     base = _strategy(strategy, options, distance, scores, kinds)

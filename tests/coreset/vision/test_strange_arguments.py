@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from coreset.core.pool import Pool
 from coreset.core.selection import Selection
 from coreset.vision import CocoPool, Detections, select
 from coreset.vision.aggregate import ImageScores
 from coreset.vision.ledger import Ledger
+from coreset.vision.segmentation import SegmentationScorer
 
 IDS = np.array([1, 2, 3, 4])
 MASKED = np.ma.masked_array([1.0, 9.0, 2.0, 3.0], mask=[False, True, False, False])
@@ -51,6 +53,53 @@ def test_truth_values_are_no_ids(tmp_path):
 def test_scores_that_are_no_image_scores():
     with pytest.raises(TypeError, match="scores: expected ImageScores, .* got ndarray"):
         select(Pool(4), 2, scores=np.ones(4))
+
+
+@pytest.mark.parametrize("line", ["[true]", "[NaN]", "[null]"])
+def test_a_ledger_with_ids_that_are_none(tmp_path, line):
+    path = tmp_path / "al.jsonl"
+    path.write_text(f'{{"event": "commit", "ids": {line}}}\n')
+    with pytest.raises(ValueError, match="line 1: .*an image id is a whole number or a text"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize("limit", ["3", None, True, [3]])
+def test_a_budget_that_is_no_number(limit):
+    with pytest.raises(ValueError, match="budget: images: expected a positive number, got"):
+        select(Pool(4), {"images": limit}, strategy="random")
+
+
+@pytest.mark.parametrize("classes", [[1.5] * 4, [np.nan] * 4, [np.inf] * 4, list("abcd")])
+def test_classes_that_are_no_whole_numbers(classes):
+    with pytest.raises(ValueError, match="classes: expected one whole number per image"):
+        select(Pool(4), 2, classes=classes, strategy="random_stratified")
+
+
+@pytest.mark.parametrize("most", [1.5, True, "2"])
+def test_a_most_per_group_that_is_no_whole_number(most):
+    with pytest.raises(ValueError, match="max_per_group: expected at least 1"):
+        select(Pool(4), 2, groups=IDS, max_per_group=most, strategy="random")
+
+
+def test_maps_of_one_class_and_of_no_numbers():
+    """The softmax of one class is 1 everywhere: its entropy says nothing."""
+    one = torch.rand(1, 1, 4, 4)
+    for maps in (one, one.numpy(), [one, one], [one.numpy()], one[None]):
+        with pytest.raises(ValueError, match=r"at least two classes, got shape \(1, 1, 4, 4\)"):
+            SegmentationScorer().update([7], maps)
+    for maps in (torch.ones(1, 2, 4, 4, dtype=torch.uint8), [torch.ones(1, 2, 4, 4).int()], "ab"):
+        with pytest.raises(TypeError, match="maps: expected floating-point tensors or arrays, got"):
+            SegmentationScorer().update([7], maps)
+
+
+def test_maps_as_arrays_are_maps_as_tensors():
+    maps, values = torch.randn(2, 3, 4, 4), []
+    for given in (maps, maps.numpy(), [maps], [maps.numpy()]):
+        scorer = SegmentationScorer()
+        scorer.update([7, 8], given)
+        values.append(scorer.scores("mean", empty="exclude").values)
+    for other in values[1:]:
+        np.testing.assert_allclose(other, values[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
