@@ -81,18 +81,27 @@ def unknown_setting(wrong: Sequence[str], known: Sequence[str]) -> ValueError:
 
 def check_arguments(arguments: Sequence[str], file: Path) -> None:
     """Raise an error with the nearest names for a setting or an option of a group that is not
-    there, before Hydra composes: KeyError for the option, ValueError for the setting.
+    there, before Hydra composes: KeyError for the option, ValueError for the setting, and for a
+    path in the place of an option: Hydra would believe the file there as it does our own.
 
     arguments: of the command line. file: the application's own YAML. Additions (`+x=1`), `hydra.`
-    settings, and a command line that names configuration folders of its own are Hydra's to judge.
+    settings, and a command line that names configuration folders of its own are Hydra's to judge,
+    but for paths.
 
     >>> check_arguments(["engine=rai"], conf_dir() / "curate.yaml")
     Traceback (most recent call last):
     KeyError: "unknown engine 'rai'; did you mean ray? Known: local, ray"
     """
+    own, groups = settings_of(file)
+    named = (groups | {p.name for p in file.parent.iterdir() if p.is_dir()}) - own.keys() | {
+        "hydra"
+    }
+    for argument in arguments:
+        match = re.match(r"\+{0,2}([a-z]\w*)[^.=]*=(.*)", argument, re.DOTALL)
+        if match is not None and match[1] in named:
+            _check_no_path(match[1], match[2])
     if any(a.startswith(("--config", "-cd", "-cp", "-cn", "hydra.searchpath")) for a in arguments):
         return
-    own, groups = settings_of(file)
     for argument in arguments:
         match = re.match(r"([a-z]\w*)(?:@\w+)?(\.[^=]*)?=(.*)", argument, re.DOTALL)
         if match is None:
@@ -101,10 +110,25 @@ def check_arguments(arguments: Sequence[str], file: Path) -> None:
         if key not in own and key not in groups and key != "hydra":
             raise unknown_setting([f"'{key}'"], sorted({*own, *groups} - {"hydra"}))
         folder = file.parent / key
-        named = inner is None and key in groups and folder.is_dir()
-        for name in option.split(",") if named and re.fullmatch(r"[\w,-]+", option) else ():
+        known = inner is None and key in groups and folder.is_dir()
+        for name in option.split(",") if known and re.fullmatch(r"[\w,-]+", option) else ():
             if name != "null" and not (folder / f"{name}.yaml").exists():
                 raise unknown(key, name, (p.stem for p in folder.glob("*.yaml")))
+
+
+def _check_no_path(group: str, option: str) -> None:
+    """Raise ValueError for options of a group that are paths: absolute, with `.` or `..`, or with
+    the ending of a file.
+    """
+    for name in option.strip("[]'\" ").split(","):
+        plain = name.strip("'\" ").replace("\\", "/")
+        ending = plain.endswith((".yaml", ".yml", ".json"))
+        if ending or plain.startswith("/") or {".", ".."} & set(plain.split("/")):
+            hint = " that is there, ending in .yaml, .yml or .json" if group == "recipe" else ""
+            also = f", or one file alone{hint}, read as data" if hint else ""
+            raise ValueError(
+                f"{group}: expected an option by its name{also}, got the path {plain!r}"
+            )
 
 
 def fail(error: Exception, console: Console, go_on: bool) -> None:

@@ -5,12 +5,15 @@ may cost together.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from coreset.core.columns import unmasked
 
 FIT = ("prefix", "fill")
 Float = NDArray[np.float64]
@@ -138,14 +141,16 @@ class Budget:
             raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
         out = {}
         for unit, limit in self.limits.items():
-            if not (np.isfinite(limit) and limit > 0):
-                raise ValueError(f"budget: {unit}: expected a positive number, got {limit}")
+            number = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+            if not (number and np.isfinite(limit) and limit > 0):
+                raise ValueError(f"budget: {unit}: expected a positive number, got {limit!r}")
             if unit not in costs and unit != "images":
                 raise KeyError(
                     f"budget in {unit}, but costs has only {sorted(costs) or 'nothing'}: give"
                     f" costs={{'{unit}': one number per image}}"
                 )
-            column = np.asarray(costs.get(unit, np.ones(len(ids))), np.float64)
+            given = costs.get(unit, np.ones(len(ids)))
+            column = unmasked(f"costs: {unit}", given).astype(np.float64)
             if column.shape != ids.shape:
                 raise ValueError(
                     f"costs: {unit}: expected shape {ids.shape}, one per image, got {column.shape}"

@@ -15,6 +15,35 @@ POWER = 40  # values whose largest lies within 2^-40 ... 2^40 (1e-12 ... 1e12) a
 _BLOCK = 2**22
 
 
+def unmasked(name: str, values: Any) -> NDArray[Any]:
+    """Return values as an array. Raises ValueError for masked entries, which would be read as what
+    lies under the mask.
+
+    >>> unmasked("costs", np.ma.masked_array([1, 2], mask=[False, True]))
+    Traceback (most recent call last):
+    ValueError: costs: expected a value in every place, 1 of 2 are masked, first 1
+    """
+    values = _stacked(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        masked = np.flatnonzero(np.ma.getmaskarray(values))
+        raise ValueError(
+            f"{name}: expected a value in every place, {len(masked)} of {values.size} are masked,"
+            f" first {masked[0]}"
+        )
+    return np.asarray(values)
+
+
+def _stacked(values: Any) -> Any:
+    """Return a list of masked arrays or values as one masked array, anything else as it is."""
+    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
+        gaps = [v is np.ma.masked for v in values]
+        if any(gaps):
+            dense = [0 if gap else v for v, gap in zip(values, gaps, strict=True)]
+            return np.ma.array(dense, mask=gaps)
+        return np.ma.array(values)
+    return values
+
+
 def kept(name: str, values: Any) -> tuple[Array, NDArray[np.bool_] | None]:
     """Return a column as an array or tensor, and which rows have a value (None: all).
 
@@ -35,6 +64,7 @@ def kept(name: str, values: Any) -> tuple[Array, NDArray[np.bool_] | None]:
         lists = np.empty(len(values), object)
         lists[:] = values
         return lists, None
+    values = _stacked(values)
     if isinstance(values, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(values)
         data = np.asarray(values.filled(0) if values.dtype.kind in "biuf" else values.data)
@@ -82,6 +112,8 @@ def check_kind(name: str, column: Array) -> None:
         ):
             raise ValueError(f"{name}: expected whole numbers below 2^63, got {int(column.max())}")
         return
+    if type(column).__name__ == "MaskedTensor":
+        raise ValueError(f"{name}: expected a plain tensor, got a MaskedTensor; pass its rows")
     if str(column.layout) != "torch.strided":
         raise ValueError(
             f"{name}: expected a dense tensor, got {column.layout}; pass {name}.to_dense()"

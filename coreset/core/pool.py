@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coreset.core.columns import unmasked
+
 Indices = NDArray[np.int64]
 
 
@@ -26,7 +28,7 @@ def as_indices(values: ArrayLike, size: int, what: str) -> Indices:
     >>> as_indices([True, False, True], 3, "selected")
     array([0, 2])
     """
-    array = np.asarray(values)
+    array = unmasked(what, values)
     if array.dtype == bool:
         if array.shape != (size,):
             raise ValueError(
@@ -96,7 +98,7 @@ class Pool:
                 raise ValueError(
                     f"candidates: {both.size} of them are already selected, first {int(both[0])}"
                 )
-        ids = np.arange(self.size) if self.ids is None else np.asarray(self.ids)
+        ids = np.arange(self.size) if self.ids is None else unmasked("ids", self.ids)
         if ids.shape != (self.size,):
             raise ValueError(
                 f"ids: expected shape ({self.size},), one name per example, got {ids.shape}"

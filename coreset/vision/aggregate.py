@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.columns import unmasked
 from coreset.core.pool import Indices
 from coreset.vision.boxes import Detections, Float
 
@@ -65,6 +66,8 @@ class ImageScores:
 
     def __post_init__(self) -> None:
         empty_policy(self.empty)
+        object.__setattr__(self, "ids", unmasked(f"{self.source}: ids", self.ids))
+        object.__setattr__(self, "values", unmasked(self.source, self.values).astype(np.float64))
         if self.values.shape != self.ids.shape:
             raise ValueError(
                 f"{self.source}: {len(self.ids)} ids but values of shape {self.values.shape}"

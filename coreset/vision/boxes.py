@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.columns import unmasked
 from coreset.core.pool import Array, Indices, Pool
 from coreset.vision.box_rows import array_of, check_entries, numbers, rows_of
 from coreset.vision.coco import OUTSIDE, CocoPool, by_file, check_annotations, positions, read_json
@@ -54,14 +55,14 @@ class Detections:
         return f"Detections(images={len(self.ids)}, boxes={len(self)}, source={self.source!r})"
 
     def __post_init__(self) -> None:
-        ids = np.asarray(self.ids)
+        ids = unmasked(f"{self.source}: ids", self.ids)
         unique, counts = np.unique(ids, return_counts=True)
         if ids.ndim != 1 or (counts > 1).any():
             raise ValueError(
                 f"{self.source}: image ids must be a list of distinct ids, got shape {ids.shape},"
                 f" twice: {unique[counts > 1][:1].tolist()}"
             )
-        image = np.asarray(self.image, np.int64).reshape(-1)
+        image = unmasked(f"{self.source}: image", self.image).astype(np.int64).reshape(-1)
         n = len(image)
         if n and not (image.min() >= 0 and image.max() < len(ids)):
             raise ValueError(
@@ -80,6 +81,7 @@ class Detections:
             values = getattr(self, name)
             if values is None:
                 continue
+            values = unmasked(f"{self.source}: {name}", values)
             try:
                 with np.errstate(invalid="ignore"):
                     array = np.asarray(values, dtype)
@@ -100,7 +102,10 @@ class Detections:
                     f" {array.shape}"
                 )
             object.__setattr__(self, name, array[order])
-        columns = {name: np.asarray(values)[order] for name, values in self.columns.items()}
+        columns = {
+            name: unmasked(f"{self.source}: {name}", values)[order]
+            for name, values in self.columns.items()
+        }
         for name, values in columns.items():
             if values.shape != (n,):
                 raise ValueError(

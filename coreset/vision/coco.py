@@ -103,6 +103,13 @@ def by_file(places: Mapping[Any, int], name: str) -> int:
     return next((places[t] for t in [*tails, PurePath(name).stem] if t in places), -1)
 
 
+def _same_folder(a: str, b: str) -> bool:
+    """Return whether the folder of one path ends with that of the other."""
+    x, y = PurePath(a).parent.parts, PurePath(b).parent.parts
+    n = min(len(x), len(y))
+    return x[len(x) - n :] == y[len(y) - n :]
+
+
 def positions(pool: Pool, ids: Iterable[Any], source: str) -> Indices:
     """Return the positions of image ids in the pool, in order; with a COCO pool a file name, a path
     that ends in one, or a stem will do.
@@ -181,6 +188,12 @@ def match_images(
                 " Ledger.ingest(..., renumbered=True) goes by the file names alone"
             )  # fmt: skip
             raise ValueError(f"{who} is {name!r:.200} here and {there}{other}")
+        there = str(pool.names[at])
+        if renumbered and name is not None and not _same_folder(name, there):
+            raise ValueError(
+                f"{who} is {name!r:.200} here, and the only image of that name in {pool.source} is"
+                f" {there!r}, in another folder"
+            )
         if at in where:
             raise ValueError(f"{who}: entries {where[at]} and {i} of 'images' are the same image")
         where[at] = i

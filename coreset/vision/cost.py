@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from coreset.core.columns import unmasked
 from coreset.vision.aggregate import reduce_boxes
 from coreset.vision.boxes import Detections, Float
 from coreset.vision.coco import CocoPool
@@ -36,7 +37,7 @@ class Estimate(np.ndarray[Any, np.dtype[np.float64]]):
         """
         if not (np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a number of at least 0, got {floor}")
-        out = np.maximum(np.asarray(values, np.float64), floor).view(cls)
+        out = np.maximum(unmasked("costs", values).astype(np.float64), floor).view(cls)
         out.about = {**about, "floor": float(floor)}
         return out
 

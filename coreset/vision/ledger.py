@@ -41,7 +41,10 @@ def _plain(value: Any) -> Any:
 
 
 def _item(key: Any) -> Any:
-    return key.item() if isinstance(key, np.generic) else key
+    key = key.item() if isinstance(key, np.generic) else key
+    if isinstance(key, bool) or not isinstance(key, int | str | float) or key != key:
+        raise TypeError(f"an image id is a whole number or a text, got {key!r:.80}")
+    return key
 
 
 def _names(pool: Pool | None, ids: list[Any], source: str) -> dict[str, list[str]]:
@@ -121,6 +124,7 @@ class Ledger:
         ids, names = event["ids"], event.get("names")
         if not isinstance(ids, list) or (names is not None and len(names) != len(ids)):
             raise ValueError("expected a list of ids, and as many names where there are any")
+        ids = [_item(k) for k in ids]
         self._check(event["event"], ids)
         self._state.update(dict.fromkeys(ids, MOVES[event["event"]][1]))
         self._files.update(zip(ids, map(str, names or ()), strict=False))

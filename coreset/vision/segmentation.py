@@ -34,6 +34,20 @@ REDUCTIONS = (
 )
 
 
+def _check_classes(maps: Any) -> None:
+    """Raise TypeError for maps that hold no floating-point numbers, ValueError for maps of one
+    class, whose softmax is 1 everywhere.
+    """
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        what = f"a tensor of {maps.dtype}" if isinstance(maps, Tensor) else type(maps).__name__
+        raise TypeError(f"maps: expected floating-point tensors or arrays, got {what}")
+    if maps.ndim == 4 and maps.shape[1] < 2:
+        raise ValueError(
+            f"maps: expected at least two classes, got shape {tuple(maps.shape)}; of the logits z of"
+            " one sigmoid make two: torch.cat([torch.zeros_like(z), z], dim=1)"
+        )
+
+
 class SegmentationScorer:
     """Score maps batch by batch; any batching gives the same values, and memory does not grow with the images but for their numbers.
 
@@ -105,13 +119,14 @@ class SegmentationScorer:
 
         ignore (n, H, W): True = the pixel does not count. regions (n, H, W): whole numbers, -1 = in
         none. Both as one array or one (H, W) per image. Raises ValueError naming the image for an
-        id seen before, masks of another size, NaN, probabilities that are none, and logits that are
+        id seen before, masks of another size, maps of fewer than two classes, NaN, probabilities that are none, and logits that are
         probabilities (the last three not before the results of a few batches are fetched: waiting
         for the device each time would slow the loop).
         """
         names = np.asarray(
             ids if isinstance(ids, np.ndarray | list | tuple) else list(ids)
         ).tolist()
+        maps = torch.from_numpy(maps) if isinstance(maps, np.ndarray) else maps
         known = [k for i, k in enumerate(names) if k in self._ids or k in names[:i]]
         if known:
             raise ValueError(f"image {known[0]!r} was scored before")
@@ -165,7 +180,9 @@ class SegmentationScorer:
         """Yield the members' maps; keep a sample of the first one's logits, or which pixels (n, H,
         W) of any are no probabilities.
         """
-        for maps in members:
+        for given in members:
+            maps = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+            _check_classes(maps)
             if self.probabilities and maps.ndim == 4:
                 bad = pixels.no_probs(maps)
                 wrong[:] = [bad | wrong[0] if wrong and wrong[0].shape == bad.shape else bad]
@@ -179,6 +196,7 @@ class SegmentationScorer:
                 f"maps: expected shape ({len(names)}, C, H, W), one map per id, got"
                 f" {tuple(maps.shape)}"
             )
+        _check_classes(maps)
 
     def _masks(
         self, names: list[Any], maps: Tensor, ignore: Any, regions: Any

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coreset import registry
 from coreset.core.budget import FIT, Budget, budget_size
+from coreset.core.columns import unmasked
 from coreset.core.pool import Indices, Pool
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals
@@ -87,7 +88,8 @@ def select(
     members = _per_image(
         groups if groups is not None else getattr(pool, "groups", None), pool, "groups"
     )
-    if max_per_group is not None and (members is None or max_per_group < 1):
+    whole = isinstance(max_per_group, int) and not isinstance(max_per_group, bool)
+    if max_per_group is not None and (members is None or not whole or max_per_group < 1):
         raise ValueError(
             "max_per_group: expected at least 1, and groups with one name per image, got"
             f" {max_per_group} and {'no groups' if members is None else 'groups'}"
@@ -99,6 +101,11 @@ def select(
         signals.put("features", None, pool.features)
     kinds = _per_image(classes, pool, "classes")
     if kinds is not None:
+        if (
+            kinds.dtype.kind not in "iuf"
+            or not (np.isfinite(kinds) & (np.rint(kinds) == kinds)).all()
+        ):
+            raise ValueError("classes: expected one whole number per image, the predicted class")
         signals.put("labels", None, kinds.astype(np.int64))
     empty, policy, edge = _put_scores(pool, signals, scores)
     base = _strategy(strategy, options, distance, scores, kinds)
@@ -206,7 +213,7 @@ def _estimates(limits: Mapping[str, float], costs: Mapping[str, ArrayLike]) -> d
 def _per_image(values: ArrayLike | None, pool: Pool, what: str) -> NDArray[Any] | None:
     if values is None:
         return None
-    array = np.asarray(values)
+    array = unmasked(what, values)
     if array.shape != (pool.size,):
         raise ValueError(
             f"{what}: expected shape ({pool.size},), one per image of the pool, got {array.shape}"
@@ -222,6 +229,11 @@ def _put_scores(
     """
     if scores is None:
         return np.zeros(pool.size, bool), ("last", 0.0), None
+    if not isinstance(scores, ImageScores):
+        raise TypeError(
+            "scores: expected ImageScores, as aggregate returns them (or ImageScores(pool.ids,"
+            f" values, empty='last')), got {type(scores).__name__}"
+        )
     at = (
         np.arange(pool.size)
         if scores.ids is pool.ids

@@ -4,7 +4,6 @@ segmentation.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.places import stamp
 from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.base import ImageData
@@ -206,7 +206,7 @@ def coco_folder(
         raise FileNotFoundError(
             f"{len(missing)} of {len(paths)} images are not there, first {missing[0]}"
         )
-    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    stats = [list(stamp(path) or ()) for path in paths]
     made = decode(
         Store(cache),
         fingerprint(list(map(str, paths)), stats, size),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coreset.core.places import stamp
 from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.base import ImageData, split_test
@@ -81,7 +82,7 @@ def image_folder(
         labels[order],
         int((~test).sum()),
     )
-    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    stats = [list(stamp(path) or ()) for path in paths]
     key = fingerprint(list(map(str, paths)), stats, size, pool)
     decoded = decode(
         Store(cache),
@@ -134,7 +135,7 @@ def _unlabeled(
             stacklevel=3,
         )
     paths = [pool_root / f for f in files] + [labeled_root / f for f in tests]
-    stats = [[s.st_size, s.st_mtime_ns] for s in map(os.stat, paths)]
+    stats = [list(stamp(path) or ()) for path in paths]
     decoded = decode(
         Store(cache),
         fingerprint(list(map(str, paths)), stats, size, len(files)),
@@ -157,12 +158,35 @@ def _unlabeled(
 
 def _images(root: Path) -> list[str]:
     """Return the images below a folder as sorted relative paths."""
-    inside = (
-        (Path(where) / name).relative_to(root).as_posix()
-        for where, _, names in os.walk(root, followlinks=True)
-        for name in names
-    )
+    inside = _files(root, root)
     return sorted(name for name in inside if name.lower().endswith(SUFFIXES))
+
+
+def _files(folder: Path, root: Path) -> list[str]:
+    """Return all files below a folder as paths relative to `root`; links to folders are followed.
+
+    Raises ValueError for a folder that is reached twice, as by a link to a folder above it, and for
+    a name that is not UTF-8.
+    """
+    out, seen = [], dict[str, str]()
+    for where, _, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            raise ValueError(f"{where} and {seen[real]} are one folder, by a link; remove the link")
+        seen[real] = where
+        out += [(Path(where) / name).relative_to(root).as_posix() for name in names]
+    wrong = next((name for name in out if not _encodes(name)), None)
+    if wrong is not None:
+        raise ValueError(f"{root}: the name of {wrong!r} is not UTF-8; rename it")
+    return out
+
+
+def _encodes(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _scan(root: Path) -> tuple[list[str], list[str]]:
@@ -179,11 +203,7 @@ def _scan(root: Path) -> tuple[list[str], list[str]]:
     for folder in sorted(
         p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")
     ):
-        inside = [
-            (Path(where) / name).relative_to(root).as_posix()
-            for where, _, names in os.walk(root / folder, followlinks=True)
-            for name in names
-        ]
+        inside = _files(root / folder, root)
         images = [name for name in inside if name.lower().endswith(SUFFIXES)]
         left_out += sorted(set(inside) - set(images))
         files += sorted(images)

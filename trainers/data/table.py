@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coreset.core.places import stamp
 from coreset.core.ranges import check_range
 from coreset.core.store import Store, fingerprint
 from coreset.numerics.random import keyed_uniform
@@ -68,7 +68,7 @@ def image_table(
         raise FileNotFoundError(
             f"{path}: {len(missing)} of {len(paths)} images are not there, first {missing[0]}"
         )
-    stats = [[s.st_size, s.st_mtime_ns] if (s := _stat(p)) else [0, 0] for p in paths]
+    stats = [list(stamp(path) or ()) for path in paths]
     pool = int((~test).sum())
     decoded = decode(
         Store(cache),
@@ -85,10 +85,6 @@ def image_table(
         Path(path).stem, decoded.images[:cut], labels[kept[:cut]], decoded.images[cut:], labels[kept[cut:]], known,
         decoded.mean, decoded.std, np.array(names)[kept[:cut]], augment, decoded.content,
     )  # fmt: skip
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    return path.stat() if path.is_file() else None
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,12 @@ class Threshold(Filter):
     def __post_init__(self) -> None:
         if self.low is None and self.high is None:
             raise ValueError(f"threshold on '{self.column}': expected low, high or both")
+        for name, bound in (("low", self.low), ("high", self.high)):
+            number = isinstance(bound, Real) and not isinstance(bound, bool) and bound == bound
+            if bound is not None and not number:
+                raise ValueError(
+                    f"threshold on '{self.column}': {name}: expected a number, got {bound!r}"
+                )
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(
                 f"threshold on '{self.column}': low {self.low:g} lies above high {self.high:g}"

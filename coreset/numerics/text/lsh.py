@@ -17,8 +17,10 @@ LONGEST = 2**14  # positions of a signature
 
 
 def _checked(bands: int, rows: int) -> None:
-    if min(bands, rows) < 1:
-        raise ValueError(f"bands, rows: expected at least 1, got {bands} and {rows}")
+    if not all(isinstance(n, int | np.integer) and n >= 1 for n in (bands, rows)):
+        raise ValueError(
+            f"bands, rows: expected whole numbers of at least 1, got {bands} and {rows}"
+        )
 
 
 def lsh_probability(similarity: ArrayLike, bands: int, rows: int) -> NDArray[np.float64]:
@@ -90,9 +92,10 @@ def best_bands(
     >>> best_bands(0.7, 112), best_bands(0.7, 112, false_positive=0.1, false_negative=0.9)
     ((12, 9), (18, 6))
     """
-    if not 1 <= positions <= LONGEST:
-        raise ValueError(f"positions: expected 1 to {LONGEST}, got {positions}")
-    if min(false_positive, false_negative) < 0 or false_positive + false_negative <= 0:
+    if not isinstance(positions, int | np.integer) or not 1 <= positions <= LONGEST:
+        raise ValueError(f"positions: expected a whole number from 1 to {LONGEST}, got {positions}")
+    weights = (false_positive, false_negative)
+    if not all(0 <= w < np.inf for w in weights) or sum(weights) <= 0:
         raise ValueError(
             "false_positive, false_negative: expected weights of at least 0, not both 0, "
             f"got {false_positive} and {false_negative}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-_MARKS = re.compile(r"[\s*_`~#>\"'“”‘’\[\]{}|]+")  # each run of them is one space
+_MARKS = re.compile(r"[\s*_`#>\"'“”‘’\[\]{}|]+")  # each run of them is one space
 _LABEL = r"(?:(?:the|my|overall|final|accuracy|quality|total) )*(?:score|rating|accuracy|grade)"
 _WHOLE = r"\d+(?:\.0+)?"
 _SCALE = rf"\((?:(?P<from>{_WHOLE}) ?(?:-|–|to) ?(?P<upto>{_WHOLE})|out of (?P<most>{_WHOLE}))\)"

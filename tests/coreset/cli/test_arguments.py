@@ -36,8 +36,30 @@ def test_an_unknown_name_is_refused(config: str, arguments: list[str], message: 
         ),
         ("train.yaml", ["+model.depth=3", "~oracle", "++mine=1", "budget=[0.1,0.2]"]),
         ("train.yaml", ["--config-dir=conf", "strategy=mine"]),
-        ("curate.yaml", ["recipe=of/somebody.yaml", "input=[a.jsonl]", "out=x"]),
+        ("curate.yaml", ["input=../a.yaml", "out=/x", "engine=local", "model.name=../m"]),
     ],
 )
 def test_what_hydra_judges_passes(config: str, arguments: list[str]) -> None:
     check_arguments(arguments, conf_dir() / config)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../tmp/theirs",
+        "/tmp/theirs",
+        "./theirs",
+        "sft,../theirs",
+        "of/somebody.yaml",
+        "'../x'",
+        "[../x]",
+        "..\\x",
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["recipe", "+recipe", "++recipe", "recipe@other", "engine", "hydra/launcher"]
+)
+def test_a_path_in_the_place_of_a_name_is_refused(key: str, path: str) -> None:
+    """Hydra would read the file as a configuration of our own, and run what it names."""
+    with pytest.raises(ValueError, match="expected an option by its name.*, got the path"):
+        check_arguments(["--config-dir=conf", f"{key}={path}"], conf_dir() / "curate.yaml")

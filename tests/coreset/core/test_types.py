@@ -421,3 +421,25 @@ def test_the_words_need_neither_torch_nor_lightning():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
     assert json.loads(out.stdout.replace("'", '"')) == []
+
+
+def test_masks_of_positions_ids_and_lists_are_not_ignored():
+    """What lies under a mask is no position, no name and no number."""
+    masked = np.ma.masked_array([1, 2], mask=[False, True])
+    for name in ("selected", "candidates"):
+        with pytest.raises(ValueError, match=f"{name}: expected a value in every place, 1 of 2"):
+            Pool(4, **{name: masked})
+    with pytest.raises(ValueError, match="ids: expected a value in every place"):
+        Pool(2, ids=masked)
+    rows = [np.ma.masked_array([1.0, 5.0], mask=[False, i == 1]) for i in range(3)]
+    with pytest.raises(ValueError, match="no value for 1 of the 3 .* first position 1"):
+        Signals(3, features=rows).at("features", [0, 1, 2])
+    with pytest.raises(ValueError, match="no value for 1 of the 2"):
+        Signals(2, loss=[1.0, np.ma.masked]).at("loss", [0, 1])
+
+
+def test_a_masked_tensor_is_refused_by_name():
+    with pytest.warns(UserWarning, match="prototype"):
+        column = torch.masked.masked_tensor(torch.ones(3, 2), torch.ones(3, 2) > 0)
+    with pytest.raises(ValueError, match="features: expected a plain tensor, got a MaskedTensor"):
+        check_column("features", column, np.arange(3))

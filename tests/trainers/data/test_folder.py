@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -219,3 +220,39 @@ def test_nothing_readable(tmp_path):
         made = decode(Store(tmp_path), "k", ["a", "b"], broken, 8, 1, "skip")
     assert made.images.shape == (0, 8, 8, 3)
     assert made.pool == 0
+
+
+def test_another_file_of_the_same_size_and_time_is_noticed(root):
+    before = load(root)
+    path = root / "cat" / "03.png"
+    about, other = path.stat(), path.with_name("other")
+    other.write_bytes((root / "cat" / "04.png").read_bytes())
+    assert other.stat().st_size == about.st_size
+    other.replace(path)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    colors = [np.concatenate([d.images, d.test_images])[:, 8, 8] for d in (before, load(root))]
+    assert [sum((c == (30, 0, 0)).all(axis=1)) for c in colors] == [1, 0]
+
+
+def test_links_in_circles_are_an_error_in_words(root):
+    """Two such links are 2^40 paths to a walk that follows them."""
+    (root / "cat" / "up").symlink_to(root, target_is_directory=True)
+    (root / "dog" / "up").symlink_to(root, target_is_directory=True)
+    with pytest.raises(ValueError, match="are one folder, by a link; remove the link"):
+        load(root)
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(root):
+    (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(ValueError, match="1 of 25 images cannot be read.*gone.png"):
+        load(root)
+    with pytest.warns(UserWarning, match="1 of 25 images cannot be read"):
+        data = load(root, on_corrupt="skip")
+    assert len(data.images) + len(data.test_images) == 24
+
+
+def test_a_name_that_is_not_utf_8_is_an_error_in_words(root):
+    with open(os.fsencode(root / "cat") + b"/\xff.png", "wb") as file:  # noqa: PTH123
+        file.write((root / "cat" / "00.png").read_bytes())
+    with pytest.raises(ValueError, match="is not UTF-8; rename it"):
+        load(root)

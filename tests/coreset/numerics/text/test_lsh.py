@@ -98,16 +98,37 @@ def test_the_bands_of_texts_keep_to_the_curve():
     [
         (lambda: lsh_probability(1.1, 2, 2), "similarity: expected Jaccard similarities in"),
         (lambda: lsh_probability(np.nan, 2, 2), "similarity: expected"),
-        (lambda: lsh_probability(0.5, 0, 2), "bands, rows: expected at least 1, got 0 and 2"),
-        (lambda: lsh_threshold(2, 0), "bands, rows: expected at least 1, got 2 and 0"),
+        (
+            lambda: lsh_probability(0.5, 0, 2),
+            "bands, rows: expected whole numbers of at least 1, got 0 and 2",
+        ),
+        (
+            lambda: lsh_threshold(2, 0),
+            "bands, rows: expected whole numbers of at least 1, got 2 and 0",
+        ),
         (lambda: lsh_threshold(2, 2, 1.0), "probability: expected a number in"),
         (lambda: areas(1.0, 2, 2), "threshold: expected a Jaccard similarity in"),
         (lambda: best_bands(0.0), "threshold: expected a Jaccard similarity in"),
-        (lambda: best_bands(0.5, 0), "positions: expected 1 to 16384, got 0"),
+        (lambda: best_bands(0.5, 0), "positions: expected a whole number from 1 to 16384, got 0"),
         (lambda: best_bands(0.5, 9, -1.0, 1.0), "false_positive, false_negative: expected weights"),
         (lambda: best_bands(0.5, 9, 0.0, 0.0), "false_positive, false_negative: expected weights"),
     ],
 )
 def test_wrong_parameters(call, message):
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lsh_probability(0.5, 1.5, 8),
+        lambda: lsh_threshold(3, 2.5),
+        lambda: best_bands(0.7, 112.5),
+        lambda: best_bands(0.7, 20, float("nan"), 0.5),
+        lambda: best_bands(0.7, 20, 0.5, float("inf")),
+    ],
+)
+def test_fractions_of_bands_and_weights_that_are_none(call):
+    with pytest.raises(ValueError, match="expected"):
         call()

@@ -11,6 +11,7 @@ import pytest
 from coreset.scorers import cache
 from coreset.scorers.judge import Judge
 from coreset.scorers.judge.endpoint import Endpoint, Failed, Refused
+from coreset.scorers.judge.replies import read_score
 from coreset.scorers.judge.rubrics import RUBRICS
 from coreset.testing import check_scorer
 
@@ -376,3 +377,9 @@ def test_the_contract(serve, tmp_path):
 def test_parameters_that_make_no_sense(change, message):
     with pytest.raises(ValueError, match=message):
         Judge(**{"model": "m", "url": "http://127.0.0.1"} | change)
+
+
+def test_a_score_about_or_struck_out_is_none():
+    """`~4` is about 4, and `~~4~~` is withdrawn."""
+    for reply in ("~4", "~~4~~", "Score: ~4", "~~4~~ 3"):
+        assert read_score(reply, 0, 5) is None
