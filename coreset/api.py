@@ -54,7 +54,7 @@ def select(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     partitions: int | None = None,
-    **signals: str,
+    **signals: Any,
 ) -> FileSelection: ...
 
 
@@ -101,10 +101,10 @@ def select(
     array([2, 1])
     """
     if isinstance(data, str | Path | list | tuple):
-        given = {"selected": len(np.shape(selected)) and len(np.asarray(selected)),
+        asked: dict[str, Any] = {"selected": len(np.shape(selected)) and len(np.asarray(selected)),
                  "candidates": candidates is not None, "certify": certify,
                  "overrules": overrules is not None}  # fmt: skip
-        for name in (n for n, there in given.items() if there):
+        for name in (n for n, there in asked.items() if there):
             raise ValueError(f"{name}: knows columns in memory only; leave it out with paths")
         if strategy is None or budget is None or out is None:
             missing = "strategy" if strategy is None else "budget" if budget is None else "out"

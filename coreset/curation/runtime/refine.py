@@ -83,7 +83,7 @@ class Count:
     targets: Mapping[int, Target]
     width: int
 
-    def __call__(self, item: Any) -> list[tuple[int, NDArray[np.uint64], NDArray[np.int64]]]:
+    def __call__(self, item: Any) -> list[tuple[int, NDArray[Any], NDArray[Any]]]:
         """Return (target, next bits, rows that have them)."""
         keyed, out = self.load(item), []
         rows = by_group(keyed.group)
