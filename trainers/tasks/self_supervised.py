@@ -209,7 +209,9 @@ class SelfSupervised:
             first, second = both["head"](both["encoder"](torch.cat(views))).chunk(2)
         value = loss(first, second)
         if not torch.isfinite(value):
-            raise ValueError(f"lr: the loss is {value.item()} at step {step}; lower {self.lr}")
+            raise ValueError(
+                f"lr: the loss is {float(value.detach())} at step {step}; lower {self.lr}"
+            )
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
