@@ -56,7 +56,7 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
     classes = config["classes"]
     place = 0
 
-    def say(name: str, fate: str, operator: str, why: str) -> int:
+    def say(name: str, fate: str, operator: str | None, why: str) -> int:
         i = at[name]
         decision[i], text["operator"][i], text["reason"][i] = fate, operator, why
         return i
@@ -102,7 +102,7 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
     ):  # fmt: skip
         i = at[name]
         first = roles[i] == "train"
-        say(name, "selected before" if first else "chosen", "choose" if turned else "start", why)
+        say(name, "selected before" if first else "chosen", "choose" if turned else None, why)
         text["label"][i] = classes[label]
     twins = [at.get(k) for k in text["duplicate_of"]]
     columns = {
