@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coreset.core.batch import Batch
 from coreset.core.budget import budget_size
+from coreset.core.ranges import check_range
 from coreset.curation.operators.base import Decision, GroupBy
 from coreset.curation.operators.dedup.exact import duplicate_of_verdict
 from coreset.curation.operators.dedup.semantic_eps import close_pairs, eps_of, leaving_cosines
@@ -70,8 +71,8 @@ class SemanticDuplicates(SampledVectors):
             raise ValueError(
                 f"expected eps or target, one of them, got eps={self.eps} and target={self.target}"
             )
-        if self.eps is not None and not 0 <= self.eps <= 2:
-            raise ValueError(f"eps: expected a number from 0 to 2 (1 - cosine), got {self.eps}")
+        if self.eps is not None:
+            check_range("a number, 1 - cosine, in [0, 2]", eps=self.eps)
         if self.clusters is not None and not 1 <= self.clusters <= self.sample:
             raise ValueError(
                 f"clusters: expected 1 to {self.sample}, the rows they are fitted to, got"
