@@ -7,7 +7,6 @@ Costs in boxes are therefore at least `floor`.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -188,7 +187,8 @@ def check_costs(
         raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
     out = {}
     for unit, limit in budget.items():
-        number = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+        number = isinstance(limit, int | float | np.integer | np.floating)
+        number = number and not isinstance(limit, bool)
         if not (number and np.isfinite(limit) and limit > 0):
             raise ValueError(f"budget: {unit}: expected a positive number, got {limit!r}")
         if unit not in costs and unit != "images":
