@@ -11,14 +11,17 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from coreset.targets import KINDS, Kinds, by_name, configured, is_kind, kinds_of, resolve, words
 
 _DEPTH, _NODES = 40, 100_000
 _ALWAYS = frozenset({"_target_", "_partial_", "_convert_"})
+_KEYS = frozenset({"key_variable", "token"})  # options that name a variable with a secret
 _WORDS = _ALWAYS | {"_args_", "_recursive_"}
 
 
@@ -129,6 +132,8 @@ class _Walk:
             raise ValueError(f"{where}: _partial_ is refused: expected an object, no factory")
         target = resolve(name, where, kinds, self.trusted, factories)
         _check_options(where, name, target, options)
+        if not self.trusted:
+            _check_keys(where, target, options)
         inner = tuple(dict.fromkeys([*kinds, *_all_kinds()]))
         args = self.value(list(config.get("_args_") or ()), where, inner, depth)
         plan = _Plan(where, target, kinds, partial, args)
@@ -151,6 +156,37 @@ def _check_options(where: str, name: str, target: Any, options: Mapping[str, Any
             hint = f"; did you mean {' or '.join(near)}?" if near else ";"
             known = ", ".join(parameters) or "none"
             raise TypeError(f"{where}: {name} has no option '{option}'{hint} its options: {known}")
+
+
+def _check_keys(where: str, target: Any, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a target that would send a key of this environment to a server which
+    somebody else names: another variable than its own, or an address that is not this machine.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # a class written in C reads no key
+        return
+    for option in _KEYS & parameters.keys():
+        own = parameters[option].default
+        variable = options.get(option, own)
+        if variable is not None and variable != own:
+            raise ValueError(
+                f"{where}: {option}={_short(variable)} is refused: which variable of your"
+                " environment is sent as a key is said on your own command line"
+            )
+        url = options.get("url", parameters["url"].default if "url" in parameters else "")
+        if variable and os.environ.get(variable) and not _is_local(url):
+            raise ValueError(
+                f"{where}: url={_short(url)} is refused: your key in {variable} would be sent"
+                " there; unset it, or name the server on your own command line"
+            )
+
+
+def _is_local(url: Any) -> bool:
+    try:
+        return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _call(value: Any) -> Any:

@@ -5,7 +5,6 @@ may cost together.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +140,8 @@ class Budget:
             raise ValueError("budget: expected at least one limit, such as {'boxes': 3000}")
         out = {}
         for unit, limit in self.limits.items():
-            number = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+            number = isinstance(limit, int | float | np.integer | np.floating)
+            number = number and not isinstance(limit, bool)
             if not (number and np.isfinite(limit) and limit > 0):
                 raise ValueError(f"budget: {unit}: expected a positive number, got {limit!r}")
             if unit not in costs and unit != "images":

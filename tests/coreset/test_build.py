@@ -397,3 +397,34 @@ def test_options_of_an_operator_inside_data_juicer_are_data(folder):
         with pytest.raises((ValueError, TypeError, ImportError)):
             build_options({"strategy": hostile(name, options)}, "options")
     assert isinstance(build_options({"strategy": TOP}, "options")["strategy"], Strategy)
+
+
+JUDGE = {"_target_": "coreset.scorers.judge.scorer.Judge", "model": "m"}
+STUDIO = {"_target_": "coreset.trainers.oracles.label_studio.LabelStudio", "_partial_": True}
+
+
+def _built(config):
+    from coreset.trainers.oracles.label_studio import LabelStudio
+
+    return build(config, "scorer" if config["_target_"] == JUDGE["_target_"] else LabelStudio)
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "own"),
+    [(JUDGE, "key_variable", "OPENAI_API_KEY"), (STUDIO, "token", "LABEL_STUDIO_API_KEY")],
+)
+def test_no_key_goes_to_a_server_that_somebody_else_names(monkeypatch, config, option, own):
+    """A recipe or a run folder that names a server and a variable would have its secret sent there."""
+    monkeypatch.setenv("A_SECRET", "s")
+    monkeypatch.delenv(own, raising=False)
+    for url in ("http://theirs.example/v1", "http://localhost:8080"):
+        with pytest.raises(ValueError, match=f"{option}='A_SECRET' is refused"):
+            _built({**config, "url": url, option: "A_SECRET"})
+    _built({**config, "url": "http://theirs.example/v1"})  # no key is there to be sent
+    monkeypatch.setenv(own, "s")
+    for url in ("http://theirs.example/v1", "http://localhost.theirs.example", "http://localhost@theirs.example",
+                "//theirs.example", "theirs", None, 3, "http://[bad"):  # fmt: skip
+        with pytest.raises(ValueError, match=f"url=.* is refused: your key in {own} would be sent"):
+            _built({**config, "url": url})
+    for url in ("http://localhost:8080", "http://127.0.0.1:9/v1", "http://[::1]:80"):
+        _built({**config, "url": url, option: own})
