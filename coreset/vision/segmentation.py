@@ -175,7 +175,7 @@ class SegmentationScorer:
             self._fetch()
 
     def _watched(
-        self, members: Iterable[Tensor], first: list[Tensor], wrong: list[Tensor]
+        self, members: Iterable[Tensor | NDArray[Any]], first: list[Tensor], wrong: list[Tensor]
     ) -> Iterator[Tensor]:
         """Yield the members' maps; keep a sample of the first one's logits, or which pixels (n, H,
         W) of any are no probabilities.

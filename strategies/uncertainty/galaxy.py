@@ -37,7 +37,7 @@ def halved(m: int, count: int) -> list[int]:
     >>> halved(7, 3)
     [3, 1, 5]
     """
-    pieces, out = [(-m, 0, m)], []
+    pieces, out = [(-m, 0, m)], list[int]()
     while len(out) < count:
         _, low, high = heapq.heappop(pieces)
         middle = (low + high - 1) // 2

@@ -154,7 +154,7 @@ class Drawn:
             if 2 * votes == people or (self.agreement == "all" and votes < people):
                 return None
             if 2 * votes > people:
-                x, y, x2, y2 = np.mean([s.box for s in drawn.values()], axis=0).tolist()
+                x, y, x2, y2 = np.mean([s.box or () for s in drawn.values()], axis=0).tolist()
                 out.append(Shape(index, next(iter(drawn.values())).category, (x, y, x2, y2)))
         return out
 

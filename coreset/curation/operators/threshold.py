@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,8 @@ class Threshold(Filter):
         if self.low is None and self.high is None:
             raise ValueError(f"threshold on '{self.column}': expected low, high or both")
         for name, bound in (("low", self.low), ("high", self.high)):
-            number = isinstance(bound, Real) and not isinstance(bound, bool) and bound == bound
+            number = isinstance(bound, int | float | np.integer | np.floating)
+            number = number and not isinstance(bound, bool) and bound == bound
             if bound is not None and not number:
                 raise ValueError(
                     f"threshold on '{self.column}': {name}: expected a number, got {bound!r}"

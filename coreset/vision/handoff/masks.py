@@ -143,7 +143,7 @@ def _regions_of(regions: RegionChoice, key: Any) -> Iterator[NDArray[np.bool_]]:
 
 
 def _coco(pool: CocoPool, images: Any, labels: list[str], numbers: list[int]) -> str:
-    rows, entries = [], []
+    rows, entries = list[dict[str, Any]](), list[dict[str, Any]]()
     for rank, (at, drawn) in enumerate(images):
         width, height = pool.sizes[at].tolist()
         key = pool.ids[at].item()

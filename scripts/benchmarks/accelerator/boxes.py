@@ -73,6 +73,7 @@ def run(section: Section, device: str, small: bool) -> dict[str, Any]:
             continue
         why = value
         break
+    assert worker.pid is not None  # it was started
     with suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL) if _leads(worker.pid) else worker.kill()
     worker.join()

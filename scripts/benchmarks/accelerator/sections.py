@@ -146,7 +146,7 @@ def ifd(device: str, small: bool) -> Iterator[Row]:
     kinds = ("float32",) if small else ("float32", "bfloat16")
     for dtype in kinds:
         scorer = Ifd("smollm2", dtype, device)
-        took = seconds(device, lambda s=scorer: s(batch(rows)), 1)
+        took = seconds(device, partial(scorer, batch(rows)), 1)
         about = {"rows": len(rows), "words": words, **peak(device)}
         yield timed(f"IFD, SmolLM2-135M, {dtype}", len(rows), "rows/s", took, **about)
         if device == "cuda" and dtype == "float32":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -152,11 +152,13 @@ def contamination(base: list[Page], test: list[str], words: list[str], each: int
         "first 20 words": lambda t, _: " ".join(t.split()[:20]),
         "first 10 words": lambda t, _: " ".join(t.split()[:10]),
     }  # fmt: skip
+
+    def inside(change: do.Change, text: str, r: Any) -> str:
+        return do.inserted(change(items[int(r.integers(len(items)))], r), text, r)
+
     kinds: dict[str, do.Change] = {}
     for name, change in part.items():
-        kinds[name] = lambda text, r, change=change: do.inserted(
-            change(items[int(r.integers(len(items)))], r), text, r
-        )
+        kinds[name] = partial(inside, change)
     plants = plant(kinds, each, base, rng, False)
     plants.columns["vector"] = encoded(plants.columns["text"], TOKENS)
     vectors = encoded(items, TOKENS)
