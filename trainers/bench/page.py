@@ -54,7 +54,7 @@ def write_page(folder: Path) -> tuple[Path, str]:
     write_atomic(folder / "curve.png", png(fig))
     write_atomic(folder / "curve.svg", svg(fig, "curve", hover(drawn), alone=True))
     body = [
-        f'<header><p class="kicker">{text(title)}</p><h1>{text(said)}</h1></header>',
+        f'<header><p class="kicker">{text(title)}</p>{_answer_html(said)}</header>',
         f'<div class="curve">{svg(fig, "curve", hover(drawn))}</div>',
         f"<h2>The numbers</h2>{_table_html(words)}",
         wins_html([c for c in curves if c.seed in set(data.replicates)]),
@@ -70,6 +70,12 @@ def _shown(table: Sequence[Line]) -> set[str]:
     names = {"random", ORACLE, *fair[: _SHOWN - 3], *fair[-1:]}
     best = best_fair(table)
     return names | ({best.name} if best else set())
+
+
+def _answer_html(said: str) -> str:
+    """Return the answer as a headline, with its test below."""
+    short, opened, test = said.partition(" (mean ")
+    return f"<h1>{text(short)}</h1>" + (f"<p>{text((opened + test).strip())}</p>" if test else "")
 
 
 def _table_html(words: str) -> str:
