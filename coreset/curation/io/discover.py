@@ -184,11 +184,31 @@ def _files(item: str | Path) -> list[Path]:
                 f"input: expected a file or a folder, {path} is a pipe, a device or a socket"
             )
         return [path]
+    _check_links(str(item))
     # absolute patterns too
     found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207
     if not found:
         raise FileNotFoundError(2, "No such file or directory", str(item))
     return found
+
+
+def _check_links(pattern: str) -> None:
+    """Raise ValueError where `**` would come to a folder twice, as by a link to a folder above it:
+    two such links are 2^40 paths.
+    """
+    before, deep, _ = pattern.partition("**")
+    if not deep:
+        return
+    for start in glob.glob(os.path.join(os.path.dirname(before), "")) or ["."]:  # noqa: PTH118, PTH120, PTH207
+        seen: dict[str, str] = {}
+        for where, _, _ in os.walk(start, followlinks=True):
+            real = os.path.realpath(where)
+            if real in seen:
+                raise ValueError(
+                    f"input: {where} and {seen[real]} are one folder, by a link; name folders"
+                    " instead of **, or remove the link"
+                )
+            seen[real] = where
 
 
 def is_saved_dataset(path: Path) -> bool:
