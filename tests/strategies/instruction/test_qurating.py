@@ -68,9 +68,7 @@ def test_ratings_that_are_all_the_same_are_drawn_alike():
 
 
 def test_bad_input():
-    with pytest.raises(
-        ValueError, match=r"temperature: expected a number in \[0, inf\), got -1"
-    ):
+    with pytest.raises(ValueError, match=r"temperature: expected a number in \[0, inf\), got -1"):
         strategy("qurating", {"temperature": -1.0})
     with pytest.raises(ValueError, match="rating: expected one value per example"):
         select("qurating", 1, rating=np.ones((3, 2)))
