@@ -57,9 +57,9 @@ def afford(
             break
         more = min(2 * ask, k) if too_many > k else (fits + too_many) // 2
         ask = more if whole or steady else max(fits + 1, min(len(keep), too_many - 1))
-    found = best or cut
-    assert found is not None
-    return found
+    answer = best or cut
+    assert answer is not None
+    return answer
 
 
 def _room(
