@@ -104,7 +104,11 @@ def instruction_flywheel(
         learner,
         oracle or HiddenLabels(truth),
         measure=Loss("answer_loss"),
-        stages={"choose": Choose(relabel=0.0), "label": Label(folds=0), **(stages or {})},
+        stages={
+            "choose": Choose(strategy="maxherding", relabel=0.0),
+            "label": Label(folds=0),
+            **(stages or {}),
+        },
         learner_name=f"LitCausalLM {about}",
         **options,
     )
