@@ -88,10 +88,10 @@ def select(
     such as `features` (N, D), `probs` (N, C), `labels` (N,), or any column of yours.
 
     Of columns that no machine holds, data: paths, globs or folders of Parquet or JSON lines, here
-    or in a store (`s3://...`). Then signals and ids are names of columns (an id that two rows share is
-    refused where it is seen, not searched for); out: a folder for the
-    answer, a table of `rank`, `id`, `file`, `line` and `score`; engine: local (the default), ray, or
-    an engine; partitions: of strategies that choose in two rounds. Returns a `FileSelection`.
+    or in a store (`s3://...`). Then signals and ids are names of columns (an id that two rows share
+    is refused where it is seen, not searched for); out: a folder for the answer, a table of `rank`,
+    `id`, `file`, `line` and `score`; engine: local (the default), ray, or an engine; partitions: of
+    strategies that choose in two rounds. Returns a `FileSelection`.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
     budget or a column that is wrong.

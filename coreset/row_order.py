@@ -1,8 +1,8 @@
 """Strategies that order rows by one number of each row alone, within groups or not: what makes an
 exact answer possible over a pool that no machine holds whole.
 
-`RowOrdered` is a mixin of the strategies that say so of themselves; a score that looks at one row at
-a time is ordered by it without asking.
+`RowOrdered` is a mixin of the strategies that say so of themselves; a score that looks at one row
+at a time is ordered by it without asking.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Check a built site offline: `python scripts/check_site.py site`.
 
-Every link of its own leads to a page and an anchor that exist, and nothing is loaded from another host.
+Every link of its own leads to a page and an anchor that exist, and nothing is loaded from another
+host.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Distilled sets beside random, herding and k-center at the same budget: hard and soft labels, with and without augmentation, on several networks.
+"""Distilled sets beside random, herding and k-center at the same budget: hard and soft labels, with
+and without augmentation, on several networks.
 
-python scripts/distill_grid.py digits                       every method at 1 and 10 images per class: results/distill_digits/grid.json and table.md
-python scripts/distill_grid.py fashion --methods dm --ipc 1 10
+python scripts/distill_grid.py digits                       every method at 1 and 10 images per
+class: results/distill_digits/grid.json and table.md python scripts/distill_grid.py fashion
+--methods dm --ipc 1 10
 
-The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps than its paper's, stand in the result.
+The protocol is that of trainers/distillation/grid.py. The options of each method, far fewer steps
+than its paper's, stand in the result.
 """
 
 import argparse

@@ -4,7 +4,8 @@ python scripts/flywheel_text.py
 
 Domains: Alpaca instructions and web pages of C4 that are to be continued, both of the asset
 `llamafactory` and of at most 56 tokens. The start set has two pages; one pool row in six is one.
-Bought by MiniLM neighbors, trained by LoRA in the last four layers, three seeds. Writes results/flywheel/text.json and text.md, and the page in outputs/flywheel/text.
+Bought by MiniLM neighbors, trained by LoRA in the last four layers, three seeds. Writes
+results/flywheel/text.json and text.md, and the page in outputs/flywheel/text.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Write the reference pages of the site from the code itself: `python scripts/reference.py`.
 
-strategies, scorers, operators, recipes: every registered name, with what it reads and gives; columns:
-who gives each and who reads it; files: what a run leaves behind. The pages are made anew with every
-build of the site and are not committed.
+strategies, scorers, operators, recipes: every registered name, with what it reads and gives;
+columns: who gives each and who reads it; files: what a run leaves behind. The pages are made anew
+with every build of the site and are not committed.
 """
 
 from __future__ import annotations

@@ -103,8 +103,8 @@ class Processes(Launcher):  # type: ignore[misc]
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run all cells that are not finished; list those that failed or wait for labels. Exits with
-        status 1 where one failed.
+        """Run all cells that are not finished; list those that failed or wait for labels. Exits
+        with status 1 where one failed.
         """
         setup_globals()
         console = Console(stderr=True)

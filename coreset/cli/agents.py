@@ -1,4 +1,5 @@
-"""`coreset-mcp`: the commands, the catalog and the decisions as tools of the Model Context Protocol.
+"""`coreset-mcp`: the commands, the catalog and the decisions as tools of the Model Context
+Protocol.
 
 A coding agent that has only this server can find a strategy and its parameters, run a command, look
 at what was decided and why, and overrule it. It speaks over standard input and output to the

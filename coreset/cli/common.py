@@ -154,8 +154,8 @@ def read_table(
 ) -> tuple[dict[str, Any], Any]:
     """Return the columns `names` that a table has, and its ids or None.
 
-    id_field: the field of the ids; None: `id` where the table has one. Raises ValueError for another
-    ending, a file that cannot be read and a field of ids that is not there.
+    id_field: the field of the ids; None: `id` where the table has one. Raises ValueError for
+    another ending, a file that cannot be read and a field of ids that is not there.
     """
     import pyarrow as pa
     import pyarrow.dataset as ds

@@ -1,5 +1,5 @@
-"""Files wherever they lie: on this machine as `pathlib.Path`, in a store (`s3://`, `gs://`, `hf://`,
-`https://`, `memory://`) as a path of the same interface (universal-pathlib over fsspec).
+"""Files wherever they lie: on this machine as `pathlib.Path`, in a store (`s3://`, `gs://`,
+`hf://`, `https://`, `memory://`) as a path of the same interface (universal-pathlib over fsspec).
 
 A file of a store is written in one request, so that it is there whole or not at all; what a store
 says is wrong comes back in words.

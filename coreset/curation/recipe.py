@@ -1,9 +1,9 @@
 """A recipe given as data: a file that somebody else wrote, read without Hydra.
 
-Hydra's files can name code that runs before a program begins (callbacks, logging, packages) and
-can read the environment by `${oc.env:NAME}`. A recipe read here is plain YAML or JSON, and the only
-text with a meaning of its own is `${budget}`, `${cost}`, `${model.name}`, `${seed}`, `${images}`, and
-`${recipe.NAME}` for a value of the recipe itself, each as a whole value.
+Hydra's files can name code that runs before a program begins (callbacks, logging, packages) and can
+read the environment by `${oc.env:NAME}`. A recipe read here is plain YAML or JSON, and the only
+text with a meaning of its own is `${budget}`, `${cost}`, `${model.name}`, `${seed}`, `${images}`,
+and `${recipe.NAME}` for a value of the recipe itself, each as a whole value.
 """
 
 from __future__ import annotations

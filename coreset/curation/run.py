@@ -65,8 +65,8 @@ class Settings:
     the field that names rows; the next three bound memory.
 
     split: bytes of a file of JSON lines or Parquet that one task reads; a larger file is read in
-    ranges. images: the folder that paths of images are relative to; None: the folder of the file that names
-    them.
+    ranges. images: the folder that paths of images are relative to; None: the folder of the file
+    that names them.
     """
 
     kind: str = "auto"

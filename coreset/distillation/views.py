@@ -22,7 +22,8 @@ from coreset.distillation.nn.crops import TRIES, boxes, check_scale, resample
 PLAIN, MIXED = (
     5,
     10,
-    # numbers of a view: top, left, height, width, mirrored; partner, top, left, height, width of the
+    # numbers of a view: top, left, height, width, mirrored; partner, top, left, height, width of
+    # the
     # piece
 )
 STORED = np.uint16

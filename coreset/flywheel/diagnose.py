@@ -26,9 +26,9 @@ class Diagnose:
     does not err provably more as `lacking`, and nothing is bought for either.
 
     The slice of the smallest p is named first and its rows are taken out before the next is looked
-    for, so that a cluster is not named for the rows of a camera; pairs come after classes and metadata,
-    clusters last. Slices of
-    fewer than `smallest` rows are too small to tell. alpha: chance of any false name (Holm, 1979).
+    for, so that a cluster is not named for the rows of a camera; pairs come after classes and
+    metadata, clusters last. Slices of fewer than `smallest` rows are too small to tell. alpha:
+    chance of any false name (Holm, 1979).
     """
 
     alpha: float = 0.05

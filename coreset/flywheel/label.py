@@ -20,13 +20,12 @@ class Label:
     """Ask the oracle for the batch and the control's rows; ask it again for `repeat` of the batch,
     which measures agreement, and for rows whose label looks wrong.
 
-    Labels are scored by confident learning over the version with the batch, in `folds` folds, mean over the
-    seeds. The
-    likeliest errors are asked again as far as the money kept for it reaches; a new row that looks
-    wrong and cannot be asked again, or whose two labels differ, is held back from training and
-    listed as ambiguous. A second label that differs from an old row's replaces it. Labels that an
-    earlier turn has paid for cost nothing. A label that a person has given by an overrule is not
-    asked for, costs nothing and is not doubted. folds: 0 scores no labels.
+    Labels are scored by confident learning over the version with the batch, in `folds` folds, mean
+    over the seeds. The likeliest errors are asked again as far as the money kept for it reaches; a
+    new row that looks wrong and cannot be asked again, or whose two labels differ, is held back
+    from training and listed as ambiguous. A second label that differs from an old row's replaces
+    it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
+    overrule is not asked for, costs nothing and is not doubted. folds: 0 scores no labels.
 
     Raises ValueError when all labels are the same though the batch is not of one slice: nobody
     looked at the examples.

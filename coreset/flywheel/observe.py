@@ -25,7 +25,8 @@ PRIVATE = {  # what must not stand in a text that is kept
 
 @dataclass(frozen=True)
 class Observe:
-    """Read observation files (Parquet) and keep the rows that can be used, each other with a reason.
+    """Read observation files (Parquet) and keep the rows that can be used, each other with a
+    reason.
 
     Columns: id, model (key of the version that answered), time (ISO 8601), output (class name or
     text); input (reference or text), scores, verdict (right, wrong or empty), correction (class

@@ -52,8 +52,8 @@ class Turn:
     """What a stage sees. number: 1, 2, ...; version: the training set that is in force; folder: of
     the turn, where the earlier stages' files lie; earlier: facts of the finished turns by stage;
     budget: cost that may be spent on labels; observed: paths of observations; now: ISO time at
-    which the turn was opened; allowed: ids that a person has declared no leak; overruled: what people
-    have decided about single examples.
+    which the turn was opened; allowed: ids that a person has declared no leak; overruled: what
+    people have decided about single examples.
     """
 
     number: int

@@ -24,7 +24,8 @@ class Watch:
     MMD (permutation test), predicted classes by total variation (the same); Holm over all.
 
     Production: the observed rows of this turn, else a random sample of the pool. sample: rows of
-    each side at most; permutations: of every test. An alarm is a reason to look, and to open a turn.
+    each side at most; permutations: of every test. An alarm is a reason to look, and to open a
+    turn.
     """
 
     alpha: float = 0.01
@@ -82,8 +83,8 @@ class Watch:
         return Artifact(facts, {"drift": table})
 
     def _predicted(self, turn: Turn, version: Version, pairs: Any) -> dict[int, int]:
-        """Return the predicted class of every row that is compared; of no other, since a pool may be
-        large. Empty where nothing is classified.
+        """Return the predicted class of every row that is compared; of no other, since a pool may
+        be large. Empty where nothing is classified.
         """
         kept = turn.trainings.columns(version, turn.seeds[0])
         if not pairs or turn.measure.predicted(kept) is None:

@@ -47,8 +47,8 @@ class Axes:
 
 
 def principal_axes(x: NDArray[Any], k: int) -> Axes:
-    """Return the min(k, D, n) principal axes of rows x (n, D), each pointing where its largest entry
-    is positive; x is read in blocks and may be memory-mapped.
+    """Return the min(k, D, n) principal axes of rows x (n, D), each pointing where its largest
+    entry is positive; x is read in blocks and may be memory-mapped.
 
     >>> principal_axes(np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]), 1).axes.tolist()
     [[1.0], [0.0]]

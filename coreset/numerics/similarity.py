@@ -1,12 +1,14 @@
-"""Similarities between examples: dense, between nearest neighbors only, or as the sums of a linear kernel without any matrix.
+"""Similarities between examples: dense, between nearest neighbors only, or as the sums of a linear
+kernel without any matrix.
 
     cosine     1/2 + 1/2 <x, y> / (|x||y|)      in [0, 1]; a zero vector is at 1/2 to everything
     dot        <x, y>                           may be negative
     rbf        exp(-gamma |x - y|^2)            gamma defaults to 1 / (mean squared distance)
     euclidean  1 / (1 + |x - y|)
 
-All four are positive semi-definite. All but `dot` lie in [0, 1] and are rounded to multiples of 2^-20: sums of them are then exact in float64, so that ties
-are ties on every machine, in any order of summation, and the rounding of a matrix product does not decide between duplicates.
+All four are positive semi-definite. All but `dot` lie in [0, 1] and are rounded to multiples of
+2^-20: sums of them are then exact in float64, so that ties are ties on every machine, in any order
+of summation, and the rounding of a matrix product does not decide between duplicates.
 """
 
 from __future__ import annotations

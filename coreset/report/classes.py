@@ -53,8 +53,8 @@ def confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, float]]:
 
 
 def print_classes(seen: Comparison, console: Console) -> None:
-    """Print the classes that strategies differ in most, and the confusions of each strategy; nothing
-    where the runs have no confusion matrix.
+    """Print the classes that strategies differ in most, and the confusions of each strategy;
+    nothing where the runs have no confusion matrix.
     """
     matrices: dict[str, NDArray[np.int64]] = {}
     names: list[str] = []

@@ -1,5 +1,5 @@
-"""What in a text a reason points at: the phrase it names, the line or n-gram that repeats, the words
-that two texts share.
+"""What in a text a reason points at: the phrase it names, the line or n-gram that repeats, the
+words that two texts share.
 """
 
 from __future__ import annotations

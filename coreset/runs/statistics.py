@@ -203,11 +203,12 @@ def label_saving(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Saving:
-    """Return the label saving of a strategy at what the baseline's mean curve reaches with `labels`.
+    """Return the label saving of a strategy at what the baseline's mean curve reaches with
+    `labels`.
 
     The interval is the percentile bootstrap over replicates of the ratio of mean curves, both
-    resampled together; a resample that never reaches the target counts as a factor of
-    labels / largest budget or less, so as the lowest value.
+    resampled together; a resample that never reaches the target counts as a factor of labels /
+    largest budget or less, so as the lowest value.
     """
     at = int(np.flatnonzero(data.labels == labels)[0])
     mine, theirs = data.of(name), data.of(baseline)
@@ -234,8 +235,9 @@ def label_saving(
 
 @dataclass(frozen=True)
 class Record:
-    """Budgets at which a strategy is above (win), below (loss) or not apart from (tie) a baseline by
-    the interval of the paired difference; worst: the lowest mean difference, and at how many labels.
+    """Budgets at which a strategy is above (win), below (loss) or not apart from (tie) a baseline
+    by the interval of the paired difference; worst: the lowest mean difference, and at how many
+    labels.
     """
 
     win: int

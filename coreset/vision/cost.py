@@ -1,4 +1,5 @@
-"""What a label costs in boxes, pixels or seconds; `coreset.core.budget.Budget` holds a choice to it.
+"""What a label costs in boxes, pixels or seconds; `coreset.core.budget.Budget` holds a choice to
+it.
 
 No image is free: someone opens it, looks at all of it, and may draw what the detector has missed.
 Costs in boxes are therefore at least `floor`.

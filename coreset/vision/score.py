@@ -7,7 +7,8 @@
     objectness        1 - objectness; needs the column `objectness`
     any other name    that column of the detections as it is: localisation, consistency, a loss
 
-Definitions: Settles, "Active Learning Literature Survey", 2009; for boxes, Yang et al., CVPR 2024 (arXiv:2211.11612).
+Definitions: Settles, "Active Learning Literature Survey", 2009; for boxes, Yang et al., CVPR 2024
+(arXiv:2211.11612).
 """
 
 from __future__ import annotations

@@ -49,17 +49,19 @@ def _check_classes(maps: Any) -> None:
 
 
 class SegmentationScorer:
-    """Score maps batch by batch; any batching gives the same values, and memory does not grow with the images but for their numbers.
+    """Score maps batch by batch; any batching gives the same values, and memory does not grow with
+    the images but for their numbers.
 
-    score: entropy, margin, least_confidence or bald. reduce: any of
-      mean, sum, max, quantile:0.95    over the pixels that are not ignored
-      class_mean                       mean per predicted class, then the mean of these
-      region_mean, region_max          mean per region, then the mean or the largest of these
-      boundary_mean                    weighted mean: `boundary_weight` within `boundary_width` pixels of another predicted class, 1 elsewhere
-      foreground, predicted_class      share of pixels not predicted as class 0; the most frequent class but 0 (0 where there is no other)
-    tile: side of the square regions when `update` is given none. probabilities: the maps are probabilities instead of logits. keep_regions: also keep the
-    score and the pixels of every region, for `regions`: a compressed map per image, one for all where these are the same tiles. An image without any pixel
-    left has NaN.
+    score: entropy, margin, least_confidence or bald. reduce: any of mean, sum, max, quantile:0.95
+    over the pixels that are not ignored class_mean                       mean per predicted class,
+    then the mean of these region_mean, region_max          mean per region, then the mean or the
+    largest of these boundary_mean                    weighted mean: `boundary_weight` within
+    `boundary_width` pixels of another predicted class, 1 elsewhere foreground, predicted_class
+    share of pixels not predicted as class 0; the most frequent class but 0 (0 where there is no
+    other) tile: side of the square regions when `update` is given none. probabilities: the maps are
+    probabilities instead of logits. keep_regions: also keep the score and the pixels of every
+    region, for `regions`: a compressed map per image, one for all where these are the same tiles.
+    An image without any pixel left has NaN.
 
     >>> scorer = SegmentationScorer("margin", ["mean", "max"])
     >>> scorer.update([7], torch.tensor([0.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4))
@@ -119,9 +121,9 @@ class SegmentationScorer:
 
         ignore (n, H, W): True = the pixel does not count. regions (n, H, W): whole numbers, -1 = in
         none. Both as one array or one (H, W) per image. Raises ValueError naming the image for an
-        id seen before, masks of another size, maps of fewer than two classes, NaN, probabilities that are none, and logits that are
-        probabilities (the last three not before the results of a few batches are fetched: waiting
-        for the device each time would slow the loop).
+        id seen before, masks of another size, maps of fewer than two classes, NaN, probabilities
+        that are none, and logits that are probabilities (the last three not before the results of a
+        few batches are fetched: waiting for the device each time would slow the loop).
         """
         names = np.asarray(
             ids if isinstance(ids, np.ndarray | list | tuple) else list(ids)

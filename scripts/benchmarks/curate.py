@@ -1,12 +1,14 @@
-"""Compare curation with peers from PyPI and with the plain loops, on one thread, equal answers first.
+"""Compare curation with peers from PyPI and with the plain loops, on one thread, equal answers
+first.
 
 python scripts/benchmarks/curate.py --all          every row: results/curate/*.json and table.md
-python scripts/benchmarks/curate.py overhead_pages some rows
-python scripts/benchmarks/curate.py                the table again from the files
-python scripts/benchmarks/curate.py --all --quick  tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/curate.py overhead_pages some rows python scripts/benchmarks/curate.py
+the table again from the files python scripts/benchmarks/curate.py --all --quick  tiny sizes, one
+trial, nothing written: does everything run?
 
-Rows stand in scripts/benchmarks/rows_curate/*.py, each file with a dict ROWS. Real text comes from `python scripts/fetch_assets.py llamafactory`, models from
-`smollm2` and `minilm`; the peers live in an environment of their own: scripts/benchmarks/requirements.txt and this project.
+Rows stand in scripts/benchmarks/rows_curate/*.py, each file with a dict ROWS. Real text comes from
+`python scripts/fetch_assets.py llamafactory`, models from `smollm2` and `minilm`; the peers live in
+an environment of their own: scripts/benchmarks/requirements.txt and this project.
 """
 
 import sys

@@ -1,11 +1,14 @@
-"""Seconds per iteration of distillation against a plain transcription of the published inner loops, in one process, interleaved; the same loss and pixel gradient first.
+"""Seconds per iteration of distillation against a plain transcription of the published inner loops,
+in one process, interleaved; the same loss and pixel gradient first.
 
-python scripts/benchmarks/distill.py --all             every row: results/distill/*.json and table.md
-python scripts/benchmarks/distill.py dm_1 dc_1         some rows
-python scripts/benchmarks/distill.py --all --quick     tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/distill.py --all             every row: results/distill/*.json and
+table.md python scripts/benchmarks/distill.py dm_1 dc_1         some rows python
+scripts/benchmarks/distill.py --all --quick     tiny sizes, one trial, nothing written: does
+everything run?
 
-On Fashion-MNIST (Debian's dataset-fashion-mnist). A row's budget is a number of iterations; all are timed by slope, so that what is made once (the pool of networks and
-what the real images look like through them) is left out of an iteration; it stands in the notes.
+On Fashion-MNIST (Debian's dataset-fashion-mnist). A row's budget is a number of iterations; all are
+timed by slope, so that what is made once (the pool of networks and what the real images look like
+through them) is left out of an iteration; it stands in the notes.
 """
 
 import sys

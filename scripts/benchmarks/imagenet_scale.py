@@ -1,10 +1,13 @@
-"""Strategies at the size of ImageNet: 1.28 M x 768 float32 (3.9 GB, memory-mapped), 1,000 classes, 10 % chosen. Time and peak memory, each method in its own process.
+"""Strategies at the size of ImageNet: 1.28 M x 768 float32 (3.9 GB, memory-mapped), 1,000 classes,
+10 % chosen. Time and peak memory, each method in its own process.
 
-python scripts/benchmarks/imagenet_scale.py kcenter ccs               full size
-python scripts/benchmarks/imagenet_scale.py --n 200000 --limit 300    all methods on part of it, at most 300 s each
+python scripts/benchmarks/imagenet_scale.py kcenter ccs               full size python
+scripts/benchmarks/imagenet_scale.py --n 200000 --limit 300    all methods on part of it, at most
+300 s each
 
-Writes results/strategies/imagenet_scale.json and imagenet_scale.md: what finished, what was stopped and when, and what the finished runs let one expect at full size,
-which is called an extrapolation and is not a measurement.
+Writes results/strategies/imagenet_scale.json and imagenet_scale.md: what finished, what was stopped
+and when, and what the finished runs let one expect at full size, which is called an extrapolation
+and is not a measurement.
 """
 
 import sys

@@ -4,8 +4,8 @@ seeds and 200 picks each, in headless Chromium.
     python scripts/benchmarks/look.py [--trials 5] [--rows 1000000] [--out results/look]
 
 Opening counts from the start of the command until the map is drawn and the page answers (WebGL in
-software here). The rows are made up: decisions with reasons and twins, texts, three scores. The page
-shows 32 x 32 crops of photographs, so that its pictures weigh what pictures do.
+software here). The rows are made up: decisions with reasons and twins, texts, three scores. The
+page shows 32 x 32 crops of photographs, so that its pictures weigh what pictures do.
 """
 
 from __future__ import annotations

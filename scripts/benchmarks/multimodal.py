@@ -1,12 +1,15 @@
-"""Compare the image half of curation with the plain loops, the released rules and the models' own passes, on one thread, equal answers first.
+"""Compare the image half of curation with the plain loops, the released rules and the models' own
+passes, on one thread, equal answers first.
 
-python scripts/benchmarks/multimodal.py --all          every row: results/multimodal/*.json and table.md
-python scripts/benchmarks/multimodal.py decode_once    some rows
-python scripts/benchmarks/multimodal.py                the table again from the files
-python scripts/benchmarks/multimodal.py --all --quick  tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/multimodal.py --all          every row: results/multimodal/*.json and
+table.md python scripts/benchmarks/multimodal.py decode_once    some rows python
+scripts/benchmarks/multimodal.py                the table again from the files python
+scripts/benchmarks/multimodal.py --all --quick  tiny sizes, one trial, nothing written: does
+everything run?
 
-Rows stand in scripts/benchmarks/rows_multimodal/*.py, each file with a dict ROWS. Drawings come from the Debian package openclipart-png, text from
-`python scripts/fetch_assets.py llamafactory`; pyahocorasick lives in scripts/benchmarks/requirements.txt with the other peers.
+Rows stand in scripts/benchmarks/rows_multimodal/*.py, each file with a dict ROWS. Drawings come
+from the Debian package openclipart-png, text from `python scripts/fetch_assets.py llamafactory`;
+pyahocorasick lives in scripts/benchmarks/requirements.txt with the other peers.
 """
 
 import sys

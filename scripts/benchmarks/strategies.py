@@ -1,9 +1,11 @@
-"""Compare this library's strategies with peers from PyPI and with the textbook loops, on one thread, equal answers first.
+"""Compare this library's strategies with peers from PyPI and with the textbook loops, on one
+thread, equal answers first.
 
-python scripts/benchmarks/strategies.py --all          every row: results/strategies/*.json and table.md
-python scripts/benchmarks/strategies.py kcenter_50k    some rows
-python scripts/benchmarks/strategies.py                the table again from the files
-python scripts/benchmarks/strategies.py --all --quick  tiny sizes, one trial, nothing written: does everything run?
+python scripts/benchmarks/strategies.py --all          every row: results/strategies/*.json and
+table.md python scripts/benchmarks/strategies.py kcenter_50k    some rows python
+scripts/benchmarks/strategies.py                the table again from the files python
+scripts/benchmarks/strategies.py --all --quick  tiny sizes, one trial, nothing written: does
+everything run?
 
 The peers live in an environment of their own: scripts/benchmarks/requirements.txt and this project.
 """

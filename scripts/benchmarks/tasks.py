@@ -1,7 +1,8 @@
-"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand images, segmentation scores beside the forward pass.
+"""Detection and segmentation: a million boxes scored and aggregated, CCMS between ten thousand
+images, segmentation scores beside the forward pass.
 
-python scripts/benchmarks/tasks.py                 everything
-python scripts/benchmarks/tasks.py boxes ccms      some parts: boxes, ccms, segmentation
+python scripts/benchmarks/tasks.py                 everything python scripts/benchmarks/tasks.py
+boxes ccms      some parts: boxes, ccms, segmentation
 
 One thread, CPU seconds, the median of the trials. Writes results/tasks/tasks.json and table.md.
 """

@@ -27,9 +27,9 @@ class Auto(Combined):
     sentence.
 
     classes: how many there are (None: as many as `probs`, `logits` or `member_probs` have, or
-    distinct known `labels` among what is taken; without any of these `many` waits). partial: with True, what `coreset.select` takes without a
-    name, the next of them whose signals are there answers where those of the first are missing;
-    with False all must be there.
+    distinct known `labels` among what is taken; without any of these `many` waits). partial: with
+    True, what `coreset.select` takes without a name, the next of them whose signals are there
+    answers where those of the first are missing; with False all must be there.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]])

@@ -75,10 +75,10 @@ class Nucs(Combined):
     """Give classes budgets by their difficulty, and take a window of difficulty in each.
 
     base: the difficulty, highest = hardest; when a score is negative all are shifted so that the
-    lowest is 0. endpoint: where the windows end, as a share of each class from easy (0) to hard (1).
-    winsor: share of a class's scores at either end that are drawn in before their mean is taken, less
-    than one half (0: the plain mean). The order interleaves the classes. info: `quota` and
-    `difficulty` by class.
+    lowest is 0. endpoint: where the windows end, as a share of each class from easy (0) to hard
+    (1). winsor: share of a class's scores at either end that are drawn in before their mean is
+    taken, less than one half (0: the plain mean). The order interleaves the classes. info: `quota`
+    and `difficulty` by class.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.5, 0.5], [0.7, 0.3]])

@@ -1,9 +1,10 @@
-"""The `k` rows of the largest F(X) = info . X - alpha / 2 X . pairs X: shares X in [0, 1] that add up
-to k, then rounded.
+"""The `k` rows of the largest F(X) = info . X - alpha / 2 X . pairs X: shares X in [0, 1] that add
+up to k, then rounded.
 
-Mirror ascent in the entropy sum of x ln x + (1 - x) ln(1 - x) (Beck & Teboulle, 2003) never lowers F
-with steps up to 4 / |alpha pairs|. Pipage rounding (Ageev & Sviridenko, 2004) does not either: with
-a zero diagonal and pairs of at least 0, F is convex along every exchange of shares between two rows.
+Mirror ascent in the entropy sum of x ln x + (1 - x) ln(1 - x) (Beck & Teboulle, 2003) never lowers
+F with steps up to 4 / |alpha pairs|. Pipage rounding (Ageev & Sviridenko, 2004) does not either:
+with a zero diagonal and pairs of at least 0, F is convex along every exchange of shares between two
+rows.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Values = NDArray[np.float64]
 
 def relax(info: Values, pairs: Any, k: int, alpha: float, iterations: int) -> Values:
     """Return shares X (n,) in [0, 1] with sum `k`, 1 <= k < n, after `iterations` steps of mirror
-    ascent on info . X - alpha / 2 X . pairs X from X = k / n; info (n,), pairs (n, n) sparse, symmetric, of
-    at least 0, with a zero diagonal.
+    ascent on info . X - alpha / 2 X . pairs X from X = k / n; info (n,), pairs (n, n) sparse,
+    symmetric, of at least 0, with a zero diagonal.
 
     >>> from scipy.sparse import csr_matrix
     >>> relax(np.array([1.0, 0.9, 0.2]), csr_matrix((3, 3)), 1, 0.3, 5).round(3).tolist()

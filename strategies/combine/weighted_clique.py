@@ -79,10 +79,10 @@ class WeightedClique(ScoresAndCosines):
     """Take high scores, less what each pair of similar examples has in common.
 
     base: the score, the node weight (the paper: entropy). alpha: its factor, at least 0; the
-    released code uses 1 for CIFAR-100 and 0.2 for ImageNet. column: a column (N,) of groups, between
-    which no edge counts: the paper's are k-means clusters inside each class, which keep the time for
-    large pools low (None: all pairs count). What is already selected is in S from the start. Scores:
-    gains; info: `weight`, the gain of all of them together.
+    released code uses 1 for CIFAR-100 and 0.2 for ImageNet. column: a column (N,) of groups,
+    between which no edge counts: the paper's are k-means clusters inside each class, which keep the
+    time for large pools low (None: all pairs count). What is already selected is in S from the
+    start. Scores: gains; info: `weight`, the gain of all of them together.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

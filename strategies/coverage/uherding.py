@@ -172,7 +172,9 @@ class UHerding(Strategy, TwoRounds):
         return calibrated_temperature(probs, known_labels(signals, known, probs.shape[1]))
 
     def no_rounds(self) -> str:
-        """Return that a temperature looked for has no two-round form: every part would find its own."""
+        """Return that a temperature looked for has no two-round form: every part would find its
+        own.
+        """
         return "temperature=ece would be another in every part" if self.temperature == "ece" else ""
 
     def guarantee(self, partitions: int, k: int) -> tuple[str, float]:

@@ -40,7 +40,8 @@ VARIANTS = ("nonnegative", "released_code")
 SETS = ("self", "column")
 _COLUMNS = (
     2**28
-    # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at every
+    # numbers of inner products kept: 1 GB in float32; beyond, the residual is projected again at
+    # every
     # pick
 )
 

@@ -1,10 +1,10 @@
-"""SubZeroCore: facility location in which an example stands for others with a weight of its own, the
-higher the more usual the density around it.
+"""SubZeroCore: facility location in which an example stands for others with a weight of its own,
+the higher the more usual the density around it.
 
 f(S) = sum over i in V of max over j in S of s_j max(cos(x_i, x_j), 0); V: candidates and what is
-already taken. s_j = exp(-(r_j - mu)^2 / (2 sigma^2)), r_j: cosine distance to the K-th nearest of V,
-mu and sigma: mean and standard deviation of all r. K: the fewest neighbors of which a random S of
-the wanted size holds one with probability at least `coverage`, 1 - product over t = 1 ... K of
+already taken. s_j = exp(-(r_j - mu)^2 / (2 sigma^2)), r_j: cosine distance to the K-th nearest of
+V, mu and sigma: mean and standard deviation of all r. K: the fewest neighbors of which a random S
+of the wanted size holds one with probability at least `coverage`, 1 - product over t = 1 ... K of
 (N - M - t) / (N - t) for M of N examples.
 
 Moser, Nauen, Shanbhag, Raue, Frolov, Folz & Dengel, "SubZeroCore: A Submodular Approach with Zero
@@ -46,8 +46,8 @@ def rank_for(n: int, m: int, coverage: float) -> int:
 
 
 def usual(radius: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weight of each radius (n,): 1 at their mean, falling as a normal density; 1 for all
-    where they are equal.
+    """Return the weight of each radius (n,): 1 at their mean, falling as a normal density; 1 for
+    all where they are equal.
 
     >>> usual(np.array([1.0, 2.0, 3.0])).round(3).tolist()
     [0.472, 1.0, 0.472]
@@ -57,8 +57,9 @@ def usual(radius: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def weighted(measure: Similarity, rank: int, neighbors: int) -> Matrix | Sparse:
-    """Return s_j max(cos(x_i, x_j), 0), row j: what j is to each i, rounded to multiples of 2^-20; of
-    all pairs (neighbors = 0) or of the nearest `neighbors` of each i, the others 0. measure: cosine.
+    """Return s_j max(cos(x_i, x_j), 0), row j: what j is to each i, rounded to multiples of 2^-20;
+    of all pairs (neighbors = 0) or of the nearest `neighbors` of each i, the others 0. measure:
+    cosine.
     """
     n = len(measure.x)
     rank = min(rank, n - 1)
@@ -94,9 +95,9 @@ class SubZeroCore(Strategy):
     coverage: between 0 and 1; more of it compares densities of wider surroundings. neighbors: 0
     compares all pairs (4 n^2 bytes); a number keeps the similarities to each example's nearest;
     `auto` compares all pairs up to 8,000 examples and keeps 32 neighbors beyond. Weights depend on
-    the budget, so that a prefix answers no smaller one. Where K is 1 two mutual nearest neighbors can
-    tie exactly; the lower position is taken. Per class: inside `class_quota`. Scores:
-    gains; info: `value` of f less that of what is selected, and `neighbor`, K.
+    the budget, so that a prefix answers no smaller one. Where K is 1 two mutual nearest neighbors
+    can tie exactly; the lower position is taken. Per class: inside `class_quota`. Scores: gains;
+    info: `value` of f less that of what is selected, and `neighbor`, K.
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])

@@ -1,10 +1,10 @@
 """DIRECT: examples around the boundary of each class against the rest, as many for a rare class.
 
 For class c the examples stand in a line, by p_c - max p falling (ties: max p falling), and every
-threshold h on it is a rule: c before h, another class after. Its agreement with the labels so far is
-sum before h of w_i - sum after h of w_i, w_i = 1 where the label is c, -1 where it is not, 0 where it
-is unknown: no rule is ruled out by one wrong label. One part of the budget searches the stretch that
-holds the boundary of each class; the rest goes to the candidates next to each best h.
+threshold h on it is a rule: c before h, another class after. Its agreement with the labels so far
+is sum before h of w_i - sum after h of w_i, w_i = 1 where the label is c, -1 where it is not, 0
+where it is unknown: no rule is ruled out by one wrong label. One part of the budget searches the
+stretch that holds the boundary of each class; the rest goes to the candidates next to each best h.
 
 Nuggehalli, Zhang, Jain & Nowak, "Improved Algorithm for Deep Active Learning under Imbalance via
 Optimal Separation", ICML 2025 (arXiv:2312.09196), as in the authors' LabelBench. A choice is one
@@ -76,11 +76,11 @@ def outward(free: NDArray[np.bool_], h: int) -> Rows:
 class Direct(Strategy):
     """Take as many candidates at the boundary of a rare class as at that of a frequent one.
 
-    search: the most that are drawn in the stretch of each class; k / (2 C) of C classes where that is
-    fewer. The rest, at least half, goes to the thresholds in equal shares, in a random order of the
-    classes. Draws are keyed by id. Probabilities
-    of what is selected must be those of the same model. Raises ValueError when nothing selected has
-    a label. Scores: p_c - max p for the class c it was taken for; info: `classes`, how many for each.
+    search: the most that are drawn in the stretch of each class; k / (2 C) of C classes where that
+    is fewer. The rest, at least half, goes to the thresholds in equal shares, in a random order of
+    the classes. Draws are keyed by id. Probabilities of what is selected must be those of the same
+    model. Raises ValueError when nothing selected has a label. Scores: p_c - max p for the class c
+    it was taken for; info: `classes`, how many for each.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55], [0.2, 0.8], [0.1, 0.9]])

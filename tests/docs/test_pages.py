@@ -1,8 +1,9 @@
 """The code of the tutorials and how-to pages is run as it stands there, and prints what they show.
 
-A page takes part by `executed: fast` or `executed: slow` (more than ten seconds) in its head. Python
-blocks of a page share one namespace, its bash blocks the folder; a `text` block right behind one is
-what it prints, `...` standing for anything. `<!-- not run: why -->` before a block leaves it out.
+A page takes part by `executed: fast` or `executed: slow` (more than ten seconds) in its head.
+Python blocks of a page share one namespace, its bash blocks the folder; a `text` block right behind
+one is what it prints, `...` standing for anything. `<!-- not run: why -->` before a block leaves it
+out.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
-"""A run of a user's own module, killed with SIGKILL in any phase, goes on to the same curve, byte for
-byte.
+"""A run of a user's own module, killed with SIGKILL in any phase, goes on to the same curve, byte
+for byte.
 """
 
 import multiprocessing

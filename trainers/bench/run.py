@@ -115,9 +115,9 @@ def run(
 ) -> dict[str, str]:
     """Run every cell that has no answer; return the errors of cells that failed, by their name.
 
-    A cell is written whole, once: killed anywhere, the next call goes on with what is missing. tell:
-    called after each cell with name, replicate, error, seconds, cells done and cells to do. Raises
-    ValueError when another process works in the folder.
+    A cell is written whole, once: killed anywhere, the next call goes on with what is missing.
+    tell: called after each cell with name, replicate, error, seconds, cells done and cells to do.
+    Raises ValueError when another process works in the folder.
     """
     held = hold(job.folder)
     todo: dict[int, list[Row | None]] = {}

@@ -36,8 +36,8 @@ class Replicate:
     """What all rows of one replicate share.
 
     features (n, D) of pool and validation set, candidates: mask (n,) of the pool; labels (n,) as an
-    annotator gives them, truth (n,) before label noise; test_features, test_labels; ids (n,); source
-    (n,): where a row came from (another than itself only for a near-duplicate).
+    annotator gives them, truth (n,) before label noise; test_features, test_labels; ids (n,);
+    source (n,): where a row came from (another than itself only for a near-duplicate).
     """
 
     number: int

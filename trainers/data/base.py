@@ -61,11 +61,11 @@ class ImageData:
     """A pool of images with its labels, and a test set.
 
     images (N, S, S, C) uint8, square, may be memory-mapped; labels (N,) int64, -1 = unknown;
-    test_images, test_labels: of the test set, every label known, (0, S, S, C) where there is none; classes: their names in label
-    order; mean, std: per channel, of images / 255, default from the pool; ids (N,): outside names,
-    default positions; augment: what a loader may do to a training image (`none`, `crop`,
-    `crop_flip`); content: a hash of the images, where it is known without reading them. Raises
-    ValueError or TypeError naming the field that is wrong.
+    test_images, test_labels: of the test set, every label known, (0, S, S, C) where there is none;
+    classes: their names in label order; mean, std: per channel, of images / 255, default from the
+    pool; ids (N,): outside names, default positions; augment: what a loader may do to a training
+    image (`none`, `crop`, `crop_flip`); content: a hash of the images, where it is known without
+    reading them. Raises ValueError or TypeError naming the field that is wrong.
     """
 
     name: str

@@ -1,9 +1,10 @@
-"""Selection that changes while training, for any LightningModule with any DataLoader: a sampler and a callback that share a plan.
+"""Selection that changes while training, for any LightningModule with any DataLoader: a sampler and
+a callback that share a plan.
 
-plan = InfoBatch().over(len(dataset))
-sampler = EpochSampler(plan)
-loader = DataLoader(dataset, batch_size=128, sampler=sampler, num_workers=4)      # its batches are dicts that hold `index`
-pl.Trainer(callbacks=[Sampling(sampler)], max_epochs=200).fit(module, loader)     # training_step multiplies each loss by batch["weight"]
+plan = InfoBatch().over(len(dataset)) sampler = EpochSampler(plan) loader = DataLoader(dataset,
+batch_size=128, sampler=sampler, num_workers=4)      # its batches are dicts that hold `index`
+pl.Trainer(callbacks=[Sampling(sampler)], max_epochs=200).fit(module, loader)     # training_step
+multiplies each loss by batch["weight"]
 """
 
 from __future__ import annotations

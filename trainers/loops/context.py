@@ -61,8 +61,8 @@ class RunContext:
     learner: trains on the selections; proxy: trains on the whole labeled pool for the signals of
     prune mode. members: trainings behind `gradient_norm`. columns: the user's own signals.
     features: computes the features of a fixed embedding, None where the model gives them.
-    proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start: who
-    chooses the first batch of an active run, None = at random. confusion: of the last test.
+    proxy_key: fingerprint of what the proxy's signals depend on, beside seed and members. start:
+    who chooses the first batch of an active run, None = at random. confusion: of the last test.
     drawing: what people draw in the examples.
     """
 

@@ -28,12 +28,12 @@ class Project:
     """strategy: as the task asks for it. method: how a budget of prune mode is spent. recorded:
     names of signals that a training of `proxy` on labeled data records. features: computes those of
     a fixed embedding, None where the model gives them. key: fingerprint of what the proxy's signals
-    depend on. check: raises ValueError for a plan that the learner cannot serve. open: is told the run folder before anything
-    trains. attach: hands over the run's logger. example_bytes: what one example costs under unit=bytes, 0 = not known.
-    confusion: (C, C) of the last test, true class and predicted class, None where it is not known.
-    untrained: signals that the learner gives before any training.
-    oracle: who tells labels, None = those of `examples`. drawing: what people draw in the examples,
-    None where they have one class each.
+    depend on. check: raises ValueError for a plan that the learner cannot serve. open: is told the
+    run folder before anything trains. attach: hands over the run's logger. example_bytes: what one
+    example costs under unit=bytes, 0 = not known. confusion: (C, C) of the last test, true class
+    and predicted class, None where it is not known. untrained: signals that the learner gives
+    before any training. oracle: who tells labels, None = those of `examples`. drawing: what people
+    draw in the examples, None where they have one class each.
     """
 
     strategy: Strategy | Distiller

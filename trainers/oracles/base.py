@@ -30,10 +30,11 @@ class Request:
     """A batch that people are asked to label, most wanted first.
 
     indices (n,): positions; reason: why they were chosen, one text for all; scores (n,): of the
-    strategy, None where it has none; proposed (n,): class numbers that the current model gives, with
-    its confidence (n,), None before the first training; pictures: positions -> uint8 (n, S, S, C),
-    None where the examples are no images. drawn: the objects that the current model gives of each
-    example, entries of a COCO results file, None where none are drawn or before the first training.
+    strategy, None where it has none; proposed (n,): class numbers that the current model gives,
+    with its confidence (n,), None before the first training; pictures: positions -> uint8 (n, S, S,
+    C), None where the examples are no images. drawn: the objects that the current model gives of
+    each example, entries of a COCO results file, None where none are drawn or before the first
+    training.
     """
 
     indices: NDArray[np.int64]

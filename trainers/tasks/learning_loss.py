@@ -37,8 +37,8 @@ _Level = tuple[nn.Module, int, bool, bool]
 
 
 class _Catch:
-    """Keep what goes into or comes out of a layer, or its positive part; an object, so that a copied or pickled model
-    catches its own.
+    """Keep what goes into or comes out of a layer, or its positive part; an object, so that a
+    copied or pickled model catches its own.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class PredictsLoss(nn.Module):
 
     example: one input (1, C, H, W). Levels: what the last layer at each resolution of the model
     gives, (channels, at least 2 positions), its positive part where a max-pooling takes it; where
-    there is none, the input of the last linear layer. Each is averaged over positions and goes through a layer of 128 units and a ReLU; one
-    linear layer reads them side by side.
+    there is none, the input of the last linear layer. Each is averaged over positions and goes
+    through a layer of 128 units and a ReLU; one linear layer reads them side by side.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:

@@ -30,7 +30,8 @@ def small_cnn(
         layers += [
             nn.Conv2d(before, after, 3, padding=1, bias=False),
             nn.BatchNorm2d(after),
-            # the greatest of positive parts is the positive part of the greatest: a quarter of the work
+            # the greatest of positive parts is the positive part of the greatest: a quarter of the
+            # work
             *([nn.MaxPool2d(2)] if block < 2 else []),
             nn.ReLU(inplace=True),
         ]
@@ -72,11 +73,11 @@ def timm_model(
     """Return a model of timm by its name.
 
     pretrained: with the weights timm knows for it (downloaded once); those of
-    `tf_efficientnet_lite0` come in a package (extra `weights`), with no network. drop_rate: dropout before the
-    last layer; above 0 for MC dropout. stem: `cifar` gives a ResNet a 3 x 3 convolution of stride 1
-    and no max-pooling in front, for images below 64 x 64 (He et al., "Deep Residual Learning for
-    Image Recognition", CVPR 2016, section 4.2); its new first layer starts from random weights.
-    Raises ValueError for an unknown name or stem.
+    `tf_efficientnet_lite0` come in a package (extra `weights`), with no network. drop_rate: dropout
+    before the last layer; above 0 for MC dropout. stem: `cifar` gives a ResNet a 3 x 3 convolution
+    of stride 1 and no max-pooling in front, for images below 64 x 64 (He et al., "Deep Residual
+    Learning for Image Recognition", CVPR 2016, section 4.2); its new first layer starts from random
+    weights. Raises ValueError for an unknown name or stem.
     """
     import timm
 

@@ -39,8 +39,9 @@ class Rows(Dataset[dict[str, Tensor]]):
 
 
 def pack_rows(rows: Sequence[dict[str, Tensor]], length: int, pad: int) -> dict[str, Tensor]:
-    """Return examples packed one after another into sequences of at most `length` tokens: input_ids,
-    labels, position_ids and example (S, L), the last two counted from 0 in every example.
+    """Return examples packed one after another into sequences of at most `length` tokens:
+    input_ids, labels, position_ids and example (S, L), the last two counted from 0 in every
+    example.
 
     Positions that begin again keep examples apart: a model of transformers attends within them
     only. example: position in the batch, -1 = padding. The first token of an example is never a
@@ -94,10 +95,11 @@ class Packer:
 class InstructionData(pl.LightningDataModule):
     """Rows with an instruction and an answer, as JSON lines or a JSON list.
 
-    path: the pool; test: the held-out rows, default about `test_share` of the pool by a hash of each
-    row's text. instruction, given, answer: names of the columns; `given` may be missing or empty.
-    template: how they are written, see `coreset.scorers.language.templates`. model: whose tokenizer. length: tokens of a packed sequence; a row that is longer is refused, or
-    left out of the pool where `too_long=skip`. batch_size: examples, packed together.
+    path: the pool; test: the held-out rows, default about `test_share` of the pool by a hash of
+    each row's text. instruction, given, answer: names of the columns; `given` may be missing or
+    empty. template: how they are written, see `coreset.scorers.language.templates`. model: whose
+    tokenizer. length: tokens of a packed sequence; a row that is longer is refused, or left out of
+    the pool where `too_long=skip`. batch_size: examples, packed together.
     """
 
     def __init__(

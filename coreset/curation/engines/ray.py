@@ -1,5 +1,5 @@
-"""The engine for a cluster: Ray Data. A step is mapped over items by `map_batches`, in an actor pool
-where an operator holds a model, and rows are brought together by Ray Data's hash shuffle.
+"""The engine for a cluster: Ray Data. A step is mapped over items by `map_batches`, in an actor
+pool where an operator holds a model, and rows are brought together by Ray Data's hash shuffle.
 
 Ray plans, places, retries and moves; what is here says what to call. Rows lie in the state, which
 lies where the output does, and travel between workers only: through the process that started the

@@ -21,8 +21,8 @@ _LONGEST = 2**26  # bytes of a line of JSON
 
 @dataclass(frozen=True)
 class Range:
-    """A range of a file. number: its place among all; first: rows of all ranges before it; rows: how
-    many it has.
+    """A range of a file. number: its place among all; first: rows of all ranges before it; rows:
+    how many it has.
     """
 
     number: int
@@ -115,8 +115,8 @@ def check_names(where: str, present: Any, names: list[str]) -> None:
 
 
 def array_of(column: Any, name: str, where: str) -> NDArray[Any]:
-    """Return an Arrow column as numpy, (n,) or of lists (n, d, ...). Raises ValueError for rows that
-    are missing or whose lists have different lengths.
+    """Return an Arrow column as numpy, (n,) or of lists (n, d, ...). Raises ValueError for rows
+    that are missing or whose lists have different lengths.
 
     >>> array_of(pa.array([[1.0, 2.0], [3.0, 4.0]]), "x", "a.parquet").shape
     (2, 2)

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 
 def plain_rows(rows: Any) -> Any:
-    """Return a pandas DataFrame, an Arrow table or a `datasets.Dataset` as a list of dicts, anything
-    else as it is.
+    """Return a pandas DataFrame, an Arrow table or a `datasets.Dataset` as a list of dicts,
+    anything else as it is.
 
     >>> plain_rows(pa.table({"text": ["a"]}))
     [{'text': 'a'}]

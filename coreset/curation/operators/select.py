@@ -1,4 +1,6 @@
-"""Any strategy of this project over any columns, as the operator of a recipe that chooses under a budget."""
+"""Any strategy of this project over any columns, as the operator of a recipe that chooses under a
+budget.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,15 @@ class Select(Selector):
     there is the column of its own name. cost: a column, such as tokens; the budget is then a sum of
     it (or a share of its sum over the rows left), which is never overrun: rows are taken in the
     order of the strategy, which must be greedy, up to the first that does not fit; a submodular one
-    weighs gain against cost itself (`within`). partitions: choose in two rounds, first in each of so
-    many partitions (by a hash of the ids), then in the union of their choices: no machine ever holds
-    more than one partition and the union, of `partitions` times the budget. Of strategies with `TwoRounds`;
-    the guarantee by name and the measured certificate stand in the manifest, as `rounds`. Rows in
-    which a column is undefined are no candidates and are dropped, and so are those that a strategy
-    takes only to fill the budget up (info `filled`). pinned: ids that are taken first, in this
-    order; the strategy chooses the rest beside them, and all of them count in the budget, those
-    dropped before too. Gives `rank` (0 = chosen first, -1 = not
-    chosen) and `gain`, what it was chosen by, where the strategy has a finite number for it.
+    weighs gain against cost itself (`within`). partitions: choose in two rounds, first in each of
+    so many partitions (by a hash of the ids), then in the union of their choices: no machine ever
+    holds more than one partition and the union, of `partitions` times the budget. Of strategies
+    with `TwoRounds`; the guarantee by name and the measured certificate stand in the manifest, as
+    `rounds`. Rows in which a column is undefined are no candidates and are dropped, and so are
+    those that a strategy takes only to fill the budget up (info `filled`). pinned: ids that are
+    taken first, in this order; the strategy chooses the rest beside them, and all of them count in
+    the budget, those dropped before too. Gives `rank` (0 = chosen first, -1 = not chosen) and
+    `gain`, what it was chosen by, where the strategy has a finite number for it.
     """
 
     gives = frozenset({"rank", "gain", "gain_status"})

@@ -26,8 +26,9 @@ def write_card(out: str | Path, title: str, license_name: str | None = None) -> 
     """Write `README.md` into the folder of a finished curation, so that
     `datasets.load_dataset(folder)` and the hub find the rows in `data/`.
 
-    license_name: of the rows, as the hub writes it (`mit`, `cc-by-4.0`); a license is never guessed.
-    Raises FileNotFoundError where there is no manifest and ValueError where nothing was kept.
+    license_name: of the rows, as the hub writes it (`mit`, `cc-by-4.0`); a license is never
+    guessed. Raises FileNotFoundError where there is no manifest and ValueError where nothing was
+    kept.
     """
     folder = Path(out)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ def issue_columns(issues: Any) -> dict[str, NDArray[Any]]:
     float64, 0 = surely an issue, and `is_<issue>` (N,) bool.
 
     issues: the DataFrame, or a .csv or .parquet of it, whose index (a column `index` or the first
-    unnamed one) is the position of the row. Raises ValueError for positions that are not 0 to N - 1,
-    each once, and for a table without any issue.
+    unnamed one) is the position of the row. Raises ValueError for positions that are not 0 to N -
+    1, each once, and for a table without any issue.
     """
     import pandas as pd
 

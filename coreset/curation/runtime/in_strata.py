@@ -1,5 +1,6 @@
-"""A sample with a quota per stratum: every stratum is cut into runs by counting, each run is ranked by
-one task, and ranks go back to their partitions. The answer is that of one task that sees all rows.
+"""A sample with a quota per stratum: every stratum is cut into runs by counting, each run is ranked
+by one task, and ranks go back to their partitions. The answer is that of one task that sees all
+rows.
 """
 
 from __future__ import annotations

@@ -62,10 +62,11 @@ def of_file(ranges: Sequence[Ingested]) -> Ingested:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Read one shard, or a range of one, into partitions of at most `rows` rows and about `characters` characters. A
-    partition that is there already is not made again.
+    """Read one shard, or a range of one, into partitions of at most `rows` rows and about
+    `characters` characters. A partition that is there already is not made again.
 
-    content, stamps: what identifies the content of each shard, and its stamp before, by name. images: the folder that paths of images are relative to; None: that of the shard.
+    content, stamps: what identifies the content of each shard, and its stamp before, by name.
+    images: the folder that paths of images are relative to; None: that of the shard.
     """
 
     work: StateStore

@@ -1,6 +1,6 @@
 """The first k rows of an order, in all or in every group, cut exactly into runs that one task can
-sort: keys lie in one file an item, cuts are found by counting (`refine`), and whoever calls the steps
-sees counts alone.
+sort: keys lie in one file an item, cuts are found by counting (`refine`), and whoever calls the
+steps sees counts alone.
 """
 
 from __future__ import annotations

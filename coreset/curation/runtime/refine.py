@@ -1,10 +1,11 @@
 """Exact quantiles of rows that lie in many files: the first k of an order, found by counting.
 
-Every row has a key of 64-bit words, compared one after the other: its score or a random number, then
-its id, then its position. A target is the row of a rank in a group. A round counts, for every target,
-the rows that share what is known of its key by their next bits, 12 or fewer; the counts of all files say which
-bits are the target's, until the rows that are left are all on one side. So counts pass whoever calls
-the steps, never rows, and no row is moved or sorted: at most 6 rounds a word for few targets, 2 to 4 as a rule.
+Every row has a key of 64-bit words, compared one after the other: its score or a random number,
+then its id, then its position. A target is the row of a rank in a group. A round counts, for every
+target, the rows that share what is known of its key by their next bits, 12 or fewer; the counts of
+all files say which bits are the target's, until the rows that are left are all on one side. So
+counts pass whoever calls the steps, never rows, and no row is moved or sorted: at most 6 rounds a
+word for few targets, 2 to 4 as a rule.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Keyed(Protocol):
 @dataclass(frozen=True)
 class Target:
     """The row of one rank in a group, as far as it is known. need: how many of the rows that share
-    what is known stand up to it; words: whole words known; prefix: the first `bits` bits of the next.
+    what is known stand up to it; words: whole words known; prefix: the first `bits` bits of the
+    next.
     """
 
     group: int
@@ -75,8 +77,8 @@ def _head(values: Words, bits: int) -> Words:
 
 @dataclass(frozen=True)
 class Count:
-    """Count the rows of one item for every target. load: gives the keys of an item; width: bits that
-    are counted.
+    """Count the rows of one item for every target. load: gives the keys of an item; width: bits
+    that are counted.
     """
 
     load: Callable[[Any], Keyed]
@@ -160,8 +162,8 @@ def ascending(values: NDArray[np.float64]) -> Words:
 
 
 def text_words(texts: Sequence[bytes], level: int) -> Words:
-    """Return eight bytes of every text as a word, zeros beyond its end: in the order of UTF-8, which
-    is that of code points.
+    """Return eight bytes of every text as a word, zeros beyond its end: in the order of UTF-8,
+    which is that of code points.
 
     >>> text_words([b"b", b"a"], 0)[0] > text_words([b"b", b"a"], 0)[1]
     np.True_

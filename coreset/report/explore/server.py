@@ -1,5 +1,5 @@
-"""The pages of `coreset-explore`: a map that needs WebGL only, with the row beside it, and Embedding
-Atlas below; as a server on this machine, or as a folder of files.
+"""The pages of `coreset-explore`: a map that needs WebGL only, with the row beside it, and
+Embedding Atlas below; as a server on this machine, or as a folder of files.
 """
 
 from __future__ import annotations

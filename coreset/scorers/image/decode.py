@@ -100,7 +100,8 @@ def decode(image: str | bytes | None, most_pixels: int = MOST_PIXELS) -> Decoded
         return Decoded(None, "too_large", **known)
     except (
         Exception
-        # a decoder raises what it likes: OSError, SyntaxError, struct.error, ValueError, EOFError ...
+        # a decoder raises what it likes: OSError, SyntaxError, struct.error, ValueError, EOFError
+        # ...
     ) as error:
         # ultralytics' own `open` then wants another package
         if isinstance(error.__context__, UnidentifiedImageError):

@@ -1,8 +1,10 @@
 """C4's cleaning: lines that are no prose go, pages that are none are marked.
 
-Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020, section 2.2 (arXiv:1910.10683), in the order of the
-released code. A line goes when it has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis is no end), has fewer than 3 words, or mentions
-javascript or a policy. Variants of what counts as a page with "lorem ipsum" or a curly bracket:
+Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
+JMLR 2020, section 2.2 (arXiv:1910.10683), in the order of the released code. A line goes when it
+has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis is no end), has fewer
+than 3 words, or mentions javascript or a policy. Variants of what counts as a page with "lorem
+ipsum" or a curly bracket:
 
     code    a line that reaches that check, as in the released code: one that went before is not looked at
     paper   any line of the page

@@ -1,6 +1,7 @@
 """Which entries of a vocabulary occur in a text: MetaCLIP's matching of captions with metadata.
 
-Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in spaces, so that entries match whole words. What counts as a word:
+Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in
+spaces, so that entries match whole words. What counts as a word:
 
     released    the published code, version 1: a space around each of , . ; : ? ! ` in the text, and for tab and line ends. Upper and lower case differ; an entry with
                 such a sign inside ("U.S") never matches, nor do words beside other signs ("(dog)", "dog-cat") or two words with two spaces between

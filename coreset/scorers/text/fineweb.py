@@ -1,4 +1,5 @@
-"""The measures of FineWeb's own rules: lines that end in punctuation, short lines, repeated lines, line breaks.
+"""The measures of FineWeb's own rules: lines that end in punctuation, short lines, repeated lines,
+line breaks.
 
 Penedo et al., "The FineWeb Datasets", 2024, section 3.6 (arXiv:2406.17557). Variants:
 

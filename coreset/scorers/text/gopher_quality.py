@@ -1,7 +1,10 @@
-"""The measures of Gopher's quality rules: how many words, how long, how many symbols, bullets, ellipses, stop words.
+"""The measures of Gopher's quality rules: how many words, how long, how many symbols, bullets,
+ellipses, stop words.
 
-Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021, appendix A.1.1 (arXiv:2112.11446). The paper leaves open what a word is; here it
-is a token of `coreset.numerics.text.tokenize`, close to the tokenizer datatrove takes, and one without a letter or digit is a symbol. Variants:
+Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021,
+appendix A.1.1 (arXiv:2112.11446). The paper leaves open what a word is; here it is a token of
+`coreset.numerics.text.tokenize`, close to the tokenizer datatrove takes, and one without a letter
+or digit is a symbol. Variants:
 
     gopher      stop words count in any case ("The" is "the")
     datatrove   stop words count in lower case only, as in huggingface/datatrove

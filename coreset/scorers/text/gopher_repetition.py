@@ -1,4 +1,5 @@
-"""The measures of Gopher's repetition rules: repeated lines, paragraphs and word n-grams, as shares of the text.
+"""The measures of Gopher's repetition rules: repeated lines, paragraphs and word n-grams, as shares
+of the text.
 
 Rae et al., 2021, table A1 (arXiv:2112.11446). Variants of the most frequent n-gram:
 

@@ -33,7 +33,8 @@ def decode_brush(rle: list[int], width: int, height: int) -> NDArray[np.bool_]:
     the last channel counts.
 
     Format: a 32-bit count of values, 5 bits of word size, four 4-bit run sizes, then runs of equal
-    values or of single ones. Raises ValueError for another number of pixels, or runs that end early.
+    values or of single ones. Raises ValueError for another number of pixels, or runs that end
+    early.
     """
     bits = np.unpackbits(np.asarray(rle, np.uint8))
     powers = 2 ** np.arange(31, -1, -1, dtype=np.int64)

@@ -18,10 +18,10 @@ def read_coco(path: str | Path, pool: CocoPool, ignore: Collection[str] = ()) ->
     """Return the labels of an instances file of a tool, whose image and category ids are its own:
     images go by file name, classes by name.
 
-    Every image that the file lists counts as labeled. ignore: classes that are none, such as that of
-    regions (see `write_masks`): their annotations are left out. Raises KeyError or ValueError naming file and
-    image for one that the pool does not have, one twice, another size, and an annotation of no
-    image or class of the file.
+    Every image that the file lists counts as labeled. ignore: classes that are none, such as that
+    of regions (see `write_masks`): their annotations are left out. Raises KeyError or ValueError
+    naming file and image for one that the pool does not have, one twice, another size, and an
+    annotation of no image or class of the file.
     """
     source = str(path)
     data = read_json(path)

@@ -22,12 +22,12 @@ def read_label_studio(
 ) -> Returned:
     """Return the labels of an export in Label Studio's native JSON.
 
-    field: the name of the image in the tasks' data. ignore: labels that are no classes, such as that
-    of regions (see `write_masks`). An image belongs to a task by its file name;
-    task ids mean nothing, and predictions are no labels. A task without an annotation is open, one
-    whose annotations were all cancelled is skipped. Raises KeyError or ValueError naming file and
-    task for an image or a class that the pool does not have, a name and an `image_id` that
-    contradict each other, a task twice, and a shape of another kind.
+    field: the name of the image in the tasks' data. ignore: labels that are no classes, such as
+    that of regions (see `write_masks`). An image belongs to a task by its file name; task ids mean
+    nothing, and predictions are no labels. A task without an annotation is open, one whose
+    annotations were all cancelled is skipped. Raises KeyError or ValueError naming file and task
+    for an image or a class that the pool does not have, a name and an `image_id` that contradict
+    each other, a task twice, and a shape of another kind.
     """
     source = str(path)
     tasks = read_json(path)

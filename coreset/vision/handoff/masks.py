@@ -1,5 +1,5 @@
-"""Segmentation handed out and taken back: predicted class maps as mask pre-labels, chosen regions as
-masks that say which pixels are asked for, and what annotators drew as class maps.
+"""Segmentation handed out and taken back: predicted class maps as mask pre-labels, chosen regions
+as masks that say which pixels are asked for, and what annotators drew as class maps.
 
 A class map (H, W) holds class numbers, 0 for the category of the lowest id and so on, -1 where a
 pixel counts for none.
@@ -78,8 +78,8 @@ def write_masks(
 
 
 def class_maps(returned: Returned, several: str = "error") -> dict[Any, NDArray[np.int64]]:
-    """Return what was drawn as class maps (H, W) by image id, -1 where nothing was: later shapes lie
-    over earlier ones. What `RegionChoice.write_masks` takes.
+    """Return what was drawn as class maps (H, W) by image id, -1 where nothing was: later shapes
+    lie over earlier ones. What `RegionChoice.write_masks` takes.
 
     several: see `Returned.one_each`. Raises ImportError with the install line without pycocotools
     where there are polygons.

@@ -27,7 +27,8 @@ def test_shares_are_exact(labels, data):
     taken = np.array([(y[got] == c).sum() for c in classes])
     below = taken[
         taken < counts
-        # classes that are not exhausted differ by one at most, and none has less than an exhausted one
+        # classes that are not exhausted differ by one at most, and none has less than an exhausted
+        # one
     ]
     if len(below):
         assert below.max() - below.min() <= 1

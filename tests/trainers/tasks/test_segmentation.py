@@ -88,7 +88,8 @@ def test_lraspp_learns(data):
     assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:3])
     with (
         torch.no_grad()
-        # batch norm as in training: from nothing, its running averages need more steps than a test has
+        # batch norm as in training: from nothing, its running averages need more steps than a test
+        # has
     ):
         for batch in TASK.test(data):
             module.test_step(batch, 0)

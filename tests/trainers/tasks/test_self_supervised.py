@@ -22,8 +22,8 @@ FEW = SelfSupervised(steps=6, batch_size=32, width=8, projection=32, save_every=
 
 
 def accuracy(pool, test, per_class=10):
-    """Return the accuracies of a linear probe and of 5 nearest neighbors, both of scikit-learn, of a
-    few labels.
+    """Return the accuracies of a linear probe and of 5 nearest neighbors, both of scikit-learn, of
+    a few labels.
     """
     rng = np.random.default_rng(0)
     rows = np.concatenate(

@@ -47,11 +47,11 @@ class LightningLearner:
     metric that `trainer.test` logs; None: the only one, or the only one with the name of a score.
     logits: the method that returns them. features: a layer's name, or `penultimate`. signals: more
     columns by the module's methods, as {"uncertainty": "pixel_entropy"}, each (batch) -> (B, ...).
-    labels: class numbers (N,) of the pool, where neither the dataset nor its examples tell. classes:
-    their names. weight_key: entry of the batch in which the module reads a selection's weights;
-    None: examples are drawn in proportion to them. checkpoint: `last` weights, or the `best` by the
-    user's ModelCheckpoint. warm_start: go on from the last training. members: passes of MC dropout;
-    ensemble: trainings whose predictions are the members instead, 1 = MC dropout.
+    labels: class numbers (N,) of the pool, where neither the dataset nor its examples tell.
+    classes: their names. weight_key: entry of the batch in which the module reads a selection's
+    weights; None: examples are drawn in proportion to them. checkpoint: `last` weights, or the
+    `best` by the user's ModelCheckpoint. warm_start: go on from the last training. members: passes
+    of MC dropout; ensemble: trainings whose predictions are the members instead, 1 = MC dropout.
 
     The pool is opened, and the module is tried on two examples and one test batch, when a property
     is first asked for; what cannot work raises ValueError or TypeError then.

@@ -222,8 +222,8 @@ def _plain(item: Any) -> Any:
 
 
 def label_of(item: Any) -> int | None:
-    """Return the class number of an example: its second entry, or that called label(s), target(s) or
-    y; None where that is no whole number.
+    """Return the class number of an example: its second entry, or that called label(s), target(s)
+    or y; None where that is no whole number.
     """
     value: Any = None
     if isinstance(item, Mapping):
