@@ -31,7 +31,7 @@ class ScorePartition:
     folder: str
 
     def __call__(self, partition: Partition) -> Path:
-        """Write them; return where they are."""
+        """Write the scores of one partition as Parquet; return the path."""
         work, view = self.chain.work, self.chain.view(partition)
         given = (
             sorted(set().union(*(stage.gives for stage in self.chain.stages)))

@@ -103,5 +103,5 @@ class Choices:
         return None if rest and rest[0][1] == most else first
 
     def take(self, index: int, answer: Any) -> int:
-        """Return it."""
+        """Return the class number of an answer."""
         return int(answer)

@@ -139,11 +139,11 @@ class Classification(Task):
     def held(
         self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
     ) -> Iterable[Any]:
-        """Return them in order."""
+        """Return evaluation batches of the held-out examples, in the order of `indices`."""
         return EvalBatches(data.images, labels, indices)
 
     def test(self, data: ImageData) -> Iterable[Any]:
-        """Return them in order."""
+        """Return evaluation batches of the test set, in its order."""
         return EvalBatches(data.test_images, data.test_labels)
 
     def measure(
@@ -158,7 +158,7 @@ class Classification(Task):
         seed: int,
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Return them from one fused pass."""
+        """Return the columns of the examples at `indices` from one fused pass."""
         return measure(
             model, data, indices, names, device=device, members=members, seed=seed, bf16=bf16
         )

@@ -268,11 +268,11 @@ class Detection(Task):
     def held(
         self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
     ) -> DetectionBatches:
-        """Return them in order."""
+        """Return evaluation batches of the held-out examples, in the order of `indices`."""
         return DetectionBatches(known_part(data, labels, indices), indices, self.batch_size)
 
     def test(self, data: ImageData) -> DetectionBatches:
-        """Return them in order."""
+        """Return evaluation batches of the test set, in its order."""
         part = cast(CocoData, data).test_part
         return DetectionBatches(part, np.arange(part.pool.size), self.batch_size)
 
@@ -289,8 +289,8 @@ class Detection(Task):
         seed: int,
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Return them from one pass over the images, those of one size together: padding would say
-        more of the neighbors than of the image.
+        """Return the columns of the images at `indices` from one pass, images of one size together:
+        padding would say more of the neighbors than of the image.
         """
         part, names = cast(CocoData, data).part, set(names)
         model = model.to(device).eval()

@@ -260,13 +260,13 @@ class Segmentation(Task):
     def held(
         self, data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.int64]
     ) -> SegmentationBatches:
-        """Return them in order."""
+        """Return evaluation batches of the held-out examples, in the order of `indices`."""
         return SegmentationBatches(
             known_part(data, labels, indices), indices, self.size, self.batch_size
         )
 
     def test(self, data: ImageData) -> SegmentationBatches:
-        """Return them in order."""
+        """Return evaluation batches of the test set, in its order."""
         part = cast(CocoData, data).test_part
         return SegmentationBatches(part, np.arange(part.pool.size), self.size, self.batch_size)
 
@@ -283,7 +283,7 @@ class Segmentation(Task):
         seed: int,
         bf16: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Return them from one pass over the images."""
+        """Return the columns of the images at `indices` from one pass over them."""
         model = model.to(device).eval()
         mean, std = (
             torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std)

@@ -92,7 +92,7 @@ class ReadChosen:
     runs: Runs
 
     def __call__(self, item: Range) -> pa.Table:
-        """Return them with their file and what they are sorted by."""
+        """Return the chosen rows: file, line, id, and what they are sorted by."""
         table, part = self.runs.chosen(self.load(item))
         table = table.append_column("file", pa.array([item.shard.name] * len(part), pa.string()))
         return table.append_column(PART, pa.array(part))

@@ -63,7 +63,7 @@ class ReadRows:
     operator: Select
 
     def __call__(self, item: Range) -> pa.Table:
-        """Return them."""
+        """Return the rows of one range."""
         tables, first = [], item.first
         for rows in read_range(self.source, item.shard):
             n = len(rows.line)

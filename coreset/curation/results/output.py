@@ -37,7 +37,7 @@ class SchemaOf:
     """Read the schema of a table of the state."""
 
     def __call__(self, path: Any) -> pa.Schema:
-        """Return it without metadata."""
+        """Return the schema of the table at `path`, without metadata."""
         with parquet(path, whole=True) as file:
             return file.schema_arrow.remove_metadata()
 

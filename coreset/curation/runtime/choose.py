@@ -43,7 +43,7 @@ class ReadColumns:
     stage: Stage
 
     def __call__(self, item: tuple[int, Partition]) -> pa.Table:
-        """Return them, with their number as `_node`."""
+        """Return the columns (rows that are left), with the number of each row as `_node`."""
         number, partition = item
         assert self.stage.operator is not None
         view = self.chain.view(partition)

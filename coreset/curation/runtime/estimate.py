@@ -63,7 +63,7 @@ class Finish:
     stage: Stage
 
     def __call__(self, path: Any) -> Operator:
-        """Return it."""
+        """Return the operator of the state at `path`."""
         operator = self.stage.operator
         assert isinstance(operator, Estimator)
         with named(self.stage):

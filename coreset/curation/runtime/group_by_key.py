@@ -115,7 +115,7 @@ class WriteGroups:
     partitions: Sequence[Partition]
 
     def __call__(self, item: tuple[int, pa.Table]) -> None:
-        """Write them in the order of rows."""
+        """Write the group numbers of one partition, in the order of its rows."""
         number, table = item
         row, first = np.unique(table["row"].to_numpy(), return_index=True)
         group = table["group"].to_numpy()[first]
@@ -137,7 +137,7 @@ class ReadGroups:
     parts: int
 
     def __call__(self, item: tuple[int, Partition]) -> pa.Table:
-        """Return them by the part of their group."""
+        """Return the rows of one partition, with the part of their group."""
         number, partition = item
         operator = self.stage.operator
         assert isinstance(operator, GroupBy)
@@ -224,7 +224,7 @@ class ReadAnswers:
     """Read a file of answers for the partitions of its rows."""
 
     def __call__(self, path: Any) -> pa.Table:
-        """Return it with the partition as the part."""
+        """Return the answers, with the partition of their rows as the part."""
         table = plain(read_columns(path))
         names = [PART if n == "_partition" else n for n in table.schema.names]
         return table.rename_columns(names)
@@ -279,7 +279,7 @@ class JoinRest:
     step: JoinStep
 
     def __call__(self, number: int) -> None:
-        """Write it unless it is there."""
+        """Write the stage output of partition `number` unless it is there."""
         step = self.step
         if not is_whole(step.chain.work.side(step.stage, step.partitions[number])):
             step((number, None))

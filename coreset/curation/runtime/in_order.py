@@ -180,7 +180,7 @@ class ReadOrdered:
     runs: Runs
 
     def __call__(self, item: Place) -> pa.Table:
-        """Return them with their place and what they are sorted by."""
+        """Return the chosen rows: place, id, and what they are sorted by."""
         table, part = self.runs.chosen(self.load(item))
         names = ["row", "id", *(n for n in table.schema.names if n == "score" or n[0] == "_")]
         table = table.select(names).rename_columns([PLACE[1], *names[1:]])

@@ -64,7 +64,7 @@ class IdsThere:
     ids: tuple[str, ...]
 
     def __call__(self, partition: Partition) -> list[str]:
-        """Return them in the order of rows."""
+        """Return the ids that the partition has, in the order of its rows."""
         column = self.chain.view(partition).column("id")
         wanted = pa.array(self.ids, column.type)
         there: list[str] = column.filter(pc.is_in(column, wanted)).to_pylist()
@@ -142,7 +142,7 @@ class WriteIds:
     by_content: bool
 
     def __call__(self, item: tuple[int, pa.Table | None]) -> None:
-        """Write it: `keep` and `reason` of every row, and the ids where some are new."""
+        """Write the stage output of one partition: `keep` and `reason` of every row, and the ids where some are new."""
         number, again = item
         partition = self.partitions[number]
         reason, keep = [""] * partition.rows, np.ones(partition.rows, bool)
@@ -174,6 +174,6 @@ class WriteRest:
     step: WriteIds
 
     def __call__(self, number: int) -> None:
-        """Write it unless it is there."""
+        """Write the first stage output of partition `number` unless it is there."""
         if not HasSide(self.step.work, self.step.stage)(self.step.partitions[number]):
             self.step((number, None))

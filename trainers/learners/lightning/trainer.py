@@ -39,7 +39,7 @@ class Count(pl.Callback):
         self.path = path
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write them."""
+        """Write steps and epochs as JSON."""
         if trainer.is_global_zero:
             counts = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
             write_atomic(self.path, json.dumps({**counts, "processes": trainer.world_size}))
