@@ -41,7 +41,7 @@ def configured_main(cfg: DictConfig) -> float | None:
     from coreset.trainers.curve_name import curve_name
     from coreset.trainers.experiment import run_experiment
     from coreset.trainers.oracles import AwaitingLabels
-    from coreset.trainers.settings import resolve
+    from coreset.trainers.settings import resolve, to_name_again
 
     hydra_cfg = HydraConfig.get()
     console = Console(stderr=True)
@@ -62,8 +62,9 @@ def configured_main(cfg: DictConfig) -> float | None:
         return area
     except AwaitingLabels as waiting:
         answer(run_folder=hydra_cfg.runtime.output_dir, waiting=str(waiting))
+        again = " ".join([f"resume={hydra_cfg.runtime.output_dir}", *to_name_again(plain, folder)])
         console.print(
-            f"[bold]waiting:[/] {waiting}\n  resume with: resume={hydra_cfg.runtime.output_dir}",
+            f"[bold]waiting:[/] {waiting}\n  resume with: {again}",
             soft_wrap=True,
         )
         return None

@@ -55,6 +55,13 @@ LATER_KEYS = (
 )  # of RESULT_KEYS: absent from the config.json of older runs
 RUN_KEYS = ("baseline", "full", "logger", "store", "report", "threads", "trainer")  # how it is run
 SAVED = "settings.json"  # in the run folder: the values of RUN_KEYS
+WRITES = (  # where a run writes: a run folder may name none of these but itself and the default
+    "store",
+    "trainer.default_root_dir",
+    "learner.trainer.default_root_dir",
+    "data.cache",
+    "oracle.path",
+)
 OURS = {  # of Lightning's Trainer: set by every training itself
     "max_steps", "max_epochs", "precision", "logger", "callbacks", "enable_checkpointing",
     "enable_model_summary", "enable_progress_bar", "log_every_n_steps", "limit_val_batches",
@@ -157,7 +164,8 @@ def resolve(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     plain: the composed configuration; overrides: what stood on the command line, which decides how
     a run goes on (RUN_KEYS) but must not contradict what it is (RESULT_KEYS). Raises ValueError for
     a setting that there is not or contradicts the saved run, and FileNotFoundError when there is
-    none. What comes from the folder alone is listed under "untrusted".
+    none. What comes from the folder alone is listed under "untrusted"; a place to write to that it
+    alone names must be the default or lie inside of it.
     """
     check_known(plain)
     if not plain["resume"]:
@@ -185,7 +193,45 @@ def resolve(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             _take(merged, plain, path.split("."))
     untrusted = {*saved, *before} - given
     check_known({k: merged[k] for k in plain})
+    _check_writes(merged, plain, folder)
     return {**merged, "untrusted": sorted(untrusted)}
+
+
+def to_name_again(cfg: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return as arguments the places to write to that a resumed run of `folder` must be told: those
+    that are neither the default nor inside of it.
+    """
+    places = {name: _at(cfg, name.split(".")) for name in WRITES}
+    return [
+        f"{'++' if name.endswith('default_root_dir') else ''}{name}={place}"
+        for name, place in places.items()
+        if place not in (None, _default_store())
+        and not Path(str(place)).resolve().is_relative_to(folder.resolve())
+    ]
+
+
+def _check_writes(merged: Mapping[str, Any], plain: Mapping[str, Any], folder: Path) -> None:
+    """Raise ValueError for a place to write to, outside of the run folder, that the user has not
+    named: whoever made the folder would choose where files go.
+    """
+    for argument in to_name_again(merged, folder):
+        name, _, place = argument.lstrip("+").partition("=")
+        if place not in (_at(plain, name.split(".")), plain["store"]):
+            raise ValueError(
+                f"{name}: {folder} names {place!r}, outside of it, where files would be written;"
+                f" if that is yours, say so on the command line: {argument}"
+            )
+
+
+def _default_store() -> str:
+    return str(OmegaConf.load(conf_dir() / "train.yaml")["store"])
+
+
+def _at(settings: Any, path: Sequence[str]) -> Any:
+    """Return the value at a dotted path, None where there is none."""
+    for part in path:
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def _take(target: dict[str, Any], origin: Mapping[str, Any], path: Sequence[str]) -> None:

@@ -162,7 +162,8 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
         1, 2**22 // max(1, int(np.prod(column.shape[1:])))
     )  # blocks of about 4 M values: no copy of the whole column
     whole = len(indices) == column.shape[0]
-    like_probs = name == "logits" and len(indices) > 1 and column.shape[-1] > 1
+    soft = name == "logits" and len(indices) > 1 and column.shape[-1] > 1
+    like_probs = [1, 100] if soft else []  # what all rows may sum to: shares or percents
     for start in range(0, len(indices), step):
         rows = indices[start : start + step]
         block = column[start : start + step] if whole else column[rows]
@@ -195,10 +196,13 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
         if like_probs:
             with np.errstate(over="ignore", invalid="ignore"):
                 sums = block.sum(axis=-1, dtype=np.float64)
-            like_probs = bool(((np.abs(sums - 1) <= 1e-2) & (flat >= 0).all(axis=1)).all())
+            positive = bool((flat >= 0).all())
+            like_probs = [
+                w for w in like_probs if positive and bool((np.abs(sums / w - 1) <= 1e-2).all())
+            ]
     if like_probs:
         raise ValueError(
-            "logits: every row is non-negative and sums to 1: these are probabilities; give them as"
-            " probs"
+            f"logits: every row is non-negative and sums to {like_probs[0]}: these are probabilities;"
+            f" give them as probs{', divided by 100' if like_probs[0] == 100 else ''}"
         )
     return ordinary

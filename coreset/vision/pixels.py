@@ -41,19 +41,25 @@ def sampled(maps: Tensor) -> Tensor:
 
 
 def like_probs(maps: Tensor, ignore: Tensor | None) -> Tensor:
-    """Return which maps (n,) of two or more classes are probabilities at every pixel (of a sample)
-    that is not ignored.
+    """Return which maps (n,) of two or more classes are probabilities, or probabilities in percent,
+    at every pixel (of a sample) that is not ignored.
 
-    Logits that are non-negative and sum to 1 at every pixel do not come from a network: a softmax
-    was applied already.
+    Logits that are non-negative and sum to 1, or to 100, at every pixel do not come from a network:
+    a softmax was applied already.
 
     >>> z = torch.tensor([[2.0, -1.0], [0.5, 0.5]]).reshape(2, 2, 1, 1)
     >>> like_probs(z, None).tolist()
     [False, True]
+    >>> like_probs(100 * z, None).tolist()
+    [False, True]
     """
     valid = torch.ones_like(maps[:, 0], dtype=torch.bool) if ignore is None else ~ignore.bool()
-    one = ~no_probs(maps) & as_float(maps).isfinite().all(dim=1)
-    seen = valid.flatten(1).any(dim=1) & (one | ~valid).flatten(1).all(dim=1)
+    finite = as_float(maps).isfinite().all(dim=1)
+    some = valid.flatten(1).any(dim=1)
+    seen = torch.zeros_like(some)
+    for whole in (1, 100):
+        one = ~no_probs(as_float(maps) / whole) & finite
+        seen |= some & (one | ~valid).flatten(1).all(dim=1)
     return seen if maps.shape[1] > 1 else torch.zeros_like(seen)
 
 

@@ -323,8 +323,8 @@ class SegmentationScorer:
             if rows[:, 1].any():
                 raise ValueError(
                     f"image {names[int(np.argmax(rows[:, 1]))]!r}: the logits of all pixels are"
-                    " non-negative and sum to 1: these are probabilities; say"
-                    " SegmentationScorer(..., probabilities=True)"
+                    " non-negative and sum to 1 or to 100: these are probabilities; say"
+                    " SegmentationScorer(..., probabilities=True), and divide percents by 100"
                 )
             self._rows.append(rows[:, 2:])
 

@@ -75,8 +75,11 @@ def _visit(
 @compiled
 def _within(distance: Float, around: int, near: NDArray[np.int64]) -> int:
     """Fill `near` with rows, ascending, among which the `around` nearest are; return how many. A
-    sample says how far to look, everything where it says too little.
+    sample says how far to look, everything where it says too little or all others are near.
     """
+    if around >= len(distance) - 1:
+        near[:] = np.arange(len(distance))
+        return len(distance)
     step = max(1, len(distance) // 256)
     sample = np.sort(distance[::step])
     for reach in (
@@ -103,7 +106,13 @@ def _share(
     found = np.empty(count)
     for m in range(count):
         found[m] = distance[near[m]]
-    edge = np.partition(found, around - 1)[around - 1]
+    if around == count - 1:
+        edge = -1.0  # the largest but infinity, which is the row itself
+        for m in range(count):
+            if found[m] > edge and found[m] != np.inf:
+                edge = found[m]
+    else:
+        edge = np.partition(found, around - 1)[around - 1]
     closest, tied = found.min(), around - int((found < edge).sum())
     total = 0.0
     for m in range(count):

@@ -246,7 +246,7 @@ def test_disk_full_is_said_and_nothing_is_lost(tmp_path):
     assert status == 1
     assert "error:" in err
     assert json.loads((tmp_path / "run" / "state.json").read_text())["rounds_done"] == 0
-    assert train(tmp_path, "resume=run")[0] == 0
+    assert train(tmp_path, "resume=run", "store=store")[0] == 0
     assert not (tmp_path / "run" / "baseline").exists()  # as the run was told
     assert not list((tmp_path / "run").glob("metrics*"))
     assert json.loads((tmp_path / "run" / "state.json").read_text())["finished"]
@@ -281,7 +281,7 @@ def test_labels_by_hand_stop_the_run_and_resume_goes_on(tmp_path):
             )
             + "\n"
         )
-        status, err = train(tmp_path, "resume=run")
+        status, err = train(tmp_path, "resume=run", "store=store")
     assert "report" in err
     assert json.loads((tmp_path / "run" / "state.json").read_text())["finished"]
 
@@ -313,10 +313,10 @@ def test_resume_of_another_configuration_is_refused(tmp_path):
         ]
         == 0
     )
-    assert train(tmp_path, "resume=run")[0] == 0
+    assert train(tmp_path, "resume=run", "store=store")[0] == 0
     assert not (tmp_path / "run" / "baseline").exists()
     before = (tmp_path / "run" / "curve.jsonl").read_bytes()
-    status, err = train(tmp_path, "resume=run", "strategy=entropy")
+    status, err = train(tmp_path, "resume=run", "store=store", "strategy=entropy")
     assert status == 1
     assert "strategy._target_" in err
     assert "Margin" in err
@@ -342,7 +342,7 @@ def test_two_commands_on_one_folder_are_refused(tmp_path):
         "logger=none",
         "hydra.run.dir=run",
     ]
-    for again in (arguments, ["resume=run"]):
+    for again in (arguments, ["resume=run", "store=store"]):
         held, before = hold(run), files()  # what another command does as long as it runs
         status, err = train(tmp_path, *again)
         assert status == 1

@@ -101,8 +101,9 @@ def files(run: Path) -> dict[str, bytes]:
 )
 def test_killed_and_resumed_equals_never_killed(tmp_path, whole, case, phase, nth):
     assert train(tmp_path, *run_args(tmp_path, case), phase=phase, nth=nth) == -9
-    # baselines, threads, store as they were
-    assert train(tmp_path, f"resume={tmp_path / 'run'}") == 0
+    # baselines and threads as they were; a store outside of the run folder is named again
+    again = [f"resume={tmp_path / 'run'}", f"store={tmp_path / 'store'}"]
+    assert train(tmp_path, *again) == 0
     assert files(tmp_path / "run") == whole[case]
     state = json.loads((tmp_path / "run" / "state.json").read_text())
     assert state["finished"]

@@ -98,7 +98,7 @@ HOW = (
 
 def test_resume_is_the_run_it_was(tmp_path):
     run = tmp_path / "run"
-    before = saved_run(run, "strategy=margin", "budget=[20]", *HOW)
+    before = saved_run(run, "strategy=margin", "budget=[20]", *HOW, f"store={run}/store")
     again = settings(f"resume={run}")
     for key in (*RESULT_KEYS, *RUN_KEYS):
         assert again[key] == before[key], key
@@ -107,7 +107,8 @@ def test_resume_is_the_run_it_was(tmp_path):
 def test_resume_takes_what_the_command_line_says_of_how_to_go_on(tmp_path):
     run = tmp_path / "run"
     before = saved_run(run, "strategy=margin", *HOW)
-    again = settings(f"resume={run}", "baseline=[random]", "trainer.accelerator=auto", "logger=csv")
+    more = ["baseline=[random]", "trainer.accelerator=auto", "logger=csv", "store=other"]
+    again = settings(f"resume={run}", *more)
     assert again["baseline"] == ["random"]
     assert again["trainer"] == {"accelerator": "auto", "devices": 1}
     assert again["logger"]["_target_"] == "coreset.trainers.loops.loggers.csv_logger"
@@ -150,3 +151,37 @@ def test_your_own_code_is_named_again_on_the_command_line(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="^model: .*refused"):
         make(settings(f"resume={run}"), "model")
     assert make(settings(f"resume={run}", *own), "model").func.__module__ == "mymodels"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("store", []),
+        ("trainer.default_root_dir", []),
+        ("data.cache", ["data=image_folder", "data.root=images"]),
+        ("oracle.path", ["oracle=file"]),
+    ],
+)
+def test_a_folder_from_somebody_else_says_not_where_files_go(tmp_path, name, overrides):
+    """Only the user names a place to write to, outside of the run folder."""
+    run = tmp_path / "run"
+    saved_run(run, "strategy=margin", *overrides)
+    assert settings(f"resume={run}")["store"] == ".cache/coreset"
+    group, _, key = name.partition(".")
+    file = run / ("settings.json" if group in RUN_KEYS else "config.json")
+
+    def named(place):
+        text = json.loads(file.read_text())
+        text[group] = {**text[group], key: str(place)} if key else str(place)
+        file.write_text(json.dumps(text))
+
+    for place in (tmp_path / "theirs", run / ".." / "theirs", "~/theirs"):
+        named(place)
+        with pytest.raises(ValueError, match=rf"^{name}: .*would be written.*{name}="):
+            settings(f"resume={run}")
+    sign = "++" if name == "trainer.default_root_dir" else ""
+    confirmed = settings(f"resume={run}", *overrides, f"{sign}{name}='~/theirs'")
+    assert (confirmed[group][key] if key else confirmed[group]) == "~/theirs"
+    for place in (run / "inside", run):
+        named(place)
+        settings(f"resume={run}")

@@ -272,8 +272,9 @@ def rows(n):
         (
             "logits",
             np.full((4, 2), 0.5),
-            "logits: every row is non-negative and sums to 1: these are probabilities",
+            "logits: every row is non-negative and sums to 1: these are probabilities; give them as probs$",
         ),
+        ("logits", np.full((4, 2), 50.0), "sums to 100: these are .*as probs, divided by 100"),
         (
             "probs",
             np.full((4, 2), 0.4),

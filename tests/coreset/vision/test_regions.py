@@ -93,6 +93,10 @@ def test_probabilities_given_as_logits_are_refused(kind, dtype):
         match="image 4: the logits of all pixels are non-negative and sum to 1.*probabilities=True",
     ):
         scorer.columns()
+    percents = SegmentationScorer(kind)
+    percents.update([1, 2, 3, 4], 100 * soft)
+    with pytest.raises(ValueError, match="image 1: .*or to 100: these are probabilities"):
+        percents.columns()
     right = SegmentationScorer(kind, probabilities=True)
     right.update([1, 2, 3, 4], soft)
     assert np.isfinite(right.columns()["mean"]).all()
