@@ -12,7 +12,7 @@ from pathlib import Path
 from coreset.core.store import write_atomic
 from coreset.report.evidence import Line, lines, spread
 from coreset.report.words import count, counted
-from coreset.runs.statistics import LEVEL, Panel, panel, ranks
+from coreset.runs.statistics import LEVEL, Panel, difference, panel, ranks
 from coreset.trainers.bench.results import curves_of, read
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +20,9 @@ HEAD = """# Which method, when
 
 Made by `python scripts/which_method.py` from [results/bench](../results/bench). Every line compares
 strategies that read no label of a candidate with random on the same pools, starts and test sets.
+`auto` is what `mode=active` and `coreset.select` without a name do: coverage while nothing is labeled,
+then coverage of what the model does not know, then margin. Differences are in points, with their
+95 % interval. The same question of your data: [does selection pay](how-to/does-selection-pay.md).
 """
 
 
@@ -29,14 +32,15 @@ def folders(root: Path) -> list[Path]:
 
 
 def regime(data: Panel, table: list[Line], at: int) -> str:
-    """Return who has the highest mean at one budget, and who is not told apart from it."""
-    fair = [line for line in table if line.fair]
-    order = sorted(fair, key=lambda line: -line.means[at])
-    best = order[0]
+    """Return who has the highest mean at one budget, and by how much `auto` differs from it."""
+    best = min((line for line in table if line.fair), key=lambda line: -line.means[at])
     gap = best.differences[at]
     if best.name == "random" or gap.sign <= 0:
-        return f"none is shown to beat random (best mean: {best.name})"
-    return f"{best.name} {100 * best.means[at]:.1f} %, {spread(gap)} against random"
+        return f"none is shown to beat random (best mean: {best.name}) | "
+    told = f"{best.name} {100 * best.means[at]:.1f} %, {spread(gap)} against random | "
+    if "auto" not in data.names or best.name == "auto":
+        return told
+    return told + spread(difference(data.of("auto")[:, at], data.of(best.name)[:, at]))
 
 
 def section(folder: Path) -> tuple[str, dict[str, float], str]:
@@ -46,7 +50,7 @@ def section(folder: Path) -> tuple[str, dict[str, float], str]:
     data = panel(curves_of(frame, metric))
     table = lines(data, about["reads_labels"], "oracle")
     sample = f"{counted(len(data.replicates), 'replicate')}, {100 * LEVEL:.0f} % intervals"
-    rows = ["| labels | best mean |", "|---|---|"]
+    rows = ["| labels | best mean | `auto` less it |", "|---|---|---|"]
     rows += [f"| {count(int(n))} | {regime(data, table, at)} |" for at, n in enumerate(data.labels)]
     losing = [f"{x.name} ({spread(x.areas['log'])})" for x in table if x.areas["log"].sign < 0]
     tail = f"\nBelow random over log labels: {', '.join(losing)}.\n" if losing else ""

@@ -2,8 +2,9 @@
 
 Few labels per class favor typical examples, many favor uncertain ones: Hacohen, Dekel & Weinshall,
 "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets", ICML 2022
-(arXiv:2202.02794). Which methods: results/bench/frozen_fashion_mnist/table.md, where UHerding is
-not below margin up to 64 labels per class; beyond, margin is the field's choice, unmeasured here.
+(arXiv:2202.02794). Which methods: results/bench/frozen_fashion_mnist and frozen_digits, where
+UHerding is not below margin up to 64 labels per class; beyond, margin is the field's choice,
+unmeasured here.
 """
 
 from __future__ import annotations
