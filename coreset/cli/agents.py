@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,11 +171,23 @@ def make_server() -> Any:
     """Return the server with all tools. Raises ImportError without the MCP SDK."""
     try:
         from mcp.server import MCPServer
+        from mcp.server.mcpserver.exceptions import ToolError
     except ImportError as error:
         raise ImportError(INSTALL) from error
+
+    def in_words(tool: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(tool)
+        def called(*given: Any, **named: Any) -> Any:
+            try:
+                return tool(*given, **named)
+            except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+                raise ToolError(str(error.args[0] if error.args else error)) from error
+
+        return called
+
     server = MCPServer("coreset", instructions=GUIDE)
     for tool in TOOLS:
-        server.tool()(tool)
+        server.tool()(in_words(tool))
     return server
 
 

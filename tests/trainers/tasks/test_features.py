@@ -68,8 +68,9 @@ def test_configs_hold_the_parameters_and_their_defaults(path):
     conf = OmegaConf.load(path)
     plain = OmegaConf.to_container(conf)
     kind = get_class(plain.pop("_target_"))
-    assert plain == {p.name: p.default for p in inspect.signature(kind).parameters.values()}
-    assert instantiate(conf, _convert_="all") == kind()
+    own = kind()
+    assert plain == {name: getattr(own, name) for name in inspect.signature(kind).parameters}
+    assert instantiate(conf, _convert_="all") == own
 
 
 def test_model_features_are_a_mark():
