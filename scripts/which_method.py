@@ -18,7 +18,7 @@ from coreset.trainers.bench.results import curves_of, read
 ROOT = Path(__file__).parent.parent
 HEAD = """# Which method, when
 
-Made by `python scripts/which_method.py` from [results/bench](../results/bench). Every line compares
+Made by `python scripts/which_method.py` from `results/bench`. Every line compares
 strategies that read no label of a candidate with random on the same pools, starts and test sets.
 `auto` is what `mode=active` and `coreset.select` without a name do: coverage while nothing is labeled,
 then coverage of what the model does not know, then margin. Differences are in points, with their
@@ -55,7 +55,8 @@ def section(folder: Path) -> tuple[str, dict[str, float], str]:
     losing = [f"{x.name} ({spread(x.areas['log'])})" for x in table if x.areas["log"].sign < 0]
     tail = f"\nBelow random over log labels: {', '.join(losing)}.\n" if losing else ""
     name = f"{about['suite']}: {about['data']}"
-    text = f"\n## [{name}](../results/bench/{folder.name}/table.md)\n\n{sample}; test {metric}.\n\n"
+    table_file = f"`results/bench/{folder.name}/table.md`"
+    text = f"\n## {name}\n\n{sample}; test {metric}. All rows: {table_file}.\n\n"
     areas = {x.name: x.areas["log"].mean for x in table if x.fair}
     return text + "\n".join(rows) + "\n" + tail, areas, name
 

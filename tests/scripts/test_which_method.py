@@ -41,10 +41,10 @@ def results(tmp_path_factory):
     return folder / "bench"
 
 
-def test_the_page_names_who_beats_random_and_links_the_table(which, results, tmp_path):
+def test_the_page_names_who_beats_random_and_the_table(which, results, tmp_path):
     assert which.main(results, tmp_path) == 0
     page = (tmp_path / "which-method.md").read_text()
-    assert "(../results/bench/planted/table.md)" in page
+    assert "`results/bench/planted/table.md`" in page
     assert "4 replicates, 95 % intervals" in page
     assert "| 40 | maxherding " in page
     assert "stratified" not in page.split("intervals; test accuracy")[1].split("Below")[0]
