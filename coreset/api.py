@@ -100,7 +100,8 @@ def select(
     >>> select("kcenter", 2, features=np.array([[0.0], [1.0], [5.0]]), selected=[0]).indices
     array([2, 1])
     """
-    if isinstance(data, str | Path | list | tuple):
+    named = (budget, out, engine, *(v for v in signals.values() if isinstance(v, str)))
+    if _paths(data) and any(value is not None for value in named):
         asked: dict[str, Any] = {"selected": len(np.shape(selected)) and len(np.asarray(selected)),
                  "candidates": candidates is not None, "certify": certify,
                  "overrules": overrules is not None}  # fmt: skip
@@ -172,6 +173,12 @@ def select(
     return Selection(
         answer.indices, answer.weights, answer.scores, answer.reasons, answer.ids, info
     )
+
+
+def _paths(data: Any) -> bool:
+    """Return whether data are paths and no budget: one, or a list of at least one."""
+    some = data if isinstance(data, list | tuple) else [data]
+    return bool(some) and all(isinstance(path, str | Path) for path in some)
 
 
 def score_candidates(
