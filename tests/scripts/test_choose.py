@@ -132,8 +132,8 @@ def test_a_mistake_is_one_line_and_no_traceback(folder, arguments, words):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("strategy=kcentre", "Could not find 'strategy/kcentre'"),
-        later("bugdet=5", "Key 'bugdet' is not in struct"),
+        ("strategy=kcentre", "unknown strategy 'kcentre'; did you mean kcenter"),
+        later("bugdet=5", "unknown setting 'bugdet'; did you mean budget"),
         later("strategy.normalise=true", "Key 'normalise' is not in struct"),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_mistake_is_one_line_and_no_traceback(folder, name, arguments, words):
 def test_a_mistyped_name_is_refused_before_anything_is_read(folder):
     ran = run(folder, "curate", "input=alpaca.json", "out=o", "recipe=sfd")
     assert ran.returncode == 1
-    assert "Could not find 'recipe/sfd'" in ran.stderr
+    assert "unknown recipe 'sfd'; did you mean sft" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (folder / "o").exists()
 

@@ -22,6 +22,7 @@ from coreset.curation.operators.dedup import (
 from coreset.curation.operators.rules import ReadableImage
 from coreset.curation.operators.threshold import Threshold
 from coreset.scorers.image.features import ImageFeatures
+from coreset.scorers.image.files import open_image
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.image.quality import Quality
@@ -45,7 +46,7 @@ def drawings(count: int, rng: np.random.Generator) -> list[Path]:
     for at in rng.permutation(len(every)).tolist():
         try:
             # the collection holds a few that are huge: they are passed over
-            with warnings.catch_warnings(action="ignore"), Image.open(every[at]) as file:
+            with warnings.catch_warnings(action="ignore"), open_image(every[at]) as file:
                 if not SIDES[0] <= min(file.size) <= max(file.size) <= SIDES[1]:
                     continue
                 small = on_white(file).resize((32, 32))
@@ -135,7 +136,7 @@ def plant(
     added: list[tuple[str, int, dict[str, Any]]] = []
     for at, source in enumerate(rng.permutation(len(of))[: each * len(kinds)].tolist()):
         kind = list(kinds)[at % len(kinds)]
-        with Image.open(of[source]) as file:
+        with open_image(of[source]) as file:
             data = kinds[kind](on_white(file), rng)
         place = folder / f"{at:04d}.img"
         place.write_bytes(data)
