@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.files import load_array
-from coreset.core.pool import Array
+from coreset.core.pool import Array, Indices
+from coreset.vision.coco import CocoPool, by_file, positions
 from coreset.vision.coco_check import number, whole
 
 Float = NDArray[np.float64]
@@ -125,3 +126,78 @@ def rows_of(given: str | Path | Array, what: str, count: int, source: str) -> Ar
 def array_of(values: Any) -> NDArray[Any]:
     """Return a tensor or a list as an array."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def images_of(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source: str) -> Indices:
+    """Return the position of each entry's image (B,): by its file name, else by its id."""
+    at = [by_file(pool.files, row["file_name"]) if "file_name" in row else -1 for row in rows]
+    rest = [i for i, k in enumerate(at) if k < 0]
+    names = [rows[i].get("file_name", rows[i]["image_id"]) for i in rest]
+    where = np.array(at, np.int64)
+    where[rest] = positions(pool, names, source)
+    return where
+
+
+def one_table(
+    rows: Sequence[Mapping[str, Any]], ids: list[Any], source: str
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of all boxes, of one table of columns per image; labels as whole numbers.
+
+    Raises ValueError naming source and image for tables of other columns, without numbers, or of
+    columns of different lengths.
+    """
+    if len(rows) != len(ids):
+        raise ValueError(f"{source}: {len(rows)} images but {len(ids)} ids")
+    if not rows:
+        raise ValueError(f"{source}: no images")
+    parts: dict[str, list[NDArray[Any]]] = {}
+    blank: dict[str, NDArray[Any]] = {}
+    keys = set(rows[0]) | {"boxes", "scores", "labels"}
+    for row, name in zip(rows, ids, strict=True):
+        if set(row) != keys or any(row[k] is None for k in keys):
+            raise ValueError(
+                f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)},"
+                f" expected {sorted(keys)} as for the others"
+            )
+        try:
+            arrays = {key: array_of(values) for key, values in row.items()}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{source}: image {name!r}: expected arrays of numbers: {error}"
+            ) from error
+        if any(a.ndim < 1 or a.dtype.kind not in "biuf" for a in arrays.values()):
+            raise ValueError(
+                f"{source}: image {name!r}: expected arrays of numbers, one row per box, got"
+                f" { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"
+            )
+        if len({len(a) for a in arrays.values()}) > 1:
+            raise ValueError(
+                f"{source}: image {name!r}: different numbers of boxes:"
+                f" { {k: a.shape for k, a in arrays.items()} }"
+            )
+        for key, array in arrays.items():
+            if array.size or key not in ("boxes", "probs", "features"):
+                parts.setdefault(key, []).append(array)
+            elif array.ndim == 2:
+                blank[key] = array
+    joined: dict[str, Any] = {}
+    for key, p in parts.items():
+        shapes = {a.shape[1:] for a in p}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{source}: {key}: rows of one shape are expected for all images, got"
+                f" {sorted(shapes)}"
+            )
+        joined[key] = np.concatenate(p)
+    for key, array in blank.items():
+        # nothing was found in any image: it is known all the same what there would be
+        joined.setdefault(key, array)
+    joined.setdefault("boxes", np.empty((0, 4)))
+    with np.errstate(invalid="ignore"):
+        labels = joined["labels"].astype(np.int64)
+    if (labels != joined["labels"]).any():
+        raise ValueError(
+            f"{source}: labels: expected whole numbers, got {joined['labels'].dtype} with other"
+            " values"
+        )
+    return {**joined, "labels": labels}

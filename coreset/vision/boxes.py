@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 from coreset.core.columns import unmasked
 from coreset.core.pool import Array, Indices, Pool
-from coreset.vision.box_rows import array_of, check_entries, numbers, rows_of
-from coreset.vision.coco import OUTSIDE, CocoPool, by_file, check_annotations, positions, read_json
+from coreset.vision.box_rows import (
+    array_of,
+    check_entries,
+    images_of,
+    numbers,
+    one_table,
+    rows_of,
+)
+from coreset.vision.coco import OUTSIDE, CocoPool, check_annotations, positions, read_json
 
 Float = NDArray[np.float64]
 Outside = Literal["error", "clip"]
@@ -265,7 +272,7 @@ class Detections:
         boxes = numbers(rows, "bbox", source, (4,))
         boxes[:, 2:] += boxes[:, :2]
         if pool is not None:
-            at = _of_images(pool, rows, source)
+            at = images_of(pool, rows, source)
             masks = [
                 i for i, row in enumerate(rows) if isinstance(row.get("segmentation"), Mapping)
             ]
@@ -397,16 +404,6 @@ class Detections:
         return _join(rows, list(ids), pool, categories, outside, "supervision detections")
 
 
-def _of_images(pool: CocoPool, rows: Sequence[Mapping[str, Any]], source: str) -> Indices:
-    """Return the position of each entry's image (B,): by its file name, else by its id."""
-    at = [by_file(pool.files, row["file_name"]) if "file_name" in row else -1 for row in rows]
-    rest = [i for i, k in enumerate(at) if k < 0]
-    names = [rows[i].get("file_name", rows[i]["image_id"]) for i in rest]
-    where = np.array(at, np.int64)
-    where[rest] = positions(pool, names, source)
-    return where
-
-
 def _join(
     rows: Sequence[Mapping[str, Any]],
     ids: list[Any],
@@ -415,61 +412,9 @@ def _join(
     outside: Outside,
     source: str,
 ) -> Detections:
-    """Put one table per image together."""
-    if len(rows) != len(ids):
-        raise ValueError(f"{source}: {len(rows)} images but {len(ids)} ids")
-    if not rows:
-        raise ValueError(f"{source}: no images")
-    parts: dict[str, list[NDArray[Any]]] = {}
-    blank: dict[str, NDArray[Any]] = {}
-    keys = set(rows[0]) | {"boxes", "scores", "labels"}
-    for row, name in zip(rows, ids, strict=True):
-        if set(row) != keys or any(row[k] is None for k in keys):
-            raise ValueError(
-                f"{source}: image {name!r} has {sorted(k for k in row if row[k] is not None)},"
-                f" expected {sorted(keys)} as for the others"
-            )
-        try:
-            arrays = {key: array_of(values) for key, values in row.items()}
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{source}: image {name!r}: expected arrays of numbers: {error}"
-            ) from error
-        if any(a.ndim < 1 or a.dtype.kind not in "biuf" for a in arrays.values()):
-            raise ValueError(
-                f"{source}: image {name!r}: expected arrays of numbers, one row per box, got"
-                f" { {k: (a.shape, str(a.dtype)) for k, a in arrays.items()} }"
-            )
-        if len({len(a) for a in arrays.values()}) > 1:
-            raise ValueError(
-                f"{source}: image {name!r}: different numbers of boxes:"
-                f" { {k: a.shape for k, a in arrays.items()} }"
-            )
-        for key, array in arrays.items():
-            if array.size or key not in ("boxes", "probs", "features"):
-                parts.setdefault(key, []).append(array)
-            elif array.ndim == 2:
-                blank[key] = array
-    joined: dict[str, Any] = {}
-    for key, p in parts.items():
-        shapes = {a.shape[1:] for a in p}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{source}: {key}: rows of one shape are expected for all images, got"
-                f" {sorted(shapes)}"
-            )
-        joined[key] = np.concatenate(p)
-    for key, array in blank.items():
-        # nothing was found in any image: it is known all the same what there would be
-        joined.setdefault(key, array)
-    joined.setdefault("boxes", np.empty((0, 4)))
-    with np.errstate(invalid="ignore"):
-        labels = joined["labels"].astype(np.int64)
-    if (labels != joined["labels"]).any():
-        raise ValueError(
-            f"{source}: labels: expected whole numbers, got {joined['labels'].dtype} with other"
-            " values"
-        )
+    """Return the detections of one table of columns per image."""
+    joined = one_table(rows, ids, source)
+    labels = joined["labels"]
     image = np.repeat(np.arange(len(rows)), [len(array_of(row["scores"])) for row in rows])
     if categories is not None:
         unknown = [c for c in np.unique(labels).tolist() if c not in categories]

@@ -36,6 +36,26 @@ def line(probs: NDArray[np.float64], c: int) -> Rows:
     return np.lexsort((-top, top - probs[:, c])).astype(np.int64)
 
 
+def questions(
+    pool: Pool, signals: Signals, rng: np.random.Generator
+) -> tuple[Rows, int, NDArray[np.float64], NDArray[np.int64]]:
+    """Return positions (m,), the candidates first in an order keyed by id, how many those are,
+    probabilities (m, C) and labels (m,), -1 where there is none.
+
+    Raises ValueError for a label beyond the classes, and where nothing selected has one.
+    """
+    candidates = pool.candidates[keyed_order(rng, pool.ids[pool.candidates])]
+    at, n = np.concatenate([candidates, pool.selected]), len(candidates)
+    probs = rows(signals.column("probs"), at).double().cpu().numpy()
+    labels = np.full(len(at), -1)
+    labels[n:] = rows(signals.column("labels"), pool.selected).cpu().numpy()
+    if (labels >= probs.shape[1]).any():
+        raise ValueError(f"labels: expected 0 to {probs.shape[1] - 1}, got {int(labels.max())}")
+    if not (labels >= 0).any():
+        raise ValueError("labels: expected at least one selected example with a label")
+    return at, n, probs, labels
+
+
 def stretch(w: Rows) -> tuple[int, int]:
     """Return the first and the last place of the line that may hold the boundary: the last label c
     before any other class, and the first of those after which no label is c. w (n,): 1, -1 or 0.
@@ -103,16 +123,8 @@ class Direct(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Search every stretch, then go outward from every threshold."""
-        candidates = pool.candidates[keyed_order(rng, pool.ids[pool.candidates])]
-        at, n = np.concatenate([candidates, pool.selected]), len(candidates)
-        probs = rows(signals.column("probs"), at).double().cpu().numpy()
+        at, n, probs, labels = questions(pool, signals, rng)
         count = probs.shape[1]
-        labels = np.full(len(at), -1)
-        labels[n:] = rows(signals.column("labels"), pool.selected).cpu().numpy()
-        if (labels >= count).any():
-            raise ValueError(f"labels: expected 0 to {count - 1}, got {int(labels.max())}")
-        if not (labels >= 0).any():
-            raise ValueError("labels: expected at least one selected example with a label")
         free, taken_for = np.arange(len(at)) < n, np.full(len(at), -1)
         order: list[int] = []
 

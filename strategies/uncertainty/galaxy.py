@@ -23,9 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
-from coreset.numerics.random import keyed_order
-from coreset.numerics.tensors import rows
-from coreset.strategies.uncertainty.direct import line
+from coreset.strategies.uncertainty.direct import line, questions
 
 Rows = NDArray[np.int64]
 
@@ -123,16 +121,8 @@ class Galaxy(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Draw a class k times and take the next of its line."""
-        candidates = pool.candidates[keyed_order(rng, pool.ids[pool.candidates])]
-        at, n = np.concatenate([candidates, pool.selected]), len(candidates)
-        probs = rows(signals.column("probs"), at).double().cpu().numpy()
+        at, n, probs, labels = questions(pool, signals, rng)
         count = probs.shape[1]
-        labels = np.full(len(at), -1)
-        labels[n:] = rows(signals.column("labels"), pool.selected).cpu().numpy()
-        if (labels >= count).any():
-            raise ValueError(f"labels: expected 0 to {count - 1}, got {int(labels.max())}")
-        if not (labels >= 0).any():
-            raise ValueError("labels: expected at least one selected example with a label")
         queues = []
         for c in range(1 if count == 2 else count):
             o = line(probs, c)

@@ -46,8 +46,8 @@ def test_what_hydra_judges_passes(config: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "../../../tmp/theirs",
-        "/tmp/theirs",
+        "../../../theirs",
+        "/elsewhere/theirs",
         "./theirs",
         "sft,../theirs",
         "of/somebody.yaml",
