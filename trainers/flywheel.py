@@ -144,7 +144,7 @@ def main() -> None:
     """Run `coreset-flywheel COMMAND [setting=value ...]`."""
     if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
         sys.argv[1] = f"command={sys.argv[1]}"
-    run("coreset-flywheel", configured_main)
+    run("coreset-flywheel", configured_main, "flywheel.yaml")
 
 
 if __name__ == "__main__":

@@ -129,4 +129,4 @@ def configured_main(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run `coreset-bench`."""
-    run("coreset-bench", configured_main)
+    run("coreset-bench", configured_main, "bench.yaml")

@@ -18,6 +18,8 @@ from coreset.cli.common import check_arguments, conf_dir
         ("score.yaml", ["scorer=lenght"], "unknown scorer 'lenght'; did you mean length"),
         ("select.yaml", ["data=digits"], "unknown setting 'data'"),
         ("coco/select_coco.yaml", ["labelled=a"], "unknown setting 'labelled'; did you mean labe"),
+        ("bench.yaml", ["bench=frozzen"], "unknown bench 'frozzen'; did you mean frozen"),
+        ("flywheel.yaml", ["budgt=3"], "unknown setting 'budgt'; did you mean budget"),
     ],
 )
 def test_an_unknown_name_is_refused(config: str, arguments: list[str], message: str) -> None:
