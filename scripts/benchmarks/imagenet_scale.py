@@ -50,7 +50,7 @@ METHODS = {
     "ccs": Method("ccs", {}, ("aum",), 1),
     "kcenter": Method("kcenter", {}, ("features",), 2),
     "facility_location_per_class": Method(
-        "facility_location", {"neighbors": 32, "per_class": True}, ("features", "labels"), 2
+        "class_quota", {"base": {"facility_location": {"neighbors": 32}}}, ("features", "labels"), 2
     ),
     "craig_per_class": Method("craig", {}, ("features", "probs", "labels"), 2),
     "gradmatch_per_class": Method("gradmatch", {}, ("features", "probs", "labels"), 3),

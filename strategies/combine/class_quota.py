@@ -5,27 +5,44 @@ largest remainders.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coreset import Pool, Selection, Signals, Strategy
+from coreset.core.pool import Indices
 from coreset.numerics.quota import largest_remainder
 from coreset.row_order import RowOrder, RowOrdered, order_of
 from coreset.strategies.combine.parts import Combined, column_at, interleave, narrow
 from coreset.strategies.uncertainty.margin import Margin
 
 
+def divide(rows: Indices, group: NDArray[Any], names: NDArray[Any]) -> list[Indices]:
+    """Return the rows (N,) of each name in their order; names: unique, ascending. Rows of other
+    groups (N,) are left out.
+
+    >>> divide(np.array([5, 3, 9]), np.array(["b", "a", "b"]), np.array(["a", "b", "c"]))
+    [array([3]), array([5, 9]), array([], dtype=int64)]
+    """
+    at = np.searchsorted(names, group)
+    known = at < len(names)
+    known[known] = names[at[known]] == group[known]
+    rows, at = rows[known], at[known]
+    counts = np.bincount(at, minlength=len(names))
+    return np.split(rows[np.argsort(at, kind="stable")], np.cumsum(counts)[:-1])
+
+
 @dataclass(frozen=True)
 class ClassQuota(Combined, RowOrdered):
-    """Run the base in every group with the group's share of the budget; the order interleaves the
-    groups.
+    """Run the base in every group by itself, with the group's share of the budget: it sees the
+    candidates of the group and what is selected of it. The order interleaves the groups.
 
     column: the group of each example (N,), whole numbers or names: `labels` (-1 = a class of its
     own), predicted classes, video ids. balance: `proportional` to the candidates per group, or
     `equal`; what a small group cannot take goes to the others. cap: at most that many per group,
     counting what is already selected (None: no limit). Raises ValueError when the caps leave less
-    than the budget.
+    than the budget. info: `quota` by group, and `groups`, what the base says of each.
 
     >>> from coreset import select
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.6, 0.4]])
@@ -57,32 +74,30 @@ class ClassQuota(Combined, RowOrdered):
 
     @property
     def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
-        """Return what the base needs, and with a cap the groups of what is taken."""
-        return self.base.needs_selected | (frozenset() if self.cap is None else {self.column})
+        """Return what the base needs; with a cap, or a base that reads what is taken, its groups."""
+        inner = self.base.needs_selected
+        return inner | ({self.column} if inner or self.cap is not None else set())
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Return the answers of all groups as one."""
-        names, group, counts = np.unique(
-            column_at(signals, self.column, pool.candidates),
-            return_inverse=True,
-            return_counts=True,
-        )
-        taken = np.zeros(len(names), np.int64)
-        if self.cap is not None:
+        groups = column_at(signals, self.column, pool.candidates)
+        names, counts = np.unique(groups, return_counts=True)
+        selected = [pool.selected] * len(names)
+        if self.column in self.needs_selected:
             before = column_at(signals, self.column, pool.selected)
-            taken = np.array([(before == n).sum() for n in names])
-        quota = self.quota(counts, k, taken)
-        members = np.split(
-            pool.candidates[np.argsort(group, kind="stable")], np.cumsum(counts)[:-1]
-        )
+            selected = divide(pool.selected, before, names)
+        quota = self.quota(counts, k, np.array([len(rows) for rows in selected]))
+        members = divide(pool.candidates, groups, names)
         answers = [
-            self.base(narrow(pool, m), signals, int(q), rng)
-            for m, q in zip(members, quota, strict=True)
+            self.base(narrow(pool, m, s), signals, int(q), rng)
+            for m, s, q in zip(members, selected, quota, strict=True)
             if q > 0
         ]
-        return interleave(
-            answers, quota={str(n): int(q) for n, q in zip(names, quota, strict=True)}
-        )
+        by_group = {str(n): int(q) for n, q in zip(names, quota, strict=True)}
+        asked = [name for name, share in by_group.items() if share]
+        info: dict[str, Any] = {"quota": by_group}
+        by_base = {name: dict(a.info) for name, a in zip(asked, answers, strict=True) if a.info}
+        return interleave(answers, **info, **({"groups": by_base} if by_base else {}))
 
     def quota(
         self, counts: NDArray[np.int64], k: int, taken: NDArray[np.int64] | int = 0

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from coreset import Pool, Selection, Signals
 from coreset.core.pool import Indices
 from coreset.core.strategy import Strategy
-from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.neighbors.farthest import farthest_first
 from coreset.numerics.random import keyed_uniform, salt
 from coreset.numerics.tensors import as_array, as_tensor, unit_rows
@@ -71,11 +70,11 @@ class KCenterGreedy(Strategy, TwoRounds):
     """Take the candidate farthest from everything taken so far, again and again.
 
     normalize: scale features to unit length first (then the Euclidean order is the cosine order).
-    per_class: cover each class by itself, with its share of the budget; needs `labels`. first: with
-    nothing selected yet the first pick is `random` (keyed by id) or the one at the `center`,
-    nearest to the mean; its score is infinite; a whole number is the position in the dataset of a
-    candidate to start with. Scores: distance to the nearest earlier choice, which never grows
-    (within a class). info: `cover_radius`, the largest distance left.
+    first: with nothing selected yet the first pick is `random` (keyed by id) or the one at the
+    `center`, nearest to the mean; its score is infinite; a whole number is the position in the
+    dataset of a candidate to start with. Scores: distance to the nearest earlier choice, which
+    never grows. info: `cover_radius`, the largest distance left. Class by class: `class_quota` with
+    base kcenter.
 
     >>> from coreset import select
     >>> import numpy as np
@@ -84,9 +83,10 @@ class KCenterGreedy(Strategy, TwoRounds):
     """
 
     normalize: bool = False
-    per_class: bool = False
     first: str | int = "random"
 
+    needs = needs_selected = frozenset({"features"})
+    greedy = True
     random = True
 
     def __post_init__(self) -> None:
@@ -96,18 +96,6 @@ class KCenterGreedy(Strategy, TwoRounds):
                 f"first: expected {' or '.join(FIRST)}, got {self.first!r} (or the position of a"
                 " candidate)"
             )
-        if index and self.per_class:
-            raise ValueError(
-                "first: a position to start with is of one class; use random or center with"
-                " per_class"
-            )
-        object.__setattr__(self, "greedy", not self.per_class)
-        object.__setattr__(self, "needs_selected", self.needs)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Return `features`, and `labels` when classes are covered one by one."""
-        return frozenset({"features", "labels"} if self.per_class else {"features"})
 
     @property
     def scales(self) -> Mapping[str, Mapping[str, float] | None]:
@@ -118,36 +106,12 @@ class KCenterGreedy(Strategy, TwoRounds):
         """Run the greedy from `pool.selected`."""
         x = self._rows(signals)
         chance = keyed_uniform(salt(rng), pool.ids)
-        if not self.per_class:
-            picks, scores, radius = self._cover(x, k, pool.selected, pool.candidates, chance)
-            return Selection(picks, scores=scores, info={"cover_radius": radius})
-        labels = as_array(signals.column("labels"))
-        parts = [
-            self._cover(
-                x,
-                share,
-                pool.selected[labels[pool.selected] == name],
-                pool.candidates[rows],
-                chance,
-            )
-            for name, rows, share in class_shares(labels[pool.candidates], k)
-        ]
-        order = interleave([len(p) for p, _, _ in parts])
-        picks, scores = (
-            np.concatenate([p for p, _, _ in parts]),
-            np.concatenate([s for _, s, _ in parts]),
-        )
-        return Selection(
-            picks[order], scores=scores[order], info={"cover_radius": max(r for _, _, r in parts)}
-        )
+        picks, scores, radius = self._cover(x, k, pool.selected, pool.candidates, chance)
+        return Selection(picks, scores=scores, info={"cover_radius": radius})
 
     def _rows(self, signals: Signals) -> Any:
         x = signals.column("features")
         return unit_rows(as_tensor(x)) if self.normalize else x
-
-    def no_rounds(self) -> str:
-        """Return that classes covered one by one have no two-round form."""
-        return "per_class=True covers every class by itself" if self.per_class else ""
 
     def guarantee(self, partitions: int, k: int) -> tuple[str, float]:
         """Return the factor 4 on the smallest radius of any k centers."""

@@ -17,10 +17,8 @@ from torch import Tensor
 from coreset import Pool, Selection, Signals, Strategy
 from coreset.core.ranges import check_range
 from coreset.core.signals import check_column
-from coreset.numerics.classes import class_shares, interleave
 from coreset.numerics.greedy import (
     OPTIMIZERS,
-    Greedy,
     Items,
     SetFunction,
     knapsack_greedy,
@@ -43,8 +41,7 @@ class Submodular(Strategy):
 
     optimizer: naive | lazy | stochastic | lazier_than_lazy | greedi; the first two give the same
     answer, `epsilon` sets the sample size of the next two (n / k ln 1/epsilon), `parts` belongs to
-    the last. per_class: each class (`labels`) is a ground set of its own and gets its share of the
-    budget by largest remainders; the order interleaves the classes.
+    the last. Class by class: `class_quota` with this base.
 
     `info` holds the value f(S), without a constant so that f(empty) = 0, and where the function is
     monotone and submodular an upper bound on what any set with as many new examples can reach, with
@@ -54,7 +51,6 @@ class Submodular(Strategy):
     optimizer: str = "lazy"
     epsilon: float = 0.01
     parts: int = 4
-    per_class: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -78,8 +74,8 @@ class Submodular(Strategy):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the function reads, and labels when classes matter."""
-        return self.reads | ({"labels"} if self.per_class else set())
+        """What the function reads."""
+        return self.reads
 
     @property
     def needs_selected(self) -> frozenset[str]:  # type: ignore[override]
@@ -88,8 +84,8 @@ class Submodular(Strategy):
 
     @property
     def greedy(self) -> bool:  # type: ignore[override]
-        """Samples, parts and quotas depend on the budget."""
-        return self.optimizer in ("naive", "lazy") and not self.per_class
+        """Samples and parts depend on the budget."""
+        return self.optimizer in ("naive", "lazy")
 
     @property
     def random(self) -> bool:  # type: ignore[override]
@@ -97,34 +93,24 @@ class Submodular(Strategy):
         return self.optimizer not in ("naive", "lazy")
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
-        """Run the optimizer on the whole pool or on each class."""
-        if not self.per_class:
-            found, info = self._solve(pool, signals, pool.candidates, pool.selected, k, rng)
-            return Selection(found.picks, scores=found.gains, info=info)
-        labels = np.asarray(as_tensor(signals.column("labels")).cpu())
-        parts = [
-            self._solve(
-                pool,
-                signals,
-                pool.candidates[rows],
-                pool.selected[labels[pool.selected] == label],
-                share,
-                rng,
-            )
-            for label, rows, share in class_shares(labels[pool.candidates], k)
-        ]
-        order = interleave([len(found.picks) for found, _ in parts])
-        picks, gains = (
-            np.concatenate([getattr(found, n) for found, _ in parts])[order]
-            for n in ("picks", "gains")
-        )
-        infos = [info for _, info in parts]
-        shared = [n for n in ("value", "evaluations", "bound") if all(n in i for i in infos)]
-        total: dict[str, Any] = {n: sum(i[n] for i in infos) for n in shared}
-        total["variant"] = ", ".join(sorted({i["variant"] for i in infos}))
-        if "bound" in total:
-            total["ratio"] = _ratio(total["value"], total["bound"])
-        return Selection(picks, scores=gains, info=total)
+        """Run the optimizer on the candidates, given what is taken."""
+        ground = np.sort(np.concatenate([pool.candidates, pool.selected]))
+        function = self.function(signals, ground)
+        for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
+            function.add(item)
+        items = np.searchsorted(ground, pool.candidates)
+        ids = pool.ids[pool.candidates]
+        greedy = maximize(function, k, items, self.optimizer, ids, rng, self.epsilon, self.parts)
+        info: dict[str, Any] = {
+            "value": function.value,
+            "evaluations": greedy.evaluations,
+            "variant": function.variant,
+        }
+        if function.submodular and function.monotone:
+            left = np.setdiff1d(items, greedy.picks)
+            info["bound"] = upper_bound(function, k, left, greedy.bounds)
+            info["ratio"] = _ratio(function.value, info["bound"])
+        return Selection(ground[greedy.picks], scores=greedy.gains, info=info)
 
     def within(self, pool: Pool, signals: Signals, costs: NDArray[Any], limit: float) -> Selection:
         """Return candidates whose costs (N,) never exceed `limit` together, most gain per cost
@@ -132,7 +118,7 @@ class Submodular(Strategy):
 
         For monotone submodular functions worth at least 1 - 1/sqrt(e) of the best such set: see
         `knapsack_greedy`. Raises ValueError for a function that is not submodular, costs that are
-        not positive, per_class, and an optimizer other than naive and lazy.
+        not positive, and an optimizer other than naive and lazy.
 
         >>> from coreset.registry import strategy
         >>> x, pool = np.eye(3), Pool(3)
@@ -140,7 +126,7 @@ class Submodular(Strategy):
         array([1, 2])
         """
         if not self.greedy:
-            raise ValueError("a limit of costs needs optimizer naive or lazy, and per_class=False")
+            raise ValueError("a limit of costs needs optimizer naive or lazy")
         ground = np.sort(np.concatenate([pool.candidates, pool.selected]))
         function = self.function(signals, ground)
         for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
@@ -156,34 +142,6 @@ class Submodular(Strategy):
             scores=found.gains,
             info={"slack": found.slack, "variant": function.variant},
         )
-
-    def _solve(
-        self,
-        pool: Pool,
-        signals: Signals,
-        candidates: Items,
-        selected: Items,
-        k: int,
-        rng: np.random.Generator,
-    ) -> tuple[Greedy, dict[str, Any]]:
-        """Return positions in the dataset and the certificate."""
-        ground = np.sort(np.concatenate([candidates, selected]))
-        function = self.function(signals, ground)
-        for item in np.searchsorted(ground, np.sort(selected)).tolist():
-            function.add(item)
-        items = np.searchsorted(ground, candidates)
-        found = maximize(
-            function, k, items, self.optimizer, pool.ids[candidates], rng, self.epsilon, self.parts
-        )
-        info: dict[str, Any] = {
-            "value": function.value,
-            "evaluations": found.evaluations,
-            "variant": function.variant,
-        }
-        if function.submodular and function.monotone:
-            info["bound"] = upper_bound(function, k, np.setdiff1d(items, found.picks), found.bounds)
-            info["ratio"] = _ratio(function.value, info["bound"])
-        return found._replace(picks=ground[found.picks]), info
 
 
 @dataclass(frozen=True)

@@ -216,8 +216,6 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         """Return which parameters stand in the way: they would make every partition's function
         another one, or not greedy, or not between 0 and 1.
         """
-        if self.per_class:
-            return "per_class=True makes every class a ground set of its own"
         if self.optimizer not in ("naive", "lazy"):
             return f"optimizer={self.optimizer} is no plain greedy (naive or lazy)"
         if self.similarity in ("dot", "precomputed", "distances"):

@@ -18,7 +18,6 @@ from coreset.testing import check_strategy, example_signals
 # stand for the other, and a saturated sum gains nothing more.
 SEED = {"facility_location": 3, "flcg": 3, "flvmi": 3, "maxherding": 3, "uherding": 3}
 SEED_OF = {
-    ("facility_location", "per_class"): 1,
     ("facility_location", "dot"): 0,
     ("flcg", "dot"): 0,
     ("flcg", "euclidean"): 7,
@@ -72,7 +71,6 @@ NUMBERS = {
     "log_det": [
         {"reg": 0.05},
         {"similarity": "rbf", "reg": 0.0},
-        {"per_class": True, "similarity": "dot"},
     ],
     "cal": [{"neighbors": 1}],
     "direct": [{"search": 1}, {"search": 3}],
@@ -159,9 +157,6 @@ def variants(name: str) -> list[dict]:
             found += [
                 {field.name: w} for w in words(cls, field.name) if (field.name, w) not in ELSEWHERE
             ]
-    # of a unit diagonal all first gains are equal: classes are tried with the dot product
-    if name == "log_det":
-        found.remove({"per_class": True})
     return found + NUMBERS.get(name, [])
 
 

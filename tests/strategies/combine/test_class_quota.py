@@ -47,10 +47,20 @@ def test_caps_count_what_is_taken():
         ClassQuota(TopK("s"), "g", cap=3)(Pool(10, [9]), signals, 2, np.random.default_rng(0))
 
 
-def test_the_groups_of_what_is_taken_are_read_for_a_cap_only():
-    base = KCenterGreedy()
-    assert ClassQuota(base).needs_selected == base.needs_selected == {"features"}
-    assert ClassQuota(base, column="g", cap=2).needs_selected == {"features", "g"}
+def test_the_groups_of_what_is_taken_are_read_where_they_matter():
+    assert ClassQuota(TopK("s"), column="g").needs_selected == set()
+    assert ClassQuota(TopK("s"), column="g", cap=2).needs_selected == {"g"}
+    assert ClassQuota(KCenterGreedy(), column="g").needs_selected == {"features", "g"}
+
+
+def test_what_is_taken_of_other_groups_counts_nowhere():
+    x, g = np.array([[0.0], [1.0], [5.0], [0.0], [4.0]]), np.array([0, 0, 0, 1, 2])
+    # by itself 5 is the farthest from 0, whatever 1 holds at 4
+    got = select(
+        "class_quota", 1, features=x, labels=g, selected=[0, 4], options={"base": "kcenter"}
+    )
+    assert got.indices.tolist() == [2]
+    assert got.scores.tolist() == [5.0]
 
 
 def test_one_example_groups_and_all_candidates():

@@ -28,16 +28,7 @@ def loop(x, k, near, candidates):
     return picks, scores, np.sqrt(near.max().clip(0))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"normalize": True},
-        {"per_class": True},
-        {"first": "center"},
-        {"per_class": True, "first": "center"},
-    ],
-)
+@pytest.mark.parametrize("options", [{}, {"normalize": True}, {"first": "center"}])
 def test_contract(options):
     check_strategy(strategy("kcenter", options))
 
@@ -76,12 +67,12 @@ def test_each_class_by_itself():
     y[y == 2] = -1
     chosen = np.array([0, 1, 2])
     got = select(
-        "kcenter",
+        "class_quota",
         40,
         features=x,
         labels=y,
         selected=chosen,
-        options={"per_class": True, "first": "center"},
+        options={"base": {"kcenter": {"first": "center"}}},
     )
     rest = np.setdiff1d(np.arange(200), chosen)
     for c in np.unique(y):
@@ -163,13 +154,15 @@ def test_the_cover_radius_of_classes_is_that_of_each_class_by_itself(widest):
     x, labels = mixture(), np.random.default_rng(2).integers(0, 3, 200)
     x[labels == widest] *= 2
     got = select(
-        "kcenter", 21, features=x, labels=labels, selected=[4, 9], options={"per_class": True}
+        "class_quota", 21, features=x, labels=labels, selected=[4, 9], options={"base": "kcenter"}
     )
     centers = np.concatenate([[4, 9], got.indices])
     square = ((x[:, None].astype(float) - x[None, centers].astype(float)) ** 2).sum(axis=-1)
     own = np.where(labels[:, None] == labels[centers][None], square, np.inf)
-    assert got.info["cover_radius"] == pytest.approx(np.sqrt(own.min(axis=1).max()))
-    assert got.info["cover_radius"] > np.sqrt(square.min(axis=1).max()) * (1 - 1e-12)
+    radii = {name: info["cover_radius"] for name, info in got.info["groups"].items()}
+    assert max(radii, key=radii.get) == str(widest)
+    assert max(radii.values()) == pytest.approx(np.sqrt(own.min(axis=1).max()))
+    assert max(radii.values()) > np.sqrt(square.min(axis=1).max()) * (1 - 1e-12)
 
 
 def test_the_first_pick_may_be_a_position():

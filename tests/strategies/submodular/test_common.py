@@ -99,11 +99,11 @@ def test_quotas_are_exact_and_unknown_labels_are_a_class():
     x = np.random.default_rng(0).normal(size=(100, 3))
     labels = np.array([0] * 33 + [1] * 33 + [-1] * 34)
     answer = select(
-        "facility_location",
+        "class_quota",
         10,
         features=x,
         labels=labels,
-        options={"per_class": True, "optimizer": "stochastic"},
+        options={"base": {"facility_location": {"optimizer": "stochastic"}}},
     )
     assert np.bincount(labels[answer.indices] + 1).tolist() == [4, 3, 3]
 
@@ -159,9 +159,10 @@ def test_a_limit_of_costs(name):
 
 def test_a_limit_of_costs_is_refused():
     pool, signals = Pool(3), Signals(3, features=np.eye(3), labels=np.array([0, 1, 1]))
-    for options in ({"optimizer": "stochastic"}, {"per_class": True}):
-        with pytest.raises(ValueError, match="needs optimizer naive or lazy, and per_class=False"):
-            strategy("facility_location", options).within(pool, signals, np.ones(3), 2.0)
+    with pytest.raises(ValueError, match="needs optimizer naive or lazy"):
+        strategy("facility_location", {"optimizer": "stochastic"}).within(
+            pool, signals, np.ones(3), 2.0
+        )
     with pytest.raises(ValueError, match="costs: expected 3 positive numbers"):
         strategy("facility_location").within(pool, signals, np.array([1.0, 0.0, 1.0]), 2.0)
     signed = Signals(3, features=np.array([[1.0], [-1.0], [2.0]]))

@@ -9,6 +9,7 @@ import coreset
 from coreset import Pool, Selection, Signals, select
 from coreset.numerics.greedy import lazy, naive, upper_bound
 from coreset.numerics.similarity import Sparse
+from coreset.strategies.combine.class_quota import ClassQuota
 from coreset.strategies.submodular.facility_location import (
     FacilityLocation,
     FacilityLocationFunction,
@@ -243,7 +244,7 @@ def test_classes_are_ground_sets_of_their_own(reference):
     d = reference.data(36, seed=3)
     labels = np.array([0] * 18 + [1] * 12 + [2] * 6)
     answer = select(
-        "facility_location", 12, features=d.x, labels=labels, options={"per_class": True}
+        "class_quota", 12, features=d.x, labels=labels, options={"base": "facility_location"}
     )
     assert np.bincount(labels[answer.indices]).tolist() == [6, 4, 2]
     for c in range(3):
@@ -260,9 +261,10 @@ def test_classes_are_ground_sets_of_their_own(reference):
         answer.indices[labels[answer.indices] == c] - np.flatnonzero(labels == c)[0]
         for c in range(3)
     ]
-    value = [facility(reference.similarity(d.x[labels == c]))(chosen[c].tolist()) for c in range(3)]
-    assert answer.info["value"] == pytest.approx(sum(value), rel=1e-5)
-    assert 0.63 < answer.info["ratio"] <= 1
+    for c in range(3):
+        value = facility(reference.similarity(d.x[labels == c]))(chosen[c].tolist())
+        assert answer.info["groups"][str(c)]["value"] == pytest.approx(value, rel=1e-5)
+        assert 0.63 < answer.info["groups"][str(c)]["ratio"] <= 1
 
 
 def test_the_parts_of_greedi_are_handed_on(reference):
@@ -280,12 +282,12 @@ def test_what_is_taken_counts_in_its_own_class(reference):
     d = reference.data(36, seed=4)
     labels = np.array([0] * 18 + [1] * 18)
     answer = select(
-        "facility_location",
+        "class_quota",
         8,
         features=d.x,
         labels=labels,
         selected=[2, 5, 20],
-        options={"per_class": True},
+        options={"base": "facility_location"},
     )
     for c, taken in ((0, [2, 5]), (1, [20])):
         rows = np.flatnonzero(labels == c)
@@ -308,7 +310,6 @@ def test_what_is_taken_counts_in_its_own_class(reference):
         ({"optimizer": "stochastic"}, 3),
         ({"optimizer": "lazier_than_lazy"}, 3),
         ({"optimizer": "greedi"}, 3),
-        ({"per_class": True}, 1),
         ({"similarity": "dot"}, 0),
         ({"similarity": "rbf"}, 3),
         ({"similarity": "euclidean"}, 3),
@@ -319,6 +320,11 @@ def test_what_is_taken_counts_in_its_own_class(reference):
 def test_contract(options, seed):
     strategy = FacilityLocation(**options)
     check_strategy(strategy, example_signals(48, strategy.needs, seed))
+
+
+def test_contract_class_by_class():
+    strategy = ClassQuota(FacilityLocation())
+    check_strategy(strategy, example_signals(48, strategy.needs, 1))
 
 
 @pytest.mark.parametrize(

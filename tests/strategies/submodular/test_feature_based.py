@@ -57,7 +57,6 @@ def test_negative_features_are_refused():
         {"concave": "ratio"},
         {"optimizer": "stochastic"},
         {"optimizer": "greedi"},
-        {"per_class": True},
     ],
 )
 def test_contract(options):

@@ -93,9 +93,7 @@ def test_precomputed(reference):
     )
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"optimizer": "stochastic"}, {"optimizer": "greedi"}, {"per_class": True}]
-)
+@pytest.mark.parametrize("options", [{}, {"optimizer": "stochastic"}, {"optimizer": "greedi"}])
 def test_contract(options):
     strategy = FLQMI(**options)
     check_strategy(

@@ -55,7 +55,7 @@ def test_wrong_options_are_named():
         GCCG(nu=-1.0)
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "stochastic"}, {"per_class": True}])
+@pytest.mark.parametrize("options", [{}, {"optimizer": "stochastic"}])
 def test_contract(options):
     strategy = GCCG(**options)
     check_strategy(

@@ -179,7 +179,6 @@ def test_zero_vectors():
         {"optimizer": "stochastic"},
         {"optimizer": "lazier_than_lazy"},
         {"optimizer": "greedi"},
-        {"per_class": True},
         {"similarity": "rbf"},
         {"similarity": "euclidean", "neighbors": 6},
         {"neighbors": 0},

@@ -5,6 +5,7 @@ import torch
 import coreset
 from coreset import select
 from coreset.numerics.similarity import Linear
+from coreset.strategies.combine.class_quota import ClassQuota
 from coreset.strategies.submodular.log_det import LogDet, LogDetFunction, LogDetSums
 from coreset.testing import check_strategy, example_signals
 
@@ -120,9 +121,9 @@ def test_contract(options):
     check_strategy(LogDet(**options))
 
 
-def test_contract_per_class():
+def test_contract_class_by_class():
     # every class needs something taken: with a unit diagonal all first gains are equal
-    strategy = LogDet(per_class=True, similarity="dot")
+    strategy = ClassQuota(LogDet(similarity="dot"))
     check_strategy(strategy, example_signals(48, strategy.needs, 1))
 
 

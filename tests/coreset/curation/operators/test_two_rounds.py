@@ -329,8 +329,7 @@ def test_what_has_no_second_round_is_refused():
     for made, words in (
         (strategy("badge"), "Badge cannot choose in two rounds: it has no second round; strategies that can: .*facility_location.*kcenter.*top_k"),
         (strategy("epig"), "its score of a row depends on other rows"),
-        (strategy("kcenter", {"per_class": True}), "per_class=True covers every class by itself"),
-        (strategy("facility_location", {"per_class": True}), "per_class"),
+        (strategy("class_quota", {"base": "kcenter"}), "ClassQuota cannot choose in two rounds"),
         (strategy("facility_location", {"optimizer": "stochastic"}), "optimizer=stochastic is no plain greedy"),
         (strategy("facility_location", {"similarity": "dot"}), r"similarity=dot \(expected cosine, euclidean or rbf\)"),
         (strategy("facility_location", {"similarity": "rbf"}), "similarity=rbf without gamma"),
