@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
+LARGE_ACTIVE = ["random", "auto", "margin", "badge", "kcenter"]
 PRUNE = [
     "random", "stratified", "kcenter", "herding", "moderate", "zcore", "gradmatch", "craig",
     "glister", "el2n", "forgetting", "aum", "dual", "dual_beta", "ccs", "d2", "infomax",
@@ -27,7 +28,7 @@ PARTS = (0.9, 0.95, 0.99)  # of what all labels reach
 EXPERIMENTS = {
     "digits_active": ACTIVE,
     "digits_prune": PRUNE,
-    "fashion_active": ACTIVE,
+    "fashion_active": LARGE_ACTIVE,
     "fashion_prune": PRUNE,
 }
 SEEDS = range(5)
