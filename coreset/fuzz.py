@@ -224,7 +224,7 @@ def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
         holes[int(rng.integers(len(x)))] = pd.NA
         return pd.Series(holes), kind
     tensor = torch.from_numpy(np.ascontiguousarray(x))
-    made: dict[str, Column] = {
+    columns: dict[str, Column] = {
         "complex": x.astype(complex),
         "bool": x > 0,
         "object": x.astype(object),
@@ -235,7 +235,7 @@ def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
         "none": np.array([None] * len(x), object),
         "narrow": x.reshape(len(x), -1)[:, :0],
     }
-    return made.get(kind, x), kind
+    return columns.get(kind, x), kind
 
 
 def random_question(seed: int, index: int, name: str | None = None) -> Question:
@@ -254,11 +254,11 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
     )
     dim, classes = int(rng.choice([1, 2, 5, 40])), int(rng.choice([1, 2, 4, 9]))
     try:
-        made = registry.strategy(name, out.options)
+        asked = registry.strategy(name, out.options)
     except (ValueError, TypeError):
         return out
     at = np.arange(size)
-    for column in sorted(made.needs | made.needs_selected):
+    for column in sorted(asked.needs | asked.needs_selected):
         what = "plain"
         x: Column
         if column in ("probs", "member_probs"):
@@ -345,8 +345,8 @@ def ask(question: Question, seconds: int = 20) -> str:
     try:
         with _limit(seconds), warnings.catch_warnings():
             warnings.simplefilter("error")
-            made = registry.strategy(question.name, question.options)
-            answer = answered(made, question)
+            asked = registry.strategy(question.name, question.options)
+            answer = answered(asked, question)
     except (ValueError, TypeError, KeyError) as error:
         cls = registry.load(question.name)
         named = WORDS | set(question.columns) | {f.name for f in fields(cls)} | cls().needs
@@ -368,10 +368,10 @@ def ask(question: Question, seconds: int = 20) -> str:
     return "answered"
 
 
-def answered(made: Strategy, question: Question) -> Selection:
+def answered(strategy: Strategy, question: Question) -> Selection:
     """Return what a strategy answers to a question."""
     pool = Pool(question.size, question.selected, question.candidates)
     columns: Mapping[str, Column] = {**question.columns}
-    return made(
+    return strategy(
         pool, Signals(question.size, **columns), question.k, np.random.default_rng(question.seed)
     )

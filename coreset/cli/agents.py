@@ -83,8 +83,8 @@ def run_command(
         message = done.stderr[-2000:] or "no answer"
         return {"schema": "coreset/1", "command": command, "ok": False, "result": None,
                 "error": {"type": "NoAnswer", "message": message}}  # fmt: skip
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    reply: dict[str, Any] = json.loads(lines[-1])
+    return reply
 
 
 def command_help(command: Command) -> str:

@@ -44,8 +44,8 @@ class Synthetic:
     Soft labels may come with `truth`, the hard ones (M,). mix: the share of the hard label's
     cross-entropy in the loss. Raises ValueError or TypeError naming the field that is wrong.
 
-    >>> made = Synthetic(np.zeros((2, 1, 4, 4), np.float32), np.array([0, 1]), ("cat", "dog"), (0.5,), (0.25,), decode=2)
-    >>> made.pixels().shape, made.targets().tolist()
+    >>> cats = Synthetic(np.zeros((2, 1, 4, 4), np.float32), np.array([0, 1]), ("cat", "dog"), (0.5,), (0.25,), decode=2)
+    >>> cats.pixels().shape, cats.targets().tolist()
     ((8, 4, 4, 1), [0, 0, 0, 0, 1, 1, 1, 1])
     """
 

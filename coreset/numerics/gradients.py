@@ -188,7 +188,7 @@ class ColumnGradients(LastLayerGradients):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def _made(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
+    def _residual_and_features(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
         at = self.positions[index]
         labels = self.labels[
             index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels.device)
@@ -205,7 +205,7 @@ class ColumnGradients(LastLayerGradients):
     @cached_property
     def residual(self) -> Tensor:
         """Residuals of all examples, (n, C)."""
-        return self._made(slice(None))[0]
+        return self._residual_and_features(slice(None))[0]
 
     @cached_property
     def features(self) -> Tensor:
@@ -222,7 +222,7 @@ class ColumnGradients(LastLayerGradients):
 
     def at(self, index: Indices | slice) -> LastLayerGradients:
         """Return the gradients of some of the examples."""
-        residual, features = self._made(index)
+        residual, features = self._residual_and_features(index)
         known = self.__dict__.get("squared_norms")
         i = index if isinstance(index, slice) else torch.from_numpy(index).to(residual.device)
         return LastLayerGradients(

@@ -56,10 +56,12 @@ def _read(path: Path) -> pa.Table:
 
 
 def _card(row: Mapping[str, Any], body: str, *facts: str) -> str:
-    said = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
-    said += [text(f) for f in facts if f] + [text(f"{row['id']}, {row['file']} line {row['line']}")]
+    parts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
+    parts += [text(f) for f in facts if f] + [
+        text(f"{row['id']}, {row['file']} line {row['line']}")
+    ]
     return (
-        f'<article data-id="{text(row["id"])}">{body}<footer>{" · ".join(said)}</footer></article>'
+        f'<article data-id="{text(row["id"])}">{body}<footer>{" · ".join(parts)}</footer></article>'
     )
 
 

@@ -52,10 +52,10 @@ class Hands:
 
 @cache
 def _static(name: str) -> str:
-    found = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
-    if "</script" in found.lower():
+    content = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
+    if "</script" in content.lower():
         raise ValueError(f"{name}: ends its own element")
-    return found
+    return content
 
 
 def style() -> str:
@@ -165,13 +165,13 @@ def map_spec(run: Run) -> dict[str, Any]:
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}},
     }
     shown = {"filter": "indexof(gone, datum.c) < 0"}
-    said = {"calculate": "names[datum.c]", "as": "class"}
+    class_name = {"calculate": "names[datum.c]", "as": "class"}
     tips = [{"field": "class", "title": "class"}, {"field": "n", "title": "chosen by labels"}]
     chosen = "datum.n > 0 && (budget <= 0 || datum.n <= budget)"
     layers = [
-        {"transform": [shown, said, {"filter": f"!({chosen})"}], "mark": {"type": "point", "filled": True, "size": 9, "opacity": 0.35},
+        {"transform": [shown, class_name, {"filter": f"!({chosen})"}], "mark": {"type": "point", "filled": True, "size": 9, "opacity": 0.35},
          "encoding": {**where, "color": color, "tooltip": tips[:1]}},
-        {"transform": [shown, said, {"filter": chosen}], "mark": {"type": "point", "filled": True, "size": 34, "stroke": var(INK), "strokeWidth": 1},
+        {"transform": [shown, class_name, {"filter": chosen}], "mark": {"type": "point", "filled": True, "size": 34, "stroke": var(INK), "strokeWidth": 1},
          "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
          "encoding": {**where, "fill": color, "tooltip": tips}},
     ]  # fmt: skip
@@ -188,6 +188,6 @@ def _frame(height: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chart_place(name: str, still: str, said: str) -> str:
+def chart_place(name: str, still: str, label: str) -> str:
     """Return a place for a chart: the figure that stands there without script, and what it shows."""
-    return f'<div class="chart" id="chart-{name}" data-said="{text(said)}"><div class="still">{still}</div></div>'
+    return f'<div class="chart" id="chart-{name}" data-said="{text(label)}"><div class="still">{still}</div></div>'

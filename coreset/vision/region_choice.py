@@ -46,11 +46,11 @@ def superpixels(
     except ImportError as error:
         raise ImportError("superpixels need scikit-image: pip install scikit-image") from error
     channel = -1 if image.ndim == 3 else None
-    found = slic(
+    segments = slic(
         image, n_segments=count, compactness=compactness, start_label=0, channel_axis=channel
     )
-    _, numbers = np.unique(found, return_inverse=True)
-    return np.asarray(numbers.reshape(found.shape), np.int32)
+    _, numbers = np.unique(segments, return_inverse=True)
+    return np.asarray(numbers.reshape(segments.shape), np.int32)
 
 
 @dataclass(frozen=True, eq=False)

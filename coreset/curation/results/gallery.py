@@ -159,8 +159,8 @@ def _rows(
         with parquet(chain.work.partition(partition), whole=True) as file:
             here = np.flatnonzero(pc.is_in(file.read(["id"])["id"], names).to_numpy())
             if len(here):
-                found = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
-                out |= {row["id"]: row for row in found if row["id"] not in out}
+                records = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
+                out |= {row["id"]: row for row in records if row["id"] not in out}
     for path in table_files(decisions):
         with parquet(path) as file:
             for i in range(file.num_row_groups):
@@ -175,7 +175,7 @@ def _map(chain: Pipeline, partitions: Sequence[Partition]) -> dict[str, Any] | N
     a hash of their ids.
     """
     name = next(
-        (found for partition in partitions if (found := _embedding(chain, partition))), None
+        (embedding for partition in partitions if (embedding := _embedding(chain, partition))), None
     )
     held: list[tuple[float, NDArray[Any], bool]] = []
     for partition in partitions if name else ():

@@ -45,8 +45,8 @@ def slopes(
         loss = nn.functional.cross_entropy(
             _logits(one, mine, images), wanted, reduction="sum"
         ) / len(x)
-        found = torch.autograd.grad(loss, list(mine.values()))
-        total = [a.add_(b) for a, b in zip(total, found, strict=True)] if total else found
+        part = torch.autograd.grad(loss, list(mine.values()))
+        total = [a.add_(b) for a, b in zip(total, part, strict=True)] if total else part
     return list(total)
 
 

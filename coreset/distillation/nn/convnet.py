@@ -72,12 +72,12 @@ class ConvNet(nn.Module):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Return the map after every ReLU, and last the embedding."""
-        found = []
+        outputs = []
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                found.append(x)
-        return [*found, x.flatten(1)]
+                outputs.append(x)
+        return [*outputs, x.flatten(1)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -343,8 +343,8 @@ class _State:
         reach = (near * unit).sqrt() + self.rest[at] + self.rest[centers].max()
         i, j = torch.nonzero(score > ((own - reach.square()) / 2)[:, None], as_tuple=True)
         near.scatter_reduce_(0, i, self._exact(rows[i], others[j]), "amin")
-        found: NDArray[np.float64] = near.cpu().numpy()
-        return found
+        folded: NDArray[np.float64] = near.cpu().numpy()
+        return folded
 
     def _exact(self, i: Tensor, j: Tensor) -> Tensor:
         pairs = zip(torch.split(i, 8192), torch.split(j, 8192), strict=True)

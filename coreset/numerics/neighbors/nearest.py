@@ -39,13 +39,13 @@ def _nearest(
     x: Float,
     group_q: NDArray[np.int64],
     group_x: NDArray[np.int64],
-    found: Float,
+    distance: Float,
     index: NDArray[np.int64],
 ) -> None:
     """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx:
     lengths; found: infinite at first.
     """
-    k, n = found.shape[1], len(lx)
+    k, n = distance.shape[1], len(lx)
     score = np.full((n + _CHUNK - 1) // _CHUNK * _CHUNK, np.float32(-np.inf))  # <q, x> - |x|^2 / 2
     half = np.empty(n, np.float32)
     longest = 0.0
@@ -81,13 +81,13 @@ def _nearest(
                         cut = best[k - 1]
                         continue
                     d = square_distance(q[i], x[j])
-                    if d >= found[i, k - 1]:  # a tie goes to the earlier row
+                    if d >= distance[i, k - 1]:  # a tie goes to the earlier row
                         continue
-                    while at > 0 and found[i, at - 1] > d:
-                        found[i, at] = found[i, at - 1]
+                    while at > 0 and distance[i, at - 1] > d:
+                        distance[i, at] = distance[i, at - 1]
                         index[i, at] = index[i, at - 1]
                         at -= 1
-                    found[i, at] = d
+                    distance[i, at] = d
                     index[i, at] = j
 
 

@@ -88,8 +88,8 @@ def load_towers(model: str, device: str = "auto") -> TwoTowers:
     return TwoTowers(images, texts)
 
 
-def _vector(found: Any) -> Tensor:
-    return found if isinstance(found, Tensor) else found.pooler_output
+def _vector(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output
 
 
 def _open_clip(name: str, place: torch.device) -> TwoTowers:

@@ -115,9 +115,9 @@ def _filled(polygons: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.b
     return np.asarray(tools.decode(tools.merge(parts)), bool)
 
 
-def _check_size(found: NDArray[Any], shape: tuple[int, ...], key: Any) -> None:
-    if found.shape != shape:
-        raise ValueError(f"image {key!r}: a map of {found.shape}, the image has {shape}")
+def _check_size(class_map: NDArray[Any], shape: tuple[int, ...], key: Any) -> None:
+    if class_map.shape != shape:
+        raise ValueError(f"image {key!r}: a map of {class_map.shape}, the image has {shape}")
 
 
 def _classes_of(

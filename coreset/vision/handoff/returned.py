@@ -117,10 +117,10 @@ class Returned:
         """
         pending = set(ledger.ids("pending"))
         passed = [k for k in self.pool.ids[self.skipped].tolist() if k in pending]
-        said = ledger.ingest(self.pool.ids[self.labeled].tolist(), self.pool)
+        counts = ledger.ingest(self.pool.ids[self.labeled].tolist(), self.pool)
         if passed:
             ledger.skip(passed, f"skipped in {Path(self.source).name}")
-        return {"labeled": said["labeled"], "pending": len(ledger.ids("pending"))}
+        return {"labeled": counts["labeled"], "pending": len(ledger.ids("pending"))}
 
 
 def _area(polygon: Sequence[float]) -> float:

@@ -48,11 +48,11 @@ class RepetitionFilter(Filter):
                 high=self.max_word,
             ),
         ]
-        found = decision(batch, limits, "repetition_status")
+        limited = decision(batch, limits, "repetition_status")
         if self.loop_copies is None:
-            return found
+            return limited
         copies, covered = batch["loop_copies"], batch["loop_unit"] * batch["loop_copies"]
         loop = (copies >= self.loop_copies) & (covered >= self.loop_characters)
-        reason = found.reason.copy()
+        reason = limited.reason.copy()
         reason[loop] = [f"{r}; ends in a loop" if r else "ends in a loop" for r in reason[loop]]
         return Decision(np.asarray(reason == ""), reason)

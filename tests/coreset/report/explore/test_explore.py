@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coreset.cli.explore import made_from, make_table
+from coreset.cli.explore import fingerprint_of, make_table
 from coreset.core.overrules import read_overrules
 from coreset.core.selection import Selection
 from coreset.curation.operators.dedup import ExactDuplicates
@@ -95,14 +95,14 @@ def test_the_file_documents_its_columns(curated: Path, tmp_path: Path) -> None:
 
 def test_a_table_is_made_anew_when_something_has_changed(curated: Path, tmp_path: Path) -> None:
     given = {**SETTINGS, "run": [str(curated)]}
-    key = made_from(given)
-    assert made_from({**given, "open": False, "port": 7}) == key
-    assert made_from({**given, "projection": "tsne"}) != key
+    key = fingerprint_of(given)
+    assert fingerprint_of({**given, "open": False, "port": 7}) == key
+    assert fingerprint_of({**given, "projection": "tsne"}) != key
     shutil.copytree(curated, tmp_path / "c")
     again = {**given, "run": [str(tmp_path / "c")]}
-    before = made_from(again)
+    before = fingerprint_of(again)
     os.utime(tmp_path / "c" / "manifest.json", (1, 1))
-    assert made_from(again) != before
+    assert fingerprint_of(again) != before
 
 
 def test_nearest_rows_are_those_of_plain_distances() -> None:
