@@ -103,28 +103,28 @@ def _share(
     no part.
     """
     count = _within(distance, around, near)
-    found = np.empty(count)
+    share = np.empty(count)
     for m in range(count):
-        found[m] = distance[near[m]]
+        share[m] = distance[near[m]]
     if around == count - 1:
         edge = -1.0  # the largest but infinity, which is the row itself
         for m in range(count):
-            if found[m] > edge and found[m] != np.inf:
-                edge = found[m]
+            if share[m] > edge and share[m] != np.inf:
+                edge = share[m]
     else:
-        edge = np.partition(found, around - 1)[around - 1]
-    closest, tied = found.min(), around - int((found < edge).sum())
+        edge = np.partition(share, around - 1)[around - 1]
+    closest, tied = share.min(), around - int((share < edge).sum())
     total = 0.0
     for m in range(count):
-        d = found[m]
+        d = share[m]
         tied -= d == edge
         if d > edge or (d == edge and tied < 0):
-            found[m] = 0.0
+            share[m] = 0.0
         else:
-            found[m] = (closest / d) ** power if closest > 0 else (1.0 if d == 0 else 0.0)
-        total += found[m]
+            share[m] = (closest / d) ** power if closest > 0 else (1.0 if d == 0 else 0.0)
+        total += share[m]
     for m in range(count):
-        scores[near[m]] -= found[m] / total
+        scores[near[m]] -= share[m] / total
 
 
 def zcore_scores(

@@ -110,16 +110,16 @@ def craig(
         function = FacilityLocationFunction(near, np.full(len(g), near.min()))
     else:
         function = FacilityLocationFunction(*sparse_distances(g, distance, min(NEIGHBORS, len(g))))
-    found = lazy(function, k, np.arange(len(g)))
+    greedy = lazy(function, k, np.arange(len(g)))
     owner = np.empty(len(g), np.int64)
-    chosen = g.at(found.picks)
+    chosen = g.at(greedy.picks)
     for part, block in g.blocks(_BLOCK // k):
         owner[part] = _distances(block, chosen, distance).argmin(axis=1)
-    owner[found.picks] = np.arange(k)
+    owner[greedy.picks] = np.arange(k)
     return (
-        order[found.picks],
+        order[greedy.picks],
         np.bincount(owner, minlength=k).astype(np.float64),
-        found.gains,
+        greedy.gains,
     )
 
 

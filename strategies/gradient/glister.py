@@ -205,7 +205,7 @@ class Glister(Strategy):
             part = held
             if self.per_class and bool((same := held.labels == int(labels[mine[0]])).any()):
                 part = held.where(same)
-            found = glister(
+            solution = glister(
                 g if len(mine) == len(g) else g.at(mine),
                 share,
                 part,
@@ -213,8 +213,8 @@ class Glister(Strategy):
                 self.step,
                 self.refresh,
             )
-            losses.append((found.before, found.after, len(part.labels)))
-            return found.picks, found.gains
+            losses.append((solution.before, solution.after, len(part.labels)))
+            return solution.picks, solution.gains
 
         picks, gains = per_class(labels, k, self.per_class, solve)
         before, after, count = (sum(values) for values in zip(*losses, strict=True))

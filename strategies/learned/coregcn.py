@@ -68,8 +68,8 @@ def graph_embedding(
 
     def uniform(*shape: int) -> Tensor:
         bound = shape[-1] ** -0.5
-        made = (torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) * bound
-        return made.to(x.device).requires_grad_()  # type: ignore[no-any-return]
+        weight = (torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) * bound
+        return weight.to(x.device).requires_grad_()  # type: ignore[no-any-return]
 
     w1, b1, w2, b2 = uniform(x.shape[1], hidden), uniform(hidden), uniform(hidden, 1), uniform(1)
     d = degrees(x)

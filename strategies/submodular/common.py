@@ -99,8 +99,8 @@ class Submodular(Strategy):
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Run the optimizer on the whole pool or on each class."""
         if not self.per_class:
-            found, info = self._solve(pool, signals, pool.candidates, pool.selected, k, rng)
-            return Selection(found.picks, scores=found.gains, info=info)
+            answer, info = self._solve(pool, signals, pool.candidates, pool.selected, k, rng)
+            return Selection(answer.picks, scores=answer.gains, info=info)
         labels = np.asarray(as_tensor(signals.column("labels")).cpu())
         parts = [
             self._solve(
@@ -113,9 +113,9 @@ class Submodular(Strategy):
             )
             for label, rows, share in class_shares(labels[pool.candidates], k)
         ]
-        order = interleave([len(found.picks) for found, _ in parts])
+        order = interleave([len(answer.picks) for answer, _ in parts])
         picks, gains = (
-            np.concatenate([getattr(found, n) for found, _ in parts])[order]
+            np.concatenate([getattr(answer, n) for answer, _ in parts])[order]
             for n in ("picks", "gains")
         )
         infos = [info for _, info in parts]
@@ -145,16 +145,16 @@ class Submodular(Strategy):
         function = self.function(signals, ground)
         for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
             function.add(item)
-        found = knapsack_greedy(
+        answer = knapsack_greedy(
             function,
             np.asarray(costs, np.float64)[ground],
             limit,
             np.searchsorted(ground, pool.candidates),
         )
         return Selection(
-            ground[found.picks],
-            scores=found.gains,
-            info={"slack": found.slack, "variant": function.variant},
+            ground[answer.picks],
+            scores=answer.gains,
+            info={"slack": answer.slack, "variant": function.variant},
         )
 
     def _solve(
@@ -172,18 +172,20 @@ class Submodular(Strategy):
         for item in np.searchsorted(ground, np.sort(selected)).tolist():
             function.add(item)
         items = np.searchsorted(ground, candidates)
-        found = maximize(
+        answer = maximize(
             function, k, items, self.optimizer, pool.ids[candidates], rng, self.epsilon, self.parts
         )
         info: dict[str, Any] = {
             "value": function.value,
-            "evaluations": found.evaluations,
+            "evaluations": answer.evaluations,
             "variant": function.variant,
         }
         if function.submodular and function.monotone:
-            info["bound"] = upper_bound(function, k, np.setdiff1d(items, found.picks), found.bounds)
+            info["bound"] = upper_bound(
+                function, k, np.setdiff1d(items, answer.picks), answer.bounds
+            )
             info["ratio"] = _ratio(function.value, info["bound"])
-        return found._replace(picks=ground[found.picks]), info
+        return answer._replace(picks=ground[answer.picks]), info
 
 
 @dataclass(frozen=True)

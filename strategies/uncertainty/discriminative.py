@@ -93,9 +93,9 @@ def mlp_score(
         for _ in range(epochs):
             right = 0
             for batch in torch.split(torch.randperm(len(x), generator=draw), BATCH):
-                said = odds(x[batch])
-                right += int(((said > 0) == y[batch]).sum())
-                loss = functional.binary_cross_entropy_with_logits(said, y[batch].double())
+                logit = odds(x[batch])
+                right += int(((logit > 0) == y[batch]).sum())
+                loss = functional.binary_cross_entropy_with_logits(logit, y[batch].double())
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -43,7 +43,7 @@ def _nearest(
     index: NDArray[np.int64],
 ) -> None:
     """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx:
-    lengths; found: infinite at first.
+    lengths; distance: infinite at first.
     """
     k, n = distance.shape[1], len(lx)
     score = np.full((n + _CHUNK - 1) // _CHUNK * _CHUNK, np.float32(-np.inf))  # <q, x> - |x|^2 / 2

@@ -38,10 +38,10 @@ def test_the_part_held_out_is_never_seen():
 
 def test_cells_scores_and_table(tmp_path, monkeypatch):
     seen = []
-    real = module.fit_made
+    real = module.fit_distilled
     monkeypatch.setattr(
         module,
-        "fit_made",
+        "fit_distilled",
         lambda fitter, recipe, made, seed: (
             seen.append((recipe.lr, recipe.augment, made.kind, seed))
             or real(fitter, recipe, made, seed)
@@ -91,7 +91,7 @@ def test_the_rate_that_is_best_on_the_part_held_out(monkeypatch):
 
     monkeypatch.setattr(
         module,
-        "fit_made",
+        "fit_distilled",
         lambda fitter, recipe, made, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr]),
     )
     assert module._best_rate(None, TrainingConfig(), None, (0.1, 0.2, 0.3), (0,)) == 0.2

@@ -20,7 +20,7 @@ from coreset.strategies.distill.soft_labels import SoftLabels, choose
 from coreset.strategies.distill.sre2l import Sre2l
 from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.data.sources import digits
-from coreset.trainers.distillation.round import Made, fit_made, source_of
+from coreset.trainers.distillation.round import DistilledTask, fit_distilled, source_of
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
@@ -55,7 +55,7 @@ def made(decode=1):
 def batches(one, steps=9, augment=True, asked=None):
     soft = Soft.of(one, asked)
     assert soft is not None
-    task = Made(one.pixels(), one.temperature, soft)
+    task = DistilledTask(one.pixels(), one.temperature, soft)
     n = len(one.pixels())
     shape = {"steps": steps, "batch_size": 8, "seed": 5, "augment": augment}
     return soft, task.train(DATA, soft.labels, np.arange(n), None, **shape)
@@ -122,10 +122,10 @@ def test_hard_labels_mixed_in_at_a_share_of_one_are_hard_labels():
         Fitter(DATA, small_cnn, {"accelerator": "cpu"}),
         TrainingConfig(steps=4, precision="32"),
     )
-    hard = fit_made(fitter, recipe, made(), (0, 1), test=False).model.state_dict()
+    hard = fit_distilled(fitter, recipe, made(), (0, 1), test=False).model.state_dict()
     soft = fixed_labels(made(), teacher(), temperature=5.0, mix=1.0)
-    mixed = fit_made(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
-    half = fit_made(
+    mixed = fit_distilled(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
+    half = fit_distilled(
         fitter,
         recipe,
         fixed_labels(made(), teacher(), temperature=5.0, mix=0.5),
@@ -145,7 +145,7 @@ def test_every_kind_trains(decode):
         crop_labels(made(decode), t, Views(), 2, seed=0),
         online_labels(made(decode), t, Views(), ASKED),
     ):
-        a, b = (fit_made(fitter, recipe, one, (0, 1), teacher=t) for _ in range(2))
+        a, b = (fit_distilled(fitter, recipe, one, (0, 1), teacher=t) for _ in range(2))
         assert a.accuracy == b.accuracy
 
 
@@ -157,7 +157,7 @@ def test_online_labels_need_their_teacher():
         Soft.of(one, teacher(DATA.classes[::-1]))
     assert Soft.of(made()) is None
     assert Soft.of(fixed_labels(made(), teacher())) is None
-    assert isinstance(Made(made().pixels()).train(DATA, DATA.labels, np.arange(20), None, steps=1, batch_size=4, seed=0, augment=False), TrainStream)  # fmt: skip
+    assert isinstance(DistilledTask(made().pixels()).train(DATA, DATA.labels, np.arange(20), None, steps=1, batch_size=4, seed=0, augment=False), TrainStream)  # fmt: skip
 
 
 class Killed(BaseException):
@@ -238,13 +238,15 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
             source = source_of(DATA, labels, teacher=make)
             easy = Rded(images=120)(source, 1, np.random.default_rng(seed))
             if shuffled:
-                found["shuffled"].append(fit_made(fitter, recipe, easy, (seed, 1)).accuracy)
+                found["shuffled"].append(fit_distilled(fitter, recipe, easy, (seed, 1)).accuracy)
                 continue
             plain = source.real(choose(Random(), source, make(), 1, seed))
             for name, one in (("random", plain), ("rded", easy)):
                 soft = crop_labels(one, make(), Views(), 50, seed)
-                found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
-                found[f"{name} soft"].append(fit_made(fitter, recipe, soft, (seed, 1)).accuracy)
+                found[name].append(fit_distilled(fitter, recipe, one, (seed, 1)).accuracy)
+                found[f"{name} soft"].append(
+                    fit_distilled(fitter, recipe, soft, (seed, 1)).accuracy
+                )
     mean = {name: float(np.mean(values)) for name, values in found.items()}
     assert mean["rded"] > mean["random"] + 0.05
     assert mean["random soft"] > mean["random"] + 0.08
