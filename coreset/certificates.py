@@ -77,7 +77,10 @@ def kernel_discrepancy(
     distance between the rows), unless given. Time O(n^2 D).
 
     >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
-    >>> round(kernel_discrepancy(x, np.array([0, 1])), 9), kernel_discrepancy(x, np.array([0, 2]), gamma=1.0) > 0.3
+    >>> (
+    ...     round(kernel_discrepancy(x, np.array([0, 1])), 9),
+    ...     kernel_discrepancy(x, np.array([0, 2]), gamma=1.0) > 0.3,
+    ... )
     (0.0, True)
     """
     mean = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) / len(x)

@@ -54,7 +54,8 @@ def describe_part(kind: str, name: str) -> dict[str, Any]:
     """
     factory = registry.load(name, group_of(kind))
     out: dict[str, Any] = {
-        "kind": kind, "name": name, "about": _first(factory), "documentation": inspect.getdoc(factory) or "",
+        "kind": kind, "name": name, "about": _first(factory),
+        "documentation": inspect.getdoc(factory) or "",
         "method": inspect.getdoc(inspect.getmodule(factory)) or "", "parameters": schema(factory),
     }  # fmt: skip
     try:
@@ -115,7 +116,12 @@ def _type(words: str) -> dict[str, Any]:
         elif bare in ("Mapping", "dict"):
             options.append({"type": "object"})
         elif bare in _PARTS:
-            options.append({"type": ["string", "object"], "description": f"a part ({bare}): its name, or {{name: options}}"})  # fmt: skip
+            options.append(
+                {
+                    "type": ["string", "object"],
+                    "description": f"a part ({bare}): its name, or {{name: options}}",
+                }
+            )
         else:
             return {}
     return options[0] if len(options) == 1 else {"anyOf": options}

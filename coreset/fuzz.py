@@ -117,7 +117,8 @@ def random_floats(
     n = shape[0]
     x = rng.normal(size=shape)
     kind = str(rng.choice(
-        ["plain", "plain", "scale", "scale", "row", "rows", "copies", "constant", "zeros", "lattice", "far", "one hot",
+        ["plain", "plain", "scale", "scale", "row", "rows", "copies", "constant", "zeros",
+         "lattice", "far", "one hot",
          "column"]
     ))  # fmt: skip
     power = float(rng.choice([rng.uniform(-300, 300), rng.uniform(-30, 30)]))
@@ -202,7 +203,8 @@ def _typed(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
 def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
     """Return a column of a kind that most strategies refuse."""
     kind = str(rng.choice(
-        ["nan", "inf", "complex", "bool", "datetime", "object", "masked", "sparse", "meta", "text", "shape", "none",
+        ["nan", "inf", "complex", "bool", "datetime", "object", "masked", "sparse", "meta", "text",
+         "shape", "none",
          "narrow", "scipy", "pandas"]
     ))  # fmt: skip
     if kind in ("nan", "inf") and x.dtype.kind == "f":

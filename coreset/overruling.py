@@ -22,7 +22,9 @@ class Overruling:
     that are selected already left out; dropped; labels: new label by position.
 
     >>> from coreset.core.overrules import Overrule
-    >>> overrules = Overrules({"b": Overrule("b", "pin", "ana", "now"), "c": Overrule("c", "drop", "bo", "now")}, {})
+    >>> overrules = Overrules(
+    ...     {"b": Overrule("b", "pin", "ana", "now"), "c": Overrule("c", "drop", "bo", "now")}, {}
+    ... )
     >>> one = Overruling.of(overrules, Pool(4, ids=np.array(["a", "b", "c", "d"])))
     >>> one.pool.selected, one.pool.candidates
     (array([1]), array([0, 3]))

@@ -31,7 +31,18 @@ from coreset.report.curation import write_curation_report
 def settings(plain: Mapping[str, Any]) -> Settings:
     """Return how rows are read, from a configuration.
 
-    >>> settings({"kind": "text", "fields": None, "id": None, "max_characters": 9, "batch": 2, "partition_rows": 5, "split": 9, "images": None}).batch
+    >>> settings(
+    ...     {
+    ...         "kind": "text",
+    ...         "fields": None,
+    ...         "id": None,
+    ...         "max_characters": 9,
+    ...         "batch": 2,
+    ...         "partition_rows": 5,
+    ...         "split": 9,
+    ...         "images": None,
+    ...     }
+    ... ).batch
     2
     """
     names = ("kind", "fields", "id", "max_characters", "batch", "partition_rows", "split", "images")

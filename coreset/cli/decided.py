@@ -22,7 +22,8 @@ def summarize(run: Path) -> dict[str, Any]:
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     keys = ("name", "kind", "counts", "found")
     return {
-        "counts": manifest["counts"], "rejects": manifest["rejects"], "overrules": manifest.get("overrules"),
+        "counts": manifest["counts"], "rejects": manifest["rejects"],
+        "overrules": manifest.get("overrules"),
         "operators": [{k: o[k] for k in keys if k in o} for o in manifest["operators"]],
         "columns": table_schema(run / "decisions.parquet").names,
     }  # fmt: skip

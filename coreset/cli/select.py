@@ -72,7 +72,8 @@ def columns_main(cfg: DictConfig) -> None:
         )
         names = chosen.indices if chosen.ids is None else chosen.ids
         answer(
-            chosen=len(chosen), rows=size, picks_file=out, certificates=measures, first_indices=chosen.indices[:20].tolist(),
+            chosen=len(chosen), rows=size, picks_file=out, certificates=measures,
+            first_indices=chosen.indices[:20].tolist(),
             first_ids=names[:20].tolist(), strategy=chosen.info.get("strategy"),
         )  # fmt: skip
         console.print(

@@ -114,7 +114,7 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
 def sheet(images: Iterable[tuple[NDArray[np.uint8], str]], side: int = 56) -> str:
     """Return pictures with their captions, in order: a contact sheet."""
     return '<div style="display:flex;flex-wrap:wrap;gap:6px">' + "".join(
-        f'<figure style="margin:0;width:{side}px"><img alt="{escape(caption)}" title="{escape(caption)}"'
-        f' style="width:100%;image-rendering:pixelated" src="{png_uri(pixels)}"></figure>'
+        f'<figure style="margin:0;width:{side}px"><img alt="{escape(caption)}"'
+        f' title="{escape(caption)}" style="width:100%;image-rendering:pixelated" src="{png_uri(pixels)}"></figure>'
         for pixels, caption in images
     ) + "</div>"  # fmt: skip

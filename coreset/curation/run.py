@@ -281,7 +281,9 @@ def curate(
     >>> from coreset.scorers.length import Length
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "in.jsonl").write_text('{"text": "one two"}\n{"text": "three"}\n')
-    >>> done = curate([Length(), Threshold("text_words", low=2)], folder / "in.jsonl", folder / "out")
+    >>> done = curate(
+    ...     [Length(), Threshold("text_words", low=2)], folder / "in.jsonl", folder / "out"
+    ... )
     >>> done.manifest["counts"]
     {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
     """

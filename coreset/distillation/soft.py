@@ -75,7 +75,8 @@ def crop_labels(
         logits.append(_half(torch.cat([teacher.logits(look(x, each, rows)) for rows in blocks])))
         show(number + 1, crops)
     return distilled.with_labels(
-        np.stack(logits), "crops", temperature, truth=distilled.hard, mix=mix, views=drawn.astype(STORED), teacher=about(teacher)
+        np.stack(logits), "crops", temperature, truth=distilled.hard, mix=mix,
+        views=drawn.astype(STORED), teacher=about(teacher)
     )  # fmt: skip
 
 

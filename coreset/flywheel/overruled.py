@@ -25,7 +25,11 @@ class Overruled:
 
     >>> from coreset.core.overrules import Overrule
     >>> data = FlywheelData(
-    ...     ["a", "b", "c", "d"], [0, -1, 1, 0], ["train", "pool", "test", "dev"], [[0.0], [1.0], [2.0], [3.0]], ("x", "y")
+    ...     ["a", "b", "c", "d"],
+    ...     [0, -1, 1, 0],
+    ...     ["train", "pool", "test", "dev"],
+    ...     [[0.0], [1.0], [2.0], [3.0]],
+    ...     ("x", "y"),
     ... )
     >>> overrules = Overrules({"b": Overrule("b", "pin", "ana", "now", "rare")}, {"a": "y"})
     >>> one = Overruled.of(overrules, data)

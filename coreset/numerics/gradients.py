@@ -45,7 +45,9 @@ class LastLayerGradients:
     """Gradients of n examples: residual (n, C), features (n, D), bias: the layer has one (a
     constant feature 1), squared_norms (n,) = ||r||² (||h||² + bias).
 
-    >>> g = LastLayerGradients(torch.tensor([[1.0, -1.0], [0.5, -0.5]]), torch.tensor([[2.0], [0.0]]))
+    >>> g = LastLayerGradients(
+    ...     torch.tensor([[1.0, -1.0], [0.5, -0.5]]), torch.tensor([[2.0], [0.0]])
+    ... )
     >>> g.inner(g).tolist()
     [[10.0, 1.0], [1.0, 0.5]]
     """
@@ -257,7 +259,9 @@ def column_gradients(signals: Signals, positions: Indices) -> LastLayerGradients
 
     Raises ValueError for a column of another shape or kind.
 
-    >>> g = column_gradients(Signals(2, gradients=np.array([[3.0, 4.0], [1.0, 0.0]])), np.array([0, 1]))
+    >>> g = column_gradients(
+    ...     Signals(2, gradients=np.array([[3.0, 4.0], [1.0, 0.0]])), np.array([0, 1])
+    ... )
     >>> g.squared_norms.tolist()
     [25.0, 1.0]
     """
@@ -306,7 +310,10 @@ def cancels(total: Tensor, norms: NDArray[np.float64]) -> bool:
     """Return whether a sum of gradients is zero but for rounding; norms (n,): their squared
     lengths.
 
-    >>> cancels(torch.tensor([[1e-17]]), np.array([1.0, 1.0])), cancels(torch.tensor([[0.1]]), np.array([1.0, 1.0]))
+    >>> (
+    ...     cancels(torch.tensor([[1e-17]]), np.array([1.0, 1.0])),
+    ...     cancels(torch.tensor([[0.1]]), np.array([1.0, 1.0])),
+    ... )
     (True, False)
     """
     return float(total.norm()) <= 1e-12 * float(np.sqrt(norms).sum())

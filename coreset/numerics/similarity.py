@@ -114,7 +114,9 @@ class Similarity:
         """Return the similarity of the rows of `x` (n, D). Raises ValueError for an unknown kind or
         a gamma that is not positive.
 
-        >>> Similarity.of(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), "cosine").dense().tolist()
+        >>> Similarity.of(
+        ...     torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), "cosine"
+        ... ).dense().tolist()
         [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 0.5]]
         """
         if kind not in KINDS:

@@ -45,7 +45,8 @@ class Changes:
         """Return kept in both, only in the first, only in the second, and rows of one run alone."""
         a = {k for k, r in self.a.items() if r["state"] == KEPT}
         b = {k for k, r in self.b.items() if r["state"] == KEPT}
-        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b), "kept_only_in_second": len(b - a),
+        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b),
+                "kept_only_in_second": len(b - a),
                 "rows_only_in_first": self.only_a, "rows_only_in_second": self.only_b}  # fmt: skip
 
 
@@ -126,7 +127,10 @@ def _rows_html(changed: Changes, texts: Mapping[str, str]) -> str:
         for key in ids[:_SHOWN]:
             words = texts.get(key, "")
             why = str(changed.b[key]["reason"] or changed.a[key]["reason"] or "")
-            cards.append(f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}<footer>{text(key)}</footer></article>')  # fmt: skip
+            cards.append(
+                f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}'
+                f"<footer>{text(key)}</footer></article>"
+            )
         blocks.append(f'<h3>{text(was)} → {text(now)}</h3><div class="two">{"".join(cards)}</div>')
     return f"<h2>Rows that changed</h2>{''.join(blocks)}" if blocks else ""
 
@@ -134,7 +138,8 @@ def _rows_html(changed: Changes, texts: Mapping[str, str]) -> str:
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     keys = ("name", "counts", "hash", "found")
     plain = [
-        {o["name"]: {k: v for k, v in o.items() if k not in keys} for o in m["operators"] if o["name"] != "overruled"}
+        {o["name"]: {k: v for k, v in o.items() if k not in keys}
+         for o in m["operators"] if o["name"] != "overruled"}
         for m in (a, b)
     ]  # fmt: skip
     lines = difference(plain[0], plain[1])

@@ -30,7 +30,11 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     fits that drop nothing are left out.
 
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
-    >>> manifest = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "kind": "rule", "counts": counts}]}
+    >>> manifest = {
+    ...     "counts": {"rows": 6, "kept": 3},
+    ...     "rejects": {"empty_answer": 1},
+    ...     "operators": [{"name": "words", "kind": "rule", "counts": counts}],
+    ... }
     >>> [(s.name, s.came, s.left) for s in stages(manifest)]
     [('read', 6, 5), ('words', 5, 3)]
     """

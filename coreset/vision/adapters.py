@@ -120,7 +120,10 @@ def from_hugging_face(
     for i, detected in enumerate(outputs):
         try:
             boxes = [[d["box"][k] for k in ("xmin", "ymin", "xmax", "ymax")] for d in detected]
-            rows.append({"boxes": boxes, "scores": [d["score"] for d in detected], "labels": [d["label"] for d in detected]})  # fmt: skip
+            rows.append(
+                {"boxes": boxes, "scores": [d["score"] for d in detected],
+                 "labels": [d["label"] for d in detected]}
+            )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"pipeline outputs: entry {i}: expected a list of {{score, label, box}} ({error!r})"
@@ -137,7 +140,9 @@ def classification_probs(
     Raises ValueError for an example without all classes, or whose scores do not sum to 1 (a
     pipeline of independent labels, or cut by `top_k`).
 
-    >>> classification_probs([[{"label": "dog", "score": 0.75}, {"label": "cat", "score": 0.25}]], ["cat", "dog"])
+    >>> classification_probs(
+    ...     [[{"label": "dog", "score": 0.75}, {"label": "cat", "score": 0.25}]], ["cat", "dog"]
+    ... )
     array([[0.25, 0.75]])
     """
     place_of = {name: i for i, name in enumerate(classes)}

@@ -159,7 +159,9 @@ def aggregate(
     with none left is empty. O(B log B) at most.
 
     >>> detections = Detections(np.array([7, 8]), [0, 0], [[0, 0, 9, 9]] * 2, [0.9, 0.6], [1, 1])
-    >>> aggregate(detections, detections.scores, "sum", score_threshold=0.5, min_size=0, empty="last").values.tolist()
+    >>> aggregate(
+    ...     detections, detections.scores, "sum", score_threshold=0.5, min_size=0, empty="last"
+    ... ).values.tolist()
     [1.5, nan]
     """
     if how not in HOW:

@@ -45,11 +45,14 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
         raise ValueError("results: strategy=uncertainty and expand need the detections of a model")
     threshold = float(cfg["score_threshold"])
     chosen = select(
-        pool, budget, cfg["strategy"], scores=scores, options=cfg["options"], expand=cfg["expand"], balance=cfg["balance"], max_per_group=cfg["max_per_group"],
+        pool, budget, cfg["strategy"], scores=scores, options=cfg["options"], expand=cfg["expand"],
+        balance=cfg["balance"], max_per_group=cfg["max_per_group"],
         columns=None if detections is None else {"foreground": foreground(detections, threshold)},
         classes=None if detections is None else predicted_class(detections, threshold),
-        distance=None if cfg["distance"] is None else BoxSets.of(_needed(detections, "distance"), cfg["distance"], threshold),
-        costs=_costs(cfg, budget, every, detections), fit=cfg["fit"], allow_short=cfg["allow_short"], seed=cfg["seed"],
+        distance=None if cfg["distance"] is None
+        else BoxSets.of(_needed(detections, "distance"), cfg["distance"], threshold),
+        costs=_costs(cfg, budget, every, detections), fit=cfg["fit"],
+        allow_short=cfg["allow_short"], seed=cfg["seed"],
     )  # fmt: skip
     _write(cfg, chosen, detections)
     if ledger is not None:

@@ -55,7 +55,14 @@ class BoxSets:
         """Return the boxes of at least that score. Raises ValueError when the detections have no
         `features`, or a feature is zero under ccms.
 
-        >>> detections = Detections(np.array([1, 2]), [0, 1], np.zeros((2, 4)), [0.9, 0.8], [5, 5], features=np.array([[1.0, 0.0], [0.0, 3.0]]))
+        >>> detections = Detections(
+        ...     np.array([1, 2]),
+        ...     [0, 1],
+        ...     np.zeros((2, 4)),
+        ...     [0.9, 0.8],
+        ...     [5, 5],
+        ...     features=np.array([[1.0, 0.0], [0.0, 3.0]]),
+        ... )
         >>> BoxSets.of(detections).between([0], [0, 1]).tolist()
         [[0.0, 1.0]]
         """

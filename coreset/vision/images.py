@@ -15,7 +15,9 @@ def predicted_class(detections: Detections, score_threshold: float) -> Indices:
     """Return the category with the largest sum of scores per image (I,), -1 where no box has that
     score; ties go to the lowest id.
 
-    >>> detections = Detections(np.array([7, 8]), [0, 0, 0], np.zeros((3, 4)), [0.9, 0.5, 0.6], [3, 5, 5])
+    >>> detections = Detections(
+    ...     np.array([7, 8]), [0, 0, 0], np.zeros((3, 4)), [0.9, 0.5, 0.6], [3, 5, 5]
+    ... )
     >>> predicted_class(detections, 0.3).tolist()
     [5, -1]
     """

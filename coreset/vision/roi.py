@@ -62,7 +62,9 @@ def match(probs: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
 
     Raises ValueError when there is none: the detector changes its scores after the softmax.
 
-    >>> match(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), torch.tensor([1, 1]), torch.tensor([0.4, 0.9])).tolist()
+    >>> match(
+    ...     torch.tensor([[0.1, 0.9], [0.6, 0.4]]), torch.tensor([1, 1]), torch.tensor([0.4, 0.9])
+    ... ).tolist()
     [1, 0]
     """
     rows: list[int] = []

@@ -80,7 +80,8 @@ def to_coco(
         for box in boxes.tolist() if table is not None else ():
             x, y, x2, y2 = table.boxes[box].tolist()  # type: ignore[union-attr]
             w, h = x2 - x, y2 - y
-            label, score = int(table.labels[box]), float(table.scores[box])  # type: ignore[union-attr]
+            label = int(table.labels[box])  # type: ignore[union-attr]
+            score = float(table.scores[box])  # type: ignore[union-attr]
             rows.append(
                 {
                     "image_id": k,
@@ -278,11 +279,13 @@ def to_rows(
         width, height = pool.sizes[at].tolist()
         score = None if chosen.scores is None else float(chosen.scores[rank])
         name = str(pool.names[at])
-        row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k, "width": width,
-               "height": height, "priority": rank, "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
-        row["boxes"] = [
-            {"label": pool.categories[int(table.labels[b])], "box": table.boxes[b].tolist(), "score": float(table.scores[b])}  # type: ignore[union-attr]
-            for b in (boxes.tolist() if table is not None else ())
+        row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k,
+               "width": width, "height": height, "priority": rank,
+               "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
+        row["boxes"] = [] if table is None else [
+            {"label": pool.categories[int(table.labels[b])], "box": table.boxes[b].tolist(),
+             "score": float(table.scores[b])}
+            for b in boxes.tolist()
         ]  # fmt: skip
         rows.append(row)
     return rows

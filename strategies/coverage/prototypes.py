@@ -35,7 +35,9 @@ def prototype_distance(
     belongs to the one with the largest cosine. A row or a center of length zero has cosine 0.
     Rounded to multiples of 1e-12, so that rows which are centers of their own tie at 0.
 
-    >>> prototype_distance(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)).tolist()
+    >>> prototype_distance(
+    ...     torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)
+    ... ).tolist()
     [0.0, 0.0]
     """
     unit = unit_rows(x)

@@ -143,7 +143,9 @@ def zcore_scores(
     proportion to distance^-power (those at distance 0, if any, share it alone). Time: O(samples n
     dims), about 8 minutes for a million samples of 50,000 rows on one core. Memory: one copy of x.
 
-    >>> zcore_scores(np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1).sum()
+    >>> zcore_scores(
+    ...     np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1
+    ... ).sum()
     np.float64(0.0)
     """
     columns = np.ascontiguousarray(x.T)

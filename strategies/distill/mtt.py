@@ -140,7 +140,8 @@ class Mtt(Distiller):
     def __post_init__(self) -> None:
         given = {n: v for n in ("student", "ahead") if (v := getattr(self, n)) is not None}
         positive(
-            experts=self.experts, epochs=self.epochs, steps=self.steps, lr=self.lr, rate=self.rate, rate_lr=self.rate_lr, expert_lr=self.expert_lr, width=self.width,
+            experts=self.experts, epochs=self.epochs, steps=self.steps, lr=self.lr, rate=self.rate,
+            rate_lr=self.rate_lr, expert_lr=self.expert_lr, width=self.width,
             **given,
         )  # fmt: skip
         if self.latest is not None and self.latest < 0:

@@ -182,7 +182,8 @@ class SoftLabels(Distiller):
         else:
             labeling = int(stream(seed, VIEWS).integers(2**62))
             soft = crop_labels(
-                distilled, teacher, views, self.crops, labeling, source.device, self.heat, self.hard,
+                distilled, teacher, views, self.crops, labeling, source.device, self.heat,
+                self.hard,
                 lambda done, all_: progress.show(done, all_, float("nan")),
             )  # fmt: skip
         place.clear()

@@ -106,7 +106,9 @@ def bn_loss(entered: Sequence[Tensor], wanted: Moments, first: float = FIRST) ->
     entered: what enters each, (B, C, H, W); mean and (biased) variance over images and places, per
     channel.
 
-    >>> bn_loss([torch.tensor([[[[1.0, 3.0]]]])], [(torch.tensor([0.0]), torch.tensor([4.0]))]).item()
+    >>> bn_loss(
+    ...     [torch.tensor([[[[1.0, 3.0]]]])], [(torch.tensor([0.0]), torch.tensor([4.0]))]
+    ... ).item()
     50.0
     """
     total = entered[0].new_zeros(())
@@ -204,7 +206,8 @@ class Sre2l(Distiller):
                 for rows in source.rows(seed)
             ]
         low, high = (
-            torch.tensor([(v - m) / s for m, s in zip(source.mean, source.std, strict=True)], device=source.device).view(1, -1, 1, 1)
+            torch.tensor([(v - m) / s for m, s in zip(source.mean, source.std, strict=True)],
+                         device=source.device).view(1, -1, 1, 1)
             for v in (0.0, 1.0)
         )  # fmt: skip
 

@@ -135,7 +135,13 @@ class Craig(Strategy):
     its size. info: `matching_error` of the weighted choice.
 
     >>> from coreset import select
-    >>> chosen = select("craig", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int))
+    >>> chosen = select(
+    ...     "craig",
+    ...     1,
+    ...     features=np.ones((4, 1)),
+    ...     probs=np.full((4, 2), 0.5),
+    ...     labels=np.zeros(4, int),
+    ... )
     >>> chosen.weights, chosen.info["matching_error"]
     (array([4.]), 0.0)
     """

@@ -78,7 +78,9 @@ def glister(
     memory O(m C) beside the factors.
 
     >>> g = LastLayerGradients(torch.tensor([[-0.5, 0.5], [0.5, -0.5]]), torch.ones(2, 1))
-    >>> glister(g, 1, Validation(torch.ones(1, 1), torch.full((1, 2), 0.5), torch.tensor([1]))).picks
+    >>> glister(
+    ...     g, 1, Validation(torch.ones(1, 1), torch.full((1, 2), 0.5), torch.tensor([1]))
+    ... ).picks
     array([1])
     """
     h = validation.features.to(g.features.dtype)

@@ -39,7 +39,9 @@ class Votes(ScoreBased):
     candidates. Scores: the votes.
 
     >>> from coreset import select
-    >>> select("votes", 1, influence=[[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]], options={"percentile": 50}).indices
+    >>> select(
+    ...     "votes", 1, influence=[[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]], options={"percentile": 50}
+    ... ).indices
     array([1])
     """
 

@@ -112,7 +112,15 @@ class CoreGcn(Strategy):
 
     >>> from coreset import select
     >>> import numpy as np
-    >>> len(select("coregcn", 2, features=np.eye(5)[[0, 0, 1, 2, 3]], selected=[0], options={"epochs": 5}))
+    >>> len(
+    ...     select(
+    ...         "coregcn",
+    ...         2,
+    ...         features=np.eye(5)[[0, 0, 1, 2, 3]],
+    ...         selected=[0],
+    ...         options={"epochs": 5},
+    ...     )
+    ... )
     2
     """
 
@@ -169,7 +177,8 @@ class CoreGcn(Strategy):
         nodes, labeled = nodes[order], labeled[order]
         x = unit_rows(rows(signals.column("features"), nodes).double())
         embedding = graph_embedding(
-            x, torch.from_numpy(labeled).to(x.device), rng, hidden=self.hidden, dropout=self.dropout, epochs=self.epochs,
+            x, torch.from_numpy(labeled).to(x.device), rng, hidden=self.hidden,
+            dropout=self.dropout, epochs=self.epochs,
             lr=self.lr, weight_decay=self.weight_decay, unlabeled_weight=self.unlabeled_weight,
         )  # fmt: skip
         back = np.argsort(nodes)  # by position, so that ties go to the lowest

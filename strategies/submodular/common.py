@@ -136,7 +136,9 @@ class Submodular(Strategy):
 
         >>> from coreset.registry import strategy
         >>> x, pool = np.eye(3), Pool(3)
-        >>> strategy("facility_location").within(pool, Signals(3, features=x), np.array([3.0, 1.0, 2.0]), 3.5).indices
+        >>> strategy("facility_location").within(
+        ...     pool, Signals(3, features=x), np.array([3.0, 1.0, 2.0]), 3.5
+        ... ).indices
         array([1, 2])
         """
         if not self.greedy:

@@ -68,7 +68,9 @@ def mlp_score(
     ones stay doubtful. Float64.
 
     >>> z = np.array([[0.0], [0.1], [1.0], [9.0]])
-    >>> odds = mlp_score(z, np.array([True, True, False, False]), np.arange(4), np.random.default_rng(0))
+    >>> odds = mlp_score(
+    ...     z, np.array([True, True, False, False]), np.arange(4), np.random.default_rng(0)
+    ... )
     >>> bool(odds[3] > odds[1])
     True
     """
@@ -117,7 +119,13 @@ class Discriminative(Strategy):
     and selected. Raises ValueError when nothing is taken yet. Scores: log-odds of being unlabeled.
 
     >>> from coreset import select
-    >>> select("discriminative", 1, features=np.array([[0.0], [0.1], [5.0]]), selected=[0], options={"epochs": 50}).indices
+    >>> select(
+    ...     "discriminative",
+    ...     1,
+    ...     features=np.array([[0.0], [0.1], [5.0]]),
+    ...     selected=[0],
+    ...     options={"epochs": 50},
+    ... ).indices
     array([2])
     """
 

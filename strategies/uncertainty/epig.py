@@ -31,7 +31,13 @@ class Epig(ScoreBased):
 
     >>> from coreset import select
     >>> p = np.array([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.8, 0.2], [0.2, 0.8]]])
-    >>> select("epig", 1, member_probs=p, target=np.array([False, False, True]), options={"column": "target"}).indices
+    >>> select(
+    ...     "epig",
+    ...     1,
+    ...     member_probs=p,
+    ...     target=np.array([False, False, True]),
+    ...     options={"column": "target"},
+    ... ).indices
     array([0])
     """
 

@@ -224,6 +224,7 @@ def coco_folder(
     labels = a.main_class() if drawn else np.full(cut, -1, np.int64)
     test_labels = np.empty(0, np.int64) if test is None else b.main_class()
     return CocoData(
-        Path(root).resolve().name, decoded.images[:cut], labels, decoded.images[cut:], test_labels, classes, decoded.mean, decoded.std, a.pool.ids,
+        Path(root).resolve().name, decoded.images[:cut], labels, decoded.images[cut:], test_labels,
+        classes, decoded.mean, decoded.std, a.pool.ids,
         content=decoded.content, part=a, test_part=b, about=contents,
     )  # fmt: skip

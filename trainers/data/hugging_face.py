@@ -122,7 +122,8 @@ def convert(
     kept = order[decoded.kept]
     images, test_images = decoded.images[: decoded.pool], decoded.images[decoded.pool :]
     return ImageData(
-        name, images, labels[kept[: decoded.pool]], test_images, labels[kept[decoded.pool :]], tuple(classes),
+        name, images, labels[kept[: decoded.pool]], test_images, labels[kept[decoded.pool :]],
+        tuple(classes),
         decoded.mean, decoded.std, rows[kept[: decoded.pool]], augment, decoded.content,
     )  # fmt: skip
 

@@ -177,10 +177,27 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Any labels: the better of hard and soft, for the method and for random images alike.
 
-    >>> cells = [("m", "hard", False, 0.6), ("m", "hard", True, 0.6), ("m", "soft", False, 0.7), ("m", "soft", True, 0.7)]
+    >>> cells = [
+    ...     ("m", "hard", False, 0.6),
+    ...     ("m", "hard", True, 0.6),
+    ...     ("m", "soft", False, 0.7),
+    ...     ("m", "soft", True, 0.7),
+    ... ]
     >>> cells += [("random", *c[1:3], 0.6) for c in cells]
-    >>> rows = [dict(zip(("method", "labels", "augment", "accuracy"), (*c[:3], [c[3]])), ipc=1, model="a") for c in cells]
-    >>> full = {"method": "full", "ipc": None, "labels": "hard", "augment": False, "model": "", "accuracy": [0.9]}
+    >>> rows = [
+    ...     dict(
+    ...         zip(("method", "labels", "augment", "accuracy"), (*c[:3], [c[3]])), ipc=1, model="a"
+    ...     )
+    ...     for c in cells
+    ... ]
+    >>> full = {
+    ...     "method": "full",
+    ...     "ipc": None,
+    ...     "labels": "hard",
+    ...     "augment": False,
+    ...     "model": "",
+    ...     "accuracy": [0.9],
+    ... }
     >>> [round(r["label_robust"], 4) for r in scores([*rows, full]) if r["method"] == "m"]
     [0.2285]
     """
@@ -205,9 +222,11 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         out.append({
             "method": method, "ipc": ipc,
-            "label_robust": label_robust(full, at(method, "hard", False), best[method], best[RANDOM]),
+            "label_robust": label_robust(full, at(method, "hard", False), best[method],
+                                         best[RANDOM]),
             "augmentation_robust": augmentation_robust(
-                at(method, "hard", True), at(RANDOM, "hard", True), at(method, "hard", False), at(RANDOM, "hard", False)
+                at(method, "hard", True), at(RANDOM, "hard", True), at(method, "hard", False),
+                at(RANDOM, "hard", False)
             ),
         })  # fmt: skip
     return out

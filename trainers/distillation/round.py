@@ -105,7 +105,8 @@ def source_of(
     flips = data.augment == "crop_flip"
     device = torch.device("cpu") if device is None else device
     return Source(
-        data.images, labels, data.classes, data.mean, data.std, data.ids, flips, device, data.name, data.fingerprint, teacher
+        data.images, labels, data.classes, data.mean, data.std, data.ids, flips, device, data.name,
+        data.fingerprint, teacher
     )  # fmt: skip
 
 
@@ -198,7 +199,8 @@ def entry_of(distilled: Synthetic, pool: int) -> dict[str, Any]:
     """
     return {
         "ids": [], "indices": [], "scores": None, "class_histogram": distilled.counts.tolist(),
-        "synthetic": {**distilled.budget, "labels_used": pool, "label_kind": distilled.kind, "fingerprint": fingerprint(distilled.images, distilled.labels)},
+        "synthetic": {**distilled.budget, "labels_used": pool, "label_kind": distilled.kind,
+                      "fingerprint": fingerprint(distilled.images, distilled.labels)},
     }  # fmt: skip
 
 
@@ -230,15 +232,20 @@ def pictures(
     last = np.clip(np.rint(distilled.pixels()), 0, 255).astype(np.uint8)
     last_labels = np.repeat(distilled.hard, distilled.decode**2)
     both = replace(
-        data, images=np.concatenate([data.images[real], last]), labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)), content=""
+        data, images=np.concatenate([data.images[real], last]),
+        labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)),
+        content=""
     )  # fmt: skip
     measured = replace(learner, fitter=replace(learner.fitter, data=both))
     features = measured.signals(np.arange(len(both)), ["features"])["features"]
     chosen = np.full(len(both), -1)
     chosen[len(real) :] = folder.done - 1
     return {
-        "thumbs": np.concatenate(shown), "thumb_labels": np.concatenate(kinds), "thumb_scores": np.full(len(when), np.nan),
-        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(features), "map_label": both.labels,
-        "map_chosen": chosen, "classes": np.array(data.classes), "pool_counts": np.bincount(labels, minlength=classes),
+        "thumbs": np.concatenate(shown), "thumb_labels": np.concatenate(kinds),
+        "thumb_scores": np.full(len(when), np.nan),
+        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(features),
+        "map_label": both.labels,
+        "map_chosen": chosen, "classes": np.array(data.classes),
+        "pool_counts": np.bincount(labels, minlength=classes),
         "chosen_counts": distilled.counts,
     }  # fmt: skip

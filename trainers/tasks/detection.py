@@ -154,8 +154,10 @@ class LitDetector(Scheduled):
                 m
             )  # a crowd may hold any class
             truth.append({
-                "boxes": torch.cat([t["boxes"], t["crowd"].repeat(self.classes - 1, 1)]), "labels": torch.cat([t["labels"], everywhere.sort().values]),
-                "iscrowd": torch.cat([torch.zeros(n), torch.ones(m * (self.classes - 1))]).long().to(t["labels"].device),
+                "boxes": torch.cat([t["boxes"], t["crowd"].repeat(self.classes - 1, 1)]),
+                "labels": torch.cat([t["labels"], everywhere.sort().values]),
+                "iscrowd": torch.cat([torch.zeros(n), torch.ones(m * (self.classes - 1))])
+                .long().to(t["labels"].device),
             })  # fmt: skip
         predictions = [
             {k: o[k] for k in ("boxes", "labels", "scores")} for o in self.model(batch["images"])

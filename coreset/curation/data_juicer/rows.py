@@ -76,7 +76,14 @@ def read(
     looked for among our stats, the row's own columns and fields, and Data-Juicer's stats, in this
     order. Raises KeyError for one that is nowhere.
 
-    >>> rows = read({"id": ["a", "b"], "text": ["one", " "], "__dj__stats__": [{"text_len": 3}, {"text_len": 1}]}, frozenset({"text", "text_len"}))
+    >>> rows = read(
+    ...     {
+    ...         "id": ["a", "b"],
+    ...         "text": ["one", " "],
+    ...         "__dj__stats__": [{"text_len": 3}, {"text_len": 1}],
+    ...     },
+    ...     frozenset({"text", "text_len"}),
+    ... )
     >>> rows.batch["text_len"], dict(rows.bad)
     (array([3.]), {1: "empty_text: 'text' is empty"})
     """

@@ -43,8 +43,10 @@ RESERVED = frozenset(
 )
 # roles as data sets write them
 ROLES = {
-    "system": "system", "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",
-    "bot": "assistant", "chatgpt": "assistant", "function_call": "assistant", "tool": "tool", "function": "tool", "observation": "tool",
+    "system": "system", "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "model": "assistant",
+    "bot": "assistant", "chatgpt": "assistant", "function_call": "assistant", "tool": "tool",
+    "function": "tool", "observation": "tool",
 }  # fmt: skip
 
 
@@ -89,7 +91,10 @@ class Schema:
 def kind_of(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
     """Return which kind of row this is by its fields, or None.
 
-    >>> kind_of({"instruction": "Add.", "output": "3"}, {}), kind_of({"body": "x"}, {"text": "body"})
+    >>> (
+    ...     kind_of({"instruction": "Add.", "output": "3"}, {}),
+    ...     kind_of({"body": "x"}, {"text": "body"}),
+    ... )
     ('alpaca', 'text')
     """
     return next((kind for kind in KINDS if _is(row, kind, fields)), None)
@@ -477,7 +482,8 @@ def _instruction(
 ) -> dict[str, Any]:
     return {
         "text": "\n".join([content for _, content in turns]),
-        "instruction": instruction, "input": extra, "prompt": prompt, "response": response, "system": system,
+        "instruction": instruction, "input": extra, "prompt": prompt, "response": response,
+        "system": system,
         "messages": [{"role": role, "content": content} for role, content in turns],
     }  # fmt: skip
 

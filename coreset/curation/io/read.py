@@ -245,7 +245,8 @@ def _coco(shard: Shard, longest: int, after: int) -> Iterator[Line]:
 
 
 _READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
-    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar, "coco": _coco,
+    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar,
+    "coco": _coco,
 }  # fmt: skip
 
 

@@ -41,7 +41,10 @@ def write_card(out: str | Path, title: str, license_name: str | None = None) -> 
         "tags": ["coreset"],
     }
     head |= {"license": license_name} if license_name else {}
-    return write_atomic(folder / "README.md", f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{_body(title, manifest)}")  # fmt: skip
+    return write_atomic(
+        folder / "README.md",
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{_body(title, manifest)}",
+    )
 
 
 def _body(title: str, manifest: Mapping[str, Any]) -> str:
@@ -62,5 +65,9 @@ def _body(title: str, manifest: Mapping[str, Any]) -> str:
     lines += ["", "Input files and their SHA-256:", ""]
     lines += [f"- `{f['file']}`: {f['rows']:,} rows, `{f['sha256']}`" for f in manifest["input"]]
     if overruled := manifest.get("overrules"):
-        lines += ["", f"People overruled rows ({', '.join(overruled['who'])}): {overruled['keep']} kept, {overruled['drop']} dropped, {overruled['pin']} pinned."]  # fmt: skip
+        lines += [
+            "",
+            f"People overruled rows ({', '.join(overruled['who'])}): {overruled['keep']} kept,"
+            f" {overruled['drop']} dropped, {overruled['pin']} pinned.",
+        ]
     return "\n".join([*lines, ""])

@@ -135,13 +135,18 @@ class _Chosen:
     def shown(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Return outcomes and groups with their rows."""
         outcomes = [
-            {"state": state, "operator": operator, "reason": reason, "size": self.sizes[state, operator, reason],
-             "rows": [rows[name] for _, name in sorted(self.outcomes[state, operator, reason], reverse=True)]}
-            for state, operator, reason in sorted(self.outcomes, key=lambda k: (k[0] != "kept", -self.sizes[k], k))
+            {"state": state, "operator": operator, "reason": reason,
+             "size": self.sizes[state, operator, reason],
+             "rows": [rows[name]
+                      for _, name in sorted(self.outcomes[state, operator, reason], reverse=True)]}
+            for state, operator, reason in sorted(self.outcomes,
+                                                  key=lambda k: (k[0] != "kept", -self.sizes[k], k))
         ]  # fmt: skip
         groups = [
             {"operator": operator, "size": sum(o == operator for o, _ in self.duplicates),
-             "groups": [{"size": 1 + self.duplicates[operator, duplicate_of], "rows": [rows[n] for n in (duplicate_of, *names)]} for duplicate_of, names in sorted(held.items())]}
+             "groups": [{"size": 1 + self.duplicates[operator, duplicate_of],
+                         "rows": [rows[n] for n in (duplicate_of, *names)]}
+                         for duplicate_of, names in sorted(held.items())]}
             for operator, held in sorted(self.groups.items())
         ]  # fmt: skip
         return {"outcomes": outcomes, "groups": groups}

@@ -29,7 +29,12 @@ def slopes(
     parameters: all of the network's, under its names. The network's own stay as they are.
 
     >>> net = ConvNet(2, 1, 8, 4, 2)
-    >>> [tuple(s.shape) for s in slopes(net, dict(net.named_parameters()), torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))][:2]
+    >>> [
+    ...     tuple(s.shape)
+    ...     for s in slopes(
+    ...         net, dict(net.named_parameters()), torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1])
+    ...     )
+    ... ][:2]
     [(4, 1, 3, 3), (4,)]
     """
     mine = {name: p.detach().requires_grad_() for name, p in parameters.items()}

@@ -111,7 +111,9 @@ def draw_weights(net: nn.Module, generator: torch.Generator) -> nn.Module:
     Convolutions and linear layers: weight and bias uniform within 1 / sqrt(fan in); norms: 1 and 0,
     running statistics as new.
 
-    >>> a, b = (draw_weights(ConvNet(2, 1, 8, 4, 1), torch.Generator().manual_seed(0)) for _ in range(2))
+    >>> a, b = (
+    ...     draw_weights(ConvNet(2, 1, 8, 4, 1), torch.Generator().manual_seed(0)) for _ in range(2)
+    ... )
     >>> bool((a.classifier.weight == b.classifier.weight).all())
     True
     """

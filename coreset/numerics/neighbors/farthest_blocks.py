@@ -322,7 +322,8 @@ class _State:
                 np.empty((0, 0), np.uint16),
             )
         _fold(
-            product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(), float(rest.max()), unit, summing,
+            product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(),
+            float(rest.max()), unit, summing,
             exact_rows(self.x), self.rows[i].numpy(), self.rows[j].numpy(), near,
         )  # fmt: skip
         self.nearest[at] = near

@@ -180,7 +180,8 @@ def knn_blocks(
         square, index = np.full((stop - start, k), np.inf), np.empty((stop - start, k), np.int64)
         product = float32_products(a[part], b).numpy()
         _nearest(
-            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), eq[part], ex, group_q[part].numpy(), group_x.numpy(),
+            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), eq[part], ex,
+            group_q[part].numpy(), group_x.numpy(),
             square, index,
         )  # fmt: skip
         yield start, torch.from_numpy(square), torch.from_numpy(index)
@@ -199,7 +200,9 @@ def knn(
     >>> distance, index = knn(torch.tensor([[0.0], [1.0], [5.0]]), 1)
     >>> distance[:, 0].tolist(), index[:, 0].tolist()
     ([1.0, 1.0, 4.0], [1, 0, 1])
-    >>> knn(torch.tensor([[0.0], [1.0], [5.0]]), 1, groups=torch.tensor([0, 0, 1]))[1][:, 0].tolist()
+    >>> knn(torch.tensor([[0.0], [1.0], [5.0]]), 1, groups=torch.tensor([0, 0, 1]))[1][
+    ...     :, 0
+    ... ].tolist()
     [2, 2, 1]
     """
     blocks = list(knn_blocks(x, k, queries, groups))

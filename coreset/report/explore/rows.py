@@ -40,7 +40,8 @@ def about(table: pa.Table, title: str) -> dict[str, Any]:
     kept = {v["values"]: v["counts"] for v in pc.value_counts(table["decision"]).to_pylist()}
     known = "x" in table.column_names
     return {
-        "title": title, "rows": table.num_rows, "decisions": kept, "colors": by, "scores": score_names(table),
+        "title": title, "rows": table.num_rows, "decisions": kept, "colors": by,
+        "scores": score_names(table),
         "orders": orders(table), "map": known, "chunk": CHUNK,
         "text": "text" in table.column_names, "images": "thumbnail" in table.column_names,
     }  # fmt: skip

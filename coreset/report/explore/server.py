@@ -21,7 +21,8 @@ from coreset.report.explore.atlas import INSTALL, data_source, static_folder
 
 STATIC = files("coreset.report") / "static"
 ASSETS = {
-    "explore.js": "text/javascript", "explore.css": "text/css", "regl-scatterplot.js": "text/javascript",
+    "explore.js": "text/javascript", "explore.css": "text/css",
+    "regl-scatterplot.js": "text/javascript",
     "regl-scatterplot.LICENSE.txt": "text/plain",
 }  # fmt: skip
 # regl compiles its draw calls with new Function

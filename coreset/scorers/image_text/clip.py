@@ -199,7 +199,9 @@ class ClipScore(OnDevice):
 def pair_status(batch: Mapping[str, Array], column: str) -> NDArray[np.object_]:
     """Return a status per pair: that of the image, or of a text that is missing or blank.
 
-    >>> pair_status({"pixels": objects([None, np.zeros((1, 1, 3))]), "text": ["a", " "]}, "text").tolist()
+    >>> pair_status(
+    ...     {"pixels": objects([None, np.zeros((1, 1, 3))]), "text": ["a", " "]}, "text"
+    ... ).tolist()
     ['missing_field', 'empty_text']
     """
     images, texts = batch["pixels"], batch[column]

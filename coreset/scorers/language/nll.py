@@ -71,7 +71,11 @@ def groups(spans: Sequence[Span], longest: int) -> dict[Tokens, list[int]]:
     Raises ValueError for a span of more than `longest` tokens.
 
     >>> shared = tuple(range(9))
-    >>> list(groups([Span((*shared, 1), (2,), 9), Span((*shared, 3), (4,), 9), Span((5,), (6,))], 100).values())
+    >>> list(
+    ...     groups(
+    ...         [Span((*shared, 1), (2,), 9), Span((*shared, 3), (4,), 9), Span((5,), (6,))], 100
+    ...     ).values()
+    ... )
     [[2], [0, 1]]
     """
     by_beginning: dict[Tokens, list[int]] = {(): []}

@@ -45,7 +45,18 @@ def line_kind(line: str) -> str:
     """Return what makes a stripped line boilerplate, one of `KINDS`, or "" for text and blank
     lines.
 
-    >>> [line_kind(s) for s in ("3 likes", "HOME ABOUT US", "Menu", "12/03/2020", "It rained.", "Read more...", "www.example.org/a")]
+    >>> [
+    ...     line_kind(s)
+    ...     for s in (
+    ...         "3 likes",
+    ...         "HOME ABOUT US",
+    ...         "Menu",
+    ...         "12/03/2020",
+    ...         "It rained.",
+    ...         "Read more...",
+    ...         "www.example.org/a",
+    ...     )
+    ... ]
     ['counter', 'upper_case', 'one_word', 'numeric', '', 'call', 'url']
     """
     if not line:

@@ -196,7 +196,9 @@ def build_vocabulary(
     of unigrams), and the titles seen at least `min_views` times; none that is a single ASCII sign,
     none twice, `size` at most, in this order and each source sorted.
 
-    >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[100:]
+    >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[
+    ...     100:
+    ... ]
     ['hot dog', 'of', 'Paris']
     """
     total = sum(unigrams.values())

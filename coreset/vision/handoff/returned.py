@@ -79,8 +79,10 @@ class Returned:
             if shape.box is None:
                 continue
             x, y, x2, y2 = shape.box
-            row = {"id": len(rows) + 1, "image_id": self.pool.ids[shape.position].item(), "category_id": shape.category,
-                   "bbox": [x, y, x2 - x, y2 - y], "area": (x2 - x) * (y2 - y), "iscrowd": 0}  # fmt: skip
+            row = {"id": len(rows) + 1, "image_id": self.pool.ids[shape.position].item(),
+                   "category_id": shape.category,
+                   "bbox": [x, y, x2 - x, y2 - y], "area": (x2 - x) * (y2 - y),
+                   "iscrowd": 0}  # fmt: skip
             if shape.rle is not None:
                 row["segmentation"], row["area"] = dict(shape.rle), sum(shape.rle["counts"][1::2])
             elif shape.polygons is not None:

@@ -21,7 +21,9 @@ class RepetitionFilter(Filter):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.repetition import Repetition
-    >>> RepetitionFilter().decide(as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))).reason.tolist()
+    >>> RepetitionFilter().decide(
+    ...     as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))
+    ... ).reason.tolist()
     ['repeated character n-grams above 0.5; ends in a loop']
     """
 

@@ -48,7 +48,11 @@ class UrlFilter(Filter):
 
     >>> from coreset.core.batch import as_batch
     >>> rule = UrlFilter(domains=("spam.org",), words=("casino",))
-    >>> rule.decide(as_batch({"url": ["http://a.spam.org/x", "http://b.org/casino-fun", "http://nospam.org/"]})).reason.tolist()
+    >>> rule.decide(
+    ...     as_batch(
+    ...         {"url": ["http://a.spam.org/x", "http://b.org/casino-fun", "http://nospam.org/"]}
+    ...     )
+    ... ).reason.tolist()
     ['listed domain', 'listed word in the address', '']
     """
 
