@@ -131,13 +131,13 @@ def select(
         )
     if strategy is None:
         strategy, options = "auto", {"partial": True, **(options or {})}
-    made = registry.strategy(strategy, options)
+    chooser = registry.strategy(strategy, options)
     pool, columns = _question(
         signals,
         selected,
         candidates,
         ids,
-        f" (this strategy needs: {listed(made.needs) or 'none'})",
+        f" (this strategy needs: {listed(chooser.needs) or 'none'})",
     )
     k = budget_size(budget, pool.size)
     people = None if overrules is None else Overruling.of(overrules, pool)
@@ -156,7 +156,7 @@ def select(
             f"budget: {k} examples asked for, but only {len(pool.candidates)} candidates are left"
         )
     answer = (
-        made(pool, columns, k, np.random.default_rng(seed))
+        chooser(pool, columns, k, np.random.default_rng(seed))
         if k
         else Selection(np.empty(0, np.int64))
     )
@@ -201,14 +201,14 @@ def score_candidates(
     """
     from coreset.score_based import ScoreBased  # brings torch
 
-    made = registry.strategy(strategy, options)
-    if not isinstance(made, ScoreBased):
+    scoring = registry.strategy(strategy, options)
+    if not isinstance(scoring, ScoreBased):
         raise TypeError(
-            f"strategy: expected one that gives every candidate a score, got {type(made).__name__}"
+            f"strategy: expected one that gives every candidate a score, got {type(scoring).__name__}"
         )
     pool, columns = _question(signals, selected, candidates)
     out = np.full(pool.size, np.nan)
-    out[pool.candidates] = made.scores(pool, columns)
+    out[pool.candidates] = scoring.scores(pool, columns)
     return out
 
 
@@ -237,8 +237,10 @@ def certify(
     )
     strange = picks.indices[~np.isin(picks.indices, pool.candidates)]
     if not len(picks) or len(strange):
-        said = f"{len(strange)} are none, first {int(strange[0])}" if len(strange) else "got none"
-        raise ValueError(f"chosen: expected candidates, {said}")
+        problem = (
+            f"{len(strange)} are none, first {int(strange[0])}" if len(strange) else "got none"
+        )
+        raise ValueError(f"chosen: expected candidates, {problem}")
     rows = np.sort(np.concatenate([pool.selected, pool.candidates]))
     for name in sorted(columns.names & {"features", "probs", "labels"}):
         check_column(name, columns.check(name, rows), rows)

@@ -59,7 +59,8 @@ def build_options(options: Any, where: str, *, trusted: bool = False) -> Any:
 
     Raises what `build` does. where: what the message calls them.
 
-    >>> build_options({"k": [1, {"_target_": "coreset.scorers.length.Length"}]}, "options")["k"][1].unit
+    >>> part = {"_target_": "coreset.scorers.length.Length"}
+    >>> build_options({"k": [1, part]}, "options")["k"][1].unit
     'words'
     """
     return _call(_Walk(trusted).value(options, where, _all_kinds(), 0))

@@ -77,7 +77,10 @@ def kernel_discrepancy(
     distance between the rows), unless given. Time O(n^2 D).
 
     >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
-    >>> round(kernel_discrepancy(x, np.array([0, 1])), 9), kernel_discrepancy(x, np.array([0, 2]), gamma=1.0) > 0.3
+    >>> (
+    ...     round(kernel_discrepancy(x, np.array([0, 1])), 9),
+    ...     kernel_discrepancy(x, np.array([0, 2]), gamma=1.0) > 0.3,
+    ... )
     (0.0, True)
     """
     mean = torch.stack([p.double().sum(dim=0) for p in torch.split(x, 8192)]).sum(dim=0) / len(x)
@@ -208,7 +211,7 @@ def _known(signals: Signals, name: str, at: Indices) -> bool:
     return True
 
 
-def in_words(found: Mapping[str, Any]) -> str:
+def in_words(values: Mapping[str, Any]) -> str:
     """Return certificates in one line.
 
     >>> in_words({"cover_radius": 3.25, "facility_value": 0.9, "class_gap": 0.034})
@@ -216,10 +219,10 @@ def in_words(found: Mapping[str, Any]) -> str:
     """
     plain = ("cover_radius", "facility_value", "kernel_discrepancy", "matching_error")
     parts = [
-        f"{name.replace('_', ' ')} {found[name]:.3g}"
+        f"{name.replace('_', ' ')} {values[name]:.3g}"
         for name in plain
-        if found.get(name) is not None
+        if values.get(name) is not None
     ]
-    if found.get("class_gap") is not None:
-        parts.append(f"classes {100 * found['class_gap']:.1f} % off the pool")
+    if values.get("class_gap") is not None:
+        parts.append(f"classes {100 * values['class_gap']:.1f} % off the pool")
     return ", ".join(parts)

@@ -52,13 +52,14 @@ def describe_part(kind: str, name: str) -> dict[str, Any]:
     >>> describe_part("operators", "threshold")["parameters"]["required"]
     ['column']
     """
-    made = registry.load(name, group_of(kind))
+    factory = registry.load(name, group_of(kind))
     out: dict[str, Any] = {
-        "kind": kind, "name": name, "about": _first(made), "documentation": inspect.getdoc(made) or "",
-        "method": inspect.getdoc(inspect.getmodule(made)) or "", "parameters": schema(made),
+        "kind": kind, "name": name, "about": _first(factory),
+        "documentation": inspect.getdoc(factory) or "",
+        "method": inspect.getdoc(inspect.getmodule(factory)) or "", "parameters": schema(factory),
     }  # fmt: skip
     try:
-        part = made()
+        part = factory()
     except (TypeError, ValueError, ImportError, OSError):
         return out
     for name_ in ("needs", "needs_selected", "gives"):
@@ -68,13 +69,13 @@ def describe_part(kind: str, name: str) -> dict[str, Any]:
     return out
 
 
-def schema(made: Any) -> dict[str, Any]:
+def schema(factory: Any) -> dict[str, Any]:
     """Return the parameters of a class or function as a JSON schema; `x-python` keeps the
     annotation.
     """
     properties: dict[str, Any] = {}
     required = []
-    for name, parameter in inspect.signature(made).parameters.items():
+    for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation = parameter.annotation
@@ -100,25 +101,30 @@ def schema(made: Any) -> dict[str, Any]:
 def _type(words: str) -> dict[str, Any]:
     """Return the JSON schema of an annotation, as far as JSON can say it."""
     kinds = [w.strip() for w in re.split(r"\|(?![^\[]*\])", words)]
-    found: list[dict[str, Any]] = []
+    options: list[dict[str, Any]] = []
     for kind in kinds:
         bare = kind.split("[")[0].split(".")[-1]
         if bare in _PLAIN:
-            found.append({"type": _PLAIN[bare]})
+            options.append({"type": _PLAIN[bare]})
         elif bare == "None":
-            found.append({"type": "null"})
+            options.append({"type": "null"})
         elif bare == "Literal":
             values = [v.strip().strip("'\"") for v in kind[kind.index("[") + 1 : -1].split(",")]
-            found.append({"enum": values})
+            options.append({"enum": values})
         elif bare in ("Sequence", "list", "tuple", "frozenset", "set"):
-            found.append({"type": "array"})
+            options.append({"type": "array"})
         elif bare in ("Mapping", "dict"):
-            found.append({"type": "object"})
+            options.append({"type": "object"})
         elif bare in _PARTS:
-            found.append({"type": ["string", "object"], "description": f"a part ({bare}): its name, or {{name: options}}"})  # fmt: skip
+            options.append(
+                {
+                    "type": ["string", "object"],
+                    "description": f"a part ({bare}): its name, or {{name: options}}",
+                }
+            )
         else:
             return {}
-    return found[0] if len(found) == 1 else {"anyOf": found}
+    return options[0] if len(options) == 1 else {"anyOf": options}
 
 
 def _is_plain(value: Any) -> bool:
@@ -131,6 +137,6 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _first(made: Any) -> str:
-    text = (inspect.getdoc(made) or "").split("\n\n")[0]
+def _first(documented: Any) -> str:
+    text = (inspect.getdoc(documented) or "").split("\n\n")[0]
     return " ".join(text.split())

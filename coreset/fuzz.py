@@ -117,7 +117,8 @@ def random_floats(
     n = shape[0]
     x = rng.normal(size=shape)
     kind = str(rng.choice(
-        ["plain", "plain", "scale", "scale", "row", "rows", "copies", "constant", "zeros", "lattice", "far", "one hot",
+        ["plain", "plain", "scale", "scale", "row", "rows", "copies", "constant", "zeros",
+         "lattice", "far", "one hot",
          "column"]
     ))  # fmt: skip
     power = float(rng.choice([rng.uniform(-300, 300), rng.uniform(-30, 30)]))
@@ -202,7 +203,8 @@ def _typed(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
 def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
     """Return a column of a kind that most strategies refuse."""
     kind = str(rng.choice(
-        ["nan", "inf", "complex", "bool", "datetime", "object", "masked", "sparse", "meta", "text", "shape", "none",
+        ["nan", "inf", "complex", "bool", "datetime", "object", "masked", "sparse", "meta", "text",
+         "shape", "none",
          "narrow", "scipy", "pandas"]
     ))  # fmt: skip
     if kind in ("nan", "inf") and x.dtype.kind == "f":
@@ -224,7 +226,7 @@ def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
         holes[int(rng.integers(len(x)))] = pd.NA
         return pd.Series(holes), kind
     tensor = torch.from_numpy(np.ascontiguousarray(x))
-    made: dict[str, Column] = {
+    columns: dict[str, Column] = {
         "complex": x.astype(complex),
         "bool": x > 0,
         "object": x.astype(object),
@@ -235,7 +237,7 @@ def _wrong(rng: np.random.Generator, x: NDArray[Any]) -> tuple[Column, str]:
         "none": np.array([None] * len(x), object),
         "narrow": x.reshape(len(x), -1)[:, :0],
     }
-    return made.get(kind, x), kind
+    return columns.get(kind, x), kind
 
 
 def random_question(seed: int, index: int, name: str | None = None) -> Question:
@@ -254,11 +256,11 @@ def random_question(seed: int, index: int, name: str | None = None) -> Question:
     )
     dim, classes = int(rng.choice([1, 2, 5, 40])), int(rng.choice([1, 2, 4, 9]))
     try:
-        made = registry.strategy(name, out.options)
+        asked = registry.strategy(name, out.options)
     except (ValueError, TypeError):
         return out
     at = np.arange(size)
-    for column in sorted(made.needs | made.needs_selected):
+    for column in sorted(asked.needs | asked.needs_selected):
         what = "plain"
         x: Column
         if column in ("probs", "member_probs"):
@@ -345,8 +347,8 @@ def ask(question: Question, seconds: int = 20) -> str:
     try:
         with _limit(seconds), warnings.catch_warnings():
             warnings.simplefilter("error")
-            made = registry.strategy(question.name, question.options)
-            answer = answered(made, question)
+            asked = registry.strategy(question.name, question.options)
+            answer = answered(asked, question)
     except (ValueError, TypeError, KeyError) as error:
         cls = registry.load(question.name)
         named = WORDS | set(question.columns) | {f.name for f in fields(cls)} | cls().needs
@@ -368,10 +370,10 @@ def ask(question: Question, seconds: int = 20) -> str:
     return "answered"
 
 
-def answered(made: Strategy, question: Question) -> Selection:
+def answered(strategy: Strategy, question: Question) -> Selection:
     """Return what a strategy answers to a question."""
     pool = Pool(question.size, question.selected, question.candidates)
     columns: Mapping[str, Column] = {**question.columns}
-    return made(
+    return strategy(
         pool, Signals(question.size, **columns), question.k, np.random.default_rng(question.seed)
     )

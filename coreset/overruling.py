@@ -22,8 +22,10 @@ class Overruling:
     that are selected already left out; dropped; labels: new label by position.
 
     >>> from coreset.core.overrules import Overrule
-    >>> said = Overrules({"b": Overrule("b", "pin", "ana", "now"), "c": Overrule("c", "drop", "bo", "now")}, {})
-    >>> one = Overruling.of(said, Pool(4, ids=np.array(["a", "b", "c", "d"])))
+    >>> overrules = Overrules(
+    ...     {"b": Overrule("b", "pin", "ana", "now"), "c": Overrule("c", "drop", "bo", "now")}, {}
+    ... )
+    >>> one = Overruling.of(overrules, Pool(4, ids=np.array(["a", "b", "c", "d"])))
     >>> one.pool.selected, one.pool.candidates
     (array([1]), array([0, 3]))
     >>> one.answer(Selection([3])).indices
@@ -88,17 +90,17 @@ class Overruling:
             return None if values is None else np.pad(values, ends, constant_values=fill)
 
         ids = self.pool.ids[indices]
-        said = {
+        sentences = {
             i: one.said for i, k in enumerate(ids.tolist()) if (one := self.overrules.get(str(k)))
         }
         mine = list(chosen.reasons) if chosen.reasons is not None else [""] * len(chosen)
         reasons = [""] * ends[0] + mine + [""] * ends[1]
-        for i, text in said.items():
+        for i, text in sentences.items():
             reasons[i] = text
         counts = {a: len(self.overrules.of(a)) for a in ("pin", "keep", "drop")}
         about = {"overrules": {**counts, "relabel": len(self.labels)}}
         return Selection(
             indices, padded(chosen.weights, 1.0), padded(chosen.scores, np.nan),
-            reasons if said or chosen.reasons is not None else None,
-            ids if chosen.ids is not None or said else None, {**chosen.info, **about},
+            reasons if sentences or chosen.reasons is not None else None,
+            ids if chosen.ids is not None or sentences else None, {**chosen.info, **about},
         )  # fmt: skip

@@ -172,15 +172,15 @@ def create(name: Any, options: Mapping[str, Any] | None, what: str, group: str, 
                 f" {name}"
             )
         return name
-    made = load(str(name), group)
-    known = list(inspect.signature(made).parameters)
+    factory = load(str(name), group)
+    known = list(inspect.signature(factory).parameters)
     unknown = [o for o in options if o not in known]
     if unknown:
         raise TypeError(
             f"{what} '{name}' has no option {', '.join(map(repr, unknown))}; its options:"
             f" {', '.join(known) or 'none'}"
         )
-    result = made(**options)
+    result = factory(**options)
     if not isinstance(result, kind):
-        raise TypeError(f"'{name}' ({made}) is no coreset.{kind.__name__}")
+        raise TypeError(f"'{name}' ({factory}) is no coreset.{kind.__name__}")
     return result

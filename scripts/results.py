@@ -116,8 +116,8 @@ def export(experiment: str) -> None:
     ]
     for row in rows:
         cells = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (row.values[n] for n in budgets)]
-        found = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"), (row.p, "{:.3f}"))
-        tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in found]
+        comparisons = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"), (row.p, "{:.3f}"))
+        tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in comparisons]
         tail += [smallest(row.values, seen.full, part) for part in PARTS]
         text.append(f"| {row.strategy} | " + " | ".join([*cells, *tail]) + " |")
     state = json.loads(min(source.glob("*/state.json")).read_text())
@@ -129,11 +129,11 @@ def export(experiment: str) -> None:
         f"Test accuracy in %, mean ± sd over {len(SEEDS)} seeds, at labels spent.{full} {claim} Last"
         " columns: the smallest measured budget whose mean reaches that share of all labels.\n\n"
     )
-    made = (
+    origin = (
         f"\nMade by `python scripts/results.py {experiment}` on {state['hardware']}, one thread a"
         f" run; {versions}.\n"
     )
-    (out / "table.md").write_text(note + "\n".join(text) + "\n" + made)
+    (out / "table.md").write_text(note + "\n".join(text) + "\n" + origin)
 
 
 def smallest(values: Mapping[int, tuple[float, float]], full: float | None, part: float) -> str:
@@ -185,10 +185,10 @@ def first_table(folder: Path, cpu: float) -> str:
             )
     state = next(r.state for r in runs if not r.baseline)
     versions = ", ".join(f"{k} {v}" for k, v in state["versions"].items())
-    said = [headline(seen.curves, seen.full) + ".", sentence(seen.curves, seen.full)]
-    said += on_slope(seen) or ["No training stopped on a slope."]
+    sentences = [headline(seen.curves, seen.full) + ".", sentence(seen.curves, seen.full)]
+    sentences += on_slope(seen) or ["No training stopped on a slope."]
     return (
-        f"`python scripts/train.py {' '.join(FIRST_COMMAND)}`, one seed. {' '.join(said)}\n\n"
+        f"`python scripts/train.py {' '.join(FIRST_COMMAND)}`, one seed. {' '.join(sentences)}\n\n"
         + "\n".join(rows)
         + f"\n\n{cpu:.0f} CPU seconds in all: the proxy that gives the features, the choice, three "
         "trainings and their tests, the report.\n"

@@ -52,7 +52,7 @@ def cutouts(classes: int = 15) -> list[list[Image.Image]]:
     """Return the cut-outs of the first classes, cropped to what is not transparent. Raises
     FileNotFoundError without the Debian package.
     """
-    found = []
+    crops = []
     for name, pattern in list(CLASSES.items())[:classes]:
         files = [p for p in sorted(STAMPS.glob(pattern)) if "_mirror" not in p.name]
         if not files:
@@ -60,10 +60,10 @@ def cutouts(classes: int = 15) -> list[list[Image.Image]]:
                 f"no {name} in {STAMPS}: apt-get install tuxpaint-stamps-default"
             )
         pictures = [_read(p, "RGBA") for p in files]
-        found.append(
+        crops.append(
             [p.crop(p.getchannel("A").point(lambda a: 255 * (a > 127)).getbbox()) for p in pictures]
         )
-    return found
+    return crops
 
 
 def photographs() -> list[Image.Image]:

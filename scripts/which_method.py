@@ -63,13 +63,13 @@ def section(folder: Path) -> tuple[str, dict[str, float], str]:
 
 def page(root: Path) -> str:
     """Return the page. Raises ValueError where nothing was measured."""
-    found = [section(folder) for folder in folders(root)]
-    if not found:
+    sections = [section(folder) for folder in folders(root)]
+    if not sections:
         raise ValueError(f"{root}: no results of coreset-bench")
-    shared = set.intersection(*(set(areas) for _, areas, _ in found))
-    out = HEAD + "".join(text for text, _, _ in found)
-    if len(found) > 1 and len(shared) > 2:
-        order = ranks({name: {s: areas[s] for s in sorted(shared)} for _, areas, name in found})
+    shared = set.intersection(*(set(areas) for _, areas, _ in sections))
+    out = HEAD + "".join(text for text, _, _ in sections)
+    if len(sections) > 1 and len(shared) > 2:
+        order = ranks({name: {s: areas[s] for s in sorted(shared)} for _, areas, name in sections})
         told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
         out += (
             f"\n## Over {order.data_sets} suites\n\nMean ranks by area over log labels: {told}."

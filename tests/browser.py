@@ -40,9 +40,9 @@ def open_page(width: int = 1280, height: int = 900, **options: Any) -> Iterator[
 def serious(page: Any) -> list[str]:
     """Return what axe-core calls serious or critical on a page."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    found = axe.Axe().run(page).response["violations"]
+    violations = axe.Axe().run(page).response["violations"]
     return [
         f"{v['id']}: {[n['target'] for n in v['nodes']][:4]}"
-        for v in found
+        for v in violations
         if v["impact"] in ("serious", "critical")
     ]

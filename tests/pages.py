@@ -16,12 +16,13 @@ def without_scripts(html: str) -> str:
     """Return a page without its scripts; assert that each is the package's own and allowed by its
     hash, that nothing else is allowed, and that its data are JSON.
     """
-    found = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     allowed = re.search(r"script-src ([^;]*);", html)
     assert allowed is not None
-    assert set(found) <= OWN
+    assert set(scripts) <= OWN
     hashes = {
-        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in found
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+        for s in scripts
     }
     assert set(allowed[1].split()) == (hashes or {"'none'"})
     data = re.findall(

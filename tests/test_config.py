@@ -65,11 +65,11 @@ def plain(value):
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def made(value):
+def instantiated(value):
     """Return a value of a file as the object it stands for."""
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     if isinstance(value, list):
-        return [made(v) for v in value]
+        return [instantiated(v) for v in value]
     return (
         instantiate(value, _convert_="all")
         if isinstance(value, dict) and "_target_" in value
@@ -115,7 +115,7 @@ def test_keys_and_defaults_are_the_targets_parameters(name):
         for key, value in defaults.items():
             if OmegaConf.is_interpolation(cfg, key):  # a setting of the application
                 continue
-            assert plain(made(cfg[key])) == plain(value), (
+            assert plain(instantiated(cfg[key])) == plain(value), (
                 f"{key}: the file says {cfg[key]!r}, the code {value!r}"
             )
     for inner in nested(cfg):
@@ -259,10 +259,10 @@ def test_groups_compose_in_curate_and_score(name):
             composed(app, f"{group}={option}", *settings), resolve=True, throw_on_missing=True
         )
         parts = cfg[group]["operators"] if group == "recipe" else [cfg[group]]
-        made_of = [build(part, "operator" if group == "recipe" else group) for part in parts]
-        assert all(made_of)
+        operators = [build(part, "operator" if group == "recipe" else group) for part in parts]
+        assert all(operators)
         if group != "engine":
-            assert {kind(o) for o in flatten(made_of)} <= (
+            assert {kind(o) for o in flatten(operators)} <= (
                 {"score", "fit"} if group == "scorer" else set(KINDS)
             )
 

@@ -70,7 +70,8 @@ def active(
     more = {"start": budgets[0] if start is None else start, "start_strategy": start_strategy}
     options = {"features": features, "trainer": trainer, **learner}
     return _run(
-        "active", module, datamodule, strategy, budgets, options, seed, folder, baseline, oracle, logger, more
+        "active", module, datamodule, strategy, budgets, options, seed, folder, baseline, oracle,
+        logger, more
     )  # fmt: skip
 
 
@@ -95,7 +96,8 @@ def prune(
     budgets = [budget] if isinstance(budget, int | float) else list(budget)
     options = {"features": features, "trainer": trainer, **learner}
     return _run(
-        "prune", module, datamodule, strategy, budgets, options, seed, folder, baseline, None, logger, {}
+        "prune", module, datamodule, strategy, budgets, options, seed, folder, baseline, None,
+        logger, {}
     )  # fmt: skip
 
 

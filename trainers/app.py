@@ -56,7 +56,8 @@ def configured_main(cfg: DictConfig) -> float | None:
         area = run_experiment(plain, folder, console).folder.curve.area("log")
         report = folder / "report.html"
         answer(
-            run_folder=folder, curve_file=folder / "curve.jsonl", area=area, strategy=plain["strategy_name"],
+            run_folder=folder, curve_file=folder / "curve.jsonl", area=area,
+            strategy=plain["strategy_name"],
             seed=plain["seed"], **({"report_file": report} if report.exists() else {}),
         )  # fmt: skip
         return area
@@ -126,9 +127,13 @@ def _compare_curations(paths: list[Path], out: Path, console: Console) -> int:
     """Say what changed between two curations, and write the page."""
     from coreset.report.compare_curations import write_comparison
 
-    page, found = write_comparison(paths[0], paths[1], out)
-    counts = found.counts()
-    answer(report_file=page, **counts, moves=[{"before": a, "after": b, "rows": n} for (a, b), n in found.moves.items()])  # fmt: skip
+    page, changed = write_comparison(paths[0], paths[1], out)
+    counts = changed.counts()
+    answer(
+        report_file=page,
+        **counts,
+        moves=[{"before": a, "after": b, "rows": n} for (a, b), n in changed.moves.items()],
+    )
     for name, n in counts.items():
         console.print(f"{name.replace('_', ' ')}: {n}")
     console.print(f"report: {page}", soft_wrap=True)

@@ -47,7 +47,8 @@ GUIDE = """Choose training data. Typical ways:
 Settings are key=value. Every command answers with {schema, command, ok, result, error}."""
 Kind = Literal["strategies", "scorers", "image_scorers", "operators", "distillers"]
 Command = Literal[
-    "coreset-train", "coreset-compare", "coreset-select", "coreset-curate", "coreset-score", "coreset-explore",
+    "coreset-train", "coreset-compare", "coreset-select", "coreset-curate", "coreset-score",
+    "coreset-explore",
     "coreset-flywheel", "coreset-bench",
 ]  # fmt: skip
 
@@ -83,8 +84,8 @@ def run_command(
         message = done.stderr[-2000:] or "no answer"
         return {"schema": "coreset/1", "command": command, "ok": False, "result": None,
                 "error": {"type": "NoAnswer", "message": message}}  # fmt: skip
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    reply: dict[str, Any] = json.loads(lines[-1])
+    return reply
 
 
 def command_help(command: Command) -> str:
@@ -160,7 +161,10 @@ def _start(
     command: str, arguments: list[str], folder: str, seconds: float
 ) -> subprocess.CompletedProcess[str]:
     module, _, function = COMMANDS[command].partition(":")
-    code = f"import sys; sys.argv[0] = {command!r}; from {module} import {function}; sys.exit({function}())"
+    code = (
+        f"import sys; sys.argv[0] = {command!r}; from {module} import {function};"
+        f" sys.exit({function}())"
+    )
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True,
         timeout=seconds, stdin=subprocess.DEVNULL, check=False,

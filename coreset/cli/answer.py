@@ -61,7 +61,10 @@ def run(command: str, main: Callable[[], Any], config: str | None = None) -> Any
         except Exception as failure:
             error, status = _error(failure), 1
     if status and error is None and not isinstance(status, float):
-        error = {"type": "SystemExit", "message": str(status) if isinstance(status, str) else "see standard error"}  # fmt: skip
+        error = {
+            "type": "SystemExit",
+            "message": str(status) if isinstance(status, str) else "see standard error",
+        }
     result: Any = _results[0] if len(_results) == 1 else _results or {}
     document = {
         "schema": SCHEMA, "command": command, "ok": error is None,

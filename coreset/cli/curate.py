@@ -31,12 +31,23 @@ from coreset.report.curation import write_curation_report
 def settings(plain: Mapping[str, Any]) -> Settings:
     """Return how rows are read, from a configuration.
 
-    >>> settings({"kind": "text", "fields": None, "id": None, "max_characters": 9, "batch": 2, "partition_rows": 5, "split": 9, "images": None}).batch
+    >>> settings(
+    ...     {
+    ...         "kind": "text",
+    ...         "fields": None,
+    ...         "id": None,
+    ...         "max_characters": 9,
+    ...         "batch": 2,
+    ...         "partition_rows": 5,
+    ...         "split": 9,
+    ...         "images": None,
+    ...     }
+    ... ).batch
     2
     """
     names = ("kind", "fields", "id", "max_characters", "batch", "partition_rows", "split", "images")
-    found: dict[str, Any] = {n: plain[n] for n in names}
-    return Settings(**{**found, "fields": found["fields"] or {}})
+    options: dict[str, Any] = {n: plain[n] for n in names}
+    return Settings(**{**options, "fields": options["fields"] or {}})
 
 
 def make_operators(plain: Mapping[str, Any]) -> list[Any]:
@@ -68,8 +79,8 @@ def summary(done: Curated) -> list[str]:
         f" {counts['rejected']} rejected -> {done.out}"
     ]
     if done.manifest["rejects"]:
-        found = ", ".join(f"{reason} {n}" for reason, n in done.manifest["rejects"].items())
-        lines.append(f"rejected: {found}; see {done.out / 'rejects.jsonl'}")
+        reasons = ", ".join(f"{reason} {n}" for reason, n in done.manifest["rejects"].items())
+        lines.append(f"rejected: {reasons}; see {done.out / 'rejects.jsonl'}")
     return [*lines, f"report: {done.out / 'report.html'}"]
 
 
@@ -132,11 +143,11 @@ def configured_score(cfg: DictConfig) -> None:
         check_settings(plain, file, HydraConfig.get().overrides.task)
         scorer, engine = (build(plain[n], n, trusted=True) for n in ("scorer", "engine"))
         out = Path(plain["out"])
-        found = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
-        answer(**found, scores_file=out)
-        text = f"{found['scored']} of {found['rows']} rows scored -> {out}"
-        if found["rejected"]:
-            text += f"; {found['rejected']} rejected, see {out.with_suffix('.rejects.jsonl')}"
+        counts = score(scorer, plain["input"], out, engine=engine, settings=settings(plain))
+        answer(**counts, scores_file=out)
+        text = f"{counts['scored']} of {counts['rows']} rows scored -> {out}"
+        if counts["rejected"]:
+            text += f"; {counts['rejected']} rejected, see {out.with_suffix('.rejects.jsonl')}"
         console.print(escape(text), soft_wrap=True, highlight=False)
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)

@@ -22,7 +22,8 @@ def summarize(run: Path) -> dict[str, Any]:
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     keys = ("name", "kind", "counts", "found")
     return {
-        "counts": manifest["counts"], "rejects": manifest["rejects"], "overrules": manifest.get("overrules"),
+        "counts": manifest["counts"], "rejects": manifest["rejects"],
+        "overrules": manifest.get("overrules"),
         "operators": [{k: o[k] for k in keys if k in o} for o in manifest["operators"]],
         "columns": table_schema(run / "decisions.parquet").names,
     }  # fmt: skip
@@ -87,9 +88,9 @@ def explain(run: Path, row: str) -> dict[str, Any]:
     at = ids.index(row) if row in ids else int(row) if row.isdigit() and int(row) < len(ids) else -1
     if at < 0:
         raise KeyError(f"no row {row!r} among {len(ids)}")
-    found = _rows(table, at, 1)[0]
-    twin = found.get("duplicate_row")
-    return {"row": found, "duplicate": None if twin is None else _rows(table, int(twin), 1)[0]}
+    record = _rows(table, at, 1)[0]
+    twin = record.get("duplicate_row")
+    return {"row": record, "duplicate": None if twin is None else _rows(table, int(twin), 1)[0]}
 
 
 def unknown(run: Path, ids: Sequence[str]) -> list[str]:

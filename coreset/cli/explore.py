@@ -70,7 +70,7 @@ def make_table(cfg: Mapping[str, Any]) -> tuple[pa.Table, str]:
     return _placed(columns, x, cfg)
 
 
-def made_from(cfg: Mapping[str, Any]) -> str:
+def fingerprint_of(cfg: Mapping[str, Any]) -> str:
     """Return 16 hex digits of what a table is made from: the settings, and size and time of change
     of every file.
     """
@@ -120,7 +120,7 @@ def configured_main(cfg: DictConfig) -> None:
             table, how = read_explore(first)[0], "as in the file"
         else:
             file = Path(plain["table"] or folder / "explore.parquet")
-            key = made_from(plain)
+            key = fingerprint_of(plain)
             before = read_explore(file) if file.is_file() else None
             if before is not None and before[1].get("made_from") == key:
                 table, how = before[0], str(before[1]["map"])

@@ -58,25 +58,29 @@ def columns_main(cfg: DictConfig) -> None:
         chosen = select(
             strategy, plain["budget"], seed=plain["seed"], overrules=people, **rows, **columns
         )
-        made_of = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
+        fingerprints = {name: fingerprint(column) for name, column in {**columns, **rows}.items()}
         size = len(next(iter(columns.values()), rows.get("ids", ())))
         pool = Pool(
             size, **{name: rows[name] for name in ("selected", "candidates") if name in rows}
         )
-        found = certificates(pool, Signals(size, **columns), chosen, CHEAP)
+        measures = certificates(pool, Signals(size, **columns), chosen, CHEAP)
         write_picks(
-            replace(chosen, info={**chosen.info, "signals": made_of, "certificates": found}), out
+            replace(
+                chosen, info={**chosen.info, "signals": fingerprints, "certificates": measures}
+            ),
+            out,
         )
         names = chosen.indices if chosen.ids is None else chosen.ids
         answer(
-            chosen=len(chosen), rows=size, picks_file=out, certificates=found, first_indices=chosen.indices[:20].tolist(),
+            chosen=len(chosen), rows=size, picks_file=out, certificates=measures,
+            first_indices=chosen.indices[:20].tolist(),
             first_ids=names[:20].tolist(), strategy=chosen.info.get("strategy"),
         )  # fmt: skip
         console.print(
             f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False
         )
-        if said := in_words(found):
-            console.print(f"[dim]{said}[/]", soft_wrap=True, highlight=False)
+        if line := in_words(measures):
+            console.print(f"[dim]{line}[/]", soft_wrap=True, highlight=False)
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
         raise

@@ -77,7 +77,11 @@ def budget_counts(
     of every class as they pay for. Raises ValueError for another unit, for anything but whole
     numbers per class or of bytes, and for bytes that do not pay for one image of every class.
 
-    >>> budget_counts([1, 10], "ipc", 10, 785), budget_counts(20000, "bytes", 10, 785), budget_counts(0.3, "images", 10, 785)
+    >>> (
+    ...     budget_counts([1, 10], "ipc", 10, 785),
+    ...     budget_counts(20000, "bytes", 10, 785),
+    ...     budget_counts(0.3, "images", 10, 785),
+    ... )
     ([10, 100], [20], 0.3)
     """
     if unit not in ("images", "ipc", "bytes"):

@@ -56,9 +56,9 @@ def bars(counts: Mapping[str, int], width: int = 320) -> str:
 
 
 def line(
-    x: Sequence[float], y: Sequence[float], said: str, width: int = 360, height: int = 140
+    x: Sequence[float], y: Sequence[float], label: str, width: int = 360, height: int = 140
 ) -> str:
-    """Return points as an SVG line, x on a log axis where all are positive; said: for a reader who
+    """Return points as an SVG line, x on a log axis where all are positive; label: for a reader who
     does not see it.
     """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -74,7 +74,7 @@ def line(
         f'<circle cx="{u:.1f}" cy="{v:.1f}" r="3"/>' for u, v in zip(px, py, strict=True)
     )
     return (
-        f'<svg role="img" aria-label="{escape(said)}" width="{width}" height="{height}"'
+        f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}"'
         f' fill="{_BLUE}"><polyline fill="none" stroke="{_BLUE}" stroke-width="2" points="{points}"/>'
         f"{dots}</svg>"
     )
@@ -114,7 +114,7 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
 def sheet(images: Iterable[tuple[NDArray[np.uint8], str]], side: int = 56) -> str:
     """Return pictures with their captions, in order: a contact sheet."""
     return '<div style="display:flex;flex-wrap:wrap;gap:6px">' + "".join(
-        f'<figure style="margin:0;width:{side}px"><img alt="{escape(said)}" title="{escape(said)}"'
-        f' style="width:100%;image-rendering:pixelated" src="{png_uri(pixels)}"></figure>'
-        for pixels, said in images
+        f'<figure style="margin:0;width:{side}px"><img alt="{escape(caption)}"'
+        f' title="{escape(caption)}" style="width:100%;image-rendering:pixelated" src="{png_uri(pixels)}"></figure>'
+        for pixels, caption in images
     ) + "</div>"  # fmt: skip

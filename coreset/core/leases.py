@@ -58,12 +58,12 @@ def _read(path: Any) -> dict[str, Any] | None:
     try:
         with in_words(path, "read"):
             path.fs.invalidate_cache()
-            found: dict[str, Any] = json.loads(path.fs.cat_file(path.path))
+            content: dict[str, Any] = json.loads(path.fs.cat_file(path.path))
     except (FileNotFoundError, ValueError, OSError) as error:
         if "permission" in str(error) or "no bucket" in str(error):
             raise
         return None
-    return found
+    return content
 
 
 def _refuse(path: Any) -> None:

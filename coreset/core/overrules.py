@@ -107,10 +107,10 @@ def read_overrules(path: str | Path) -> Overrules:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-            if not isinstance(found, dict) or set(found) - _KEYS:
+            fields = json.loads(line)
+            if not isinstance(fields, dict) or set(fields) - _KEYS:
                 raise ValueError(f"expected an object with the keys {', '.join(sorted(_KEYS))}")
-            one = Overrule(**found)
+            one = Overrule(**fields)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: no overrule ({error})") from error
         if one.action == "relabel":

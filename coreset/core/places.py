@@ -78,10 +78,10 @@ class StoreError(OSError):
 
 def words(path: Any, error: Exception, doing: str) -> str:
     """Return what is wrong, for somebody who knows stores."""
-    said = f"{error} {error.__cause__ or ''}"
-    if isinstance(error, PermissionError) or "AccessDenied" in said or "Forbidden" in said:
+    message = f"{error} {error.__cause__ or ''}"
+    if isinstance(error, PermissionError) or "AccessDenied" in message or "Forbidden" in message:
         return f"no permission to {doing} {path}; check the credentials and the bucket's policy"
-    if "NoSuchBucket" in said or "bucket does not exist" in said:
+    if "NoSuchBucket" in message or "bucket does not exist" in message:
         return f"there is no bucket for {path}"
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist"

@@ -157,9 +157,9 @@ class Store:
         """Return the stored column, or make it: `fill` writes into a memory-mapped array of
         `shape`, which gets its name only when it is whole.
         """
-        found = self.get(name, key)
-        if found is not None:
-            return found
+        column = self.get(name, key)
+        if column is not None:
+            return column
         self.root.mkdir(parents=True, exist_ok=True)
         path = self.path(name, key)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

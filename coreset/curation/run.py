@@ -163,7 +163,7 @@ def take_in(
     gave: list[list[Ingested]] = [[] for _ in shards]
     for (number, _), one in zip(items, engine.map(ingest, items), strict=True):
         gave[number].append(one)
-    ingested = [of_file(found) for found in gave]
+    ingested = [of_file(entries) for entries in gave]
     _check_any(work, ingested)
     for operator in flat:
         if isinstance(operator, Selector):
@@ -225,11 +225,11 @@ def _decide_one(
         return chain.with_stage(stage)
     log(f"{stage.name} ...")
     if isinstance(operator, Estimator):
-        made = fitted(engine, chain, stage, partitions)
-        if made is None:  # no row is left to fit
+        estimate = fitted(engine, chain, stage, partitions)
+        if estimate is None:  # no row is left to fit
             return chain
-        found = getattr(made, "found", {})
-        one = Stage(stage.place, stage.name, stage.key, stage.gives, made, found)
+        about = getattr(estimate, "found", {})
+        one = Stage(stage.place, stage.name, stage.key, stage.gives, estimate, about)
         return _decide_one(engine, chain, one, partitions, total, log)
     if isinstance(operator, GroupBy):
         decide_groups(engine, chain, stage, partitions)
@@ -281,7 +281,9 @@ def curate(
     >>> from coreset.scorers.length import Length
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "in.jsonl").write_text('{"text": "one two"}\n{"text": "three"}\n')
-    >>> done = curate([Length(), Threshold("text_words", low=2)], folder / "in.jsonl", folder / "out")
+    >>> done = curate(
+    ...     [Length(), Threshold("text_words", low=2)], folder / "in.jsonl", folder / "out"
+    ... )
     >>> done.manifest["counts"]
     {'rows': 2, 'kept': 1, 'dropped': 1, 'rejected': 0}
     """
@@ -289,14 +291,14 @@ def curate(
     folder: Any = place(out)
     held: Any = folder / "state" if state is None else place(state)
     _check_out(folder)
-    said = None if overrules is None else read_overrules(overrules)
-    operators = overruled(operators, said)
+    overrules_ = None if overrules is None else read_overrules(overrules)
+    operators = overruled(operators, overrules_)
     with locked(folder), locked(held):
         rows = take_in(operators, source, held, folder, engine, settings, log)
-        if said is not None:
-            _check_overrules(engine, said, rows)
+        if overrules_ is not None:
+            _check_overrules(engine, overrules_, rows)
         chain = decide(engine, rows, log)
-        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", said)
+        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", overrules_)
         counts = Counts()
         for part in engine.map(step, rows.partitions):
             counts.add(part)
@@ -308,14 +310,14 @@ def curate(
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
-        if said is not None:
-            manifest["overrules"] = _about_overrules(said, counts)
+        if overrules_ is not None:
+            manifest["overrules"] = _about_overrules(overrules_, counts)
         write_atomic(
             folder / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n"
         )
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(held / step.folder)
-    samples = {name: [row for _, row in found] for name, found in sorted(counts.samples.items())}
+    samples = {name: [row for _, row in drawn] for name, drawn in sorted(counts.samples.items())}
     return Curated(folder, manifest, samples, gallery)
 
 
@@ -445,9 +447,9 @@ def _manifest(
         }
         rounds = read_about(rows.chain.work, stage)
         one |= {"rounds": rounds} if rounds else {}
-        one |= {"found": found} if (found := fits.get(stage.name)) else {}
-        said = counts.operators.get(stage.name)
-        operators.append(one if said is None else {**one, "counts": said})
+        one |= {"found": fit_facts} if (fit_facts := fits.get(stage.name)) else {}
+        tally = counts.operators.get(stage.name)
+        operators.append(one if tally is None else {**one, "counts": tally})
     inputs = [
         {
             "file": s.name,

@@ -44,8 +44,15 @@ class Synthetic:
     Soft labels may come with `truth`, the hard ones (M,). mix: the share of the hard label's
     cross-entropy in the loss. Raises ValueError or TypeError naming the field that is wrong.
 
-    >>> made = Synthetic(np.zeros((2, 1, 4, 4), np.float32), np.array([0, 1]), ("cat", "dog"), (0.5,), (0.25,), decode=2)
-    >>> made.pixels().shape, made.targets().tolist()
+    >>> cats = Synthetic(
+    ...     np.zeros((2, 1, 4, 4), np.float32),
+    ...     np.array([0, 1]),
+    ...     ("cat", "dog"),
+    ...     (0.5,),
+    ...     (0.25,),
+    ...     decode=2,
+    ... )
+    >>> cats.pixels().shape, cats.targets().tolist()
     ((8, 4, 4, 1), [0, 0, 0, 0, 1, 1, 1, 1])
     """
 
@@ -230,7 +237,8 @@ class Synthetic:
     ) -> Synthetic:
         """Return the same images with other labels; `info` is added to what is known of it."""
         return replace(
-            self, labels=labels, kind=kind, temperature=temperature, truth=truth, mix=mix, views=views, info={**self.info, **info}
+            self, labels=labels, kind=kind, temperature=temperature, truth=truth, mix=mix,
+            views=views, info={**self.info, **info}
         )  # fmt: skip
 
     def with_info(self, **info: Any) -> Synthetic:
@@ -262,10 +270,13 @@ class Synthetic:
             "classes": list(self.classes),
             "images_per_class": self.counts.tolist(),
             "image": {
-                "count": len(self), "channels": self.images.shape[1], "size": self.images.shape[2], "dtype": str(self.images.dtype),
-                "space": self.space, "mean": list(self.mean), "std": list(self.std), "decode": self.decode,
+                "count": len(self), "channels": self.images.shape[1], "size": self.images.shape[2],
+                "dtype": str(self.images.dtype),
+                "space": self.space, "mean": list(self.mean), "std": list(self.std),
+                "decode": self.decode,
             },
-            "label": {"kind": self.kind, "dtype": str(self.labels.dtype), "temperature": self.temperature, "mix": self.mix},
+            "label": {"kind": self.kind, "dtype": str(self.labels.dtype),
+                      "temperature": self.temperature, "mix": self.mix},
             "bytes": self.nbytes,
             "info": {key: value for key, value in self.info.items() if key not in known},
         }  # fmt: skip

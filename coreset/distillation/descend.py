@@ -49,27 +49,27 @@ def descend(
     """
     progress = Progress() if progress is None else progress
     tensors = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
-    made = optimizer(list(tensors.values()))
-    rates = [group["lr"] for group in made.param_groups]
-    found = progress.load()
+    descent = optimizer(list(tensors.values()))
+    rates = [group["lr"] for group in descent.param_groups]
+    saved = progress.load()
     first = 0
-    if found is not None:
-        first = found[0]
-        _restore(tensors, made, found[1])
+    if saved is not None:
+        first = saved[0]
+        _restore(tensors, descent, saved[1])
     clock = Clock(progress.every)
     good = {name: value.detach().clone() for name, value in tensors.items()}
     for step in range(first, steps):
-        made.zero_grad(set_to_none=True)
-        for group, rate in zip(made.param_groups, rates, strict=True):
+        descent.zero_grad(set_to_none=True)
+        for group, rate in zip(descent.param_groups, rates, strict=True):
             group["lr"] = rate * (schedule(step) if schedule else 1.0)
         loss = gradient(step, tensors)
         check_finite(loss, step, progress, good)
         for name, value in tensors.items():
             good[name].copy_(value.detach())
-        made.step()
+        descent.step()
         progress.show(step + 1, steps, loss)
         if (step + 1) % every == 0 and clock.due():
-            progress.save(step + 1, _state(tensors, made))
+            progress.save(step + 1, _state(tensors, descent))
     for name, value in tensors.items():
         check_finite(
             0.0 if bool(value.isfinite().all()) else float("nan"),
@@ -77,14 +77,14 @@ def descend(
             progress,
             {**good, name: good[name]},
         )
-    progress.save(steps, _state(tensors, made))
+    progress.save(steps, _state(tensors, descent))
     return {name: value.detach() for name, value in tensors.items()}
 
 
-def _state(tensors: Mapping[str, Tensor], made: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _state(tensors: Mapping[str, Tensor], descent: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return tensors and the optimizer's own as one flat mapping."""
     out = dict(tensors)
-    for index, state in made.state_dict()["state"].items():
+    for index, state in descent.state_dict()["state"].items():
         out |= {
             f"optimizer.{index}.{name}": value
             for name, value in state.items()
@@ -95,14 +95,14 @@ def _state(tensors: Mapping[str, Tensor], made: torch.optim.Optimizer) -> dict[s
 
 @torch.no_grad()
 def _restore(
-    tensors: Mapping[str, Tensor], made: torch.optim.Optimizer, found: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor], descent: torch.optim.Optimizer, saved: Mapping[str, Tensor]
 ) -> None:
     """Put what `_state` returned back."""
     for name, value in tensors.items():
-        value.copy_(found[name])
-    whole = made.state_dict()
-    for key, value in found.items():
+        value.copy_(saved[name])
+    whole = descent.state_dict()
+    for key, value in saved.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             whole["state"].setdefault(int(index), {})[name] = value
-    made.load_state_dict(whole)
+    descent.load_state_dict(whole)

@@ -169,7 +169,8 @@ class Source:
         fields of Synthetic.
         """
         return Synthetic(
-            images.detach().float().cpu().numpy(), labels, self.classes, self.mean, self.std, **{"space": "normalized", **rest}
+            images.detach().float().cpu().numpy(), labels, self.classes, self.mean, self.std,
+            **{"space": "normalized", **rest}
         )  # fmt: skip
 
     def made_pixels(self, images: Tensor, labels: NDArray[Any], **rest: Any) -> Synthetic:
@@ -267,7 +268,8 @@ class Distiller(ABC):
         seed = salt(rng)
         about = {
             "method": type(self).__name__, "configuration": self.parameters(), "seed": seed,
-            "data": {"name": source.name, "fingerprint": source.fingerprint, "size": len(source.images), "labels_used": len(source.images)},
+            "data": {"name": source.name, "fingerprint": source.fingerprint,
+                     "size": len(source.images), "labels_used": len(source.images)},
         }  # fmt: skip
         if not progress.key:
             key = fingerprint(_plain(about), int(ipc), source.labels, source.ids)

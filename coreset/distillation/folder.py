@@ -58,8 +58,8 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no distilled set, it has no manifest.json")
     try:
-        said = json.loads(path.read_text())
-        version = said.get("format")
+        manifest = json.loads(path.read_text())
+        version = manifest.get("format")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a manifest ({error})") from error
     if version != FORMAT:
@@ -72,9 +72,11 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
     try:
         images = load_file(folder / "images.safetensors")["images"]
         columns = load_file(folder / "labels.safetensors")
-        image, label = said["image"], said["label"]
+        image, label = manifest["image"], manifest["label"]
         shape = (image["count"], image["channels"], image["size"], image["size"])
-        known = {key: said[key] for key in ("method", "configuration", "seed", "data", "recipe")}
+        known = {
+            key: manifest[key] for key in ("method", "configuration", "seed", "data", "recipe")
+        }
         if images.shape != shape or str(images.dtype) != image["dtype"]:
             raise ValueError(
                 f"{folder}: the manifest says {image['dtype']} images {shape}, the file holds"
@@ -83,14 +85,14 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
         return {
             "images": images,
             "labels": columns["labels"],
-            "classes": tuple(said["classes"]),
+            "classes": tuple(manifest["classes"]),
             "mean": tuple(image["mean"]),
             "std": tuple(image["std"]),
             "space": image["space"],
             "decode": image["decode"],
             "kind": label["kind"],
             "temperature": label["temperature"],
-            "info": {**{k: v for k, v in known.items() if v is not None}, **said["info"]},
+            "info": {**{k: v for k, v in known.items() if v is not None}, **manifest["info"]},
             "truth": columns.get("truth"),
             "mix": label["mix"],
             "views": columns.get("views"),

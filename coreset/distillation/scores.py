@@ -62,7 +62,8 @@ def augmentation_robust(
     0.3631
     """
     _check(
-        weight, made_augmented=made_augmented, random_augmented=random_augmented, made_plain=made_plain,
+        weight, made_augmented=made_augmented, random_augmented=random_augmented,
+        made_plain=made_plain,
         random_plain=random_plain,
     )  # fmt: skip
     return _score(

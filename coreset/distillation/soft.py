@@ -23,7 +23,7 @@ from coreset.distillation.views import STORED, Views, look
 
 
 def fixed_labels(
-    made: Synthetic,
+    distilled: Synthetic,
     teacher: Teacher,
     device: torch.device | str = "cpu",
     temperature: float = 1.0,
@@ -35,16 +35,16 @@ def fixed_labels(
     Raises ValueError when the teacher's classes are others, or its answer is NaN or too large for
     float16.
     """
-    teacher.check(made.classes)
-    x = torch.from_numpy(made.normalized()).to(device)
+    teacher.check(distilled.classes)
+    x = torch.from_numpy(distilled.normalized()).to(device)
     logits = _half(teacher.logits(x))
-    return made.with_labels(
-        logits, "logits", temperature, truth=made.hard, mix=mix, teacher=about(teacher)
+    return distilled.with_labels(
+        logits, "logits", temperature, truth=distilled.hard, mix=mix, teacher=about(teacher)
     )
 
 
 def crop_labels(
-    made: Synthetic,
+    distilled: Synthetic,
     teacher: Teacher,
     views: Views,
     crops: int,
@@ -60,8 +60,8 @@ def crop_labels(
     show: called with (views done, of how many). Raises ValueError as `fixed_labels`, and for more
     than 65,536 images to paste pieces of.
     """
-    teacher.check(made.classes)
-    x = torch.from_numpy(made.normalized()).to(device)
+    teacher.check(distilled.classes)
+    x = torch.from_numpy(distilled.normalized()).to(device)
     if views.cutmix and len(x) > np.iinfo(STORED).max + 1:
         raise ValueError(
             f"cutmix: {len(x)} images are more than {np.iinfo(STORED).max + 1}: set it to 0"
@@ -74,13 +74,14 @@ def crop_labels(
         blocks = np.array_split(np.arange(len(x)), -(-len(x) // 512))
         logits.append(_half(torch.cat([teacher.logits(look(x, each, rows)) for rows in blocks])))
         show(number + 1, crops)
-    return made.with_labels(
-        np.stack(logits), "crops", temperature, truth=made.hard, mix=mix, views=drawn.astype(STORED), teacher=about(teacher)
+    return distilled.with_labels(
+        np.stack(logits), "crops", temperature, truth=distilled.hard, mix=mix,
+        views=drawn.astype(STORED), teacher=about(teacher)
     )  # fmt: skip
 
 
 def online_labels(
-    made: Synthetic,
+    distilled: Synthetic,
     teacher: Teacher,
     views: Views,
     asked: Mapping[str, Any],
@@ -90,7 +91,7 @@ def online_labels(
     """Return the set with hard labels and the word that training asks the teacher about every batch
     it sees; asked: network and epoch that make it again.
     """
-    teacher.check(made.classes)
+    teacher.check(distilled.classes)
     weights = sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values())
     online = {
         **asked,
@@ -99,8 +100,8 @@ def online_labels(
         "flips": views.flips,
         "cutmix": views.cutmix,
     }
-    return made.with_labels(
-        made.hard, "online", temperature, mix=mix, online=online, teacher=about(teacher)
+    return distilled.with_labels(
+        distilled.hard, "online", temperature, mix=mix, online=online, teacher=about(teacher)
     )
 
 

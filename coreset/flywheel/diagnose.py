@@ -52,14 +52,14 @@ class Diagnose:
         predicted = turn.measure.predicted(columns)
         members = Members(data, turn.slices, rows)
         train = Members(data, turn.slices, turn.train_rows(), turn.version.labels)
-        found = [
+        candidates = [
             _Candidate(s, members.of(s), pair_errors(s, errors, members.labels, predicted),
                        int(train.of(s).sum()), len(turn.version), len(rows), self.lack)
             for s in turn.slices
             if s["kind"] != "pair" or predicted is not None
         ]  # fmt: skip
-        small = [c.name for c in found if 0 < c.inside.sum() < self.smallest]
-        tested = [c for c in found if c.inside.sum() >= self.smallest]
+        small = [c.name for c in candidates if 0 < c.inside.sum() < self.smallest]
+        tested = [c for c in candidates if c.inside.sum() >= self.smallest]
         weak, hard = self._name(tested, members.labels, turn)
         table = [c.row(errors) for c in tested]
         weak_names = [w["name"] for w in weak]

@@ -87,14 +87,14 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
             rank[i], when[i], score[i] = place, number - 1, float(value)
             place += 1
         if (turn / "overrules.jsonl").exists():
-            found = read_overrules(turn / "overrules.jsonl")
-            for key, one in found.items():
+            overrules = read_overrules(turn / "overrules.jsonl")
+            for key, one in overrules.items():
                 text["overruled"][at[key]] = one.said
                 if one.action == "drop":
                     say(key, "dropped", "overruled", one.said)
-            for key, new in found.labels.items():
-                said = [text["overruled"][at[key]]] if key in found else []
-                text["overruled"][at[key]] = "; ".join([*said, f"relabel to {new}"])
+            for key, new in overrules.labels.items():
+                earlier = [text["overruled"][at[key]]] if key in overrules else []
+                text["overruled"][at[key]] = "; ".join([*earlier, f"relabel to {new}"])
     version = Version.load(folder / "versions", state["version"])
     for name, label, why, turned in zip(
         version.ids.tolist(), version.labels.tolist(), version.reasons.tolist(),

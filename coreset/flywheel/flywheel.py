@@ -230,9 +230,9 @@ class Flywheel:
             Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in observations
         }
         given = b"" if overrules is None else Path(overrules).read_bytes()
-        said = Overruled()
+        overruled = Overruled()
         if overrules is not None:
-            said = Overruled.of(read_overrules(overrules), self.data)
+            overruled = Overruled.of(read_overrules(overrules), self.data)
         begun = {
             "number": number,
             "version": version.name,
@@ -268,7 +268,7 @@ class Flywheel:
             number, self.data, self.measure, self.oracle, version, self.trainings, folder,
             float(budget), self.seeds, self.seed, read_json(self.folder / CONFIG)["slices"],
             earlier, [str(p) for p in observations], now, self.allowed, known,
-            said,
+            overruled,
         )  # fmt: skip
 
     def _stage(self, turn: Turn, name: str, before: str) -> str:

@@ -47,15 +47,15 @@ class Freeze:
             raise ValueError(
                 f"labels: {len(bare)} training examples have none, first {str(bare[0])!r}"
             )
-        found = find_leaks(data, train, self.near, allowed)
-        flagged = [i for i, ok in zip(found["id"], found["allowed"], strict=True) if not ok]
+        leaked = find_leaks(data, train, self.near, allowed)
+        flagged = [i for i, ok in zip(leaked["id"], leaked["allowed"], strict=True) if not ok]
         if flagged and self.leaks == "stop":
-            path = write_atomic(folder / "leaks.parquet", table_bytes(found))
-            at = found["id"].index(flagged[0])
+            path = write_atomic(folder / "leaks.parquet", table_bytes(leaked))
+            at = leaked["id"].index(flagged[0])
             raise ValueError(
                 f"{len(flagged)} training examples leak from the frozen ones, first"
-                f" {flagged[0]!r}: {found['why'][at]} of {found['frozen_id'][at]!r}"
-                f" ({found['frozen_role'][at]}); all are in {path}. Remove them, drop them with"
+                f" {flagged[0]!r}: {leaked['why'][at]} of {leaked['frozen_id'][at]!r}"
+                f" ({leaked['frozen_role'][at]}); all are in {path}. Remove them, drop them with"
                 " leaks=drop, or list the ids that are no leaks in the file allowed="
             )
         rows = train[~np.isin(data.ids[train], flagged)]
@@ -67,11 +67,11 @@ class Freeze:
             "counts": {role: len(data.at(role)) for role in ("train", "pool", *FROZEN)},
             "classes": list(data.classes),
             "fingerprints": self.fingerprints(data),
-            "leaks": {"flagged": len(found["id"]), "dropped": len(flagged), "near": self.near},
+            "leaks": {"flagged": len(leaked["id"]), "dropped": len(flagged), "near": self.near},
             "slices": propose(data, self.clusters, seed),
             "version": version.name,
         }
-        return facts, {"leaks": found}, version
+        return facts, {"leaks": leaked}, version
 
     @staticmethod
     def fingerprints(data: FlywheelData) -> dict[str, str]:

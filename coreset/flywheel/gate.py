@@ -94,7 +94,8 @@ class Gate:
             why.append("the candidate is the version in force: nothing was added or relabeled")
         versus = {
             name: dict(
-                zip(("gain", "low", "high"), paired_gain(random[:, at], after[:, at], self.alpha), strict=True)
+                zip(("gain", "low", "high"), paired_gain(random[:, at], after[:, at], self.alpha),
+                    strict=True)
             )
             for name, at in (("all", test), ("target", test[target])) if len(at)
         }  # fmt: skip

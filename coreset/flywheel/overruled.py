@@ -25,10 +25,14 @@ class Overruled:
 
     >>> from coreset.core.overrules import Overrule
     >>> data = FlywheelData(
-    ...     ["a", "b", "c", "d"], [0, -1, 1, 0], ["train", "pool", "test", "dev"], [[0.0], [1.0], [2.0], [3.0]], ("x", "y")
+    ...     ["a", "b", "c", "d"],
+    ...     [0, -1, 1, 0],
+    ...     ["train", "pool", "test", "dev"],
+    ...     [[0.0], [1.0], [2.0], [3.0]],
+    ...     ("x", "y"),
     ... )
-    >>> said = Overrules({"b": Overrule("b", "pin", "ana", "now", "rare")}, {"a": "y"})
-    >>> one = Overruled.of(said, data)
+    >>> overrules = Overrules({"b": Overrule("b", "pin", "ana", "now", "rare")}, {"a": "y"})
+    >>> one = Overruled.of(overrules, data)
     >>> one.pinned, dict(one.labels), one.said["b"]
     (('b',), {'a': 1}, 'pin by ana: rare')
     """
@@ -64,12 +68,14 @@ class Overruled:
         labels = {
             k: _number(v, data.classes, overrules.source) for k, v in overrules.labels.items()
         }
-        said = {k: one.said for k, one in overrules.items()}
+        sentences = {k: one.said for k, one in overrules.items()}
         for key, label in overrules.labels.items():
-            said[key] = "; ".join([*([said[key]] if key in said else []), f"relabel to {label}"])
+            sentences[key] = "; ".join(
+                [*([sentences[key]] if key in sentences else []), f"relabel to {label}"]
+            )
         return cls(
             tuple(overrules.of("pin")), tuple(overrules.of("keep")),
-            frozenset(overrules.of("drop")), labels, said,
+            frozenset(overrules.of("drop")), labels, sentences,
         )  # fmt: skip
 
     def wanted(self, data: FlywheelData, version_ids: Any, clean: NDArray[np.int64]) -> None:

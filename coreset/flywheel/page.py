@@ -147,7 +147,8 @@ def _turns(turns: Sequence[Facts], percent: bool) -> str:
                 str(i),
                 ", ".join(w["name"] for w in turn["diagnose"]["weak"]) or "none",
                 count(turn["label"]["cost"]),
-                *(shown(turn["retrain"]["arms"][n]["error"], percent) for n in ("current", "candidate", "control")),
+                *(shown(turn["retrain"]["arms"][n]["error"], percent)
+                  for n in ("current", "candidate", "control")),
                 _interval(versus["all"], percent),
                 _interval(target, percent),
                 "promoted" if turn["gate"]["promoted"] else "refused",

@@ -39,8 +39,10 @@ def funnel(turn: Facts) -> str:
         ("clear of the test set", count(mine["clean"]), f"{count(mine['leaks'])} leaks taken out"),
         ("candidates", count(sum(mine["candidates"].values())), "near the weak slices"),
         ("chosen", count(choose["rows"]), f"{count(choose['random'])} of them at random"),
-        ("labeled and added", count(turn["version"]["added"]), f"{count(label['ambiguous'])} held back"),
-        ("relabeled", count(turn["version"]["relabeled"]), f"of {count(label['asked_again'])} asked again"),
+        ("labeled and added", count(turn["version"]["added"]),
+         f"{count(label['ambiguous'])} held back"),
+        ("relabeled", count(turn["version"]["relabeled"]),
+         f"of {count(label['asked_again'])} asked again"),
     ]  # fmt: skip
     return "<h2>From the pool to the training set</h2>" + html_table(("", "rows", ""), rows)
 

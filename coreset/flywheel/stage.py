@@ -111,11 +111,11 @@ def decided(turn: Turn) -> Version:
 
 def settings_of(stage: Any) -> dict[str, Any]:
     """Return class and settings of a stage, as the turn remembers them."""
-    made = type(stage)
+    cls = type(stage)
     options: dict[str, Any] = {}
     if is_dataclass(stage) and not isinstance(stage, type):
         options = {f.name: _plain(getattr(stage, f.name)) for f in fields(stage)}
-    return {"class": f"{made.__module__}.{made.__qualname__}", "settings": strict(options)}
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", "settings": strict(options)}
 
 
 def _plain(value: Any) -> Any:

@@ -45,7 +45,9 @@ def excess_test(
     wholly in or out of the slice say nothing; when all do, p is 1.
 
     >>> errors = np.r_[np.ones(30), np.zeros(170)]
-    >>> excess, p = excess_test(errors, np.arange(200) < 40, np.zeros(200, int), np.random.default_rng(0))
+    >>> excess, p = excess_test(
+    ...     errors, np.arange(200) < 40, np.zeros(200, int), np.random.default_rng(0)
+    ... )
     >>> round(excess, 2), p
     (0.6, 0.0001)
     """

@@ -45,7 +45,9 @@ class LastLayerGradients:
     """Gradients of n examples: residual (n, C), features (n, D), bias: the layer has one (a
     constant feature 1), squared_norms (n,) = ||r||² (||h||² + bias).
 
-    >>> g = LastLayerGradients(torch.tensor([[1.0, -1.0], [0.5, -0.5]]), torch.tensor([[2.0], [0.0]]))
+    >>> g = LastLayerGradients(
+    ...     torch.tensor([[1.0, -1.0], [0.5, -0.5]]), torch.tensor([[2.0], [0.0]])
+    ... )
     >>> g.inner(g).tolist()
     [[10.0, 1.0], [1.0, 0.5]]
     """
@@ -188,7 +190,7 @@ class ColumnGradients(LastLayerGradients):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def _made(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
+    def _residual_and_features(self, index: Indices | slice) -> tuple[Tensor, Tensor]:
         at = self.positions[index]
         labels = self.labels[
             index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels.device)
@@ -205,7 +207,7 @@ class ColumnGradients(LastLayerGradients):
     @cached_property
     def residual(self) -> Tensor:
         """Residuals of all examples, (n, C)."""
-        return self._made(slice(None))[0]
+        return self._residual_and_features(slice(None))[0]
 
     @cached_property
     def features(self) -> Tensor:
@@ -222,7 +224,7 @@ class ColumnGradients(LastLayerGradients):
 
     def at(self, index: Indices | slice) -> LastLayerGradients:
         """Return the gradients of some of the examples."""
-        residual, features = self._made(index)
+        residual, features = self._residual_and_features(index)
         known = self.__dict__.get("squared_norms")
         i = index if isinstance(index, slice) else torch.from_numpy(index).to(residual.device)
         return LastLayerGradients(
@@ -257,7 +259,9 @@ def column_gradients(signals: Signals, positions: Indices) -> LastLayerGradients
 
     Raises ValueError for a column of another shape or kind.
 
-    >>> g = column_gradients(Signals(2, gradients=np.array([[3.0, 4.0], [1.0, 0.0]])), np.array([0, 1]))
+    >>> g = column_gradients(
+    ...     Signals(2, gradients=np.array([[3.0, 4.0], [1.0, 0.0]])), np.array([0, 1])
+    ... )
     >>> g.squared_norms.tolist()
     [25.0, 1.0]
     """
@@ -306,7 +310,10 @@ def cancels(total: Tensor, norms: NDArray[np.float64]) -> bool:
     """Return whether a sum of gradients is zero but for rounding; norms (n,): their squared
     lengths.
 
-    >>> cancels(torch.tensor([[1e-17]]), np.array([1.0, 1.0])), cancels(torch.tensor([[0.1]]), np.array([1.0, 1.0]))
+    >>> (
+    ...     cancels(torch.tensor([[1e-17]]), np.array([1.0, 1.0])),
+    ...     cancels(torch.tensor([[0.1]]), np.array([1.0, 1.0])),
+    ... )
     (True, False)
     """
     return float(total.norm()) <= 1e-12 * float(np.sqrt(norms).sum())

@@ -340,11 +340,11 @@ def greedi(
         if not len(mine):
             continue
         local = function.copy()
-        found = lazy(local, min(k, len(mine)), mine)
-        evaluations += found.evaluations
-        union.append(found.picks)
-        if len(found.picks) == k and (best is None or local.value > best[0]):
-            best = local.value, found
+        answer = lazy(local, min(k, len(mine)), mine)
+        evaluations += answer.evaluations
+        union.append(answer.picks)
+        if len(answer.picks) == k and (best is None or local.value > best[0]):
+            best = local.value, answer
     both = function.copy()
     chosen = lazy(both, k, np.concatenate(union))
     evaluations += chosen.evaluations

@@ -17,7 +17,11 @@ def held_out(pool: Pool, signals: Signals, names: Iterable[str]) -> Indices:
 
     Raises ValueError when it is no such column, marks nothing, or marks a candidate.
 
-    >>> held_out(Pool(3, candidates=np.array([0, 1])), Signals(3, validation=np.array([False, False, True])), [])
+    >>> held_out(
+    ...     Pool(3, candidates=np.array([0, 1])),
+    ...     Signals(3, validation=np.array([False, False, True])),
+    ...     [],
+    ... )
     array([2])
     """
     mask = as_tensor(signals.column("validation")).cpu().numpy()

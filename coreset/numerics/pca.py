@@ -26,8 +26,8 @@ def plane(x: NDArray[Any]) -> NDArray[np.float32]:
         axes
         * np.where(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
     )
-    found = x @ axes.T
-    return np.asarray(np.pad(found, ((0, 0), (0, 2 - found.shape[1]))), np.float32)
+    projected = x @ axes.T
+    return np.asarray(np.pad(projected, ((0, 0), (0, 2 - projected.shape[1]))), np.float32)
 
 
 @dataclass(frozen=True, eq=False)

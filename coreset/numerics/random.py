@@ -43,7 +43,12 @@ def keyed_order(rng: np.random.Generator, ids: NDArray[Any]) -> NDArray[np.int64
     """Return a random order of the rows of `ids` that does not depend on how they are arranged.
 
     >>> a, b = np.arange(5), np.array([3, 0, 4, 1, 2])
-    >>> bool((a[keyed_order(np.random.default_rng(0), a)] == b[keyed_order(np.random.default_rng(0), b)]).all())
+    >>> bool(
+    ...     (
+    ...         a[keyed_order(np.random.default_rng(0), a)]
+    ...         == b[keyed_order(np.random.default_rng(0), b)]
+    ...     ).all()
+    ... )
     True
     """
     return np.argsort(keyed_uniform(salt(rng), ids), kind="stable").astype(np.int64)

@@ -57,10 +57,10 @@ class Sparse:
 
     def own(self) -> NDArray[np.float32]:
         """Return the diagonal."""
-        found: NDArray[np.float32] = self.value[
+        diagonal: NDArray[np.float32] = self.value[
             self.column == np.repeat(np.arange(len(self)), np.diff(self.start))
         ]
-        return found
+        return diagonal
 
     def symmetric(self) -> Sparse:
         """Return the matrix with each pair in both rows."""
@@ -114,7 +114,9 @@ class Similarity:
         """Return the similarity of the rows of `x` (n, D). Raises ValueError for an unknown kind or
         a gamma that is not positive.
 
-        >>> Similarity.of(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), "cosine").dense().tolist()
+        >>> Similarity.of(
+        ...     torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), "cosine"
+        ... ).dense().tolist()
         [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 0.5]]
         """
         if kind not in KINDS:
@@ -205,11 +207,11 @@ class Similarity:
             own[zero.cpu().numpy()] = 0.5
             far[own < 1] = 0.5
         approximate = n > EXACT_UP_TO and has_faiss()
-        for start, square, found in (
+        for start, square, rows in (
             self._approximate(k) if approximate else self._exact(k) if k else ()
         ):
-            part = slice(start, start + len(found))
-            index[part] = found
+            part = slice(start, start + len(rows))
+            index[part] = rows
             value[part] = _round(self._at(square)).float().cpu().numpy()
         if own.min() < 1:
             value[(own < 1)[:, None] | (own < 1)[index]] = 0.5
@@ -226,12 +228,12 @@ class Similarity:
         return np.asarray(self._at(spread + spread.mean()).cpu().numpy())
 
     def _approximate(self, k: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
-        for start, square, found in ivf_blocks(self.x, k, unit=self.kind == "cosine"):
-            yield start, torch.from_numpy(square), found
+        for start, square, rows in ivf_blocks(self.x, k, unit=self.kind == "cosine"):
+            yield start, torch.from_numpy(square), rows
 
     def _exact(self, k: int) -> Iterator[tuple[int, Tensor, NDArray[np.int64]]]:
-        for start, square, found in knn_blocks(self.ready, k):
-            yield start, square, found.cpu().numpy()
+        for start, square, rows in knn_blocks(self.ready, k):
+            yield start, square, rows.cpu().numpy()
 
 
 def _round(s: Tensor) -> Tensor:

@@ -101,7 +101,8 @@ def unit_rows(x: Tensor) -> Tensor:
     row scaled by a power of two.
 
     >>> import torch
-    >>> unit_rows(torch.tensor([[3e30, 4e30], [0.0, 0.0], [3e-30, 4e-30]])).round(decimals=3).tolist()
+    >>> x = torch.tensor([[3e30, 4e30], [0.0, 0.0], [3e-30, 4e-30]])
+    >>> unit_rows(x).round(decimals=3).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0], [0.6000000238418579, 0.800000011920929]]
     """
     import torch

@@ -70,7 +70,10 @@ def print_classes(seen: Comparison, console: Console) -> None:
     spread = np.nan_to_num(per_class.max(axis=0) - per_class.min(axis=0))
     shown = np.argsort(-spread if len(matrices) > 1 else per_class[0], kind="stable")[:MOST]
     names = names or [str(i) for i in range(per_class.shape[1])]
-    out = Table(title="accuracy per class, %, where they differ most", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim")  # fmt: skip
+    out = Table(
+        title="accuracy per class, %, where they differ most", title_justify="left",
+        title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim"
+    )  # fmt: skip
     out.add_column("strategy", no_wrap=True)
     for c in shown.tolist():
         out.add_column(escape(names[c][:9]), justify="right", no_wrap=True)

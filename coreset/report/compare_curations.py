@@ -45,7 +45,8 @@ class Changes:
         """Return kept in both, only in the first, only in the second, and rows of one run alone."""
         a = {k for k, r in self.a.items() if r["state"] == KEPT}
         b = {k for k, r in self.b.items() if r["state"] == KEPT}
-        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b), "kept_only_in_second": len(b - a),
+        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b),
+                "kept_only_in_second": len(b - a),
                 "rows_only_in_first": self.only_a, "rows_only_in_second": self.only_b}  # fmt: skip
 
 
@@ -87,31 +88,31 @@ def _fate(row: Mapping[str, Any]) -> str:
 
 def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Changes]:
     """Write `changes.html` into `out`; return its path and the changes."""
-    found = changes(first, second)
+    changed = changes(first, second)
     manifests = [
         json.loads((p / "manifest.json").read_text(encoding="utf-8")) for p in (first, second)
     ]
-    shown = [k for ids in found.ids.values() for k in ids[:_SHOWN]]
-    texts = texts_of([found.a[k] for k in shown], first / "state", manifests[0])
-    counts = found.counts()
+    shown = [k for ids in changed.ids.values() for k in ids[:_SHOWN]]
+    texts = texts_of([changed.a[k] for k in shown], first / "state", manifests[0])
+    counts = changed.counts()
     head = (
         f"<header><p class=\"kicker\">{text(first.name)} → {text(second.name)}</p><h1>"
         f"{count(counts['kept_only_in_first'])} rows went out, {count(counts['kept_only_in_second'])} came in,"
-        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(found.moves.values()))} rows have another"
+        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(changed.moves.values()))} rows have another"
         f" decision or reason.</p></header>"
     )  # fmt: skip
-    body = head + _moves(found) + _rows_html(found, texts) + _settings(*manifests)
+    body = head + _moves(changed) + _rows_html(changed, texts) + _settings(*manifests)
     page = document(
         text(f"{first.name} and {second.name}: what changed"), CSS + STYLE + style(),
         sectioned(body), Hands().scripts(),
     )  # fmt: skip
-    return write_atomic(out / "changes.html", page), found
+    return write_atomic(out / "changes.html", page), changed
 
 
-def _moves(found: Changes) -> str:
+def _moves(changed: Changes) -> str:
     rows = "".join(
         f'<tr><td>{text(was)}</td><td class="left">{text(now)}</td><td>{count(n)}</td></tr>'
-        for (was, now), n in found.moves.items()
+        for (was, now), n in changed.moves.items()
     )
     return (
         '<h2>What became of rows</h2><div class="scroll"><table class="numbers"><thead><tr><th>before</th>'
@@ -119,14 +120,17 @@ def _moves(found: Changes) -> str:
     )
 
 
-def _rows_html(found: Changes, texts: Mapping[str, str]) -> str:
+def _rows_html(changed: Changes, texts: Mapping[str, str]) -> str:
     blocks = []
-    for (was, now), ids in sorted(found.ids.items(), key=lambda m: -len(m[1])):
+    for (was, now), ids in sorted(changed.ids.items(), key=lambda m: -len(m[1])):
         cards = []
         for key in ids[:_SHOWN]:
             words = texts.get(key, "")
-            why = str(found.b[key]["reason"] or found.a[key]["reason"] or "")
-            cards.append(f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}<footer>{text(key)}</footer></article>')  # fmt: skip
+            why = str(changed.b[key]["reason"] or changed.a[key]["reason"] or "")
+            cards.append(
+                f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}'
+                f"<footer>{text(key)}</footer></article>"
+            )
         blocks.append(f'<h3>{text(was)} → {text(now)}</h3><div class="two">{"".join(cards)}</div>')
     return f"<h2>Rows that changed</h2>{''.join(blocks)}" if blocks else ""
 
@@ -134,7 +138,8 @@ def _rows_html(found: Changes, texts: Mapping[str, str]) -> str:
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     keys = ("name", "counts", "hash", "found")
     plain = [
-        {o["name"]: {k: v for k, v in o.items() if k not in keys} for o in m["operators"] if o["name"] != "overruled"}
+        {o["name"]: {k: v for k, v in o.items() if k not in keys}
+         for o in m["operators"] if o["name"] != "overruled"}
         for m in (a, b)
     ]  # fmt: skip
     lines = difference(plain[0], plain[1])

@@ -177,8 +177,8 @@ def _undefined(path: Path, schema: pa.Schema, name: str) -> str:
     status = f"{name}_status"
     if status not in schema.names:
         return ""
-    said = read_table(path, [status])[status].to_pylist()
-    words = Counter(w for w in said if w not in (None, "ok"))
+    statuses = read_table(path, [status])[status].to_pylist()
+    words = Counter(w for w in statuses if w not in (None, "ok"))
     return ", ".join(f"{count(n)} {w}" for w, n in sorted(words.items()))
 
 
@@ -239,8 +239,8 @@ def _rejects(path: Path, reasons: Mapping[str, int]) -> str:
         if len(shown[one["reason"]]) < _REJECTS:
             shown[one["reason"]].append(one)
     rows = []
-    for reason, found in sorted(shown.items(), key=lambda r: (-reasons[r[0]], r[0])):
-        for i, one in enumerate(found):
+    for reason, examples in sorted(shown.items(), key=lambda r: (-reasons[r[0]], r[0])):
+        for i, one in enumerate(examples):
             name = f"{text(reason)} <small>{count(reasons[reason])}</small>" if i == 0 else ""
             place = text(one["file"] + (f", line {one['line']}" if one["line"] else ""))
             rows.append(
@@ -268,12 +268,14 @@ def _recipe(manifest: Mapping[str, Any]) -> str:
             for k, v in one.items()
             if k not in ("name", "kind", "_target_", "hash", "counts", "version", "resources")
         }
-        said = ", ".join(f"{k} {_plain(v)}" for k, v in options.items() if v not in (None, {}, []))
+        described = ", ".join(
+            f"{k} {_plain(v)}" for k, v in options.items() if v not in (None, {}, [])
+        )
         counts = one.get("counts")
         numbers = [count(counts[k]) for k in ("in", "kept", "dropped")] if counts else ["–"] * 3
         cells = "".join(f"<td>{n}</td>" for n in numbers)
         rows.append(
-            f'<tr><td>{text(one["name"])}</td><td class="left">{text(said)}</td>{cells}</tr>'
+            f'<tr><td>{text(one["name"])}</td><td class="left">{text(described)}</td>{cells}</tr>'
         )
     heads = (
         '<th>operator</th><th class="left">settings</th><th>in</th><th>kept</th><th>dropped</th>'

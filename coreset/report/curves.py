@@ -87,15 +87,15 @@ def _widening(n: int, level: float | None) -> float:
 
 def hover(curves: Sequence[Curve]) -> dict[str, str]:
     """Return what to say when the pointer rests on a line, by gid."""
-    said = {}
+    lines = {}
     for i, (name, group) in enumerate(by_strategy(curves).items()):
         rows = [f"{name}, {counted(len(group), 'seed')}"]
         rows += [
             f"{count(n)} labels: {100 * m:.1f} ± {100 * s:.1f} %"
             for n, m, s in zip(*mean_curve(group), strict=True)
         ]
-        said[f"curve-{i}"] = "\n".join(rows)
-    return said
+        lines[f"curve-{i}"] = "\n".join(rows)
+    return lines
 
 
 def curve_figure(
@@ -155,9 +155,9 @@ def _axes(
     ax.xaxis.set_minor_locator(NullLocator())
     of_pool = f" (below: share of the pool of {count(pool_size)})" if pool_size else ""
     ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: count(n)))
-    for n, said in [(n, share(n / pool_size)) for n in ticks] if pool_size else []:
+    for n, label in [(n, share(n / pool_size)) for n in ticks] if pool_size else []:
         ax.annotate(
-            said,
+            label,
             (n, 0),
             (0, -17),
             ("data", "axes fraction"),
@@ -194,11 +194,9 @@ def _axes(
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     what = "± 1 sd" if level is None else f"and its {100 * level:g} % interval"
-    spread_said = (
-        "one seed" if seeds_of(curves) == "1 seed" else f"mean {what} over {seeds_of(curves)}"
-    )
+    spread = "one seed" if seeds_of(curves) == "1 seed" else f"mean {what} over {seeds_of(curves)}"
     ax.set_title(
-        plain(f"test {curves[0].metric}, % ({spread_said})"),
+        plain(f"test {curves[0].metric}, % ({spread})"),
         loc="left",
         fontsize=9.5,
         color=MUTED,
@@ -207,7 +205,7 @@ def _axes(
     )
     if full is not None:
         everything = f"all {count(pool_size)} labels" if pool_size else "all labels"
-        for value, said in (
+        for value, label in (
             (full, f"{everything}: {percent(full)}"),
             (TARGET * full, "95 % of it"),
         ):
@@ -215,7 +213,7 @@ def _axes(
                 continue
             ax.axhline(100 * value, color=INK, linewidth=0.9, linestyle=(0, (1, 2.2)), zorder=1.5)
             ax.annotate(
-                said,
+                label,
                 (0, 100 * value),
                 (4, 3),
                 ("axes fraction", "data"),

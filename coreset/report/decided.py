@@ -56,10 +56,12 @@ def _read(path: Path) -> pa.Table:
 
 
 def _card(row: Mapping[str, Any], body: str, *facts: str) -> str:
-    said = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
-    said += [text(f) for f in facts if f] + [text(f"{row['id']}, {row['file']} line {row['line']}")]
+    parts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
+    parts += [text(f) for f in facts if f] + [
+        text(f"{row['id']}, {row['file']} line {row['line']}")
+    ]
     return (
-        f'<article data-id="{text(row["id"])}">{body}<footer>{" · ".join(said)}</footer></article>'
+        f'<article data-id="{text(row["id"])}">{body}<footer>{" · ".join(parts)}</footer></article>'
     )
 
 
@@ -76,7 +78,9 @@ def _cuts(edges: Sequence[Any], texts: Mapping[str, str]) -> str:
             cards = "".join(_card(r, _quoted(r, texts), _value(r, cut.name)) for r in rows)
             sides.append(f"<div><h3>{head}</h3>{cards or '<p>none</p>'}</div>")
         name = f"{cut.name} at {cut.value:g}" if cut.name != "rank" else "the end of the choice"
-        blocks.append(f'<h3>{text(cut.operator)}: {text(name)}</h3><div class="two">{"".join(sides)}</div>')  # fmt: skip
+        blocks.append(
+            f'<h3>{text(cut.operator)}: {text(name)}</h3><div class="two">{"".join(sides)}</div>'
+        )
     note = "The rows nearest to every threshold, on both sides of it; marked is what the reason is about."
     return f'<h2>Around every cut</h2><p class="note">{note}</p>{"".join(blocks)}' if blocks else ""
 
@@ -93,18 +97,35 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
             continue
         a, b = texts.get(str(row["id"]), ""), texts.get(str(other["id"]), "")
         alike = overlap(a, b) if a and b else None
-        ranked.append((-bits if bits is not None else alike if alike is not None else 1.0, row, other, bits, alike, a, b))  # fmt: skip
+        ranked.append(
+            (-bits if bits is not None else alike if alike is not None else 1.0, row, other, bits,
+             alike, a, b)
+        )  # fmt: skip
     ranked.sort(key=lambda r: (r[0], str(r[1]["id"])))
     blocks = []
     for _, row, other, bits, alike, a, b in ranked[:_PAIRS]:
-        far = f"{bits:g} bits apart" if bits is not None else f"{100 * alike:.0f} % of 5-grams shared" if alike is not None else ""  # fmt: skip
+        far = (
+            f"{bits:g} bits apart"
+            if bits is not None
+            else f"{100 * alike:.0f} % of 5-grams shared"
+            if alike is not None
+            else ""
+        )
         left, right = marked(a, shared(a, b)), marked(b, shared(b, a))
         blocks.append(
             f'<div class="two"><div>{_card(row, left, far, str(row["operator"]))}</div>'
             f"<div>{_card({**other, 'reason': None}, right, 'stands for it')}</div></div>"
         )
-    note = f"Of {count(len(pairs))} pairs looked at, those that are least alike first: they are the ones to doubt. Marked is what both texts share."
-    return f'<h2>Duplicates beside what stands for them</h2><p class="note">{text(note)}</p>{"".join(blocks)}' if blocks else ""  # fmt: skip
+    note = (
+        f"Of {count(len(pairs))} pairs looked at, those that are least alike first: they are the"
+        " ones to doubt. Marked is what both texts share."
+    )
+    if not blocks:
+        return ""
+    return (
+        f'<h2>Duplicates beside what stands for them</h2><p class="note">{text(note)}</p>'
+        f"{''.join(blocks)}"
+    )
 
 
 def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> str:
@@ -118,7 +139,10 @@ def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> str:
             for name, n, k in rows
         )
         heads = "".join(f"<th>{h}</th>" for h in (text(title), "before", "after", "kept"))
-        blocks.append(f'<div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>')  # fmt: skip
+        blocks.append(
+            f'<div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
     return f"<h2>Before and after</h2>{''.join(blocks)}" if blocks else ""
 
 

@@ -139,8 +139,11 @@ def suspicious(table: pa.Table, most: int = 6) -> tuple[list[dict[str, Any]], li
     odd = np.argsort(-far, kind="stable")[:most]
     odd = odd[far[odd] > 0]
     rows = kept.take(pa.array(odd)).to_pylist()
-    said = [{**r, "oddest": f"{names[i]} {far[i]:.1f} interquartile ranges out"} for r, i in zip(rows, odd.tolist(), strict=True)]  # fmt: skip
-    return kept.take(pa.array(uniform)).to_pylist(), said
+    oddest = [
+        {**r, "oddest": f"{names[i]} {far[i]:.1f} interquartile ranges out"}
+        for r, i in zip(rows, odd.tolist(), strict=True)
+    ]
+    return kept.take(pa.array(uniform)).to_pylist(), oddest
 
 
 def texts_of(
@@ -186,14 +189,21 @@ def before_after(table: pa.Table) -> dict[str, list[tuple[str, int, int]]]:
     out = {}
     for title, name in (("source", "file"), ("source", "source"), ("language", "language")):
         if name in table.column_names:
-            values = np.array([str(v) if v is not None else "–" for v in table[name].to_pylist()], object)  # fmt: skip
-            found, place = np.unique(values.astype(str), return_inverse=True)
-            out[title] = _counts(found.tolist(), place, kept)
+            values = np.array(
+                [str(v) if v is not None else "–" for v in table[name].to_pylist()], object
+            )
+            distinct, place = np.unique(values.astype(str), return_inverse=True)
+            out[title] = _counts(distinct.tolist(), place, kept)
     for name in ("text_words", "response_words", "gopher_words", "text_characters"):
         if name in table.column_names:
             values = pc.cast(table[name], pa.float64()).to_numpy()
-            place = np.where(np.isfinite(values), np.floor(np.log2(np.maximum(values, 1))), -1).astype(int)  # fmt: skip
-            bins = {int(p): f"{2**p:,} to {2 ** (p + 1) - 1:,}" if p >= 0 else "unknown" for p in np.unique(place)}  # fmt: skip
+            place = np.where(
+                np.isfinite(values), np.floor(np.log2(np.maximum(values, 1))), -1
+            ).astype(int)
+            bins = {
+                int(p): f"{2**p:,} to {2 ** (p + 1) - 1:,}" if p >= 0 else "unknown"
+                for p in np.unique(place)
+            }
             order = sorted(bins)
             at = np.searchsorted(order, place)
             out[name.replace("_", " ")] = _counts([bins[p] for p in order], at, kept, sort=False)
@@ -206,5 +216,5 @@ def _counts(
 ) -> list[tuple[str, int, int]]:
     rows = np.bincount(place, minlength=len(names))
     left = np.bincount(place[kept], minlength=len(names))
-    found = list(zip(names, rows.tolist(), left.tolist(), strict=True))
-    return sorted(found, key=lambda r: -r[1])[:12] if sort else found
+    counts = list(zip(names, rows.tolist(), left.tolist(), strict=True))
+    return sorted(counts, key=lambda r: -r[1])[:12] if sort else counts

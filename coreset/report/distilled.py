@@ -35,8 +35,8 @@ def distilled_html(runs: Sequence[Run]) -> str:
     """Return a table of the distilled sets among some runs, as HTML: images per class, images,
     bytes, labels consumed, accuracy; empty when there are none.
     """
-    made = [run for run in runs if is_distilled(run)]
-    if not made:
+    distilled = [run for run in runs if is_distilled(run)]
+    if not distilled:
         return ""
     heads = (
         "method",
@@ -49,7 +49,9 @@ def distilled_html(runs: Sequence[Run]) -> str:
         "labels consumed",
         "accuracy",
     )
-    rows = "".join(_row(run, entry) for run in made for entry in run.rounds if "synthetic" in entry)
+    rows = "".join(
+        _row(run, entry) for run in distilled for entry in run.rounds if "synthetic" in entry
+    )
     return (
         '<h2>What the distilled sets cost</h2><p class="note">A distilled set is made from every'
         " image and every label of the pool, whatever its size: "

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # control characters but tab and line ends, what is no character, halves of surrogate pairs, and
 # those that turn the direction of what follows (Unicode's Trojan Source)
-_ACTING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")  # fmt: skip
+_ACTING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+)
 NONE = "'none'"
 INSTEAD = "\ufffd"
 
@@ -41,7 +44,8 @@ def policy(styles: Sequence[str], scripts: Sequence[str] = ()) -> str:
     "default-src 'none'; "
     """
     hashes, acting = (
-        " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in group)
+        " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+                 for s in group)
         for group in (styles, scripts)
     )  # fmt: skip
     return (

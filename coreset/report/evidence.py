@@ -91,9 +91,9 @@ def lines(
     return [out[i] for i in order]
 
 
-def best_fair(found: Sequence[Line]) -> Line | None:
+def best_fair(lines: Sequence[Line]) -> Line | None:
     """Return the line with the largest area among those that could label, random left out."""
-    fair = [line for line in found if line.fair and line.name != "random"]
+    fair = [line for line in lines if line.fair and line.name != "random"]
     return fair[0] if fair else None
 
 
@@ -125,15 +125,15 @@ def saving_words(saving: Saving) -> str:
     return f"{sign}{saving.factor.mean:.1f}x{range_}"
 
 
-def answer(found: Sequence[Line], data: Panel, metric: str) -> str:
+def answer(lines: Sequence[Line], data: Panel, metric: str) -> str:
     """Return the answer to "does selection pay?" in one or two sentences that state level and
     sample. It claims no more than the intervals and the corrected test do.
     """
-    best, sample = best_fair(found), counted(len(data.replicates), "replicate")
+    best, sample = best_fair(lines), counted(len(data.replicates), "replicate")
     if best is None:
         return f"Nothing was compared with random ({sample})."
     area, last = best.areas["log"], best.savings[-1]
-    tested = sum(line.p is not None for line in found)
+    tested = sum(line.p is not None for line in lines)
     p = p_value(best.p)
     p = "no test" if best.p is None else f"p {p}" if p.startswith("<") else f"p = {p}"
     test = (
@@ -157,12 +157,12 @@ def answer(found: Sequence[Line], data: Panel, metric: str) -> str:
             f" {bound}{count(last.needed)}, {saved.mean:.1f} times fewer [{saved.low:.1f},"
             f" {saved.high:.1f}]"
         )
-    losing = [line.name for line in found if line.fair and line.areas["log"].sign < 0]
+    losing = [line.name for line in lines if line.fair and line.areas["log"].sign < 0]
     worse = f" Below random by their intervals: {', '.join(losing)}." if losing else ""
     return f"Yes, with {best.name}: {cost} ({test}).{worse}"
 
 
-def markdown(found: Sequence[Line], data: Panel, metric: str, full: float | None) -> str:
+def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None) -> str:
     """Return the table of a suite in Markdown: values with their paired differences, areas, test,
     savings, wins and worst shortfall, gap closed, seconds and memory.
     """
@@ -170,7 +170,7 @@ def markdown(found: Sequence[Line], data: Panel, metric: str, full: float | None
     heads += ["area, rounds", "p (Holm)", f"saving at {count(int(data.labels[-1]))}"]
     heads += ["win/tie/loss", "worst", "gap closed", "select s", "peak MB"]
     rows = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for line in found:
+    for line in lines:
         cells = [line.name if line.fair else f"{line.name} (knows labels)"]
         for mean, gap in zip(line.means, line.differences, strict=True):
             own = f"{100 * mean:.1f}"

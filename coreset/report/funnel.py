@@ -30,8 +30,12 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     fits that drop nothing are left out.
 
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
-    >>> made = {"counts": {"rows": 6, "kept": 3}, "rejects": {"empty_answer": 1}, "operators": [{"name": "words", "kind": "rule", "counts": counts}]}
-    >>> [(s.name, s.came, s.left) for s in stages(made)]
+    >>> manifest = {
+    ...     "counts": {"rows": 6, "kept": 3},
+    ...     "rejects": {"empty_answer": 1},
+    ...     "operators": [{"name": "words", "kind": "rule", "counts": counts}],
+    ... }
+    >>> [(s.name, s.came, s.left) for s in stages(manifest)]
     [('read', 6, 5), ('words', 5, 3)]
     """
     total = manifest["counts"]["rows"]
@@ -48,32 +52,32 @@ def _most(reasons: Mapping[str, int]) -> dict[str, int]:
     """Return the phrases by how many rows each applies to, most first; a row that fails several
     rules counts for each.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for reason, rows in reasons.items():
         for phrase in reason.split("; "):
-            found[phrase] = found.get(phrase, 0) + rows
-    return dict(sorted(found.items(), key=lambda r: (-r[1], r[0])))
+            counts[phrase] = counts.get(phrase, 0) + rows
+    return dict(sorted(counts.items(), key=lambda r: (-r[1], r[0])))
 
 
-def funnel_figure(found: Sequence[Stage]) -> Figure:
+def funnel_figure(stages_: Sequence[Stage]) -> Figure:
     """Draw one bar a stage: what is left in color, what went at this stage in gray; beside it the
     counts and the reasons.
     """
-    height = 0.5 + 0.5 * len(found)
+    height = 0.5 + 0.5 * len(stages_)
     fig, ax = figure(10.0, height)
     ax.set_position((0.185, 0.02, 0.465, 1 - 0.1 / height))
-    total = max(found[0].came, 1)
-    for y, stage in enumerate(found):
+    total = max(stages_[0].came, 1)
+    for y, stage in enumerate(stages_):
         ax.barh(y, stage.came / total, height=0.56, color=RANDOM, alpha=0.28, linewidth=0)
         bar = ax.barh(
             y, stage.left / total, height=0.56, color=STRATEGIES[0], alpha=0.9, linewidth=0
         )
         bar[0].set_gid(f"stage{y}")
-        said = f"{count(stage.left)}"
+        label = f"{count(stage.left)}"
         ax.text(
             stage.came / total + 0.012,
             y - 0.14,
-            said,
+            label,
             fontsize=10,
             color=INK,
             va="center_baseline",
@@ -88,13 +92,13 @@ def funnel_figure(found: Sequence[Stage]) -> Figure:
             va="center_baseline",
             parse_math=False,
         )
-    ax.set_ylim(len(found) - 0.45, -0.55)
+    ax.set_ylim(len(stages_) - 0.45, -0.55)
     ax.set_xlim(0, 1)
     quiet(ax, ())
     ax.set_xticks([])
-    ax.set_yticks(range(len(found)))
+    ax.set_yticks(range(len(stages_)))
     ax.set_yticklabels(
-        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in found],
+        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in stages_],
         fontsize=9.5,
         color=INK,
         parse_math=False,
@@ -111,7 +115,7 @@ def _went(stage: Stage, total: int) -> str:
         return text if stage.came == stage.left == total else f"{text}; none went"
     for shown in range(len(gone), 0, -1):
         left = len(gone) - shown
-        said = "; ".join([text, *gone[:shown]]) + (f" and {left} more" if left else "")
-        if len(said) <= _LONGEST:
-            return said
-    return said if len(said) <= _LONGEST + 8 else said[: _LONGEST + 7] + "…"
+        sentence = "; ".join([text, *gone[:shown]]) + (f" and {left} more" if left else "")
+        if len(sentence) <= _LONGEST:
+            return sentence
+    return sentence if len(sentence) <= _LONGEST + 8 else sentence[: _LONGEST + 7] + "…"

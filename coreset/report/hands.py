@@ -45,17 +45,22 @@ class Hands:
 
     def data(self) -> str:
         """Return the data as an element that is no script: JSON without any `<`."""
-        held = {"charts": self.charts, "strategies": self.strategies, "budgets": list(self.budgets), "classes": list(self.classes)}  # fmt: skip
+        held = {
+            "charts": self.charts,
+            "strategies": self.strategies,
+            "budgets": list(self.budgets),
+            "classes": list(self.classes),
+        }
         plain = json.dumps(held, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
         return f'<script type="application/json" id="page-data">{plain}</script>'
 
 
 @cache
 def _static(name: str) -> str:
-    found = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
-    if "</script" in found.lower():
+    content = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
+    if "</script" in content.lower():
         raise ValueError(f"{name}: ends its own element")
-    return found
+    return content
 
 
 def style() -> str:
@@ -117,27 +122,61 @@ def curve_spec(curves: Sequence[Curve], full: float | None) -> dict[str, Any]:
     means = [m for m in means if all(np.isfinite(m[k]) for k in ("v", "lo", "hi"))]
     names = sorted(groups)
     styles = strategy_styles(names)
-    color = {"field": "s", "type": "nominal", "legend": None, "scale": {"domain": names, "range": [var(styles[n]["color"]) for n in names]}}  # fmt: skip
-    x = {"field": "n", "type": "quantitative", "scale": {"type": "log", "nice": False, "zero": False}, "title": "labels spent"}  # fmt: skip
-    y = {"field": "v", "type": "quantitative", "scale": {"zero": False}, "title": f"test {curves[0].metric}, %"}  # fmt: skip
+    color = {
+        "field": "s",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": names, "range": [var(styles[n]["color"]) for n in names]},
+    }
+    x = {
+        "field": "n",
+        "type": "quantitative",
+        "scale": {"type": "log", "nice": False, "zero": False},
+        "title": "labels spent",
+    }
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"zero": False},
+        "title": f"test {curves[0].metric}, %",
+    }
     shown = {"filter": "indexof(hidden, datum.s) < 0"}
-    tips = [{"field": "s", "title": "strategy"}, {"field": "n", "title": "labels"}, {"field": "v", "title": "%"}]  # fmt: skip
+    tips = [
+        {"field": "s", "title": "strategy"},
+        {"field": "n", "title": "labels"},
+        {"field": "v", "title": "%"},
+    ]
     layers: list[dict[str, Any]] = [
         {"data": {"values": means}, "transform": [shown], "mark": {"type": "area", "opacity": 0.14},
          "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": color}},
-        {"data": {"values": seeds}, "transform": [shown, {"filter": "each"}], "mark": {"type": "line", "opacity": 0.45, "strokeWidth": 1},
-         "encoding": {"x": x, "y": y, "color": color, "detail": {"field": "e"}, "tooltip": [*tips, {"field": "e", "title": "seed"}]}},
-        {"data": {"values": means}, "transform": [shown], "mark": {"type": "line", "strokeWidth": 2.2},
+        {"data": {"values": seeds}, "transform": [shown, {"filter": "each"}],
+         "mark": {"type": "line", "opacity": 0.45, "strokeWidth": 1},
+         "encoding": {"x": x, "y": y, "color": color, "detail": {"field": "e"},
+                      "tooltip": [*tips, {"field": "e", "title": "seed"}]}},
+        {"data": {"values": means}, "transform": [shown],
+         "mark": {"type": "line", "strokeWidth": 2.2},
          "encoding": {"x": x, "y": y, "color": color}},
-        {"data": {"values": means}, "transform": [shown], "mark": {"type": "point", "filled": True, "size": 46},
+        {"data": {"values": means}, "transform": [shown],
+         "mark": {"type": "point", "filled": True, "size": 46},
          "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
-         "encoding": {"x": x, "y": y, "color": color, "tooltip": [*tips, {"field": "lo", "title": "− 1 sd"}, {"field": "hi", "title": "+ 1 sd"}]}},
-        {"data": {"values": [{}]}, "transform": [{"calculate": "budget", "as": "n"}, {"filter": "budget > 0"}],
+         "encoding": {"x": x, "y": y, "color": color,
+                      "tooltip": [*tips, {"field": "lo", "title": "− 1 sd"},
+                                  {"field": "hi", "title": "+ 1 sd"}]}},
+        {"data": {"values": [{}]},
+         "transform": [{"calculate": "budget", "as": "n"}, {"filter": "budget > 0"}],
          "mark": {"type": "rule", "strokeDash": [4, 3], "color": var(INK)}, "encoding": {"x": x}},
     ]  # fmt: skip
     if full is not None and np.isfinite(full):
-        layers.append({"data": {"values": [{"v": 100 * full}]}, "mark": {"type": "rule", "strokeDash": [1, 2], "color": var(INK)}, "encoding": {"y": y}})  # fmt: skip
-    params = [{"name": "hidden", "value": []}, {"name": "each", "value": False}, {"name": "budget", "value": 0}]  # fmt: skip
+        layers.append(
+            {"data": {"values": [{"v": 100 * full}]},
+             "mark": {"type": "rule", "strokeDash": [1, 2], "color": var(INK)},
+             "encoding": {"y": y}}
+        )  # fmt: skip
+    params = [
+        {"name": "hidden", "value": []},
+        {"name": "each", "value": False},
+        {"name": "budget", "value": 0},
+    ]
     return {**_frame(360), "params": params, "layer": layers}
 
 
@@ -150,32 +189,49 @@ def map_spec(run: Run) -> dict[str, Any]:
     spent = {int(r["round"]): int(r["labels"]) for r in run.rounds}
     xy, label, when = gallery["map_xy"], gallery["map_label"], gallery["map_chosen"]
     free = np.flatnonzero(when < 0)
-    free = free[np.linspace(0, len(free) - 1, min(_POOL, len(free))).astype(int)] if len(free) else free  # fmt: skip
+    free = (
+        free[np.linspace(0, len(free) - 1, min(_POOL, len(free))).astype(int)]
+        if len(free)
+        else free
+    )
     keep = np.concatenate([free, np.flatnonzero(when >= 0)])
     names = [str(c) for c in gallery["classes"]]
     values = [
-        {"x": round(float(xy[i, 0]), 3), "y": round(float(xy[i, 1]), 3), "c": int(label[i]), "n": spent.get(int(when[i]), 0) if when[i] >= 0 else 0}
+        {"x": round(float(xy[i, 0]), 3), "y": round(float(xy[i, 1]), 3), "c": int(label[i]),
+         "n": spent.get(int(when[i]), 0) if when[i] >= 0 else 0}
         for i in keep.tolist()
         if np.isfinite(xy[i]).all()
     ]  # fmt: skip
     domain = sorted({v["c"] for v in values})
-    color = {"field": "c", "type": "nominal", "legend": None, "scale": {"domain": domain, "range": [class_color(int(c)) for c in domain]}}  # fmt: skip
+    color = {
+        "field": "c",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": domain, "range": [class_color(int(c)) for c in domain]},
+    }
     where = {
         "x": {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False}},
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}},
     }
     shown = {"filter": "indexof(gone, datum.c) < 0"}
-    said = {"calculate": "names[datum.c]", "as": "class"}
+    class_name = {"calculate": "names[datum.c]", "as": "class"}
     tips = [{"field": "class", "title": "class"}, {"field": "n", "title": "chosen by labels"}]
     chosen = "datum.n > 0 && (budget <= 0 || datum.n <= budget)"
     layers = [
-        {"transform": [shown, said, {"filter": f"!({chosen})"}], "mark": {"type": "point", "filled": True, "size": 9, "opacity": 0.35},
+        {"transform": [shown, class_name, {"filter": f"!({chosen})"}],
+         "mark": {"type": "point", "filled": True, "size": 9, "opacity": 0.35},
          "encoding": {**where, "color": color, "tooltip": tips[:1]}},
-        {"transform": [shown, said, {"filter": chosen}], "mark": {"type": "point", "filled": True, "size": 34, "stroke": var(INK), "strokeWidth": 1},
+        {"transform": [shown, class_name, {"filter": chosen}],
+         "mark": {"type": "point", "filled": True, "size": 34, "stroke": var(INK),
+                  "strokeWidth": 1},
          "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
          "encoding": {**where, "fill": color, "tooltip": tips}},
     ]  # fmt: skip
-    params = [{"name": "gone", "value": []}, {"name": "budget", "value": 0}, {"name": "names", "value": names}]  # fmt: skip
+    params = [
+        {"name": "gone", "value": []},
+        {"name": "budget", "value": 0},
+        {"name": "names", "value": names},
+    ]
     return {**_frame(300), "params": params, "data": {"values": values}, "layer": layers}
 
 
@@ -183,11 +239,12 @@ def _frame(height: int) -> dict[str, Any]:
     muted = dict.fromkeys(("labelColor", "titleColor", "tickColor", "domainColor"), var(MUTED))
     axis = {**muted, "gridColor": var(RANDOM), "gridOpacity": 0.25, "titleFontWeight": "normal"}
     return {
-        "width": 640, "height": height, "background": None, "autosize": {"type": "fit", "contains": "padding"},
+        "width": 640, "height": height, "background": None,
+        "autosize": {"type": "fit", "contains": "padding"},
         "config": {"view": {"stroke": None}, "axis": axis, "font": "system-ui, sans-serif"},
     }  # fmt: skip
 
 
-def chart_place(name: str, still: str, said: str) -> str:
+def chart_place(name: str, still: str, label: str) -> str:
     """Return a place for a chart: the figure that stands there without script, and what it shows."""
-    return f'<div class="chart" id="chart-{name}" data-said="{text(said)}"><div class="still">{still}</div></div>'
+    return f'<div class="chart" id="chart-{name}" data-said="{text(label)}"><div class="still">{still}</div></div>'

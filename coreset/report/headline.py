@@ -32,8 +32,8 @@ def headline(curves: Sequence[Curve], full: float | None) -> str:
     proven = [row for row in tested if row.p is not None and row.p < LEVEL]
     if not proven:
         return f"Nothing is proven: {_why_not(groups, tested)}"
-    said = _sides(proven)
-    return f"{said} (area over log labels, {_test(proven)})"
+    claim = _sides(proven)
+    return f"{claim} (area over log labels, {_test(proven)})"
 
 
 def _beaten(groups: dict[str, list[Curve]], full: float | None) -> str | None:

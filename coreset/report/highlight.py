@@ -34,10 +34,12 @@ def marked(text: str, spans: Iterable[tuple[int, int]], cut: int = _CUT) -> str:
     >>> marked("a <b> c", [(2, 5)])
     'a <mark>&lt;b&gt;</mark> c'
     """
-    found = sorted(set(spans))
-    start = max(0, min(found[0][0] - 80, len(text) - cut)) if found and found[0][0] > cut else 0
+    ordered = sorted(set(spans))
+    start = (
+        max(0, min(ordered[0][0] - 80, len(text) - cut)) if ordered and ordered[0][0] > cut else 0
+    )
     out, at, end = ["…" if start else ""], start, min(len(text), start + cut)
-    for a, b in found:
+    for a, b in ordered:
         a, b = max(a, at), min(b, end)
         if a < b:
             out += [escape(plain(text[at:a])), "<mark>", escape(plain(text[a:b])), "</mark>"]
@@ -54,9 +56,9 @@ def spans_of(text: str, reason: str) -> list[tuple[int, int]]:
     >>> spans_of("see lorem ipsum", "has lorem ipsum")
     [(4, 15)]
     """
-    low, said = text.lower(), reason.lower()
-    named = [p for p in _PHRASES if p in said and p in low]
-    if not named and "curly bracket" in said:
+    low, low_reason = text.lower(), reason.lower()
+    named = [p for p in _PHRASES if p in low_reason and p in low]
+    if not named and "curly bracket" in low_reason:
         named = ["{"]
     if named:
         return [m.span() for p in named for m in re.finditer(re.escape(p), low)]

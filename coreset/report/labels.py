@@ -44,10 +44,10 @@ def groups(ends: Sequence[float], tolerance: float) -> list[list[int]]:
     >>> groups([3.0, 1.0, 3.1], 0.5)
     [[1], [0, 2]]
     """
-    found: list[list[int]] = []
+    clusters: list[list[int]] = []
     for i in np.argsort(ends, kind="stable").tolist():
-        if found and ends[i] - ends[found[-1][-1]] <= tolerance:
-            found[-1].append(i)
+        if clusters and ends[i] - ends[clusters[-1][-1]] <= tolerance:
+            clusters[-1].append(i)
         else:
-            found.append([i])
-    return found
+            clusters.append([i])
+    return clusters

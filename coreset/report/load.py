@@ -110,7 +110,7 @@ def find_runs(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     `curve.jsonl`. Raises FileNotFoundError for a path that is no folder and ValueError when a path
     has no run below it.
     """
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
         root = Path(path)
         if not root.is_dir():
@@ -119,14 +119,14 @@ def find_runs(paths: str | Path | Iterable[str | Path]) -> list[Path]:
         for folder, below, files in os.walk(root):
             below[:] = sorted(d for d in below if not d.startswith(".") and d != "rounds")
             if set(_CONFIGS) & set(files) and _RECORDS & set(files):
-                found[Path(folder).resolve()] = None
+                folders[Path(folder).resolve()] = None
                 before += 1
         if not before:
             raise ValueError(
                 f"{root}: no run below it; a run folder has config.yaml or config.json, and one of"
                 f" {', '.join(sorted(_RECORDS))}"
             )
-    return sorted(found)
+    return sorted(folders)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

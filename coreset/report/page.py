@@ -285,8 +285,8 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         pool, classes = gallery["pool_counts"], [str(c) for c in gallery["classes"]]
         if not classes:  # labels that are no classes
             continue
-        found = [r.class_counts for r in seen.runs[name]]
-        shares = [c / max(c.sum(), 1) for c in found if c is not None and len(c) == len(pool)]
+        counts = [r.class_counts for r in seen.runs[name]]
+        shares = [c / max(c.sum(), 1) for c in counts if c is not None and len(c) == len(pool)]
         chosen = np.mean(shares, axis=0) if shares else gallery["chosen_counts"]
         fig, ax = figure(3.4, 0.62 + (0.19 * len(classes) if len(classes) <= 24 else 2.4))
         height = fig.get_figheight()
@@ -312,12 +312,17 @@ def _standing(seen: Comparison, order: Sequence[str]) -> str:
     """
     lines = {}
     for name in order:
-        found = [run.certificates for run in seen.runs[name]]
+        measures = [run.certificates for run in seen.runs[name]]
         names = sorted(
-            {key for one in found for key, value in one.items() if isinstance(value, int | float)}
+            {
+                key
+                for one in measures
+                for key, value in one.items()
+                if isinstance(value, int | float)
+            }
         )
         lines[name] = in_words(
-            {key: float(np.mean([one[key] for one in found if key in one])) for key in names}
+            {key: float(np.mean([one[key] for one in measures if key in one])) for key in names}
         )
     if not any(lines.values()):
         return ""
@@ -351,7 +356,7 @@ def _about(seen: Comparison, read: Sequence[Run]) -> str:
             sorted({str(run.state["hardware"]) for run in read if run.state.get("hardware")})
         ),
         "versions": ", ".join(
-            f"{key} {' / '.join(sorted(found))}" for key, found in sorted(versions.items())
+            f"{key} {' / '.join(sorted(distinct))}" for key, distinct in sorted(versions.items())
         ),
     }
     values: dict[str, list[str]] = {}
@@ -359,7 +364,7 @@ def _about(seen: Comparison, read: Sequence[Run]) -> str:
         for key, value in flat(run.config).items():
             if str(value) not in values.setdefault(key, []):
                 values[key].append(str(value))
-    settings = {key: " / ".join(found) for key, found in values.items()}
+    settings = {key: " / ".join(distinct) for key, distinct in values.items()}
     return (
         f"<h2>How it was run</h2>{_list(facts)}<details><summary>Configuration<small>what differs"
         f" between runs is separated by /</small></summary>{_list(settings)}</details>"

@@ -57,28 +57,28 @@ class _Shots:
     """Images by id, each read once."""
 
     def __init__(self) -> None:
-        self._made: dict[str, str] = {}
+        self._drawn: dict[str, str] = {}
 
     def row(self, rows: Sequence[Mapping[str, Any]], more: str = "") -> str:
         """Return some rows as a strip of images."""
         return f'<div class="row">{"".join(map(self._one, rows))}{more}</div>'
 
     def _one(self, row: Mapping[str, Any]) -> str:
-        if row["id"] not in self._made:
-            self._made[row["id"]] = _image(decode(row["image"], _MOST_PIXELS))
+        if row["id"] not in self._drawn:
+            self._drawn[row["id"]] = _image(decode(row["image"], _MOST_PIXELS))
         caption = " ".join(str(row["preview"] or "").replace("\x1e", " ").split())
         state = str(row.get("state", "rejected"))
-        said = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
-        title = text(said + (f". {caption[:200]}" if caption else ""))
+        summary = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
+        title = text(summary + (f". {caption[:200]}" if caption else ""))
         below = f"<figcaption>{text(caption[:_FIRST])}</figcaption>" if caption else ""
-        return f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">{self._made[row["id"]]}{below}</figure>'
+        return f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">{self._drawn[row["id"]]}{below}</figure>'
 
 
-def _image(found: Decoded) -> str:
-    if found.pixels is not None:
-        return f'<img alt="" loading="lazy" src="{data_uri(found.pixels)}">'
-    size = f"<br>{found.width} × {found.height}" if found.width else ""
-    return f'<div class="none"><span>{text(found.status.replace("_", " "))}{size}</span></div>'
+def _image(decoded: Decoded) -> str:
+    if decoded.pixels is not None:
+        return f'<img alt="" loading="lazy" src="{data_uri(decoded.pixels)}">'
+    size = f"<br>{decoded.width} × {decoded.height}" if decoded.width else ""
+    return f'<div class="none"><span>{text(decoded.status.replace("_", " "))}{size}</span></div>'
 
 
 def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> str:
@@ -105,21 +105,21 @@ def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> str:
 
 
 def _groups(one: Mapping[str, Any], shots: _Shots) -> str:
-    made = []
+    strips = []
     for group in one["groups"]:
         left = group["size"] - len(group["rows"])
-        made.append(
+        strips.append(
             shots.row(
                 group["rows"], f'<span class="more">and {count(left)} more</span>' if left else ""
             )
         )
     note = (
-        f"{count(len(made))} of {counted(one['size'], 'group')}: first the image that stands for"
+        f"{count(len(strips))} of {counted(one['size'], 'group')}: first the image that stands for"
         " the others, which a later operator may drop for a reason of its own."
     )
     return (
         f'<h2>Copies, by {text(one["operator"])}</h2><p class="note">{text(note)}</p><div'
-        f' class="groups">{"".join(made)}</div>'
+        f' class="groups">{"".join(strips)}</div>'
     )
 
 
@@ -165,19 +165,19 @@ def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, 
     )
 
 
-def _map(found: Mapping[str, Any] | None, plots: dict[str, Figure]) -> str:
-    if found is None:
+def _map(plane: Mapping[str, Any] | None, plots: dict[str, Figure]) -> str:
+    if plane is None:
         return ""
     fig, ax = figure(5.4, 5.4)
     ax.set_position((0.0, 0.0, 1.0, 1.0))
-    plot_kept(found["xy"], found["kept"], (KEPT, DROPPED), ax)
+    plot_kept(plane["xy"], plane["kept"], (KEPT, DROPPED), ax)
     plots["map"] = fig
-    kept = int(found["kept"].sum())
+    kept = int(plane["kept"].sum())
     chips = "".join(
         f'<li><i style="background:{var(c)}"></i>{n} {count(k)}</li>'
-        for c, n, k in ((KEPT, "kept", kept), (DROPPED, "dropped", len(found["kept"]) - kept))
+        for c, n, k in ((KEPT, "kept", kept), (DROPPED, "dropped", len(plane["kept"]) - kept))
     )
-    note = f"Rows that have {found['name']}, in the plane of its two principal axes."
+    note = f"Rows that have {plane['name']}, in the plane of its two principal axes."
     return (
         f'<h2>Where they lie</h2><p class="note">{text(note)}</p><ul class="key">{chips}</ul><div'
         f' class="grid one">{svg(fig, "map")}</div>'

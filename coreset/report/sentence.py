@@ -21,8 +21,8 @@ def seeds_of(curves: Sequence[Curve]) -> str:
 
 
 def _trials(curves: Sequence[Curve]) -> str:
-    said = seeds_of(curves)
-    return "one seed, so chance is not ruled out" if said == "1 seed" else f"mean of {said}"
+    seeds = seeds_of(curves)
+    return "one seed, so chance is not ruled out" if seeds == "1 seed" else f"mean of {seeds}"
 
 
 def _cost(labels: float, line: Curve, exact: bool = False) -> str:
@@ -126,14 +126,14 @@ def _at_largest(lines: dict[str, Curve], full: float | None) -> str:
     best = order[0]
     metric = lines[best].metric
     where = _cost(labels, lines[best])
-    said = f"{best} has {percent(at[best])} {metric} with {where}"
+    claim = f"{best} has {percent(at[best])} {metric} with {where}"
     if full is not None:
-        said = (
+        claim = (
             f"no strategy reaches 95 % of full {metric}; with {where} the best, {best}, has"
             f" {percent(at[best])}"
         )
-        said = (
-            said
+        claim = (
+            claim
             if len(lines) > 1
             else (
                 f"{best} does not reach 95 % of full {metric}; with {where} it has"
@@ -142,13 +142,15 @@ def _at_largest(lines: dict[str, Curve], full: float | None) -> str:
         )
     if len(at) == 1:
         return (
-            said if best == "random" else f"{said}; there is no random baseline to compare it with"
+            claim
+            if best == "random"
+            else f"{claim}; there is no random baseline to compare it with"
         )
     other = order[1] if best == "random" else "random"
     if other not in at:
-        return f"{said}; there is no random baseline to compare it with"
+        return f"{claim}; there is no random baseline to compare it with"
     return (
-        f"{said},"
+        f"{claim},"
         f" {'the next, ' if best == 'random' else ''}{other}{',' if best == 'random' else ''}"
         f" {percent(at[other])}"
     )

@@ -73,15 +73,15 @@ def sheet_html(
         figures = []
         for i in np.flatnonzero(rounds == number)[:per_round].tolist():
             label = int(gallery["thumb_labels"][i])
-            said = f"{gallery['thumb_ids'][i]}, {class_name(gallery['classes'], label)}"
+            description = f"{gallery['thumb_ids'][i]}, {class_name(gallery['classes'], label)}"
             score = _score(float(gallery["thumb_scores"][i]))
-            said += f", score {score}" if score else ""
+            description += f", score {score}" if score else ""
             caption = f"<figcaption>{score}</figcaption>" if score else ""
             figures.append(
-                f'<figure title="{escape(said)}" data-id="{escape(str(gallery["thumb_ids"][i]))}"'
+                f'<figure title="{escape(description)}" data-id="{escape(str(gallery["thumb_ids"][i]))}"'
                 f' data-class="{label}" data-label="{escape(class_name(gallery["classes"], label))}"'
                 f' data-rank="{i}" data-round="{number}" data-labels="{labels.get(number, 0)}"'
-                f' data-score="{score}"><img{hard} alt="{escape(said)}"'
+                f' data-score="{score}"><img{hard} alt="{escape(description)}"'
                 f' style="border-color:{class_color(label)}"'
                 f' src="{data_uri(thumbs[i])}">{caption}</figure>'
             )

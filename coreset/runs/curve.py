@@ -131,11 +131,11 @@ class Curve:
         """Return the curve drawn, with its points below, for a notebook."""
         from coreset.core import html
 
-        said = ", ".join(f"{p.labels} labels: {p.value:.3f}" for p in self.points)
+        values = ", ".join(f"{p.labels} labels: {p.value:.3f}" for p in self.points)
         table = html.rows(
             {"labels": [p.labels for p in self.points], self.metric: list(self.values)}
         )
-        drawn = html.line(self.labels.tolist(), self.values.tolist(), said)
+        drawn = html.line(self.labels.tolist(), self.values.tolist(), values)
         return html.card(f"{self.strategy}, seed {self.seed}", "<br>", drawn, table)
 
     def lines(self) -> str:
@@ -153,7 +153,7 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
 
     Raises ValueError with file and line for a line that is no point.
     """
-    found: dict[tuple[str, int, str], dict[int, Point]] = {}
+    by_key: dict[tuple[str, int, str], dict[int, Point]] = {}
     for path in paths:
         for number, line in enumerate(Path(path).read_text().splitlines(), 1):
             try:
@@ -164,10 +164,10 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
                 raise ValueError(
                     f"{path}, line {number}: not a point of a curve ({error})"
                 ) from error
-            found.setdefault(key, {})[point.labels] = point
+            by_key.setdefault(key, {})[point.labels] = point
     return [
         Curve(s, seed, [points[n] for n in sorted(points)], metric)
-        for (s, seed, metric), points in found.items()
+        for (s, seed, metric), points in by_key.items()
     ]
 
 

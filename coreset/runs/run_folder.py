@@ -55,8 +55,8 @@ def versions(*packages: str) -> dict[str, str]:
     >>> sorted(versions("numpy"))
     ['numpy', 'python']
     """
-    found = {"python": platform.python_version()}
-    return found | {name: known for name in packages if (known := _version(name))}
+    python = {"python": platform.python_version()}
+    return python | {name: known for name in packages if (known := _version(name))}
 
 
 def difference(old: Any, new: Any, path: str = "") -> list[str]:

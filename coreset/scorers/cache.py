@@ -42,15 +42,15 @@ def read(path: str | Path, keys: Sequence[str]) -> dict[str, str]:
     path = Path(path)
     if not keys or not path.exists():
         return {}
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     with _open(path) as connection:
         for start in range(0, len(keys), 500):
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
-            found.update(
+            answers.update(
                 connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part)
             )
-    return found
+    return answers
 
 
 def write(path: str | Path, answers: Mapping[str, str]) -> None:
@@ -70,8 +70,8 @@ def total(path: str | Path, prefix: str) -> float:
     if not path.exists():
         return 0.0
     with _open(path) as connection:
-        found = connection.execute(
+        row = connection.execute(
             "SELECT SUM(json_extract(value, '$.cost')) FROM answers WHERE key >= ? AND key < ?",
             (prefix, prefix + "\uffff"),
         ).fetchone()
-    return float(found[0] or 0.0)
+    return float(row[0] or 0.0)

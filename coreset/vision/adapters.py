@@ -96,11 +96,11 @@ def from_mmdetection(
         raise ValueError(f"{folder}: no predictions *{ending}")
     rows, images = [], []
     for file in files:
-        found = read_json(file)
-        if not isinstance(found, Mapping) or not {"bboxes", "scores", "labels"} <= set(found):
+        content = read_json(file)
+        if not isinstance(content, Mapping) or not {"bboxes", "scores", "labels"} <= set(content):
             raise ValueError(f"{file}: expected bboxes, scores and labels")
         rows.append(
-            {"boxes": found["bboxes"], "scores": found["scores"], "labels": found["labels"]}
+            {"boxes": content["bboxes"], "scores": content["scores"], "labels": content["labels"]}
         )
         images.append(pool.ids[place(pool, file.name.removesuffix(ending), str(file))].item())
     return from_rows(rows, images, pool, "mmdetection", classes, str(folder), outside=outside)
@@ -117,10 +117,13 @@ def from_hugging_face(
     {score, label (a name), box {xmin, ymin, xmax, ymax} in pixels}.
     """
     rows = []
-    for i, found in enumerate(outputs):
+    for i, detected in enumerate(outputs):
         try:
-            boxes = [[d["box"][k] for k in ("xmin", "ymin", "xmax", "ymax")] for d in found]
-            rows.append({"boxes": boxes, "scores": [d["score"] for d in found], "labels": [d["label"] for d in found]})  # fmt: skip
+            boxes = [[d["box"][k] for k in ("xmin", "ymin", "xmax", "ymax")] for d in detected]
+            rows.append(
+                {"boxes": boxes, "scores": [d["score"] for d in detected],
+                 "labels": [d["label"] for d in detected]}
+            )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"pipeline outputs: entry {i}: expected a list of {{score, label, box}} ({error!r})"
@@ -137,13 +140,15 @@ def classification_probs(
     Raises ValueError for an example without all classes, or whose scores do not sum to 1 (a
     pipeline of independent labels, or cut by `top_k`).
 
-    >>> classification_probs([[{"label": "dog", "score": 0.75}, {"label": "cat", "score": 0.25}]], ["cat", "dog"])
+    >>> classification_probs(
+    ...     [[{"label": "dog", "score": 0.75}, {"label": "cat", "score": 0.25}]], ["cat", "dog"]
+    ... )
     array([[0.25, 0.75]])
     """
     place_of = {name: i for i, name in enumerate(classes)}
     out = np.full((len(outputs), len(classes)), np.nan)
-    for i, found in enumerate(outputs):
-        for one in found:
+    for i, predicted in enumerate(outputs):
+        for one in predicted:
             if one["label"] not in place_of:
                 raise ValueError(f"pipeline outputs: entry {i}: class {one['label']!r} is unknown")
             out[i, place_of[one["label"]]] = one["score"]
@@ -164,7 +169,7 @@ def segmentation_map(path: str | Path, classes: int, ignore: int = 255) -> NDArr
     """
     path = Path(path)
     if path.suffix == ".npy":
-        found = np.load(path, allow_pickle=False)
+        numbers = np.load(path, allow_pickle=False)
     else:
         from coreset.scorers.image.files import open_image
 
@@ -173,11 +178,13 @@ def segmentation_map(path: str | Path, classes: int, ignore: int = 255) -> NDArr
                 raise ValueError(
                     f"{path}: a picture in {image.mode}, expected one class number per pixel"
                 )
-            found = np.asarray(image)
-    if found.ndim != 2 or found.dtype.kind not in "iub":
-        raise ValueError(f"{path}: expected class numbers (H, W), got {found.dtype} {found.shape}")
-    out = found.astype(np.int64)
-    out[found == ignore] = -1
+            numbers = np.asarray(image)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iub":
+        raise ValueError(
+            f"{path}: expected class numbers (H, W), got {numbers.dtype} {numbers.shape}"
+        )
+    out = numbers.astype(np.int64)
+    out[numbers == ignore] = -1
     if out.max(initial=-1) >= classes or out.min(initial=0) < -1:
         raise ValueError(
             f"{path}: class {int(out.max())}, but there are {classes} (ignore={ignore})"
@@ -189,13 +196,13 @@ def segmentation_probs(path: str | Path, classes: int) -> NDArray[np.float32]:
     """Return class probabilities (C, H, W) from an .npy of that shape, memory-mapped, or of (H, W,
     C). Raises ValueError for another shape and one that may be both.
     """
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
-    if found.ndim != 3 or classes not in (found.shape[0], found.shape[-1]):
+    probs = np.load(path, mmap_mode="r", allow_pickle=False)
+    if probs.ndim != 3 or classes not in (probs.shape[0], probs.shape[-1]):
         raise ValueError(
-            f"{path}: expected ({classes}, H, W) or (H, W, {classes}), got {found.shape}"
+            f"{path}: expected ({classes}, H, W) or (H, W, {classes}), got {probs.shape}"
         )
-    if found.shape[0] == found.shape[-1] == classes:
+    if probs.shape[0] == probs.shape[-1] == classes:
         raise ValueError(
-            f"{path}: {found.shape} may be (C, H, W) or (H, W, C): say which by another W"
+            f"{path}: {probs.shape} may be (C, H, W) or (H, W, C): say which by another W"
         )
-    return np.asarray(found if found.shape[0] == classes else np.moveaxis(found, -1, 0))
+    return np.asarray(probs if probs.shape[0] == classes else np.moveaxis(probs, -1, 0))

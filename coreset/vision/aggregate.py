@@ -158,8 +158,10 @@ def aggregate(
     (class_weights: category -> factor). Boxes that `size_filter` leaves out play no part; an image
     with none left is empty. O(B log B) at most.
 
-    >>> found = Detections(np.array([7, 8]), [0, 0], [[0, 0, 9, 9]] * 2, [0.9, 0.6], [1, 1])
-    >>> aggregate(found, found.scores, "sum", score_threshold=0.5, min_size=0, empty="last").values.tolist()
+    >>> detections = Detections(np.array([7, 8]), [0, 0], [[0, 0, 9, 9]] * 2, [0.9, 0.6], [1, 1])
+    >>> aggregate(
+    ...     detections, detections.scores, "sum", score_threshold=0.5, min_size=0, empty="last"
+    ... ).values.tolist()
     [1.5, nan]
     """
     if how not in HOW:
@@ -189,5 +191,5 @@ def aggregate(
     offsets = np.searchsorted(detections.image[keep], np.arange(len(detections.ids) + 1)).astype(
         np.int64
     )
-    found = reduce_boxes(values[keep], offsets, "sum" if how == "weighted_sum" else how, k)
-    return ImageScores(detections.ids, found, empty, detections.source)
+    reduced = reduce_boxes(values[keep], offsets, "sum" if how == "weighted_sum" else how, k)
+    return ImageScores(detections.ids, reduced, empty, detections.source)

@@ -41,8 +41,8 @@ class Detections:
     brings it. Raises ValueError naming file and image for shapes that do not fit, NaN, scores or
     distributions that are none, and boxes outside their image.
 
-    >>> found = Detections(np.array([7, 8]), [0], [[0, 0, 10, 20]], [0.9], [1])
-    >>> len(found), found.offsets
+    >>> detections = Detections(np.array([7, 8]), [0], [[0, 0, 10, 20]], [0.9], [1])
+    >>> len(detections), detections.offsets
     (1, array([0, 1, 1]))
     """
 
@@ -441,6 +441,6 @@ def _finish(pool: CocoPool | None, outside: Outside, **rows: Any) -> Detections:
         rows["boxes"] = np.clip(rows["boxes"], 0, np.tile(sizes[rows["image"]], 2))
     if pool.known_boxes is not None:
         rows["known_boxes"] = pool.known_boxes[positions(pool, rows["ids"], rows["source"])]
-    made = Detections(**rows, sizes=sizes)
-    made.align(pool, missing="empty")  # ids and categories
-    return made
+    detections = Detections(**rows, sizes=sizes)
+    detections.align(pool, missing="empty")  # ids and categories
+    return detections

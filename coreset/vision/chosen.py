@@ -28,7 +28,12 @@ class ImageSelection(Selection):
     knows names and sizes.
 
     >>> from coreset.vision.coco import CocoPool
-    >>> pool = CocoPool(2, ids=np.array([7, 9]), names=np.array(["a.jpg", "b.jpg"]), sizes=np.array([[4, 3], [4, 3]]))
+    >>> pool = CocoPool(
+    ...     2,
+    ...     ids=np.array([7, 9]),
+    ...     names=np.array(["a.jpg", "b.jpg"]),
+    ...     sizes=np.array([[4, 3], [4, 3]]),
+    ... )
     >>> ImageSelection.over(pool, Selection([1])).ids
     array([9])
     """

@@ -36,22 +36,25 @@ def choose(cfg: Mapping[str, Any]) -> ImageSelection:
     )
     ledger = None if cfg["ledger"] is None else Ledger(cfg["ledger"])
     pool = every if ledger is None else ledger.pool(every)
-    found = _detections(cfg, every)
+    detections = _detections(cfg, every)
     budget = {unit: limit for unit, limit in cfg["budget"].items() if limit is not None}
     if "images" in budget:
         budget["images"] = budget_size(budget["images"], pool.size, "budget.images")
-    scores = None if found is None else _scores(cfg, found)
+    scores = None if detections is None else _scores(cfg, detections)
     if scores is None and (cfg["strategy"] == "uncertainty" or cfg["expand"] is not None):
         raise ValueError("results: strategy=uncertainty and expand need the detections of a model")
     threshold = float(cfg["score_threshold"])
     chosen = select(
-        pool, budget, cfg["strategy"], scores=scores, options=cfg["options"], expand=cfg["expand"], balance=cfg["balance"], max_per_group=cfg["max_per_group"],
-        columns=None if found is None else {"foreground": foreground(found, threshold)},
-        classes=None if found is None else predicted_class(found, threshold),
-        distance=None if cfg["distance"] is None else BoxSets.of(_needed(found, "distance"), cfg["distance"], threshold),
-        costs=_costs(cfg, budget, every, found), fit=cfg["fit"], allow_short=cfg["allow_short"], seed=cfg["seed"],
+        pool, budget, cfg["strategy"], scores=scores, options=cfg["options"], expand=cfg["expand"],
+        balance=cfg["balance"], max_per_group=cfg["max_per_group"],
+        columns=None if detections is None else {"foreground": foreground(detections, threshold)},
+        classes=None if detections is None else predicted_class(detections, threshold),
+        distance=None if cfg["distance"] is None
+        else BoxSets.of(_needed(detections, "distance"), cfg["distance"], threshold),
+        costs=_costs(cfg, budget, every, detections), fit=cfg["fit"],
+        allow_short=cfg["allow_short"], seed=cfg["seed"],
     )  # fmt: skip
-    _write(cfg, chosen, found)
+    _write(cfg, chosen, detections)
     if ledger is not None:
         ledger.commit(chosen)
     return chosen
@@ -120,20 +123,20 @@ def _detections(cfg: Mapping[str, Any], pool: CocoPool) -> Detections | None:
     ).align(pool)
 
 
-def _needed(found: Detections | None, what: str) -> Detections:
-    if found is None:
+def _needed(detections: Detections | None, what: str) -> Detections:
+    if detections is None:
         raise ValueError(f"{what}: needs the detections of a model, set results")
-    return found
+    return detections
 
 
-def _scores(cfg: Mapping[str, Any], found: Detections) -> ImageScores:
+def _scores(cfg: Mapping[str, Any], detections: Detections) -> ImageScores:
     rules: dict[str, Any] = {
         "score_threshold": float(cfg["score_threshold"]),
         "min_size": float(cfg["min_size"]),
         "empty": cfg["empty"],
     }
     if cfg["score"] == "object_frequency":
-        return object_frequency(found, **rules)
+        return object_frequency(detections, **rules)
     if cfg["quality"] is not None:
         try:
             quality = {int(k): float(v) for k, v in read_json(cfg["quality"]).items()}
@@ -141,17 +144,22 @@ def _scores(cfg: Mapping[str, Any], found: Detections) -> ImageScores:
             raise ValueError(
                 f"{cfg['quality']}: expected {{category id: quality}}, got {error}"
             ) from error
-        return dcus(found, quality, **rules)
-    return aggregate(found, box_scores(found, cfg["score"]), cfg["aggregate"], k=cfg["k"], **rules)
+        return dcus(detections, quality, **rules)
+    return aggregate(
+        detections, box_scores(detections, cfg["score"]), cfg["aggregate"], k=cfg["k"], **rules
+    )
 
 
 def _costs(
-    cfg: Mapping[str, Any], budget: Mapping[str, float], pool: CocoPool, found: Detections | None
+    cfg: Mapping[str, Any],
+    budget: Mapping[str, float],
+    pool: CocoPool,
+    detections: Detections | None,
 ) -> dict[str, Float]:
     costs: dict[str, Float] = {"pixels": pixel_cost(pool)}
     if {"boxes", "seconds"} & set(budget):
         threshold = cfg["cost"]["score_threshold"]
-        table = _needed(found, "budget.boxes" if "boxes" in budget else "budget.seconds")
+        table = _needed(detections, "budget.boxes" if "boxes" in budget else "budget.seconds")
         floor = float(cfg["cost"]["floor"])
         boxes = (
             expected_boxes(table, floor=floor)
@@ -164,8 +172,10 @@ def _costs(
     return costs
 
 
-def _write(cfg: Mapping[str, Any], chosen: ImageSelection, found: Detections | None) -> None:
-    boxes: tuple[Any, ...] = () if cfg["prelabels"] is None else (found, float(cfg["prelabels"]))
+def _write(cfg: Mapping[str, Any], chosen: ImageSelection, detections: Detections | None) -> None:
+    boxes: tuple[Any, ...] = (
+        () if cfg["prelabels"] is None else (detections, float(cfg["prelabels"]))
+    )
     for name, write in (
         ("coco", chosen.to_coco),
         ("yolo", chosen.to_yolo),

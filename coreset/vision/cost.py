@@ -66,10 +66,17 @@ def expected_boxes(
     detector that is unsure puts too low. `about` says which. Images the detector was not trained on
     calibrate best: it is surer of the others.
 
-    >>> found = Detections(np.array([7, 8, 9]), [0, 2], np.zeros((2, 4)), [1.0, 0.5], [1, 1])
-    >>> expected_boxes(found).tolist(), expected_boxes(found, floor=0).tolist()
+    >>> detections = Detections(np.array([7, 8, 9]), [0, 2], np.zeros((2, 4)), [1.0, 0.5], [1, 1])
+    >>> expected_boxes(detections).tolist(), expected_boxes(detections, floor=0).tolist()
     ([1.0, 1.0, 1.0], [1.0, 0.0, 0.5])
-    >>> known = Detections(found.ids, found.image, found.boxes, found.scores, found.labels, known_boxes=[4, 2, np.nan])
+    >>> known = Detections(
+    ...     detections.ids,
+    ...     detections.image,
+    ...     detections.boxes,
+    ...     detections.scores,
+    ...     detections.labels,
+    ...     known_boxes=[4, 2, np.nan],
+    ... )
     >>> expected_boxes(known).tolist()
     [4.0, 2.0, 3.0]
     """

@@ -55,8 +55,15 @@ class BoxSets:
         """Return the boxes of at least that score. Raises ValueError when the detections have no
         `features`, or a feature is zero under ccms.
 
-        >>> found = Detections(np.array([1, 2]), [0, 1], np.zeros((2, 4)), [0.9, 0.8], [5, 5], features=np.array([[1.0, 0.0], [0.0, 3.0]]))
-        >>> BoxSets.of(found).between([0], [0, 1]).tolist()
+        >>> detections = Detections(
+        ...     np.array([1, 2]),
+        ...     [0, 1],
+        ...     np.zeros((2, 4)),
+        ...     [0.9, 0.8],
+        ...     [5, 5],
+        ...     features=np.array([[1.0, 0.0], [0.0, 3.0]]),
+        ... )
+        >>> BoxSets.of(detections).between([0], [0, 1]).tolist()
         [[0.0, 1.0]]
         """
         if kind not in KINDS:
@@ -66,47 +73,47 @@ class BoxSets:
                 f"{detections.source}: distances between boxes need the features of every box"
                 " (`features`), which are not there"
             )
-        found = detections.keep(detections.scores >= score_threshold)
-        assert found.features is not None
-        x = found.features.astype(np.result_type(found.features.dtype, np.float32), copy=False)
-        weights = found.scores if kind == "ccms" else np.ones(len(found))
+        kept = detections.keep(detections.scores >= score_threshold)
+        assert kept.features is not None
+        x = kept.features.astype(np.result_type(kept.features.dtype, np.float32), copy=False)
+        weights = kept.scores if kind == "ccms" else np.ones(len(kept))
         farthest = 2.0
         if kind == "ccms":
             length = np.sqrt(np.einsum("bd,bd->b", x, x, dtype=np.float64))
             if (length == 0).any():
                 raise ValueError(
-                    f"{found.source}: image {found.ids[found.image[np.argmin(length)]].item()!r}: a"
+                    f"{kept.source}: image {kept.ids[kept.image[np.argmin(length)]].item()!r}: a"
                     " box with an all-zero feature has no direction"
                 )
             x = (x / length[:, None]).astype(x.dtype)
         elif len(x):
             x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
             farthest = 2 * float(np.sqrt(np.einsum("bd,bd->b", x, x, dtype=np.float64).max()))
-        total = np.bincount(found.image, weights, minlength=len(found.ids))
-        if (total[np.diff(found.offsets) > 0] <= 0).any():
-            at = int(np.argmax((total <= 0) & (np.diff(found.offsets) > 0)))
+        total = np.bincount(kept.image, weights, minlength=len(kept.ids))
+        if (total[np.diff(kept.offsets) > 0] <= 0).any():
+            at = int(np.argmax((total <= 0) & (np.diff(kept.offsets) > 0)))
             raise ValueError(
-                f"{found.source}: image {found.ids[at].item()!r}: all of its boxes have score 0;"
+                f"{kept.source}: image {kept.ids[at].item()!r}: all of its boxes have score 0;"
                 " raise score_threshold"
             )
         group = (
-            np.unique(found.labels, return_inverse=True)[1]
+            np.unique(kept.labels, return_inverse=True)[1]
             if kind == "ccms"
-            else np.zeros(len(found), np.int64)
+            else np.zeros(len(kept), np.int64)
         )
-        order = np.lexsort((found.image, group))
+        order = np.lexsort((kept.image, group))
         starts = np.concatenate([[0], np.cumsum(np.bincount(group))]).astype(np.int64)
-        by_image = np.argsort(found.image[order], kind="stable").astype(np.int64)
-        weights = (weights / total[found.image])[order]
+        by_image = np.argsort(kept.image[order], kind="stable").astype(np.int64)
+        weights = (weights / total[kept.image])[order]
         return cls(
             kind,
-            found.ids,
+            kept.ids,
             x[order],
-            found.image[order],
+            kept.image[order],
             weights,
             starts,
             by_image,
-            found.offsets,
+            kept.offsets,
             farthest,
         )
 

@@ -31,8 +31,10 @@ def object_frequency(
     original: by the score 0, which is `last`). Raises ValueError for a penalty or min_score outside
     [0, 1].
 
-    >>> table = Detections(np.array([7, 8, 9]), [0, 0, 0, 1], np.zeros((4, 4)), np.ones(4), [1, 1, 2, 1])
-    >>> object_frequency(table, score_threshold=0, min_size=-1, empty="last").values.round(6).tolist()
+    >>> ids, images, labels = np.array([7, 8, 9]), [0, 0, 0, 1], [1, 1, 2, 1]
+    >>> table = Detections(ids, images, np.zeros((4, 4)), np.ones(4), labels)
+    >>> scores = object_frequency(table, score_threshold=0, min_size=-1, empty="last")
+    >>> scores.values.round(6).tolist()
     [1.0, 0.944444, nan]
     """
     for name, value in (("penalty", penalty), ("min_score", min_score)):

@@ -247,6 +247,6 @@ def _edges(
 def boundary(predicted: Tensor, valid: Tensor, width: int) -> Tensor:
     """Return the same as `pixels.boundary`."""
     out = np.empty(valid.shape, np.bool_)
-    for label, use, found in zip(predicted.numpy(), valid.numpy(), out, strict=True):
-        _edges(label.astype(np.int32, copy=False), use, width, found)
+    for label, use, edge in zip(predicted.numpy(), valid.numpy(), out, strict=True):
+        _edges(label.astype(np.int32, copy=False), use, width, edge)
     return torch.from_numpy(out)

@@ -15,16 +15,18 @@ def predicted_class(detections: Detections, score_threshold: float) -> Indices:
     """Return the category with the largest sum of scores per image (I,), -1 where no box has that
     score; ties go to the lowest id.
 
-    >>> found = Detections(np.array([7, 8]), [0, 0, 0], np.zeros((3, 4)), [0.9, 0.5, 0.6], [3, 5, 5])
-    >>> predicted_class(found, 0.3).tolist()
+    >>> detections = Detections(
+    ...     np.array([7, 8]), [0, 0, 0], np.zeros((3, 4)), [0.9, 0.5, 0.6], [3, 5, 5]
+    ... )
+    >>> predicted_class(detections, 0.3).tolist()
     [5, -1]
     """
-    found = detections.keep(detections.scores >= score_threshold)
-    names, inverse = np.unique(found.labels, return_inverse=True)
-    out = np.full(len(found.ids), -1, np.int64)
+    kept = detections.keep(detections.scores >= score_threshold)
+    names, inverse = np.unique(kept.labels, return_inverse=True)
+    out = np.full(len(kept.ids), -1, np.int64)
     if len(names):
-        pair, at = np.unique(found.image * len(names) + inverse, return_inverse=True)
-        total = np.bincount(at, found.scores)
+        pair, at = np.unique(kept.image * len(names) + inverse, return_inverse=True)
+        total = np.bincount(at, kept.scores)
         order = np.lexsort((pair, -total, pair // len(names)))
         image, first = np.unique(pair[order] // len(names), return_index=True)
         out[image] = names[pair[order][first] % len(names)]
@@ -49,13 +51,13 @@ def crop_features(detections: Detections, score_threshold: float) -> NDArray[np.
             f"{detections.source}: crop features need the features of every box (`features`), which"
             " are not there"
         )
-    found = detections.keep(detections.scores >= score_threshold)
-    assert found.features is not None
-    total = np.bincount(found.image, found.scores, minlength=len(found.ids))
-    full = np.flatnonzero(np.diff(found.offsets) > 0)
-    out = np.zeros((len(found.ids), found.features.shape[1]))
+    kept = detections.keep(detections.scores >= score_threshold)
+    assert kept.features is not None
+    total = np.bincount(kept.image, kept.scores, minlength=len(kept.ids))
+    full = np.flatnonzero(np.diff(kept.offsets) > 0)
+    out = np.zeros((len(kept.ids), kept.features.shape[1]))
     if len(full):
         out[full] = np.add.reduceat(
-            found.features * found.scores[:, None], found.offsets[full]
+            kept.features * kept.scores[:, None], kept.offsets[full]
         ) / np.maximum(total[full, None], 1e-300)
     return out.astype(np.float32)

@@ -92,18 +92,22 @@ class OverCrops(Strategy):
 
     def select(self, pool: Pool, signals: Signals, k: int, rng: np.random.Generator) -> Selection:
         """Ask for more and more boxes until they lie in `k` images."""
-        found = self.detections
-        if not np.array_equal(found.ids, pool.ids):
+        detections = self.detections
+        if not np.array_equal(detections.ids, pool.ids):
             raise ValueError(
-                f"{found.source}: its {len(found.ids)} images are not the pool's {pool.size} in"
+                f"{detections.source}: its {len(detections.ids)} images are not the pool's {pool.size} in"
                 " their order; call align(pool) first"
             )
-        free = np.flatnonzero(np.isin(found.image, pool.candidates))
-        images = found.image[free]
+        free = np.flatnonzero(np.isin(detections.image, pool.candidates))
+        images = detections.image[free]
         wanted = min(k, len(np.unique(images)))
-        crops = Pool(max(1, len(found)), np.flatnonzero(np.isin(found.image, pool.selected)), free)
+        crops = Pool(
+            max(1, len(detections)), np.flatnonzero(np.isin(detections.image, pool.selected)), free
+        )
         columns = {
-            name: v for name in ("features", "probs") if (v := getattr(found, name)) is not None
+            name: v
+            for name in ("features", "probs")
+            if (v := getattr(detections, name)) is not None
         }
         picks, scores, seed, ask = (
             np.empty(0, np.int64),
@@ -113,13 +117,13 @@ class OverCrops(Strategy):
         )
         while wanted:
             answer = self.base(
-                crops, Signals(len(found), **columns), ask, np.random.default_rng(seed)
+                crops, Signals(len(detections), **columns), ask, np.random.default_rng(seed)
             )
-            chosen, first = np.unique(found.image[answer.indices], return_index=True)
+            chosen, first = np.unique(detections.image[answer.indices], return_index=True)
             if len(chosen) >= wanted or ask == len(free):
                 first = np.sort(first)[:wanted]
                 picks, scores = (
-                    found.image[answer.indices][first],
+                    detections.image[answer.indices][first],
                     None if answer.scores is None else answer.scores[first],
                 )
                 break
@@ -180,8 +184,8 @@ class WithEmpty(Strategy):
             )
         n = 0 if name == "exclude" else max(min(len(bare), int(share * k + 0.5)), k - len(rest))
         parts = [
-            made(narrow(pool, members), signals, count, rng)
-            for made, members, count in (
+            strategy(narrow(pool, members), signals, count, rng)
+            for strategy, members, count in (
                 (self.base, rest, k - n),
                 (registry.strategy("random"), bare, n),
             )

@@ -65,8 +65,8 @@ def like_probs(maps: Tensor, ignore: Tensor | None) -> Tensor:
 
 def entropy(probs: Tensor) -> Tensor:
     """Return -sum p ln p over the classes (n, H, W) from (n, C, H, W), in nats."""
-    found: Tensor = torch.special.entr(probs).sum(dim=1)
-    return found
+    nats: Tensor = torch.special.entr(probs).sum(dim=1)
+    return nats
 
 
 def scored(maps: Tensor, kind: str, given: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -78,8 +78,8 @@ def dcus(
     quality: category -> training quality in [0, 1]. The authors' code counts an image without boxes
     as 0, which is `empty="last"`.
 
-    >>> found = Detections(np.array([7]), [0], [[0, 0, 20, 20]], [0.5], [1])
-    >>> dcus(found, {1: 0.0}, empty="last").values.round(6).tolist()  # 1.2 ln 2
+    >>> detections = Detections(np.array([7]), [0], [[0, 0, 20, 20]], [0.5], [1])
+    >>> dcus(detections, {1: 0.0}, empty="last").values.round(6).tolist()  # 1.2 ln 2
     [0.831777]
     """
     return aggregate(

@@ -46,11 +46,11 @@ def superpixels(
     except ImportError as error:
         raise ImportError("superpixels need scikit-image: pip install scikit-image") from error
     channel = -1 if image.ndim == 3 else None
-    found = slic(
+    segments = slic(
         image, n_segments=count, compactness=compactness, start_label=0, channel_axis=channel
     )
-    _, numbers = np.unique(found, return_inverse=True)
-    return np.asarray(numbers.reshape(found.shape), np.int32)
+    _, numbers = np.unique(segments, return_inverse=True)
+    return np.asarray(numbers.reshape(segments.shape), np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,9 @@ class RegionChoice:
 
     def selection(self) -> Selection:
         """Return the choice as a Selection over the rows of `regions`."""
-        return Selection(self.rows, scores=self.regions.values[self.rows], ids=self.regions.ids[self.rows])  # fmt: skip
+        return Selection(
+            self.rows, scores=self.regions.values[self.rows], ids=self.regions.ids[self.rows]
+        )
 
     def masks(self) -> dict[Any, NDArray[np.bool_]]:
         """Return the pixels to label in every image (H, W), by the image's id."""
@@ -94,8 +96,10 @@ class RegionChoice:
         for rank, row in enumerate(self.rows.tolist()):
             key = self.images[int(self.regions.image[row])]
             out.append({
-                "id": rank + 1, "image_id": key.item() if hasattr(key, "item") else key, "category_id": category,
-                "segmentation": self.regions.rle(row), "area": int(self.regions.pixels[row]), "iscrowd": 1,
+                "id": rank + 1, "image_id": key.item() if hasattr(key, "item") else key,
+                "category_id": category,
+                "segmentation": self.regions.rle(row), "area": int(self.regions.pixels[row]),
+                "iscrowd": 1,
                 "priority": rank, "region": str(self.regions.ids[row]),
             })  # fmt: skip
         return out
@@ -165,7 +169,8 @@ def choose_regions(
     gone = set(labeled_images)
     known = set(labeled)
     free = np.array(
-        [names[i].item() not in gone if hasattr(names[i], "item") else names[i] not in gone for i in regions.image],
+        [names[i].item() not in gone if hasattr(names[i], "item") else names[i] not in gone
+         for i in regions.image],
         bool,
     ) & ~np.isin(regions.ids.astype(str), list(known)) & np.isfinite(regions.values)  # fmt: skip
     rows = np.flatnonzero(free)

@@ -39,7 +39,14 @@ class Regions:
     image (R,) and number (R,): the position of each region's image in `maps`, and its number there.
 
     >>> maps = [RegionMap.of(np.array([[0, 0, 1], [0, -1, 1]], np.int32))]
-    >>> two = Regions(np.array(["7/0", "7/1"]), np.ones(2), np.array([3.0, 2.0]), np.zeros(2, int), np.arange(2), maps)
+    >>> two = Regions(
+    ...     np.array(["7/0", "7/1"]),
+    ...     np.ones(2),
+    ...     np.array([3.0, 2.0]),
+    ...     np.zeros(2, int),
+    ...     np.arange(2),
+    ...     maps,
+    ... )
     >>> two.mask("7/0").tolist()
     [[True, True, False], [True, False, False]]
     >>> two.rle("7/0")

@@ -62,22 +62,24 @@ def match(probs: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
 
     Raises ValueError when there is none: the detector changes its scores after the softmax.
 
-    >>> match(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), torch.tensor([1, 1]), torch.tensor([0.4, 0.9])).tolist()
+    >>> match(
+    ...     torch.tensor([[0.1, 0.9], [0.6, 0.4]]), torch.tensor([1, 1]), torch.tensor([0.4, 0.9])
+    ... ).tolist()
     [1, 0]
     """
     rows: list[int] = []
     used: set[tuple[int, int]] = set()
     for label, score in zip(labels.tolist(), scores, strict=True):
-        found = [
+        proposals = [
             r
             for r in torch.nonzero(probs[:, label] == score)[:, 0].tolist()
             if (r, label) not in used
         ]
-        if not found:
+        if not proposals:
             raise ValueError(
                 f"no proposal has probability {float(score)} for class {label}: this detector"
                 " changes its scores after the softmax"
             )
-        used.add((found[0], label))
-        rows.append(found[0])
+        used.add((proposals[0], label))
+        rows.append(proposals[0])
     return torch.tensor(rows, dtype=torch.int64, device=probs.device)

@@ -32,8 +32,8 @@ def box_scores(detections: Detections, kind: str) -> Float:
     """Return one value per box, (B,) float64. Raises ValueError naming the file when what `kind`
     needs is not there, and KeyError for an unknown kind.
 
-    >>> found = Detections(np.array([1]), [0, 0], np.zeros((2, 4)), [0.5, 1.0], [3, 3])
-    >>> box_scores(found, "binary_entropy").round(6).tolist()
+    >>> detections = Detections(np.array([1]), [0, 0], np.zeros((2, 4)), [0.5, 1.0], [3, 3])
+    >>> box_scores(detections, "binary_entropy").round(6).tolist()
     [0.693147, 0.0]
     """
     if kind in ("entropy", "margin") and detections.probs is None:

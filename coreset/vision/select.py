@@ -144,7 +144,8 @@ def select(
     if k:
         order, keep, slack, ran_out = afford(
             lambda n: draw(open_pool, n, np.random.default_rng(seed)),
-            free, k, prices, allowed, fit, steady=base.greedy and balance is None and policy[0] != "quota",
+            free, k, prices, allowed, fit,
+            steady=base.greedy and balance is None and policy[0] != "quota",
         )  # fmt: skip
     short = ran_out and len(keep) == len(order) and all(s > 0 for s in slack.values())
     if len(free) and not len(keep) and (len(order) or not k):

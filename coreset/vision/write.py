@@ -42,13 +42,13 @@ def _prelabels(
             (k, at, np.empty(0, np.int64), None)
             for k, at in zip(ids, chosen.indices.tolist(), strict=True)
         ]
-    found = predictions.align(pool, missing="empty")
-    start = found.offsets
+    aligned = predictions.align(pool, missing="empty")
+    start = aligned.offsets
     rows: list[tuple[Any, int, Indices, Detections | None]] = []
     for k, at in zip(ids, chosen.indices.tolist(), strict=True):
         boxes = np.arange(start[at], start[at + 1])
-        boxes = boxes[found.scores[boxes] >= score_threshold]
-        rows.append((k, at, boxes[np.argsort(-found.scores[boxes], kind="stable")], found))
+        boxes = boxes[aligned.scores[boxes] >= score_threshold]
+        rows.append((k, at, boxes[np.argsort(-aligned.scores[boxes], kind="stable")], aligned))
     return rows
 
 
@@ -64,7 +64,7 @@ def to_coco(
     if annotations is not None and predictions is not None:
         raise ValueError("annotations are known or predicted: give one of them")
     images, rows = [], []
-    for rank, (k, at, boxes, found) in enumerate(
+    for rank, (k, at, boxes, table) in enumerate(
         _prelabels(chosen, pool, predictions, score_threshold)
     ):
         width, height = pool.sizes[at].tolist()
@@ -77,10 +77,11 @@ def to_coco(
                 "priority": rank,
             }
         )
-        for box in boxes.tolist() if found is not None else ():
-            x, y, x2, y2 = found.boxes[box].tolist()  # type: ignore[union-attr]
+        for box in boxes.tolist() if table is not None else ():
+            x, y, x2, y2 = table.boxes[box].tolist()  # type: ignore[union-attr]
             w, h = x2 - x, y2 - y
-            label, score = int(found.labels[box]), float(found.scores[box])  # type: ignore[union-attr]
+            label = int(table.labels[box])  # type: ignore[union-attr]
+            score = float(table.scores[box])  # type: ignore[union-attr]
             rows.append(
                 {
                     "image_id": k,
@@ -123,12 +124,12 @@ def to_yolo(
     known = _known_boxes(pool, annotations)
     images_of = _prelabels(chosen, pool, predictions, score_threshold)
     names_of = [inside(pool.names[at], f"{pool.source}: image {k!r}") for k, at, _, _ in images_of]
-    for (k, at, boxes, found), name in zip(images_of, names_of, strict=True):
+    for (k, at, boxes, predicted), name in zip(images_of, names_of, strict=True):
         lines.append(f"./{PurePosixPath(images) / name}\n")
         if source is not None:
             _link(Path(source) / name, folder / images / name)
-        if found is not None:
-            table, labels = found.boxes[boxes], found.labels[boxes].tolist()
+        if predicted is not None:
+            table, labels = predicted.boxes[boxes], predicted.labels[boxes].tolist()
         elif known is not None:
             labels = [c for c, _ in known.get(k, ())]
             table = np.array([box for _, box in known.get(k, ())], np.float64).reshape(-1, 4)
@@ -193,7 +194,7 @@ def to_label_studio(
 ) -> Path:
     """Do what `ImageSelection.to_label_studio` says."""
     tasks = []
-    for rank, (k, at, boxes, found) in enumerate(
+    for rank, (k, at, boxes, table) in enumerate(
         _prelabels(chosen, pool, predictions, score_threshold)
     ):
         width, height = pool.sizes[at].tolist()
@@ -202,11 +203,11 @@ def to_label_studio(
             data["acquisition_score"] = float(chosen.scores[rank])
         result = []
         for i, box in enumerate(boxes.tolist()):
-            assert found is not None
-            label = pool.categories[int(found.labels[box])]
-            about = {"id": f"{k}-{i}", "score": float(found.scores[box])}
+            assert table is not None
+            label = pool.categories[int(table.labels[box])]
+            about = {"id": f"{k}-{i}", "score": float(table.scores[box])}
             names = {"from_name": from_name, "to_name": to_name}
-            result.append(rectangle(found.boxes[box], label, width, height, **names, **about))
+            result.append(rectangle(table.boxes[box], label, width, height, **names, **about))
         tasks.append(
             {
                 "data": data,
@@ -236,7 +237,7 @@ def to_cvat(
     for _, name in sorted(pool.categories.items()):
         ElementTree.SubElement(ElementTree.SubElement(labels, "label"), "name").text = name
     names = []
-    for rank, (_, at, boxes, found) in enumerate(
+    for rank, (_, at, boxes, table) in enumerate(
         _prelabels(chosen, pool, predictions, score_threshold)
     ):
         width, height = pool.sizes[at].tolist()
@@ -245,14 +246,14 @@ def to_cvat(
             root, "image", id=str(rank), name=names[-1], width=str(width), height=str(height)
         )
         for box in boxes.tolist():
-            assert found is not None
-            corners = np.clip(found.boxes[box], 0, [width, height] * 2)
+            assert table is not None
+            corners = np.clip(table.boxes[box], 0, [width, height] * 2)
             about = {
                 key: f"{v:.2f}"
                 for key, v in zip(("xtl", "ytl", "xbr", "ybr"), corners, strict=True)
             }
             about |= {
-                "label": pool.categories[int(found.labels[box])],
+                "label": pool.categories[int(table.labels[box])],
                 "source": "auto",
                 "occluded": "0",
                 "z_order": "0",
@@ -272,17 +273,19 @@ def to_rows(
 ) -> list[dict[str, Any]]:
     """Do what `ImageSelection.to_rows` says."""
     rows = []
-    for rank, (k, at, boxes, found) in enumerate(
+    for rank, (k, at, boxes, table) in enumerate(
         _prelabels(chosen, pool, predictions, score_threshold)
     ):
         width, height = pool.sizes[at].tolist()
         score = None if chosen.scores is None else float(chosen.scores[rank])
         name = str(pool.names[at])
-        row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k, "width": width,
-               "height": height, "priority": rank, "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
-        row["boxes"] = [
-            {"label": pool.categories[int(found.labels[b])], "box": found.boxes[b].tolist(), "score": float(found.scores[b])}  # type: ignore[union-attr]
-            for b in (boxes.tolist() if found is not None else ())
+        row = {"filepath": str((Path(source) / name).resolve()), "file_name": name, "id": k,
+               "width": width, "height": height, "priority": rank,
+               "score": score if score is None or np.isfinite(score) else None}  # fmt: skip
+        row["boxes"] = [] if table is None else [
+            {"label": pool.categories[int(table.labels[b])], "box": table.boxes[b].tolist(),
+             "score": float(table.scores[b])}
+            for b in boxes.tolist()
         ]  # fmt: skip
         rows.append(row)
     return rows

@@ -76,9 +76,9 @@ def measured(name: str, count: int) -> dict[str, Any]:
         start = time.process_time()
         labels, rounds = components(Local(), files, held / "r", one_task=max(1, count // FILES))
         cost = time.process_time() - start
-        found = [read_columns(one.path) for one in labels]
-    u = np.concatenate([t["u"].to_numpy() for t in found])
-    v = np.concatenate([t["v"].to_numpy() for t in found])
+        tables = [read_columns(one.path) for one in labels]
+    u = np.concatenate([t["u"].to_numpy() for t in tables])
+    v = np.concatenate([t["v"].to_numpy() for t in tables])
     order, other = np.argsort(u), nodes != lowest
     assert np.array_equal(u[order], nodes[other])
     assert np.array_equal(v[order], lowest[other])

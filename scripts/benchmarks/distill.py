@@ -74,8 +74,8 @@ def dm_loop(images: Tensor, steps: int, real: int, width: int, lr: float = 1.0) 
         for c in range(CLASSES):
             with torch.no_grad():
                 goal = net.embed(seen[c]).mean(dim=0)
-            made = net.embed(x[c * ipc : (c + 1) * ipc]).mean(dim=0)
-            loss = loss + ((goal - made) ** 2).sum()
+            mean = net.embed(x[c * ipc : (c + 1) * ipc]).mean(dim=0)
+            loss = loss + ((goal - mean) ** 2).sum()
         (x.grad,) = torch.autograd.grad(loss, x)
         optimizer.step()
     return x.detach()
@@ -156,11 +156,11 @@ def dm_row(ipc: int, scale: float = 1) -> Row:
             for c in range(CLASSES)
         )
         (slope,) = torch.autograd.grad(loss, x)
-        found, mine = dm.match(
+        matched, mine = dm.match(
             images, dm.Target(net, PLAIN, 0, real_means(distance, net, iter(seen), 0)), distance
         )
         return {
-            "loss_of_ours": float(found),
+            "loss_of_ours": float(matched),
             "loss_of_the_loop": float(loss),
             "gradient_difference": float((mine - slope).abs().max() / slope.abs().max()),
         }
@@ -195,10 +195,10 @@ def dc_row(ipc: int, scale: float = 1) -> Row:
 
     def facts(_: Any) -> dict[str, Any]:
         net, seen = random_net(convnet(CLASSES, 1, 28, width), 5), batch(real, 5)
-        found, mine = dc.match(net, images, seen, PLAIN, "cosine")
+        matched, mine = dc.match(net, images, seen, PLAIN, "cosine")
         loss, slope = dc_slopes(net.requires_grad_(True), images.clone().requires_grad_(), seen)
         return {
-            "loss_of_ours": float(found),
+            "loss_of_ours": float(matched),
             "loss_of_the_loop": float(loss),
             "gradient_difference": float((mine - slope).abs().max() / slope.abs().max()),
         }
@@ -233,23 +233,25 @@ def networks_row(ipc: int, scale: float = 1) -> Row:
         ]
 
     def ours(steps: int) -> Any:
-        made = nets()
-        for net, x in zip(made, images, strict=True):
+        trained = nets()
+        for net, x in zip(trained, images, strict=True):
             weights: list[Tensor] = list(net.parameters())
             for _ in range(steps):
                 slopes = torch.autograd.grad(cross_entropy(net(x), labels), weights)
                 with torch.no_grad():
                     torch._foreach_add_(weights, slopes, alpha=-rate)
-        return [torch.cat([w.detach().ravel() for w in net.parameters()]).numpy() for net in made]
+        return [
+            torch.cat([w.detach().ravel() for w in net.parameters()]).numpy() for net in trained
+        ]
 
     def batched(steps: int) -> Any:
-        made = nets()
-        weights, _ = stack_module_state(made)
+        trained = nets()
+        weights, _ = stack_module_state(trained)
         weights = {n: w.detach() for n, w in weights.items()}
-        slope = vmap(grad(lambda w, x: cross_entropy(functional_call(made[0], w, (x,)), labels)))
+        slope = vmap(grad(lambda w, x: cross_entropy(functional_call(trained[0], w, (x,)), labels)))
         for _ in range(steps):
-            found = slope(weights, images)
-            weights = {n: w - rate * found[n] for n, w in weights.items()}
+            gradient = slope(weights, images)
+            weights = {n: w - rate * gradient[n] for n, w in weights.items()}
         return [torch.cat([w[i].ravel() for w in weights.values()]).numpy() for i in range(count)]
 
     def agree(one: Any, other: Any, k: int) -> dict[str, Any]:

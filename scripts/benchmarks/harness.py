@@ -243,15 +243,15 @@ def memory(method: Method, k: int, limit: float = 600.0) -> dict[str, Any]:
 
     worker = context.Process(target=work)
     worker.start()
-    found: dict[str, Any] = {"memory_error": f"no answer within {limit:.0f} s"}
+    usage: dict[str, Any] = {"memory_error": f"no answer within {limit:.0f} s"}
     if receive.poll(limit):
         try:
-            found = receive.recv()
+            usage = receive.recv()
         except EOFError:
-            found = {"memory_error": "the process died"}
+            usage = {"memory_error": "the process died"}
     worker.kill()
     worker.join()
-    return found
+    return usage
 
 
 def child(
@@ -279,8 +279,8 @@ def child(
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return {"error": f"exit status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"}
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result
 
 
 def about(command: str) -> dict[str, Any]:

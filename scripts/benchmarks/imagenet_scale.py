@@ -62,17 +62,17 @@ METHODS = {
 
 def columns(names: tuple[str, ...], n: int, folder: Path) -> dict[str, Any]:
     """Return memory-mapped inputs, written to `folder` the first time."""
-    found: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     x, labels = mixture_on_disk(folder / f"features_{n}.bin", n, DIM, CLASSES)
     if "features" in names:
-        found["features"] = x
+        inputs["features"] = x
     if "labels" in names:
-        found["labels"] = labels
+        inputs["labels"] = labels
     if "probs" in names:
-        found["probs"] = linear_model_on_disk(folder / f"probs_{n}.bin", x, CLASSES)
+        inputs["probs"] = linear_model_on_disk(folder / f"probs_{n}.bin", x, CLASSES)
     if "aum" in names:
-        found["aum"] = np.random.default_rng(0).normal(size=n)
-    return found
+        inputs["aum"] = np.random.default_rng(0).normal(size=n)
+    return inputs
 
 
 def work(name: str, n: int, folder: Path) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def work(name: str, n: int, folder: Path) -> dict[str, Any]:
     select(method.strategy, few // 10, options=method.options, **start)  # compile
     print("ready", flush=True)
     wall, cpu = time.perf_counter(), time.process_time()
-    found = select(method.strategy, int(SHARE * n), options=method.options, **given)
+    chosen = select(method.strategy, int(SHARE * n), options=method.options, **given)
     return {
         "cpu_s": time.process_time() - cpu,
         "wall_s": time.perf_counter() - wall,
-        "chosen": len(found.indices),
+        "chosen": len(chosen.indices),
     }
 
 

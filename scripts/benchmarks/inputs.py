@@ -37,8 +37,8 @@ def mixture(
 ) -> tuple[NDArray[np.float32], Whole]:
     """Return features (n, dim) float32 of a Gaussian mixture and the cluster of each row."""
     x, label = np.empty((n, dim), np.float32), np.empty(n, np.int64)
-    for part, rows, found in _blocks(n, dim, clusters, seed):
-        x[part], label[part] = rows, found
+    for part, rows, cluster in _blocks(n, dim, clusters, seed):
+        x[part], label[part] = rows, cluster
     return x, label
 
 
@@ -53,8 +53,8 @@ def mixture_on_disk(
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         out = np.memmap(partial, np.float32, "w+", shape=(n, dim))
-        for part, rows, found in _blocks(n, dim, clusters, seed):
-            out[part], label[part] = rows, found
+        for part, rows, cluster in _blocks(n, dim, clusters, seed):
+            out[part], label[part] = rows, cluster
         out.flush()
         partial.rename(path)
         np.save(path.with_suffix(".labels.npy"), label)

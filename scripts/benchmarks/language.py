@@ -80,11 +80,11 @@ def recipe_ms(texts: list[str], model: str) -> dict[str, float]:
         cost = []
         for _ in range(3):
             start = time.process_time()
-            said = run_in_memory(operator, Batch(table))
+            answers = run_in_memory(operator, Batch(table))
             cost.append(1000 * (time.process_time() - start) / len(texts))
         spent[type(operator).__name__] = float(np.median(cost))
         for name in sorted(operator.gives):
-            table = table.append_column(name, said[name])
+            table = table.append_column(name, answers[name])
     return spent
 
 

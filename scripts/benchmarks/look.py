@@ -208,25 +208,25 @@ def measure(trials: int, n: int) -> dict[str, Any]:
     return out
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown."""
 
     def line(what: str, part: str, name: str, goal: str = "") -> str:
-        v = found[part][name]
+        v = results[part][name]
         met = "" if not goal else "yes" if v["median"] <= goals[goal] else "no"
         limit = f"{goals[goal]:g}" if goal else ""
         return (
             f"| {what} | {v['median']:.2f} ({v['min']:.2f} to {v['max']:.2f}) | {limit} | {met} |"
         )
 
-    goals, mb = found["goals"], found["page_mb"]
+    goals, mb = results["goals"], results["page_mb"]
     size_met = "yes" if mb <= goals["page_mb"] else "no"
-    rows = f"coreset-explore, {found['rows']:,} rows"
+    rows = f"coreset-explore, {results['rows']:,} rows"
     lines = [
         "# How fast a person can look", "",
-        f"{found['hardware']}; Chromium {found['browser']}, headless, WebGL in software;"
-        f" {found['trials']} trials, median (lowest to highest) of seconds; load average at the"
-        f" start {found['load']:.1f}.",
+        f"{results['hardware']}; Chromium {results['browser']}, headless, WebGL in software;"
+        f" {results['trials']} trials, median (lowest to highest) of seconds; load average at the"
+        f" start {results['load']:.1f}.",
         "`python scripts/benchmarks/look.py` makes this again.", "",
         "| what | value | goal | met |", "|---|---|---|---|",
         line(f"{rows}: from the command to the drawn map", "explore", "open_s", "open_s"),
@@ -247,10 +247,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=Path("results/look"))
     args = parser.parse_args()
-    found = measure(args.trials, args.rows)
-    write_atomic(args.out / "look.json", to_json(found, indent=1) + "\n")
-    write_atomic(args.out / "table.md", table(found))
-    print(table(found))
+    results = measure(args.trials, args.rows)
+    write_atomic(args.out / "look.json", to_json(results, indent=1) + "\n")
+    write_atomic(args.out / "table.md", table(results))
+    print(table(results))
 
 
 if __name__ == "__main__":

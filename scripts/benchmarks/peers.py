@@ -37,10 +37,10 @@ def small_text_k_center(x: Float, k: int, first: int) -> Whole:
     """
     rest = np.delete(np.arange(len(x)), first)
     moved, last = np.concatenate([x[rest], x[[first]]]), len(x) - 1
-    found = import_module("small_text.query_strategies.coresets").greedy_coreset(
+    picks = import_module("small_text.query_strategies.coresets").greedy_coreset(
         moved, np.arange(last), np.array([last]), k, distance_metric="euclidean", batch_size=10_000
     )
-    return np.asarray(rest[found])
+    return np.asarray(rest[picks])
 
 
 def fpsample_k_center(x: Float, k: int, first: int) -> Whole:
@@ -81,7 +81,7 @@ def apricot_graph_cut(s: Float, k: int, lam: float) -> Whole:
 
 
 def _maximize(function: Any, k: int, optimizer: str) -> Whole:
-    found = function.maximize(
+    picks = function.maximize(
         budget=k,
         optimizer=optimizer,
         stopIfZeroGain=False,
@@ -89,7 +89,7 @@ def _maximize(function: Any, k: int, optimizer: str) -> Whole:
         verbose=False,
         show_progress=False,
     )
-    return np.array([item for item, _ in found], np.int64)
+    return np.array([item for item, _ in picks], np.int64)
 
 
 def submodlib_facility(s: Float, k: int, optimizer: str = "LazyGreedy") -> Whole:
@@ -176,8 +176,8 @@ def coreax_herding(x: Float, k: int) -> Whole:
         kernel=import_module("coreax.kernels").LinearKernel(output_scale=1.0, constant=0.0),
         block_size=1000,
     )
-    found, _ = import_module("equinox").filter_jit(solver.reduce)(coreax.Data(x))
-    return np.asarray(found.unweighted_indices).astype(np.int64)
+    coreset, _ = import_module("equinox").filter_jit(solver.reduce)(coreax.Data(x))
+    return np.asarray(coreset.unweighted_indices).astype(np.int64)
 
 
 def baal_bald(member_probs: Float, k: int) -> Whole:
@@ -198,8 +198,8 @@ class _Says:
 
 def modal_margin(probs: Float, k: int) -> Whole:
     """modAL: margin_sampling."""
-    found = import_module("modAL.uncertainty").margin_sampling(_Says(probs), probs, n_instances=k)
-    return np.asarray(found[0] if isinstance(found, tuple) else found)
+    answer = import_module("modAL.uncertainty").margin_sampling(_Says(probs), probs, n_instances=k)
+    return np.asarray(answer[0] if isinstance(answer, tuple) else answer)
 
 
 def activeml_margin(probs: Float, k: int) -> Whole:

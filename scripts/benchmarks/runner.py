@@ -66,11 +66,11 @@ def first_calls(names: Sequence[str], folder: Path) -> None:
     first_calls.json.
     """
     file = folder / "first_calls.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    calls = json.loads(file.read_text()) if file.exists() else {}
     for name in names:
-        found[name] = harness.child(["--first", name], fresh_cache=True)
-        print(name, found[name], flush=True)
-    harness.write("first_calls", found, folder)
+        calls[name] = harness.child(["--first", name], fresh_cache=True)
+        print(name, calls[name], flush=True)
+    harness.write("first_calls", calls, folder)
 
 
 def main(rows: Rows, doc: str | None, folder: Path, title: str) -> None:

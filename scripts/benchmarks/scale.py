@@ -101,11 +101,11 @@ def measured(count: int) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    found["input_bytes"] = source.stat().st_size
-    found["cpu_ms_per_row"] = 1000 * found["cpu_s"] / count
-    print(count, found, flush=True)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    result["input_bytes"] = source.stat().st_size
+    result["cpu_ms_per_row"] = 1000 * result["cpu_s"] / count
+    print(count, result, flush=True)
+    return result
 
 
 def _beyond(run: dict[str, Any], start: dict[str, Any]) -> float:

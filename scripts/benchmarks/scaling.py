@@ -100,8 +100,8 @@ def plot(lines: dict[str, dict[str, Any]]) -> Figure:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ends = []
-        for color, (name, found) in zip(STRATEGIES, lines.items(), strict=False):
-            line = found[axis]
+        for color, (name, measures) in zip(STRATEGIES, lines.items(), strict=False):
+            line = measures[axis]
             ax.plot(
                 line["at"],
                 line["cpu_s"],

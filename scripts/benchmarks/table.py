@@ -15,16 +15,16 @@ def seconds(value: float) -> str:
 
 def agreement(entry: dict[str, Any]) -> str:
     """Return in words how far the answer agrees with ours."""
-    found = entry.get("agreement") or {}
+    facts = entry.get("agreement") or {}
     words = []
-    if "same_place" in found:
+    if "same_place" in facts:
         words.append(
-            f"{found['same_place']:,} of {found['of']:,} picks"
-            if found["same_place"] < found["of"]
-            else f"all {found['of']:,} picks"
+            f"{facts['same_place']:,} of {facts['of']:,} picks"
+            if facts["same_place"] < facts["of"]
+            else f"all {facts['of']:,} picks"
         )
-    if "objective_ratio" in found:
-        words.append(f"objective {100 * found['objective_ratio']:.2f} % of ours")
+    if "objective_ratio" in facts:
+        words.append(f"objective {100 * facts['objective_ratio']:.2f} % of ours")
     for name in (
         "matching_error",
         "gap_to_mean",
@@ -32,25 +32,25 @@ def agreement(entry: dict[str, Any]) -> str:
         "coverage",
         "mean_squared_distance_to_picks",
     ):
-        if name in found:
-            words.append(f"{name.replace('_', ' ')} {found[name]:.4g}, ours {found['ours']:.4g}")
-    if "recall" in found:
+        if name in facts:
+            words.append(f"{name.replace('_', ' ')} {facts[name]:.4g}, ours {facts['ours']:.4g}")
+    if "recall" in facts:
         words.append(
-            f"{100 * found['recall']:.2f} % of the true pairs, ours {100 * found['ours']:.2f} %"
+            f"{100 * facts['recall']:.2f} % of the true pairs, ours {100 * facts['ours']:.2f} %"
         )
-    if "same_rows" in found:
-        words.append(f"{found['same_rows']:,} of {found['of']:,} rows decided alike")
-    if "random" in found:
+    if "same_rows" in facts:
+        words.append(f"{facts['same_rows']:,} of {facts['of']:,} rows decided alike")
+    if "random" in facts:
         words.append("in distribution")
-    if "in_fifths_of_the_range" in found:
+    if "in_fifths_of_the_range" in facts:
         words.append(
-            f"{found['chosen']:,} of {found['of']:,} chosen; {found['in_fifths_of_the_range']} in"
-            f" fifths of the range, ours {found['ours']}"
+            f"{facts['chosen']:,} of {facts['of']:,} chosen; {facts['in_fifths_of_the_range']} in"
+            f" fifths of the range, ours {facts['ours']}"
         )
-    if "largest_difference" in found:
+    if "largest_difference" in facts:
         words.append(
-            f"largest difference {found['largest_difference']:.2g} of"
-            f" {found['largest_distance']:.3g}"
+            f"largest difference {facts['largest_difference']:.2g} of"
+            f" {facts['largest_distance']:.3g}"
         )
     return "; ".join(words)
 
@@ -130,10 +130,12 @@ def write_table(names: Sequence[str], folder: Path, title: str, command: str) ->
     """Write table.md from the files that are there, in the order of `names`, under `title`;
     command: what makes them again.
     """
-    found = [json.loads(p.read_text()) for name in names if (p := folder / f"{name}.json").exists()]
-    if not found:
+    results = [
+        json.loads(p.read_text()) for name in names if (p := folder / f"{name}.json").exists()
+    ]
+    if not results:
         return
-    last = found[-1]
+    last = results[-1]
     calls = folder / "first_calls.json"
     first = json.loads(calls.read_text()) if calls.exists() else {}
     versions = ", ".join(f"{k} {v}" for k, v in last["versions"].items())
@@ -150,7 +152,7 @@ def write_table(names: Sequence[str], folder: Path, title: str, command: str) ->
         "",
         *[
             line
-            for result in found
+            for result in results
             for line in section(result, first.get(result["name"], {}).get("cpu_s"))
         ],
         f"Made by `{command}` on {last['hardware']}; {versions}.",

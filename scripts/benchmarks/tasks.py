@@ -55,12 +55,12 @@ REDUCTIONS = ("mean", "quantile:0.95", "class_mean", "region_max", "boundary_mea
 def clock(work: Callable[[], Any], trials: int = TRIALS) -> dict[str, Any]:
     """Return CPU seconds of every trial after one that is not counted."""
     work()
-    found = []
+    seconds = []
     for _ in range(trials):
         begin = time.process_time()
         work()
-        found.append(time.process_time() - begin)
-    return {"median_s": statistics.median(found), "min_s": min(found), "trials": trials}
+        seconds.append(time.process_time() - begin)
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "trials": trials}
 
 
 def table_of_boxes(
@@ -85,7 +85,7 @@ def table_of_boxes(
 
 def boxes() -> list[dict[str, Any]]:
     """Score and aggregate 10^6 boxes of 10^5 images, every way."""
-    found = table_of_boxes(100_000, 1_000_000)
+    table = table_of_boxes(100_000, 1_000_000)
     rules: dict[str, Any] = {"score_threshold": 0.05, "min_size": 4.0, "empty": "quota:0.05"}
     weights = dict.fromkeys(range(80), 1.5)
     rows = []
@@ -93,12 +93,12 @@ def boxes() -> list[dict[str, Any]]:
         given = weights if how == "weighted_sum" else None
         entry = clock(
             lambda how=how, given=given: aggregate(  # type: ignore[misc]
-                found, box_scores(found, "binary_entropy"), how, class_weights=given, **rules
+                table, box_scores(table, "binary_entropy"), how, class_weights=given, **rules
             )
         )
         rows.append({"what": f"binary entropy, {how}", **entry})
     quality = dict.fromkeys(range(80), 0.5)
-    rows.append({"what": "DCUS", **clock(lambda: dcus(found, quality, empty="last"))})
+    rows.append({"what": "DCUS", **clock(lambda: dcus(table, quality, empty="last"))})
     rich = table_of_boxes(100_000, 1_000_000, probs=True)
     rows.append(
         {
@@ -106,8 +106,8 @@ def boxes() -> list[dict[str, Any]]:
             **clock(lambda: aggregate(rich, box_scores(rich, "entropy"), "sum", **rules)),
         }
     )
-    scores = aggregate(found, box_scores(found, "binary_entropy"), "sum", **rules)
-    cost = np.diff(found.offsets).astype(float)
+    scores = aggregate(table, box_scores(table, "binary_entropy"), "sum", **rules)
+    cost = np.diff(table.offsets).astype(float)
     rows.append(
         {
             "what": "select by score within 3,000 boxes",
@@ -119,17 +119,17 @@ def boxes() -> list[dict[str, Any]]:
     return rows
 
 
-def _scored(found: Detections, how: str, weights: Any, rules: Any) -> Any:
+def _scored(table: Detections, how: str, weights: Any, rules: Any) -> Any:
     return aggregate(
-        found, box_scores(found, "binary_entropy"), how, class_weights=weights, **rules
+        table, box_scores(table, "binary_entropy"), how, class_weights=weights, **rules
     )
 
 
 def ccms() -> list[dict[str, Any]]:
     """Choose 100 of 10^4 images under CCMS; a matrix of all distances would hold 800 MB."""
-    found = table_of_boxes(10_000, 70_000, features=256)
+    table = table_of_boxes(10_000, 70_000, features=256)
     rows = []
-    sets = BoxSets.of(found)
+    sets = BoxSets.of(table)
     choices: tuple[tuple[str, dict[str, Any]], ...] = (
         ("kcenter", {}),
         ("kmedoids", {"iterations": 5}),
@@ -205,7 +205,7 @@ def _stream(images: int, maps: torch.Tensor) -> Any:
     return scorer.columns()
 
 
-def report(found: dict[str, Any]) -> str:
+def report(results: dict[str, Any]) -> str:
     """Return everything in Markdown."""
     lines = [
         "# Detection and segmentation",
@@ -213,7 +213,7 @@ def report(found: dict[str, Any]) -> str:
         "One thread; CPU seconds, the median of the trials.",
         "",
     ]
-    if "boxes" in found:
+    if "boxes" in results:
         lines += [
             "## 1,000,000 boxes of 100,000 images",
             "",
@@ -221,15 +221,16 @@ def report(found: dict[str, Any]) -> str:
             "|---|---|---|",
         ]
         lines += [
-            f"| {r['what']} | {r['median_s']:.2f} | {r['trials']} |" for r in found["boxes"]["rows"]
+            f"| {r['what']} | {r['median_s']:.2f} | {r['trials']} |"
+            for r in results["boxes"]["rows"]
         ] + [""]
-    if "ccms" in found:
+    if "ccms" in results:
         lines += ["## CCMS, never N x N", "", "| what | s | extra memory, MB |", "|---|---|---|"]
         lines += [
             f"| {r['what']} | {r['median_s']:.1f} | {r['extra_mb']:.0f} |"
-            for r in found["ccms"]["rows"]
+            for r in results["ccms"]["rows"]
         ] + [""]
-    if "segmentation" in found:
+    if "segmentation" in results:
         lines += [
             (
                 "## Segmentation scores (entropy, 21 classes, 4 images a batch) as a share of the"
@@ -241,13 +242,13 @@ def report(found: dict[str, Any]) -> str:
             f"| net | pixels | forward, ms | {' | '.join(REDUCTIONS)} |",
             "|---|---|---|" + "---|" * len(REDUCTIONS),
         ]
-        for r in found["segmentation"]["rows"][:-1]:
+        for r in results["segmentation"]["rows"][:-1]:
             shares = " | ".join(f"{r['scorer_s'][k] / r['forward_s']:.1%}" for k in REDUCTIONS)
             lines.append(
                 f"| {r['net']} | {r['size']} x {r['size']} | {1000 * r['forward_s']:.0f} |"
                 f" {shares} |"
             )
-        kept = found["segmentation"]["rows"][-1]["peak_mb"]
+        kept = results["segmentation"]["rows"][-1]["peak_mb"]
         lines += [
             "",
             (
@@ -256,7 +257,7 @@ def report(found: dict[str, Any]) -> str:
             ),
             "",
         ]
-    for part in found.values():
+    for part in results.values():
         about = part["about"]
         lines.append(
             f"Made by `{about['command']}` on {about['hardware']}, {about['date']}, torch"
@@ -278,16 +279,16 @@ def main() -> None:
     names = parser.parse_args().parts or list(parts)
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / "tasks.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in names:
         rows = parts[name]()
         print(name, *rows, sep="\n  ", flush=True)
-        found[name] = {
+        results[name] = {
             "rows": rows,
             "about": harness.about(f"python scripts/benchmarks/tasks.py {name}"),
             "versions": versions("torch", "torchvision", "numpy"),
         }
-        file.write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps(results, indent=1) + "\n")
         (OUT / "table.md").write_text(report(json.loads(file.read_text())))
 
 

@@ -38,8 +38,8 @@ def k_center_stream(x: Float, k: int, first: int) -> Whole:
     """Farthest-first traversal as one compiled loop: the features are read once per pick, which is
     the fastest way to write it down.
     """
-    found: Whole = _stream(x, k, first)
-    return found
+    picks: Whole = _stream(x, k, first)
+    return picks
 
 
 def k_center_pairwise(x: Float, k: int, first: int) -> Whole:
@@ -336,8 +336,8 @@ def max_cover_released(edges: Any, n: int, k: int) -> Whole:
         degree = np.bincount(edges.x, minlength=n)
         degree[picks] = -1  # theirs takes row 0 again and again once all is covered
         picks.append(int(degree.argmax()))
-        found = edges.y[edges.x == picks[-1]].to_numpy()
-        edges = edges[~np.isin(edges.y, found)]
+        covered = edges.y[edges.x == picks[-1]].to_numpy()
+        edges = edges[~np.isin(edges.y, covered)]
     return np.array(picks)
 
 

@@ -92,12 +92,12 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
         outputs = [
             detect(model, [load(folder, str(pool.names[pool.places[k]]))])[0] for k in ids.tolist()
         ]
-        found = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(
+        detections = Detections.from_torchvision(outputs, ids, pool, outside="clip").align(
             pool, missing="empty"
         )
         scores = aggregate(
-            found,
-            box_scores(found, "entropy"),
+            detections,
+            box_scores(detections, "entropy"),
             "sum",
             score_threshold=0.02,
             min_size=2,
@@ -107,12 +107,12 @@ def main(folder: Path, rounds: int = 2, steps: int = 4, boxes_per_round: int = 4
             now,
             {"boxes": boxes_per_round},
             scores=scores,
-            costs={"boxes": box_cost(found, 0.3)},
+            costs={"boxes": box_cost(detections, 0.3)},
             max_per_group=4,
             groups=pool.ids // 5,
         )
         ledger.commit(chosen)
-        chosen.to_label_studio(folder / f"round{number}.json", found, score_threshold=0.3)
+        chosen.to_label_studio(folder / f"round{number}.json", detections, score_threshold=0.3)
         chosen.to_coco(
             folder / f"round{number}_labeled.json", annotations=data["annotations"]
         )  # what an annotator would send back

@@ -27,21 +27,26 @@ def main(folder: Path, weights: str = "yolo11n.yaml") -> None:
     )
     # the model's class 0 is our first category
     categories = dict(enumerate(sorted(pool.categories)))
-    found = Detections.from_ultralytics(results, pool, categories=categories, outside="clip").align(
-        pool
-    )
+    detections = Detections.from_ultralytics(
+        results, pool, categories=categories, outside="clip"
+    ).align(pool)
     scores = aggregate(
-        found,
-        box_scores(found, "binary_entropy"),
+        detections,
+        box_scores(detections, "binary_entropy"),
         "topk_mean",
         score_threshold=0.0,
         min_size=0,
         empty="last",
     )
     chosen = select(
-        pool, {"images": 10, "boxes": 50}, scores=scores, costs={"boxes": expected_boxes(found)}
+        pool,
+        {"images": 10, "boxes": 50},
+        scores=scores,
+        costs={"boxes": expected_boxes(detections)},
     )
-    print(f"{len(chosen)} images:", chosen.to_yolo(folder / "yolo", found, score_threshold=0.25))
+    print(
+        f"{len(chosen)} images:", chosen.to_yolo(folder / "yolo", detections, score_threshold=0.25)
+    )
 
 
 if __name__ == "__main__":

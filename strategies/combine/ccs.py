@@ -70,7 +70,9 @@ class Ccs(Combined):
     For classes in proportion put it inside `class_quota`.
 
     >>> from coreset import select
-    >>> select("ccs", 2, aum=[-9.0, 1.0, 1.1, 1.2, 5.0], options={"beta": 0.2, "bins": 2}).indices.tolist()[0] in (1, 2, 3, 4)
+    >>> select(
+    ...     "ccs", 2, aum=[-9.0, 1.0, 1.1, 1.2, 5.0], options={"beta": 0.2, "bins": 2}
+    ... ).indices.tolist()[0] in (1, 2, 3, 4)
     True
     """
 

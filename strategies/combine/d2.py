@@ -67,7 +67,12 @@ def message_passing(
     float64.
 
     >>> import torch
-    >>> message_passing(np.array([1.0, 1.0, 0.9]), neighbor_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1), 2, 1.0)[0].tolist()
+    >>> message_passing(
+    ...     np.array([1.0, 1.0, 0.9]),
+    ...     neighbor_graph(torch.tensor([[0.0], [0.1], [9.0]]), 1),
+    ...     2,
+    ...     1.0,
+    ... )[0].tolist()
     [1, 2]
     """
     n = len(scores)
@@ -110,7 +115,9 @@ class D2(Combined):
 
     >>> from coreset import select
     >>> x = np.array([[0.0], [0.1], [9.0], [9.5]])
-    >>> select("d2", 2, features=x, forgetting=[5.0, 5.1, 4.0, 1.0], options={"neighbors": 1}).indices
+    >>> select(
+    ...     "d2", 2, features=x, forgetting=[5.0, 5.1, 4.0, 1.0], options={"neighbors": 1}
+    ... ).indices
     array([1, 2])
     """
 

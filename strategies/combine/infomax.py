@@ -31,7 +31,8 @@ def redundancy(x: Tensor, neighbors: int) -> Any:
     diagonal. Memory: 24 n `neighbors` bytes and what `Similarity.nearest` takes.
 
     >>> import torch
-    >>> redundancy(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]), 1).toarray().round(2).tolist()
+    >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> redundancy(x, 1).toarray().round(2).tolist()
     [[0.0, 2.0, 0.71], [2.0, 0.0, 0.0], [0.71, 0.0, 0.0]]
     """
     near, _ = Similarity.of(x, "cosine").nearest(neighbors)  # (1 + cos) / 2, and each row itself

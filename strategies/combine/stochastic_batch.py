@@ -30,7 +30,10 @@ def log_weights(scores: NDArray[np.float64], kind: str, beta: float) -> NDArray[
     Raises ValueError for `power` when a score is negative; -1e-9 and above is rounding and counts
     as 0, weight zero.
 
-    >>> log_weights(np.array([1.0, 4.0]), "power", 0.5).round(4).tolist(), log_weights(np.array([1.0, 4.0]), "softrank", 1.0).round(4).tolist()
+    >>> (
+    ...     log_weights(np.array([1.0, 4.0]), "power", 0.5).round(4).tolist(),
+    ...     log_weights(np.array([1.0, 4.0]), "softrank", 1.0).round(4).tolist(),
+    ... )
     ([0.0, 0.6931], [-0.6931, -0.0])
     """
     if kind == "softmax":

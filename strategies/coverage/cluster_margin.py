@@ -33,9 +33,9 @@ def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], hei
     # spread: mean squared distance of a cluster's rows to its center
     size, spread = np.ones(n), np.zeros(n)
     active = np.arange(n)
-    alive, depth, made = n, 0, 0
+    alive, depth, merges = n, 0, 0
     chain = np.empty(n, np.int64)
-    while made < n - 1:
+    while merges < n - 1:
         if depth == 0:
             chain[0], depth = active[0], 1
         top = chain[depth - 1]
@@ -54,8 +54,8 @@ def _chain(center: Float, left: NDArray[np.int64], right: NDArray[np.int64], hei
             depth += 1
             continue
         keep, gone = min(top, at), max(top, at)
-        left[made], right[made], height[made] = keep, gone, near
-        made += 1
+        left[merges], right[merges], height[merges] = keep, gone, near
+        merges += 1
         depth -= 2
         share = size[gone] / (size[keep] + size[gone])
         between = square_distance(center[keep], center[gone])

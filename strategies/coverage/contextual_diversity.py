@@ -51,7 +51,9 @@ def farthest_by_divergence(
     Float64; ties go to the lowest row. Memory: two float64 copies of probs.
 
     >>> import torch
-    >>> farthest_by_divergence(torch.tensor([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9]]), 1, np.array([0]))[0].tolist()
+    >>> farthest_by_divergence(
+    ...     torch.tensor([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9]]), 1, np.array([0])
+    ... )[0].tolist()
     [2]
     """
     p = probs.double().clamp_min(_SMALLEST)
@@ -81,7 +83,12 @@ class ContextualDiversity(Strategy):
 
     >>> from coreset import select
     >>> import numpy as np
-    >>> select("contextual_diversity", 1, probs=np.array([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9]]), selected=[0]).indices
+    >>> select(
+    ...     "contextual_diversity",
+    ...     1,
+    ...     probs=np.array([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9]]),
+    ...     selected=[0],
+    ... ).indices
     array([2])
     """
 

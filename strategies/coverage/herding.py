@@ -163,7 +163,8 @@ def herd(
         bits, (scale, length, lost) = np.empty((n, x.shape[1]), np.int16), np.empty((3, n))
         _whole(exact[:n], middle, bits, scale, length, lost, top)
         _herd(
-            exact, middle, total.numpy().copy(), len(taken), distance, bits, scale, length, lost, top, picks.numpy(), errors.numpy()
+            exact, middle, total.numpy().copy(), len(taken), distance, bits, scale, length, lost,
+            top, picks.numpy(), errors.numpy()
         )  # fmt: skip
         return picks, errors
     barred = torch.zeros(len(x), dtype=torch.float64, device=x.device)

@@ -80,7 +80,9 @@ class RobustKCenter(Strategy):
     >>> from coreset import select
     >>> import numpy as np
     >>> x = np.array([[0.0], [1.0], [5.0], [6.0], [99.0]])
-    >>> select("kcenter_robust", 1, features=x, selected=[0], options={"outliers": 0.5, "slack": 0.0}).info["full_radius"] > 1
+    >>> select(
+    ...     "kcenter_robust", 1, features=x, selected=[0], options={"outliers": 0.5, "slack": 0.0}
+    ... ).info["full_radius"] > 1
     True
     """
 

@@ -232,8 +232,8 @@ def sparse_herding(
     )
     for item in taken.tolist():
         function.add(item)
-    found = function.exact(k, candidates)
-    return found.picks, found.gains / len(x), float(function.best.sum(dtype=np.float64) / len(x))
+    herded = function.exact(k, candidates)
+    return herded.picks, herded.gains / len(x), float(function.best.sum(dtype=np.float64) / len(x))
 
 
 def herd(

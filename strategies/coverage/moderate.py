@@ -59,7 +59,9 @@ class Moderate(Strategy):
 
     >>> from coreset import select
     >>> import numpy as np
-    >>> select("moderate", 1, features=np.array([[0.0], [1.0], [5.0]]), labels=np.array([0, 0, 0])).indices
+    >>> select(
+    ...     "moderate", 1, features=np.array([[0.0], [1.0], [5.0]]), labels=np.array([0, 0, 0])
+    ... ).indices
     array([0])
     """
 

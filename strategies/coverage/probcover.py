@@ -37,7 +37,7 @@ def pure_radius(x: Tensor, labels: NDArray[np.int64], purity: float = 0.95) -> f
     """
     if len(np.unique(labels)) < 2:
         return float("inf")
-    reach, other = (found[:, 0] for found in knn(x, 1, groups=torch.from_numpy(labels)))
+    reach, other = (column[:, 0] for column in knn(x, 1, groups=torch.from_numpy(labels)))
     last = int(
         reach.argsort(stable=True)[min(len(x) - 1, int(np.floor((1 - purity) * len(x) + 1e-9)))]
     )

@@ -35,7 +35,9 @@ def prototype_distance(
     belongs to the one with the largest cosine. A row or a center of length zero has cosine 0.
     Rounded to multiples of 1e-12, so that rows which are centers of their own tie at 0.
 
-    >>> prototype_distance(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)).tolist()
+    >>> prototype_distance(
+    ...     torch.tensor([[1.0, 0.0], [2.0, 0.0]]), 1, np.random.default_rng(0), np.arange(2)
+    ... ).tolist()
     [0.0, 0.0]
     """
     unit = unit_rows(x)
@@ -45,9 +47,9 @@ def prototype_distance(
             (unit_rows(part.double()) @ centers.T).amax(dim=1) for part in torch.split(x, 8192)
         ]
         return np.asarray((1 - torch.cat(parts).cpu().numpy()).round(12) + 0.0)
-    found = kmeans(unit, min(clusters, len(x)), rng, ids)
-    centers = unit_rows(torch.from_numpy(found.centers)).to(x.device)
-    labels = torch.from_numpy(found.labels).to(x.device)
+    clustering = kmeans(unit, min(clusters, len(x)), rng, ids)
+    centers = unit_rows(torch.from_numpy(clustering.centers)).to(x.device)
+    labels = torch.from_numpy(clustering.labels).to(x.device)
     cosines = [
         (unit_rows(x[i].double()) * centers[labels[i]]).sum(dim=1)
         for i in torch.split(torch.arange(len(x), device=x.device), 8192)

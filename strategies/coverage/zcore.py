@@ -103,28 +103,28 @@ def _share(
     no part.
     """
     count = _within(distance, around, near)
-    found = np.empty(count)
+    share = np.empty(count)
     for m in range(count):
-        found[m] = distance[near[m]]
+        share[m] = distance[near[m]]
     if around == count - 1:
         edge = -1.0  # the largest but infinity, which is the row itself
         for m in range(count):
-            if found[m] > edge and found[m] != np.inf:
-                edge = found[m]
+            if share[m] > edge and share[m] != np.inf:
+                edge = share[m]
     else:
-        edge = np.partition(found, around - 1)[around - 1]
-    closest, tied = found.min(), around - int((found < edge).sum())
+        edge = np.partition(share, around - 1)[around - 1]
+    closest, tied = share.min(), around - int((share < edge).sum())
     total = 0.0
     for m in range(count):
-        d = found[m]
+        d = share[m]
         tied -= d == edge
         if d > edge or (d == edge and tied < 0):
-            found[m] = 0.0
+            share[m] = 0.0
         else:
-            found[m] = (closest / d) ** power if closest > 0 else (1.0 if d == 0 else 0.0)
-        total += found[m]
+            share[m] = (closest / d) ** power if closest > 0 else (1.0 if d == 0 else 0.0)
+        total += share[m]
     for m in range(count):
-        scores[near[m]] -= found[m] / total
+        scores[near[m]] -= share[m] / total
 
 
 def zcore_scores(
@@ -143,7 +143,9 @@ def zcore_scores(
     proportion to distance^-power (those at distance 0, if any, share it alone). Time: O(samples n
     dims), about 8 minutes for a million samples of 50,000 rows on one core. Memory: one copy of x.
 
-    >>> zcore_scores(np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1).sum()
+    >>> zcore_scores(
+    ...     np.array([[0.0], [0.0], [9.0]]), 50, np.random.default_rng(0), dims=1, neighbors=1
+    ... ).sum()
     np.float64(0.0)
     """
     columns = np.ascontiguousarray(x.T)

@@ -78,8 +78,8 @@ def match(
         seen = augment(torch.cat(list(real)), drawn).view(classes, -1, *images.shape[1:])
         wanted = [g.detach() for g in class_gradients(net, seen, labels)]
         x = images.detach().clone().requires_grad_()
-        made = augment(decode(x, factor), drawn).view(classes, -1, *images.shape[1:])
-        loss = measure(wanted, class_gradients(net, made, labels, create_graph=True))
+        distilled = augment(decode(x, factor), drawn).view(classes, -1, *images.shape[1:])
+        loss = measure(wanted, class_gradients(net, distilled, labels, create_graph=True))
         return loss.detach(), torch.autograd.grad(loss, x)[0]
     for c in range(classes):
         one, label = (
@@ -197,7 +197,7 @@ class Dc(Distiller):
             return float(loss)
 
         # a network half trained is not kept on disk: what is saved stands between two networks
-        found = descend(
+        tensors = descend(
             {"images": images},
             gradient,
             self.networks * outer,
@@ -206,7 +206,9 @@ class Dc(Distiller):
             every=outer,
         )
         info = {"outer": outer, "inner": inner, "flips": source.flips}
-        return source.made(found["images"], hard_labels(source, ipc), decode=self.decode, info=info)
+        return source.made(
+            tensors["images"], hard_labels(source, ipc), decode=self.decode, info=info
+        )
 
     def _train(
         self,
@@ -233,9 +235,9 @@ class Dc(Distiller):
         for _ in range(epochs):
             for part in torch.split(torch.randperm(len(x), generator=luck).to(x.device), 256):
                 seen = augment(x[part], draw(names, 1, luck).to(x.device))
-                found = slopes(net, weights, seen, y[part])
+                gradients = slopes(net, weights, seen, y[part])
                 with torch.no_grad():
-                    for weight, slope in zip(weights.values(), found, strict=True):
+                    for weight, slope in zip(weights.values(), gradients, strict=True):
                         weight.sub_(self.net_lr * slope)
 
 

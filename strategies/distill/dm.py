@@ -67,8 +67,8 @@ def match(
         x = images.detach()[few.start * ipc : few.stop * ipc].clone().requires_grad_()
         drawn = Draw(target.drawn.names[few], target.drawn.parameters[few])
         seen = augment(decode(x, factor), drawn)
-        made = class_means(distance.describe(target.net, seen, target.seed), few.stop - few.start)
-        loss = distance.compare([r[few] for r in target.real], made)
+        means = class_means(distance.describe(target.net, seen, target.seed), few.stop - few.start)
+        loss = distance.compare([r[few] for r in target.real], means)
         gradients += torch.autograd.grad(loss, x)
         total += loss.detach()
     return total, torch.cat(gradients)
@@ -136,11 +136,13 @@ class Dm(Distiller):
             loss, now["images"].grad = match(now["images"], target(step), distance, self.decode)
             return float(loss)
 
-        found = descend(
+        tensors = descend(
             {"images": images}, gradient, self.steps, sgd(self.lr, self.momentum), progress
         )
         info = {"variant": "pooled" if pooled else "fresh", "flips": source.flips}
-        return source.made(found["images"], hard_labels(source, ipc), decode=self.decode, info=info)
+        return source.made(
+            tensors["images"], hard_labels(source, ipc), decode=self.decode, info=info
+        )
 
     def targets(self, source: Source, seed: int, pooled: bool) -> Callable[[int], Target]:
         """Return what gives the target of a step: made anew every time, or out of a pool, each
@@ -172,14 +174,14 @@ class Dm(Distiller):
 
         if not pooled:
             return lambda step: make(step, layers[0])
-        made: dict[int, Target] = {}
+        cached: dict[int, Target] = {}
 
         def pick(step: int) -> Target:
             turn, place = divmod(step, self.pool)
             number = int(stream(seed, ORDER, turn).permutation(self.pool)[place])
-            if number not in made:
-                made[number] = make(number, layers[number])
-            return made[number]
+            if number not in cached:
+                cached[number] = make(number, layers[number])
+            return cached[number]
 
         return pick
 

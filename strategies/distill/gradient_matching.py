@@ -20,15 +20,15 @@ from coreset.distillation.nn.ce_gradients import slopes
 EPS = 1e-6
 
 
-def cosine(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+def cosine(real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
     """Return the sum of 1 - <r, m> / (|r||m| + 1e-6) over classes, weights with two or more axes
     and their output rows; each (classes, out, ...).
 
     >>> cosine([torch.tensor([[[1.0, 0.0]]])], [torch.tensor([[[0.0, 2.0]]])]).item()
     1.0
     """
-    total = made[0].new_zeros(())
-    for r, m in zip(real, made, strict=True):
+    total = distilled[0].new_zeros(())
+    for r, m in zip(real, distilled, strict=True):
         if r.ndim > 2:
             a, b = r.flatten(2), m.flatten(2)
             total = total + (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + EPS)).sum()
@@ -38,8 +38,8 @@ def cosine(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
 def _of_convolutions(
     measure: Callable[[Tensor], Tensor],
 ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]:
-    def distance(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
-        pairs = [(r, m) for r, m in zip(real, made, strict=True) if r.ndim == 5]
+    def distance(real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
+        pairs = [(r, m) for r, m in zip(real, distilled, strict=True) if r.ndim == 5]
         return torch.stack([measure(r - m).sum() for r, m in pairs]).sum()
 
     return distance
@@ -73,13 +73,13 @@ def class_gradients(
 
     if x.device.type != "cpu" if batched is None else batched:
         return list(vmap(grad(loss), (None, 0, 0))(parameters, x, labels).values())
-    found: list[Sequence[Tensor]] = []
+    gradients: list[Sequence[Tensor]] = []
     for images, label in zip(x, labels, strict=True):
         if not create_graph:
-            found.append(slopes(net, parameters, images, label.expand(len(images))))
+            gradients.append(slopes(net, parameters, images, label.expand(len(images))))
             continue
         mine = {name: p.clone().requires_grad_() for name, p in parameters.items()}
-        found.append(
+        gradients.append(
             torch.autograd.grad(loss(mine, images, label), list(mine.values()), create_graph=True)
         )
-    return [torch.stack(parts) for parts in zip(*found, strict=True)]
+    return [torch.stack(parts) for parts in zip(*gradients, strict=True)]

@@ -39,7 +39,7 @@ class Distance(ABC):
         """Return the vectors of images (B, C, S, S), each (B, D)."""
 
     @abstractmethod
-    def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    def compare(self, real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
         """Return the distance of class means (classes, D), summed over the classes: a number."""
 
 
@@ -56,9 +56,9 @@ class Mean(Distance):
         """Return the embedding."""
         return [net.embed(x)]
 
-    def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    def compare(self, real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
         """Return the sum over classes of the squared distance."""
-        return squared(real[0], made[0])
+        return squared(real[0], distilled[0])
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Attention(Distance):
         attention = [m.abs().pow(ATTENTION_POWER).sum(dim=1).flatten(1) for m in maps]
         return [*(nn.functional.normalize(a, dim=1) for a in attention), embedding]
 
-    def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    def compare(self, real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
         """Return 100 x the maps' distances plus the embeddings'."""
-        *maps, embedding = (squared(a, b) for a, b in zip(real, made, strict=True))
+        *maps, embedding = (squared(a, b) for a, b in zip(real, distilled, strict=True))
         return (
             ATTENTION_WEIGHT * sum(maps, torch.zeros_like(embedding)) + EMBEDDING_WEIGHT * embedding
         )
@@ -101,9 +101,9 @@ class Characteristic(Distance):
         angle = e @ t
         return [angle.cos(), angle.sin()]
 
-    def compare(self, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    def compare(self, real: Sequence[Tensor], distilled: Sequence[Tensor]) -> Tensor:
         """Return the sum over classes."""
-        (a, b), (c, d) = real, made
+        (a, b), (c, d) = real, distilled
         tiny = 1e-12  # the root has no slope at zero
         r, s = (a.square() + b.square()).sqrt(), (c.square() + d.square() + tiny).sqrt()
         phase = (2 * (r * s - a * c - b * d)).clamp(min=tiny)
@@ -139,7 +139,9 @@ def real_means(
     for images in x:
         sums: list[Tensor] | None = None
         for part in torch.split(images, block):
-            found = [v.sum(dim=0) for v in distance.describe(net, part, seed)]
-            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
+            part_sums = [v.sum(dim=0) for v in distance.describe(net, part, seed)]
+            sums = (
+                part_sums if sums is None else [a + b for a, b in zip(sums, part_sums, strict=True)]
+            )
         out.append([s / len(images) for s in cast(list[Tensor], sums)])
     return [torch.stack(list(values)) for values in zip(*out, strict=True)]

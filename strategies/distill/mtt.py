@@ -140,7 +140,8 @@ class Mtt(Distiller):
     def __post_init__(self) -> None:
         given = {n: v for n in ("student", "ahead") if (v := getattr(self, n)) is not None}
         positive(
-            experts=self.experts, epochs=self.epochs, steps=self.steps, lr=self.lr, rate=self.rate, rate_lr=self.rate_lr, expert_lr=self.expert_lr, width=self.width,
+            experts=self.experts, epochs=self.epochs, steps=self.steps, lr=self.lr, rate=self.rate,
+            rate_lr=self.rate_lr, expert_lr=self.expert_lr, width=self.width,
             **given,
         )  # fmt: skip
         if self.latest is not None and self.latest < 0:
@@ -151,10 +152,10 @@ class Mtt(Distiller):
         """Return student steps, epochs ahead and the latest epoch to begin at. Raises ValueError
         when the experts are not trained for that long.
         """
-        found = next((row[1:] for row in SCHEDULE if ipc <= row[0]), SCHEDULE[-1][1:])
+        published = next((row[1:] for row in SCHEDULE if ipc <= row[0]), SCHEDULE[-1][1:])
         student, ahead, latest = (
             own if own is not None else row
-            for own, row in zip((self.student, self.ahead, self.latest), found, strict=True)
+            for own, row in zip((self.student, self.ahead, self.latest), published, strict=True)
         )
         if latest + ahead > self.epochs:
             raise ValueError(
@@ -184,11 +185,11 @@ class Mtt(Distiller):
                     held[number] = self._expert(source, net, names, seed, number)
                 return held[number]
             kept = progress.within(f"expert-{number}")
-            found = kept.load()
-            if found is None:
-                found = self.epochs, {"weights": self._expert(source, net, names, seed, number)}
-                kept.save(*found)
-            return found[1]["weights"].to(source.device)
+            saved = kept.load()
+            if saved is None:
+                saved = self.epochs, {"weights": self._expert(source, net, names, seed, number)}
+                kept.save(*saved)
+            return saved[1]["weights"].to(source.device)
 
         def gradient(step: int, now: Mapping[str, Tensor]) -> float:
             luck = stream(seed, PICK, step)
@@ -213,15 +214,15 @@ class Mtt(Distiller):
             )
 
         start = {"images": images, "rate": torch.tensor(self.rate, device=source.device)}
-        found = descend(start, gradient, self.steps, optimizer, progress)
+        final = descend(start, gradient, self.steps, optimizer, progress)
         info = {
-            "rate": float(found["rate"]),
+            "rate": float(final["rate"]),
             "student": student,
             "ahead": ahead,
             "latest": latest,
             "flips": source.flips,
         }
-        return source.made(found["images"], hard_labels(source, ipc), info=info)
+        return source.made(final["images"], hard_labels(source, ipc), info=info)
 
     def _batch_loss(
         self, net: nn.Module, labels: Tensor, names: list[str], seed: int, step: int
@@ -264,7 +265,7 @@ class Mtt(Distiller):
             for first in range(0, len(order), BATCH):
                 part = order[first : first + BATCH]
                 seen = augment(source.tensor(part), draw(names, 1, luck).to(source.device))
-                found = slopes(net, shaped(net, theta), seen, labels[torch.from_numpy(part)])
-                theta = theta - self.expert_lr * torch.cat([s.reshape(-1) for s in found])
+                gradients = slopes(net, shaped(net, theta), seen, labels[torch.from_numpy(part)])
+                theta = theta - self.expert_lr * torch.cat([s.reshape(-1) for s in gradients])
             way.append(theta)
         return torch.stack(way)

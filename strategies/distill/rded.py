@@ -198,7 +198,7 @@ class Rded(Distiller):
         """Return the teacher's cross-entropy with the label of every crop, (images, crops). Raises
         ValueError when one is NaN or infinite.
         """
-        found = np.empty((len(rows), self.crops), np.float32)
+        losses = np.empty((len(rows), self.crops), np.float32)
         for first in range(0, len(rows), block):
             few = rows[first : first + block]
             x = source.tensor(few)
@@ -208,10 +208,10 @@ class Rded(Distiller):
                 )
                 wanted = torch.full((len(few),), label, device=logits.device)
                 loss = nn.functional.cross_entropy(logits, wanted, reduction="none")
-                found[first : first + len(few), k] = loss.cpu().numpy()
-        if not np.isfinite(found).all():
+                losses[first : first + len(few), k] = loss.cpu().numpy()
+        if not np.isfinite(losses).all():
             raise ValueError(
                 "teacher: its cross-entropy is NaN or infinite for"
-                f" {int((~np.isfinite(found)).sum())} crops of class {source.classes[label]!r}"
+                f" {int((~np.isfinite(losses)).sum())} crops of class {source.classes[label]!r}"
             )
-        return found
+        return losses

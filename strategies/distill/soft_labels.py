@@ -163,26 +163,27 @@ class SoftLabels(Distiller):
         seed = int(rng.integers(2**62))
         teacher = source.teacher(self.network, self.epoch).check(source.classes)
         method, place = self.method, progress.within("base")
-        made = (
+        distilled = (
             method(source, ipc, stream(seed, BASE), place)
             if isinstance(method, Distiller)
             else source.real(choose(method, source, teacher, ipc, seed))
         )
         known = {"method": type(method).__name__, "configuration": method.parameters()}
-        made = replace(made, info={"base": {**known, **made.info}})
+        distilled = replace(distilled, info={"base": {**known, **distilled.info}})
         views = Views(self.scale, source.flips, self.cutmix)
         if self.labels == "fixed":
-            soft = fixed_labels(made, teacher, source.device, self.heat, self.hard)
+            soft = fixed_labels(distilled, teacher, source.device, self.heat, self.hard)
         elif self.labels == "online":
             asked = {
                 "network": None if self.network is None else dict(self.network),
                 "epoch": teacher.epoch,
             }
-            soft = online_labels(made, teacher, views, asked, self.heat, self.hard)
+            soft = online_labels(distilled, teacher, views, asked, self.heat, self.hard)
         else:
             labeling = int(stream(seed, VIEWS).integers(2**62))
             soft = crop_labels(
-                made, teacher, views, self.crops, labeling, source.device, self.heat, self.hard,
+                distilled, teacher, views, self.crops, labeling, source.device, self.heat,
+                self.hard,
                 lambda done, all_: progress.show(done, all_, float("nan")),
             )  # fmt: skip
         place.clear()

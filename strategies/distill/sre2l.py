@@ -42,25 +42,25 @@ def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the batch norms that keep running statistics, in the order of the modules. Raises
     ValueError when there is none.
     """
-    found = [
+    layers = [
         m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None
     ]
-    if not found:
+    if not layers:
         raise ValueError(
             f"teacher: {type(model).__name__} has no batch norm with running statistics to invert;"
             " expected one that has, such as network={norm: batch}"
         )
-    return found
+    return layers
 
 
 def running(model: nn.Module) -> Moments:
     """Return the running statistics of every batch norm."""
-    found: Moments = []
+    moments: Moments = []
     for m in norms(model):
         assert m.running_mean is not None
         assert m.running_var is not None
-        found.append((m.running_mean, m.running_var))
-    return found
+        moments.append((m.running_mean, m.running_var))
+    return moments
 
 
 @contextmanager
@@ -106,7 +106,9 @@ def bn_loss(entered: Sequence[Tensor], wanted: Moments, first: float = FIRST) ->
     entered: what enters each, (B, C, H, W); mean and (biased) variance over images and places, per
     channel.
 
-    >>> bn_loss([torch.tensor([[[[1.0, 3.0]]]])], [(torch.tensor([0.0]), torch.tensor([4.0]))]).item()
+    >>> bn_loss(
+    ...     [torch.tensor([[[[1.0, 3.0]]]])], [(torch.tensor([0.0]), torch.tensor([4.0]))]
+    ... ).item()
     50.0
     """
     total = entered[0].new_zeros(())
@@ -204,7 +206,8 @@ class Sre2l(Distiller):
                 for rows in source.rows(seed)
             ]
         low, high = (
-            torch.tensor([(v - m) / s for m, s in zip(source.mean, source.std, strict=True)], device=source.device).view(1, -1, 1, 1)
+            torch.tensor([(v - m) / s for m, s in zip(source.mean, source.std, strict=True)],
+                         device=source.device).view(1, -1, 1, 1)
             for v in (0.0, 1.0)
         )  # fmt: skip
 
@@ -225,12 +228,12 @@ class Sre2l(Distiller):
             now["images"].grad = whole
             return total / len(batches)
 
-        found = descend(
+        final = descend(
             {"images": self.begin(source, ipc, seed)}, gradient, self.steps,
             lambda tensors: torch.optim.Adam(list(tensors), lr=self.lr, betas=(0.5, 0.9)), progress,
             lambda step: 0.5 * (1 + math.cos(math.pi * step / self.steps)),
         )  # fmt: skip
-        return source.made_pixels(found["images"], labels, info={"teacher": about(teacher)})
+        return source.made_pixels(final["images"], labels, info={"teacher": about(teacher)})
 
     def batches(self, classes: int, ipc: int) -> list[Indices]:
         """Return the rows of every batch, of images that stand class after class."""
@@ -246,8 +249,8 @@ class Sre2l(Distiller):
         """Return the images (classes x ipc, C, S, S) to start with."""
         own = stream(seed, START)
         if self.start == "rded":
-            made = self._rded.distill(source, ipc, own, Progress())
-            return torch.from_numpy(made.normalized()).to(source.device)
+            mosaics = self._rded.distill(source, ipc, own, Progress())
+            return torch.from_numpy(mosaics.normalized()).to(source.device)
         return start_images(source, ipc, int(own.integers(2**62)), self.start)
 
     def view(self, x: Tensor, flips: bool, rng: np.random.Generator) -> Tensor:

@@ -87,7 +87,14 @@ class AlfaMix(Strategy):
 
     >>> from coreset import select
     >>> x = np.array([[-2.0], [2.0], [0.1], [-3.0]])
-    >>> select("alfamix", 1, features=x, logits=x @ [[-1.0, 1.0]], labels=np.array([0, 1, -1, -1]), selected=[0, 1]).indices
+    >>> select(
+    ...     "alfamix",
+    ...     1,
+    ...     features=x,
+    ...     logits=x @ [[-1.0, 1.0]],
+    ...     labels=np.array([0, 1, -1, -1]),
+    ...     selected=[0, 1],
+    ... ).indices
     array([2])
     """
 

@@ -184,7 +184,10 @@ def bait(
     2k times (or until none is left); backward: the row whose loss raises it least goes, until k are
     left. Ties to the lowest row. Memory O((C D)² + n C² + n D), float64.
 
-    >>> factor, h = class_factor(torch.full((3, 2), 0.5)), torch.tensor([[1.0], [0.1], [2.0]]).double()
+    >>> factor, h = (
+    ...     class_factor(torch.full((3, 2), 0.5)),
+    ...     torch.tensor([[1.0], [0.1], [2.0]]).double(),
+    ... )
     >>> bait(factor, h, 1, (factor[:0], h[:0]))[0]
     array([2])
     """
@@ -242,7 +245,9 @@ class Bait(Strategy):
     tr(M⁻¹ F) before and after. Scores: what the trace fell by as each came in.
 
     >>> from coreset import select
-    >>> select("bait", 1, features=np.array([[1.0], [0.1], [2.0]]), probs=np.full((3, 2), 0.5)).indices
+    >>> select(
+    ...     "bait", 1, features=np.array([[1.0], [0.1], [2.0]]), probs=np.full((3, 2), 0.5)
+    ... ).indices
     array([2])
     """
 

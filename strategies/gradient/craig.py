@@ -110,16 +110,16 @@ def craig(
         function = FacilityLocationFunction(near, np.full(len(g), near.min()))
     else:
         function = FacilityLocationFunction(*sparse_distances(g, distance, min(NEIGHBORS, len(g))))
-    found = lazy(function, k, np.arange(len(g)))
+    greedy = lazy(function, k, np.arange(len(g)))
     owner = np.empty(len(g), np.int64)
-    chosen = g.at(found.picks)
+    chosen = g.at(greedy.picks)
     for part, block in g.blocks(_BLOCK // k):
         owner[part] = _distances(block, chosen, distance).argmin(axis=1)
-    owner[found.picks] = np.arange(k)
+    owner[greedy.picks] = np.arange(k)
     return (
-        order[found.picks],
+        order[greedy.picks],
         np.bincount(owner, minlength=k).astype(np.float64),
-        found.gains,
+        greedy.gains,
     )
 
 
@@ -135,7 +135,13 @@ class Craig(Strategy):
     its size. info: `matching_error` of the weighted choice.
 
     >>> from coreset import select
-    >>> chosen = select("craig", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int))
+    >>> chosen = select(
+    ...     "craig",
+    ...     1,
+    ...     features=np.ones((4, 1)),
+    ...     probs=np.full((4, 2), 0.5),
+    ...     labels=np.zeros(4, int),
+    ... )
     >>> chosen.weights, chosen.info["matching_error"]
     (array([4.]), 0.0)
     """

@@ -23,7 +23,9 @@ def flips(probs: Tensor, member_probs: Tensor) -> Tensor:
     that of `probs` (n, C), (n,) int64.
 
     >>> import torch
-    >>> flips(torch.tensor([[0.9, 0.1]]), torch.tensor([[[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]])).tolist()
+    >>> flips(
+    ...     torch.tensor([[0.9, 0.1]]), torch.tensor([[[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]])
+    ... ).tolist()
     [2]
     """
     return (member_probs.argmax(dim=2) != probs.argmax(dim=1)[:, None]).sum(dim=1)

@@ -78,7 +78,9 @@ def glister(
     memory O(m C) beside the factors.
 
     >>> g = LastLayerGradients(torch.tensor([[-0.5, 0.5], [0.5, -0.5]]), torch.ones(2, 1))
-    >>> glister(g, 1, Validation(torch.ones(1, 1), torch.full((1, 2), 0.5), torch.tensor([1]))).picks
+    >>> glister(
+    ...     g, 1, Validation(torch.ones(1, 1), torch.full((1, 2), 0.5), torch.tensor([1]))
+    ... ).picks
     array([1])
     """
     h = validation.features.to(g.features.dtype)
@@ -205,7 +207,7 @@ class Glister(Strategy):
             part = held
             if self.per_class and bool((same := held.labels == int(labels[mine[0]])).any()):
                 part = held.where(same)
-            found = glister(
+            solution = glister(
                 g if len(mine) == len(g) else g.at(mine),
                 share,
                 part,
@@ -213,8 +215,8 @@ class Glister(Strategy):
                 self.step,
                 self.refresh,
             )
-            losses.append((found.before, found.after, len(part.labels)))
-            return found.picks, found.gains
+            losses.append((solution.before, solution.after, len(part.labels)))
+            return solution.picks, solution.gains
 
         picks, gains = per_class(labels, k, self.per_class, solve)
         before, after, count = (sum(values) for values in zip(*losses, strict=True))

@@ -162,7 +162,14 @@ class GradMatch(Strategy):
     `matching_error` of the whole, `unused` choices of weight 0.
 
     >>> from coreset import select
-    >>> chosen = select("gradmatch", 1, features=np.ones((4, 1)), probs=np.full((4, 2), 0.5), labels=np.zeros(4, int), options={"ridge": 0.0})
+    >>> chosen = select(
+    ...     "gradmatch",
+    ...     1,
+    ...     features=np.ones((4, 1)),
+    ...     probs=np.full((4, 2), 0.5),
+    ...     labels=np.zeros(4, int),
+    ...     options={"ridge": 0.0},
+    ... )
     >>> chosen.indices, chosen.weights, chosen.info["matching_error"]
     (array([0]), array([4.]), 0.0)
     """

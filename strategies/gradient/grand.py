@@ -31,7 +31,13 @@ class Grand(ScoreBased):
     of yours. bias: count the bias of the last layer; `full` has it in any case.
 
     >>> from coreset import select
-    >>> select("grand", 1, features=np.array([[1.0], [3.0]]), probs=np.full((2, 2), 0.5), labels=np.zeros(2, int)).scores.round(6)
+    >>> select(
+    ...     "grand",
+    ...     1,
+    ...     features=np.array([[1.0], [3.0]]),
+    ...     probs=np.full((2, 2), 0.5),
+    ...     labels=np.zeros(2, int),
+    ... ).scores.round(6)
     array([2.236068])
     """
 

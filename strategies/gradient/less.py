@@ -36,7 +36,9 @@ def task_directions(gradients: Tensor, tasks: Tensor, target: str = "mean_gradie
     their mean; `mean_cosine`: the mean of their unit vectors, so that the product with a unit
     vector is the mean of the cosines.
 
-    >>> task_directions(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]), "mean_cosine").tolist()
+    >>> task_directions(
+    ...     torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]), "mean_cosine"
+    ... ).tolist()
     [[0.5, 0.5]]
     """
     out = []
@@ -60,7 +62,13 @@ class Less(ScoreBased):
 
     >>> from coreset import select
     >>> g = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    >>> select("less", 1, projected_gradients=g, validation_task=np.array([-1, -1, 0]), candidates=[0, 1]).scores
+    >>> select(
+    ...     "less",
+    ...     1,
+    ...     projected_gradients=g,
+    ...     validation_task=np.array([-1, -1, 0]),
+    ...     candidates=[0, 1],
+    ... ).scores
     array([0.8])
     """
 

@@ -41,7 +41,9 @@ def project(x: Tensor, dim: int, seed: int, offset: int = 0) -> Tensor:
     with a relative error of about sqrt(2 / dim).
 
     >>> x = torch.arange(10.0).reshape(1, 10)
-    >>> torch.allclose(project(x, 4, 0), project(x[:, :3], 4, 0) + project(x[:, 3:], 4, 0, offset=3))
+    >>> torch.allclose(
+    ...     project(x, 4, 0), project(x[:, :3], 4, 0) + project(x[:, 3:], 4, 0, offset=3)
+    ... )
     True
     """
     if dim < 1 or seed < 0:
@@ -108,7 +110,9 @@ def projected_gradients(
     per example of a batch; cost of the projection: parameters x dim per example.
 
     >>> layer = torch.nn.Linear(2, 1, bias=False)
-    >>> g = projected_gradients(layer, lambda predict, x: predict(x).sum(), [torch.ones(3, 2)], dim=8, seed=0)
+    >>> g = projected_gradients(
+    ...     layer, lambda predict, x: predict(x).sum(), [torch.ones(3, 2)], dim=8, seed=0
+    ... )
     >>> g.shape, bool((g[0] == g[2]).all())
     (torch.Size([3, 8]), True)
     """

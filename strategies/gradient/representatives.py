@@ -28,7 +28,11 @@ def representatives(
     first. All random choices are keyed by `ids` (n,).
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 1.0]])
-    >>> sorted(representatives(x, np.array([True, False, True, False]), 2, np.random.default_rng(0), np.arange(4)).tolist())
+    >>> sorted(
+    ...     representatives(
+    ...         x, np.array([True, False, True, False]), 2, np.random.default_rng(0), np.arange(4)
+    ...     ).tolist()
+    ... )
     [0, 2]
     """
     order = keyed_order(rng, ids)

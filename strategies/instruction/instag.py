@@ -33,9 +33,9 @@ def coverage_rounds(tags: Sequence[Collection[str]]) -> NDArray[np.int64]:
     out = np.full(len(tags), -1, np.int64)
     for i, own in enumerate(tags):
         if own:
-            found = min(covered.get(t, 0) for t in own)
-            out[i] = found
-            covered.update((t, found + 1) for t in own if covered.get(t, 0) == found)
+            turn = min(covered.get(t, 0) for t in own)
+            out[i] = turn
+            covered.update((t, turn + 1) for t in own if covered.get(t, 0) == turn)
     return out
 
 

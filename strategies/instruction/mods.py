@@ -107,10 +107,10 @@ class Mods(Strategy):
         """Return the reward of the fine-tuned model's response to each row of good quality."""
         if self.necessity is None:
             return numbers_at(signals, "response_reward", good)
-        found = np.asarray(self.necessity(seeds, good), np.float64)
-        if found.shape != good.shape or not np.isfinite(found).all():
+        rewards = np.asarray(self.necessity(seeds, good), np.float64)
+        if rewards.shape != good.shape or not np.isfinite(rewards).all():
             raise ValueError(
                 f"necessity: expected {len(good)} finite rewards, one per row asked for, got shape"
-                f" {found.shape} with {int((~np.isfinite(found)).sum())} that are not finite"
+                f" {rewards.shape} with {int((~np.isfinite(rewards)).sum())} that are not finite"
             )
-        return found
+        return rewards

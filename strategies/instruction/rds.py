@@ -38,8 +38,8 @@ def round_robin(
     # (k, Q): the first has k rows alone
     named = np.stack([top_k(similarity[:, q], k) for q in range(queries)], axis=1)
     if variant == "released":
-        found, first = np.unique(named, return_index=True)
-        return found[np.argsort(first)][:k]
+        distinct, first = np.unique(named, return_index=True)
+        return distinct[np.argsort(first)][:k]
     taken, at, picks = (
         np.zeros(len(similarity), bool),
         np.zeros(queries, np.int64),

@@ -75,8 +75,10 @@ class S2L(Strategy):
                 f" {tuple(column.shape)}"
             )
         at = by_id(pool)
-        found = kmeans(as_float(rows(column, at)), min(self.clusters, len(at)), rng, pool.ids[at])
-        _, label, sizes = np.unique(found.labels, return_inverse=True, return_counts=True)
+        clustering = kmeans(
+            as_float(rows(column, at)), min(self.clusters, len(at)), rng, pool.ids[at]
+        )
+        _, label, sizes = np.unique(clustering.labels, return_inverse=True, return_counts=True)
         walk = np.argsort(sizes, kind="stable")
         place = np.empty_like(walk)
         place[walk] = np.arange(len(walk))

@@ -56,7 +56,13 @@ class SelfFilter(Strategy):
     much. Scores: the difficulty when taken.
 
     >>> from coreset import select
-    >>> select("self_filter", 2, features=[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], difficulty=[3.0, 2.9, 1.0], options={"neighbors": 1}).indices
+    >>> select(
+    ...     "self_filter",
+    ...     2,
+    ...     features=[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]],
+    ...     difficulty=[3.0, 2.9, 1.0],
+    ...     options={"neighbors": 1},
+    ... ).indices
     array([0, 2])
     """
 

@@ -25,10 +25,10 @@ def count_votes(influence: NDArray[np.floating], percentile: float = 80.0) -> ND
     >>> count_votes(np.array([[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]]), 50).tolist()
     [1, 2, 1]
     """
-    found: NDArray[np.int64] = (influence >= np.percentile(influence, percentile, axis=0)).sum(
+    votes: NDArray[np.int64] = (influence >= np.percentile(influence, percentile, axis=0)).sum(
         axis=1
     )
-    return found
+    return votes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Votes(ScoreBased):
     candidates. Scores: the votes.
 
     >>> from coreset import select
-    >>> select("votes", 1, influence=[[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]], options={"percentile": 50}).indices
+    >>> select(
+    ...     "votes", 1, influence=[[5.0, 1.0], [4.0, 9.0], [1.0, 2.0]], options={"percentile": 50}
+    ... ).indices
     array([1])
     """
 

@@ -68,8 +68,8 @@ def graph_embedding(
 
     def uniform(*shape: int) -> Tensor:
         bound = shape[-1] ** -0.5
-        made = (torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) * bound
-        return made.to(x.device).requires_grad_()  # type: ignore[no-any-return]
+        weight = (torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1) * bound
+        return weight.to(x.device).requires_grad_()  # type: ignore[no-any-return]
 
     w1, b1, w2, b2 = uniform(x.shape[1], hidden), uniform(hidden), uniform(hidden, 1), uniform(1)
     d = degrees(x)
@@ -112,7 +112,15 @@ class CoreGcn(Strategy):
 
     >>> from coreset import select
     >>> import numpy as np
-    >>> len(select("coregcn", 2, features=np.eye(5)[[0, 0, 1, 2, 3]], selected=[0], options={"epochs": 5}))
+    >>> len(
+    ...     select(
+    ...         "coregcn",
+    ...         2,
+    ...         features=np.eye(5)[[0, 0, 1, 2, 3]],
+    ...         selected=[0],
+    ...         options={"epochs": 5},
+    ...     )
+    ... )
     2
     """
 
@@ -169,7 +177,8 @@ class CoreGcn(Strategy):
         nodes, labeled = nodes[order], labeled[order]
         x = unit_rows(rows(signals.column("features"), nodes).double())
         embedding = graph_embedding(
-            x, torch.from_numpy(labeled).to(x.device), rng, hidden=self.hidden, dropout=self.dropout, epochs=self.epochs,
+            x, torch.from_numpy(labeled).to(x.device), rng, hidden=self.hidden,
+            dropout=self.dropout, epochs=self.epochs,
             lr=self.lr, weight_decay=self.weight_decay, unlabeled_weight=self.unlabeled_weight,
         )  # fmt: skip
         back = np.argsort(nodes)  # by position, so that ties go to the lowest

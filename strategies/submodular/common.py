@@ -122,7 +122,9 @@ class Submodular(Strategy):
 
         >>> from coreset.registry import strategy
         >>> x, pool = np.eye(3), Pool(3)
-        >>> strategy("facility_location").within(pool, Signals(3, features=x), np.array([3.0, 1.0, 2.0]), 3.5).indices
+        >>> strategy("facility_location").within(
+        ...     pool, Signals(3, features=x), np.array([3.0, 1.0, 2.0]), 3.5
+        ... ).indices
         array([1, 2])
         """
         if not self.greedy:
@@ -131,16 +133,16 @@ class Submodular(Strategy):
         function = self.function(signals, ground)
         for item in np.searchsorted(ground, np.sort(pool.selected)).tolist():
             function.add(item)
-        found = knapsack_greedy(
+        answer = knapsack_greedy(
             function,
             np.asarray(costs, np.float64)[ground],
             limit,
             np.searchsorted(ground, pool.candidates),
         )
         return Selection(
-            ground[found.picks],
-            scores=found.gains,
-            info={"slack": found.slack, "variant": function.variant},
+            ground[answer.picks],
+            scores=answer.gains,
+            info={"slack": answer.slack, "variant": function.variant},
         )
 
 

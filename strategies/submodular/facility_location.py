@@ -102,13 +102,16 @@ def _greedy(
                 count += 1
                 size = drop(heap, bound, size)
             some = items[slots[:count]]
-            found = (
+            gained = (
                 _sparse_gains(start, column, value, best, some) if sparse else _gains(s, best, some)
             )
             evaluations += count
             for i in range(count):
                 slot = slots[i]
-                bound[slot], fresh[slot] = found[i] + (bonus[items[slot]] if len(bonus) else 0.0), t
+                bound[slot], fresh[slot] = (
+                    gained[i] + (bonus[items[slot]] if len(bonus) else 0.0),
+                    t,
+                )
                 size = rise(heap, bound, slot, size)
         slot = heap[0]
         pick = items[slot]
@@ -151,12 +154,12 @@ class FacilityLocationFunction(SetFunction):
     def gains(self, items: Items) -> Values:
         """Return the gain of each item, summed in float64."""
         s = self.similarity
-        found = (
+        gained = (
             _sparse_gains(*s.parts, self.best, items)
             if isinstance(s, Sparse)
             else _gains(s, self.best, items)
         )
-        return found if self.bonus is None else found + self.bonus[items]
+        return gained if self.bonus is None else gained + self.bonus[items]
 
     def add(self, item: int) -> None:
         """Put `item` into S."""
@@ -247,12 +250,12 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         start = np.full(pool.size, np.inf, np.float32)
         start[sample] = 0 if floor is None else floor[sample]
         function = FacilityLocationFunction(similarity, start)
-        found = maximize(
+        answer = maximize(
             function, k, pool.candidates, self.optimizer, pool.ids[pool.candidates], rng
         )
         return [
-            Selection(found.picks, scores=found.gains),
-            *(filled_up(one, found.picks, k) for one in firsts),
+            Selection(answer.picks, scores=answer.gains),
+            *(filled_up(one, answer.picks, k) for one in firsts),
         ]
 
     def audit(
@@ -282,9 +285,9 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         """
         values = audits[:, :, 0].sum(axis=0) / size
         best = int(values.argmax())
-        found = {
+        values_of = {
             "facility_value": values[best],
             "of_union": values[0],
             "of_best_shard": values[1:].max(),
         }
-        return best, {name: float(value) for name, value in found.items()}
+        return best, {name: float(value) for name, value in values_of.items()}

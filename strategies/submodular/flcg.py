@@ -31,7 +31,9 @@ class FLCG(Pairwise, Submodular):
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    >>> select("flcg", 1, features=x, private=[True, False, False, False], candidates=[1, 2, 3]).indices
+    >>> select(
+    ...     "flcg", 1, features=x, private=[True, False, False, False], candidates=[1, 2, 3]
+    ... ).indices
     array([2])
     """
 

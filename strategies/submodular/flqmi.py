@@ -33,7 +33,9 @@ class FLQMI(Pairwise, Submodular):
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    >>> select("flqmi", 1, features=x, query=[True, False, False, False], candidates=[1, 2, 3]).indices
+    >>> select(
+    ...     "flqmi", 1, features=x, query=[True, False, False, False], candidates=[1, 2, 3]
+    ... ).indices
     array([1])
     """
 

@@ -33,7 +33,9 @@ class FLVMI(Pairwise, Submodular):
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    >>> select("flvmi", 1, features=x, query=[True, False, False, False], candidates=[1, 2, 3]).indices
+    >>> select(
+    ...     "flvmi", 1, features=x, query=[True, False, False, False], candidates=[1, 2, 3]
+    ... ).indices
     array([1])
     """
 

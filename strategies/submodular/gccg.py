@@ -30,7 +30,14 @@ class GCCG(GraphCut):
     >>> from coreset import select
     >>> import numpy as np
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    >>> select("gccg", 1, features=x, private=[True, False, False, False], candidates=[1, 2, 3], options={"nu": 3.0}).indices
+    >>> select(
+    ...     "gccg",
+    ...     1,
+    ...     features=x,
+    ...     private=[True, False, False, False],
+    ...     candidates=[1, 2, 3],
+    ...     options={"nu": 3.0},
+    ... ).indices
     array([3])
     """
 

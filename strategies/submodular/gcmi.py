@@ -28,7 +28,9 @@ class GCMI(Pairwise, ScoreBased):
 
     >>> from coreset import select
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
-    >>> select("gcmi", 2, features=x, query=[True, False, False, False], candidates=[1, 2, 3]).indices
+    >>> select(
+    ...     "gcmi", 2, features=x, query=[True, False, False, False], candidates=[1, 2, 3]
+    ... ).indices
     array([1, 2])
     """
 

@@ -138,6 +138,6 @@ class SubZeroCore(Strategy):
             function.add(item)
         before = function.value
         items = np.searchsorted(ground, pool.candidates)
-        found = maximize(function, k, items, "lazy", pool.ids[pool.candidates], rng)
+        answer = maximize(function, k, items, "lazy", pool.ids[pool.candidates], rng)
         info = {"value": function.value - before, "neighbor": rank}
-        return Selection(ground[found.picks], scores=found.gains, info=info)
+        return Selection(ground[answer.picks], scores=answer.gains, info=info)

@@ -24,7 +24,12 @@ def bald(member_probs: Any) -> Tensor:
     members' class probabilities.
 
     >>> import torch
-    >>> [round(v, 6) for v in bald(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])).tolist()]
+    >>> [
+    ...     round(v, 6)
+    ...     for v in bald(
+    ...         torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
+    ...     ).tolist()
+    ... ]
     [0.693147, 0.0]
     """
     p = as_tensor(member_probs).double()
@@ -38,7 +43,9 @@ class Bald(ScoreBased):
 
     >>> from coreset import select
     >>> import numpy as np
-    >>> select("bald", 1, member_probs=np.array([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]]])).indices
+    >>> select(
+    ...     "bald", 1, member_probs=np.array([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]]])
+    ... ).indices
     array([1])
     """
 

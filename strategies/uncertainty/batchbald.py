@@ -27,7 +27,9 @@ def batchbald(
     The first is the best by BALD; the sum of the first b is I(y_1 ... y_b; w), within 1 - 1/e of
     the best while exact. configurations: see `JointLabels`.
 
-    >>> p = torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.1, 0.9]], [[0.4, 0.6], [0.5, 0.5]]])
+    >>> p = torch.tensor(
+    ...     [[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.1, 0.9]], [[0.4, 0.6], [0.5, 0.5]]]
+    ... )
     >>> batchbald(p, 2, 100, np.random.default_rng(0))[0].tolist()
     [0, 1]
     """

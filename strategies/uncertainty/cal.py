@@ -28,7 +28,9 @@ def contrast(probs: Tensor, labeled_probs: Tensor, neighbors: Tensor) -> Tensor:
     Probabilities below 1e-12 count as 1e-12 in the logarithm, so that a saturated prediction gives
     a large number instead of an infinite one.
 
-    >>> contrast(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[0]])).tolist()
+    >>> contrast(
+    ...     torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[0]])
+    ... ).tolist()
     [0.6931471805599453]
     """
     out = torch.empty(len(probs), dtype=torch.float64, device=probs.device)

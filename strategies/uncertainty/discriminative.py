@@ -68,7 +68,9 @@ def mlp_score(
     ones stay doubtful. Float64.
 
     >>> z = np.array([[0.0], [0.1], [1.0], [9.0]])
-    >>> odds = mlp_score(z, np.array([True, True, False, False]), np.arange(4), np.random.default_rng(0))
+    >>> odds = mlp_score(
+    ...     z, np.array([True, True, False, False]), np.arange(4), np.random.default_rng(0)
+    ... )
     >>> bool(odds[3] > odds[1])
     True
     """
@@ -93,9 +95,9 @@ def mlp_score(
         for _ in range(epochs):
             right = 0
             for batch in torch.split(torch.randperm(len(x), generator=draw), BATCH):
-                said = odds(x[batch])
-                right += int(((said > 0) == y[batch]).sum())
-                loss = functional.binary_cross_entropy_with_logits(said, y[batch].double())
+                logit = odds(x[batch])
+                right += int(((logit > 0) == y[batch]).sum())
+                loss = functional.binary_cross_entropy_with_logits(logit, y[batch].double())
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -117,7 +119,13 @@ class Discriminative(Strategy):
     and selected. Raises ValueError when nothing is taken yet. Scores: log-odds of being unlabeled.
 
     >>> from coreset import select
-    >>> select("discriminative", 1, features=np.array([[0.0], [0.1], [5.0]]), selected=[0], options={"epochs": 50}).indices
+    >>> select(
+    ...     "discriminative",
+    ...     1,
+    ...     features=np.array([[0.0], [0.1], [5.0]]),
+    ...     selected=[0],
+    ...     options={"epochs": 50},
+    ... ).indices
     array([2])
     """
 

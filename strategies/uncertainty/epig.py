@@ -31,7 +31,13 @@ class Epig(ScoreBased):
 
     >>> from coreset import select
     >>> p = np.array([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]], [[0.8, 0.2], [0.2, 0.8]]])
-    >>> select("epig", 1, member_probs=p, target=np.array([False, False, True]), options={"column": "target"}).indices
+    >>> select(
+    ...     "epig",
+    ...     1,
+    ...     member_probs=p,
+    ...     target=np.array([False, False, True]),
+    ...     options={"column": "target"},
+    ... ).indices
     array([0])
     """
 
@@ -57,7 +63,7 @@ class Epig(ScoreBased):
     def positions(self, pool: Pool, signals: Signals) -> Indices:
         """Return the positions of the targets that are used, ascending by id key."""
         if self.column is None:
-            found = np.sort(np.concatenate([pool.candidates, pool.selected]))
+            targets = np.sort(np.concatenate([pool.candidates, pool.selected]))
         else:
             flags = as_tensor(signals.column(self.column)).cpu().numpy()
             if flags.dtype != bool or flags.ndim != 1:
@@ -65,13 +71,13 @@ class Epig(ScoreBased):
                     f"{self.column}: expected a boolean column (N,), True = target, got"
                     f" {flags.dtype} with shape {flags.shape}"
                 )
-            found = np.flatnonzero(flags).astype(np.int64)
-            if not len(found):
+            targets = np.flatnonzero(flags).astype(np.int64)
+            if not len(targets):
                 raise ValueError(f"{self.column}: no example is a target")
-        order = np.argsort(keyed_uniform(self.seed, pool.ids[found]), kind="stable")
-        found = found[order[: self.targets]]
-        check_column("member_probs", signals.check("member_probs", found), found)
-        return found
+        order = np.argsort(keyed_uniform(self.seed, pool.ids[targets]), kind="stable")
+        targets = targets[order[: self.targets]]
+        check_column("member_probs", signals.check("member_probs", targets), targets)
+        return targets
 
     def score(self, pool: Pool, signals: Signals) -> NDArray[np.float64]:
         """Return the expected predictive information gain per candidate, in nats."""

@@ -27,7 +27,11 @@ class JointLabels:
     >>> joint = JointLabels(2, 100)
     >>> first = joint.gains(p[None])
     >>> joint.add(p, np.random.default_rng(0))
-    >>> first.tolist(), joint.gains(p[None]).abs().tolist(), joint.weights.tolist()  # the same label twice tells nothing new
+    >>> (
+    ...     first.tolist(),
+    ...     joint.gains(p[None]).abs().tolist(),
+    ...     joint.weights.tolist(),
+    ... )  # the same label twice tells nothing new
     ([0.6931471805599453], [0.0], [0.5, 0.5])
     """
 

@@ -255,9 +255,9 @@ def test_a_reference_to_the_environment_stays_text(monkeypatch):
 def test_what_is_ours_and_what_is_registered_is_built():
     assert len(configured()) > 100
     assert len(registered()) > 100
-    made = build({"_target_": BUDGETED, "strategy": TOP, "budget": 3}, "operator")
-    assert isinstance(made, Select)
-    assert made.strategy.signal == "words"
+    select = build({"_target_": BUDGETED, "strategy": TOP, "budget": 3}, "operator")
+    assert isinstance(select, Select)
+    assert select.strategy.signal == "words"
     factory = build(
         {"_target_": "coreset.trainers.tasks.models.mlp", "_partial_": True, "width": 8}, "model"
     )
@@ -310,10 +310,10 @@ def test_a_recipe_given_as_data(tmp_path, monkeypatch):
         },
     ]
     path.write_text(yaml.safe_dump({"names": {"words": "text_words"}, "operators": steps}))
-    made = make_operators({**PLAIN, "recipe_file": str(path)})
-    assert made[1].budget == 2
-    assert made[1].seed == 4
-    assert made[1].columns == {"words": "text_words"}
+    operators = make_operators({**PLAIN, "recipe_file": str(path)})
+    assert operators[1].budget == 2
+    assert operators[1].seed == 4
+    assert operators[1].columns == {"words": "text_words"}
 
 
 @pytest.mark.parametrize(

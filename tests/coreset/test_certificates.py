@@ -79,7 +79,7 @@ def test_certificates_of_everything_zeros_and_one_row():
 def test_the_gradient_and_the_classes():
     x, p, y = case()
     got = select("craig", 12, features=x, probs=p, labels=y, certify=True)
-    found = got.info["certificates"]
+    certificates = got.info["certificates"]
     g = np.array(
         [
             np.outer(q - np.eye(4)[c], np.append(h, 1)).ravel()
@@ -88,17 +88,17 @@ def test_the_gradient_and_the_classes():
     )
     full = g.sum(axis=0)
     error = np.linalg.norm(got.weights @ g[got.indices] - full) / np.linalg.norm(full)
-    assert found["matching_error"] == pytest.approx(error)
-    assert found["matching_error"] == pytest.approx(got.info["matching_error"])
+    assert certificates["matching_error"] == pytest.approx(error)
+    assert certificates["matching_error"] == pytest.approx(got.info["matching_error"])
     shares = np.bincount(y[got.indices], minlength=4) / 12
-    assert found["class_shares"] == {str(c): s for c, s in enumerate(shares) if s}
-    assert found["class_gap"] == pytest.approx(
+    assert certificates["class_shares"] == {str(c): s for c, s in enumerate(shares) if s}
+    assert certificates["class_gap"] == pytest.approx(
         np.abs(shares - np.bincount(y, minlength=4) / 60).sum() / 2
     )
     plain = certify(got.indices, features=x, probs=p, labels=y)  # positions alone: equal weights
     error = np.linalg.norm(5 * g[got.indices].sum(axis=0) - full) / np.linalg.norm(full)
     assert plain["matching_error"] == pytest.approx(error)
-    assert plain["cover_radius"] == found["cover_radius"]
+    assert plain["cover_radius"] == certificates["cover_radius"]
 
 
 def test_what_is_selected_stands_for_the_pool_too_and_other_rows_do_not_count():

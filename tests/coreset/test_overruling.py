@@ -47,32 +47,32 @@ def test_the_last_word_about_a_row_holds(tmp_path: Path) -> None:
     path = write(
         tmp_path / "o.jsonl", ("a", "keep"), ("a", "relabel", "cat"), ("b", "pin"), ("a", "drop")
     )
-    found = read_overrules(path)
-    assert {k: o.action for k, o in found.items()} == {"a": "drop", "b": "pin"}
-    assert found.labels == {"a": "cat"}
+    overrules = read_overrules(path)
+    assert {k: o.action for k, o in overrules.items()} == {"a": "drop", "b": "pin"}
+    assert overrules.labels == {"a": "cat"}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_selection_takes_decisions(data: st.DataObject) -> None:
     n, k = 12, data.draw(st.integers(3, 5))
-    said = data.draw(
+    actions = data.draw(
         st.dictionaries(st.integers(0, n - 1), st.sampled_from((*ACTIONS[:2], "pin")), max_size=4)
     )
     from coreset.core.overrules import Overrules
 
-    rules = Overrules({str(i): Overrule(str(i), a, "ana", "now") for i, a in said.items()}, {})
+    rules = Overrules({str(i): Overrule(str(i), a, "ana", "now") for i, a in actions.items()}, {})
     score = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(n).astype(float)
-    pins = [i for i, a in said.items() if a == "pin"]
-    if len(pins) > k or n - len(said) < k:
+    pins = [i for i, a in actions.items() if a == "pin"]
+    if len(pins) > k or n - len(actions) < k:
         return
     got = coreset.select("top_k", k, options={"signal": "loss"}, loss=score, overrules=rules)
-    free = [i for i in np.argsort(-score) if i not in said]
-    keeps = [i for i, a in said.items() if a == "keep"]
+    free = [i for i in np.argsort(-score) if i not in actions]
+    keeps = [i for i, a in actions.items() if a == "keep"]
     assert got.indices.tolist() == [*pins, *free[: k - len(pins)], *keeps]
-    if said.keys() & set(got.indices.tolist()):
+    if actions.keys() & set(got.indices.tolist()):
         assert got.reasons is not None
-        assert [bool(r) for r in got.reasons] == [i in said for i in got.indices.tolist()]
+        assert [bool(r) for r in got.reasons] == [i in actions for i in got.indices.tolist()]
 
 
 def test_more_pins_than_budget_and_unknown_ids_are_refused(tmp_path: Path) -> None:

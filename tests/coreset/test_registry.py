@@ -14,9 +14,9 @@ from coreset.strategies.coverage.kcenter import KCenterGreedy
 def test_names_are_sorted_and_all_load():
     assert names() == sorted(names()) == coreset.list_strategies()
     for name in names():
-        made = load(name)
-        assert issubclass(made, Strategy), name
-        assert isinstance(strategy(name), made)
+        cls = load(name)
+        assert issubclass(cls, Strategy), name
+        assert isinstance(strategy(name), cls)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_options():
         strategy("kcenter", {"normalise": True})
     with pytest.raises(TypeError, match="strategy 'random' has no option 'a'; its options: none"):
         strategy("random", {"a": 1})
-    made = KCenterGreedy()
-    assert strategy(made) is made
+    instance = KCenterGreedy()
+    assert strategy(instance) is instance
     with pytest.raises(
         TypeError, match="go with a strategy's name; this one is already made: KCenterGreedy"
     ):
-        strategy(made, {"normalize": True})
+        strategy(instance, {"normalize": True})
 
 
 class Entry:

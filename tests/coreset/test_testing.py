@@ -375,12 +375,13 @@ def test_random_by_id_passes_and_threads_are_put_back():
 
 def test_example_signals_fit_their_meaning():
     names = frozenset({"features", "logits", "probs", "member_probs", "labels", "loss"})
-    made = example_signals(40, names)
-    assert {n: v.shape for n, v in made.items()} == {
+    signals = example_signals(40, names)
+    assert {n: v.shape for n, v in signals.items()} == {
         "features": (40, 6), "logits": (40, 4), "probs": (40, 4), "member_probs": (40, 5, 4), "labels": (40,), "loss": (40,),
     }  # fmt: skip
-    assert np.bincount(made["labels"]).tolist() == [10] * 4
-    np.testing.assert_allclose(made["member_probs"].sum(-1), 1)
+    assert np.bincount(signals["labels"]).tolist() == [10] * 4
+    np.testing.assert_allclose(signals["member_probs"].sum(-1), 1)
     np.testing.assert_allclose(
-        np.exp(made["logits"]) / np.exp(made["logits"]).sum(1, keepdims=True), made["probs"]
+        np.exp(signals["logits"]) / np.exp(signals["logits"]).sum(1, keepdims=True),
+        signals["probs"],
     )

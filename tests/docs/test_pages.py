@@ -30,8 +30,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def executed(page):
     """Return `fast`, `slow` or None, as the head of a page says."""
-    found = re.match(r"---\n(?:.*\n)*?executed: (fast|slow)\n(?:.*\n)*?---\n", page.read_text())
-    return found and found[1]
+    head = re.match(r"---\n(?:.*\n)*?executed: (fast|slow)\n(?:.*\n)*?---\n", page.read_text())
+    return head and head[1]
 
 
 PAGES = [p for p in sorted(DOCS.rglob("*.md")) if executed(p)]

@@ -38,8 +38,8 @@ def folder(tmp_path):
 def test_npy_in_parquet_out(folder):
     ran = run(folder, "features=x.npy", "selected=taken.npy", "budget=5", "seed=3")
     assert ran.returncode == 0, ran.stderr
-    said, certified = ran.stderr.strip().splitlines()
-    assert said == "5 of 30 chosen -> picked.parquet"
+    summary, certified = ran.stderr.strip().splitlines()
+    assert summary == "5 of 30 chosen -> picked.parquet"
     want = coreset.select("kcenter", 5, features=X, selected=[4, 9], seed=3)
     got = Selection.load(folder / "picked.parquet")
     assert got.indices.tolist() == want.indices.tolist()

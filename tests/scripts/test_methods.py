@@ -64,10 +64,10 @@ def test_every_strategy_has_one_row_of_five_cells(methods):
         assert methods.escape(column.source) in columns
     table = [line for line in own.splitlines() if line.startswith("| `")]
     assert all(line.replace(r"\|", "").count("|") == 6 for line in table)
-    found = [line.split("`")[1] for line in table]
+    listed = [line.split("`")[1] for line in table]
     ours = [n for n in names() if type(strategy(n)).__module__.startswith("coreset.strategies.")]
-    made = [f"distill/{n}" for n in names("coreset.distillers")]
-    assert sorted(found) == sorted([*ours, *made])
+    distillers = [f"distill/{n}" for n in names("coreset.distillers")]
+    assert sorted(listed) == sorted([*ours, *distillers])
     assert page == methods.page()
     assert page.endswith("\n")
     assert f"{len(ours)} strategies in" in page

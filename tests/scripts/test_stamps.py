@@ -35,10 +35,10 @@ def test_no_two_objects_share_a_pixel_and_some_images_are_empty(coco):
 
 
 def test_fifteen_classes_of_many_cutouts(stamps):
-    found = stamps.cutouts()
-    assert len(found) == len(stamps.CLASSES) == 15
-    assert min(len(c) for c in found) >= 5
-    assert all(p.getchannel("A").getextrema()[1] > 127 for c in found for p in c)
+    cutouts = stamps.cutouts()
+    assert len(cutouts) == len(stamps.CLASSES) == 15
+    assert min(len(c) for c in cutouts) >= 5
+    assert all(p.getchannel("A").getextrema()[1] > 127 for c in cutouts for p in c)
 
 
 def test_imbalance_and_a_larger_set_begins_with_the_smaller(stamps, tmp_path):

@@ -148,62 +148,62 @@ def variants(name: str) -> list[dict]:
     """Return options that each name one other way of doing it: every word, every switch, and the
     numbers above.
     """
-    cls, found = load(name), []
+    cls, options = load(name), []
     for field in fields(cls):
         default = getattr(cls(), field.name)
         if isinstance(default, bool):
-            found += [{field.name: not default}] * ((field.name, not default) not in ELSEWHERE)
+            options += [{field.name: not default}] * ((field.name, not default) not in ELSEWHERE)
         elif isinstance(default, str):
-            found += [
+            options += [
                 {field.name: w} for w in words(cls, field.name) if (field.name, w) not in ELSEWHERE
             ]
-    return found + NUMBERS.get(name, [])
+    return options + NUMBERS.get(name, [])
 
 
 def fitting(name: str, seed: int, options: dict) -> dict:
     """Return columns that replace the made-up ones where those do not fit what a strategy asks of a
     signal.
     """
-    made_up = example_signals(48, frozenset({"features"}), seed)["features"]
+    features = example_signals(48, frozenset({"features"}), seed)["features"]
     rng = np.random.default_rng(2)
-    found = {}
+    columns = {}
     if name in ("alfamix", "progressive", "boss") or (
         name == "deepfool" and options.get("source") != "column"
     ):  # logits are a linear layer on the features
-        found["logits"] = made_up @ rng.normal(size=(6, 4)) + rng.normal(size=4)
+        columns["logits"] = features @ rng.normal(size=(6, 4)) + rng.normal(size=4)
     if name == "feature_based" or (
         options.get("similarity") == "dot" and name in ("graph_cut", "gccg", "saturated_coverage")
     ):
-        found["features"] = np.abs(made_up)
+        columns["features"] = np.abs(features)
     if name in ("flqmi", "flvmi", "gcmi"):
-        found["query"] = np.arange(48) % 7 == 3
+        columns["query"] = np.arange(48) % 7 == 3
     if name in ("flcg", "gccg"):
-        found["private"] = np.arange(48) % 7 == 3
+        columns["private"] = np.arange(48) % 7 == 3
     if name == "epig" and "column" in options:
-        found["target"] = np.arange(48) % 3 == 0
+        columns["target"] = np.arange(48) % 3 == 0
     if name == "boss" or (name == "glister" and options.get("validation") == "column"):
-        found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+        columns["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if options.get("source") == "gradients":
-        found["gradients"] = rng.normal(size=(48, 8))
+        columns["gradients"] = rng.normal(size=(48, 8))
     if name == "gradmatch" and options.get("validation") == "column":
-        found["validation"] = np.isin(np.arange(48), LAST_FOUR)
+        columns["validation"] = np.isin(np.arange(48), LAST_FOUR)
     if options.get("given"):
-        found["clusters"] = rng.integers(-1, 4, 48)
+        columns["clusters"] = rng.integers(-1, 4, 48)
     if name == "votes":  # two tasks; most rows have as many votes as others
-        found["influence"] = rng.normal(size=(48, 2))
+        columns["influence"] = rng.normal(size=(48, 2))
     if name == "activelab":
-        found["annotator_labels"] = rng.integers(-1, 4, (48, 3))
+        columns["annotator_labels"] = rng.integers(-1, 4, (48, 3))
     if name in ("less", "less_round_robin"):
         tasks = np.full(48, -1)
         tasks[LAST_FOUR] = [0, 0, 1, 1]
-        found |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
+        columns |= {"projected_gradients": rng.normal(size=(48, 8)), "validation_task": tasks}
     if name in ("instag", "mig"):
-        found["tags"] = objects(
+        columns["tags"] = objects(
             [rng.choice(list("abcdefghijkl"), rng.integers(0, 6)).tolist() for _ in range(48)]
         )
     if name in ("rds", "s2l"):
-        found["query_similarity" if name == "rds" else "losses"] = rng.normal(size=(48, 5))
-    return found
+        columns["query_similarity" if name == "rds" else "losses"] = rng.normal(size=(48, 5))
+    return columns
 
 
 CASES = [pytest.param(n, o, id=f"{n}-{o}" if o else n) for n in names() for o in ({}, *variants(n))]
@@ -215,9 +215,9 @@ def case(name: str, options: dict) -> tuple:
         (SEED_OF[name, v] for v in (*options, *map(str, options.values())) if (name, v) in SEED_OF),
         SEED.get(name, 0),
     )
-    made = strategy(name, {**ALWAYS.get(name, {}), **options})
-    return made, {
-        **example_signals(48, made.needs | made.needs_selected, seed),
+    method = strategy(name, {**ALWAYS.get(name, {}), **options})
+    return method, {
+        **example_signals(48, method.needs | method.needs_selected, seed),
         **fitting(name, seed, options),
     }
 
@@ -232,11 +232,11 @@ def test_every_registered_strategy_keeps_the_contract(name, options):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_on_a_gpu_the_same_examples_are_chosen(name, options):
-    made, columns = case(name, options)
-    check_strategy(made, columns, device="cuda")
+    method, columns = case(name, options)
+    check_strategy(method, columns, device="cuda")
     pool = Pool(48, [3, 11], np.setdiff1d(np.arange(48), [3, 11, *LAST_FOUR]))
     one, other = (
-        made(pool, Signals(48, **cols), 12, np.random.default_rng(0))
+        method(pool, Signals(48, **cols), 12, np.random.default_rng(0))
         for cols in (
             columns,
             {n: v if v.dtype == object else torch.as_tensor(v).cuda() for n, v in columns.items()},

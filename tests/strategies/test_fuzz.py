@@ -64,11 +64,11 @@ FREE = [
 @pytest.mark.parametrize(("name", "options", "power"), FREE, ids=[f"{n}-{o}" for n, o, _ in FREE])
 @pytest.mark.parametrize("exponent", [-900, -530, 90, 480])
 def test_a_multiple_of_the_features_changes_no_choice(name, options, power, exponent):
-    made = registry.strategy(name, options)
-    columns = example_signals(N, made.needs)
-    plain = select(made, 9, **columns)
+    method = registry.strategy(name, options)
+    columns = example_signals(N, method.needs)
+    plain = select(method, 9, **columns)
     columns["features"] = columns["features"] * 2.0**exponent
-    other = select(made, 9, **columns)
+    other = select(method, 9, **columns)
     assert other.indices.tolist() == plain.indices.tolist()
     if power is not None and plain.scores is not None and abs(power * exponent) < 1000:
         finite = np.isfinite(plain.scores)
@@ -88,12 +88,12 @@ def test_a_method_with_a_scale_of_its_own_refuses_what_is_too_large(name):
         "maxherding": {"normalize": False},
         "feature_based": {"concave": "log"},
     }.get(name, {})
-    made = registry.strategy(name, options)
-    columns = example_signals(N, made.needs)
+    method = registry.strategy(name, options)
+    columns = example_signals(N, method.needs)
     columns["features"] = np.abs(columns["features"])
     columns["features"][3] *= 1e25
     with pytest.raises(ValueError, match="features: values up to"):
-        select(made, 4, **columns)
+        select(method, 4, **columns)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_a_method_with_a_scale_of_its_own_refuses_what_is_too_large(name):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_row_far_off_does_not_break_the_rest(name, factor, dtype):
     options = {"zcore": {"samples": 200}}.get(name, {})
-    made = registry.strategy(name, options)
-    columns = example_signals(N, made.needs)
+    method = registry.strategy(name, options)
+    columns = example_signals(N, method.needs)
     x = columns["features"]
     x[3] *= min(factor, 1e38) if dtype == np.float32 else factor
     columns["features"] = x.astype(dtype)
     for k in (5, N):
-        assert len(np.unique(select(made, k, **columns).indices)) == k
+        assert len(np.unique(select(method, k, **columns).indices)) == k
 
 
 def test_cosine_methods_read_the_direction_of_a_row_at_any_length():
@@ -133,16 +133,16 @@ DTYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i4", ">u8"]
     ["glister", "craig", "alfamix", "moderate", "stratified", "class_quota", "el2n", "herding"],
 )
 def test_labels_in_every_dtype_of_whole_numbers(name, dtype):
-    made = registry.strategy(name, {"per_class": True} if name == "herding" else {})
-    columns = example_signals(N, made.needs | made.needs_selected | {"labels"})
+    method = registry.strategy(name, {"per_class": True} if name == "herding" else {})
+    columns = example_signals(N, method.needs | method.needs_selected | {"labels"})
     if name == "alfamix":
         columns["logits"] = columns["features"] @ X[:6, :4]
     labels = columns["labels"]
-    want = select(made, 7, **columns, selected=[0, 1, 2]).indices.tolist()
+    want = select(method, 7, **columns, selected=[0, 1, 2]).indices.tolist()
     columns["labels"] = (
         torch.tensor(labels).to(dtype) if isinstance(dtype, torch.dtype) else labels.astype(dtype)
     )
-    assert select(made, 7, **columns, selected=[0, 1, 2]).indices.tolist() == want
+    assert select(method, 7, **columns, selected=[0, 1, 2]).indices.tolist() == want
 
 
 def layouts(x, tmp_path):
@@ -174,16 +174,17 @@ def test_features_in_every_layout(name, tmp_path):
         if name == "zcore"
         else {}
     )
-    made = registry.strategy(name, options)
-    if "features" not in made.needs or "logits" in made.needs:
+    method = registry.strategy(name, options)
+    if "features" not in method.needs or "logits" in method.needs:
         pytest.skip("reads no features, or needs a head")
-    columns = example_signals(N, made.needs | made.needs_selected)
-    columns |= {n: np.arange(N) % 7 == 3 for n in ("query", "private") if n in made.needs}
+    columns = example_signals(N, method.needs | method.needs_selected)
+    columns |= {n: np.arange(N) % 7 == 3 for n in ("query", "private") if n in method.needs}
     columns["features"] = np.abs(columns["features"])
-    want = select(made, 7, **columns, selected=[0, 5]).indices.tolist()
+    want = select(method, 7, **columns, selected=[0, 5]).indices.tolist()
     for x in layouts(columns["features"], tmp_path):
         assert (
-            select(made, 7, **{**columns, "features": x}, selected=[0, 5]).indices.tolist() == want
+            select(method, 7, **{**columns, "features": x}, selected=[0, 5]).indices.tolist()
+            == want
         )
 
 
@@ -240,9 +241,9 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name():
         ("self_filter", {"gamma": np.nan}),
         ("cluster_margin", {"factor": np.inf}),
     ):
-        made = registry.strategy(name, options)
+        method = registry.strategy(name, options)
         with pytest.raises(ValueError, match=f"{next(iter(options))}: expected a finite number"):
-            select(made, 2, **example_signals(N, made.needs))
+            select(method, 2, **example_signals(N, method.needs))
 
 
 @pytest.mark.parametrize(
@@ -250,9 +251,9 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name():
     [n for n in registry.names() if getattr(registry.load(n), "select", 0) is ScoreBased.select],
 )
 def test_the_score_of_every_candidate_is_that_of_the_choice(name):
-    made = registry.strategy(name)
-    columns = example_signals(N, made.needs | made.needs_selected)
-    columns |= {n: np.arange(N) % 7 == 3 for n in ("query",) if n in made.needs}
+    method = registry.strategy(name)
+    columns = example_signals(N, method.needs | method.needs_selected)
+    columns |= {n: np.arange(N) % 7 == 3 for n in ("query",) if n in method.needs}
     if name == "deepfool":
         columns["logits"] = columns["features"] @ np.random.default_rng(3).normal(size=(6, 4))
     if name == "votes":
@@ -261,8 +262,8 @@ def test_the_score_of_every_candidate_is_that_of_the_choice(name):
         columns["annotator_labels"] = np.random.default_rng(3).integers(-1, 4, (N, 3))
     if name == "less":
         columns |= {"projected_gradients": X, "validation_task": np.where(np.arange(N) < 2, 0, -1)}
-    scores = score_candidates(made, **columns, selected=[0, 1])
-    answer = select(made, N - 2, **columns, selected=[0, 1])
+    scores = score_candidates(method, **columns, selected=[0, 1])
+    answer = select(method, N - 2, **columns, selected=[0, 1])
     assert np.isnan(scores).tolist() == [True, True] + [False] * (N - 2)
     np.testing.assert_array_equal(scores[answer.indices], answer.scores)
 

@@ -53,8 +53,8 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_strategies(name):
-    made = strategy(name)
-    assert {key: getattr(made, key) for key in PUBLISHED[name]} == PUBLISHED[name]
+    method = strategy(name)
+    assert {key: getattr(method, key) for key in PUBLISHED[name]} == PUBLISHED[name]
 
 
 def test_training_dynamics_and_infobatch():

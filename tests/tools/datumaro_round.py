@@ -30,10 +30,10 @@ def main(form: str, source: str, target: str, seed: str) -> None:
                 attributes={"id": place, "frame": place},
             )
         )
-    made = dm.Dataset.from_iterable(
+    edited = dm.Dataset.from_iterable(
         out, categories=data.categories(), media_type=dm.components.media.Image
     )
-    made.export(target, form, save_media=False)
+    edited.export(target, form, save_media=False)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ def fresh(python: str, folder: Path) -> None:
     empty = home / f"empty-{version}"
     with FileLock(f"{empty}.lock"):
         if not empty.exists():
-            made = Path(f"{empty}.making")
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir()
-            with running(python, made):
+            partial = Path(f"{empty}.making")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            with running(python, partial):
                 pass
-            made.rename(empty)
+            partial.rename(empty)
     shutil.copytree(empty, folder, dirs_exist_ok=True)
 
 

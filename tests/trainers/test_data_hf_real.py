@@ -26,7 +26,7 @@ def test_saved_to_disk(tmp_path, pictures):
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
     )
-    made = {
+    splits = {
         name: datasets.Dataset.from_dict(
             {
                 "image": [Image.fromarray(p) for p in pictures[a:b]],
@@ -36,7 +36,7 @@ def test_saved_to_disk(tmp_path, pictures):
         )
         for name, a, b in (("train", 0, 8), ("test", 8, 12))
     }
-    datasets.DatasetDict(made).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
     data = hf_dataset(str(tmp_path / "saved"), size=16, cache=str(tmp_path / "cache"))
     assert data.images.shape == (8, 16, 16, 3)
     assert data.classes == ("cat", "dog")

@@ -27,9 +27,9 @@ def test_a_folder_without_a_flywheel_is_refused_before_the_data_are_made(
     monkeypatch.setattr("sys.argv", ["coreset-flywheel", command, f"flywheel={folder}"])
     with pytest.raises(SystemExit):
         command_line.main()
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert "no flywheel there; begin one with init" in said
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "no flywheel there; begin one with init" in message
     assert not folder.exists()
 
 

@@ -13,7 +13,7 @@ from coreset.distillation.distiller import distiller
 from coreset.distillation.nn.convnet import convnet
 from coreset.registry import strategy
 from coreset.trainers.data.sources import digits
-from coreset.trainers.distillation.round import fit_made, source_of
+from coreset.trainers.distillation.round import fit_distilled, source_of
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
 
 DATA = digits()
@@ -31,7 +31,7 @@ def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_
         TrainingConfig(steps=300, augment=False),
     )
     source = source_of(DATA, DATA.labels)
-    found = {"made": [], "random": [], "herding": [], "shuffled": []}
+    accuracies = {"made": [], "random": [], "herding": [], "shuffled": []}
     pixels = DATA.images.reshape(len(DATA.images), -1).astype(np.float32)
     herding = strategy("class_quota", {"base": strategy("herding")})
     for seed in range(2):
@@ -48,8 +48,8 @@ def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_
             chosen = herding(Pool(len(pixels)), signals, 10, np.random.default_rng(0)).indices
             sets["herding"] = source.real(chosen[np.argsort(DATA.labels[chosen])])
         for name, one in sets.items():
-            found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
+            accuracies[name].append(fit_distilled(fitter, recipe, one, (seed, 1)).accuracy)
+    mean = {name: float(np.mean(values)) for name, values in accuracies.items()}
     assert mean["made"] > mean["random"] + 0.10
     assert mean["made"] > mean["herding"] + 0.04
     assert mean["shuffled"] < 0.25

@@ -105,7 +105,8 @@ def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
     write(job, frame, dict(cfg), failed)
     page, sentence = write_page(job.folder)
     answer(
-        suite_folder=job.folder, report_file=page, says=sentence, cells=len(job.cells()), failed=failed,
+        suite_folder=job.folder, report_file=page, says=sentence, cells=len(job.cells()),
+        failed=failed,
     )  # fmt: skip
     console.print(sentence, soft_wrap=True)
     for name, error in failed.items():

@@ -43,25 +43,25 @@ def write_page(folder: Path) -> tuple[Path, str]:
         cost.mean().to_dict(),
         peak.to_dict(),
     )
-    said = answer(table, data, metric.replace("_", " "))
+    claim = answer(table, data, metric.replace("_", " "))
     words = markdown(table, data, metric.replace("_", " "), full)
     title = f"{about['suite']}: {about['data']}"
-    head = f"# {title}\n\n{said}\n\n"
-    write_atomic(folder / "table.md", head + words + "\n" + _made(about, data) + "\n")
+    head = f"# {title}\n\n{claim}\n\n"
+    write_atomic(folder / "table.md", head + words + "\n" + _how_made(about, data) + "\n")
     shown = _shown(table)
     drawn = [c for c in curves if c.strategy in shown and c.seed in set(data.replicates)]
     fig = curve_figure(drawn, full, None, LEVEL)
     write_atomic(folder / "curve.png", png(fig))
     write_atomic(folder / "curve.svg", svg(fig, "curve", hover(drawn), alone=True))
     body = [
-        f'<header><p class="kicker">{text(title)}</p>{_answer_html(said)}</header>',
+        f'<header><p class="kicker">{text(title)}</p>{_answer_html(claim)}</header>',
         f'<div class="curve">{svg(fig, "curve", hover(drawn))}</div>',
         f"<h2>The numbers</h2>{_table_html(words)}",
         wins_html([c for c in curves if c.seed in set(data.replicates)]),
         _about_html(about, data),
     ]
     page = write_atomic(folder / "report.html", document(text(title), CSS, "\n".join(body)))
-    return page, said
+    return page, claim
 
 
 def _shown(table: Sequence[Line]) -> set[str]:
@@ -72,9 +72,9 @@ def _shown(table: Sequence[Line]) -> set[str]:
     return names | ({best.name} if best else set())
 
 
-def _answer_html(said: str) -> str:
+def _answer_html(claim: str) -> str:
     """Return the answer as a headline, with its test below."""
-    short, opened, test = said.partition(" (mean ")
+    short, opened, test = claim.partition(" (mean ")
     return f"<h1>{text(short)}</h1>" + (f"<p>{text((opened + test).strip())}</p>" if test else "")
 
 
@@ -91,7 +91,7 @@ def _table_html(words: str) -> str:
     )
 
 
-def _made(about: Mapping[str, Any], data: Panel) -> str:
+def _how_made(about: Mapping[str, Any], data: Panel) -> str:
     """Return how a table came about in a sentence or two."""
     p, failed = about["protocol"], about["failed"]
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
@@ -123,5 +123,7 @@ def _about_html(about: Mapping[str, Any], data: Panel) -> str:
         **{name: str(config) for name, config in about["rows"].items()},
     }
     listed = "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in rows.items())
-    made = "".join(f'<p class="note">{text(part)}</p>' for part in _made(about, data).split("\n\n"))
-    return f"<h2>How it was run</h2>{made}<dl>{listed}</dl>"
+    notes = "".join(
+        f'<p class="note">{text(part)}</p>' for part in _how_made(about, data).split("\n\n")
+    )
+    return f"<h2>How it was run</h2>{notes}<dl>{listed}</dl>"

@@ -207,7 +207,7 @@ def coco_folder(
             f"{len(missing)} of {len(paths)} images are not there, first {missing[0]}"
         )
     stats = [list(stamp(path) or ()) for path in paths]
-    made = decode(
+    decoded = decode(
         Store(cache),
         fingerprint(list(map(str, paths)), stats, size),
         list(map(str, paths)),
@@ -224,6 +224,7 @@ def coco_folder(
     labels = a.main_class() if drawn else np.full(cut, -1, np.int64)
     test_labels = np.empty(0, np.int64) if test is None else b.main_class()
     return CocoData(
-        Path(root).resolve().name, made.images[:cut], labels, made.images[cut:], test_labels, classes, made.mean, made.std, a.pool.ids,
-        content=made.content, part=a, test_part=b, about=contents,
+        Path(root).resolve().name, decoded.images[:cut], labels, decoded.images[cut:], test_labels,
+        classes, decoded.mean, decoded.std, a.pool.ids,
+        content=decoded.content, part=a, test_part=b, about=contents,
     )  # fmt: skip

@@ -96,7 +96,8 @@ def image_folder(
     ids, labels = ids[decoded.kept], labels[decoded.kept]
     images, test_images = decoded.images[: decoded.pool], decoded.images[decoded.pool :]
     return ImageData(
-        Path(root).resolve().name, images, labels[: decoded.pool], test_images, labels[decoded.pool :], classes,
+        Path(root).resolve().name, images, labels[: decoded.pool], test_images,
+        labels[decoded.pool :], classes,
         decoded.mean, decoded.std, ids[: decoded.pool], augment, decoded.content,
     )  # fmt: skip
 

@@ -118,12 +118,13 @@ def convert(
 
     titles = [f"{names[int(at >= length)]}[{rows[at]}]" for at in order.tolist()]
     key = fingerprint([part._fingerprint for part in parts], image, titles, size)
-    made = decode(store, key, titles, load, size, pool, on_corrupt)
-    kept = order[made.kept]
-    images, test_images = made.images[: made.pool], made.images[made.pool :]
+    decoded = decode(store, key, titles, load, size, pool, on_corrupt)
+    kept = order[decoded.kept]
+    images, test_images = decoded.images[: decoded.pool], decoded.images[decoded.pool :]
     return ImageData(
-        name, images, labels[kept[: made.pool]], test_images, labels[kept[made.pool :]], tuple(classes),
-        made.mean, made.std, rows[kept[: made.pool]], augment, made.content,
+        name, images, labels[kept[: decoded.pool]], test_images, labels[kept[decoded.pool :]],
+        tuple(classes),
+        decoded.mean, decoded.std, rows[kept[: decoded.pool]], augment, decoded.content,
     )  # fmt: skip
 
 
@@ -172,9 +173,9 @@ def _labels(part: Any, label: str) -> NDArray[np.int64]:
     whole numbers.
     """
     values = [-1 if value is None else value for value in part[label][:]]
-    found = np.asarray(values)
-    if found.dtype.kind not in "iu":
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "iu":
         raise TypeError(
-            f"{label}: expected whole numbers, got {found.dtype}; `cast_column` to ClassLabel first"
+            f"{label}: expected whole numbers, got {numbers.dtype}; `cast_column` to ClassLabel first"
         )
-    return found.astype(np.int64)
+    return numbers.astype(np.int64)

@@ -164,7 +164,8 @@ class ImageFolderData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the pool, augmented."""
         return DataLoader(
-            self.pool, self.batch_size, shuffle=True, num_workers=self.workers, persistent_workers=False
+            self.pool, self.batch_size, shuffle=True, num_workers=self.workers,
+            persistent_workers=False
         )  # fmt: skip
 
     def test_dataloader(self) -> Any:

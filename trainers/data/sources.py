@@ -41,9 +41,9 @@ def digits() -> ImageData:
     """
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images = np.rint(found.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = found.target.astype(np.int64)
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int64)
     key = keyed_uniform(0, np.arange(len(labels)))
     test = np.zeros(len(labels), bool)
     for label in range(10):
@@ -70,17 +70,17 @@ def fashion_mnist(root: str = "data") -> ImageData:
     into `root`.
     """
     folders = [Path(root), Path(root) / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST]
-    found = next((files for folder in folders if (files := _idx_files(folder))), None)
-    if found is None:
+    files_ = next((files for folder in folders if (files := _idx_files(folder))), None)
+    if files_ is None:
         advice = (
             "install the Debian package dataset-fashion-mnist, or set data.root to a folder with"
             " its four idx files"
         )
         _torchvision("FashionMNIST", root, advice)
-        found = _idx_files(folders[1])
-        assert found is not None, "torchvision has checked the files"
-    images, test_images = (read_idx(found[i])[..., None] for i in (0, 2))
-    labels, test_labels = (read_idx(found[i]).astype(np.int64) for i in (1, 3))
+        files_ = _idx_files(folders[1])
+        assert files_ is not None, "torchvision has checked the files"
+    images, test_images = (read_idx(files_[i])[..., None] for i in (0, 2))
+    labels, test_labels = (read_idx(files_[i]).astype(np.int64) for i in (1, 3))
     return ImageData(
         "fashion_mnist", images, labels, test_images, test_labels, FASHION_CLASSES, augment="crop"
     )

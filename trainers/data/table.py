@@ -82,7 +82,8 @@ def image_table(
     kept = order[decoded.kept]
     cut = decoded.pool
     return ImageData(
-        Path(path).stem, decoded.images[:cut], labels[kept[:cut]], decoded.images[cut:], labels[kept[cut:]], known,
+        Path(path).stem, decoded.images[:cut], labels[kept[:cut]], decoded.images[cut:],
+        labels[kept[cut:]], known,
         decoded.mean, decoded.std, np.array(names)[kept[:cut]], augment, decoded.content,
     )  # fmt: skip
 

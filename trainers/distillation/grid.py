@@ -22,7 +22,7 @@ from coreset.distillation.scores import augmentation_robust, label_robust
 from coreset.distillation.soft import fixed_labels
 from coreset.numerics.random import keyed_order
 from coreset.trainers.data.base import ImageData
-from coreset.trainers.distillation.round import fit_made, source_of
+from coreset.trainers.distillation.round import fit_distilled, source_of
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, ModelFactory, TrainingConfig
 
@@ -104,13 +104,13 @@ def grid(
     for number in range(plan.sets):
         for name, make in methods.items():
             for ipc in budgets:
-                made = make(source, ipc, np.random.default_rng([seed, number]))
+                distilled = make(source, ipc, np.random.default_rng([seed, number]))
                 log(f"{name}, {ipc} per class, set {number + 1}")
                 for model, labels, augment in _cells(models, first):
                     seen = (
-                        made
+                        distilled
                         if labels == "hard"
-                        else fixed_labels(made, teacher, place, temperature=plan.temperature)
+                        else fixed_labels(distilled, teacher, place, temperature=plan.temperature)
                     )
                     own = replace(recipe, augment=augment)
                     rate = _best_rate(fitters[model][1], own, seen, plan.rates, (seed, number))
@@ -122,11 +122,12 @@ def grid(
                         "model": model,
                     }
                     entry = entries.setdefault(
-                        tuple(cell.values()), {**cell, "accuracy": [], "rate": [], **made.budget}
+                        tuple(cell.values()),
+                        {**cell, "accuracy": [], "rate": [], **distilled.budget},
                     )
                     entry["rate"].append(rate)
                     for net in range(plan.nets):
-                        fitted = fit_made(
+                        fitted = fit_distilled(
                             fitters[model][0], replace(own, lr=rate), seen, (seed, number, net + 1)
                         )
                         entry["accuracy"].append(fitted.accuracy)
@@ -142,14 +143,16 @@ def _cells(models: Mapping[str, Any], first: str) -> list[tuple[str, str, bool]]
 def _best_rate(
     judge: Fitter,
     recipe: TrainingConfig,
-    made: Synthetic,
+    distilled: Synthetic,
     rates: Sequence[float],
     seed: tuple[int, ...],
 ) -> float:
     if len(rates) == 1:
         return rates[0]
-    found = [fit_made(judge, replace(recipe, lr=r), made, (*seed, 0)).accuracy for r in rates]
-    return rates[int(np.argmax(found))]
+    accuracies = [
+        fit_distilled(judge, replace(recipe, lr=r), distilled, (*seed, 0)).accuracy for r in rates
+    ]
+    return rates[int(np.argmax(accuracies))]
 
 
 def _full(fitter: Fitter, recipe: TrainingConfig, teacher: Teacher, seed: int) -> dict[str, Any]:
@@ -174,10 +177,27 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Any labels: the better of hard and soft, for the method and for random images alike.
 
-    >>> cells = [("m", "hard", False, 0.6), ("m", "hard", True, 0.6), ("m", "soft", False, 0.7), ("m", "soft", True, 0.7)]
+    >>> cells = [
+    ...     ("m", "hard", False, 0.6),
+    ...     ("m", "hard", True, 0.6),
+    ...     ("m", "soft", False, 0.7),
+    ...     ("m", "soft", True, 0.7),
+    ... ]
     >>> cells += [("random", *c[1:3], 0.6) for c in cells]
-    >>> rows = [dict(zip(("method", "labels", "augment", "accuracy"), (*c[:3], [c[3]])), ipc=1, model="a") for c in cells]
-    >>> full = {"method": "full", "ipc": None, "labels": "hard", "augment": False, "model": "", "accuracy": [0.9]}
+    >>> rows = [
+    ...     dict(
+    ...         zip(("method", "labels", "augment", "accuracy"), (*c[:3], [c[3]])), ipc=1, model="a"
+    ...     )
+    ...     for c in cells
+    ... ]
+    >>> full = {
+    ...     "method": "full",
+    ...     "ipc": None,
+    ...     "labels": "hard",
+    ...     "augment": False,
+    ...     "model": "",
+    ...     "accuracy": [0.9],
+    ... }
     >>> [round(r["label_robust"], 4) for r in scores([*rows, full]) if r["method"] == "m"]
     [0.2285]
     """
@@ -202,9 +222,11 @@ def scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         out.append({
             "method": method, "ipc": ipc,
-            "label_robust": label_robust(full, at(method, "hard", False), best[method], best[RANDOM]),
+            "label_robust": label_robust(full, at(method, "hard", False), best[method],
+                                         best[RANDOM]),
             "augmentation_robust": augmentation_robust(
-                at(method, "hard", True), at(RANDOM, "hard", True), at(method, "hard", False), at(RANDOM, "hard", False)
+                at(method, "hard", True), at(RANDOM, "hard", True), at(method, "hard", False),
+                at(RANDOM, "hard", False)
             ),
         })  # fmt: skip
     return out

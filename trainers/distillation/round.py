@@ -31,7 +31,7 @@ SHOWN_PER_CLASS = 10  # pictures
 
 
 @dataclass(frozen=True, eq=False)
-class Made(Classification):
+class DistilledTask(Classification):
     """Classification that learns from a distilled set; everything but the training batches is the
     pool's and the test set's.
 
@@ -60,7 +60,7 @@ class Made(Classification):
         themselves, where the labels are those of views.
         """
         augment = bool(shape["augment"])
-        looks = self.soft is not None and self.soft.made.kind in ("crops", "online")
+        looks = self.soft is not None and self.soft.distilled.kind in ("crops", "online")
         shape["augment"] = data.augment if augment and not looks else "none"
         base = TrainStream(self.images, labels, indices, weights=weights, **shape)
         return base if self.soft is None else self.soft.stream(base, augment)
@@ -105,14 +105,15 @@ def source_of(
     flips = data.augment == "crop_flip"
     device = torch.device("cpu") if device is None else device
     return Source(
-        data.images, labels, data.classes, data.mean, data.std, data.ids, flips, device, data.name, data.fingerprint, teacher
+        data.images, labels, data.classes, data.mean, data.std, data.ids, flips, device, data.name,
+        data.fingerprint, teacher
     )  # fmt: skip
 
 
-def fit_made(
+def fit_distilled(
     fitter: Fitter,
     recipe: TrainingConfig,
-    made: Synthetic,
+    distilled: Synthetic,
     seed: tuple[int, ...],
     test: bool = True,
     teacher: Teacher | None = None,
@@ -128,9 +129,11 @@ def fit_made(
             "fit.val_share: a distilled set has no real example to hold out, expected 0, got"
             f" {recipe.val_share}"
         )
-    soft = Soft.of(made, teacher)
-    task = Made(made.pixels(), 1.0 if made.kind == "hard" else made.temperature, soft)
-    targets = made.targets() if soft is None else soft.labels
+    soft = Soft.of(distilled, teacher)
+    task = DistilledTask(
+        distilled.pixels(), 1.0 if distilled.kind == "hard" else distilled.temperature, soft
+    )
+    targets = distilled.targets() if soft is None else soft.labels
     return replace(fitter, task=task).fit(
         recipe, targets, np.arange(len(targets)), seed=seed, test=test
     )
@@ -150,28 +153,34 @@ def distill_round(
     """
     begin = time.perf_counter()
     if (room.folder / "synthetic" / "manifest.json").exists():
-        made = Synthetic.load(room.folder / "synthetic")
+        distilled = Synthetic.load(room.folder / "synthetic")
     else:
         progress = Progress(
             room.folder / "distilling",
             lambda step, steps, loss: _tell(room.show, step, steps, loss),
         )
         room.show("distilling")
-        made = method(room.source(), ipc, rng, progress).with_info(recipe=dict(vars(room.recipe)))
-        made.save(room.folder / "synthetic")
+        distilled = method(room.source(), ipc, rng, progress).with_info(
+            recipe=dict(vars(room.recipe))
+        )
+        distilled.save(room.folder / "synthetic")
         progress.clear()
     seconds = {"select": time.perf_counter() - begin, "measure": 0.0}
     room.show("training")
-    return made, fit_made(room.fitter, room.recipe, made, seed, teacher=asked(room, made)), seconds
+    return (
+        distilled,
+        fit_distilled(room.fitter, room.recipe, distilled, seed, teacher=asked(room, distilled)),
+        seconds,
+    )
 
 
-def asked(room: DistillationContext, made: Synthetic) -> Teacher | None:
+def asked(room: DistillationContext, distilled: Synthetic) -> Teacher | None:
     """Return the teacher that a set with online labels asks while training, out of the store; None
     for other labels.
     """
-    if made.kind != "online":
+    if distilled.kind != "online":
         return None
-    how, make = made.info["online"], room.source().teacher
+    how, make = distilled.info["online"], room.source().teacher
     assert make is not None
     return make(how["network"], how["epoch"])
 
@@ -184,13 +193,14 @@ def _tell(show: Callable[[str], None], step: int, steps: int, loss: float) -> No
         )
 
 
-def entry_of(made: Synthetic, pool: int) -> dict[str, Any]:
+def entry_of(distilled: Synthetic, pool: int) -> dict[str, Any]:
     """Return what the ledger keeps of a distilled set: no position of the pool, its size said in
     three ways, and the labels it consumed.
     """
     return {
-        "ids": [], "indices": [], "scores": None, "class_histogram": made.counts.tolist(),
-        "synthetic": {**made.budget, "labels_used": pool, "label_kind": made.kind, "fingerprint": fingerprint(made.images, made.labels)},
+        "ids": [], "indices": [], "scores": None, "class_histogram": distilled.counts.tolist(),
+        "synthetic": {**distilled.budget, "labels_used": pool, "label_kind": distilled.kind,
+                      "fingerprint": fingerprint(distilled.images, distilled.labels)},
     }  # fmt: skip
 
 
@@ -209,28 +219,33 @@ def pictures(
     each = max(1, min(SHOWN_PER_CLASS, thumbs // classes))
     shown, when, names, kinds = [], [], [], []
     for number in range(folder.done):
-        made = Synthetic.load(folder.round(number) / "synthetic")
+        distilled = Synthetic.load(folder.round(number) / "synthetic")
         # mosaics as they are stored
-        stored = replace(made.with_labels(made.hard, "hard"), decode=1).pixels()
+        stored = replace(distilled.with_labels(distilled.hard, "hard"), decode=1).pixels()
         pixels = np.clip(np.rint(stored), 0, 255).astype(np.uint8)
-        rows = [r for c in range(classes) for r in np.flatnonzero(made.hard == c)[:each]]
+        rows = [r for c in range(classes) for r in np.flatnonzero(distilled.hard == c)[:each]]
         shown.append(pixels[rows])
-        kinds.append(made.hard[rows])
+        kinds.append(distilled.hard[rows])
         when += [number] * len(rows)
         names += [f"made image {r}" for r in rows]
     real = keyed_order(np.random.default_rng(0), data.ids)[:points]
-    last = np.clip(np.rint(made.pixels()), 0, 255).astype(np.uint8)
-    last_labels = np.repeat(made.hard, made.decode**2)
+    last = np.clip(np.rint(distilled.pixels()), 0, 255).astype(np.uint8)
+    last_labels = np.repeat(distilled.hard, distilled.decode**2)
     both = replace(
-        data, images=np.concatenate([data.images[real], last]), labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)), content=""
+        data, images=np.concatenate([data.images[real], last]),
+        labels=np.concatenate([labels[real], last_labels]), ids=np.arange(len(real) + len(last)),
+        content=""
     )  # fmt: skip
     measured = replace(learner, fitter=replace(learner.fitter, data=both))
     features = measured.signals(np.arange(len(both)), ["features"])["features"]
     chosen = np.full(len(both), -1)
     chosen[len(real) :] = folder.done - 1
     return {
-        "thumbs": np.concatenate(shown), "thumb_labels": np.concatenate(kinds), "thumb_scores": np.full(len(when), np.nan),
-        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(features), "map_label": both.labels,
-        "map_chosen": chosen, "classes": np.array(data.classes), "pool_counts": np.bincount(labels, minlength=classes),
-        "chosen_counts": made.counts,
+        "thumbs": np.concatenate(shown), "thumb_labels": np.concatenate(kinds),
+        "thumb_scores": np.full(len(when), np.nan),
+        "thumb_round": np.array(when), "thumb_ids": np.array(names), "map_xy": plane(features),
+        "map_label": both.labels,
+        "map_chosen": chosen, "classes": np.array(data.classes),
+        "pool_counts": np.bincount(labels, minlength=classes),
+        "chosen_counts": distilled.counts,
     }  # fmt: skip

@@ -27,28 +27,32 @@ class Soft:
     where the soft ones come from.
     """
 
-    made: Synthetic
+    distilled: Synthetic
     truth: NDArray[np.int64]
     teacher: Teacher | None = None
 
     @classmethod
-    def of(cls, made: Synthetic, teacher: Teacher | None = None) -> Soft | None:
-        """Return what training needs beside images and `made.targets()`, or None when those are
+    def of(cls, distilled: Synthetic, teacher: Teacher | None = None) -> Soft | None:
+        """Return what training needs beside images and `distilled.targets()`, or None when those are
         all.
 
         Raises ValueError when the labels are a teacher's and there is none, or its classes are
         others.
         """
-        if made.kind == "hard" or (made.kind in ("probs", "logits") and not made.mix):
+        if distilled.kind == "hard" or (
+            distilled.kind in ("probs", "logits") and not distilled.mix
+        ):
             return None
-        if made.kind == "online":
+        if distilled.kind == "online":
             if teacher is None:
                 raise ValueError(
                     "online labels: expected the teacher that gives them while training"
                 )
-            teacher.check(made.classes)
+            teacher.check(distilled.classes)
         return cls(
-            made, np.repeat(made.hard, made.decode**2), teacher if made.kind == "online" else None
+            distilled,
+            np.repeat(distilled.hard, distilled.decode**2),
+            teacher if distilled.kind == "online" else None,
         )
 
     @property
@@ -56,7 +60,9 @@ class Soft:
         """What the stream of batches carries as labels: fixed ones, or the hard ones where the soft
         ones come later.
         """
-        return self.truth if self.made.kind in ("crops", "online") else self.made.targets()
+        return (
+            self.truth if self.distilled.kind in ("crops", "online") else self.distilled.targets()
+        )
 
     def stream(self, base: TrainStream, augment: bool) -> SoftStream:
         """Return the batches of `base`, which must not augment where there are views, as this set
@@ -76,8 +82,8 @@ class SoftStream:
     def __init__(self, base: TrainStream, soft: Soft, augment: bool) -> None:
         self.base, self.soft = base, soft
         self.images = torch.from_numpy(np.ascontiguousarray(base.images.transpose(0, 3, 1, 2)))
-        made = soft.made
-        online = made.info["online"] if made.kind == "online" and augment else None
+        distilled = soft.distilled
+        online = distilled.info["online"] if distilled.kind == "online" and augment else None
         self.drawn = (
             None if online is None else Views(online["scale"], online["flips"], online["cutmix"])
         )
@@ -88,7 +94,7 @@ class SoftStream:
         return len(self.base)
 
     def __iter__(self) -> Iterator[Batch]:
-        made = self.soft.made
+        distilled = self.soft.distilled
         for batch in self.base:
             rows, epoch = batch["index"].numpy(), int(batch["epoch"])
             batch["truth"] = torch.from_numpy(self.soft.truth[rows])
@@ -98,11 +104,11 @@ class SoftStream:
                     self.drawn.draw(len(self.images), self.images.shape[-1], rng),
                     epoch,
                 )
-            elif made.views is not None:
-                number = epoch % len(made.views)
-                self.views = made.views[number]
+            elif distilled.views is not None:
+                number = epoch % len(distilled.views)
+                self.views = distilled.views[number]
                 batch["label"] = torch.from_numpy(
-                    soften(made.labels[number][rows], made.temperature)
+                    soften(distilled.labels[number][rows], distilled.temperature)
                 )
             if self.views is not None:
                 batch["image"] = (
@@ -117,8 +123,8 @@ class LitSoft(LitClassifier):
     """
 
     def __init__(self, *args: Any, soft: Soft, **recipe: Any) -> None:
-        super().__init__(*args, temperature=soft.made.temperature, **recipe)
-        self.mix = soft.made.mix
+        super().__init__(*args, temperature=soft.distilled.temperature, **recipe)
+        self.mix = soft.distilled.mix
         # in a tuple: no part of this module, which trains and saves its parts
         self.asked = (soft.teacher,)
 

@@ -68,12 +68,12 @@ def losses_of(outputs: Any, batch: Any) -> Tensor:
 
     Raises ValueError when it returned neither.
     """
-    found = outputs if isinstance(outputs, dict) else {}
-    if "losses" in found:
-        return found["losses"].detach()  # type: ignore[no-any-return]
-    if "logits" in found and isinstance(batch, dict) and "label" in batch:
+    returned = outputs if isinstance(outputs, dict) else {}
+    if "losses" in returned:
+        return returned["losses"].detach()  # type: ignore[no-any-return]
+    if "logits" in returned and isinstance(batch, dict) and "label" in batch:
         return nn.functional.cross_entropy(
-            found["logits"].detach().float(), batch["label"], reduction="none"
+            returned["logits"].detach().float(), batch["label"], reduction="none"
         )
     raise ValueError(
         "training_step: selection by losses needs {'loss': ..., 'losses': one per example}, or"

@@ -124,8 +124,10 @@ class Fitter:
         budget -= len(held)
         steps = recipe.total_steps(budget)
         lit = self.task.module(
-            model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, warmup=recipe.warmup,
-            label_smoothing=recipe.label_smoothing, schedule=recipe.schedule, drop=recipe.drop(budget),
+            model, self.data, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay,
+            optimizer=recipe.optimizer, warmup=recipe.warmup,
+            label_smoothing=recipe.label_smoothing, schedule=recipe.schedule,
+            drop=recipe.drop(budget),
         )  # fmt: skip
         test = test and len(self.data.test_images) > 0
         halfway = halfway and len(self.data.test_images) > 0

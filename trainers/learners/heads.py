@@ -66,7 +66,10 @@ def stratified_folds(y: Labels, folds: int, rng: np.random.Generator) -> NDArray
     """Return the fold (n,) of each example: classes are dealt out one after the other, so that
     every fold has its share of each, and folds differ by one example at most.
 
-    >>> stratified_folds(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0)).tolist()[:2] in ([0, 1], [1, 0])
+    >>> stratified_folds(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0)).tolist()[:2] in (
+    ...     [0, 1],
+    ...     [1, 0],
+    ... )
     True
     """
     order = rng.permutation(len(y))

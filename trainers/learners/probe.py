@@ -166,8 +166,8 @@ class ProbeLearner:
             out["features"] = x
         if wanted & {"logits", "probs"}:
             logits = self._current.logits(x)
-            found = {"logits": logits, "probs": softmax_rows(logits)}
-            out |= {name: v.astype(np.float32) for name, v in found.items() if name in wanted}
+            columns = {"logits": logits, "probs": softmax_rows(logits)}
+            out |= {name: v.astype(np.float32) for name, v in columns.items() if name in wanted}
         if "member_probs" in wanted:
             passes = [softmax_rows(member.logits(x)) for member in self._ensemble()]
             out["member_probs"] = np.stack(passes, axis=1).astype(np.float32)

@@ -37,7 +37,9 @@ class RandomFeatures:
     targets are 0 and 1.
 
     >>> x = np.array([[-1.0], [-0.9], [0.9], [1.0]])
-    >>> model, _ = RandomFeatures(64).fit(x, np.array([0, 0, 1, 1]), 2, np.ones(4), np.random.default_rng(0))
+    >>> model, _ = RandomFeatures(64).fit(
+    ...     x, np.array([0, 0, 1, 1]), 2, np.ones(4), np.random.default_rng(0)
+    ... )
     >>> model.logits(x).argmax(axis=1).tolist()
     [0, 0, 1, 1]
     """

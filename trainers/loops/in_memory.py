@@ -73,7 +73,8 @@ def in_memory_project(cfg: Mapping[str, Any], data: ImageData | None = None) -> 
     fitter = Fitter(data, make(cfg, "model"), cfg["trainer"], False, predicts, task)
     key = fingerprint(cfg["model"], *[predicts] * predicts, *[cfg["task"]] * (not task.dynamics))
     project = assemble(
-        strategy, fitter, config, proxy, embedding, Store(cfg["store"]), int(cfg["members"]), key, dynamic
+        strategy, fitter, config, proxy, embedding, Store(cfg["store"]), int(cfg["members"]), key,
+        dynamic
     )  # fmt: skip
 
     def check(plan: Plan) -> None:
@@ -161,7 +162,8 @@ def context_of(
 ) -> RunContext:
     """Return the context of a run of a project; more: the other fields of `RunContext`."""
     return RunContext(
-        plan, project.strategy, project.method, project.learner, project.proxy, oracle, project.examples, store, folder, seed,
+        plan, project.strategy, project.method, project.learner, project.proxy, oracle,
+        project.examples, store, folder, seed,
         features=project.features, proxy_key=project.key, confusion=project.confusion,
         drawing=project.drawing, **more,
     )  # fmt: skip

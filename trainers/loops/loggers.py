@@ -44,7 +44,8 @@ def wandb_logger(
     settings = wandb.Settings(console="off", silent=True)
     name = f"{run_config['strategy_name']}-{run_config['seed']}"
     run = wandb.init(
-        dir=str(folder), project=project, group=group, job_type=str(run_config["strategy_name"]), name=name, mode=mode, tags=list(tags),
+        dir=str(folder), project=project, group=group, job_type=str(run_config["strategy_name"]),
+        name=name, mode=mode, tags=list(tags),
         config=dict(run_config), settings=settings, reinit="finish_previous",
     )  # fmt: skip
     run.define_metric("labels")

@@ -116,5 +116,6 @@ def learner_project(
 ) -> Project:
     """Return the project of any other learner."""
     return Project(
-        strategy, learner, learner, examples, FixedSelection(), features=features, key=key, check=check
+        strategy, learner, learner, examples, FixedSelection(), features=features, key=key,
+        check=check
     )  # fmt: skip

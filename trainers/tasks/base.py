@@ -52,8 +52,8 @@ class Task(ABC):
     def new_model(self, factory: Any, data: ImageData) -> nn.Module:
         """Return a fresh model for the data's classes, channels and size."""
         _, h, _, c = data.images.shape
-        made: nn.Module = factory(num_classes=len(data.classes), in_channels=c, image_size=h)
-        return made
+        model: nn.Module = factory(num_classes=len(data.classes), in_channels=c, image_size=h)
+        return model
 
     @abstractmethod
     def module(self, model: nn.Module, data: ImageData, **recipe: Any) -> Scheduled:

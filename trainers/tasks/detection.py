@@ -58,10 +58,10 @@ def detector(
             f" {', '.join(list_models(detection))}"
         )
     backbone = "DEFAULT" if pretrained else None
-    made = getattr(detection, name)(
+    model = getattr(detection, name)(
         weights=None, weights_backbone=backbone, num_classes=num_classes, **(options or {})
     )
-    return cast(nn.Module, made)
+    return cast(nn.Module, model)
 
 
 def as_tensor(image: NDArray[np.uint8]) -> Tensor:
@@ -154,13 +154,15 @@ class LitDetector(Scheduled):
                 m
             )  # a crowd may hold any class
             truth.append({
-                "boxes": torch.cat([t["boxes"], t["crowd"].repeat(self.classes - 1, 1)]), "labels": torch.cat([t["labels"], everywhere.sort().values]),
-                "iscrowd": torch.cat([torch.zeros(n), torch.ones(m * (self.classes - 1))]).long().to(t["labels"].device),
+                "boxes": torch.cat([t["boxes"], t["crowd"].repeat(self.classes - 1, 1)]),
+                "labels": torch.cat([t["labels"], everywhere.sort().values]),
+                "iscrowd": torch.cat([torch.zeros(n), torch.ones(m * (self.classes - 1))])
+                .long().to(t["labels"].device),
             })  # fmt: skip
-        found = [
+        predictions = [
             {k: o[k] for k in ("boxes", "labels", "scores")} for o in self.model(batch["images"])
         ]
-        self.precision_of.update(found, truth)
+        self.precision_of.update(predictions, truth)
 
     def _log(self, name: str) -> None:
         value = self.precision_of.compute()[METRICS[self.metric]].double()
@@ -304,8 +306,8 @@ class Detection(Task):
         try:
             for rows in same_size(part.pool.sizes[indices], self.batch_size):
                 images = [as_tensor(part.image(int(indices[r]))).to(device) for r in rows]
-                found = detect(model, images) if rich else model(images)
-                outputs |= dict(zip(rows.tolist(), found, strict=True))
+                predictions = detect(model, images) if rich else model(images)
+                outputs |= dict(zip(rows.tolist(), predictions, strict=True))
                 x = caught["x"].cpu().numpy()
                 features = (
                     np.empty((len(indices), x.shape[1]), np.float32)

@@ -107,19 +107,19 @@ def _pooled(x: Tensor) -> Tensor:
 @torch.no_grad()
 def _levels(model: nn.Module, example: Tensor) -> list[_Level]:
     """Return the levels of a model, from one pass in evaluation mode."""
-    found: dict[tuple[int, ...], _Level] = {}
+    by_size: dict[tuple[int, ...], _Level] = {}
     head: list[_Level] = []
 
     def see(module: nn.Module, args: tuple[Tensor, ...], output: object) -> None:
         if isinstance(module, nn.Linear):
             head[:] = [(module, module.in_features, True, False)]
-        if isinstance(module, nn.MaxPool2d) and (level := found.get(tuple(args[0].shape[2:]))):
-            found[tuple(args[0].shape[2:])] = (*level[:3], True)
+        if isinstance(module, nn.MaxPool2d) and (level := by_size.get(tuple(args[0].shape[2:]))):
+            by_size[tuple(args[0].shape[2:])] = (*level[:3], True)
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             return
         where = tuple(output.shape[2:]) if output.ndim == 4 else (output.shape[1],)
         if torch.Size(where).numel() > 1:
-            found[where] = (module, output.shape[1 if output.ndim == 4 else 2], False, False)
+            by_size[where] = (module, output.shape[1 if output.ndim == 4 else 2], False, False)
 
     leaves = [m for m in model.modules() if not list(m.children())]
     handles = [m.register_forward_hook(see) for m in leaves]
@@ -130,9 +130,9 @@ def _levels(model: nn.Module, example: Tensor) -> list[_Level]:
         model.train(before)
         for handle in handles:
             handle.remove()
-    if not found and not head:
+    if not by_size and not head:
         raise ValueError(
             f"{type(model).__name__}: expected convolutions, tokens or a linear layer to predict"
             " the loss from, found none"
         )
-    return list(found.values()) or head
+    return list(by_size.values()) or head

@@ -87,7 +87,7 @@ def timm_model(
         near = ", ".join(timm.list_models(f"*{name.split('.')[0]}*")[:5])
         raise ValueError(f"name: timm has no model {name!r}" + (f"; near: {near}" if near else ""))
     sized = {"img_size": image_size} if name.startswith(("vit_", "deit", "swin")) else {}
-    made = timm.create_model(
+    created = timm.create_model(
         name,
         pretrained=pretrained and name != LITE0,
         num_classes=num_classes,
@@ -95,7 +95,7 @@ def timm_model(
         drop_rate=drop_rate,
         **sized,
     )
-    model = cast(nn.Module, made)
+    model = cast(nn.Module, created)
     if pretrained and name == LITE0:
         packaged_weights(model, in_channels)
     if stem == "cifar":

@@ -55,8 +55,8 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     """Return logits (B, classes, H, W) at the size of `x` (B, 3, H, W), of a network that returns
     them or a mapping with `out`.
     """
-    found = model(x)
-    maps: Tensor = found["out"] if isinstance(found, Mapping) else found
+    output = model(x)
+    maps: Tensor = output["out"] if isinstance(output, Mapping) else output
     if maps.shape[2:] == x.shape[2:]:
         return maps
     return nn.functional.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=False)
@@ -120,12 +120,14 @@ class SegmentationBatches:
             )
             images.append(as_tensor(image[:, ::-1] if flip else image))
             if self.targets:
-                found = np.asarray(
+                class_map = np.asarray(
                     Image.fromarray(self.part.class_map(at)).resize(
                         (width, height), Image.Resampling.NEAREST
                     )
                 )
-                targets.append(torch.from_numpy(np.array(found[:, ::-1] if flip else found)).long())
+                targets.append(
+                    torch.from_numpy(np.array(class_map[:, ::-1] if flip else class_map)).long()
+                )
         batch = {"image": torch.stack(images), "index": torch.from_numpy(self.indices[places])}
         if self.targets:
             batch |= {
@@ -351,10 +353,10 @@ def _inside(model: nn.Module) -> nn.Module:
     for name in ("backbone", "encoder"):
         if isinstance(getattr(model, name, None), nn.Module):
             return cast(nn.Module, getattr(model, name))
-    found = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    if len(found) < 2:
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    if len(convolutions) < 2:
         raise ValueError(
             f"{type(model).__name__}: expected a backbone, an encoder or at least two convolutions"
             " to take features from"
         )
-    return found[-2]
+    return convolutions[-2]

@@ -68,8 +68,10 @@ class SelfSupervised:
         if self.method not in METHODS:
             raise ValueError(f"method: expected {' or '.join(METHODS)}, got {self.method!r}")
         least = {
-            "steps": (1 if self.steps is None else self.steps, 1), "batch_size": (self.batch_size, 2),
-            "width": (self.width, 1), "projection": (self.projection, 1), "workers": (self.workers, 0),
+            "steps": (1 if self.steps is None else self.steps, 1),
+            "batch_size": (self.batch_size, 2),
+            "width": (self.width, 1), "projection": (self.projection, 1),
+            "workers": (self.workers, 0),
             "save_every": (self.save_every, 1),
         }  # fmt: skip
         for name, (value, bound) in least.items():

@@ -44,7 +44,7 @@ def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> A
     parts: list[tuple[list[int], dict[str, Any], Decision | None]] = []
     if good:
         try:
-            parts = [(good, *_said(operator, band, rows.batch))]
+            parts = [(good, *_outcome(operator, band, rows.batch))]
         except (ImportError, OSError, MemoryError, AssertionError):
             raise
         except Exception as first:
@@ -52,7 +52,7 @@ def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> A
             for at, i in enumerate(good):
                 try:
                     parts.append(
-                        ([i], *_said(operator, band, Batch(rows.batch.table.slice(at, 1))))
+                        ([i], *_outcome(operator, band, Batch(rows.batch.table.slice(at, 1))))
                     )
                 except Exception as error:
                     wrong[i] = f"operator_failed: {type(error).__name__}: {error}"
@@ -65,7 +65,7 @@ def row_wise(operator: Scorer | Filter, band: Threshold | None, rows: Rows) -> A
     return _put_together(operator, rows, bad, parts)
 
 
-def _said(
+def _outcome(
     operator: Scorer | Filter, band: Threshold | None, batch: Batch
 ) -> tuple[dict[str, Any], Decision | None]:
     """Call the operator. A column without any value in this batch has no type: it may be one of
@@ -116,9 +116,9 @@ def at_once(operator: Any, rows: Rows, total: int | None) -> Answers:
         n: table[n] for n in table.column_names if n not in ("id", "keep", "reason", "duplicate_of")
     }
     keep, reason, duplicate_of = (to_numpy(table[n]) for n in ("keep", "reason", "duplicate_of"))
-    said = [place[i] for i in table["id"].to_pylist()]  # rows in no group are kept unseen
+    answered = [place[i] for i in table["id"].to_pylist()]  # rows in no group are kept unseen
     return _put_together(
-        operator, rows, bad, [(said, gives, Decision(keep.astype(bool), reason, duplicate_of))]
+        operator, rows, bad, [(answered, gives, Decision(keep.astype(bool), reason, duplicate_of))]
     )
 
 

@@ -53,7 +53,15 @@ def read_dropped(work_dir: str | Path) -> Iterator[dict[str, Any]]:
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> row = {"text": "hi", "__dj__stats__": {"coreset_id": "a", "coreset_state": "dropped", "coreset_reason": "too short", "coreset_words": 1.0}}
+    >>> row = {
+    ...     "text": "hi",
+    ...     "__dj__stats__": {
+    ...         "coreset_id": "a",
+    ...         "coreset_state": "dropped",
+    ...         "coreset_reason": "too short",
+    ...         "coreset_words": 1.0,
+    ...     },
+    ... }
     >>> write_dropped(folder, "coreset_length", [row], ["a", "b"])
     >>> [(r["id"], r["reason"], r["scores"]) for r in read_dropped(folder)]
     [('a', 'too short', {'words': 1.0})]

@@ -40,15 +40,15 @@ for _switch in ("UV_OFFLINE", "UV_NO_CACHE", "PIP_NO_INDEX"):
     os.environ.setdefault(_switch, "1")
 
 
-def made(value: Any) -> Any:
+def with_parts(value: Any) -> Any:
     """Return a setting of a recipe with everything in it that has a `_target_` made: a recipe of
     Data-Juicer is data, only what is ours or registered is built.
     """
     if isinstance(value, Mapping) and "_target_" in value:
         return build_options(dict(value), "options")
     if isinstance(value, Mapping):
-        return {n: made(v) for n, v in value.items()}
-    return [made(v) for v in value] if isinstance(value, list | tuple) else value
+        return {n: with_parts(v) for n, v in value.items()}
+    return [with_parts(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 class _Ours:
@@ -85,7 +85,7 @@ class _Ours:
     @cached_property
     def operator(self) -> Any:
         """The operator of the registry."""
-        return load(self.entry, self.group)(**{n: made(v) for n, v in self.options.items()})
+        return load(self.entry, self.group)(**{n: with_parts(v) for n, v in self.options.items()})
 
     def __getstate__(self) -> dict[str, Any]:
         return {n: v for n, v in self.__dict__.items() if n not in ("operator", "band")}
@@ -118,8 +118,8 @@ class _RowWise(_Ours, Filter):  # type: ignore[misc]
         if rank is not None:
             _use_gpu(rank)
         rows = read(samples, self.operator.needs, self.text_key)
-        said = row_wise(self.operator, self.band, rows)
-        samples[STATS] = [{**(old or {}), **said.of(i)} for i, old in enumerate(samples[STATS])]
+        answers = row_wise(self.operator, self.band, rows)
+        samples[STATS] = [{**(old or {}), **answers.of(i)} for i, old in enumerate(samples[STATS])]
         return samples
 
     def process_batched(self, samples: Any, data_set: str = "") -> list[bool]:
@@ -200,10 +200,10 @@ class _AllRows(_Ours, Pipeline):  # type: ignore[misc]
                 dataset, needs, self.text_key, self.answers, self.work_dir, self._name
             )
         starts = range(0, len(dataset), CHUNK)
-        said = self.answers(
+        answers = self.answers(
             joined([read(_chunk(dataset, s), needs, self.text_key) for s in starts])
         )
-        return add_stats(dataset, said, self.work_dir, self._name)
+        return add_stats(dataset, answers, self.work_dir, self._name)
 
 
 def _place(data_set: str) -> tuple[str, int, int]:

@@ -51,20 +51,20 @@ def schema_of(names: Sequence[str], needs: frozenset[str], text_key: str = "text
     >>> schema_of(["instruction", "output"], frozenset({"prompt"})).kind
     'alpaca'
     """
-    found = set(names)
-    image = "path" if "image" in needs and found & set(IMAGE_FIELDS) else None
-    name = next((n for n in IDS if n in found), None)
-    if {"instruction", "output"} <= found:
+    fields = set(names)
+    image = "path" if "image" in needs and fields & set(IMAGE_FIELDS) else None
+    name = next((n for n in IDS if n in fields), None)
+    if {"instruction", "output"} <= fields:
         return Schema("alpaca", id=name)
-    if found & set(_CHAT):
+    if fields & set(_CHAT):
         return Schema("chat", id=name, image=image)
     if image:
-        return Schema("images", {"text": text_key} if text_key in found else {}, name, image=image)
-    if text_key not in found:
+        return Schema("images", {"text": text_key} if text_key in fields else {}, name, image=image)
+    if text_key not in fields:
         raise KeyError(
             "the rows are neither Alpaca (instruction, output), chat (messages or conversations)"
             f" nor text: they have no field '{text_key}'; their fields are"
-            f" {', '.join(sorted(found)) or 'none'}; say which is the text with text_keys"
+            f" {', '.join(sorted(fields)) or 'none'}; say which is the text with text_keys"
         )
     return Schema("text", {} if text_key == "text" else {"text": text_key}, name)
 
@@ -76,7 +76,14 @@ def read(
     looked for among our stats, the row's own columns and fields, and Data-Juicer's stats, in this
     order. Raises KeyError for one that is nowhere.
 
-    >>> rows = read({"id": ["a", "b"], "text": ["one", " "], "__dj__stats__": [{"text_len": 3}, {"text_len": 1}]}, frozenset({"text", "text_len"}))
+    >>> rows = read(
+    ...     {
+    ...         "id": ["a", "b"],
+    ...         "text": ["one", " "],
+    ...         "__dj__stats__": [{"text_len": 3}, {"text_len": 1}],
+    ...     },
+    ...     frozenset({"text", "text_len"}),
+    ... )
     >>> rows.batch["text_len"], dict(rows.bad)
     (array([3.]), {1: "empty_text: 'text' is empty"})
     """
@@ -87,7 +94,7 @@ def read(
     names = [n for n in samples if not n.startswith(_INTERNAL)]
     size = len(next(iter(samples.values())))
     stats: list[Mapping[str, Any]] = [s or {} for s in samples.get(STATS, [{}] * size)]
-    said = set(stats[0]) if stats else set()
+    known = set(stats[0]) if stats else set()
     schema = schema_of(names, needs, text_key)
     mine = COLUMNS[schema.kind] | ({"image"} if schema.image else set())
     good: list[int] = []
@@ -110,9 +117,9 @@ def read(
     table: dict[str, pa.Array] = {"id": pa.array([c["id"] for c in held], pa.string())}
     for name in sorted(needs - {"id"}):
         own = f"{OURS}{name}"
-        if own in said:
+        if own in known:
             table[name] = _array([None if stats[i][own] == "" else stats[i][own] for i in good])
-            if f"{own}_status" in said:
+            if f"{own}_status" in known:
                 table[f"{name}_status"] = pa.array(
                     [stats[i][f"{own}_status"] for i in good], pa.string()
                 )
@@ -120,14 +127,14 @@ def read(
             table[name] = pa.array([c[name] for c in held])
         elif name in samples:
             table[name] = _array([samples[name][i] for i in good])
-        elif name in said:
+        elif name in known:
             table[name] = _array([stats[i][name] for i in good])
         elif size:
             have = sorted(
                 {
                     *mine,
                     *names,
-                    *(s.removeprefix(OURS) for s in said if s.removeprefix(OURS) not in _DECISION),
+                    *(s.removeprefix(OURS) for s in known if s.removeprefix(OURS) not in _DECISION),
                 }
             )
             raise KeyError(f"column '{name}' is missing; the rows have {', '.join(have)}")

@@ -123,8 +123,8 @@ def select_from_files(
         }
         stamps = _stamps(shards)
         key = fingerprint(to_json(about, sort_keys=True), stamps, partitions)
-        said = _known(folder)
-        if said.get("key") != key:
+        earlier = _known(folder)
+        if earlier.get("key") != key:
             _remove_answer(folder)
             state = folder / "state" / f"{key}-{size}"
             if order is not None:
@@ -137,9 +137,9 @@ def select_from_files(
                 raise OSError("data: files changed while they were read; start again")
             text = to_json({"key": key, "info": about | more}, indent=1, ensure_ascii=False)
             write_atomic(folder / ABOUT, text + "\n")
-            said = json.loads(text)  # as a later call reads it
+            earlier = json.loads(text)  # as a later call reads it
             remove_tree(folder / "state")
-    return FileSelection(folder, k, said["info"])
+    return FileSelection(folder, k, earlier["info"])
 
 
 def plan(strategy: Strategy) -> RowOrder | None:
@@ -167,8 +167,8 @@ def _engine(engine: str | Engine) -> Engine:
         return engine
     if engine not in ENGINES:
         raise ValueError(f"engine: expected {' or '.join(ENGINES)}, got {engine!r}")
-    made: Engine = ENGINES[engine]()
-    return made
+    built: Engine = ENGINES[engine]()
+    return built
 
 
 def _kinds(engine: Engine, source: Source, shards: Sequence[Shard]) -> dict[str, Kind]:
@@ -179,7 +179,7 @@ def _kinds(engine: Engine, source: Source, shards: Sequence[Shard]) -> dict[str,
         for name, kind in kinds.items() if first else ():
             if kind != first[name]:
                 raise ValueError(
-                    f"'{name}': {where} holds {_said(first[name])}, {shard.name} {_said(kind)}"
+                    f"'{name}': {where} holds {_in_words(first[name])}, {shard.name} {_in_words(kind)}"
                 )
         if not first:
             first, where = kinds, shard.name
@@ -188,7 +188,7 @@ def _kinds(engine: Engine, source: Source, shards: Sequence[Shard]) -> dict[str,
     return first
 
 
-def _said(kind: Kind) -> str:
+def _in_words(kind: Kind) -> str:
     return f"{kind[0]} of shape {kind[1]} a row"
 
 
@@ -236,8 +236,8 @@ def _stamps(shards: Sequence[Shard]) -> list[tuple[str, str]]:
 def _known(folder: Any) -> dict[str, Any]:
     """Return what an earlier run said about its answer, where it lies there."""
     try:
-        said: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-        return said
+        answer: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+        return answer
     except (OSError, ValueError):
         return {}
 

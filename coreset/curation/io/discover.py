@@ -186,10 +186,10 @@ def _files(item: str | Path) -> list[Path]:
         return [path]
     _check_links(str(item))
     # absolute patterns too
-    found = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207
-    if not found:
+    matches = [Path(p) for p in sorted(glob.glob(str(item), recursive=True)) if Path(p).is_file()]  # noqa: PTH207
+    if not matches:
         raise FileNotFoundError(2, "No such file or directory", str(item))
-    return found
+    return matches
 
 
 def _check_links(pattern: str) -> None:

@@ -43,8 +43,10 @@ RESERVED = frozenset(
 )
 # roles as data sets write them
 ROLES = {
-    "system": "system", "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",
-    "bot": "assistant", "chatgpt": "assistant", "function_call": "assistant", "tool": "tool", "function": "tool", "observation": "tool",
+    "system": "system", "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "model": "assistant",
+    "bot": "assistant", "chatgpt": "assistant", "function_call": "assistant", "tool": "tool",
+    "function": "tool", "observation": "tool",
 }  # fmt: skip
 
 
@@ -89,7 +91,10 @@ class Schema:
 def kind_of(row: Mapping[str, Any], fields: Mapping[str, str]) -> str | None:
     """Return which kind of row this is by its fields, or None.
 
-    >>> kind_of({"instruction": "Add.", "output": "3"}, {}), kind_of({"body": "x"}, {"text": "body"})
+    >>> (
+    ...     kind_of({"instruction": "Add.", "output": "3"}, {}),
+    ...     kind_of({"body": "x"}, {"text": "body"}),
+    ... )
     ('alpaca', 'text')
     """
     return next((kind for kind in KINDS if _is(row, kind, fields)), None)
@@ -143,15 +148,15 @@ def learn_schema(
         raise ValueError(f"kind: expected auto, {', '.join(KINDS)}, got {kind!r}")
     have = sorted({str(name) for row in rows for name in row})
     if kind == "auto":
-        found = Counter(k for k in (kind_of(row, fields) for row in rows) if k)
-        if not found:
+        kinds = Counter(k for k in (kind_of(row, fields) for row in rows) if k)
+        if not kinds:
             raise ValueError(
                 "the rows are neither Alpaca (instruction, output), chat (messages or"
                 " conversations), images (image) nor plain text (text): their fields are"
                 f" {', '.join(have) or 'none'}; say what is what with fields={{text: ...}} or"
                 " fields={instruction: ..., output: ...}"
             )
-        kind = max(KINDS, key=lambda k: found[k])
+        kind = max(KINDS, key=lambda k: kinds[k])
     for name in ("id", "__key__"):
         if id_field is None and 2 * sum(row.get(name) is not None for row in rows) > len(rows):
             id_field = name
@@ -161,9 +166,10 @@ def learn_schema(
         )
     image = None
     if kind in ("chat", "images"):
-        found_in = [(row, n) for row in rows if (n := image_field(row, fields)) is not None]
+        fields_of_images = [(row, n) for row in rows if (n := image_field(row, fields)) is not None]
         forms = Counter(
-            "bytes" if isinstance(_one_image(row[n]), bytes) else "path" for row, n in found_in
+            "bytes" if isinstance(_one_image(row[n]), bytes) else "path"
+            for row, n in fields_of_images
         )
         image = forms.most_common(1)[0][0] if forms else None
     extra = {}
@@ -294,12 +300,12 @@ def normal(row: Any, schema: Schema) -> dict[str, Any]:
 def _extra(name: str, value: Any, kind: str) -> Any:
     if kind == "other":
         return _dump(value)
-    found = type_of(value)
+    actual = type_of(value)
     ragged = kind in ("numbers", "texts") and (
-        value == [] or (kind == "numbers" and found.startswith("vector"))
+        value == [] or (kind == "numbers" and actual.startswith("vector"))
     )
-    if found != kind and not ragged:
-        raise BadRow("mixed_schema", f"'{name}' is {found} here, {kind} in the first rows")
+    if actual != kind and not ragged:
+        raise BadRow("mixed_schema", f"'{name}' is {actual} here, {kind} in the first rows")
     try:
         if kind == "number":
             return float(value)
@@ -312,7 +318,7 @@ def _extra(name: str, value: Any, kind: str) -> Any:
 
 def _refuse(row: Mapping[str, Any], schema: Schema) -> None:
     """Raise BadRow for a row that is not of the kind of the data set."""
-    found = kind_of(row, schema.fields)
+    actual = kind_of(row, schema.fields)
     if schema.kind in ("chat", "images"):
         wanted = _chat_fields(schema.fields) if schema.kind == "chat" else (schema.name("image"),)
         here = [n for n in wanted if row.get(n) is not None and schema.kind == "chat"]
@@ -323,9 +329,9 @@ def _refuse(row: Mapping[str, Any], schema: Schema) -> None:
         missing = list(wanted[:1])
     else:
         missing = [schema.name(n) for n in _WANTED[schema.kind] if schema.name(n) not in row]
-    if found is None or schema.kind == "images" or len(missing) < len(_WANTED[schema.kind]):
+    if actual is None or schema.kind == "images" or len(missing) < len(_WANTED[schema.kind]):
         raise BadRow("missing_field", f"no field {' and '.join(map(repr, missing))}")
-    raise BadRow("mixed_schema", f"a row of kind {found} among rows of kind {schema.kind}")
+    raise BadRow("mixed_schema", f"a row of kind {actual} among rows of kind {schema.kind}")
 
 
 def _text(row: Mapping[str, Any], name: str, default: str | None = None) -> str:
@@ -476,7 +482,8 @@ def _instruction(
 ) -> dict[str, Any]:
     return {
         "text": "\n".join([content for _, content in turns]),
-        "instruction": instruction, "input": extra, "prompt": prompt, "response": response, "system": system,
+        "instruction": instruction, "input": extra, "prompt": prompt, "response": response,
+        "system": system,
         "messages": [{"role": role, "content": content} for role, content in turns],
     }  # fmt: skip
 

@@ -245,7 +245,8 @@ def _coco(shard: Shard, longest: int, after: int) -> Iterator[Line]:
 
 
 _READERS: dict[str, Callable[[Shard, int, int], Iterator[Line]]] = {
-    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar, "coco": _coco,
+    "jsonl": _json_lines, "json": _json_array, "parquet": _table, "arrow": _table, "tar": _tar,
+    "coco": _coco,
 }  # fmt: skip
 
 
@@ -258,15 +259,15 @@ def first_rows(
     """
     why = ""
     for shard in shards:
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         try:
             for line in islice(
                 (line for line in read_rows(shard, longest) if isinstance(line.row, dict)), count
             ):
-                found.append(line.row)  # those before the shard breaks off count
+                rows.append(line.row)  # those before the shard breaks off count
         except OSError as error:
             why = why or f"{shard.path}: {error.strerror or error}"
-        if found:
-            return found
+        if rows:
+            return rows
         why = why or f"{shard.path}: no row is a JSON object with fields"
     raise ValueError(f"input: nothing can be read: {why}")

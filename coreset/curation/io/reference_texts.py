@@ -86,7 +86,7 @@ def _texts_of(
         return _texts_of_rows(source, column)
     shards = discover(source)
     schema = learn_schema(first_rows(shards), [column])
-    found = []
+    texts = []
     for shard in shards:
         for line in read_rows(shard, _LONGEST):
             try:
@@ -97,9 +97,9 @@ def _texts_of(
                 raise ValueError(f"{shard.path}, row {line.number}: {error}") from error
             if row.get(column) is None:
                 raise ValueError(f"{shard.path}, row {line.number}: no '{column}'")
-            found.append((row["id"] if schema.id else content_id(line.row), row[column]))
+            texts.append((row["id"] if schema.id else content_id(line.row), row[column]))
     # a value may be a list of turns
-    return tuple(sorted(found, key=lambda row: (row[0], str(row[1]))))
+    return tuple(sorted(texts, key=lambda row: (row[0], str(row[1]))))
 
 
 def _texts_of_rows(source: Frozen, column: str) -> tuple[tuple[str, str], ...]:

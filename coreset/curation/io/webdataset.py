@@ -126,7 +126,7 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
             assert file is not None
             try:
                 content = file.read().decode()
-                found = json.loads(content) if last == "json" else content
+                value = json.loads(content) if last == "json" else content
             except UnicodeDecodeError as error:
                 raise BadRow(
                     "wrong_encoding", f"'{member.name}': byte {error.start + 1} is not UTF-8"
@@ -138,13 +138,13 @@ def tar_row(sample: Sample, tar: tarfile.TarFile, path: Path) -> dict[str, Any]:
             except (ValueError, RecursionError) as error:  # too many digits; nested too deeply
                 raise BadRow("not_json", f"'{member.name}': {error}") from error
             if last != "json":
-                row["text"] = found
-            elif isinstance(found, dict):
-                row = {**found, **row}
+                row["text"] = value
+            elif isinstance(value, dict):
+                row = {**value, **row}
             else:
                 raise BadRow(
                     "not_an_object",
-                    f"'{member.name}' holds {type(found).__name__}, expected an object",
+                    f"'{member.name}' holds {type(value).__name__}, expected an object",
                 )
     return {**row, "__key__": sample.key}
 

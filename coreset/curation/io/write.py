@@ -188,7 +188,8 @@ def _coco(shard: Shard, times: Times, longest: int, part: Path) -> int:
 
 
 _WRITERS: dict[str, Callable[[Shard, Times, int, Path], int]] = {
-    "jsonl": _json_lines, "json": _json_array, "parquet": _parquet, "arrow": _arrow, "tar": _tar, "coco": _coco,
+    "jsonl": _json_lines, "json": _json_array, "parquet": _parquet, "arrow": _arrow, "tar": _tar,
+    "coco": _coco,
 }  # fmt: skip
 
 

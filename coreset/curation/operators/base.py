@@ -255,12 +255,12 @@ def short_name(operator: Any) -> str:
 
 def unique_names(operators: Sequence[Any]) -> list[str]:
     """Return a name per operator, the second of a kind with `_2` and so on."""
-    found: dict[str, int] = {}
+    times: dict[str, int] = {}
     out = []
     for operator in operators:
         name = short_name(operator)
-        found[name] = found.get(name, 0) + 1
-        out.append(name if found[name] == 1 else f"{name}_{found[name]}")
+        times[name] = times.get(name, 0) + 1
+        out.append(name if times[name] == 1 else f"{name}_{times[name]}")
     return out
 
 
@@ -280,9 +280,9 @@ def describe(value: Any) -> Any:
         if version is not None:
             about["version"] = version
         about |= {f.name: describe(getattr(value, f.name)) for f in fields(value)}
-        made_of = getattr(value, "resources", None)
-        if callable(made_of):
-            about["resources"] = dict(made_of())
+        resources = getattr(value, "resources", None)
+        if callable(resources):
+            about["resources"] = dict(resources())
         return about
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}

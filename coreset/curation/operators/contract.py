@@ -61,16 +61,16 @@ def finished(operator: Estimator, state: Any) -> Operator:
     """Return the operator a fit becomes. Raises ValueError when it reads or writes other columns
     than the fit said.
     """
-    made = operator.finish(state)
-    more = made.needs - operator.needs
-    if more or made.gives != operator.gives:
+    fitted = operator.finish(state)
+    more = fitted.needs - operator.needs
+    if more or fitted.gives != operator.gives:
         what = (
             f"reads {sorted(more)} too"
             if more
-            else f"gives {sorted(made.gives)} instead of {sorted(operator.gives)}"
+            else f"gives {sorted(fitted.gives)} instead of {sorted(operator.gives)}"
         )
-        raise ValueError(f"{type(operator).__name__} became {type(made).__name__}, which {what}")
-    return made
+        raise ValueError(f"{type(operator).__name__} became {type(fitted).__name__}, which {what}")
+    return fitted
 
 
 def stored(operator: Estimator, state: Any) -> Any:
@@ -161,9 +161,9 @@ def _answer(operator: Operator, batches: Sequence[Batch]) -> pa.Table:
             }
         parts.append(pa.table(about))
     if not parts:  # no two rows share a key: nothing is said of any
-        said = {"keep": pa.bool_(), "reason": pa.string(), "duplicate_of": pa.string()}
+        kinds = {"keep": pa.bool_(), "reason": pa.string(), "duplicate_of": pa.string()}
         return pa.schema(
-            {"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **said}
+            {"id": pa.string(), **dict.fromkeys(sorted(operator.gives), pa.null()), **kinds}
         ).empty_table()
     table = pa.concat_tables(parts, promote_options="permissive")
     return table.take(pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable")))

@@ -23,18 +23,18 @@ def _queries(
     encoder: Scorer, source: Source, column: str, task: str | None, _: tuple[tuple[str, str], ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the embeddings of the queries and the number of the column each counts for."""
-    found = texts_of(source, column)
-    made = encoder(
+    queries = texts_of(source, column)
+    columns = encoder(
         as_batch(
-            {"id": [name for name, _ in found], column: objects([value for _, value in found])}
+            {"id": [name for name, _ in queries], column: objects([value for _, value in queries])}
         )
     )
-    vectors = np.asarray(made[f"{column}_embedding"])
+    vectors = np.asarray(columns[f"{column}_embedding"])
     undefined = np.flatnonzero(np.isnan(vectors).any(axis=1))
     if len(undefined):
         raise ValueError(
             f"{source if isinstance(source, str) else 'queries'}: {len(undefined)} queries have no embedding, first"
-            f" '{found[undefined[0]][0]}'"
+            f" '{queries[undefined[0]][0]}'"
         )
     if task is None:
         return vectors, np.arange(len(vectors))

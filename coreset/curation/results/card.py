@@ -41,7 +41,10 @@ def write_card(out: str | Path, title: str, license_name: str | None = None) -> 
         "tags": ["coreset"],
     }
     head |= {"license": license_name} if license_name else {}
-    return write_atomic(folder / "README.md", f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{_body(title, manifest)}")  # fmt: skip
+    return write_atomic(
+        folder / "README.md",
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{_body(title, manifest)}",
+    )
 
 
 def _body(title: str, manifest: Mapping[str, Any]) -> str:
@@ -56,11 +59,15 @@ def _body(title: str, manifest: Mapping[str, Any]) -> str:
         "| --- | ---: | ---: |",
     ]
     for one in manifest["operators"]:
-        said = one.get("counts")
-        numbers = (f"{said['in']:,}", f"{said['dropped']:,}") if said else ("–", "–")
+        tally = one.get("counts")
+        numbers = (f"{tally['in']:,}", f"{tally['dropped']:,}") if tally else ("–", "–")
         lines.append(f"| `{one['name']}` | {numbers[0]} | {numbers[1]} |")
     lines += ["", "Input files and their SHA-256:", ""]
     lines += [f"- `{f['file']}`: {f['rows']:,} rows, `{f['sha256']}`" for f in manifest["input"]]
-    if said := manifest.get("overrules"):
-        lines += ["", f"People overruled rows ({', '.join(said['who'])}): {said['keep']} kept, {said['drop']} dropped, {said['pin']} pinned."]  # fmt: skip
+    if overruled := manifest.get("overrules"):
+        lines += [
+            "",
+            f"People overruled rows ({', '.join(overruled['who'])}): {overruled['keep']} kept,"
+            f" {overruled['drop']} dropped, {overruled['pin']} pinned.",
+        ]
     return "\n".join([*lines, ""])

@@ -91,12 +91,12 @@ class DecidePartition:
         ends, counts = _Ends(partition.rows), Counts()
         columns: dict[str, pa.Array] = {}
         for stage in self.chain.stages:
-            said = read_columns(work.side(stage, partition))
-            row = said["row"].to_numpy().astype(np.int64)
-            counts.operators[stage.name] = ends.take(stage, row, said)
-            for name in sorted(stage.gives & set(said.schema.names)):
-                if not _is_vector(said[name].type) and not name.endswith(WORKING):
-                    columns[name] = spread(row, said[name], partition.rows)
+            answers = read_columns(work.side(stage, partition))
+            row = answers["row"].to_numpy().astype(np.int64)
+            counts.operators[stage.name] = ends.take(stage, row, answers)
+            for name in sorted(stage.gives & set(answers.schema.names)):
+                if not _is_vector(answers[name].type) and not name.endswith(WORKING):
+                    columns[name] = spread(row, answers[name], partition.rows)
         file = work.shards[partition.shard]
         overruled = {}
         if self.overrules is not None:
@@ -137,16 +137,18 @@ class _Ends:
             np.full(size, None, object),
         )
 
-    def take(self, stage: Stage, row: NDArray[np.int64], said: pa.Table) -> dict[str, Any]:
+    def take(self, stage: Stage, row: NDArray[np.int64], answers: pa.Table) -> dict[str, Any]:
         """Take over what one operator said about `row`; return its counts."""
-        names = said.schema.names
+        names = answers.schema.names
         here = (
-            np.ones(len(row), bool) if "keep" not in names else to_numpy(said["keep"]).astype(bool)
+            np.ones(len(row), bool)
+            if "keep" not in names
+            else to_numpy(answers["keep"]).astype(bool)
         )
         numbers = [
-            n for n in sorted(stage.gives & set(names)) if pa.types.is_floating(said[n].type)
+            n for n in sorted(stage.gives & set(names)) if pa.types.is_floating(answers[n].type)
         ]
-        undefined = {n: int(np.isnan(to_numpy(said[n])[here]).sum()) for n in numbers}
+        undefined = {n: int(np.isnan(to_numpy(answers[n])[here]).sum()) for n in numbers}
         counts = {
             **_NONE,
             "in": len(row),
@@ -158,17 +160,19 @@ class _Ends:
         gone = ~here
         out = row[gone]
         failed = (
-            said["failed"].is_valid().to_numpy()[gone]
+            answers["failed"].is_valid().to_numpy()[gone]
             if "failed" in names
             else np.zeros(len(out), bool)
         )
-        words = to_numpy(said["reason"])[gone] if "reason" in names else objects([None] * len(out))
+        words = (
+            to_numpy(answers["reason"])[gone] if "reason" in names else objects([None] * len(out))
+        )
         lost = failed | (stage.name == INPUT)
         self.operator[out] = stage.name
         self.state[out] = np.where(lost, "rejected", "dropped")
         self.reason[out] = np.where(failed, FAILED, DUPLICATE if stage.name == INPUT else words)
         if "duplicate_of" in names:
-            self.duplicate_of[out] = to_numpy(said["duplicate_of"])[gone]
+            self.duplicate_of[out] = to_numpy(answers["duplicate_of"])[gone]
         rejected, reasons = int(lost.sum()), Counter(self.reason[out].tolist())
         return counts | {
             "kept": len(row) - len(out),
@@ -196,9 +200,12 @@ class _Ends:
 
 def overruled_columns(ids: Sequence[str], overrules: Overrules) -> dict[str, pa.Array]:
     """Return what people have decided about rows: `overruled` in words, `new_label`."""
-    said = [one.said if (one := overrules.get(k)) else None for k in ids]
+    sentences = [one.said if (one := overrules.get(k)) else None for k in ids]
     labels = [overrules.labels.get(k) for k in ids]
-    return {"overruled": pa.array(said, pa.string()), "new_label": pa.array(labels, pa.string())}
+    return {
+        "overruled": pa.array(sentences, pa.string()),
+        "new_label": pa.array(labels, pa.string()),
+    }
 
 
 def read_rejects(work: StateStore, partition: Partition) -> list[dict[str, Any]]:
@@ -240,9 +247,9 @@ def _samples(table: pa.Table, previews: pa.Array) -> dict[str, list[tuple[float,
     for name in sorted(set(outcome.tolist())):
         rows = np.flatnonzero(outcome == name)
         rows = rows[np.argsort(luck[rows], kind="stable")][:_SAMPLES]
-        found = table.take(pa.array(rows)).to_pylist()
+        records = table.take(pa.array(rows)).to_pylist()
         out[name] = [
             (float(luck[r]), row | {"preview": previews[r].as_py()})
-            for r, row in zip(rows.tolist(), found, strict=True)
+            for r, row in zip(rows.tolist(), records, strict=True)
         ]
     return out

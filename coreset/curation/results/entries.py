@@ -76,10 +76,10 @@ def _parts(
         with parquet(chain.work.side(stage, partition), whole=True) as file:
             if "keep" not in file.schema_arrow.names:
                 continue
-            said = file.read(["row", "keep"])
-        row = pa.array(to_numpy(said["row"]))
+            decided = file.read(["row", "keep"])
+        row = pa.array(to_numpy(decided["row"]))
         lists = view.column(stage.operator.column).take(row)
-        yield to_numpy(view.column("id").take(row)), lists, to_numpy(said["keep"]).astype(bool)
+        yield to_numpy(view.column("id").take(row)), lists, to_numpy(decided["keep"]).astype(bool)
 
 
 def _added(counts: Whole, lists: pa.Array) -> Whole:
@@ -106,10 +106,10 @@ def _ids(
         )
         owner = np.repeat(np.arange(len(ids)), sizes)
         luck = keyed_uniform(salt, ids)
-        for (e, kept), found in held.items():
+        for (e, kept), earlier in held.items():
             here = owner[(flat == e) & (keep[owner] == kept)]
             here = here[np.argsort(luck[here], kind="stable")[:_ROWS]]
-            both = [*found, *((float(luck[i]), str(ids[i])) for i in here.tolist())]
+            both = [*earlier, *((float(luck[i]), str(ids[i])) for i in here.tolist())]
             held[e, kept] = sorted(both)[:_ROWS]
     return {e: [name for k in (True, False) for _, name in held[e, k]] for e in wanted.tolist()}
 

@@ -135,13 +135,18 @@ class _Chosen:
     def shown(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Return outcomes and groups with their rows."""
         outcomes = [
-            {"state": state, "operator": operator, "reason": reason, "size": self.sizes[state, operator, reason],
-             "rows": [rows[name] for _, name in sorted(self.outcomes[state, operator, reason], reverse=True)]}
-            for state, operator, reason in sorted(self.outcomes, key=lambda k: (k[0] != "kept", -self.sizes[k], k))
+            {"state": state, "operator": operator, "reason": reason,
+             "size": self.sizes[state, operator, reason],
+             "rows": [rows[name]
+                      for _, name in sorted(self.outcomes[state, operator, reason], reverse=True)]}
+            for state, operator, reason in sorted(self.outcomes,
+                                                  key=lambda k: (k[0] != "kept", -self.sizes[k], k))
         ]  # fmt: skip
         groups = [
             {"operator": operator, "size": sum(o == operator for o, _ in self.duplicates),
-             "groups": [{"size": 1 + self.duplicates[operator, duplicate_of], "rows": [rows[n] for n in (duplicate_of, *names)]} for duplicate_of, names in sorted(held.items())]}
+             "groups": [{"size": 1 + self.duplicates[operator, duplicate_of],
+                         "rows": [rows[n] for n in (duplicate_of, *names)]}
+                         for duplicate_of, names in sorted(held.items())]}
             for operator, held in sorted(self.groups.items())
         ]  # fmt: skip
         return {"outcomes": outcomes, "groups": groups}
@@ -159,8 +164,8 @@ def _rows(
         with parquet(chain.work.partition(partition), whole=True) as file:
             here = np.flatnonzero(pc.is_in(file.read(["id"])["id"], names).to_numpy())
             if len(here):
-                found = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
-                out |= {row["id"]: row for row in found if row["id"] not in out}
+                records = file.read(["id", "image", "preview"]).take(pa.array(here)).to_pylist()
+                out |= {row["id"]: row for row in records if row["id"] not in out}
     for path in table_files(decisions):
         with parquet(path) as file:
             for i in range(file.num_row_groups):
@@ -175,7 +180,7 @@ def _map(chain: Pipeline, partitions: Sequence[Partition]) -> dict[str, Any] | N
     a hash of their ids.
     """
     name = next(
-        (found for partition in partitions if (found := _embedding(chain, partition))), None
+        (embedding for partition in partitions if (embedding := _embedding(chain, partition))), None
     )
     held: list[tuple[float, NDArray[Any], bool]] = []
     for partition in partitions if name else ():

@@ -219,14 +219,14 @@ def _failed(chain: Pipeline, partition: Partition) -> Iterator[dict[str, Any]]:
                     else rows
                 )
                 name, line, shown = (rows[n][row].as_py() for n in ("id", "line", "preview"))
-                reason, said = (
+                reason, detail = (
                     (DUPLICATE, text) if stage.name == INPUT else (FAILED, f"{stage.name}: {text}")
                 )
                 yield {
                     "file": work.shards[partition.shard],
                     "line": line,
                     "reason": reason,
-                    "why": said,
+                    "why": detail,
                     "id": name,
                     "row": shown,
                     "cut": True,

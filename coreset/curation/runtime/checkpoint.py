@@ -137,8 +137,8 @@ def remove_folder(path: Path) -> None:
 
 def about(file: pq.ParquetFile) -> dict[str, Any]:
     """Return what `write_table` wrote about a table."""
-    found: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(b"coreset", b"{}"))
-    return found
+    metadata: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(b"coreset", b"{}"))
+    return metadata
 
 
 class PartitionView:
@@ -164,8 +164,8 @@ class PartitionView:
         with file:
             names = file.schema_arrow.names
             if "keep" in names:
-                said = file.read(["row", "keep"])
-                self.alive = to_numpy(said["row"].filter(said["keep"])).astype(np.int64)
+                decided = file.read(["row", "keep"])
+                self.alive = to_numpy(decided["row"].filter(decided["keep"])).astype(np.int64)
             for name in set(names) - {"row", "keep", "reason", "duplicate_of", "failed"}:
                 self._where[name] = path
                 self._columns.pop(name, None)

@@ -29,9 +29,9 @@ def fitted(
         parts = [paths[i : i + _FAN_IN] for i in range(0, len(paths), _FAN_IN)]
         items = [(folder / f"{level}-{i:05d}.npz", part) for i, part in enumerate(parts)]
         paths, level = list(engine.map(MergeStates(stage), items)), level + 1
-    made = next(engine.map(Finish(stage), paths)) if paths else None
+    operator = next(engine.map(Finish(stage), paths)) if paths else None
     remove_folder(folder)
-    return made
+    return operator
 
 
 @dataclass(frozen=True)

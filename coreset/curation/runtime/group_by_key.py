@@ -183,17 +183,17 @@ class DecidePart:
         here = np.concatenate([np.empty(0, np.int64), *(np.arange(a, b) for a, b in large)])
         if large:
             with named(self.stage):
-                said = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in large]
-            answers = plain(side_table(row[here], *_together(said)))
+                results = [checked(operator, Batch(rows.slice(a, b - a))) for a, b in large]
+            answers = plain(side_table(row[here], *_together(results)))
         write_table(path, answers.append_column("_partition", pa.array(partition[here])))
         return path
 
 
 def _together(
-    said: Sequence[tuple[dict[str, Any], Decision | None]],
+    results: Sequence[tuple[dict[str, Any], Decision | None]],
 ) -> tuple[dict[str, Any], Decision]:
     """Return the answers about groups, one after the other, as one."""
-    decisions = [v for _, v in said if v is not None]
+    decisions = [v for _, v in results if v is not None]
     keep, reason = (
         np.concatenate([v.keep for v in decisions]),
         np.concatenate([v.reason for v in decisions]),
@@ -205,8 +205,8 @@ def _together(
         ]
     )
     columns = {
-        name: pa.concat_arrays(_one_type([to_arrow(columns[name]) for columns, _ in said]))
-        for name in said[0][0]
+        name: pa.concat_arrays(_one_type([to_arrow(columns[name]) for columns, _ in results]))
+        for name in results[0][0]
     }
     return columns, Decision(keep, reason, duplicate_of)
 
@@ -285,14 +285,14 @@ class JoinRest:
             step((number, None))
 
 
-def joined(said: Sequence[pa.Table], others: NDArray[Any]) -> pa.Table:
+def joined(answers: Sequence[pa.Table], others: NDArray[Any]) -> pa.Table:
     """Return answers and the `others`, which are kept, in the order of rows."""
     decision = {
         "row": pa.array(others, pa.uint32()),
         "keep": pa.array(np.ones(len(others), bool)),
         "reason": pa.array([""] * len(others)),
     }
-    table = pa.concat_tables([*said, pa.table(decision)], promote_options="permissive")
+    table = pa.concat_tables([*answers, pa.table(decision)], promote_options="permissive")
     table = table.take(pa.array(np.argsort(table["row"].to_numpy(), kind="stable")))
     return table.set_column(
         table.schema.get_field_index("reason"),

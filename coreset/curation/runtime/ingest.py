@@ -85,17 +85,17 @@ class Ingest:
         part = f"-p{shard.part:05d}" if shard.part else ""
         done = folder / f"{number:05d}{part}.json"
         if done.exists():
-            found = json.loads(done.read_text())
-            there = [Partition(**p) for p in found["partitions"]]
+            record = json.loads(done.read_text())
+            there = [Partition(**p) for p in record["partitions"]]
             if all(is_whole(self.work.partition(p)) for p in there):
-                return Ingested(**{**found, "partitions": there})
-        partitions, said = self._there(Partition(number, 0, 0, shard.part), shard.before)
+                return Ingested(**{**record, "partitions": there})
+        partitions, state = self._there(Partition(number, 0, 0, shard.part), shard.before)
         last, rows, rejected, broken, ended = (
-            said["last"],
-            said["rows"],
-            said["rejected"],
-            said["broken"],
-            said["ended"],
+            state["last"],
+            state["rows"],
+            state["rejected"],
+            state["broken"],
+            state["ended"],
         )
         lines = _Guarded(shard, longest_line(self.schema), last)
         base = Path(self.images).absolute() if self.images else _folder(shard.path)
@@ -152,14 +152,14 @@ class Ingest:
         far it read and what it counted.
         """
         partitions: list[Partition] = []
-        said: dict[str, Any] = {"last": before, "rows": 0, "rejected": 0}
-        said |= {"broken": None, "ended": False}
+        state: dict[str, Any] = {"last": before, "rows": 0, "rejected": 0}
+        state |= {"broken": None, "ended": False}
         while True:
             file = whole(self.work.partition(replace(first, number=len(partitions))))
             if file is None:
-                return partitions, said
+                return partitions, state
             with file:
-                said = about(file)
+                state = about(file)
                 rows = file.metadata.num_rows
                 partitions.append(replace(first, number=len(partitions), rows=rows))
 

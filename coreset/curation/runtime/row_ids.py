@@ -126,9 +126,9 @@ class FindSame:
         if not out:
             return None
         at, row = placed(np.array([o[0] for o in out], np.int64))
-        said = {"_partition": at, "row": row, "often": [o[1] for o in out]}
+        columns = {"_partition": at, "row": row, "often": [o[1] for o in out]}
         path = self.folder / f"{part:05d}.parquet"
-        write_table(path, pa.table(said | {"first": pa.array([o[2] for o in out], pa.string())}))
+        write_table(path, pa.table(columns | {"first": pa.array([o[2] for o in out], pa.string())}))
         return path
 
 
@@ -159,12 +159,12 @@ class WriteIds:
                     reason[row] = f"the id {ids[row]!r} stands in {first} already"
             if self.by_content:
                 columns = {"id": pa.array(ids, pa.string())}
-        said = {
+        decision = {
             "row": pa.array(np.arange(partition.rows), pa.uint32()),
             "keep": pa.array(keep),
             "reason": pa.array(reason, pa.string()),
         }
-        write_table(self.work.side(self.stage, partition), pa.table(said | columns))
+        write_table(self.work.side(self.stage, partition), pa.table(decision | columns))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Pipeline:
             if not view.follow(path):
                 if stage.operator is None:
                     raise FileNotFoundError(2, f"the state of '{stage.name}' is gone", str(path))
-                write_table(path, said_by(stage, view, self.batch, path))
+                write_table(path, answers_of(stage, view, self.batch, path))
                 path.with_suffix(".begun.parquet").unlink(missing_ok=True)
                 view.follow(path)
         return view
@@ -95,7 +95,7 @@ def side_table(
     return pa.table(out | {n: to_arrow(v) for n, v in sorted(columns.items())})
 
 
-def said_by(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Table:
+def answers_of(stage: Stage, view: PartitionView, size: int, path: Path) -> pa.Table:
     """Run a score or a rule over the alive rows of a partition, batch by batch; return what goes
     into `path`.
 

@@ -81,8 +81,8 @@ def read_about(work: StateStore, stage: Stage) -> dict[str, Any]:
     operator.
     """
     path = work.root / stage.place / ABOUT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
 
 
 def _operator(stage: Stage) -> Select:

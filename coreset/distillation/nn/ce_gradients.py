@@ -29,7 +29,12 @@ def slopes(
     parameters: all of the network's, under its names. The network's own stay as they are.
 
     >>> net = ConvNet(2, 1, 8, 4, 2)
-    >>> [tuple(s.shape) for s in slopes(net, dict(net.named_parameters()), torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]))][:2]
+    >>> [
+    ...     tuple(s.shape)
+    ...     for s in slopes(
+    ...         net, dict(net.named_parameters()), torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1])
+    ...     )
+    ... ][:2]
     [(4, 1, 3, 3), (4,)]
     """
     mine = {name: p.detach().requires_grad_() for name, p in parameters.items()}
@@ -45,8 +50,8 @@ def slopes(
         loss = nn.functional.cross_entropy(
             _logits(one, mine, images), wanted, reduction="sum"
         ) / len(x)
-        found = torch.autograd.grad(loss, list(mine.values()))
-        total = [a.add_(b) for a, b in zip(total, found, strict=True)] if total else found
+        part = torch.autograd.grad(loss, list(mine.values()))
+        total = [a.add_(b) for a, b in zip(total, part, strict=True)] if total else part
     return list(total)
 
 

@@ -72,12 +72,12 @@ class ConvNet(nn.Module):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Return the map after every ReLU, and last the embedding."""
-        found = []
+        outputs = []
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                found.append(x)
-        return [*found, x.flatten(1)]
+                outputs.append(x)
+        return [*outputs, x.flatten(1)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -111,7 +111,9 @@ def draw_weights(net: nn.Module, generator: torch.Generator) -> nn.Module:
     Convolutions and linear layers: weight and bias uniform within 1 / sqrt(fan in); norms: 1 and 0,
     running statistics as new.
 
-    >>> a, b = (draw_weights(ConvNet(2, 1, 8, 4, 1), torch.Generator().manual_seed(0)) for _ in range(2))
+    >>> a, b = (
+    ...     draw_weights(ConvNet(2, 1, 8, 4, 1), torch.Generator().manual_seed(0)) for _ in range(2)
+    ... )
     >>> bool((a.classifier.weight == b.classifier.weight).all())
     True
     """

@@ -12,9 +12,9 @@ def last_linear(model: nn.Module) -> nn.Linear:
     >>> last_linear(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).out_features
     2
     """
-    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not found:
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
         raise ValueError(
             f"{type(model).__name__}: expected a model that ends in an nn.Linear, found none in it"
         )
-    return found[-1]
+    return layers[-1]

@@ -128,7 +128,8 @@ def norm_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     """Return maps x (B, C, H, W), float32 on a CPU, each normalized, scaled by weight and bias
     (C,), cut off at 0 and pooled 2 x 2: (B, C, H // 2, W // 2).
 
-    >>> norm_pool(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]]), torch.ones(1), torch.zeros(1)).round(decimals=3).item()
+    >>> x = torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]])
+    >>> norm_pool(x, torch.ones(1), torch.zeros(1)).round(decimals=3).item()
     0.5
     """
     return cast(Tensor, _NormPool.apply(x, weight, bias, eps))

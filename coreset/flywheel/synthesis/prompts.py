@@ -108,9 +108,9 @@ def eliminated(child: str, answer: str, parents: Sequence[str], shortest: int = 
         return "speaks of its own prompt"
     if any(rouge_l(child, parent) >= 0.7 for parent in parents):
         return "copies its parent"
-    said = _WORD.findall(answer.lower())
-    if not set(said) - _STOP:
+    reply = _WORD.findall(answer.lower())
+    if not set(reply) - _STOP:
         return "no answer"
-    if "sorry" in said and len(said) < 80:
+    if "sorry" in reply and len(reply) < 80:
         return "the answer refuses"
     return ""

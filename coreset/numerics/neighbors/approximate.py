@@ -61,7 +61,7 @@ def _rerank(
     x: Float,
     scale: NDArray[np.float64],
     first: int,
-    found: NDArray[np.int64],
+    listed: NDArray[np.int64],
     square: NDArray[np.float64],
     index: NDArray[np.int64],
 ) -> None:
@@ -69,10 +69,10 @@ def _rerank(
     the row itself left out. -1 in `index`: too few found.
     """
     k, unit = index.shape[1], len(scale) > 0
-    for i in range(len(found)):
+    for i in range(len(listed)):
         size = 0
-        for t in range(found.shape[1]):
-            j = found[i, t]
+        for t in range(listed.shape[1]):
+            j = listed[i, t]
             if j < 0 or j == first + i:
                 continue
             one, two = (scale[first + i], scale[j]) if unit else (1.0, 1.0)
@@ -184,10 +184,10 @@ def ivf_blocks(
             query = ready(slice(start, start + _BLOCK))
             near, cell = quantizer.search(query, index.nprobe)
             faiss.omp_set_num_threads(threads)
-            _, found = index.search_preassigned(query, min(n, k + 1 + _SPARE), cell, near)
+            _, listed = index.search_preassigned(query, min(n, k + 1 + _SPARE), cell, near)
             faiss.omp_set_num_threads(1)
             square, index_ = np.empty((len(query), k)), np.empty((len(query), k), np.int64)
-            _rerank(exact, scale, start, found, square, index_)
+            _rerank(exact, scale, start, listed, square, index_)
             for i in np.flatnonzero(index_[:, 0] < 0).tolist():
                 _search_all(exact, scale, start + i, square[i], index_[i])
             yield start, square, index_

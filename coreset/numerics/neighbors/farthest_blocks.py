@@ -322,7 +322,8 @@ class _State:
                 np.empty((0, 0), np.uint16),
             )
         _fold(
-            product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(), float(rest.max()), unit, summing,
+            product, bits, self.length[i].numpy(), self.rest[i].numpy(), self.length[j].numpy(),
+            float(rest.max()), unit, summing,
             exact_rows(self.x), self.rows[i].numpy(), self.rows[j].numpy(), near,
         )  # fmt: skip
         self.nearest[at] = near
@@ -343,8 +344,8 @@ class _State:
         reach = (near * unit).sqrt() + self.rest[at] + self.rest[centers].max()
         i, j = torch.nonzero(score > ((own - reach.square()) / 2)[:, None], as_tuple=True)
         near.scatter_reduce_(0, i, self._exact(rows[i], others[j]), "amin")
-        found: NDArray[np.float64] = near.cpu().numpy()
-        return found
+        folded: NDArray[np.float64] = near.cpu().numpy()
+        return folded
 
     def _exact(self, i: Tensor, j: Tensor) -> Tensor:
         pairs = zip(torch.split(i, 8192), torch.split(j, 8192), strict=True)

@@ -95,7 +95,9 @@ def linked(bits: Bits, colors: Colors, start: Whole, radius: int, tolerance: int
     bits (n,) uint64; colors (n, C) uint8, C = 0 for hashes alone; start (B + 1,): the buckets begin
     there, each a run of rows. Rows of different buckets are not compared.
 
-    >>> linked(np.array([0, 1, 240, 3], np.uint64), np.zeros((4, 0), np.uint8), np.array([0, 4]), 1).tolist()
+    >>> linked(
+    ...     np.array([0, 1, 240, 3], np.uint64), np.zeros((4, 0), np.uint8), np.array([0, 4]), 1
+    ... ).tolist()
     [0, 0, 2, 0]
     """
     bits, colors = np.ascontiguousarray(bits, np.uint64), np.ascontiguousarray(colors, np.uint8)

@@ -182,7 +182,8 @@ def d2_sample(
     first draw is uniform. Where every row left coincides with one drawn, the next of `order` is
     taken.
 
-    >>> d2_sample(torch.tensor([[0.0], [0.0], [5.0]]), 2, np.random.default_rng(0), np.arange(3))[0].tolist()
+    >>> x = torch.tensor([[0.0], [0.0], [5.0]])
+    >>> d2_sample(x, 2, np.random.default_rng(0), np.arange(3))[0].tolist()
     [1, 2]
     """
     exact = exact_rows(x.cpu())

@@ -59,7 +59,9 @@ def leaders(x: NDArray[np.float32], similarity: float) -> Whole:
     x (N, D): rows of length 1. Raises ValueError for a similarity outside [-1, 1].
 
     >>> angles = np.radians([0, 10, 20, 30])
-    >>> leaders(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), 0.96).tolist()
+    >>> leaders(
+    ...     np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), 0.96
+    ... ).tolist()
     [0, 0, 2, 2]
     """
     check_range("a cosine in [-1, 1]", similarity=similarity)

@@ -39,13 +39,13 @@ def _nearest(
     x: Float,
     group_q: NDArray[np.int64],
     group_x: NDArray[np.int64],
-    found: Float,
+    distance: Float,
     index: NDArray[np.int64],
 ) -> None:
     """Fill the k nearest of each row of a block, other groups only. product: <q, x>; lq, lx:
-    lengths; found: infinite at first.
+    lengths; distance: infinite at first.
     """
-    k, n = found.shape[1], len(lx)
+    k, n = distance.shape[1], len(lx)
     score = np.full((n + _CHUNK - 1) // _CHUNK * _CHUNK, np.float32(-np.inf))  # <q, x> - |x|^2 / 2
     half = np.empty(n, np.float32)
     longest = 0.0
@@ -81,13 +81,13 @@ def _nearest(
                         cut = best[k - 1]
                         continue
                     d = square_distance(q[i], x[j])
-                    if d >= found[i, k - 1]:  # a tie goes to the earlier row
+                    if d >= distance[i, k - 1]:  # a tie goes to the earlier row
                         continue
-                    while at > 0 and found[i, at - 1] > d:
-                        found[i, at] = found[i, at - 1]
+                    while at > 0 and distance[i, at - 1] > d:
+                        distance[i, at] = distance[i, at - 1]
                         index[i, at] = index[i, at - 1]
                         at -= 1
-                    found[i, at] = d
+                    distance[i, at] = d
                     index[i, at] = j
 
 
@@ -180,7 +180,8 @@ def knn_blocks(
         square, index = np.full((stop - start, k), np.inf), np.empty((stop - start, k), np.int64)
         product = float32_products(a[part], b).numpy()
         _nearest(
-            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), eq[part], ex, group_q[part].numpy(), group_x.numpy(),
+            product, lq[part].numpy(), lx.numpy(), error_unit(x.shape[1]), eq[part], ex,
+            group_q[part].numpy(), group_x.numpy(),
             square, index,
         )  # fmt: skip
         yield start, torch.from_numpy(square), torch.from_numpy(index)
@@ -199,7 +200,9 @@ def knn(
     >>> distance, index = knn(torch.tensor([[0.0], [1.0], [5.0]]), 1)
     >>> distance[:, 0].tolist(), index[:, 0].tolist()
     ([1.0, 1.0, 4.0], [1, 0, 1])
-    >>> knn(torch.tensor([[0.0], [1.0], [5.0]]), 1, groups=torch.tensor([0, 0, 1]))[1][:, 0].tolist()
+    >>> knn(torch.tensor([[0.0], [1.0], [5.0]]), 1, groups=torch.tensor([0, 0, 1]))[1][
+    ...     :, 0
+    ... ].tolist()
     [2, 2, 1]
     """
     blocks = list(knn_blocks(x, k, queries, groups))

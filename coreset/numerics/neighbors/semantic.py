@@ -219,9 +219,9 @@ def semantic_twins(x: Float32, eps: float, components: bool = False) -> Whole:
     check_range("a number, 1 - cosine, in [0, 2]", eps=eps)
     n, dim = x.shape
     cut, slack = 1.0 - eps, (dim + 8) * 2.0**-23
-    found = _by_bfloat16(x, cut, slack, components)
-    if found is not None:
-        return found
+    quick = _by_bfloat16(x, cut, slack, components)
+    if quick is not None:
+        return quick
     best, duplicate_of, parent = (
         np.full(n, -2.0, np.float32),
         np.full(n, -1, np.int64),

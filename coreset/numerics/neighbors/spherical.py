@@ -83,7 +83,9 @@ def nearest_centroid(
     x (N, D) of rows and centroids (K, D) of length at most 1. The float32 products are settled in
     float64 where they are close: the same answer in any batch.
 
-    >>> label, cosine = nearest_centroid(np.eye(2, dtype=np.float32), np.array([[0.6, 0.8]], np.float32))
+    >>> label, cosine = nearest_centroid(
+    ...     np.eye(2, dtype=np.float32), np.array([[0.6, 0.8]], np.float32)
+    ... )
     >>> label.tolist(), cosine.round(3).tolist()
     ([0, 0], [0.6, 0.8])
     """

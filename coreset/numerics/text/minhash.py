@@ -164,7 +164,9 @@ def signatures(
     sets of n-grams, without bias. A text of fewer than n words has no n-grams; its signature is
     filled with 2^64 - 1. numbers: see `words.folded`.
 
-    >>> s, count = signatures(["the cat sat on the mat today", "The CAT sat, on the mat (today)!"], n=3, size=64)
+    >>> s, count = signatures(
+    ...     ["the cat sat on the mat today", "The CAT sat, on the mat (today)!"], n=3, size=64
+    ... )
     >>> float((s[0] == s[1]).mean()), count.tolist()
     (1.0, [5, 5])
     """

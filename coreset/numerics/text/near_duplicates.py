@@ -181,7 +181,9 @@ def near_duplicates(
     texts which differ in their numbers alone are one, as FineWeb has them. Raises ValueError for a
     threshold outside (0, 1].
 
-    >>> near_duplicates(["one two three four five six", "x", "One two, three four five six!", "x"]).tolist()
+    >>> near_duplicates(
+    ...     ["one two three four five six", "x", "One two, three four five six!", "x"]
+    ... ).tolist()
     [0, 1, 0, 3]
     """
     check_range("a Jaccard similarity in (0, 1]", threshold=threshold)

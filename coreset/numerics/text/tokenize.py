@@ -145,7 +145,7 @@ def split(points: Points, begin: Whole) -> Words:
     )
     start = np.empty(len(begin), np.int64)
     n = _standard(points, begin, tables()[0], h, at, length, kind, start)
-    return Words(h[:n].copy(), at[:n].copy(), length[:n].copy(), kind[:n].copy(), start)  # fmt: skip
+    return Words(h[:n].copy(), at[:n].copy(), length[:n].copy(), kind[:n].copy(), start)
 
 
 @lru_cache(2)

@@ -84,8 +84,8 @@ def _umap(x: NDArray[np.float32]) -> NDArray[Any]:
     import warnings
 
     with warnings.catch_warnings(action="ignore"):
-        found = umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=0, n_jobs=1)
-        return np.asarray(found.fit_transform(x))
+        reducer = umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=0, n_jobs=1)
+        return np.asarray(reducer.fit_transform(x))
 
 
 _METHODS: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {

@@ -17,7 +17,10 @@ from coreset.core.places import parquet, read_table
 from coreset.report.explore.table import TEXT
 from coreset.scorers.image.decode import decode
 
-_FATE = {"id", "file", "line", "state", "operator", "reason", "duplicate_of", "rank", "overruled", "new_label"}  # fmt: skip
+_FATE = {
+    "id", "file", "line", "state", "operator", "reason", "duplicate_of", "rank", "overruled",
+    "new_label"
+}  # fmt: skip
 _PIXELS = 2**25
 _SIDE = 96
 

@@ -40,7 +40,8 @@ def about(table: pa.Table, title: str) -> dict[str, Any]:
     kept = {v["values"]: v["counts"] for v in pc.value_counts(table["decision"]).to_pylist()}
     known = "x" in table.column_names
     return {
-        "title": title, "rows": table.num_rows, "decisions": kept, "colors": by, "scores": score_names(table),
+        "title": title, "rows": table.num_rows, "decisions": kept, "colors": by,
+        "scores": score_names(table),
         "orders": orders(table), "map": known, "chunk": CHUNK,
         "text": "text" in table.column_names, "images": "thumbnail" in table.column_names,
     }  # fmt: skip
@@ -65,9 +66,9 @@ def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray[Any, Any]
     (['b', 'a', '–'], array([0, 1, 0, 2]))
     """
     text = pc.fill_null(pc.cast(column, pa.string()), "–")
-    found = pc.value_counts(text).to_pylist()
-    first = {one["values"]: i for i, one in enumerate(found)}  # ties: the one met first
-    names = sorted(first, key=lambda v: (-found[first[v]]["counts"], first[v]))
+    counts = pc.value_counts(text).to_pylist()
+    first = {one["values"]: i for i, one in enumerate(counts)}  # ties: the one met first
+    names = sorted(first, key=lambda v: (-counts[first[v]]["counts"], first[v]))
     shown = names if len(names) <= CATEGORIES else [*names[: CATEGORIES - 1], "other"]
     place = pc.index_in(text, pa.array(shown, pa.string()))
     return shown, pc.fill_null(place, len(shown) - 1).to_numpy().astype(np.int64)
@@ -131,7 +132,7 @@ def search(table: pa.Table, words: str, most: int = 50) -> list[int]:
         hits[int(words)] = None
     for name in ("id", "reason", "text"):
         if name in table.column_names and len(hits) < most:
-            found = pc.match_substring(table[name], words, ignore_case=True)
-            at = np.flatnonzero(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
+            matches = pc.match_substring(table[name], words, ignore_case=True)
+            at = np.flatnonzero(pc.fill_null(matches, False).to_numpy(zero_copy_only=False))
             hits |= dict.fromkeys(at[:most].tolist())
     return list(hits)[:most]

@@ -21,7 +21,8 @@ from coreset.report.explore.atlas import INSTALL, data_source, static_folder
 
 STATIC = files("coreset.report") / "static"
 ASSETS = {
-    "explore.js": "text/javascript", "explore.css": "text/css", "regl-scatterplot.js": "text/javascript",
+    "explore.js": "text/javascript", "explore.css": "text/css",
+    "regl-scatterplot.js": "text/javascript",
     "regl-scatterplot.LICENSE.txt": "text/plain",
 }  # fmt: skip
 # regl compiles its draw calls with new Function
@@ -48,7 +49,7 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
         from starlette.routing import Mount, Route
     except ImportError as error:
         raise ImportError(INSTALL) from error
-    said = {**rows.about(table, title), "server": True, "who": _who(), "file": str(overrules)}
+    about = {**rows.about(table, title), "server": True, "who": _who(), "file": str(overrules)}
 
     def as_json(value: Any, status: int = 200) -> Any:
         return Response(to_json(value), status, media_type="application/json")
@@ -89,7 +90,7 @@ def make_app(table: pa.Table, title: str, overrules: Path, hosts: tuple[str, ...
     routes = [
         Route("/", page),
         Route("/static/{name}", static),
-        Route("/api/about.json", lambda request: as_json(said)),
+        Route("/api/about.json", lambda request: as_json(about)),
         Route("/api/points.bin", binary),
         Route("/api/column/{name}", binary),
         Route("/api/rows/{number:int}.json", chunk),
@@ -112,7 +113,7 @@ class Atlas:
         self.table = table
         self._app: Any = None
 
-    def _made(self) -> Any:
+    def _build(self) -> Any:
         from embedding_atlas.server import make_server
 
         source = data_source(self.table, rows.score_names(self.table))
@@ -121,7 +122,7 @@ class Atlas:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
         if self._app is None:
-            self._app = self._made()
+            self._app = self._build()
         await self._app(scope, receive, send)
 
 
@@ -148,9 +149,9 @@ def in_words(path: Path) -> dict[str, str]:
     """Return the decisions of a file in words, by id; none where it is not there."""
     if not path.exists():
         return {}
-    found = read_overrules(path)
-    out = {k: one.said for k, one in found.items()}
-    for key, label in found.labels.items():
+    overrules = read_overrules(path)
+    out = {k: one.said for k, one in overrules.items()}
+    for key, label in overrules.labels.items():
         out[key] = "; ".join([*([out[key]] if key in out else []), f"relabel to {label}"])
     return out
 

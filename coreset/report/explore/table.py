@@ -69,9 +69,9 @@ def explore_table(columns: Mapping[str, Any]) -> pa.Table:
 def write_explore(table: pa.Table, path: str | Path, about: Mapping[str, Any]) -> Path:
     """Write the table as Parquet with `about` and the meaning of every column as its metadata."""
     meaning = {n: COLUMNS[n][1] for n in table.column_names if n in COLUMNS}
-    said = {"coreset": to_json({"columns": meaning, **about}, sort_keys=True)}
+    metadata = {"coreset": to_json({"columns": meaning, **about}, sort_keys=True)}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(said), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return write_atomic(path, sink.getvalue().to_pybytes())
 
 
@@ -87,5 +87,5 @@ def read_explore(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
     missing = [n for n in ("row", "id", "decision") if n not in table.column_names]
     if missing:
         raise ValueError(f"{path}: the table of rows needs {', '.join(missing)}")
-    said = (table.schema.metadata or {}).get(b"coreset")
-    return table, json.loads(said) if said else {}
+    metadata = (table.schema.metadata or {}).get(b"coreset")
+    return table, json.loads(metadata) if metadata else {}

@@ -31,8 +31,8 @@ def trained_columns(runs: Sequence[Run]) -> tuple[dict[str, Any], NDArray[Any] |
         raise ValueError("no run has chosen anything yet")
     sizes = {str(r.path): _size(r) for r in runs}
     if len(set(sizes.values())) > 1:
-        said = ", ".join(f"{Path(k).name} {v}" for k, v in sizes.items())
-        raise ValueError(f"the runs are over different rows: {said}; explore them one by one")
+        lengths = ", ".join(f"{Path(k).name} {v}" for k, v in sizes.items())
+        raise ValueError(f"the runs are over different rows: {lengths}; explore them one by one")
     size = sizes[str(runs[0].path)]
     columns: dict[str, Any] = {"row": np.arange(size), "id": _ids(runs, size)}
     for i, run in enumerate(runs):
@@ -108,11 +108,11 @@ def read_rows(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]:
 
 def _of_gallery(run: Run, size: int) -> dict[str, Any]:
     """Return the pictures of a run that has written only those of its first choices."""
-    found = run.gallery
-    if found is None or "thumbs" not in found or not len(run.chosen):
+    gallery = run.gallery
+    if gallery is None or "thumbs" not in gallery or not len(run.chosen):
         return {}
     shown: list[Any] = [None] * size
-    for i, pixels in zip(run.chosen.tolist(), found["thumbs"], strict=False):
+    for i, pixels in zip(run.chosen.tolist(), gallery["thumbs"], strict=False):
         shown[i] = {"bytes": encode(pixels), "path": None}
     return {"thumbnail": shown}
 

@@ -68,15 +68,15 @@ def pooled(model: nn.Module, x: Tensor, mean: Tensor, std: Tensor, half: bool = 
         return cast(Tensor, model(x)).float().cpu()
 
 
-def load_in_order(model: nn.Module, found: dict[str, Tensor]) -> None:
+def load_in_order(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Load tensors that have other names but the model's own order. Raises ValueError unless every
     shape fits.
     """
     own = model.state_dict()
-    shapes, expected = [v.shape for v in found.values()], [v.shape for v in own.values()]
+    shapes, expected = [v.shape for v in tensors.values()], [v.shape for v in own.values()]
     if shapes != expected:
         raise ValueError(
             f"weights: {len(shapes)} tensors do not match the model's {len(expected)}, in order and"
             " shape"
         )
-    model.load_state_dict(dict(zip(own, found.values(), strict=True)), strict=True)
+    model.load_state_dict(dict(zip(own, tensors.values(), strict=True)), strict=True)

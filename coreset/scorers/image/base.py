@@ -49,11 +49,11 @@ class PixelScorer(ABC):
         for i, pixels in enumerate(images):
             if pixels is None:
                 continue
-            found = self.measure(pixels)
-            if isinstance(found, str):
-                status[i] = found
+            measured = self.measure(pixels)
+            if isinstance(measured, str):
+                status[i] = measured
             else:
-                values[i] = found
+                values[i] = measured
         return {
             **{n: values[:, j] for j, n in enumerate(self.columns)},
             self.status_column: objects(status),

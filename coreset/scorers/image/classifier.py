@@ -160,25 +160,25 @@ class Classifier(OnDevice):
         values = np.full(len(images), np.nan, np.float32)
         for start in range(0, len(there), self.batch):
             rows = there[start : start + self.batch]
-            found = torch.from_numpy(
+            outputs = torch.from_numpy(
                 predict(np.stack([squared(images[i], self.size) for i in rows], dtype=np.float32))
             )
-            values[rows] = self._weigh(found.reshape(len(rows), -1))
+            values[rows] = self._weigh(outputs.reshape(len(rows), -1))
         return {self.column: values, f"{self.column}_status": status}
 
-    def _weigh(self, found: Tensor) -> Any:
-        classes = found.shape[1]
+    def _weigh(self, outputs: Tensor) -> Any:
+        classes = outputs.shape[1]
         wrong = [c for c in self.weights if not 0 <= int(c) < classes]
         if wrong:
             raise ValueError(
                 f"weights: class {wrong[0]} is not one of the {classes} of {self.model}"
             )
         p = (
-            found.softmax(dim=1)
+            outputs.softmax(dim=1)
             if self.activation == "softmax"
-            else found.sigmoid()
+            else outputs.sigmoid()
             if self.activation == "sigmoid"
-            else found
+            else outputs
         )
         terms = [float(w) * p[:, int(c)].double() for c, w in self.weights.items()]
         return torch.stack(terms).sum(dim=0).float().numpy()

@@ -62,14 +62,14 @@ class ImageFeatures(OnDevice):
         )
         model, mean, std, place = _model(self.name, self.device)
         there = np.flatnonzero([p is not None for p in images])
-        half, found = str(self.precision) == "bf16", []
+        half, blocks = str(self.precision) == "bf16", []
         for start in range(0, len(there), self.batch):
             rows = there[start : start + self.batch].tolist()
             x = torch.cat([to_square(images[i][None], self.size, place) for i in rows])
-            found.append(pooled(model, x, mean, std, half))
-        if not found:
+            blocks.append(pooled(model, x, mean, std, half))
+        if not blocks:
             nothing = torch.zeros(1, 3, self.size, self.size, device=place)  # says how wide
-            found.append(pooled(model, nothing, mean, std)[:0])
-        out = np.full((len(images), found[0].shape[1]), np.nan, np.float32)
-        out[there] = torch.cat(found).numpy()
+            blocks.append(pooled(model, nothing, mean, std)[:0])
+        out = np.full((len(images), blocks[0].shape[1]), np.nan, np.float32)
+        out[there] = torch.cat(blocks).numpy()
         return {"image_features": out, "image_features_status": status}

@@ -71,13 +71,13 @@ class Images:
         return frozenset(f"image_{name}" for name in (*ABOUT, "format", "status"))
 
     @property
-    def _made(self) -> frozenset[str]:
+    def _intermediate(self) -> frozenset[str]:
         return self._own | {"pixels", "pixels_status"}
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the image column and what the scorers read besides."""
-        return frozenset({self.column}).union(*(s.needs - self._made for s in self.scorers))
+        return frozenset({self.column}).union(*(s.needs - self._intermediate for s in self.scorers))
 
     @property
     def gives(self) -> frozenset[str]:

@@ -85,7 +85,11 @@ class Quality(PixelScorer):
 
     >>> import numpy as np
     >>> gray = np.full((4, 4, 3), 128, np.uint8)
-    >>> {k: float(v[0]) for k, v in Quality()({"pixels": [gray]}).items() if k in ("blur", "entropy", "colorfulness")}
+    >>> {
+    ...     k: float(v[0])
+    ...     for k, v in Quality()({"pixels": [gray]}).items()
+    ...     if k in ("blur", "entropy", "colorfulness")
+    ... }
     {'blur': 0.0, 'entropy': 0.0, 'colorfulness': 0.0}
     """
 

@@ -88,8 +88,8 @@ def load_towers(model: str, device: str = "auto") -> TwoTowers:
     return TwoTowers(images, texts)
 
 
-def _vector(found: Any) -> Tensor:
-    return found if isinstance(found, Tensor) else found.pooler_output
+def _vector(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output
 
 
 def _open_clip(name: str, place: torch.device) -> TwoTowers:
@@ -199,7 +199,9 @@ class ClipScore(OnDevice):
 def pair_status(batch: Mapping[str, Array], column: str) -> NDArray[np.object_]:
     """Return a status per pair: that of the image, or of a text that is missing or blank.
 
-    >>> pair_status({"pixels": objects([None, np.zeros((1, 1, 3))]), "text": ["a", " "]}, "text").tolist()
+    >>> pair_status(
+    ...     {"pixels": objects([None, np.zeros((1, 1, 3))]), "text": ["a", " "]}, "text"
+    ... ).tolist()
     ['missing_field', 'empty_text']
     """
     images, texts = batch["pixels"], batch[column]

@@ -46,8 +46,8 @@ def combine(
     """
     order = np.argsort(-probs, axis=1, kind="stable")[:, :top]
     weight = np.take_along_axis(probs, order, axis=1).astype(np.float64)
-    found = np.einsum("nt,ntd->nd", weight, vectors[order].astype(np.float64))
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+    mean = np.einsum("nt,ntd->nd", weight, vectors[order].astype(np.float64))
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,9 @@ class VisualDependence(OnDevice):
         reduced: list[list[Asked]] = []
         status: list[str] = []
         for word, pixels, turns in zip(seen, images, texts(batch, "messages"), strict=True):
-            found = word if word != "ok" else self._sides(model, pixels, turns)
-            both = None if isinstance(found, str) else found
-            status.append("ok" if both else str(found))
+            outcome = word if word != "ok" else self._sides(model, pixels, turns)
+            both = None if isinstance(outcome, str) else outcome
+            status.append("ok" if both else str(outcome))
             full.append([both[0]] if both else [])
             reduced.append([both[1]] if both else [])
         losses = contrast(ImageLikelihood(model, self.batch), full, reduced)

@@ -26,7 +26,10 @@ def clip_score(
 
     Raises ValueError for other shapes. Hessel et al., EMNLP 2021 (arXiv:2104.08718).
 
-    >>> [v.round(3).tolist() for v in clip_score([[3.0, 4.0], [1.0, 0.0]], [[1.0, 0.0], [-2.0, 0.0]])]
+    >>> [
+    ...     v.round(3).tolist()
+    ...     for v in clip_score([[3.0, 4.0], [1.0, 0.0]], [[1.0, 0.0], [-2.0, 0.0]])
+    ... ]
     [[0.6, -1.0], [1.5, 0.0]]
     """
     a, b = np.asarray(images, np.float64), np.asarray(texts, np.float64)

@@ -73,8 +73,8 @@ def message(role: str, text: str, image: Pixels | None = None) -> dict[str, Any]
     [{'type': 'text', 'text': 'What is it?'}]
     """
     seen = [] if image is None else [{"type": "image", "image": Image.fromarray(image)}]
-    said = [{"type": "text", "text": text}] if text else []
-    return {"role": role, "content": [*seen, *said]}
+    written = [{"type": "text", "text": text}] if text else []
+    return {"role": role, "content": [*seen, *written]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,9 +36,15 @@ def read_score(reply: str, low: float, high: float) -> float | None:
     before `/ high` or `out of high`, before a remark in parentheses that speaks of no number. A
     number outside the scale, of another scale, with a sign, or one of two is no score.
 
-    >>> [read_score(t, 0, 5) for t in ("**4.5**", "4.5 (helpful)", "Rating: 4.0 out of 5", "Rating: 4.5/5.0")]
+    >>> [
+    ...     read_score(t, 0, 5)
+    ...     for t in ("**4.5**", "4.5 (helpful)", "Rating: 4.0 out of 5", "Rating: 4.5/5.0")
+    ... ]
     [4.5, 4.5, 4.0, 4.5]
-    >>> [read_score(t, 0, 5) for t in ("Score: -1", "4.5 (or 4)", "4/10", "90%", "4, maybe 5", "I would say 4")]
+    >>> [
+    ...     read_score(t, 0, 5)
+    ...     for t in ("Score: -1", "4.5 (or 4)", "4/10", "90%", "4, maybe 5", "I would say 4")
+    ... ]
     [None, None, None, None, None, None]
     """
     spaced = (_MARKS.sub(" ", line).strip() for line in reply.splitlines())

@@ -23,7 +23,7 @@ class Rubric:
         """Return the conversation that asks for a score."""
         words = {"instruction": instruction, "input": given, "response": response}
         text = re.sub(
-            r"\{(instruction|input|response)\}", lambda found: words[found[1]], self.question
+            r"\{(instruction|input|response)\}", lambda match: words[match[1]], self.question
         )
         return [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
 

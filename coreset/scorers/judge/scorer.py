@@ -230,11 +230,11 @@ class Judge:
         }
         lost: dict[str, str] = {}
         if not self.dry_run:
-            for key, found in self._ask(wanted):
-                if isinstance(found, str):
-                    lost[key] = found
+            for key, reply in self._ask(wanted):
+                if isinstance(reply, str):
+                    lost[key] = reply
                 else:
-                    known[key] = found
+                    known[key] = reply
         score, votes, cost = (
             np.full(len(rows), np.nan),
             np.zeros(len(rows), np.int64),
@@ -293,9 +293,9 @@ class Judge:
             tokens_in = estimated_tokens(messages) if reply.tokens_in is None else reply.tokens_in
             tokens_out = self.max_tokens if reply.tokens_out is None else reply.tokens_out
             cost = self.cost(tokens_in, tokens_out)
-            found = {"text": reply.text, "cost": cost}
-            cache.write(self.file, {key: json.dumps(found)})
-            return found, cost
+            answer = {"text": reply.text, "cost": cost}
+            cache.write(self.file, {key: json.dumps(answer)})
+            return answer, cost
 
         keys = list(wanted)
         with ThreadPoolExecutor(self.concurrency) as pool:
@@ -312,9 +312,9 @@ class Judge:
                     yield from ((key, "budget") for key in keys)
                     return
                 try:
-                    for key, (found, price) in zip(some, pool.map(one, some), strict=True):
+                    for key, (outcome, price) in zip(some, pool.map(one, some), strict=True):
                         spent += price
-                        yield key, found
+                        yield key, outcome
                 except Refused:
                     pool.shutdown(cancel_futures=True)
                     raise

@@ -81,7 +81,7 @@ def chat(tokenizer: Any, turns: str, rows: Sequence[Row]) -> Found:
     contexts: list[str] = []
     answers: list[str] = []
     for row in rows:
-        found: list[Answer] | str = []
+        answered: list[Answer] | str = []
         if row.messages is None:
             out.append("missing_field")
             continue
@@ -97,23 +97,23 @@ def chat(tokenizer: Any, turns: str, rows: Sequence[Row]) -> Found:
             before = [render(tokenizer, messages[:t], True) for t in spoken]
         # whatever a template's author lets it raise: roles in an order it does not take
         except Exception:
-            found = "template_error"
+            answered = "template_error"
         else:
             contexts += before
             answers += texts
-            found = [Answer((), (), (), ())] * len(texts)  # filled in below
-        out.append(found)
+            answered = [Answer((), (), (), ())] * len(texts)  # filled in below
+        out.append(answered)
     encoded = zip(
         encode(tokenizer, contexts, False), encode(tokenizer, answers, False), strict=True
     )
-    for i, found in enumerate(out):
-        if not isinstance(found, str):
-            made = []
-            for _ in found:
+    for i, answered in enumerate(out):
+        if not isinstance(answered, str):
+            filled = []
+            for _ in answered:
                 context, target = next(encoded)
                 shared = len(form.head) if context[: len(form.head)] == form.head else 0
-                made.append(
+                filled.append(
                     Answer(context, target + form.end, form.header, target + form.end, shared)
                 )
-            out[i] = made
+            out[i] = filled
     return out

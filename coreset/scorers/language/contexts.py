@@ -102,11 +102,13 @@ def missing(row: Row) -> str | None:
 
 def heads(tokenizer: Any, template: Template, special: bool) -> dict[bool, Tokens]:
     """Return the tokens every prompt of a template begins with, without input and with."""
-    found = {}
+    beginnings = {}
     for given in (False, True):
         texts = [template.prompt(word, word if given else "") for word in ("Add", "1", "Überall")]
-        found[given] = (ids := encode(tokenizer, texts, special))[0][: max(0, common(*ids) - 1)]
-    return found
+        beginnings[given] = (ids := encode(tokenizer, texts, special))[0][
+            : max(0, common(*ids) - 1)
+        ]
+    return beginnings
 
 
 def shared_head(head: Tokens, context: Tokens) -> int:
@@ -121,7 +123,7 @@ def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[R
     reduced context is the start token and the header.
     """
     out: Found = [missing(row) or [] for row in rows]
-    good = [i for i, found in enumerate(out) if not isinstance(found, str)]
+    good = [i for i, answered in enumerate(out) if not isinstance(answered, str)]
     prompts = encode(
         tokenizer,
         [template.prompt(rows[i].instruction or "", rows[i].given or "") for i in good],
@@ -152,12 +154,16 @@ def share_prompts(answers: Sequence[list[Answer] | str]) -> Found:
     """Return the answers with the whole context shared where several answers have the same: it is
     then computed once.
     """
-    times = Counter(a.context for found in answers if not isinstance(found, str) for a in found)
+    times = Counter(
+        a.context for answered in answers if not isinstance(answered, str) for a in answered
+    )
     return [
         (
-            found
-            if isinstance(found, str)
-            else [replace(a, shared=len(a.context)) if times[a.context] > 1 else a for a in found]
+            answered
+            if isinstance(answered, str)
+            else [
+                replace(a, shared=len(a.context)) if times[a.context] > 1 else a for a in answered
+            ]
         )
-        for found in answers
+        for answered in answers
     ]

@@ -103,9 +103,11 @@ class Answers(LanguageScorer):
         template, length, over_long = VARIANTS[self.variant]
         length, over_long = self.max_length or length, self.over_long or over_long
         self.fitting(length, "max_length")
-        found: Found
+        tokenized: Found
         if self.variant == "chat":
-            found = chat(tokenizer, self.turns, [Row(messages=m) for m in texts(batch, "messages")])
+            tokenized = chat(
+                tokenizer, self.turns, [Row(messages=m) for m in texts(batch, "messages")]
+            )
         else:
             columns = (texts(batch, "instruction"), texts(batch, "input"), texts(batch, "response"))
             rows = [Row(*values) for values in zip(*columns, strict=True)]
@@ -113,9 +115,9 @@ class Answers(LanguageScorer):
             if self.variant in RELEASED:
                 cut = released(tokenizer, form, rows, length, over_long, self.variant == "cherry")
                 return self._shared(cut)
-            found = contexts.separate(tokenizer, form, self.start(self.start_token), rows)
+            tokenized = contexts.separate(tokenizer, form, self.start(self.start_token), rows)
         return self._shared(
-            [([], f) if isinstance(f, str) else fit(f, length, over_long) for f in found]
+            [([], f) if isinstance(f, str) else fit(f, length, over_long) for f in tokenized]
         )
 
     @staticmethod
@@ -175,18 +177,18 @@ class Ifd(Answers):
         """Return the columns for every row."""
         answers, status = self.answers(batch)
         spans = [[a.spans for a in row] for row in answers]
-        found = contrast(
+        contrasted = contrast(
             self.likelihood(),
             [[s[0] for s in row] for row in spans],
             [[s[1] for s in row] for row in spans],
         )
-        ratio = found.of_losses() if self.variant == "cherry" else found.of_perplexities()
+        ratio = contrasted.of_losses() if self.variant == "cherry" else contrasted.of_perplexities()
         columns: dict[str, Any] = {
             "ifd": ratio,
-            "ifd_loss": found.full,
-            "ifd_loss_alone": found.reduced,
-            "ifd_tokens": found.n_full,
-            "ifd_tokens_alone": found.n_reduced,
+            "ifd_loss": contrasted.full,
+            "ifd_loss_alone": contrasted.reduced,
+            "ifd_tokens": contrasted.n_full,
+            "ifd_tokens_alone": contrasted.n_reduced,
         }
         return written(columns, status, "ifd")
 

@@ -58,8 +58,8 @@ def token_nll(
         for batch in plan(
             [len(r) for r in run], [len(w) for w in wanted], budget, max(1, LOGITS // vocabulary)
         ):
-            found = _forward(lm, [run[j] for j in batch], [wanted[j] for j in batch], past)
-            for j, values in zip(batch, found, strict=True):
+            losses = _forward(lm, [run[j] for j in batch], [wanted[j] for j in batch], past)
+            for j, values in zip(batch, losses, strict=True):
                 out[members[j]] = values
     return out
 
@@ -71,10 +71,14 @@ def groups(spans: Sequence[Span], longest: int) -> dict[Tokens, list[int]]:
     Raises ValueError for a span of more than `longest` tokens.
 
     >>> shared = tuple(range(9))
-    >>> list(groups([Span((*shared, 1), (2,), 9), Span((*shared, 3), (4,), 9), Span((5,), (6,))], 100).values())
+    >>> list(
+    ...     groups(
+    ...         [Span((*shared, 1), (2,), 9), Span((*shared, 3), (4,), 9), Span((5,), (6,))], 100
+    ...     ).values()
+    ... )
     [[2], [0, 1]]
     """
-    found: dict[Tokens, list[int]] = {(): []}
+    by_beginning: dict[Tokens, list[int]] = {(): []}
     for i, span in enumerate(spans):
         if len(span.context) + len(span.target) > longest:
             raise ValueError(
@@ -84,10 +88,10 @@ def groups(spans: Sequence[Span], longest: int) -> dict[Tokens, list[int]]:
         # at least one token of the context is left to each row: it predicts the target's first
         if span.scored:
             beginning = span.context[: max(0, min(span.shared, len(span.context) - 1))]
-            found.setdefault(beginning if len(beginning) >= WORTH else (), []).append(i)
-    for beginning in [b for b, members in found.items() if b and len(members) == 1]:
-        found[()] += found.pop(beginning)
-    return {b: sorted(members) for b, members in found.items() if members}
+            by_beginning.setdefault(beginning if len(beginning) >= WORTH else (), []).append(i)
+    for beginning in [b for b, members in by_beginning.items() if b and len(members) == 1]:
+        by_beginning[()] += by_beginning.pop(beginning)
+    return {b: sorted(members) for b, members in by_beginning.items() if members}
 
 
 def _cache_name(net: Any) -> str:

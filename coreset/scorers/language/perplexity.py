@@ -25,7 +25,10 @@ def windows(
     """Return the spans that score every token of a text once; without a start token its first token
     has no loss.
 
-    >>> [(len(s.context), len(s.target)) for s in windows((1, 2, 3, 4, 5, 6, 7), (), window=4, stride=2)]
+    >>> [
+    ...     (len(s.context), len(s.target))
+    ...     for s in windows((1, 2, 3, 4, 5, 6, 7), (), window=4, stride=2)
+    ... ]
     [(1, 3), (2, 2), (2, 1)]
     """
     whole = start + tokens

@@ -74,7 +74,7 @@ def released(
             _cut(tokenizer, text, full, max_length),
             _cut(tokenizer, answer, reduced, rest),
         )
-        found = Answer(
+        tokens = Answer(
             full[:start],
             full[start:],
             reduced[:header],
@@ -83,10 +83,10 @@ def released(
         )
         if selects and start + len(reduced) - header > max_length:
             out[i] = [], "too_long"
-        elif min(span.scored for span in found.spans) < 1:
+        elif min(span.scored for span in tokens.spans) < 1:
             out[i] = [], "too_short"
         else:
-            out[i] = [found], "truncated" if over else "ok"
+            out[i] = [tokens], "truncated" if over else "ok"
     return out
 
 

@@ -94,14 +94,14 @@ class LanguageScorer(OnDevice):
                 f"start_token: expected a token's text or number, auto or null, got {token!r}"
             )
         if token == "auto":
-            found = (
+            number = (
                 tokenizer.bos_token_id
                 if tokenizer.bos_token_id is not None
                 else tokenizer.eos_token_id
             )
-            if found is None:
+            if number is None:
                 raise ValueError(f"start_token: {self.model} names none; give one")
-            return (int(found),)
+            return (int(number),)
         ids = encode(tokenizer, [token], False)[0]
         if len(ids) != 1:
             raise ValueError(

@@ -30,7 +30,7 @@ class Template:
         """
         form = self.with_input if given else self.without
         words = {"instruction": instruction, "input": given}
-        return re.sub(r"\{(instruction|input)\}", lambda found: words[found[1]], form)
+        return re.sub(r"\{(instruction|input)\}", lambda match: words[match[1]], form)
 
 
 _VICUNA = (

@@ -34,8 +34,8 @@ class Abnormal(TextScorer):
 
     White space and , ; . between zeros do not break a row: "0, 0, 0" are three, "1000.00" five.
 
-    >>> found = Abnormal()({"text": ["Two words. One", "0, 0, 0"]})
-    >>> found["longest_sentence"], found["longest_zeros"]
+    >>> lengths = Abnormal()({"text": ["Two words. One", "0, 0, 0"]})
+    >>> lengths["longest_sentence"], lengths["longest_zeros"]
     (array([9., 7.]), array([0., 3.]))
     """
 
@@ -48,8 +48,7 @@ class Abnormal(TextScorer):
         """Return both lengths of every text."""
         sentences = [max(len(part.strip()) for part in _ends().split(t)) for t in texts]
         zeros = [
-            max((found.group().count("0") for found in _ZEROS.finditer(t)), default=0)
-            for t in texts
+            max((run.group().count("0") for run in _ZEROS.finditer(t)), default=0) for t in texts
         ]
         return {
             "longest_sentence": np.array(sentences, np.float64),

@@ -64,13 +64,13 @@ class TextScorer(ABC):
         there = np.flatnonzero(status == "ok")
         column = rows.arrow(self.column)
         some = len(there) < len(texts)
-        found = self.measure(
+        measured = self.measure(
             [texts[i] for i in there.tolist()] if some else texts,
             column.take(pa.array(there)) if some else column,
         )
         out: dict[str, Array] = {}
         for name in self.columns:
-            values = found[name]
+            values = measured[name]
             whole = (
                 np.full(len(texts), np.nan)
                 if values.dtype.kind != "O"
@@ -78,8 +78,8 @@ class TextScorer(ABC):
             )
             whole[there] = values
             out[name] = whole
-        if self.status_column in found:
-            status[there] = found[self.status_column]
+        if self.status_column in measured:
+            status[there] = measured[self.status_column]
         out[self.status_column] = status
         return out
 
@@ -92,5 +92,5 @@ def per_text(firsts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.floa
     [3.0, 0.0, 5.0]
     """
     total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    found: NDArray[np.float64] = (total[firsts[1:]] - total[firsts[:-1]]).astype(np.float64)
-    return found
+    sums: NDArray[np.float64] = (total[firsts[1:]] - total[firsts[:-1]]).astype(np.float64)
+    return sums

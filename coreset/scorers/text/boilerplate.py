@@ -45,7 +45,18 @@ def line_kind(line: str) -> str:
     """Return what makes a stripped line boilerplate, one of `KINDS`, or "" for text and blank
     lines.
 
-    >>> [line_kind(s) for s in ("3 likes", "HOME ABOUT US", "Menu", "12/03/2020", "It rained.", "Read more...", "www.example.org/a")]
+    >>> [
+    ...     line_kind(s)
+    ...     for s in (
+    ...         "3 likes",
+    ...         "HOME ABOUT US",
+    ...         "Menu",
+    ...         "12/03/2020",
+    ...         "It rained.",
+    ...         "Read more...",
+    ...         "www.example.org/a",
+    ...     )
+    ... ]
     ['counter', 'upper_case', 'one_word', 'numeric', '', 'call', 'url']
     """
     if not line:
@@ -93,12 +104,12 @@ class Boilerplate(TextScorer):
 
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
         """Return the text that stays and the two shares."""
-        left, found = [], np.zeros((len(texts), 2))
+        left, shares = [], np.zeros((len(texts), 2))
         for i, text in enumerate(texts):
             lines = text.split("\n")
             bad = [bool(line_kind(line.strip())) for line in lines]
             words = [len(line.split()) for line in lines]
-            found[i] = (
+            shares[i] = (
                 sum(w for w, b in zip(words, bad, strict=True) if b) / sum(words),
                 sum(bad) / sum(w > 0 for w in words),
             )
@@ -107,6 +118,6 @@ class Boilerplate(TextScorer):
             )
         return {
             "prose_text": objects(left),
-            "boilerplate_words": found[:, 0],
-            "boilerplate_lines": found[:, 1],
+            "boilerplate_words": shares[:, 0],
+            "boilerplate_lines": shares[:, 1],
         }

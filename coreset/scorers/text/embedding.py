@@ -106,14 +106,14 @@ class SentenceEmbedding(OnDevice):
             ["missing_field" if t is None else "ok" if t.strip() else "empty_text" for t in texts]
         )
         there = np.flatnonzero(status == "ok")
-        found = encode_texts(
+        vectors = encode_texts(
             [self.prefix + texts[i] for i in there.tolist()],
             self.model,
             self.longest,
             self.batch,
             self.device,
         )
-        out = np.full((len(texts), found.shape[1]), np.nan, np.float32)
-        out[there] = found
-        status[there[np.isnan(found).any(axis=1)]] = "too_short"
+        out = np.full((len(texts), vectors.shape[1]), np.nan, np.float32)
+        out[there] = vectors
+        status[there[np.isnan(vectors).any(axis=1)]] = "too_short"
         return {f"{self.column}_embedding": out, f"{self.column}_embedding_status": status}

@@ -168,12 +168,12 @@ class Entries:
         data, start, missing = utf8(rows.arrow(self.column))
         if self.variant == "words":
             data, start = packed([words_apart(t or "") for t in rows[self.column]])
-        found, first = find(
+        patterns, first = find(
             trie, data, start, np.zeros(256, np.uint8) if self.variant == "words" else KIND
         )
         column = pa.ListArray.from_arrays(
             pa.array(first, pa.int32(), mask=np.append(missing, False)),
-            pa.array(entry[found], pa.int32()),
+            pa.array(entry[patterns], pa.int32()),
         )
         status = np.where(missing, "missing_field", np.where(np.diff(first) > 0, "ok", "no_entry"))
         return {"entries": column, "entries_status": status.astype(object)}
@@ -196,7 +196,9 @@ def build_vocabulary(
     of unigrams), and the titles seen at least `min_views` times; none that is a single ASCII sign,
     none twice, `size` at most, in this order and each source sorted.
 
-    >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[100:]
+    >>> build_vocabulary(["hot_dog.n.01"], {"of": 500, "rare": 1}, {}, {"Paris": 90}, size=104)[
+    ...     100:
+    ... ]
     ['hot dog', 'of', 'Paris']
     """
     total = sum(unigrams.values())
@@ -215,9 +217,9 @@ def build_vocabulary(
         [" ".join(pair) for pair, c in bigrams.items() if pmi(pair, c) >= min_pmi],
         [t for t, views in titles.items() if views >= min_views],
     )
-    found = dict.fromkeys(str(i) for i in range(100))
+    entries = dict.fromkeys(str(i) for i in range(100))
     for source in sources:
-        found.update(
+        entries.update(
             dict.fromkeys(sorted({e for e in source if e and e not in string.punctuation}))
         )
-    return list(found)[:size]
+    return list(entries)[:size]

@@ -56,15 +56,15 @@ class FineWeb(TextScorer):
         """Return the measures."""
         tokens = np.diff(words(column).start).astype(np.float64)
         ends, strip = sentence_ends(), self.variant == "fineweb"
-        found = np.zeros((len(texts), 4))
+        measures = np.zeros((len(texts), 4))
         for i, text in enumerate(texts):
             lines = [line for line in text.split("\n") if line and not line.isspace()]
             breaks = text.count("\n")
-            found[i] = (
+            measures[i] = (
                 sum((line.rstrip() if strip else line).endswith(ends) for line in lines)
                 / len(lines),
                 sum(len(line) <= self.short for line in lines) / len(lines),
                 repeated(lines)[1] / (len(text) - breaks),
                 breaks / tokens[i],
             )
-        return dict(zip(self.columns, found.T, strict=True))
+        return dict(zip(self.columns, measures.T, strict=True))

@@ -167,10 +167,10 @@ class GopherRepetition(TextScorer):
         w = words(column)
         grams = np.zeros((len(texts), len(TOP) + len(DUPLICATE)), np.int64)
         _all(w.hash, w.begin, w.length, w.start, self.variant == "gopher", grams)
-        found = np.zeros((len(texts), 4))
+        shares = np.zeros((len(texts), 4))
         for i, text in enumerate(texts):
             for at, parts in ((0, _PARAGRAPHS.split(text.strip())), (2, _LINES.split(text))):
                 count, characters = repeated(parts)
-                found[i, at : at + 2] = count / len(parts), characters / len(text)
+                shares[i, at : at + 2] = count / len(parts), characters / len(text)
         size = np.array([len(t) for t in texts], np.float64).reshape(-1, 1)
-        return dict(zip(self.columns, np.hstack([found, grams / size]).T, strict=True))
+        return dict(zip(self.columns, np.hstack([shares, grams / size]).T, strict=True))

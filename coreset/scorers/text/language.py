@@ -76,7 +76,8 @@ class Language(TextScorer):
     looked at, from the front. model: `py3langid`, or `lid.176`, which is several times as fast: see
     results/scale/language.json for both on ten languages. Raises ValueError for another.
 
-    >>> Language()({"text": ["Der Zug nach Berlin kommt heute leider viel zu spät an.", "42"]})["language"]
+    >>> texts = ["Der Zug nach Berlin kommt heute leider viel zu spät an.", "42"]
+    >>> Language()({"text": texts})["language"]
     array(['de', None], dtype=object)
     """
 

@@ -123,8 +123,8 @@ class Repetition(TextScorer):
     per n-gram. A text shorter than n repeats nothing: 0, 0 and 1. loop_unit, loop_copies:
     characters and copies of the piece that the text ends in (0 and 1: none).
 
-    >>> found = Repetition()({"text": ["ha" * 40]})
-    >>> found["loop_unit"], found["loop_copies"], found["word_repetition"]
+    >>> loops = Repetition()({"text": ["ha" * 40]})
+    >>> loops["loop_unit"], loops["loop_copies"], loops["word_repetition"]
     (array([2.]), array([40.]), array([0.]))
     """
 
@@ -147,7 +147,7 @@ class Repetition(TextScorer):
         """Return the measures; to a loop white space at the end does not count."""
         points, begin, _ = characters(column)
         w = split(points, begin)
-        found = np.empty((len(texts), len(self.columns)))
+        measures = np.empty((len(texts), len(self.columns)))
         _measure(
             points,
             begin,
@@ -157,6 +157,6 @@ class Repetition(TextScorer):
             self.char_n,
             self.word_n,
             self.distinct_n,
-            found,
+            measures,
         )
-        return dict(zip(self.columns, found.T, strict=True))  # fmt: skip
+        return dict(zip(self.columns, measures.T, strict=True))  # fmt: skip

@@ -8,7 +8,8 @@ from functools import lru_cache
 from coreset.numerics.text.characters import sentence_ends
 
 _ABBREVIATIONS = (
-    "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "etc", "inc", "ltd", "co", "corp", "no", "fig", "al", "jan", "feb", "mar", "apr", "jun", "jul", "aug",
+    "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "etc", "inc", "ltd",
+    "co", "corp", "no", "fig", "al", "jan", "feb", "mar", "apr", "jun", "jul", "aug",
     "sep", "sept", "oct", "nov", "dec",
 )  # fmt: skip
 
@@ -33,11 +34,11 @@ def count_sentences(line: str) -> int:
     (2, 1, 0)
     """
     count, last = 0, 0
-    for found in _boundary().finditer(line):
-        before = line[max(last, found.start() - NEAR) : found.start()].rsplit(None, 1)
+    for end in _boundary().finditer(line):
+        before = line[max(last, end.start() - NEAR) : end.start()].rsplit(None, 1)
         word = before[-1].lstrip("(\"'“‘").lower() if before else ""
-        if found.group() == "." and found.end() < len(line):
-            after = _NEXT.search(line, found.end())
+        if end.group() == "." and end.end() < len(line):
+            after = _NEXT.search(line, end.end())
             following = after.group() if after else ""
             dotted = "." in word and all(len(part) == 1 for part in word.split("."))  # "p.m."
             if (
@@ -47,5 +48,5 @@ def count_sentences(line: str) -> int:
             ):
                 continue
         count += 1
-        last = found.end()
+        last = end.end()
     return count + bool(line[last:].strip())  # fmt: skip

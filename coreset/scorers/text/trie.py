@@ -186,7 +186,7 @@ def _find(
     for i in range(rows):
         longest = max(longest, start[i + 1] - start[i])
     buffer = np.empty(3 * longest + 2, np.uint8)
-    found, first, count = np.empty(8 * rows + 8, np.int32), np.zeros(rows + 1, np.int64), 0
+    hits, first, count = np.empty(8 * rows + 8, np.int32), np.zeros(rows + 1, np.int64), 0
     for i in range(rows):
         size = _spaced(data[start[i] : start[i + 1]], kind, buffer)
         for at in range(size):
@@ -201,19 +201,19 @@ def _find(
                     continue
                 new = True
                 for other in range(first[i], count):
-                    if found[other] == pattern[node]:
+                    if hits[other] == pattern[node]:
                         new = False
                         break
                 if new:
-                    if count == len(found):
+                    if count == len(hits):
                         more = np.empty(2 * count, np.int32)
-                        more[:count] = found
-                        found = more
-                    found[count] = pattern[node]
+                        more[:count] = hits
+                        hits = more
+                    hits[count] = pattern[node]
                     count += 1
-        found[first[i] : count].sort()
+        hits[first[i] : count].sort()
         first[i + 1] = count
-    return found[:count], first
+    return hits[:count], first
 
 
 def find(
@@ -225,5 +225,5 @@ def find(
     A text is spaced by a space before and after it and by `kind` (256,) of its bytes: 0 stays, 1
     gets a space on both sides, 2 becomes one.
     """
-    found: tuple[NDArray[np.int32], Whole] = _find(data, start, kind, *trie)
-    return found
+    hits: tuple[NDArray[np.int32], Whole] = _find(data, start, kind, *trie)
+    return hits

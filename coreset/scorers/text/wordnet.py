@@ -16,7 +16,8 @@ from pathlib import Path
 FOLDER = "/usr/share/wordnet"
 # how WordNet's morphology takes endings of nouns off, in its order
 ENDINGS = (
-    ("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y"),
+    ("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"),
+    ("shes", "sh"), ("men", "man"), ("ies", "y"),
 )  # fmt: skip
 
 

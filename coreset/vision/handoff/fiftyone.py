@@ -66,10 +66,10 @@ def from_fiftyone(dataset: Any, labels: str = "ground_truth") -> list[dict[str, 
     """
     out = []
     for sample in dataset.iter_samples():
-        found = sample[labels] if labels in dataset.get_field_schema() else None
+        field = sample[labels] if labels in dataset.get_field_schema() else None
         size = sample.metadata.width, sample.metadata.height
-        boxes = None if found is None else [
-            {"label": d.label, "box": _pixels(d.bounding_box, *size)} for d in found.detections
+        boxes = None if field is None else [
+            {"label": d.label, "box": _pixels(d.bounding_box, *size)} for d in field.detections
         ]  # fmt: skip
         out.append({"file_name": sample["file_name"], "tags": list(sample.tags), "boxes": boxes})
     return out

@@ -37,10 +37,14 @@ def to_hugging_face(rows: Sequence[Mapping[str, Any]], folder: str | Path, title
                 shutil.copyfile(row["filepath"], target)
         boxes = row["boxes"]
         objects = {
-            "bbox": [[b["box"][0], b["box"][1], b["box"][2] - b["box"][0], b["box"][3] - b["box"][1]] for b in boxes],
+            "bbox": [[b["box"][0], b["box"][1], b["box"][2] - b["box"][0],
+                      b["box"][3] - b["box"][1]] for b in boxes],
             "category": [b["label"] for b in boxes], "score": [b["score"] for b in boxes],
         }  # fmt: skip
-        lines.append(to_json({"file_name": str(PurePosixPath(name)), "id": str(row["id"]), "priority": row["priority"], "score": row["score"], "objects": objects}))  # fmt: skip
+        lines.append(
+            to_json({"file_name": str(PurePosixPath(name)), "id": str(row["id"]),
+                     "priority": row["priority"], "score": row["score"], "objects": objects})
+        )  # fmt: skip
     write_atomic(folder / "train" / "metadata.jsonl", "".join(f"{line}\n" for line in lines))
     head = {"pretty_name": title, "tags": ["coreset", "image"]}
     body = f"# {title}\n\n{len(rows):,} images in the order chosen (`priority` from 0); boxes are predictions.\n"

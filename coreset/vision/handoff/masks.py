@@ -115,9 +115,9 @@ def _filled(polygons: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.b
     return np.asarray(tools.decode(tools.merge(parts)), bool)
 
 
-def _check_size(found: NDArray[Any], shape: tuple[int, ...], key: Any) -> None:
-    if found.shape != shape:
-        raise ValueError(f"image {key!r}: a map of {found.shape}, the image has {shape}")
+def _check_size(class_map: NDArray[Any], shape: tuple[int, ...], key: Any) -> None:
+    if class_map.shape != shape:
+        raise ValueError(f"image {key!r}: a map of {class_map.shape}, the image has {shape}")
 
 
 def _classes_of(
@@ -147,11 +147,15 @@ def _coco(pool: CocoPool, images: Any, labels: list[str], numbers: list[int]) ->
     for rank, (at, drawn) in enumerate(images):
         width, height = pool.sizes[at].tolist()
         key = pool.ids[at].item()
-        entries.append({"id": key, "file_name": str(pool.names[at]), "width": width, "height": height, "priority": rank})  # fmt: skip
+        entries.append(
+            {"id": key, "file_name": str(pool.names[at]), "width": width, "height": height,
+             "priority": rank}
+        )  # fmt: skip
         for number, mask in drawn:
             x, y, x2, y2 = mask_box(mask)
             rows.append({
-                "id": len(rows) + 1, "image_id": key, "category_id": numbers[number], "segmentation": rle_of(mask),
+                "id": len(rows) + 1, "image_id": key, "category_id": numbers[number],
+                "segmentation": rle_of(mask),
                 "bbox": [x, y, x2 - x, y2 - y], "area": int(mask.sum()), "iscrowd": 1,
             })  # fmt: skip
     categories = [{"id": k, "name": n} for k, n in zip(numbers, labels, strict=True)]
@@ -168,13 +172,22 @@ def _cvat(pool: CocoPool, images: Any, labels: list[str]) -> str:
     for rank, (at, drawn) in enumerate(images):
         width, height = pool.sizes[at].tolist()
         image = ElementTree.SubElement(
-            root, "image", id=str(rank), name=str(pool.names[at]), width=str(width), height=str(height)
+            root, "image", id=str(rank), name=str(pool.names[at]), width=str(width),
+            height=str(height)
         )  # fmt: skip
         for order, (number, mask) in enumerate(drawn):
             x, y, x2, y2 = (int(v) for v in mask_box(mask))
             counts = rle_of(mask[y:y2, x:x2].T)["counts"]  # CVAT goes along the rows
-            about = {"rle": ", ".join(map(str, counts)), "left": str(x), "top": str(y), "width": str(x2 - x), "height": str(y2 - y)}  # fmt: skip
-            about |= {"label": labels[number], "source": "auto", "occluded": "0", "z_order": str(order)}  # fmt: skip
+            about = {
+                "rle": ", ".join(map(str, counts)), "left": str(x), "top": str(y),
+                "width": str(x2 - x), "height": str(y2 - y)
+            }  # fmt: skip
+            about |= {
+                "label": labels[number],
+                "source": "auto",
+                "occluded": "0",
+                "z_order": str(order),
+            }
             ElementTree.SubElement(image, "mask", about)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
@@ -186,7 +199,11 @@ def _label_studio(pool: CocoPool, images: Any, labels: list[str], prefix: str) -
         result = [
             brush(mask, labels[number], id=f"{rank}-{i}") for i, (number, mask) in enumerate(drawn)
         ]
-        data = {"image": prefix + str(pool.names[at]), "image_id": pool.ids[at].item(), "priority": rank}  # fmt: skip
+        data = {
+            "image": prefix + str(pool.names[at]),
+            "image_id": pool.ids[at].item(),
+            "priority": rank,
+        }
         guess = {"model_version": "coreset", "score": rank / len(images), "result": result}
         tasks.append({"data": data, "predictions": [guess]})
     return json.dumps(tasks)

@@ -48,9 +48,9 @@ def place(pool: CocoPool, name: object, who: str) -> int:
 
 def category(pool: CocoPool, name: object, who: str) -> int:
     """Return the category of a class name: the tool's numbers are its own. Raises KeyError."""
-    found = [k for k, known in pool.categories.items() if known == name]
-    if not found:
+    matches = [k for k, known in pool.categories.items() if known == name]
+    if not matches:
         raise KeyError(
             f"{who}: class {name!r:.80} is none of {', '.join(pool.categories.values())}"
         )
-    return found[0]
+    return matches[0]

@@ -79,8 +79,10 @@ class Returned:
             if shape.box is None:
                 continue
             x, y, x2, y2 = shape.box
-            row = {"id": len(rows) + 1, "image_id": self.pool.ids[shape.position].item(), "category_id": shape.category,
-                   "bbox": [x, y, x2 - x, y2 - y], "area": (x2 - x) * (y2 - y), "iscrowd": 0}  # fmt: skip
+            row = {"id": len(rows) + 1, "image_id": self.pool.ids[shape.position].item(),
+                   "category_id": shape.category,
+                   "bbox": [x, y, x2 - x, y2 - y], "area": (x2 - x) * (y2 - y),
+                   "iscrowd": 0}  # fmt: skip
             if shape.rle is not None:
                 row["segmentation"], row["area"] = dict(shape.rle), sum(shape.rle["counts"][1::2])
             elif shape.polygons is not None:
@@ -117,10 +119,10 @@ class Returned:
         """
         pending = set(ledger.ids("pending"))
         passed = [k for k in self.pool.ids[self.skipped].tolist() if k in pending]
-        said = ledger.ingest(self.pool.ids[self.labeled].tolist(), self.pool)
+        counts = ledger.ingest(self.pool.ids[self.labeled].tolist(), self.pool)
         if passed:
             ledger.skip(passed, f"skipped in {Path(self.source).name}")
-        return {"labeled": said["labeled"], "pending": len(ledger.ids("pending"))}
+        return {"labeled": counts["labeled"], "pending": len(ledger.ids("pending"))}
 
 
 def _area(polygon: Sequence[float]) -> float:

@@ -45,10 +45,10 @@ def class_names(folder: Path) -> dict[int, str]:
     """Return the classes of a folder by number. Raises ValueError where it does not say them."""
     for place_ in (folder / "data.yaml", folder / "dataset.yaml"):
         if place_.exists():
-            found = yaml.safe_load(place_.read_text(encoding="utf-8")).get("names")
-            if isinstance(found, list):
-                return dict(enumerate(map(str, found)))
-            return {int(k): str(v) for k, v in found.items()}
+            names = yaml.safe_load(place_.read_text(encoding="utf-8")).get("names")
+            if isinstance(names, list):
+                return dict(enumerate(map(str, names)))
+            return {int(k): str(v) for k, v in names.items()}
     if (folder / "classes.txt").exists():
         return dict(enumerate((folder / "classes.txt").read_text(encoding="utf-8").split("\n")))
     if (folder / "notes.json").exists():

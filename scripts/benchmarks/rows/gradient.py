@@ -24,7 +24,7 @@ def grad_match(scale: float = 1) -> Row:
     goal = written.sum(axis=0, dtype=np.float64)
 
     def ours(budget: int, variant: str = "nonnegative") -> Answer:
-        found = select(
+        chosen = select(
             "gradmatch",
             budget,
             features=x,
@@ -32,7 +32,7 @@ def grad_match(scale: float = 1) -> Row:
             labels=model.labels,
             options={"per_class": False, "ridge": RIDGE, "variant": variant},
         )
-        return found.indices, found.weights
+        return chosen.indices, chosen.weights
 
     def released(budget: int) -> Answer:
         a = textbook.gradients(x, model.probs, model.labels)

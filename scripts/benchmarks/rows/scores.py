@@ -63,10 +63,10 @@ def ccs(scale: float = 1) -> Row:
 
     def spread(picks: Answer) -> list[int]:
         low = np.sort(aum)[int(beta * n)]
-        found: list[int] = np.histogram(aum[np.asarray(picks)], bins=5, range=(low, aum.max()))[
+        counts: list[int] = np.histogram(aum[np.asarray(picks)], bins=5, range=(low, aum.max()))[
             0
         ].tolist()
-        return found
+        return counts
 
     def agree(a: Answer, b: Answer, budget: int) -> dict[str, Any]:
         return {

@@ -36,7 +36,7 @@ def facility_location(scale: float = 1) -> Row:
     n, k = int(5_000 * scale), int(500 * scale)
     s = cosine_similarity(mixture(n, 512)[0])
     options = {"similarity": "precomputed"}
-    found = select("facility_location", k, similarity=s, options=options)
+    chosen = select("facility_location", k, similarity=s, options=options)
     return Row(
         f"facility location, {k:,} of {n:,}, similarities given",
         k,
@@ -51,7 +51,7 @@ def facility_location(scale: float = 1) -> Row:
         ],
         _facility_agree(s),
         GOAL_FACILITY,
-        {"bytes": 4.0 * n * found.info["evaluations"], "of": f"{found.info['evaluations']:,} gains of lazy greedy, each one row of the matrix"},
+        {"bytes": 4.0 * n * chosen.info["evaluations"], "of": f"{chosen.info['evaluations']:,} gains of lazy greedy, each one row of the matrix"},
     )  # fmt: skip
 
 

@@ -46,18 +46,18 @@ NOTE = (
 
 def processes() -> dict[int, tuple[int, str, float]]:
     """Return {process: (its parent, when it began, CPU seconds so far)} of all that run."""
-    tick, found = os.sysconf("SC_CLK_TCK"), {}
+    tick, running = os.sysconf("SC_CLK_TCK"), {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             part = path.read_text().rpartition(")")[2].split()
         except OSError:  # gone
             continue
-        found[int(path.parent.name)] = (
+        running[int(path.parent.name)] = (
             int(part[1]),
             part[19],
             (int(part[11]) + int(part[12])) / tick,
         )
-    return found
+    return running
 
 
 def tree_seconds(process: subprocess.Popen[str]) -> float:
@@ -81,9 +81,9 @@ def once(source: Path, engine: str) -> dict[str, Any]:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     cpu = tree_seconds(process)
     assert process.stdout is not None
-    said: dict[str, Any] = json.loads(process.stdout.read().strip().splitlines()[-1])
+    result: dict[str, Any] = json.loads(process.stdout.read().strip().splitlines()[-1])
     assert process.returncode == 0
-    return said | {"cpu": cpu}
+    return result | {"cpu": cpu}
 
 
 def may_pay_from(
@@ -129,28 +129,28 @@ def ray(scale: float = 1) -> Row:
             == 1
         )
         assert len({r["kept"] for way in WAYS for r in runs[way, many]}) == 1
-        found: dict[str, Any] = {"equal_answers": True}
+        medians: dict[str, Any] = {"equal_answers": True}
         lines: dict[str, dict[str, float]] = {}
         for way in WAYS:
             for clock in ("wall", "cpu"):
                 for count in (few, many):
-                    found[f"{clock}_s_{way}_{count}"] = statistics.median(
+                    medians[f"{clock}_s_{way}_{count}"] = statistics.median(
                         r[clock] for r in runs[way, count]
                     )
-            slope = (found[f"cpu_s_{way}_{many}"] - found[f"cpu_s_{way}_{few}"]) / (many - few)
+            slope = (medians[f"cpu_s_{way}_{many}"] - medians[f"cpu_s_{way}_{few}"]) / (many - few)
             lines[way] = {
-                "start": found[f"cpu_s_{way}_{few}"] - slope * few,
+                "start": medians[f"cpu_s_{way}_{few}"] - slope * few,
                 "per_1000_rows": 1000 * slope,
             }
-            found[f"cpu_s_{way}_per_1000_rows"] = 1000 * slope
-        found["cpu_s_that_ray_costs_more_at_no_rows"] = (
+            medians[f"cpu_s_{way}_per_1000_rows"] = 1000 * slope
+        medians["cpu_s_that_ray_costs_more_at_no_rows"] = (
             lines["ray_2_workers"]["start"] - lines["local"]["start"]
         )
         for way, workers in (("local", 1), ("local_2_workers", 2)):
-            found[f"ray_may_be_quicker_than_{way}_from"] = may_pay_from(
+            medians[f"ray_may_be_quicker_than_{way}_from"] = may_pay_from(
                 lines[way], lines["ray_2_workers"], workers
             )
-        return found
+        return medians
 
     return Row(
         f"engine=ray beside the local engine on two cores, {few:,} and {many:,} web pages, Gopher, C4 and FineWeb rules, exact and near duplicates",

@@ -55,8 +55,8 @@ def documents(count: int) -> Documents:
         changed[at] = words[rng.integers(0, len(words), len(at))]
         texts.append(" ".join(changed))
         pairs.append((source, row))
-    found = np.array(pairs)
-    return Documents(texts, found[jaccard(texts, found, N) >= THRESHOLD])
+    candidates = np.array(pairs)
+    return Documents(texts, candidates[jaccard(texts, candidates, N) >= THRESHOLD])
 
 
 def components(size: int, pairs: list[tuple[int, int]]) -> Whole:
@@ -200,8 +200,8 @@ def released_step(x: NDArray[np.float32], eps: float) -> NDArray[np.bool_]:
     rows = torch.from_numpy(x)
     similarity = rows @ rows.T
     similarity.triu_(diagonal=1)
-    found: NDArray[np.bool_] = (torch.max(similarity, dim=0)[0] > 1 - eps).numpy()
-    return found
+    duplicate: NDArray[np.bool_] = (torch.max(similarity, dim=0)[0] > 1 - eps).numpy()
+    return duplicate
 
 
 def step(

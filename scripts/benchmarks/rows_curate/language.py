@@ -29,10 +29,10 @@ def instructions(count: int) -> Columns:
     """Return `count` real Alpaca rows that fit into 512 tokens and whose answer begins at a border
     of tokens, where the released loop scores all of it.
     """
-    found = json.loads((asset_dir("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
-    random.Random(0).shuffle(found)
+    rows = json.loads((asset_dir("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
+    random.Random(0).shuffle(rows)
     ids, good = load_tokenizer("smollm2"), []
-    for row in found:
+    for row in rows:
         prompt = TEMPLATES["alpaca"].prompt(row["instruction"], row["input"])
         whole, first = ids(prompt + row["output"])["input_ids"], ids(prompt)["input_ids"]
         if row["output"] and len(whole) < LONGEST - 8 and whole[: len(first)] == first:

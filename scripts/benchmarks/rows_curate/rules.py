@@ -52,26 +52,26 @@ def datatrove_verdicts(texts: list[str]) -> NDArray[np.bool_]:
     """
     filters = import_module("datatrove.pipeline.filters")
     document = import_module("datatrove.data").Document
-    made = [
+    own = [
         filters.GopherQualityFilter(),
         filters.GopherRepetitionFilter(),
         filters.FineWebQualityFilter(),
         filters.C4QualityFilter(filter_no_terminal_punct=False),
     ]
     import_module("datatrove.utils.text").split_into_parts.cache_clear()
-    return np.array([[f.filter(document(text=t, id="0")) is True for f in made] for t in texts])
+    return np.array([[f.filter(document(text=t, id="0")) is True for f in own] for t in texts])
 
 
 def our_verdicts(texts: list[str]) -> NDArray[np.bool_]:
     """The scorers in their variant `datatrove`, then the rules."""
     rows = as_batch({"text": texts})
-    made: list[tuple[Any, Any]] = [
+    pairs: list[tuple[Any, Any]] = [
         (GopherQuality(variant="datatrove"), GopherQualityFilter()),
         (GopherRepetition(variant="datatrove"), GopherRepetitionFilter()),
         (FineWeb(variant="datatrove"), FineWebFilter()),
         (C4(punctuation=False), C4Filter()),
     ]
-    return np.stack([rule.decide(as_batch(score(rows))).keep for score, rule in made], axis=1)
+    return np.stack([rule.decide(as_batch(score(rows))).keep for score, rule in pairs], axis=1)
 
 
 def web_rules(scale: float = 1) -> Row:

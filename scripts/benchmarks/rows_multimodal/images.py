@@ -33,17 +33,17 @@ def drawings(count: int) -> list[str]:
     """Return `count` files, evenly spaced over the collection. Raises FileNotFoundError without the
     Debian package.
     """
-    found = sorted(map(str, DRAWINGS.rglob("*.png")))
-    if not found:
+    files = sorted(map(str, DRAWINGS.rglob("*.png")))
+    if not files:
         raise FileNotFoundError(f"no drawings in {DRAWINGS}: apt-get install openclipart-png")
-    return [found[i] for i in np.linspace(0, len(found) - 1, count).astype(int).tolist()]
+    return [files[i] for i in np.linspace(0, len(files) - 1, count).astype(int).tolist()]
 
 
 @cache
 def pixels(count: int) -> Any:
     """Return the pixels of drawings that can be decoded."""
-    found = [decode(f).pixels for f in drawings(count + count // 10 + 1)]
-    return objects([p for p in found if p is not None][:count])
+    decoded = [decode(f).pixels for f in drawings(count + count // 10 + 1)]
+    return objects([p for p in decoded if p is not None][:count])
 
 
 def same(a: Answer, b: Answer, _: int) -> dict[str, Any]:
@@ -157,9 +157,9 @@ def clip_folder(small: bool = False) -> str:
         "number",
         *map(str, range(1000)),
     ]
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
     )
     torch.manual_seed(0)
@@ -170,7 +170,7 @@ def clip_folder(small: bool = False) -> str:
     config = transformers.CLIPConfig(text_config=text, vision_config=vision)
     transformers.CLIPModel(config).save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=tokenizer,
         pad_token="[PAD]",
         eos_token="[EOS]",
         bos_token="[BOS]",
@@ -201,12 +201,12 @@ def clip(scale: float = 1) -> Row:
         with torch.inference_mode():
             for i in range(0, k, BATCH):
                 rows = slice(i, min(k, i + BATCH))
-                found = net(
+                outputs = net(
                     input_ids=tokens["input_ids"][rows],
                     attention_mask=tokens["attention_mask"][rows],
                     pixel_values=ready[rows],
                 )
-                parts.append((found.image_embeds * found.text_embeds).sum(dim=1))
+                parts.append((outputs.image_embeds * outputs.text_embeds).sum(dim=1))
         return torch.cat(parts).numpy()
 
     return Row(

@@ -44,14 +44,14 @@ def captions(pairs: int, entries: int) -> Captions:
         texts.append(" ".join(running[page][start : start + size]))
     clean = [[w.strip(WRAPPED + "\"'()") for w in page] for page in running]
     words = sorted({w for page in clean for w in page if w})
-    found = dict.fromkeys(words)
-    found |= dict.fromkeys(f"{a} {b}" for page in clean for a, b in pairwise(page) if a and b)
-    while len(found) < entries:
-        found[" ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(2, 4))))] = (
-            None
-        )
+    vocabulary_ = dict.fromkeys(words)
+    vocabulary_ |= dict.fromkeys(f"{a} {b}" for page in clean for a, b in pairwise(page) if a and b)
+    while len(vocabulary_) < entries:
+        vocabulary_[
+            " ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(2, 4))))
+        ] = None
     path = Path(tempfile.mkdtemp()) / "metadata.json"
-    path.write_text(json.dumps(list(found)[:entries]))
+    path.write_text(json.dumps(list(vocabulary_)[:entries]))
     return Captions(texts, str(path))
 
 
@@ -79,17 +79,17 @@ def plain_loop(data: Captions, k: int) -> list[list[int]]:
 @cache
 def automaton(path: str) -> Any:
     """Return pyahocorasick's automaton of the entries."""
-    made = import_module("ahocorasick").Automaton()
+    matcher = import_module("ahocorasick").Automaton()
     for i, entry in enumerate(vocabulary(path)):
-        made.add_word(entry, i)
-    made.make_automaton()
-    return made
+        matcher.add_word(entry, i)
+    matcher.make_automaton()
+    return matcher
 
 
 def automaton_loop(data: Captions, k: int) -> list[list[int]]:
     """pyahocorasick, all matches of a text brought together."""
-    made = automaton(data.vocabulary)
-    return [sorted({i for _, i in made.iter(text)}) for text in map(spaced, data.texts[:k])]
+    matcher = automaton(data.vocabulary)
+    return [sorted({i for _, i in matcher.iter(text)}) for text in map(spaced, data.texts[:k])]
 
 
 def metaclip(scale: float = 1) -> Row:
@@ -100,17 +100,19 @@ def metaclip(scale: float = 1) -> Row:
     loop = (8, 24) if scale == 1 else (8, 100)
 
     def ours(k: int) -> list[list[int]]:
-        found: list[list[int]] = scorer(as_batch({"text": data.texts[:k]}))["entries"].to_pylist()
-        return found
+        entries_of: list[list[int]] = scorer(as_batch({"text": data.texts[:k]}))[
+            "entries"
+        ].to_pylist()
+        return entries_of
 
     def agree(a: Answer, b: Answer, _: int) -> dict[str, Any]:
         return {"same_rows": sum(x == y for x, y in zip(a, b, strict=False)), "of": len(b)}
 
-    def facts(found: Answer) -> dict[str, Any]:
+    def facts(matches: Answer) -> dict[str, Any]:
         trie = _trie(data.vocabulary, Path(data.vocabulary).stat().st_mtime_ns, "released")[0]
         return {
-            "matches_a_caption": sum(map(len, found)) / len(found),
-            "captions_without_an_entry": sum(not f for f in found),
+            "matches_a_caption": sum(map(len, matches)) / len(matches),
+            "captions_without_an_entry": sum(not f for f in matches),
             "trie_mb": sum(a.nbytes for a in trie) / 1e6,
         }
 

@@ -33,7 +33,7 @@ def kmeans(scale: float = 1) -> Row:
     faiss = import_module("faiss")
 
     def direct(_: int) -> Answer:
-        made = faiss.Kmeans(
+        clustering = faiss.Kmeans(
             384,
             k,
             niter=iterations,
@@ -42,8 +42,8 @@ def kmeans(scale: float = 1) -> Row:
             min_points_per_centroid=1,
             max_points_per_centroid=count,
         )
-        made.train(x)
-        return made.centroids  # fmt: skip
+        clustering.train(x)
+        return clustering.centroids  # fmt: skip
 
     return Row(
         f"spherical k-means, {count:,} x 384, {k} clusters, {iterations} iterations",
@@ -66,9 +66,9 @@ def assign(scale: float = 1) -> Row:
         index.add(data.centroids)
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
-        found = index.search(data.x[:rows], 1)[1][:, 0]
+        nearest = index.search(data.x[:rows], 1)[1][:, 0]
         faiss.omp_set_num_threads(threads)
-        return found
+        return nearest
 
     def agree(a: Answer, b: Answer, _: int) -> dict[str, Any]:
         return {"same_rows": int((a == b).sum()), "of": len(b)}

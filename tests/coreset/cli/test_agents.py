@@ -81,9 +81,9 @@ def test_every_command_answers_in_one_schema(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", GROUPS)
 def test_every_part_has_a_schema_that_json_can_say(kind: str) -> None:
-    found = list_parts(kind)
-    assert found
-    for part in found:
+    parts = list_parts(kind)
+    assert parts
+    for part in parts:
         about = describe_part(kind, part["name"])
         json.dumps(about)
         assert about["about"]
@@ -107,10 +107,10 @@ async def _drive(mcp, folder: Path) -> None:
     async with mcp.Client(server) as client:
 
         async def call(tool: str, /, **arguments: object):
-            found = await client.call_tool(tool, arguments)
-            text = found.content[0].text if found.content else "null"
-            assert not found.is_error, text
-            held = found.structured_content
+            result = await client.call_tool(tool, arguments)
+            text = result.content[0].text if result.content else "null"
+            assert not result.is_error, text
+            held = result.structured_content
             return (
                 held["result"]
                 if held is not None and set(held) == {"result"}

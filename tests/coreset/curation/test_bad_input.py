@@ -73,12 +73,12 @@ def test_every_bad_line(tmp_path, partition_rows):
         settings=Settings(max_characters=1000, partition_rows=partition_rows, batch=2),
     )
     assert adds_up(done) == {"rows": 19, "kept": 2, "dropped": 1, "rejected": 16}
-    found = rejects(tmp_path / "out")
+    rejected = rejects(tmp_path / "out")
     want = [(i, reason, why) for i, (_, reason, why) in enumerate(LINES, 1) if reason]
-    assert [(r["file"], r["line"], r["reason"]) for r in found] == [
+    assert [(r["file"], r["line"], r["reason"]) for r in rejected] == [
         ("a.jsonl", i, reason) for i, reason, _ in want
     ]
-    for reject, (_, _, why) in zip(found, want, strict=True):
+    for reject, (_, _, why) in zip(rejected, want, strict=True):
         assert why in reject["why"]
         assert reject["row"]
     assert (tmp_path / "out" / "data" / "a.jsonl").read_bytes().splitlines() == [good(1), good(17)]
@@ -137,10 +137,10 @@ def test_broken_shards(tmp_path):
     assert "Truncated" in broken["b.jsonl.gz"]["broken"]
     assert counts["rows"] == 3 + broken["b.jsonl.gz"]["rows"] + 3000
     assert counts["rejected"] == 0
-    found = {r["file"]: r for r in rejects(tmp_path / "out")}
-    assert set(found) == set(broken)
-    assert {r["reason"] for r in found.values()} == {"unreadable_shard"}
-    assert found["i.parquet"]["why"].startswith("after row 3000: ")
+    rejected = {r["file"]: r for r in rejects(tmp_path / "out")}
+    assert set(rejected) == set(broken)
+    assert {r["reason"] for r in rejected.values()} == {"unreadable_shard"}
+    assert rejected["i.parquet"]["why"].startswith("after row 3000: ")
     assert (
         sorted(p.name for p in (tmp_path / "out" / "data").iterdir())
         == ["a.jsonl", "b.jsonl.gz", "i.parquet"]

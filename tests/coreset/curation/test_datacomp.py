@@ -54,8 +54,8 @@ def pairs(tmp_path_factory):
     return folder / "rows.jsonl", rows
 
 
-def kept(made, source, out):
-    counts = curate(made, source, out).manifest["counts"]
+def kept(recipe, source, out):
+    counts = curate(recipe, source, out).manifest["counts"]
     assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["rejected"]
     return {
         r["id"]
@@ -122,7 +122,7 @@ def asked(word, index, irregular):
 
 
 def test_words_by_their_first_sense(wordnet):
-    found = first_sense_words(CLASSES, wordnet)
+    first_senses = first_sense_words(CLASSES, wordnet)
     assert {
         "dog",
         "dogs",
@@ -134,9 +134,9 @@ def test_words_by_their_first_sense(wordnet):
         "geese",
         "glass",
         "man",
-    } <= set(found)
+    } <= set(first_senses)
     assert not {"crane", "cranes", "bass", "glasses", "men", "dog_house"} & set(
-        found
+        first_senses
     )  # another sense is first, or the word has one of its own
     index = {
         line.split()[0]: "n" + line.split()[4 + int(line.split()[3]) + 2]
@@ -150,8 +150,8 @@ def test_words_by_their_first_sense(wordnet):
     ] + list(irregular)
     for word in words:
         if "_" not in word:
-            assert (word in found) == (asked(word, index, irregular) in CLASSES), word
-    assert found == sorted(set(found))
+            assert (word in first_senses) == (asked(word, index, irregular) in CLASSES), word
+    assert first_senses == sorted(set(first_senses))
     with pytest.raises(FileNotFoundError, match="apt-get install wordnet-base"):
         first_sense_words(CLASSES, wordnet / "nowhere")
 
@@ -171,10 +171,10 @@ def test_text_based(pairs, wordnet, tmp_path):
         ):
             want.add(row["id"])
     assert len(want) == 2 * len(SIZES) + 1
-    made = operators(
+    recipe = operators(
         "recipe=datacomp_text", f"recipe.operators.2.entries.vocabulary={tmp_path / 'words.json'}"
     )
-    assert kept(made, source, tmp_path / "out") == want
+    assert kept(recipe, source, tmp_path / "out") == want
 
 
 @pytest.mark.slow
@@ -203,8 +203,8 @@ def towers(monkeypatch, tmp_path):
     def unit(x):
         return torch.nn.functional.normalize(torch.tensor(x), dim=1).float()
 
-    made = clip.TwoTowers(lambda pixels: unit(vectors(pixels)), lambda texts: unit(read(texts)))
-    monkeypatch.setattr(clip, "load_towers", lambda model, device: made)
+    pair = clip.TwoTowers(lambda pixels: unit(vectors(pixels)), lambda texts: unit(read(texts)))
+    monkeypatch.setattr(clip, "load_towers", lambda model, device: pair)
     (tmp_path / "model").mkdir()
     return str(tmp_path / "model")
 
@@ -247,10 +247,10 @@ def test_image_based_among_the_best(pairs, towers, tmp_path):
     x, _ = cosines(source, chosen)
     reference = np.array([[-1.0, -1, -1], [-1, -0.9, -1.1]])
     np.save(tmp_path / "reference.npy", reference)
-    made = operators(
+    recipe = operators(
         "recipe=datacomp_image", f"model.name={towers}", "budget=0.6", f"recipe.operators.8.reference_clusters.against={tmp_path / 'reference.npy'}", "+recipe.operators.8.reference_clusters.clusters=6"
     )  # fmt: skip
-    found = kept(made, source, tmp_path / "out")
+    ids = kept(recipe, source, tmp_path / "out")
     from coreset.numerics.neighbors.semantic import unit_rows
     from coreset.numerics.neighbors.spherical import spherical_kmeans
 
@@ -262,5 +262,5 @@ def test_image_based_among_the_best(pairs, towers, tmp_path):
     want = {
         chosen[i]["id"] for i, c in zip(order.tolist(), label.tolist(), strict=True) if c in held
     }
-    assert found == want
+    assert ids == want
     assert 0 < len(want) < len(chosen)

@@ -313,8 +313,10 @@ def test_one_byte_that_is_no_utf_8_in_parquet_and_arrow(tmp_path):
         (tmp_path / name).write_bytes(raw.replace(b"t-", name[:1].encode() + b"-"))
         bad[name] = 8
     manifest = check(tmp_path, tmp_path / "out", list(bad))
-    found = [json.loads(r) for r in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
-    assert [(r["file"], r["line"], r["reason"]) for r in found] == [
+    rejected = [
+        json.loads(r) for r in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
+    ]
+    assert [(r["file"], r["line"], r["reason"]) for r in rejected] == [
         (n, i, "wrong_encoding") for n, i in bad.items()
     ]
     assert [f["rows"] for f in manifest["input"]] == [30, 60, 60, 60]
@@ -329,9 +331,11 @@ def test_an_offset_past_the_end_kills_nothing(tmp_path, offset):
     at = data.index(offsets[: 4 * 201]) + 4 * 100
     (tmp_path / "a.arrow").write_bytes(data[:at] + struct.pack("<i", offset) + data[at + 4 :])
     manifest = check(tmp_path, tmp_path / "out", ["a.arrow"])
-    found = [json.loads(r) for r in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
-    assert {r["reason"] for r in found} == {"damaged"}
-    assert {r["line"] for r in found} <= {100, 101}
+    rejected = [
+        json.loads(r) for r in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
+    ]
+    assert {r["reason"] for r in rejected} == {"damaged"}
+    assert {r["line"] for r in rejected} <= {100, 101}
     assert manifest["input"][1]["rows"] == 200
 
 

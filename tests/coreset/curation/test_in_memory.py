@@ -69,8 +69,8 @@ def test_names_instances_and_settings():
     settings = Settings(fields={"text": "body"})
     by_name = coreset.score("length", rows, settings=settings)["text_words"]
     assert by_name.tolist() == [2, 1]
-    made = coreset.score(Length(), rows, settings=settings)["text_words"]
-    assert made.tolist() == by_name.tolist()
+    by_instance = coreset.score(Length(), rows, settings=settings)["text_words"]
+    assert by_instance.tolist() == by_name.tolist()
     kept = coreset.curate(
         ["length", {"threshold": {"column": "text_words", "low": 2}}], rows, fields={"text": "body"}
     )

@@ -22,7 +22,7 @@ CONF = Path(__file__).parents[3] / "conf"
 @pytest.fixture(scope="module")
 def rows(asset):
     """Real rows with fields made up from their words, in a stable order of ids."""
-    found = json.loads((asset("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
+    demo = json.loads((asset("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
     rng = np.random.default_rng(0)
     return [
         {
@@ -31,7 +31,7 @@ def rows(asset):
             "reward": rng.normal(), "response_reward": rng.normal(), "complexity": rng.uniform(1, 6), "quality": rng.uniform(1, 6),
             "losses": [float(len(row["output"]) > 600), float(len(row["input"]) > 0), float(len(row["instruction"]) > 60)],
         }
-        for i, row in enumerate(found)
+        for i, row in enumerate(demo)
     ]  # fmt: skip
 
 
@@ -169,10 +169,10 @@ def states(asset):
 
     def of(text):
         with torch.no_grad():
-            found = net(
+            hidden = net(
                 **tokenizer(text, return_tensors="pt"), output_hidden_states=True
             ).hidden_states[-1]
-        return found[0].double().numpy()
+        return hidden[0].double().numpy()
 
     return of
 
@@ -197,23 +197,23 @@ def test_deita(short, tmp_path, states):
     for row in order:
         if all(embedding[row["id"]] @ embedding[other] <= cut + 1e-9 for other in keep):
             keep.append(row["id"])
-    made = [
+    settings = [
         "recipe=sft_deita",
         "model.name=smollm2",
         f"recipe.operators.1.select.strategy.deita.threshold={cut + 1e-5}",
     ]
     state = tmp_path / "state"
-    assert kept(ran(short, tmp_path, *made, "budget=5", state=state)) == sorted(keep[:5])
+    assert kept(ran(short, tmp_path, *settings, "budget=5", state=state)) == sorted(keep[:5])
     assert 5 < len(keep) < 20
-    assert kept(ran(short, tmp_path, *made, "budget=20", state=state)) == sorted(keep)
+    assert kept(ran(short, tmp_path, *settings, "budget=20", state=state)) == sorted(keep)
 
 
 def test_rds(short, tmp_path, states):
     queries, pool = short[:3], short[3:]
     vectors = {}
     for row in short:
-        found = states(text(row))
-        vectors[row["id"]] = unit((np.arange(1, len(found) + 1)[:, None] * found).sum(axis=0))
+        tokens = states(text(row))
+        vectors[row["id"]] = unit((np.arange(1, len(tokens) + 1)[:, None] * tokens).sum(axis=0))
     lists = [sorted(pool, key=lambda r: -(vectors[r["id"]] @ vectors[q["id"]])) for q in queries]
     taken = []
     for turn in range(len(pool)):

@@ -54,14 +54,14 @@ BAD = {"lines", "zeros", "spread zeros", "endless", "loop"}
 
 
 def rows():
-    found = []
+    samples = []
     for source in ("web", "vqa", "ocr"):
         for name, answer in ANSWERS.items():
             turns = [
                 {"from": "human", "value": f"<image>\nWhat is it, {name}?"},
                 {"from": "gpt", "value": answer},
             ]
-            found.append(
+            samples.append(
                 {
                     "id": f"{source}-{name}",
                     "image": "a.png",
@@ -69,7 +69,7 @@ def rows():
                     "conversations": turns,
                 }
             )
-    return found
+    return samples
 
 
 def test_the_recipe(tmp_path):
@@ -91,12 +91,12 @@ def test_the_recipe(tmp_path):
         tmp_path / "rows.json",
         tmp_path / "out",
     )
-    found = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
+    decisions = {r["id"]: r for r in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()}
     want = {
         f"{s}-{n}" for s in ("web", "vqa", "ocr") for n in ANSWERS if s == "vqa" or n not in BAD
     }
-    assert {i for i, r in found.items() if r["state"] == "kept"} == want
-    reasons = {n: found[f"web-{n}"]["reason"] for n in BAD}
+    assert {i for i, r in decisions.items() if r["state"] == "kept"} == want
+    reasons = {n: decisions[f"web-{n}"]["reason"] for n in BAD}
     assert reasons["lines"] == "gopher_duplicate_lines above 0.3"
     assert (
         reasons["zeros"] == reasons["spread zeros"] == "longest_zeros above 20"
@@ -109,7 +109,7 @@ def test_the_recipe(tmp_path):
         r["id"] for r in json.loads(next((tmp_path / "out/data").glob("*.json")).read_text())
     )
     assert written == {i: {"web": 1, "vqa": 3, "ocr": 2}[i.split("-")[0]] for i in want}
-    assert done.manifest["counts"]["rows"] == len(found)
+    assert done.manifest["counts"]["rows"] == len(decisions)
 
 
 def test_abnormal():
@@ -125,11 +125,13 @@ def test_abnormal():
         "x" * 50 + "! y",
         "0,0;0",
     ]
-    found = Abnormal()({"text": objects(texts)})
+    columns = Abnormal()({"text": objects(texts)})
     np.testing.assert_array_equal(
-        found["longest_sentence"], [np.nan, np.nan, 7, 13, 3, 3, 10, 5, 50, 5]
+        columns["longest_sentence"], [np.nan, np.nan, 7, 13, 3, 3, 10, 5, 50, 5]
     )
-    np.testing.assert_array_equal(found["longest_zeros"], [np.nan, np.nan, 0, 0, 0, 0, 7, 1, 0, 3])
+    np.testing.assert_array_equal(
+        columns["longest_zeros"], [np.nan, np.nan, 0, 0, 0, 0, 7, 1, 0, 3]
+    )
     check_scorer(Abnormal(), {"text": objects(texts)})
 
 
@@ -140,8 +142,8 @@ def test_votes_on_influences_that_come_with_the_rows(tmp_path):
     curate([Select(strategy("votes"), 6)], tmp_path / "rows.json", tmp_path / "out")
     votes = (x >= np.quantile(x, 0.8, axis=0)).sum(axis=1)
     best = sorted(range(27), key=lambda i: (-votes[i], given[i]["id"]))[:6]
-    found = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
-    assert {r["id"] for r in found if r["state"] == "kept"} == {given[i]["id"] for i in best}
-    assert {r["id"]: r["gain"] for r in found if r["state"] == "kept"} == {
+    decisions = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
+    assert {r["id"] for r in decisions if r["state"] == "kept"} == {given[i]["id"] for i in best}
+    assert {r["id"]: r["gain"] for r in decisions if r["state"] == "kept"} == {
         given[i]["id"]: votes[i] for i in best
     }

@@ -84,8 +84,8 @@ def done(drawings, tmp_path_factory):
         ExactDuplicates("pixel_hash"),
         ImageDuplicates(radius=4),
     ]
-    found = curate(recipe, drawings[0], tmp_path_factory.mktemp("out"))
-    return found, {r["id"]: r for r in pq.read_table(found.out / "decisions.parquet").to_pylist()}
+    run = curate(recipe, drawings[0], tmp_path_factory.mktemp("out"))
+    return run, {r["id"]: r for r in pq.read_table(run.out / "decisions.parquet").to_pylist()}
 
 
 def test_nothing_is_lost(drawings, done):
@@ -224,8 +224,8 @@ def test_the_same_on_ray(drawings, tmp_path):
     one, two = (pq.read_table(tmp_path / n / "decisions.parquet") for n in ("local", "ray"))
     assert one.schema.equals(two.schema)
     assert str(one.to_pylist()) == str(two.to_pylist())  # as text NaN is itself
-    found = pq.read_table(tmp_path / "ray/decisions.parquet")["reason"].to_pylist()
-    assert {"exact duplicate", "near duplicate image", "image truncated"} <= set(found)
+    reasons = pq.read_table(tmp_path / "ray/decisions.parquet")["reason"].to_pylist()
+    assert {"exact duplicate", "near duplicate image", "image truncated"} <= set(reasons)
     backwards = drawings[0].parent / "backwards.jsonl"
     backwards.write_text("".join(chosen[::-1]))
     again = curate(operators("recipe=images_clean"), backwards, tmp_path / "backwards")

@@ -259,10 +259,10 @@ class Total:
 
 @pytest.mark.parametrize("where", ["local", "ray"])
 def test_an_exchange_brings_every_row_to_its_part_once(engine, where):
-    made = Local() if where == "local" else engine
+    where_it_runs = Local() if where == "local" else engine
     values = np.arange(200)
     want = [(p, int((values % 7 == p).sum()), int(values[values % 7 == p].sum())) for p in range(7)]
-    assert list(made.exchange(Numbers(), [0, 1], Total(), 7)) == want
+    assert list(where_it_runs.exchange(Numbers(), [0, 1], Total(), 7)) == want
 
 
 def test_what_passes_the_driver_does_not_grow_with_rows(tmp_path, engine):

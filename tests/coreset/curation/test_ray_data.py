@@ -57,17 +57,17 @@ def left_by(out):
     without the cut into files.
     """
     folders = ("decisions.parquet", "rejects.jsonl")
-    found = {
+    contents = {
         str(p.relative_to(out)): p.read_bytes()
         for p in sorted(out.rglob("*"))
         if p.is_file() and p.relative_to(out).parts[0] not in ("state", *folders)
     }
     table = pq.read_table(out / "decisions.parquet")
-    found["decisions"] = (str(table.schema), str(table.to_pylist()))  # as text NaN is itself
+    contents["decisions"] = (str(table.schema), str(table.to_pylist()))  # as text NaN is itself
     path = out / "rejects.jsonl"
     parts = sorted(path.iterdir()) if path.is_dir() else [path]
-    found["rejects"] = b"".join(p.read_bytes() for p in parts)
-    return found
+    contents["rejects"] = b"".join(p.read_bytes() for p in parts)
+    return contents
 
 
 def sentences(count, seed=0):

@@ -192,8 +192,8 @@ def test_a_row_an_operator_fails_on_is_set_apart(tmp_path, rows):
             named(operators), rows[:60]
         )
         assert done.manifest["rejects"] == {"operator_failed": 2}
-        found = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
-        assert [(f["line"], f["id"], f["why"]) for f in found] == [
+        rejected = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
+        assert [(f["line"], f["id"], f["why"]) for f in rejected] == [
             (31, "bad1", "fails: ValueError: cannot read 'boom one'"),
             (62, "bad2", "fails: ValueError: cannot read 'two boom'"),
         ]

@@ -16,8 +16,8 @@ ROWS = [{"id": i, "text": f"{'the' if i % 4 else 'a'} row {i}"} for i in range(3
 
 def test_vectors_and_fits(tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", ROWS)
-    found = score(Vectors(), source, tmp_path / "v.parquet", settings=Settings(partition_rows=7))
-    assert found == {"rows": 30, "scored": 30, "rejected": 0}
+    counts = score(Vectors(), source, tmp_path / "v.parquet", settings=Settings(partition_rows=7))
+    assert counts == {"rows": 30, "scored": 30, "rejected": 0}
     table = pq.read_table(tmp_path / "v.parquet")
     assert table["id"].to_pylist() == [str(i) for i in range(30)]
     want = [[len(r["text"]), sum(map(ord, r["text"])) % 97] for r in ROWS]
@@ -40,10 +40,10 @@ def test_vectors_and_fits(tmp_path):
 def test_rejects_lie_beside_it(tmp_path):
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": 3}\n{"te')
     (tmp_path / "broken.parquet").write_bytes(b"no")
-    found = score(
+    counts = score(
         Length("text"), [tmp_path / "in.jsonl", tmp_path / "broken.parquet"], tmp_path / "s.parquet"
     )
-    assert found == {"rows": 3, "scored": 1, "rejected": 2}
+    assert counts == {"rows": 3, "scored": 1, "rejected": 2}
     lines = [json.loads(line) for line in (tmp_path / "s.rejects.jsonl").read_text().splitlines()]
     assert [(r["file"], r["line"], r["reason"]) for r in lines] == [
         ("broken.parquet", None, "unreadable_shard"), ("in.jsonl", 2, "wrong_type"), ("in.jsonl", 3, "truncated_line")

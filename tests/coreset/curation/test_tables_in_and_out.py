@@ -28,9 +28,9 @@ def test_issues_go_by_their_position(tmp_path: Path) -> None:
     FRAME.to_csv(tmp_path / "i.csv")
     FRAME.reset_index().to_parquet(tmp_path / "i.parquet")
     for given in (FRAME, tmp_path / "i.csv", tmp_path / "i.parquet"):
-        found = issue_columns(given)
-        assert found["is_label"].tolist() == [True, True, False]
-        assert found["label_score"].tolist() == [0.2, 0.1, 0.9]
+        columns = issue_columns(given)
+        assert columns["is_label"].tolist() == [True, True, False]
+        assert columns["label_score"].tolist() == [0.2, 0.1, 0.9]
     rows = issue_overrules(FRAME, ["a", "b", "c"], "label", "ana")
     assert [r.id for r in rows] == ["b", "a"]
     assert rows[0].said == "drop by ana: cleanlab: label, score 0.1"
@@ -52,8 +52,8 @@ def test_the_real_cleanlab_finds_flipped_labels(tmp_path: Path) -> None:
     given[flipped] = (labels[flipped] + 1) % 3
     np.savez(tmp_path / "in.npz", labels=given, probs=probs)
     run_tool(python, TOOLS / "cleanlab_issues.py", tmp_path / "in.npz", tmp_path / "issues.csv")
-    found = issue_columns(tmp_path / "issues.csv")
-    assert set(np.flatnonzero(found["is_label"])) == set(flipped.tolist())
+    columns = issue_columns(tmp_path / "issues.csv")
+    assert set(np.flatnonzero(columns["is_label"])) == set(flipped.tolist())
 
 
 def test_datasets_loads_what_was_kept(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_datasets_loads_chosen_images_with_their_boxes(tmp_path: Path) -> None:
     chosen = ImageSelection.over(
         pool, Selection([2, 0], scores=np.array([0.5, 0.25]), ids=pool.ids[[2, 0]])
     )
-    found = Detections(pool.ids, [0], [[1, 1, 3, 4]], [0.9], [1])
+    detections = Detections(pool.ids, [0], [[1, 1, 3, 4]], [0.9], [1])
     folder = to_hugging_face(
-        chosen.to_rows(tmp_path / "images", found, 0.5), tmp_path / "hf", "Two"
+        chosen.to_rows(tmp_path / "images", detections, 0.5), tmp_path / "hf", "Two"
     )
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"]
     rows = {r["id"]: r for r in loaded}

@@ -198,7 +198,7 @@ def in_memory(operators, rows):
                 pa.array(np.argsort(to_numpy(table["id"]).astype(str), kind="stable"))
             )
             columns, decision = checked(operator, Batch(table), total)
-            said = pa.table(
+            result = pa.table(
                 {
                     "id": table["id"],
                     **{n: to_arrow(v) for n, v in columns.items()},
@@ -207,8 +207,8 @@ def in_memory(operators, rows):
                 }
             )
         else:
-            said = run_in_memory(operator, Batch(table))
-        answers = {r["id"]: r for r in said.to_pylist()}
+            result = run_in_memory(operator, Batch(table))
+        answers = {r["id"]: r for r in result.to_pylist()}
         keep = []
         for one in table["id"].to_pylist():
             answer = answers.get(one, {})
@@ -218,7 +218,8 @@ def in_memory(operators, rows):
         for column in sorted(operator.gives):
             values = [answers.get(i, {}).get(column) for i in table["id"].to_pylist()]
             table = table.append_column(
-                column, pa.array(values, said[column].type if column in said.column_names else None)
+                column,
+                pa.array(values, result[column].type if column in result.column_names else None),
             )
         table = table.filter(pa.array(keep))
     return ends

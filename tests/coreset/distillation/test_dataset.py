@@ -11,7 +11,7 @@ CLASSES = ("cat", "dog", "T-shirt/top")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
 
-def made(kind="hard", dtype=np.float32, decode=1, **rest):
+def synthetic(kind="hard", dtype=np.float32, decode=1, **rest):
     rng = np.random.default_rng(0)
     images = (
         rng.normal(size=(6, 3, 8, 8)).astype(dtype)
@@ -40,7 +40,7 @@ def made(kind="hard", dtype=np.float32, decode=1, **rest):
 @pytest.mark.parametrize("kind", ["hard", "probs", "logits"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 def test_comes_back_as_it_was(tmp_path, kind, dtype):
-    one = made(kind, dtype, 2, temperature=4.0)
+    one = synthetic(kind, dtype, 2, temperature=4.0)
     two = Synthetic.load(one.save(tmp_path / "set"))
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == [
         "images.safetensors",
@@ -56,30 +56,35 @@ def test_comes_back_as_it_was(tmp_path, kind, dtype):
 
 
 def test_the_manifest_says_what_it_takes_to_train_on_it(tmp_path):
-    one = made("logits", decode=2, temperature=20.0)
+    one = synthetic("logits", decode=2, temperature=20.0)
     one.save(tmp_path)
-    said = json.loads((tmp_path / "manifest.json").read_text())
-    assert said["format"] == 1
-    assert said["method"] == "Dm"
-    assert said["configuration"] == {"steps": 3}
-    assert said["seed"] == 4
-    assert said["data"]["fingerprint"] == "ab"
-    assert said["recipe"] == {"lr": 0.1}
-    assert said["classes"] == list(CLASSES)
-    assert said["image"] == {
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["method"] == "Dm"
+    assert manifest["configuration"] == {"steps": 3}
+    assert manifest["seed"] == 4
+    assert manifest["data"]["fingerprint"] == "ab"
+    assert manifest["recipe"] == {"lr": 0.1}
+    assert manifest["classes"] == list(CLASSES)
+    assert manifest["image"] == {
         "count": 6, "channels": 3, "size": 8, "dtype": "float32", "space": "normalized", "mean": list(MEAN), "std": list(STD), "decode": 2,
     }  # fmt: skip
-    assert said["label"] == {"kind": "logits", "dtype": "float32", "temperature": 20.0, "mix": 0.0}
+    assert manifest["label"] == {
+        "kind": "logits",
+        "dtype": "float32",
+        "temperature": 20.0,
+        "mix": 0.0,
+    }
     stored = sum(
         v.nbytes
         for n in ("images", "labels")
         for v in load_file(tmp_path / f"{n}.safetensors").values()
     )
-    assert said["bytes"] == stored == one.nbytes == one.budget["bytes"]
+    assert manifest["bytes"] == stored == one.nbytes == one.budget["bytes"]
 
 
 def test_a_hard_label_costs_one_byte_of_few_classes(tmp_path):
-    one = made()
+    one = synthetic()
     one.save(tmp_path)
     assert load_file(tmp_path / "labels.safetensors")["labels"].dtype == np.uint8
     assert one.nbytes == 6 * 3 * 64 * 4 + 6
@@ -87,16 +92,16 @@ def test_a_hard_label_costs_one_byte_of_few_classes(tmp_path):
 
 
 def test_another_format_a_hole_and_a_lie_are_refused(tmp_path):
-    made().save(tmp_path)
+    synthetic().save(tmp_path)
     path = tmp_path / "manifest.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps({**said, "format": 2}))
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "format": 2}))
     with pytest.raises(ValueError, match="format 2, this version reads format 1"):
         Synthetic.load(tmp_path)
-    path.write_text(json.dumps({**said, "image": {**said["image"], "size": 9}}))
+    path.write_text(json.dumps({**manifest, "image": {**manifest["image"], "size": 9}}))
     with pytest.raises(ValueError, match=r"manifest says float32 images \(6, 3, 9, 9\)"):
         Synthetic.load(tmp_path)
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(manifest))
     save_file({"other": np.zeros(1)}, tmp_path / "labels.safetensors")
     with pytest.raises(ValueError, match="not a readable distilled set"):
         Synthetic.load(tmp_path)
@@ -111,14 +116,14 @@ def test_another_format_a_hole_and_a_lie_are_refused(tmp_path):
 
 
 def test_pixels_and_normalized_are_one_scale():
-    one = made(dtype=np.uint8)
+    one = synthetic(dtype=np.uint8)
     np.testing.assert_allclose(one.pixels(), one.images.transpose(0, 2, 3, 1), atol=1e-3)
     x = (one.images / 255 - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))
     np.testing.assert_allclose(one.normalized(), x, rtol=1e-5, atol=1e-5)
 
 
 def test_targets_are_softened_by_the_temperature_and_shared_by_the_cells():
-    one = made("logits", decode=2, temperature=2.0)
+    one = synthetic("logits", decode=2, temperature=2.0)
     z = one.labels.astype(np.float64) / 2
     want = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     got = one.targets()
@@ -129,7 +134,7 @@ def test_targets_are_softened_by_the_temperature_and_shared_by_the_cells():
 
 
 def test_stands_in_for_a_dataset():
-    one = made("probs", decode=2)
+    one = synthetic("probs", decode=2)
 
     class Real(torch.utils.data.Dataset):
         classes = CLASSES
@@ -145,7 +150,7 @@ def test_stands_in_for_a_dataset():
     image, label = got[5]
     assert image.shape == (3, 8, 8)
     assert label.shape == (3,)
-    assert made().of(Real((8, 8, 3)))[2][1] == 1
+    assert synthetic().of(Real((8, 8, 3)))[2][1] == 1
     with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
         one.of(Real((1, 8, 8)))
     Real.classes = ("dog", "cat", "T-shirt/top")
@@ -156,7 +161,7 @@ def test_stands_in_for_a_dataset():
 def test_image_folder_keeps_the_label_order(tmp_path):
     from PIL import Image
 
-    one = made(decode=2)
+    one = synthetic(decode=2)
     one.export(tmp_path / "out")
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["0_cat", "1_dog", "2_T-shirt_top"]
@@ -189,4 +194,4 @@ def test_what_is_wrong_is_named(change, words):
     from dataclasses import replace
 
     with pytest.raises(ValueError, match=words):
-        replace(made(), **change)
+        replace(synthetic(), **change)

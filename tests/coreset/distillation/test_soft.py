@@ -25,7 +25,7 @@ def teacher(classes=CLASSES, size=4, gain=1.0):
     return Teacher(net, classes, 2, 0.9, "linear")
 
 
-def made(decode=1, **rest):
+def synthetic(decode=1, **rest):
     images = np.random.default_rng(0).normal(size=(4, 1, 4, 4)).astype(np.float32)
     return Synthetic(
         images, np.array([0, 1, 2, 2]), CLASSES, (0.5,), (0.25,), decode=decode, **rest
@@ -35,7 +35,7 @@ def made(decode=1, **rest):
 @pytest.mark.parametrize("decode", [1, 2])
 def test_fixed_labels_are_the_teachers_logits_of_every_training_image(tmp_path, decode):
     t = teacher()
-    one = fixed_labels(made(decode), t, temperature=4.0, mix=0.25)
+    one = fixed_labels(synthetic(decode), t, temperature=4.0, mix=0.25)
     x = one.normalized().reshape(4 * decode**2, -1).astype(np.float64)
     want = x @ t.model[1].weight.numpy().astype(np.float64).T
     np.testing.assert_allclose(one.labels, want, rtol=2e-3, atol=2e-3)
@@ -79,7 +79,7 @@ def test_labels_of_crops_are_the_teachers_of_what_each_shows(tmp_path, cutmix):
     t, views = teacher(), Views((0.3, 1.0), True, cutmix)
     told = []
     one = crop_labels(
-        made(2), t, views, 3, seed=7, temperature=20.0, mix=0.5, show=lambda *a: told.append(a)
+        synthetic(2), t, views, 3, seed=7, temperature=20.0, mix=0.5, show=lambda *a: told.append(a)
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert one.labels.shape == (3, 16, 3)
@@ -101,14 +101,14 @@ def test_labels_of_crops_are_the_teachers_of_what_each_shows(tmp_path, cutmix):
     np.testing.assert_allclose(label, p / p.sum(), rtol=1e-5)
     with pytest.raises(IndexError):
         items[48]
-    again = crop_labels(made(2), t, views, 3, seed=7)
+    again = crop_labels(synthetic(2), t, views, 3, seed=7)
     assert again.views.tobytes() == one.views.tobytes()
     assert again.labels.tobytes() == one.labels.tobytes()
-    assert crop_labels(made(2), t, views, 3, seed=8).views.tobytes() != one.views.tobytes()
+    assert crop_labels(synthetic(2), t, views, 3, seed=8).views.tobytes() != one.views.tobytes()
 
 
 def test_online_labels_cost_the_weights_of_who_gives_them(tmp_path):
-    one = online_labels(made(), teacher(), Views(), {"network": None, "epoch": 2}, 20.0)
+    one = online_labels(synthetic(), teacher(), Views(), {"network": None, "epoch": 2}, 20.0)
     weights = (3 * 16 + 3) * 4
     assert one.info["online"] == {
         "network": None, "epoch": 2, "bytes": weights, "scale": [0.08, 1.0], "flips": False, "cutmix": 1.0,
@@ -121,20 +121,20 @@ def test_online_labels_cost_the_weights_of_who_gives_them(tmp_path):
 
 
 def test_going_back_to_hard_labels_leaves_nothing_behind():
-    soft = crop_labels(made(), teacher(), Views(), 2, seed=0, mix=0.5)
+    soft = crop_labels(synthetic(), teacher(), Views(), 2, seed=0, mix=0.5)
     hard = soft.with_labels(soft.hard, "hard")
     assert (hard.truth, hard.views, hard.mix, hard.temperature) == (None, None, 0.0, 1.0)
-    assert hard.nbytes == made().nbytes
+    assert hard.nbytes == synthetic().nbytes
 
 
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match="same classes in another order"):
-        fixed_labels(made(), teacher(CLASSES[::-1]))
+        fixed_labels(synthetic(), teacher(CLASSES[::-1]))
     with pytest.raises(ValueError, match="NaN or too large for float16 for 4 of 4 images"):
-        fixed_labels(made(), teacher(gain=1e9))
+        fixed_labels(synthetic(), teacher(gain=1e9))
     with pytest.raises(ValueError, match="NaN"):
-        crop_labels(made(), teacher(gain=float("nan")), Views(), 1, seed=0)
-    soft = crop_labels(made(), teacher(), Views(), 2, seed=0)
+        crop_labels(synthetic(), teacher(gain=float("nan")), Views(), 1, seed=0)
+    soft = crop_labels(synthetic(), teacher(), Views(), 2, seed=0)
     for change, words in (
         ({"truth": None}, "truth"),
         ({"views": None}, "views"),
@@ -145,10 +145,10 @@ def test_what_is_wrong_is_named():
         with pytest.raises(ValueError, match=words):
             replace(soft, **change)
     with pytest.raises(ValueError, match="mix"):
-        replace(made(), mix=0.5)
+        replace(synthetic(), mix=0.5)
     with pytest.raises(ValueError, match="has hard labels already"):
-        replace(made(), truth=np.zeros(4, int))
+        replace(synthetic(), truth=np.zeros(4, int))
     with pytest.raises(ValueError, match="describes the teacher"):
-        made().with_labels(np.zeros(4, int), "online")
+        synthetic().with_labels(np.zeros(4, int), "online")
     with pytest.raises(ValueError, match=r"\(4, 3\) or \(16, 3\)"):
-        made(2).with_labels(np.zeros((5, 3), np.float32), "logits")
+        synthetic(2).with_labels(np.zeros((5, 3), np.float32), "logits")

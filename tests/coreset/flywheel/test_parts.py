@@ -124,13 +124,13 @@ def test_croissant_names_the_file_its_hash_and_its_columns(tmp_path):
 
     version = Version(1, ["b", "a"], [1, 0], ["start", "start"], [0, 0])
     version.save(tmp_path)
-    said = json.loads(
+    metadata = json.loads(
         write_croissant(tmp_path, version, "x", "https://spdx.org/licenses/MIT").read_text()
     )
-    (file,) = said["distribution"]
+    (file,) = metadata["distribution"]
     assert (
         file["sha256"] == hashlib.sha256((tmp_path / file["contentUrl"]).read_bytes()).hexdigest()
     )
-    columns = [f["source"]["extract"]["column"] for f in said["recordSet"][0]["field"]]
+    columns = [f["source"]["extract"]["column"] for f in metadata["recordSet"][0]["field"]]
     assert columns == ["id", "label", "reason", "turn"]
     assert [e["version"] for e in history(tmp_path, "a")] == [1]

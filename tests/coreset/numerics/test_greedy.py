@@ -98,9 +98,9 @@ def test_lazy_is_naive_from_fewer_gains(seed, k):
 def test_lazy_computes_few_gains():
     f, g = cover(0, 400, 300), cover(0, 400, 300)
     naive(f, 40, np.arange(400))
-    found = lazy(g, 40, np.arange(400))
+    answer = lazy(g, 40, np.arange(400))
     assert g.calls < f.calls / 5
-    assert found.evaluations == g.calls - 40  # `add` asks once more
+    assert answer.evaluations == g.calls - 40  # `add` asks once more
 
 
 def test_no_optimizer_is_below_its_guarantee():
@@ -108,13 +108,13 @@ def test_no_optimizer_is_below_its_guarantee():
         best = max(value(cover(seed), c) for c in itertools.combinations(range(14), 4))
         for name in OPTIMIZERS:
             f = cover(seed)
-            found = maximize(
+            answer = maximize(
                 f, 4, np.arange(14), name, np.arange(14), np.random.default_rng(seed), epsilon=0.01
             )
-            assert len(set(found.picks.tolist())) == 4
-            assert f.value == value(f, found.picks) == pytest.approx(found.gains.sum())
+            assert len(set(answer.picks.tolist())) == 4
+            assert f.value == value(f, answer.picks) == pytest.approx(answer.gains.sum())
             assert f.value >= (1 - 1 / np.e - 0.01) * best * (0.8 if name == "greedi" else 1)
-            assert upper_bound(f, 4, np.setdiff1d(np.arange(14), found.picks)) >= best
+            assert upper_bound(f, 4, np.setdiff1d(np.arange(14), answer.picks)) >= best
 
 
 def test_sample_size():
@@ -128,8 +128,8 @@ def test_sample_size():
 
 def test_stochastic_looks_at_that_many():
     f = cover(0, 200, 300)
-    found = stochastic(f, 20, np.arange(200), np.arange(200), np.random.default_rng(0), 0.1)
-    assert found.evaluations == 20 * sample_size(200, 20, 0.1) == 480
+    answer = stochastic(f, 20, np.arange(200), np.arange(200), np.random.default_rng(0), 0.1)
+    assert answer.evaluations == 20 * sample_size(200, 20, 0.1) == 480
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -174,8 +174,8 @@ def test_samples_are_drawn_evenly_from_what_is_left(bounds):
 
 def test_a_whole_sample_is_naive():
     f, g = cover(3), cover(3)
-    found = stochastic(f, 5, np.arange(14), np.arange(14), np.random.default_rng(0), 1e-9)
-    assert found.picks.tolist() == naive(g, 5, np.arange(14)).picks.tolist()
+    answer = stochastic(f, 5, np.arange(14), np.arange(14), np.random.default_rng(0), 1e-9)
+    assert answer.picks.tolist() == naive(g, 5, np.arange(14)).picks.tolist()
 
 
 def test_random_choices_follow_the_ids():
@@ -217,9 +217,9 @@ def test_greedi_by_its_definition():
         best = max((c for c in own if len(c) == k), key=lambda c: value(f, c), default=union)
         want = best if value(f, best) > value(f, union) else union
         unions.add(want is union)
-        found = greedi(f, k, np.arange(14), np.arange(14), np.random.default_rng(seed), parts=3)
-        assert found.picks.tolist() == want.tolist()
-        assert f.value == value(f, want) == found.gains.sum()
+        answer = greedi(f, k, np.arange(14), np.arange(14), np.random.default_rng(seed), parts=3)
+        assert answer.picks.tolist() == want.tolist()
+        assert f.value == value(f, want) == answer.gains.sum()
     assert unions == {True, False}
 
 

@@ -58,8 +58,8 @@ def test_comparison(tmp_path, write_run):
     assert lines[at].startswith(
         "Nothing is proven: no strategy differs from random at the 5 % level over 2 seeds"
     )
-    said = (
+    claim = (
         "By the means alone: margin has 81.0 % accuracy with 40 % of the labels, random 60.0 %"
         " (mean of 2 seeds)."
     )
-    assert lines[at + 1].startswith(said)
+    assert lines[at + 1].startswith(claim)

@@ -93,14 +93,14 @@ def test_stages_are_the_counts(done):
         Stage("select", 60, 10, {"not among the 10 chosen": 50}),
     ]
     counts = {"in": 9, "kept": 4, "reasons": {"a; b": 2, "b": 3}}
-    found = stages(
+    read = stages(
         {
             "counts": {"rows": 9},
             "rejects": {},
             "operators": [{"name": "both", "kind": "rule", "counts": counts}],
         }
     )
-    assert found[1].reasons == {"b": 5, "a": 2}
+    assert read[1].reasons == {"b": 5, "a": 2}
     fig = funnel_figure([Stage("read", 5, 0, {f"reason {i} that is long": 1 for i in range(5)})])
     texts = [t.get_text() for t in fig.axes[0].texts]
     assert texts[0] == "0"

@@ -42,8 +42,10 @@ def test_means_in_per_cent_random_in_grey_names_at_the_ends():
     assert all(t.get_color() == lines[n].get_color() for n, t in texts.items())
     assert ax.get_xscale() == "log"
     assert ax.get_legend() is None
-    said = [t.get_text() for t in ax.texts]
-    assert all(words in said for words in ("all 400 labels: 95.0 %", "95 % of it", "2.5 %", "20 %"))
+    labels = [t.get_text() for t in ax.texts]
+    assert all(
+        words in labels for words in ("all 400 labels: 95.0 %", "95 % of it", "2.5 %", "20 %")
+    )
     assert len(ax.collections) == 2  # a band each
 
 

@@ -49,15 +49,15 @@ RECIPE = [
 def test_around_a_cut_lie_the_nearest_rows(rows: Path, tmp_path: Path) -> None:
     done = curate(RECIPE, rows, tmp_path / "out")
     table = pq.read_table(done.out / "decisions.parquet")
-    found = {c.operator: c for c in cuts(table, done.manifest)}
-    cut = found["threshold"]
+    by_operator = {c.operator: c for c in cuts(table, done.manifest)}
+    cut = by_operator["threshold"]
     length = {r["id"]: r["text_words"] for r in table.to_pylist()}
     gone = sorted(10 - v for v in length.values() if v < 10)[:3]
     stay = sorted(v - 10 for v in length.values() if v >= 10)[:3]
     assert [10 - r["text_words"] for r in cut.dropped] == gone
     assert [r["text_words"] - 10 for r in cut.kept] == stay
-    assert [r["rank"] for r in found["select"].kept] == [39, 38, 37]
-    assert all(r["operator"] == "select" for r in found["select"].dropped)
+    assert [r["rank"] for r in by_operator["select"].kept] == [39, 38, 37]
+    assert all(r["operator"] == "select" for r in by_operator["select"].dropped)
 
 
 def test_the_page_quotes_the_twin_and_does_not_act(rows: Path, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_pairs_of_images_are_sorted_by_their_distance() -> None:
 def test_before_and_after_count_every_row(rows: Path, tmp_path: Path) -> None:
     done = curate(RECIPE, rows, tmp_path / "out")
     table = pq.read_table(done.out / "decisions.parquet")
-    found = before_after(table)["text words"]
-    assert sum(n for _, n, _ in found) == 120
-    assert sum(k for *_, k in found) == done.manifest["counts"]["kept"]
+    bins = before_after(table)["text words"]
+    assert sum(n for _, n, _ in bins) == 120
+    assert sum(k for *_, k in bins) == done.manifest["counts"]["kept"]
     uniform, odd = suspicious(table)
     assert all(r["state"] == "kept" for r in [*uniform, *odd])
 
@@ -126,20 +126,20 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
     ]
     add_overrule(file, Overrule(kept[0], "drop", "ana", "now", "a face"))
     two = curate(other, rows, tmp_path / "two", overrules=file).out
-    found = changes(one, two)
+    changed = changes(one, two)
     a, b = (
         {r["id"]: r for r in pq.read_table(p / "decisions.parquet").to_pylist()} for p in (one, two)
     )
     both = sum(a[k]["state"] == b[k]["state"] == "kept" for k in a)
     out = sum(a[k]["state"] == "kept" != b[k]["state"] for k in a)
-    assert found.counts() == {
+    assert changed.counts() == {
         "kept_in_both": both,
         "kept_only_in_first": out,
         "kept_only_in_second": sum(b[k]["state"] == "kept" != a[k]["state"] for k in a),
         "rows_only_in_first": 0,
         "rows_only_in_second": 0,
     }
-    assert found.ids["kept", "overruled: drop by ana: a face"] == [kept[0]]
+    assert changed.ids["kept", "overruled: drop by ana: a face"] == [kept[0]]
     page, _ = write_comparison(one, two, tmp_path)
     html = page.read_text()
     assert "low: 10 there, 20 now" in html

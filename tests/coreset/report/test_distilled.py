@@ -26,9 +26,9 @@ def distill(path):
 
 
 def test_three_budgets_and_the_labels_consumed(write_run, tmp_path):
-    made = distill(write_run("made", "distill/dm, all labels", 0, {10: 0.7, 20: 0.8}, mode="prune"))
+    run = distill(write_run("made", "distill/dm, all labels", 0, {10: 0.7, 20: 0.8}, mode="prune"))
     write_run("random", "random", 0, {10: 0.5, 20: 0.6}, mode="prune")
-    html = distilled_html([read_run(made)])
+    html = distilled_html([read_run(run)])
     row = html.split("<tbody>")[1].split("</tr>")[0]
     cells = [c.split("</td>")[0] for c in row.split("<td>")[1:]]
     assert cells == [

@@ -121,11 +121,11 @@ def check(path):
             )
         assert "url(http" not in (attrs.get("style") or "")
     metas = [a for t, a in page.tags if t == "meta"]
-    said = [a["content"] for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
-    assert len(said) == 1
+    policies = [a["content"] for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1
     assert [a.get("http-equiv") for a in metas if "http-equiv" in a] == ["Content-Security-Policy"]
     assert html.index("Content-Security-Policy") < html.index("<style>")
-    rules = dict(r.strip().split(" ", 1) for r in said[0].split(";"))
+    rules = dict(r.strip().split(" ", 1) for r in policies[0].split(";"))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["img-src"] == "data:"
     assert len(page.style) == 1
@@ -149,9 +149,9 @@ def test_a_page_of_runs(write_run, tmp_path, hostile):
         for i, name in enumerate((f"k{hostile}", "random"))
     ]  # fmt: skip
     for run in runs:
-        found = dict(np.load(run / "gallery.npz"))
-        found["thumb_ids"] = np.array([hostile] * len(found["thumb_ids"]))
-        np.savez(run / "gallery.npz", **found)
+        gallery = dict(np.load(run / "gallery.npz"))
+        gallery["thumb_ids"] = np.array([hostile] * len(gallery["thumb_ids"]))
+        np.savez(run / "gallery.npz", **gallery)
     html = check(write_report(runs, tmp_path / "out"))
     assert len(html) > 5000
 

@@ -37,9 +37,9 @@ def test_reaching_the_target_alone_is_no_claim():
     margin, random = noisy(0.01, 5, 0.05, 1), noisy(0.0, 5, 0.05, 2)
     p = p_of(margin, random)
     assert p > 0.05
-    said = headline(curves("margin", margin) + curves("random", random), 0.84)
+    claim = headline(curves("margin", margin) + curves("random", random), 0.84)
     assert (
-        said == "Nothing is proven: no strategy differs from random at the 5 % level over 5 seeds "
+        claim == "Nothing is proven: no strategy differs from random at the 5 % level over 5 seeds "
         f"(smallest p = {p:.2f}, margin)"
     )
 
@@ -47,19 +47,19 @@ def test_reaching_the_target_alone_is_no_claim():
 def test_what_is_proven_is_said_with_seeds_and_p():
     one, two = noisy(0.05, 5, 0.01, 1), noisy(-0.04, 5, 0.01, 3)
     random = noisy(0.0, 5, 0.01, 2)
-    said = headline(curves("one", one) + curves("two", two) + curves("random", random), 0.95)
+    claim = headline(curves("one", one) + curves("two", two) + curves("random", random), 0.95)
     x = np.log(LABELS)
     gains = [
         100 * float(np.trapezoid(v - random, x, axis=1).mean() / (x[-1] - x[0])) for v in (one, two)
     ]
     p = sorted(p_of(v, random) for v in (one, two))
     assert max(2 * p[0], p[1]) < 0.05  # Holm
-    assert said.startswith(
+    assert claim.startswith(
         f"one (+{gains[0]:.1f} points) is ahead of random; two (−{-gains[1]:.1f} points) is behind"
         " random"
     )
-    assert "paired t-test over 5 seeds" in said
-    assert "after Holm’s correction" in said
+    assert "paired t-test over 5 seeds" in claim
+    assert "after Holm’s correction" in claim
 
 
 def test_holm_counts_every_strategy():
@@ -80,7 +80,7 @@ def test_holm_counts_every_strategy():
 
 
 @pytest.mark.parametrize(
-    ("names", "seeds", "said"),
+    ("names", "seeds", "claim"),
     [
         (("margin", "random"), 1, "1 seed beside random, and a test needs at least two"),
         (("margin",), 3, "there is no random baseline to compare with"),
@@ -88,25 +88,25 @@ def test_holm_counts_every_strategy():
         (("margin", "random"), 3, "over 3 seeds the differences to random do not vary"),
     ],
 )
-def test_why_nothing_is_proven(names, seeds, said):
+def test_why_nothing_is_proven(names, seeds, claim):
     lines = [
         c
         for i, name in enumerate(names)
         for c in curves(name, [[0.5 + i, 0.7 + i, 0.8 + i]] * seeds)
     ]
-    assert headline(lines, None) == f"Nothing is proven: {said}"
+    assert headline(lines, None) == f"Nothing is proven: {claim}"
 
 
 def test_a_point_above_the_reference_stands_instead_of_a_claim():
     """What was published: 83.6 % at a few labels beside 83.1 % with all of them."""
     margin, random = noisy(0.05, 5, 0.01, 1), noisy(0.0, 5, 0.01, 2)
-    said = headline(curves("margin", margin) + curves("random", random), 0.831)
+    claim = headline(curves("margin", margin) + curves("random", random), 0.831)
     top = 100 * margin.mean(axis=0).max()
     assert re.match(
         rf"margin with 20 % of the labels has {top:.1f} %, more than 83.1 % of training on all",
-        said,
+        claim,
     )
-    assert "is ahead" not in said
+    assert "is ahead" not in claim
 
 
 def test_curves_that_know_all_labels_are_not_compared():

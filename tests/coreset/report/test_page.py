@@ -135,10 +135,10 @@ def test_certificates_are_one_line_a_strategy_over_its_seeds(tmp_path, write_run
         (path / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_run("margin", "margin", 0, VALUES)
     html = check(write_report(tmp_path, tmp_path / "out"))
-    said = html.split("How well the final sets stand for the pool")[-1].split("</dl>")[0]
-    assert "<dt>kcenter</dt><dd>cover radius 2.5, classes 50.0\u00a0% off the pool</dd>" in said
-    assert "margin" not in said
-    assert "class_shares" not in said
+    section = html.split("How well the final sets stand for the pool")[-1].split("</dl>")[0]
+    assert "<dt>kcenter</dt><dd>cover radius 2.5, classes 50.0\u00a0% off the pool</dd>" in section
+    assert "margin" not in section
+    assert "class_shares" not in section
 
 
 def test_what_is_left_out_is_said_and_nothing_is_refused(tmp_path, write_run):

@@ -129,8 +129,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_sentences(case):
-    lines, full, said = CASES[case]
-    assert sentence([curve(n, v) for n, v in lines.items()], full) == f"{said} {ONE}"
+    lines, full, claim = CASES[case]
+    assert sentence([curve(n, v) for n, v in lines.items()], full) == f"{claim} {ONE}"
 
 
 def test_means_and_seeds():
@@ -153,7 +153,7 @@ def test_a_curve_that_knows_all_labels_does_not_win():
             ],
         )
 
-    said = sentence(
+    claim = sentence(
         [
             line("rs2, all labels", (0.9, 0.99), labels_used=100),
             line("margin", (0.5, 0.96)),
@@ -161,12 +161,12 @@ def test_a_curve_that_knows_all_labels_does_not_win():
         ],
         1.0,
     )
-    assert said.startswith("margin reaches")
+    assert claim.startswith("margin reaches")
 
 
 def test_a_reference_that_is_beaten_is_no_ceiling():
     """83.6 % with 2.7 % of the labels, 83.1 % with all: no share of such a reference is stated."""
     lines = [curve("margin", {50: 0.82, 100: 0.836}), curve("random", {50: 0.8, 100: 0.83})]
-    said = sentence(lines, 0.831)
-    assert said.startswith("margin has 83.6 % accuracy with 10 % of the labels, random 83.0 %")
-    assert "95 %" not in said
+    claim = sentence(lines, 0.831)
+    assert claim.startswith("margin has 83.6 % accuracy with 10 % of the labels, random 83.0 %")
+    assert "95 %" not in claim

@@ -19,6 +19,6 @@ def test_trainings_that_stopped_on_a_slope_are_named(tmp_path, write_run):
     assert on_slope(compare(read_runs(tmp_path))) == []  # runs that do not say
     mark(path, [False, True, True])
     mark(full, [True])
-    (said,) = on_slope(compare(read_runs(tmp_path)))
-    assert said.startswith("Stopped on a slope: margin at 20, 40 labels; all labels. ")
-    assert "more than 2 points" in said
+    (note,) = on_slope(compare(read_runs(tmp_path)))
+    assert note.startswith("Stopped on a slope: margin at 20, 40 labels; all labels. ")
+    assert "more than 2 points" in note

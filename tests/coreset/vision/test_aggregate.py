@@ -21,21 +21,21 @@ def random_table(rng, images=30, boxes=150):
     )
 
 
-def reference(found, values, how, score_threshold, min_size, k, weights, max_aspect):
+def reference(table, values, how, score_threshold, min_size, k, weights, max_aspect):
     out = []
-    for i in range(len(found.ids)):
+    for i in range(len(table.ids)):
         kept = []
-        for b in range(len(found)):
-            x1, y1, x2, y2 = found.boxes[b]
+        for b in range(len(table)):
+            x1, y1, x2, y2 = table.boxes[b]
             w, h = x2 - x1, y2 - y1
             aspect_ok = max_aspect is None or (w / h < max_aspect and h / w < max_aspect)
             if (
-                found.image[b] == i
-                and found.scores[b] >= score_threshold
+                table.image[b] == i
+                and table.scores[b] >= score_threshold
                 and math.sqrt(w * h) > min_size
                 and aspect_ok
             ):
-                kept.append(values[b] * (weights[int(found.labels[b])] if weights else 1))
+                kept.append(values[b] * (weights[int(table.labels[b])] if weights else 1))
         if not kept:
             out.append(math.nan)
         elif how == "max":
@@ -61,11 +61,11 @@ def reference(found, values, how, score_threshold, min_size, k, weights, max_asp
 )
 def test_every_aggregation_against_loops(seed, how, threshold, min_size, k, max_aspect):
     rng = np.random.default_rng(seed)
-    found = random_table(rng)
-    values = rng.normal(size=len(found))
+    table = random_table(rng)
+    values = rng.normal(size=len(table))
     weights = {1: 1.0, 2: 0.5, 3: 2.0, 4: 0.0} if how == "weighted_sum" else None
     got = aggregate(
-        found,
+        table,
         values,
         how,
         score_threshold=threshold,
@@ -75,21 +75,21 @@ def test_every_aggregation_against_loops(seed, how, threshold, min_size, k, max_
         class_weights=weights,
         max_aspect=max_aspect,
     )
-    want = reference(found, values, how, threshold, min_size, k, weights, max_aspect)
+    want = reference(table, values, how, threshold, min_size, k, weights, max_aspect)
     np.testing.assert_allclose(got.values, want, rtol=1e-12, atol=1e-12)
     assert got.is_empty.tolist() == [math.isnan(v) for v in want]
 
 
 def test_limits_are_where_they_are_said_to_be():
     boxes = [[0, 0, 16, 16], [0, 0, 17, 16], [0, 0, 10, 0]]
-    found = Detections([1, 2, 3], [0, 1, 2], boxes, [0.05, 0.05, 0.05], [1, 1, 1])
-    got = aggregate(found, np.ones(3), "sum", score_threshold=0.05, min_size=16, empty="last")
+    table = Detections([1, 2, 3], [0, 1, 2], boxes, [0.05, 0.05, 0.05], [1, 1, 1])
+    got = aggregate(table, np.ones(3), "sum", score_threshold=0.05, min_size=16, empty="last")
     np.testing.assert_array_equal(
         got.values, [np.nan, 1, np.nan]
     )  # the score at the threshold counts, the size at the minimum does not
-    got = aggregate(found, np.ones(3), "sum", score_threshold=0.05, min_size=0, empty="last")
+    got = aggregate(table, np.ones(3), "sum", score_threshold=0.05, min_size=0, empty="last")
     np.testing.assert_array_equal(got.values, [1, 1, np.nan])  # a box without area is none
-    got = aggregate(found, np.ones(3), "sum", score_threshold=0.05, min_size=-1, empty="last")
+    got = aggregate(table, np.ones(3), "sum", score_threshold=0.05, min_size=-1, empty="last")
     np.testing.assert_array_equal(got.values, [1, 1, 1])
 
 
@@ -101,23 +101,23 @@ def test_no_boxes_anywhere():
 
 
 def test_bad_input():
-    found = Detections([7], [0], [[0, 0, 9, 9]], [0.5], [3], source="r.json")
+    table = Detections([7], [0], [[0, 0, 9, 9]], [0.5], [3], source="r.json")
     given_ = {"score_threshold": 0.0, "min_size": 0.0, "empty": "last"}
     with pytest.raises(ValueError, match="how: expected one of max, mean"):
-        aggregate(found, [1.0], "median", **given_)
+        aggregate(table, [1.0], "median", **given_)
     with pytest.raises(ValueError, match=r"expected shape \(1,\), one per box of r.json"):
-        aggregate(found, [1.0, 2.0], "max", **given_)
+        aggregate(table, [1.0, 2.0], "max", **given_)
     with pytest.raises(ValueError, match="NaN or infinite for a box of image 7 of r.json"):
-        aggregate(found, [np.nan], "max", **given_)
+        aggregate(table, [np.nan], "max", **given_)
     with pytest.raises(KeyError, match=r"nothing for category 3 of r.json; given: \[1\]"):
-        aggregate(found, [1.0], "weighted_sum", class_weights={1: 2.0}, **given_)
+        aggregate(table, [1.0], "weighted_sum", class_weights={1: 2.0}, **given_)
     with pytest.raises(ValueError, match="class_weights go with weighted_sum"):
-        aggregate(found, [1.0], "sum", class_weights={3: 2.0}, **given_)
+        aggregate(table, [1.0], "sum", class_weights={3: 2.0}, **given_)
     with pytest.raises(ValueError, match="k: expected at least 1"):
-        aggregate(found, [1.0], "topk_mean", k=0, **given_)
+        aggregate(table, [1.0], "topk_mean", k=0, **given_)
     with pytest.raises(TypeError, match="empty"):
         # the policy has to be stated
-        aggregate(found, [1.0], "max", score_threshold=0.0, min_size=0.0)
+        aggregate(table, [1.0], "max", score_threshold=0.0, min_size=0.0)
     with pytest.raises(ValueError, match="the score is infinite"):
         ImageScores(np.array([1]), np.array([np.inf]), "last")
 

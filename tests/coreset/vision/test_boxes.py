@@ -46,25 +46,25 @@ def test_results_come_in_the_order_of_the_pool_with_empty_images(pool, tmp_path)
             [entry(30, 8, (0, 0, 5, 5), 0.25), entry(10), entry(30, 3, (1, 2, 3, 4), 0.75, tilt=2)]
         )
     )
-    found = Detections.from_coco_results(path, pool)
-    assert found.ids.tolist() == [10, 20, 30, 40]
-    assert found.image.tolist() == [0, 2, 2]
+    detections = Detections.from_coco_results(path, pool)
+    assert detections.ids.tolist() == [10, 20, 30, 40]
+    assert detections.image.tolist() == [0, 2, 2]
     # width and height became corners
-    assert found.boxes.tolist() == [[10, 5, 30, 35], [0, 0, 5, 5], [1, 2, 4, 6]]
-    assert found.scores.tolist() == [0.5, 0.25, 0.75]
-    assert found.labels.tolist() == [3, 8, 3]
-    assert found.offsets.tolist() == [0, 1, 1, 3, 3]
-    assert found.sizes.tolist() == [[100, 50]] * 4
+    assert detections.boxes.tolist() == [[10, 5, 30, 35], [0, 0, 5, 5], [1, 2, 4, 6]]
+    assert detections.scores.tolist() == [0.5, 0.25, 0.75]
+    assert detections.labels.tolist() == [3, 8, 3]
+    assert detections.offsets.tolist() == [0, 1, 1, 3, 3]
+    assert detections.sizes.tolist() == [[100, 50]] * 4
 
 
 def test_without_a_pool_only_the_images_in_the_file_or_those_named_were_looked_at(pool):
     rows = [entry(30), entry(10)]
     assert Detections.from_coco_results(rows).ids.tolist() == [30, 10]
-    found = Detections.from_coco_results(rows, images=[10, 20, 30])
-    assert found.ids.tolist() == [10, 20, 30]
+    detections = Detections.from_coco_results(rows, images=[10, 20, 30])
+    assert detections.ids.tolist() == [10, 20, 30]
     with pytest.raises(KeyError, match=r"no detections for 1 candidates, first 40"):
-        found.align(pool)
-    assert found.align(pool, missing="empty").offsets.tolist() == [0, 1, 1, 2, 2]
+        detections.align(pool)
+    assert detections.align(pool, missing="empty").offsets.tolist() == [0, 1, 1, 2, 2]
     with pytest.raises(KeyError, match="image 30 has detections but is not among"):
         Detections.from_coco_results(rows, images=[10])
 
@@ -72,14 +72,18 @@ def test_without_a_pool_only_the_images_in_the_file_or_those_named_were_looked_a
 def test_file_names_win_over_numbers_made_of_them(pool):
     # ultralytics writes int(stem) as image_id: 0003.jpg becomes 3, or here 20 although that is
     # another image
-    found = Detections.from_coco_results([entry(20, file_name="0003.jpg"), entry("0001")], pool)
-    assert found.ids[found.image].tolist() == [20, 40]
-    assert found.scores.tolist() == [0.5, 0.5]
+    detections = Detections.from_coco_results(
+        [entry(20, file_name="0003.jpg"), entry("0001")], pool
+    )
+    assert detections.ids[detections.image].tolist() == [20, 40]
+    assert detections.scores.tolist() == [0.5, 0.5]
 
 
 def test_columns_of_the_user(pool):
-    found = Detections.from_coco_results([entry(20, u=1.5), entry(10, u=2.5)], pool, columns=["u"])
-    assert found.columns["u"].tolist() == [2.5, 1.5]
+    detections = Detections.from_coco_results(
+        [entry(20, u=1.5), entry(10, u=2.5)], pool, columns=["u"]
+    )
+    assert detections.columns["u"].tolist() == [2.5, 1.5]
     with pytest.raises(ValueError, match=r"entry 1 \(image 10\) has no 'u'"):
         Detections.from_coco_results([entry(20, u=1.5), entry(10)], pool, columns=["u"])
 
@@ -87,10 +91,10 @@ def test_columns_of_the_user(pool):
 def test_distributions_and_features_beside_the_file(pool, tmp_path):
     np.save(tmp_path / "f.npy", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
     rows, probs = [entry(20), entry(10)], torch.tensor([[0.25, 0.75], [1.0, 0.0]])
-    found = Detections.from_coco_results(rows, pool, features=tmp_path / "f.npy", probs=probs)
-    assert found.image.tolist() == [0, 1]  # rows follow their boxes
-    assert found.features.tolist() == [[3, 4], [1, 2]]
-    assert found.probs.tolist() == [[1, 0], [0.25, 0.75]]
+    detections = Detections.from_coco_results(rows, pool, features=tmp_path / "f.npy", probs=probs)
+    assert detections.image.tolist() == [0, 1]  # rows follow their boxes
+    assert detections.features.tolist() == [[3, 4], [1, 2]]
+    assert detections.probs.tolist() == [[1, 0], [0.25, 0.75]]
     with pytest.raises(
         ValueError,
         match=r"f.npy: expected one row for each of the 1 entries of results, got shape \(2, 2\)",
@@ -174,8 +178,8 @@ def test_a_file_that_is_no_json_is_named(pool, tmp_path):
 
 
 def test_clipping_is_asked_for(pool):
-    found = Detections.from_coco_results([entry(bbox=(90, -4, 20, 5))], pool, outside="clip")
-    assert found.boxes.tolist() == [[90, 0, 100, 1]]
+    detections = Detections.from_coco_results([entry(bbox=(90, -4, 20, 5))], pool, outside="clip")
+    assert detections.boxes.tolist() == [[90, 0, 100, 1]]
     Detections.from_coco_results([entry(bbox=(80.5, 0, 20, 5))], pool)  # half a pixel is rounding
 
 
@@ -194,12 +198,12 @@ def test_torchvision_outputs_with_distributions(pool):
     ]
     for out, n in zip(outputs, (2, 0), strict=True):
         out["probs"], out["features"] = torch.full((n, 4), 0.25), torch.ones(n, 6)
-    found = Detections.from_torchvision(outputs, [20, 10], pool, categories={1: 8, 2: 3})
-    assert found.ids.tolist() == [20, 10]
-    assert found.labels.tolist() == [8, 3]
-    assert found.probs.shape == (2, 4)
-    assert found.features.shape == (2, 6)
-    assert found.align(pool, missing="empty").offsets.tolist() == [0, 0, 2, 2, 2]
+    detections = Detections.from_torchvision(outputs, [20, 10], pool, categories={1: 8, 2: 3})
+    assert detections.ids.tolist() == [20, 10]
+    assert detections.labels.tolist() == [8, 3]
+    assert detections.probs.shape == (2, 4)
+    assert detections.features.shape == (2, 6)
+    assert detections.align(pool, missing="empty").offsets.tolist() == [0, 0, 2, 2, 2]
     with pytest.raises(ValueError, match="image 20: class 2 has no category"):
         Detections.from_torchvision(outputs, [20, 10], pool, categories={1: 8})
     with pytest.raises(ValueError, match="2 images but 1 ids"):
@@ -229,9 +233,9 @@ def test_ultralytics_results_match_stems_and_class_names(pool):
         ultralytics_result("/data/img/0002.jpg", [[0.0, 0, 9, 9]], [0.5], [0.0]),
         ultralytics_result("/data/img/0000.jpg", [], [], []),
     ]
-    found = Detections.from_ultralytics(results, pool)
-    assert found.ids.tolist() == [30, 10]
-    assert found.labels.tolist() == [8]
+    detections = Detections.from_ultralytics(results, pool)
+    assert detections.ids.tolist() == [30, 10]
+    assert detections.labels.tolist() == [8]
     assert Detections.from_ultralytics(results).ids.tolist() == ["0002", "0000"]
     with pytest.raises(ValueError, match=r"0002.jpg': class 2 has no category"):
         Detections.from_ultralytics(
@@ -245,9 +249,9 @@ def test_supervision_detections(pool):
     d = SimpleNamespace(
         xyxy=np.array([[0.0, 0, 5, 5]]), confidence=np.array([0.4]), class_id=np.array([8])
     )
-    found = Detections.from_supervision([d], [40], pool)
-    assert found.ids.tolist() == [40]
-    assert found.boxes.tolist() == [[0, 0, 5, 5]]
+    detections = Detections.from_supervision([d], [40], pool)
+    assert detections.ids.tolist() == [40]
+    assert detections.boxes.tolist() == [[0, 0, 5, 5]]
     with pytest.raises(ValueError, match="image 40 has"):
         Detections.from_supervision(
             [SimpleNamespace(xyxy=d.xyxy, confidence=None, class_id=d.class_id)], [40], pool
@@ -255,7 +259,7 @@ def test_supervision_detections(pool):
 
 
 def test_rows_are_put_in_the_order_of_the_images_stably():
-    found = Detections(
+    detections = Detections(
         [5, 6],
         [1, 0, 1],
         np.arange(12).reshape(3, 4) % 4,
@@ -264,10 +268,10 @@ def test_rows_are_put_in_the_order_of_the_images_stably():
         features=np.eye(3),
         columns={"u": np.array([7, 8, 9])},
     )
-    assert found.scores.tolist() == [0.2, 0.1, 0.3]
-    assert found.features.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
-    assert found.columns["u"].tolist() == [8, 7, 9]
-    assert found.keep(found.scores > 0.15).columns["u"].tolist() == [8, 9]
+    assert detections.scores.tolist() == [0.2, 0.1, 0.3]
+    assert detections.features.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert detections.columns["u"].tolist() == [8, 7, 9]
+    assert detections.keep(detections.scores > 0.15).columns["u"].tolist() == [8, 9]
 
 
 @pytest.mark.parametrize(
@@ -301,6 +305,6 @@ def test_bad_tables(change, message):
 
 
 def test_no_detections_at_all_can_be_said(pool):
-    found = Detections.nothing(pool.ids)
-    assert len(found) == 0
-    assert found.align(pool).offsets.tolist() == [0] * 5
+    detections = Detections.nothing(pool.ids)
+    assert len(detections) == 0
+    assert detections.align(pool).offsets.tolist() == [0] * 5

@@ -79,18 +79,18 @@ def settings(folder, **change):
 def test_it_is_the_three_verbs(folder):
     got = choose(settings(folder, budget={"boxes": 12}))
     pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
-    found = Detections.from_coco_results(folder / "results.json", pool)
+    detections = Detections.from_coco_results(folder / "results.json", pool)
     scores = aggregate(
-        found,
-        box_scores(found, "binary_entropy"),
+        detections,
+        box_scores(detections, "binary_entropy"),
         "sum",
         score_threshold=0.05,
         min_size=0,
         empty="quota:0.05",
     )
-    want = select(pool, {"boxes": 12}, scores=scores, costs={"boxes": expected_boxes(found)})
+    want = select(pool, {"boxes": 12}, scores=scores, costs={"boxes": expected_boxes(detections)})
     assert got.ids.tolist() == want.ids.tolist()
-    assert expected_boxes(found)[got.indices].sum() <= 12
+    assert expected_boxes(detections)[got.indices].sum() <= 12
     assert not np.isin(got.ids, [100, 101, 102, 103]).any()
     assert summary(got, "p.csv").startswith(f"{len(got)} of 26 candidates chosen: ")
     assert f"of 12 boxes (slack {got.info['slack']['boxes']:,.6g}) -> p.csv" in summary(
@@ -106,10 +106,10 @@ def test_no_budget_is_overrun(folder, unit, strategy):
     limit = {"images": 7, "boxes": 9, "pixels": 20000, "seconds": 99}[unit]
     cost = {"score_threshold": 0.3, "seconds_per_image": 4, "seconds_per_box": 7}
     got = choose(settings(folder, budget={unit: limit}, cost=cost, strategy=strategy))
-    found = Detections.from_coco_results(
+    detections = Detections.from_coco_results(
         folder / "results.json", CocoPool.from_coco(folder / "instances.json")
     )
-    boxes = np.maximum(1, np.bincount(found.image[found.scores >= 0.3], minlength=N))[
+    boxes = np.maximum(1, np.bincount(detections.image[detections.scores >= 0.3], minlength=N))[
         got.indices
     ].sum()
     spent = {
@@ -131,13 +131,15 @@ def test_ppal_from_the_shell(folder):
     from coreset.vision import dcus
 
     pool = CocoPool.from_coco(folder / "instances.json", labeled=folder / "labeled.json")
-    found = Detections.from_coco_results(folder / "results.json", pool, features=folder / "f.npy")
+    detections = Detections.from_coco_results(
+        folder / "results.json", pool, features=folder / "f.npy"
+    )
     want = select(
         pool,
         5,
         "kmedoids",
-        scores=dcus(found, QUALITY, empty="last"),
-        distance=BoxSets.of(found, "ccms", 0.05),
+        scores=dcus(detections, QUALITY, empty="last"),
+        distance=BoxSets.of(detections, "ccms", 0.05),
         expand=3,
     )
     assert got.ids.tolist() == want.ids.tolist()

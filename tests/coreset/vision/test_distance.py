@@ -20,29 +20,35 @@ def table(rng, counts, dtype=np.float64, classes=3, dim=5):
     )
 
 
-def ccms(found, a, b):
+def ccms(detections, a, b):
     """By the paper: every box is matched to the most similar one of its category, similarity -1
     without; weighted by score; both directions.
     """
 
     def one_way(a, b):
-        boxes_a, boxes_b = np.flatnonzero(found.image == a), np.flatnonzero(found.image == b)
+        boxes_a, boxes_b = (
+            np.flatnonzero(detections.image == a),
+            np.flatnonzero(detections.image == b),
+        )
         total = weight = 0.0
         for i in boxes_a:
             best = -1.0
             for j in boxes_b:
-                if found.labels[i] == found.labels[j]:
-                    x, y = found.features[i].astype(float), found.features[j].astype(float)
+                if detections.labels[i] == detections.labels[j]:
+                    x, y = (
+                        detections.features[i].astype(float),
+                        detections.features[j].astype(float),
+                    )
                     best = max(best, float(x @ y) / math.sqrt(float(x @ x) * float(y @ y)))
-            total += found.scores[i] * best
-            weight += found.scores[i]
+            total += detections.scores[i] * best
+            weight += detections.scores[i]
         return total / weight
 
     return 1 - (one_way(a, b) + one_way(b, a)) / 2
 
 
-def chamfer(found, a, b):
-    x, y = (found.features[found.image == i].astype(float) for i in (a, b))
+def chamfer(detections, a, b):
+    x, y = (detections.features[detections.image == i].astype(float) for i in (a, b))
     d = np.array([[math.dist(u, v) for v in y] for u in x])
     return (d.min(axis=1).mean() + d.min(axis=0).mean()) / 2
 
@@ -52,9 +58,9 @@ def chamfer(found, a, b):
     ("dtype", "atol"), [(np.float64, 1e-7), (np.float32, 2e-3), (np.float16, 2e-3)]
 )
 def test_by_definition(kind, reference, dtype, atol):
-    found = table(np.random.default_rng(0), [3, 1, 5, 2, 4], dtype)
-    got = BoxSets.of(found, kind).between(np.arange(5))
-    want = np.array([[reference(found, a, b) for b in range(5)] for a in range(5)])
+    detections = table(np.random.default_rng(0), [3, 1, 5, 2, 4], dtype)
+    got = BoxSets.of(detections, kind).between(np.arange(5))
+    want = np.array([[reference(detections, a, b) for b in range(5)] for a in range(5)])
     off = ~np.eye(5, dtype=bool)
     np.testing.assert_allclose(
         got[off],
@@ -75,7 +81,7 @@ def test_by_definition(kind, reference, dtype, atol):
 
 def test_boxes_in_the_same_slot_are_not_taken_for_the_same():
     # one box each, same category, opposite features: the authors' code calls this distance 0
-    found = Detections(
+    detections = Detections(
         [1, 2],
         [0, 1],
         np.zeros((2, 4)),
@@ -83,14 +89,14 @@ def test_boxes_in_the_same_slot_are_not_taken_for_the_same():
         [4, 4],
         features=np.array([[1.0, 0.0], [-1.0, 0.0]]),
     )
-    assert BoxSets.of(found).between([0], [1]).tolist() == [[2.0]]
+    assert BoxSets.of(detections).between([0], [1]).tolist() == [[2.0]]
 
 
 def test_no_common_category_is_as_far_as_can_be():
-    found = Detections(
+    detections = Detections(
         [1, 2], [0, 1], np.zeros((2, 4)), [0.5, 0.9], [4, 5], features=np.ones((2, 2))
     )
-    assert BoxSets.of(found).between([0], [1]).tolist() == [[2.0]]
+    assert BoxSets.of(detections).between([0], [1]).tolist() == [[2.0]]
 
 
 def test_images_without_boxes():
@@ -120,9 +126,9 @@ def test_any_block_gives_the_same(monkeypatch):
 
 
 def test_bad_input():
-    found = table(np.random.default_rng(0), [1, 1])
+    detections = table(np.random.default_rng(0), [1, 1])
     with pytest.raises(ValueError, match="kind: expected ccms or chamfer"):
-        BoxSets.of(found, "emd")
+        BoxSets.of(detections, "emd")
     with pytest.raises(ValueError, match="distances between boxes need the features"):
         BoxSets.of(Detections([1], [0], np.zeros((1, 4)), [0.5], [1]))
     with pytest.raises(ValueError, match="image 1: a box with an all-zero feature"):

@@ -91,11 +91,11 @@ def test_reductions_by_definition(seed, n, height, width, reach):
     label = rng.integers(0, 3, (n, height, width)).astype(np.int32)
     valid = rng.random((n, height, width)) < 0.8
     score = rng.random((n, height * width)).astype(np.float32)
-    found = fused.boundary(torch.from_numpy(label), torch.from_numpy(valid), reach).numpy()
+    edges = fused.boundary(torch.from_numpy(label), torch.from_numpy(valid), reach).numpy()
     for i, y, x in np.ndindex(n, height, width):
         window = np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
         near = label[i][window][valid[i][window]]
-        assert found[i, y, x] == (valid[i, y, x] and bool((near != label[i, y, x]).any()))
+        assert edges[i, y, x] == (valid[i, y, x] and bool((near != label[i, y, x]).any()))
     flat, group = valid.reshape(n, -1), rng.integers(-1, 4, (n, height * width))
     means, counts = pixels.grouped(
         torch.from_numpy(score), torch.from_numpy(flat), torch.from_numpy(group), 4

@@ -38,7 +38,7 @@ def pool() -> CocoPool:
 
 
 @pytest.fixture(scope="module")
-def found(pool: CocoPool) -> Detections:
+def detections(pool: CocoPool) -> Detections:
     rng = np.random.default_rng(1)
     image = np.sort(rng.integers(0, N, 2500))
     low = rng.random((2500, 2)) * 0.5
@@ -64,9 +64,9 @@ def images(pool: CocoPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def boxes_of(found: Detections, pool: CocoPool) -> dict[int, list[tuple[str, list[float]]]]:
+def boxes_of(detections: Detections, pool: CocoPool) -> dict[int, list[tuple[str, list[float]]]]:
     out: dict[int, list[tuple[str, list[float]]]] = {i: [] for i in range(N)}
-    for i, box, label in zip(found.image, found.boxes, found.labels, strict=True):
+    for i, box, label in zip(detections.image, detections.boxes, detections.labels, strict=True):
         out[int(i)].append((pool.categories[int(label)], box.tolist()))
     return out
 
@@ -89,18 +89,18 @@ def assert_same(returned, expected, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("form", "reader"), [("cvat", read_cvat), ("coco_instances", read_coco)])
 def test_datumaro_reads_edits_and_writes(
-    form, reader, pool, found, chosen, images, tmp_path: Path
+    form, reader, pool, detections, chosen, images, tmp_path: Path
 ) -> None:
     python = python_of("datumaro")
     given = tmp_path / "given"
     if form == "cvat":
-        chosen.to_cvat(given / "annotations.xml", found, 0.0)
+        chosen.to_cvat(given / "annotations.xml", detections, 0.0)
     else:
-        chosen.to_coco(given / "annotations" / "instances_default.json", found, 0.0)
+        chosen.to_coco(given / "annotations" / "instances_default.json", detections, 0.0)
     (given / "images").symlink_to(images)
     run_tool(python, TOOLS / "datumaro_round.py", form, given, tmp_path / "back", 5)
     file = next((tmp_path / "back").rglob("*.xml" if form == "cvat" else "instances_*.json"))
-    expected = boxes_of(found, pool)
+    expected = boxes_of(detections, pool)
     # datumaro's own order of items decides which got the extra box: count them by name
     returned = reader(file, pool)
     extra = [
@@ -115,8 +115,10 @@ def test_datumaro_reads_edits_and_writes(
     assert len({s.position for s in extra}) == len(extra)
 
 
-def test_a_yolo_folder_moved_and_numbered_anew_comes_back(pool, found, chosen, tmp_path) -> None:
-    chosen.to_yolo(tmp_path / "a", found, 0.0)
+def test_a_yolo_folder_moved_and_numbered_anew_comes_back(
+    pool, detections, chosen, tmp_path
+) -> None:
+    chosen.to_yolo(tmp_path / "a", detections, 0.0)
     back = tmp_path / "b"
     order = sorted(pool.categories)
     numbers = {0: 2, 1: 0, 2: 1}  # the tool numbers the classes its own way
@@ -127,17 +129,17 @@ def test_a_yolo_folder_moved_and_numbered_anew_comes_back(pool, found, chosen, t
         target.write_text("".join(f"{numbers[int(c)]} {rest}\n" for c, rest in lines[::-1]))
     names = {numbers[i]: pool.categories[k] for i, k in enumerate(order)}
     (back / "classes.txt").write_text("\n".join(names[i] for i in range(3)))
-    assert_same(read_yolo(back, pool), boxes_of(found, pool), 1e-3)
+    assert_same(read_yolo(back, pool), boxes_of(detections, pool), 1e-3)
 
 
-def test_datasets_reads_the_hugging_face_folder(pool, found, chosen, images, tmp_path) -> None:
+def test_datasets_reads_the_hugging_face_folder(pool, detections, chosen, images, tmp_path) -> None:
     datasets = pytest.importorskip("datasets")
-    folder = to_hugging_face(chosen.to_rows(images, found, 0.0), tmp_path / "hf", "streets")
+    folder = to_hugging_face(chosen.to_rows(images, detections, 0.0), tmp_path / "hf", "streets")
     loaded = datasets.load_dataset(
         "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache")
     ).shuffle(seed=3)
     at = {str(k): i for i, k in enumerate(pool.ids.tolist())}
-    expected = boxes_of(found, pool)
+    expected = boxes_of(detections, pool)
     assert sorted(at[row] for row in loaded["id"]) == list(range(N))
     for row in loaded.remove_columns("image"):
         i, got = at[row["id"]], row["objects"]
@@ -155,16 +157,16 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 
 
 def test_label_studio_shows_takes_labels_and_exports(
-    pool, found, chosen, tmp_path: Path, annotation_server
+    pool, detections, chosen, tmp_path: Path, annotation_server
 ) -> None:
     client = annotation_server
     tasks = json.loads(
         chosen.to_label_studio(
-            tmp_path / "tasks.json", found, 0.0, prefix="/data/local-files/?d=photos/"
+            tmp_path / "tasks.json", detections, 0.0, prefix="/data/local-files/?d=photos/"
         ).read_text()
     )
     by_name = {str(n): i for i, n in enumerate(pool.names)}
-    expected = boxes_of(found, pool)
+    expected = boxes_of(detections, pool)
     done, skipped, untouched = set(), set(), set()
     number, held = label_studio.project(client, CONFIG, tasks)
     assert len(held) == N
@@ -244,12 +246,12 @@ def assert_some(returned, expected, images: set[int] | None, tolerance: float) -
 
 @pytest.mark.filterwarnings("ignore")  # ultralytics looks for Ray, which warns
 def test_ultralytics_trains_on_the_folder_as_it_is(
-    pool, found, chosen, images, tmp_path: Path
+    pool, detections, chosen, images, tmp_path: Path
 ) -> None:
     pytest.importorskip("ultralytics")
     rows = [
         {"image_id": int(pool.ids[i]), "category_id": int(c), "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]}
-        for i, b, c in zip(found.image, found.boxes, found.labels, strict=True)
+        for i, b, c in zip(detections.image, detections.boxes, detections.labels, strict=True)
     ]  # fmt: skip
     few = chosen.prefix(64)
     data = few.to_yolo(tmp_path / "yolo", annotations=rows, source=images, val=0.25)
@@ -273,16 +275,18 @@ def test_ultralytics_trains_on_the_folder_as_it_is(
     assert len((tmp_path / "yolo" / "val.txt").read_text().split("\n")) == 17
     taken = model.trainer.train_loader.dataset
     assert len(taken) == 48
-    want = boxes_of(found, pool)
+    want = boxes_of(detections, pool)
     for label in taken.labels:
         i = next(i for i in few.indices.tolist() if label["im_file"].endswith(str(pool.names[i])))
         names = sorted(model.names[int(c)] for c in label["cls"].ravel())
         assert names == sorted(n for n, _ in want[i])
 
 
-def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_path: Path) -> None:
+def test_fiftyone_tags_and_labels_come_back(
+    pool, detections, chosen, images, tmp_path: Path
+) -> None:
     python = python_of("fiftyone")
-    rows = chosen.to_rows(images, found, 0.0)
+    rows = chosen.to_rows(images, detections, 0.0)
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     home = {
         "FIFTYONE_DATABASE_DIR": str(tmp_path / "db"),
@@ -297,7 +301,7 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
     run_tool(python, script, "dump", "round", tmp_path / "back.json", **home)
     back = {r["file_name"]: r for r in json.loads((tmp_path / "back.json").read_text())}
     assert len(back) == N
-    expected = boxes_of(found, pool)
+    expected = boxes_of(detections, pool)
     for row in rows:
         one, i = back[row["file_name"]], pool.places[row["file_name"]]
         assert one["tags"] == ["chosen", "drop"] if row["priority"] % 4 == 0 else ["chosen"]
@@ -308,7 +312,7 @@ def test_fiftyone_tags_and_labels_come_back(pool, found, chosen, images, tmp_pat
             )
 
 
-def test_lightly_studio_tags_come_back(pool, found, chosen, images, tmp_path: Path) -> None:
+def test_lightly_studio_tags_come_back(pool, detections, chosen, images, tmp_path: Path) -> None:
     python = python_of("lightly-studio")
     (tmp_path / "rows.json").write_text(json.dumps(chosen.to_rows(images)))
     script, here = Path(lightly_file.__file__), {"PWD": str(tmp_path)}

@@ -90,14 +90,14 @@ def test_contract_where_the_pool_stays_in_place(kind):
 
     distance = sets()
     pool = Pool(40, selected=[1, 2], candidates=np.arange(3, 38))
-    made = kind(distance)
+    medoids = kind(distance)
     for k in (1, 7, 35):
-        a, b = (made(pool, Signals(40), k, np.random.default_rng(5)) for _ in range(2))
+        a, b = (medoids(pool, Signals(40), k, np.random.default_rng(5)) for _ in range(2))
         assert a.indices.tolist() == b.indices.tolist()
-    if made.greedy:
+    if medoids.greedy:
         assert (
-            made(pool, Signals(40), 20, np.random.default_rng(5)).prefix(7).indices.tolist()
-            == made(pool, Signals(40), 7, np.random.default_rng(5)).indices.tolist()
+            medoids(pool, Signals(40), 20, np.random.default_rng(5)).prefix(7).indices.tolist()
+            == medoids(pool, Signals(40), 7, np.random.default_rng(5)).indices.tolist()
         )
 
 
@@ -119,9 +119,9 @@ def test_images_must_be_the_pools_in_its_order():
     from coreset.core.pool import Pool
     from coreset.core.signals import Signals
 
-    for made in (SetKCenter(sets()), SetKMedoids(sets())):
+    for medoids in (SetKCenter(sets()), SetKMedoids(sets())):
         with pytest.raises(ValueError, match=r"make it of detections.align\(pool\)"):
-            made(Pool(40, ids=np.arange(40)[::-1]), Signals(40), 2, np.random.default_rng(0))
+            medoids(Pool(40, ids=np.arange(40)[::-1]), Signals(40), 2, np.random.default_rng(0))
 
 
 def test_strategies_of_this_kind_are_strategies():

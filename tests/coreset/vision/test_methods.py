@@ -37,12 +37,12 @@ def test_random_foreground_takes_what_there_is():
 def test_over_crops_takes_images_in_the_order_of_their_first_box():
     # boxes on a line: image 0 is labeled at 0; 1 has boxes at 1 and 9; 2 at 9.5; 3 none; 4 at 5
     x = np.array([0.0, 1.0, 9.0, 9.5, 5.0])[:, None]
-    found = Detections(
+    detections = Detections(
         np.arange(5), [0, 1, 1, 2, 4], np.zeros((5, 4)), np.ones(5), np.ones(5), features=x
     )
-    made = OverCrops(registry.strategy("kcenter"), found)
+    strategy = OverCrops(registry.strategy("kcenter"), detections)
     pool = Pool(5, selected=[0])
-    run = lambda k: made(pool, Signals(5), k, np.random.default_rng(0))  # noqa: E731
+    run = lambda k: strategy(pool, Signals(5), k, np.random.default_rng(0))  # noqa: E731
     assert run(2).indices.tolist() == [2, 4]  # 9.5 is farthest from 0, then 5
     assert run(2).scores.tolist() == [9.5, 4.5]
     assert run(3).indices.tolist() == [2, 4, 1]
@@ -62,12 +62,12 @@ def test_over_crops_takes_images_in_the_order_of_their_first_box():
     )
     assert margin(Pool(2), Signals(2), 1, np.random.default_rng(0)).indices.tolist() == [1]
     with pytest.raises(ValueError, match="call align"):
-        made(Pool(4), Signals(4), 1, np.random.default_rng(0))
+        strategy(Pool(4), Signals(4), 1, np.random.default_rng(0))
 
 
 def test_over_crops_when_nothing_was_found():
-    made = OverCrops(registry.strategy("kcenter"), Detections.nothing(range(4)))
-    assert sorted(made(Pool(4), Signals(4), 4, np.random.default_rng(0)).indices.tolist()) == [
+    strategy = OverCrops(registry.strategy("kcenter"), Detections.nothing(range(4)))
+    assert sorted(strategy(Pool(4), Signals(4), 4, np.random.default_rng(0)).indices.tolist()) == [
         0,
         1,
         2,

@@ -24,7 +24,7 @@ def test_uncertainty_against_loops():
     rng = np.random.default_rng(0)
     n = 200
     corner, side = rng.uniform(0, 50, (n, 2)), rng.uniform(0, 80, (n, 2))
-    found = Detections(
+    detections = Detections(
         np.arange(40),
         rng.integers(0, 30, n),
         np.hstack([corner, corner + side]),
@@ -33,15 +33,17 @@ def test_uncertainty_against_loops():
     )
     b = math.exp(1 / 0.3) - 1
     want = [0.0] * 40
-    for i, box, s, c in zip(found.image, found.boxes, found.scores, found.labels, strict=True):
+    for i, box, s, c in zip(
+        detections.image, detections.boxes, detections.scores, detections.labels, strict=True
+    ):
         w, h = box[2] - box[0], box[3] - box[1]
         if s >= 0.05 and math.sqrt(w * h) > 16 and w / h < 5 and h / w < 5:
             entropy = -s * math.log(s) - (1 - s) * math.log(1 - s)
             want[i] += entropy * (1 + 0.3 * 0.2 * math.log(b * (1 - QUALITY[int(c)]) + 1))
-    got = dcus(found, QUALITY, empty="last")
+    got = dcus(detections, QUALITY, empty="last")
     np.testing.assert_allclose(np.nan_to_num(got.values), want, rtol=1e-12)
     assert got.is_empty[30:].all()
-    other = dcus(found, QUALITY, empty="last", beta=0.0)
+    other = dcus(detections, QUALITY, empty="last", beta=0.0)
     assert (np.nan_to_num(other.values) <= np.nan_to_num(got.values)).all()
 
 

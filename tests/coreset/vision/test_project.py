@@ -45,16 +45,18 @@ def test_score_aggregate_select_write_and_go_on(project):
     pool = CocoPool.from_coco(
         folder / "instances.json", labeled=folder / "labeled.json", groups="video_id"
     )
-    found = tasks.Detections.from_torchvision(outputs, pool.ids[pool.candidates], pool).align(pool)
+    detections = tasks.Detections.from_torchvision(outputs, pool.ids[pool.candidates], pool).align(
+        pool
+    )
     uncertain = tasks.aggregate(
-        found,
-        tasks.box_scores(found, "entropy"),
+        detections,
+        tasks.box_scores(detections, "entropy"),
         "topk_mean",
         score_threshold=0.3,
         min_size=1,
         empty="quota:0.25",
     )
-    boxes = np.maximum(1, tasks.expected_boxes(found))
+    boxes = np.maximum(1, tasks.expected_boxes(detections))
     chosen = tasks.select(
         pool,
         {"boxes": 20, "images": 6},
@@ -69,7 +71,7 @@ def test_score_aggregate_select_write_and_go_on(project):
     assert np.bincount(pool.groups[chosen.indices].astype(int)).max() <= 2
     ledger = tasks.Ledger(folder / "al.jsonl")
     ledger.commit(chosen)
-    written = chosen.to_coco(folder / "round1.json", found, 0.3)
+    written = chosen.to_coco(folder / "round1.json", detections, 0.3)
     assert [
         image["id"] for image in json.loads(written.read_text())["images"]
     ] == chosen.ids.tolist()
@@ -81,7 +83,7 @@ def test_score_aggregate_select_write_and_go_on(project):
         3,
         "kmedoids",
         scores=uncertain,
-        distance=tasks.BoxSets.of(found),
+        distance=tasks.BoxSets.of(detections),
         expand=2,
         allow_short=True,
     )

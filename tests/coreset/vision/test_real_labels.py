@@ -80,21 +80,21 @@ def test_a_budget_of_crowns_is_never_overrun_and_random_costs_what_its_tiles_hol
     assert len(rows) > 300
     truth = np.bincount([r["image_id"] for r in rows], minlength=pool.size).astype(float)
     rng = np.random.default_rng(0)
-    found = Detections.from_coco_results(
+    detections = Detections.from_coco_results(
         [{**r, "score": float(rng.beta(4, 2))} for r in rows], pool
     ).align(pool)
-    assert box_cost(found, 0.0, floor=0).tolist() == truth.tolist()
+    assert box_cost(detections, 0.0, floor=0).tolist() == truth.tolist()
     crowded = aggregate(
-        found,
-        box_scores(found, "binary_entropy"),
+        detections,
+        box_scores(detections, "binary_entropy"),
         "sum",
         score_threshold=0.05,
         min_size=0,
         empty="quota:0.05",
     )
     sparse = aggregate(
-        found,
-        box_scores(found, "binary_entropy"),
+        detections,
+        box_scores(detections, "binary_entropy"),
         "mean",
         score_threshold=0.05,
         min_size=0,

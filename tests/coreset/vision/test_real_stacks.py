@@ -70,26 +70,26 @@ def picked(folder):
                     "score": float(rng.uniform(0.2, 1)),
                 }
             )
-    found = Detections.from_coco_results(rows, pool)
+    detections = Detections.from_coco_results(rows, pool)
     scores = aggregate(
-        found,
-        box_scores(found, "binary_entropy"),
+        detections,
+        box_scores(detections, "binary_entropy"),
         "sum",
         score_threshold=0.2,
         min_size=0,
         empty="quota:0.2",
     )
-    return pool, found, select(pool, 5, scores=scores)
+    return pool, detections, select(pool, 5, scores=scores)
 
 
-def boxes_of(found, chosen, threshold):
+def boxes_of(detections, chosen, threshold):
     """What was chosen, as {file name: sorted rows of (category id, x1, y1, x2, y2)}."""
     out = {}
     for name, at in zip(
         chosen.pool.names[chosen.indices].tolist(), chosen.indices.tolist(), strict=True
     ):
-        rows = np.flatnonzero((found.image == at) & (found.scores >= threshold))
-        out[name] = sorted((int(found.labels[r]), *found.boxes[r].tolist()) for r in rows)
+        rows = np.flatnonzero((detections.image == at) & (detections.scores >= threshold))
+        out[name] = sorted((int(detections.labels[r]), *detections.boxes[r].tolist()) for r in rows)
     return out
 
 
@@ -109,12 +109,14 @@ def test_results_of_a_real_yolo(folder, ultralytics):
     )
     assert sum(len(r.boxes) for r in results) > 0
     pool = CocoPool.from_coco(folder / "instances.json")
-    found = Detections.from_ultralytics(results, pool, outside="clip").align(pool)
+    detections = Detections.from_ultralytics(results, pool, outside="clip").align(pool)
     for i, r in enumerate(sorted(results, key=lambda r: r.path)):
-        mine = slice(*found.offsets[i : i + 2])
-        np.testing.assert_allclose(found.scores[mine], r.boxes.conf.cpu().numpy(), rtol=1e-6)
-        assert found.labels[mine].tolist() == [{0: 8, 1: 3}[int(c)] for c in r.boxes.cls]  # by name
-        np.testing.assert_allclose(found.boxes[mine], r.boxes.xyxy.cpu().numpy(), atol=1.0)
+        mine = slice(*detections.offsets[i : i + 2])
+        np.testing.assert_allclose(detections.scores[mine], r.boxes.conf.cpu().numpy(), rtol=1e-6)
+        assert detections.labels[mine].tolist() == [
+            {0: 8, 1: 3}[int(c)] for c in r.boxes.cls
+        ]  # by name
+        np.testing.assert_allclose(detections.boxes[mine], r.boxes.xyxy.cpu().numpy(), atol=1.0)
     assert Detections.from_ultralytics(results).ids.tolist() == [Path(r.path).stem for r in results]
     supervision = pytest.importorskip("supervision")
     same = Detections.from_supervision(
@@ -124,8 +126,8 @@ def test_results_of_a_real_yolo(folder, ultralytics):
         categories={0: 8, 1: 3},
         outside="clip",
     ).align(pool)
-    np.testing.assert_array_equal(same.boxes, found.boxes)
-    np.testing.assert_array_equal(same.labels, found.labels)
+    np.testing.assert_array_equal(same.boxes, detections.boxes)
+    np.testing.assert_array_equal(same.labels, detections.labels)
 
 
 def test_supervision_with_and_without_boxes(folder):
@@ -136,17 +138,17 @@ def test_supervision_with_and_without_boxes(folder):
         confidence=np.array([0.9, 0.4]),
         class_id=np.array([8, 3]),
     )
-    found = Detections.from_supervision(
+    detections = Detections.from_supervision(
         [some, supervision.Detections.empty(), some[some.confidence > 0.5]], [101, 100, 104], pool
     ).align(pool, missing="empty")
-    assert np.diff(found.offsets)[[0, 1, 4]].tolist() == [0, 2, 1]
-    assert found.labels.tolist() == [8, 3, 8]
+    assert np.diff(detections.offsets)[[0, 1, 4]].tolist() == [0, 2, 1]
+    assert detections.labels.tolist() == [8, 3, 8]
 
 
 def test_supervision_reads_the_coco_and_the_yolo_files(folder, picked, tmp_path):
     supervision = pytest.importorskip("supervision", reason="pip install supervision")
-    _, found, chosen = picked
-    written = chosen.to_coco(tmp_path / "next.json", found, 0.3)
+    _, detections, chosen = picked
+    written = chosen.to_coco(tmp_path / "next.json", detections, 0.3)
     data = supervision.DetectionDataset.from_coco(str(folder / "images"), str(written))
     assert len(data) == 5
     names = {c: k for c, k in enumerate(data.classes)}
@@ -157,7 +159,7 @@ def test_supervision_reads_the_coco_and_the_yolo_files(folder, picked, tmp_path)
         )
         for p, _, d in data
     }
-    want = boxes_of(found, chosen, 0.3)
+    want = boxes_of(detections, chosen, 0.3)
     assert read.keys() == want.keys()
     for name, rows in want.items():
         np.testing.assert_allclose(
@@ -169,9 +171,9 @@ def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path)
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset
 
-    pool, found, chosen = picked
+    pool, detections, chosen = picked
     root = tmp_path / "yolo"
-    yaml = chosen.to_yolo(root, found, 0.3)
+    yaml = chosen.to_yolo(root, detections, 0.3)
     (root / "images").symlink_to(folder / "images")
     data = check_det_dataset(str(yaml), autodownload=False)
     assert list(data["names"].values()) == ["cat", "dog"]
@@ -181,7 +183,7 @@ def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path)
     assert sorted(Path(f).name for f in read.im_files) == sorted(
         pool.names[chosen.indices].tolist()
     )
-    want = boxes_of(found, chosen, 0.3)
+    want = boxes_of(detections, chosen, 0.3)
     for label in read.labels:
         name = Path(label["im_file"]).name
         height, width = label["shape"]
@@ -203,9 +205,9 @@ def test_ultralytics_reads_the_yolo_files(folder, picked, ultralytics, tmp_path)
 
 def test_globox_reads_the_cvat_file(picked, tmp_path):
     globox = pytest.importorskip("globox", reason="pip install globox")
-    _, found, chosen = picked
-    read = globox.AnnotationSet.from_cvat(chosen.to_cvat(tmp_path / "a.xml", found, 0.3))
-    want = boxes_of(found, chosen, 0.3)
+    _, detections, chosen = picked
+    read = globox.AnnotationSet.from_cvat(chosen.to_cvat(tmp_path / "a.xml", detections, 0.3))
+    want = boxes_of(detections, chosen, 0.3)
     assert set(read.image_ids) == set(want)
     by_name = {v: k for k, v in NAMES.items()}
     for name, rows in want.items():
@@ -234,7 +236,7 @@ def test_label_studio_accepts_the_tasks(picked, tmp_path):
     python = ROOT / ".cache" / "label-studio" / "bin" / "python"
     if not python.exists():
         pytest.skip("make tools installs label-studio-sdk beside the project")
-    _, found, chosen = picked
+    _, detections, chosen = picked
 
     def check(path):
         ran = subprocess.run(
@@ -242,7 +244,7 @@ def test_label_studio_accepts_the_tasks(picked, tmp_path):
         )
         return json.loads(ran.stdout.splitlines()[-1])
 
-    written = chosen.to_label_studio(tmp_path / "tasks.json", found, 0.3)
+    written = chosen.to_label_studio(tmp_path / "tasks.json", detections, 0.3)
     assert check(written) == [5, []]
     broken = written.read_text().replace('"cat"', '"cow"').replace('"dog"', '"cow"')
     (tmp_path / "broken.json").write_text(broken)

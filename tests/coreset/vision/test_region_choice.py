@@ -103,9 +103,9 @@ def test_superpixels_cover_an_image_once() -> None:
     pytest.importorskip("skimage")
     image = np.zeros((40, 40, 3), np.uint8)
     image[:, 20:] = 250
-    found = superpixels(image, 8)
-    assert found.shape == (40, 40)
-    assert sorted(np.unique(found)) == list(range(found.max() + 1))
-    crossing = [k for k in np.unique(found) if len({*image[found == k][:, 0].tolist()}) > 1]
+    numbers = superpixels(image, 8)
+    assert numbers.shape == (40, 40)
+    assert sorted(np.unique(numbers)) == list(range(numbers.max() + 1))
+    crossing = [k for k in np.unique(numbers) if len({*image[numbers == k][:, 0].tolist()}) > 1]
     assert crossing == []
     assert grid(5, 5, 2).max() == 8

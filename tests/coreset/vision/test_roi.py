@@ -10,14 +10,14 @@ from coreset.vision.roi import detect, match
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    made = detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+    network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None,
         weights_backbone=None,
         num_classes=4,
         box_score_thresh=0.2,
         box_detections_per_img=10,
     )
-    return made.eval()
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def test_distributions_and_features_of_every_detection(model, images):
         # proposals
         again = model.roi_heads.box_predictor.cls_score(b["features"]).softmax(dim=-1)
         torch.testing.assert_close(again, b["probs"], atol=1e-6, rtol=1e-5)
-    found = Detections.from_torchvision(outputs, ["a", "b"])
-    assert box_scores(found, "entropy").shape == (len(found),)
-    assert BoxSets.of(found).between([0]).shape == (1, 2)
+    detections = Detections.from_torchvision(outputs, ["a", "b"])
+    assert box_scores(detections, "entropy").shape == (len(detections),)
+    assert BoxSets.of(detections).between([0]).shape == (1, 2)
     assert not model.roi_heads.box_predictor._forward_hooks
     assert not model.roi_heads.box_roi_pool._forward_pre_hooks
 
@@ -75,5 +75,5 @@ def test_other_models_are_refused(model):
 
 
 def test_numpy_copies_do_not_change(model, images):
-    found = Detections.from_torchvision(detect(model, images), [1, 2])
-    np.testing.assert_allclose(found.probs.sum(axis=1), 1, atol=1e-5)
+    detections = Detections.from_torchvision(detect(model, images), [1, 2])
+    np.testing.assert_allclose(detections.probs.sum(axis=1), 1, atol=1e-5)

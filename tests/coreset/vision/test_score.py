@@ -39,9 +39,9 @@ def test_scores_from_top_1():
 
 
 def test_columns_of_the_user():
-    found = table(objectness=[0.1, 0.9, 0.5], jitter=[3, 1, 2])
-    np.testing.assert_allclose(box_scores(found, "objectness"), [0.9, 0.1, 0.5], atol=1e-15)
-    assert box_scores(found, "jitter").tolist() == [3, 1, 2]
+    detections = table(objectness=[0.1, 0.9, 0.5], jitter=[3, 1, 2])
+    np.testing.assert_allclose(box_scores(detections, "objectness"), [0.9, 0.1, 0.5], atol=1e-15)
+    assert box_scores(detections, "jitter").tolist() == [3, 1, 2]
 
 
 def test_what_is_not_there_is_named():
@@ -58,5 +58,5 @@ def test_what_is_not_there_is_named():
 
 
 def test_no_boxes():
-    found = Detections.nothing([1, 2])
-    assert box_scores(found, "binary_entropy").shape == (0,)
+    detections = Detections.nothing([1, 2])
+    assert box_scores(detections, "binary_entropy").shape == (0,)

@@ -156,7 +156,7 @@ def test_ppal_is_dcus_then_medoids_under_ccms():
     rng = np.random.default_rng(1)
     n = 300
     corner = rng.uniform(0, 50, (n, 2))
-    found = Detections(
+    detections = Detections(
         np.arange(60),
         np.sort(rng.integers(0, 55, n)),
         np.hstack([corner, corner + 20]),
@@ -164,8 +164,8 @@ def test_ppal_is_dcus_then_medoids_under_ccms():
         rng.integers(0, 3, n),
         features=rng.normal(size=(n, 5)),
     )
-    sets = BoxSets.of(found)
-    ranked = dcus(found, {0: 0.1, 1: 0.5, 2: 0.9}, empty="last")
+    sets = BoxSets.of(detections)
+    ranked = dcus(detections, {0: 0.1, 1: 0.5, 2: 0.9}, empty="last")
     got = select(Pool(60, [7]), 6, "kmedoids", scores=ranked, distance=sets, expand=4, seed=3)
     short = np.array(
         sorted(

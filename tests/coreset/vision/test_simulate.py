@@ -84,11 +84,11 @@ def test_any_choice_of_yours_with_detections():
             np.ones(len(ids)),
         )
 
-    def uncertain(pool, found, k, seed):
-        found = found.align(pool)
+    def uncertain(pool, detections, k, seed):
+        detections = detections.align(pool)
         u = aggregate(
-            found,
-            box_scores(found, "binary_entropy"),
+            detections,
+            box_scores(detections, "binary_entropy"),
             "max",
             score_threshold=0,
             min_size=0,

@@ -59,8 +59,8 @@ def test_the_batch_that_teaches_most(loss, c):
     columns = case()
     pool = Pool(160, selected=[0, 1, 2, 3], candidates=np.arange(4, 100))
     members = (Margin(), Entropy(), MaxHerding())
-    made = Boss(members, batches=30, c=c, loss=loss)
-    got = made(pool, Signals(160, **columns), 8, np.random.default_rng(0))
+    boss = Boss(members, batches=30, c=c, loss=loss)
+    got = boss(pool, Signals(160, **columns), 8, np.random.default_rng(0))
     x, y, test = columns["features"], columns["labels"], np.arange(100, 160)
     value, answers = {}, {}
     # each gives one and the same batch whenever it is drawn: the part is the whole pool
@@ -96,13 +96,13 @@ def test_more_batches_never_are_worse_and_it_beats_its_members():
 
 def test_labels_outside_do_not_matter_and_classes_may_be_missing():
     columns, pool = case(), Pool(160, selected=[0], candidates=np.arange(1, 80))
-    made = Boss([Random()], batches=5)
-    one = made(pool, Signals(160, **columns), 4, np.random.default_rng(0))
+    boss = Boss([Random()], batches=5)
+    one = boss(pool, Signals(160, **columns), 4, np.random.default_rng(0))
     columns["labels"] = np.where(
         (np.arange(160) >= 80) & ~columns["validation"], -1, columns["labels"]
     )
     assert (
-        made(pool, Signals(160, **columns), 4, np.random.default_rng(0)).indices.tolist()
+        boss(pool, Signals(160, **columns), 4, np.random.default_rng(0)).indices.tolist()
         == one.indices.tolist()
     )
     x = np.array([[0.0], [1.0], [2.0]])

@@ -14,8 +14,8 @@ S = np.array([5.0, 1.0, 9.0, 3.0, 2.0, 7.0, 1.0, 8.0, 2.0, 4.0])
 
 
 def ask(k, selected=(), **options):
-    made = ClassQuota(TopK("s"), column="g", **options)
-    return made(Pool(10, selected), Signals(10, s=S, g=GROUPS), k, np.random.default_rng(0))
+    quota = ClassQuota(TopK("s"), column="g", **options)
+    return quota(Pool(10, selected), Signals(10, s=S, g=GROUPS), k, np.random.default_rng(0))
 
 
 def best(group, k, free=range(10)):

@@ -13,15 +13,15 @@ S = np.array([5.0, 9.0, 7.0, 1.0, 8.0])
 
 def test_the_three_lists_add_up():
     signals = Signals(5, s=S, bad=np.array([False, True, False, False, False]))
-    made = Exclude(TopK("s"), column="bad", ids=["e", "elsewhere"], positions=[3])
-    chosen = made(Pool(5, ids=np.array(list("abcde"))), signals, 2, np.random.default_rng(0))
+    exclude = Exclude(TopK("s"), column="bad", ids=["e", "elsewhere"], positions=[3])
+    chosen = exclude(Pool(5, ids=np.array(list("abcde"))), signals, 2, np.random.default_rng(0))
     assert chosen.indices.tolist() == [2, 0]
     assert chosen.scores.tolist() == [7.0, 5.0]
     assert chosen.info["excluded"] == 3
     with pytest.raises(
         ValueError, match="3 of 5 candidates are excluded, which leaves 2, fewer than the 3"
     ):
-        made(Pool(5, ids=np.array(list("abcde"))), signals, 3, np.random.default_rng(0))
+        exclude(Pool(5, ids=np.array(list("abcde"))), signals, 3, np.random.default_rng(0))
 
 
 def test_whole_number_ids_and_tensors():

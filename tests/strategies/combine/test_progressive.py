@@ -43,11 +43,11 @@ def probabilities(n=200, classes=4, seed=0):
 def test_steps_sizes_and_unions():
     SHOWN.clear()
     members = (Watched(Margin(), "a"), Watched(Entropy(), "b"), Watched(Random(), "c"))
-    made = Progressive(
+    progressive = Progressive(
         members, Watched(Margin(), "final"), depth=4, batches=11, alpha=0.5, subset=120, most=40
     )
     pool = Pool(200, selected=[0, 7], ids=np.arange(200)[::-1] * 3)
-    answer = made(pool, Signals(200, probs=probabilities()), 10, np.random.default_rng(3))
+    answer = progressive(pool, Signals(200, probs=probabilities()), 10, np.random.default_rng(3))
     left, size, pools, calls = set(pool.candidates.tolist()), 120, [], iter(SHOWN)
     for _ in range(4):
         union = set()
@@ -74,8 +74,8 @@ def test_steps_sizes_and_unions():
 
 def test_without_random_parts_it_is_the_union_of_the_members_answers():
     p = probabilities()
-    made = Progressive([Margin(), Entropy()], Entropy(), depth=1, batches=2)
-    got = made(Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0))
+    progressive = Progressive([Margin(), Entropy()], Entropy(), depth=1, batches=2)
+    got = progressive(Pool(200), Signals(200, probs=p), 20, np.random.default_rng(0))
     two = np.sort(p, axis=1)
     margin = np.argsort(two[:, -1] - two[:, -2], kind="stable")[:20]
     entropy = (p * np.log(p)).sum(axis=1)  # minus the entropy
@@ -95,8 +95,8 @@ def test_without_random_parts_it_is_the_union_of_the_members_answers():
 
 def test_every_candidate_is_as_likely_in_a_part():
     SHOWN.clear()
-    made = Progressive([Watched(Random())], Random(), depth=1, batches=600, subset=10)
-    made(Pool(40), Signals(40), 2, np.random.default_rng(0))
+    progressive = Progressive([Watched(Random())], Random(), depth=1, batches=600, subset=10)
+    progressive(Pool(40), Signals(40), 2, np.random.default_rng(0))
     counts = np.bincount(
         np.concatenate([candidates for _, candidates, _, _ in SHOWN]), minlength=40
     )

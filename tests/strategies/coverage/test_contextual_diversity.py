@@ -82,10 +82,10 @@ def test_the_random_first_goes_by_id():
         softmax(np.random.default_rng(1).normal(size=(20, 3))),
         np.random.default_rng(2).permutation(20),
     )
-    made = strategy("contextual_diversity")
+    diversity = strategy("contextual_diversity")
     for seed in range(5):
-        one = made(Pool(20), Signals(20, probs=p), 1, np.random.default_rng(seed)).indices[0]
-        other = made(
+        one = diversity(Pool(20), Signals(20, probs=p), 1, np.random.default_rng(seed)).indices[0]
+        other = diversity(
             Pool(20, ids=ids), Signals(20, probs=p[ids]), 1, np.random.default_rng(seed)
         ).indices[0]
         assert ids[other] == one

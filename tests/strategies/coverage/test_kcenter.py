@@ -130,8 +130,8 @@ def test_function_keeps_its_interface():
 def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():
     x, shard = mixture(20), mixture(30, seed=1)
     one = Selection(np.array([3, 11]), scores=np.array([np.inf, 2.0]))
-    made = strategy("kcenter", {"normalize": True})
-    got = made.audit(Signals(30, features=shard), Signals(20, features=x), [one])
+    kcenter = strategy("kcenter", {"normalize": True})
+    got = kcenter.audit(Signals(30, features=shard), Signals(20, features=x), [one])
     a, b = (
         v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True)
         for v in (shard, x[[3, 11]])
@@ -141,7 +141,7 @@ def test_two_rounds_measure_on_unit_length_and_bound_by_the_smaller_number():
     )
     for radius, bound in ((3.0, 1.0), (1.0, 0.5)):
         want = {"cover_radius": radius, "lower_bound": bound, "ratio": radius / bound}
-        assert made.certify(np.array([[[radius]], [[0.1]]]), [one], 50) == (0, want)
+        assert kcenter.certify(np.array([[[radius]], [[0.1]]]), [one], 50) == (0, want)
 
 
 def test_wrong_first():

@@ -243,9 +243,9 @@ def test_nearest_neighbors_cover_as_well_as_all_pairs():
     kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(axis=-1))
     value = {}
     for neighbors in (0, 32):
-        found = select("maxherding", 40, features=x, options={"neighbors": neighbors})
-        value[neighbors] = kernel[found.indices].max(axis=0).mean()
-        assert found.info["variant"] == (
+        chosen = select("maxherding", 40, features=x, options={"neighbors": neighbors})
+        value[neighbors] = kernel[chosen.indices].max(axis=0).mean()
+        assert chosen.info["variant"] == (
             f"{neighbors} nearest neighbors" if neighbors else "all pairs"
         )
     assert value[32] > 0.99 * value[0]

@@ -109,7 +109,7 @@ def test_one_pick_per_blob_and_the_labeled_blob_is_left_out():
 @pytest.mark.parametrize("variant", ["paper", "released_code"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_one_cluster_is_its_most_typical_row(variant, normalize):
-    found = set()
+    picks = set()
     for seed in range(6):
         x = np.random.default_rng(seed).normal(size=(30, 3)) + 1
         unit = x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
@@ -122,8 +122,8 @@ def test_one_cluster_is_its_most_typical_row(variant, normalize):
         )
         assert got.indices[0] == typical.argmax()
         assert got.scores[0] == pytest.approx(typical.max())
-        found.add(int(got.indices[0]))
-    assert len(found) > 1
+        picks.add(int(got.indices[0]))
+    assert len(picks) > 1
 
 
 def test_only_duplicates():

@@ -39,14 +39,14 @@ def loop(net, images, real, drawn):
             torch.nn.functional.cross_entropy(net(augment(real[c], one)), y.expand(len(real[c]))),
             parameters,
         )
-        made = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             torch.nn.functional.cross_entropy(
                 net(augment(images[c * ipc : (c + 1) * ipc], one)), y.expand(ipc)
             ),
             parameters,
             create_graph=True,
         )
-        for r, m in zip(want, made, strict=True):
+        for r, m in zip(want, gradients, strict=True):
             if r.ndim == 1:
                 continue
             a, b = r.detach().reshape(len(r), -1), m.reshape(len(m), -1)

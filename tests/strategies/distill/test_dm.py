@@ -135,9 +135,9 @@ def test_the_loss_falls(pool):
 
 
 def test_decode_packs_real_images(pool):
-    made = distill("dm", 1, **pool, options={**QUICK, "decode": 2})
-    assert made.budget == {"ipc": 1, "images": 3, "bytes": 3 * 257, "trained_images": 12}
-    assert made.normalized().shape == (12, 1, 8, 8)
+    distilled = distill("dm", 1, **pool, options={**QUICK, "decode": 2})
+    assert distilled.budget == {"ipc": 1, "images": 3, "bytes": 3 * 257, "trained_images": 12}
+    assert distilled.normalized().shape == (12, 1, 8, 8)
 
 
 def test_flips_are_left_out_where_a_mirror_is_another_class(pool):

@@ -15,9 +15,9 @@ def tensors(seed, classes=3):
     return [rng.normal(size=(classes, *shape)) for shape in SHAPES]
 
 
-def plain(name, real, made):
+def plain(name, real, distilled):
     total = 0.0
-    for r, m in zip(real, made, strict=True):
+    for r, m in zip(real, distilled, strict=True):
         for c in range(len(r)):
             if name == "cosine" and r[c].ndim > 1:
                 for a, b in zip(
@@ -32,11 +32,11 @@ def plain(name, real, made):
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distances_by_their_formulas(name):
-    real, made = tensors(0), tensors(1)
-    found = DISTANCES[name](
-        [torch.from_numpy(r) for r in real], [torch.from_numpy(m) for m in made]
+    real, distilled = tensors(0), tensors(1)
+    distance = DISTANCES[name](
+        [torch.from_numpy(r) for r in real], [torch.from_numpy(m) for m in distilled]
     )
-    assert float(found) == pytest.approx(plain(name, real, made), rel=1e-12)
+    assert float(distance) == pytest.approx(plain(name, real, distilled), rel=1e-12)
     same = DISTANCES[name]([torch.from_numpy(r) for r in real], [torch.from_numpy(r) for r in real])
     assert float(same) == pytest.approx(0, abs=1e-4)
 
@@ -55,7 +55,7 @@ def test_gradients_of_classes(batched):
         .requires_grad_()
     )
     labels = torch.tensor([2, 0, 3])
-    found = class_gradients(net, x, labels, create_graph=True, batched=batched)
+    gradients = class_gradients(net, x, labels, create_graph=True, batched=batched)
     names = [n for n, _ in net.named_parameters()]
     net.requires_grad_(True)
     for c in range(3):
@@ -64,11 +64,11 @@ def test_gradients_of_classes(batched):
         ).mean()
         for name, mine, want in zip(
             names,
-            found,
+            gradients,
             torch.autograd.grad(loss, list(net.parameters()), create_graph=True),
             strict=True,
         ):
             torch.testing.assert_close(mine[c], want, rtol=1e-9, atol=1e-12, msg=name)
-    (slope,) = torch.autograd.grad(sum(g.square().sum() for g in found), x)
+    (slope,) = torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
     assert slope.shape == x.shape
     assert float(slope.abs().max()) > 0

@@ -14,16 +14,18 @@ CLASSES, REAL, MADE = 3, 5, 2
 def setting():
     net = random_net(convnet(CLASSES, 2, 8, width=4), 0).double()
     rng = np.random.default_rng(0)
-    real, made = (torch.from_numpy(rng.normal(size=(CLASSES, n, 2, 8, 8))) for n in (REAL, MADE))
-    return net, real, made
+    real, distilled = (
+        torch.from_numpy(rng.normal(size=(CLASSES, n, 2, 8, 8))) for n in (REAL, MADE)
+    )
+    return net, real, distilled
 
 
 def unit(x):
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def by_hand(name, net, real, made, seed):
-    maps = [[m.numpy() for m in net.maps(x.flatten(0, 1))] for x in (real, made)]
+def by_hand(name, net, real, distilled, seed):
+    maps = [[m.numpy() for m in net.maps(x.flatten(0, 1))] for x in (real, distilled)]
     if name == "mean":
         r, s = (m[-1].reshape(CLASSES, -1, m[-1].shape[1]).mean(1) for m in maps)
         return ((r - s) ** 2).sum()
@@ -33,7 +35,7 @@ def by_hand(name, net, real, made, seed):
             a = [unit((np.abs(m[layer]) ** 4).sum(1).reshape(len(m[layer]), -1)) for m in maps]
             r, s = (v.reshape(CLASSES, -1, v.shape[1]).mean(1) for v in a)
             total += 100 * ((r - s) ** 2).sum()
-        return total + by_hand("mean", net, real, made, seed)
+        return total + by_hand("mean", net, real, distilled, seed)
     t = (
         torch.randn(
             maps[0][-1].shape[1], FREQUENCIES, generator=torch.Generator().manual_seed(seed)
@@ -55,24 +57,24 @@ def by_hand(name, net, real, made, seed):
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distance_is_the_formula_and_its_slope(name, setting):
-    net, real, made = setting
+    net, real, distilled = setting
     distance = DISTANCES[name]
-    found = real_means(distance, net, list(real), 7)
+    means = real_means(distance, net, list(real), 7)
 
     def loss(x):
         return distance.compare(
-            found, class_means(distance.describe(net, x.flatten(0, 1), 7), CLASSES)
+            means, class_means(distance.describe(net, x.flatten(0, 1), 7), CLASSES)
         )
 
-    x = made.clone().requires_grad_()
+    x = distilled.clone().requires_grad_()
     value = loss(x)
     with torch.no_grad():
-        want = by_hand(name, net, real, made, 7)
+        want = by_hand(name, net, real, distilled, 7)
     assert float(value.detach()) == pytest.approx(want, rel=1e-9)
     (slope,) = torch.autograd.grad(value, x)
     move = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     with torch.no_grad():
-        difference = (loss(made + 1e-6 * move) - loss(made - 1e-6 * move)) / 2e-6
+        difference = (loss(distilled + 1e-6 * move) - loss(distilled - 1e-6 * move)) / 2e-6
     assert float((slope * move).sum()) == pytest.approx(float(difference), rel=1e-5)
 
 

@@ -83,16 +83,16 @@ def test_selection_and_mosaic_are_those_of_the_loops(pool, ipc, factor, m):
     options = {"images": 15, "crops": m, "factor": factor}
     rng = np.random.default_rng(3)
     source = Source(pool["images"], pool["labels"], CLASSES, **NORM, teacher=teacher())
-    made = Rded(**options)(source, ipc, rng)
-    inner = int(np.random.default_rng(made.info["seed"]).integers(2**62))
+    distilled = Rded(**options)(source, ipc, rng)
+    inner = int(np.random.default_rng(distilled.info["seed"]).integers(2**62))
     want = by_hand(pool, inner, ipc, factor, m, 15, teacher()().model.double())
-    assert made.images.dtype == np.uint8
-    gap = np.abs(made.images.astype(int) - want)
+    assert distilled.images.dtype == np.uint8
+    gap = np.abs(distilled.images.astype(int) - want)
     assert gap.max() <= 1  # a value at one half may be rounded either way
     assert (gap > 0).mean() < 0.05
-    assert made.hard.tolist() == np.repeat(np.arange(3), ipc).tolist()
+    assert distilled.hard.tolist() == np.repeat(np.arange(3), ipc).tolist()
     assert (
-        made.budget["bytes"]
+        distilled.budget["bytes"]
         == 3 * ipc * (128 + 1)
         == 3 * ipc * Rded(**options).image_bytes((2, 8, 8), 3)
     )
@@ -114,8 +114,10 @@ def test_padding_is_centred_and_a_cut_mosaic_keeps_its_cells():
     cells = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 3, 3)
     assert tile(cells, 2, 5)[0, 0, :, 0].tolist() == [0, 0, 0, 2, 2]
     assert tile(cells, 2, 5)[0, 0, 0].tolist() == [0, 0, 0, 1, 1]
-    made = Synthetic(tile(cells, 2, 5).numpy(), np.array([0]), CLASSES, (0.0,), (1.0,), decode=2)
-    assert made.normalized()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    distilled = Synthetic(
+        tile(cells, 2, 5).numpy(), np.array([0]), CLASSES, (0.0,), (1.0,), decode=2
+    )
+    assert distilled.normalized()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 def run(pool, seed=0, ipc=2, ids=None, **options):

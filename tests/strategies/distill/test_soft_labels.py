@@ -156,6 +156,6 @@ def test_bad_input_is_named(pool):
 
 
 def test_strategies_made_of_others_are_bases_too(pool):
-    made = run(pool, base=Mixture())
-    assert made.counts.tolist() == [2, 2, 2]
+    distilled = run(pool, base=Mixture())
+    assert distilled.counts.tolist() == [2, 2, 2]
     assert distiller("soft_labels").parameters()["base"] == "random"

@@ -173,8 +173,8 @@ def test_the_steps_are_the_papers(pool):
     """A plain loop: one batch an image index, Adam, cosine, rolled by up to an eighth of the side,
     clipped after each step.
     """
-    made = run(pool, steps=4, multi_crop=False)
-    inner = int(np.random.default_rng(made.info["seed"]).integers(2**62))
+    distilled = run(pool, steps=4, multi_crop=False)
+    inner = int(np.random.default_rng(distilled.info["seed"]).integers(2**62))
     net = network()
     mean, std = (np.array(pool[k], np.float32)[:, None, None] for k in ("mean", "std"))
     low, high = torch.from_numpy(-mean / std), torch.from_numpy((1 - mean) / std)
@@ -195,8 +195,8 @@ def test_the_steps_are_the_papers(pool):
             x.data = x.data.clamp(low, high)
         whole[number::2] = x.detach()
     want = np.rint((whole.numpy() * std + mean) * 255)
-    assert np.abs(made.images - want).max() <= 1
-    assert (made.images != want).mean() < 0.01
+    assert np.abs(distilled.images - want).max() <= 1
+    assert (distilled.images != want).mean() < 0.01
 
 
 def test_a_view_is_one_crop_one_mirror_and_one_roll_for_the_whole_batch():

@@ -89,9 +89,9 @@ def test_head_is_recovered_exactly_and_up_to_what_the_features_span():
     flat = x.copy()
     flat[:, 4] = 2 * flat[:, 3]  # one direction less
     z = head(torch.from_numpy(flat)).detach()
-    found = linear_head(torch.from_numpy(flat), z)
+    weight = linear_head(torch.from_numpy(flat), z)
     spread = torch.from_numpy(flat - flat.mean(axis=0))
-    assert np.allclose(spread @ found.T, z - z.mean(dim=0), atol=1e-9)
+    assert np.allclose(spread @ weight.T, z - z.mean(dim=0), atol=1e-9)
     few = linear_head(torch.from_numpy(x[:3]), head(torch.from_numpy(x[:3])).detach())
     assert np.isfinite(few.numpy()).all()
     half = linear_head(

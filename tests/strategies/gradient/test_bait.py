@@ -108,7 +108,7 @@ def test_float16_columns():
 
 def test_backward_pruning_matters():
     """The choice differs from the first k of a forward pass, and is no worse."""
-    found = 0
+    differing = 0
     for seed in range(3):
         x, p = case(30, seed)
         partitions = np.array([information(h, q, "exact") for h, q in zip(x, p, strict=True)])
@@ -125,8 +125,8 @@ def test_backward_pruning_matters():
             ]
             forward.append(int(np.argmin(after)))
             mat = mat + partitions[forward[-1]]
-        found += set(forward) != set(got.indices.tolist())
-    assert found
+        differing += set(forward) != set(got.indices.tolist())
+    assert differing
 
 
 def test_no_information_at_all():

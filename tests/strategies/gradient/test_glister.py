@@ -49,11 +49,11 @@ def case(n=60, seed=0, d=5, c=3):
 
 
 def columns(size=48):
-    made = example_signals(size, frozenset({"features", "probs", "labels"}))
-    made["validation"] = np.zeros(size, bool)
+    signals = example_signals(size, frozenset({"features", "probs", "labels"}))
+    signals["validation"] = np.zeros(size, bool)
     # the four that may not be chosen
-    made["validation"][np.random.default_rng(1).permutation(size)[-4:]] = True
-    return made
+    signals["validation"][np.random.default_rng(1).permutation(size)[-4:]] = True
+    return signals
 
 
 @pytest.mark.parametrize("per_class", [True, False])

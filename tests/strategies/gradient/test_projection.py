@@ -19,13 +19,13 @@ def model(dropout=False):
         torch.nn.Tanh(),
         torch.nn.Linear(8, 3),
     ]
-    made = (
+    network = (
         torch.nn.Sequential(*layers[:3], torch.nn.Dropout(0.5), layers[3])
         if dropout
         else torch.nn.Sequential(*layers)
     )
-    made[1].running_mean += 0.3
-    return made
+    network[1].running_mean += 0.3
+    return network
 
 
 def data(n=11):

@@ -137,10 +137,10 @@ def test_a_limit_of_costs(name):
         Pool(40, selected=np.array([7, 30]), candidates=np.setdiff1d(np.arange(40), [7, 30, 5])),
         Signals(40, features=x),
     )
-    made = strategy(name)
-    got = made.within(pool, signals, costs, 14.0)
+    method = strategy(name)
+    got = method.within(pool, signals, costs, 14.0)
     ground = np.sort(np.concatenate([pool.candidates, pool.selected]))
-    f, spent, chosen = made.function(signals, ground), 0.0, []
+    f, spent, chosen = method.function(signals, ground), 0.0, []
     for item in (7, 30):
         f.add(int(np.searchsorted(ground, item)))
     while True:  # most gain per cost of what still fits

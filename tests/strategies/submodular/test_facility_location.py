@@ -81,12 +81,12 @@ def test_within_the_bounds_of_the_optimum():
         s = np.maximum(s, s.T)
         best = max(facility(s)(list(c)) for c in itertools.combinations(range(9), 3))
         f = FacilityLocationFunction(s)
-        found = lazy(f, 3, np.arange(9))
+        answer = lazy(f, 3, np.arange(9))
         assert f.value >= (1 - 1 / np.e) * best
         assert (
             f.value
             <= best + 1e-9
-            <= upper_bound(f, 3, np.setdiff1d(np.arange(9), found.picks)) + 2e-9
+            <= upper_bound(f, 3, np.setdiff1d(np.arange(9), answer.picks)) + 2e-9
         )
 
 
@@ -124,23 +124,23 @@ def test_the_compiled_loop_is_the_greedy_in_float64(dtype, sparse, ties):
         function = FacilityLocationFunction(
             matrix if sparse else s, start, bonus if seed % 2 else None
         )
-        found = function.exact(25, items)
+        answer = function.exact(25, items)
         best, left = start.copy(), sorted(items.tolist())
 
         def gains(left, best, s=s, kept=kept, bonus=bonus):
             more = np.where(kept[left], s[left].astype(np.float64) - best, 0)
             return np.maximum(more, 0).sum(axis=1) + bonus[left]
 
-        for pick, gain in zip(found.picks.tolist(), found.gains, strict=True):
+        for pick, gain in zip(answer.picks.tolist(), answer.gains, strict=True):
             now = gains(left, best)
             assert pick == left[int(now.argmax())]
             assert gain == pytest.approx(now.max(), rel=1e-12)
             best = np.where(kept[pick], np.maximum(best, s[pick]), best)
             left.remove(pick)
-        assert function.value == pytest.approx(found.gains.sum())
-        assert (found.bounds[left] >= gains(left, best) - 1e-12).all()
-        assert np.isinf(np.delete(found.bounds, items)).all()
-        assert 30 < found.evaluations <= sum(range(6, 31)) + 30
+        assert function.value == pytest.approx(answer.gains.sum())
+        assert (answer.bounds[left] >= gains(left, best) - 1e-12).all()
+        assert np.isinf(np.delete(answer.bounds, items)).all()
+        assert 30 < answer.evaluations <= sum(range(6, 31)) + 30
         # the first gains stand
         assert FacilityLocationFunction(s).exact(1, items).evaluations == 30
 
@@ -156,8 +156,8 @@ def test_the_second_round_on_nearest_neighbors_speaks_of_the_sample(reference):
         )
 
     signals = Signals(36, features=x)
-    made = FacilityLocation(neighbors=5)
-    answer = made.merge(Pool(36), signals, 6, np.random.default_rng(0), [], sample)[0]
+    method = FacilityLocation(neighbors=5)
+    answer = method.merge(Pool(36), signals, 6, np.random.default_rng(0), [], sample)[0]
     reference.same(answer, reference.greedy(f, range(36), 6))
 
 

@@ -113,15 +113,15 @@ def test_the_compiled_loops_take_the_lowest_of_ties(sums):
             if sums
             else GraphCutFunction(s.astype(np.float32), 4.0, bonus)
         )
-        found = function.exact(60, items)
+        answer = function.exact(60, items)
         current, left = s.sum(axis=1) - 4 * np.diag(s) + bonus, sorted(items.tolist())
-        for pick, gain in zip(found.picks.tolist(), found.gains, strict=True):
+        for pick, gain in zip(answer.picks.tolist(), answer.gains, strict=True):
             assert pick == left[int(current[left].argmax())]
             assert gain == current[pick]
             current -= 8 * s[pick]
             left.remove(pick)
         if sums:
-            assert (found.bounds[left] >= current[left]).all()
+            assert (answer.bounds[left] >= current[left]).all()
 
 
 def test_one_negative_pair_is_enough_to_grow_a_gain():

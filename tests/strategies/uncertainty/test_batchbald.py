@@ -31,9 +31,9 @@ def test_greedy_on_the_exact_joint():
     batch, gains = [], []
     for _ in range(4):
         free = [i for i in range(12) if i not in batch]
-        found = {i: information(p[[*batch, i]]) for i in free}
-        best = max(free, key=lambda i: (found[i], -i))
-        gains.append(found[best] - sum(gains))
+        joint = {i: information(p[[*batch, i]]) for i in free}
+        best = max(free, key=lambda i: (joint[i], -i))
+        gains.append(joint[best] - sum(gains))
         batch.append(best)
     chosen = select("batchbald", 4, member_probs=p)
     assert chosen.indices.tolist() == batch

@@ -27,14 +27,14 @@ def walk(p, known, c, taken, share):
     """Go left and right from the threshold of class c in turns, passing what is taken."""
     o = standing(p, c)
     right = best_threshold([0 if i not in known else 1 if known[i] == c else -1 for i in o])
-    left, turn, found = right - 1, 0, []
-    while len(found) < share:
+    left, turn, picks = right - 1, 0, []
+    while len(picks) < share:
         at = left if turn == 0 else right
-        if 0 <= at < len(o) and o[at] not in taken and o[at] not in found:
-            found.append(o[at])
+        if 0 <= at < len(o) and o[at] not in taken and o[at] not in picks:
+            picks.append(o[at])
         left, right = (left - 1, right) if turn == 0 else (left, right + 1)
         turn = 1 - turn
-    return found
+    return picks
 
 
 def region(p, known, c):
@@ -70,12 +70,12 @@ def test_around_the_thresholds(seed):
     answers = []
     for order in itertools.permutations(range(3)):
         taken = set(known)
-        found = []
+        picks = []
         for i, c in enumerate(order):
             some = walk(p, known, c, taken, 5 * (i + 1) // 3 - 5 * i // 3)
-            found += some
+            picks += some
             taken |= set(some)
-        answers.append(found)
+        answers.append(picks)
     assert chosen.indices.tolist() in answers
     assert sum(chosen.info["classes"]) == 5
 
@@ -102,12 +102,12 @@ def test_the_search_stays_in_the_stretch_and_the_rest_goes_outward(k, search):
         rest = k - at
         answers = []
         for order in itertools.permutations(range(3)):
-            have, found = set(taken), []
+            have, picks = set(taken), []
             for i, c in enumerate(order):
                 some = walk(p, known, c, have, rest * (i + 1) // 3 - rest * i // 3)
-                found += some
+                picks += some
                 have |= set(some)
-            answers.append(found)
+            answers.append(picks)
         assert chosen[at:] in answers
 
 

@@ -75,9 +75,9 @@ def by_hand(z, labeled, train, seed, epochs, batch):
         order = torch.randperm(len(x), generator=draw).numpy()
         for start in range(0, len(x), batch):
             part = order[start : start + batch]
-            layers, said = forward(x[part])
-            right += ((said > 0) == (y[part] > 0)).sum()
-            back = ((1 / (1 + np.exp(-said)) - y[part]) / len(part))[:, None]
+            layers, odds = forward(x[part])
+            right += ((odds > 0) == (y[part] > 0)).sum()
+            back = ((1 / (1 + np.exp(-odds)) - y[part]) / len(part))[:, None]
             grads = [None] * 8
             for i in (6, 4, 2, 0):
                 h = layers[i // 2]

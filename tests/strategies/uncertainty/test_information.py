@@ -77,13 +77,13 @@ def test_sampled_configurations_come_close():
 def test_sampling_has_no_bias():
     p = members(5, 4, 3, seed=2)
     want = information(p) - information(p[:4])
-    found = []
+    estimates = []
     for seed in range(60):
         joint, rng = JointLabels(4, 20), np.random.default_rng(seed)
         for i in range(4):
             joint.add(torch.tensor(p[i]), rng)
-        found.append(float(joint.gains(torch.tensor(p[4:]))[0]))
-    assert abs(np.mean(found) - want) < 4 * np.std(found) / np.sqrt(60)
+        estimates.append(float(joint.gains(torch.tensor(p[4:]))[0]))
+    assert abs(np.mean(estimates) - want) < 4 * np.std(estimates) / np.sqrt(60)
 
 
 def test_blocks_and_half_precision():

@@ -37,13 +37,13 @@ def settings(tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", Y)
 
-    def made(*overrides):
+    def composed(*overrides):
         own = [f"features={tmp_path}/x.npy", f"labels={tmp_path}/y.npy", f"out={tmp_path}/out"]
         own += ["budgets=[10,20,40]", "replicates=2", "pool=300", "test=200"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return OmegaConf.to_container(compose("bench", [*own, *overrides]), resolve=True)
 
-    return made
+    return composed
 
 
 def test_queries_between_budgets():
@@ -204,9 +204,9 @@ def test_one_command_one_page(settings, tmp_path):
     assert about["versions"]["numpy"] == np.__version__
     assert about["missing"] == 0
     page = (out / "report.html").read_text()
-    said = console.file.getvalue().replace("\n", " ")
-    assert "2 replicates" in said
-    assert "95 % interval" in said
+    printed = console.file.getvalue().replace("\n", " ")
+    assert "2 replicates" in printed
+    assert "95 % interval" in printed
     assert "<h1>" in page
     assert "uherding" in (out / "table.md").read_text()
     again = io.StringIO()

@@ -6,7 +6,7 @@ import pytest
 from coreset.trainers.data.base import ImageData, channel_stats, split_test
 
 
-def made(n: int = 6, **changed):
+def data_of(n: int = 6, **changed):
     rng = np.random.default_rng(0)
     fields = {
         "name": "d",
@@ -37,12 +37,12 @@ def test_stats_of_blocks(tmp_path):
 
 
 def test_defaults():
-    d = made()
+    d = data_of()
     assert len(d) == 6
     assert d.ids.tolist() == list(range(6))
     assert d.labels.dtype == np.int64
     np.testing.assert_allclose(d.mean, (d.images / 255).mean(axis=(0, 1, 2)))
-    assert made(labels=[0, -1, 1, 0, -1, 1]).labels[1] == -1
+    assert data_of(labels=[0, -1, 1, 0, -1, 1]).labels[1] == -1
 
 
 @pytest.mark.parametrize(
@@ -91,24 +91,27 @@ def test_defaults():
 )
 def test_errors_name_the_field(changed, error, message):
     with pytest.raises(error, match=message):
-        made(**changed)
+        data_of(**changed)
 
 
 def test_fingerprint_is_of_the_content():
-    d = made()
-    assert d.fingerprint == made(name="other").fingerprint
+    d = data_of()
+    assert d.fingerprint == data_of(name="other").fingerprint
     other = d.images.copy()
     other[3, 0, 0, 0] ^= 1
     stats = {"mean": d.mean, "std": d.std}
     differ = [
-        made(images=other, **stats),
-        made(labels=[1, 1, 0, 1, 0, 1]),
-        made(classes=("b", "a")),
-        made(ids=np.arange(6) + 1),
+        data_of(images=other, **stats),
+        data_of(labels=[1, 1, 0, 1, 0, 1]),
+        data_of(classes=("b", "a")),
+        data_of(ids=np.arange(6) + 1),
     ]
     assert len({d.fingerprint, *(x.fingerprint for x in differ)}) == 5
     # not read again
-    assert made(content="abc").fingerprint == made(content="abc", images=other, **stats).fingerprint
+    assert (
+        data_of(content="abc").fingerprint
+        == data_of(content="abc", images=other, **stats).fingerprint
+    )
 
 
 def test_split_does_not_move_when_examples_are_added():

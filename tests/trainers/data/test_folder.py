@@ -138,9 +138,9 @@ def test_what_is_left_out_is_said(root):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         d = load(root)
-    said = [str(w.message) for w in caught]
-    assert any("1 files are no images of a class, first cat/notes.txt" in s for s in said)
-    assert any("1 class folders hold no image, first empty" in s for s in said)
+    messages = [str(w.message) for w in caught]
+    assert any("1 files are no images of a class, first cat/notes.txt" in s for s in messages)
+    assert any("1 class folders hold no image, first empty" in s for s in messages)
     assert d.classes == ("cat", "dog")
 
 
@@ -217,9 +217,9 @@ def test_nothing_readable(tmp_path):
         raise OSError("no")
 
     with pytest.warns(UserWarning, match="2 of 2 images"):
-        made = decode(Store(tmp_path), "k", ["a", "b"], broken, 8, 1, "skip")
-    assert made.images.shape == (0, 8, 8, 3)
-    assert made.pool == 0
+        decoded = decode(Store(tmp_path), "k", ["a", "b"], broken, 8, 1, "skip")
+    assert decoded.images.shape == (0, 8, 8, 3)
+    assert decoded.pool == 0
 
 
 def test_another_file_of_the_same_size_and_time_is_noticed(root):

@@ -136,7 +136,7 @@ def test_idx_files_that_are_not_whole(tmp_path):
 def test_cifar_through_torchvision(tmp_path, monkeypatch, source, name, count):
     rng = np.random.default_rng(0)
 
-    def made(root, train, download):
+    def dataset(root, train, download):
         n = 30 if train else 10
         return SimpleNamespace(
             data=rng.integers(0, 256, (n, 32, 32, 3), np.uint8),
@@ -144,7 +144,7 @@ def test_cifar_through_torchvision(tmp_path, monkeypatch, source, name, count):
             classes=[f"c{i}" for i in range(count)],
         )
 
-    monkeypatch.setattr(torchvision.datasets, name, made)
+    monkeypatch.setattr(torchvision.datasets, name, dataset)
     d = source(str(tmp_path))
     assert (d.name, len(d.classes), d.augment) == (name.lower(), count, "crop_flip")
     assert d.images.shape == (30, 32, 32, 3)

@@ -38,13 +38,13 @@ def test_the_part_held_out_is_never_seen():
 
 def test_cells_scores_and_table(tmp_path, monkeypatch):
     seen = []
-    real = module.fit_made
+    real = module.fit_distilled
     monkeypatch.setattr(
         module,
-        "fit_made",
-        lambda fitter, recipe, made, seed: (
-            seen.append((recipe.lr, recipe.augment, made.kind, seed))
-            or real(fitter, recipe, made, seed)
+        "fit_distilled",
+        lambda fitter, recipe, distilled, seed: (
+            seen.append((recipe.lr, recipe.augment, distilled.kind, seed))
+            or real(fitter, recipe, distilled, seed)
         ),
     )
     plan = Plan(sets=2, nets=1, rates=(0.01, 0.0001))
@@ -69,14 +69,14 @@ def test_cells_scores_and_table(tmp_path, monkeypatch):
         # one recipe, the same seeds
         assert by["random", *cell]["accuracy"] == by["same", *cell]["accuracy"]
     mean = {k: float(np.mean(e["accuracy"])) for k, e in by.items()}
-    found = {s["method"]: s for s in scores(entries)}
+    by_method = {s["method"]: s for s in scores(entries)}
     hard, soft = mean["same", "hard", False, "convnet"], mean["same", "soft", False, "convnet"]
     full = mean["full", "hard", False, ""]
-    assert found["same"]["label_robust"] == pytest.approx(
+    assert by_method["same"]["label_robust"] == pytest.approx(
         label_robust(full, hard, max(hard, soft), max(hard, soft))
     )
     up = mean["same", "hard", True, "convnet"]
-    assert found["same"]["augmentation_robust"] == pytest.approx(
+    assert by_method["same"]["augmentation_robust"] == pytest.approx(
         augmentation_robust(up, up, hard, hard)
     )
     text = table(entries)
@@ -91,8 +91,8 @@ def test_the_rate_that_is_best_on_the_part_held_out(monkeypatch):
 
     monkeypatch.setattr(
         module,
-        "fit_made",
-        lambda fitter, recipe, made, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr]),
+        "fit_distilled",
+        lambda fitter, recipe, distilled, seed: Found({0.1: 0.3, 0.2: 0.9, 0.3: 0.9}[recipe.lr]),
     )
     assert module._best_rate(None, TrainingConfig(), None, (0.1, 0.2, 0.3), (0,)) == 0.2
     assert module._best_rate(None, TrainingConfig(), None, (0.7,), (0,)) == 0.7

@@ -13,7 +13,7 @@ from coreset.distillation.distiller import distiller
 from coreset.runs.run_folder import RunFolder
 from coreset.trainers.curve_name import curve_name
 from coreset.trainers.data.sources import digits
-from coreset.trainers.distillation.round import fit_made
+from coreset.trainers.distillation.round import fit_distilled
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
 from coreset.trainers.loops.build import build
@@ -49,18 +49,18 @@ def test_every_budget_is_made_trained_on_and_told(tmp_path):
     ]
     assert [e["labels"] for e in entries] == [10, 20]
     for number, entry in enumerate(entries):
-        made = Synthetic.load(j.folder.round(number) / "synthetic")
+        distilled = Synthetic.load(j.folder.round(number) / "synthetic")
         assert entry["class_histogram"] == [number + 1] * 10
         assert entry["indices"] == entry["ids"] == []
         size = entry["synthetic"]
         assert (size["ipc"], size["images"], size["bytes"]) == (
             number + 1,
             10 * (number + 1),
-            made.nbytes,
+            distilled.nbytes,
         )
         assert size["labels_used"] == len(DATA.images)
-        assert made.info["recipe"]["steps"] == 6
-        assert made.info["data"]["fingerprint"] == DATA.fingerprint
+        assert distilled.info["recipe"]["steps"] == 6
+        assert distilled.info["data"]["fingerprint"] == DATA.fingerprint
         assert j.folder.points[number].extra["labels_used"] == len(DATA.images)
     assert (0, "training") in told
     assert any("distilling, step 8 of 8, loss" in what for _, what in told)
@@ -114,13 +114,13 @@ def test_soft_labels_train_at_their_temperature(tmp_path):
     eye = np.eye(10, dtype=np.float32)
     soft, warm = hard.with_labels(eye, "probs"), hard.with_labels(eye, "probs", 4.0)
     a, b, c = (
-        fit_made(fitter, TrainingConfig(steps=3, precision="32"), m, (0, 1)).model.state_dict()
+        fit_distilled(fitter, TrainingConfig(steps=3, precision="32"), m, (0, 1)).model.state_dict()
         for m in (hard, soft, warm)
     )
     assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-6) for k in a)
     assert not all(torch.allclose(a[k].float(), c[k].float(), atol=1e-6) for k in a)
     with pytest.raises(ValueError, match="val_share"):
-        fit_made(fitter, TrainingConfig(steps=3, val_share=0.1), hard, (0, 1))
+        fit_distilled(fitter, TrainingConfig(steps=3, val_share=0.1), hard, (0, 1))
 
 
 def test_training_on_made_copies_of_real_images_is_training_on_the_real_ones():
@@ -136,10 +136,12 @@ def test_training_on_made_copies_of_real_images_is_training_on_the_real_ones():
         DATA.std,
         "pixels",
     )
-    made = fit_made(fitter, recipe, copies, (0, 1))
-    assert made.accuracy == real.accuracy
+    fitted = fit_distilled(fitter, recipe, copies, (0, 1))
+    assert fitted.accuracy == real.accuracy
     for name, value in real.model.state_dict().items():
-        assert torch.allclose(value.float(), made.model.state_dict()[name].float(), atol=1e-5), name
+        assert torch.allclose(value.float(), fitted.model.state_dict()[name].float(), atol=1e-5), (
+            name
+        )
 
 
 def test_teachers_by_epoch(tmp_path):

@@ -20,7 +20,7 @@ from coreset.strategies.distill.soft_labels import SoftLabels, choose
 from coreset.strategies.distill.sre2l import Sre2l
 from coreset.trainers.data.batches import TrainStream
 from coreset.trainers.data.sources import digits
-from coreset.trainers.distillation.round import Made, fit_made, source_of
+from coreset.trainers.distillation.round import DistilledTask, fit_distilled, source_of
 from coreset.trainers.distillation.soft import LitSoft, Soft
 from coreset.trainers.distillation.teacher import Teachers
 from coreset.trainers.learners.fit import Fitter, TrainingConfig
@@ -40,7 +40,7 @@ def teacher(classes=DATA.classes):
     return Teacher(random_net(convnet(10, 1, 8, width=8), 3), classes)
 
 
-def made(decode=1):
+def synthetic(decode=1):
     return Synthetic(
         DATA.images[:20].transpose(0, 3, 1, 2),
         DATA.labels[:20],
@@ -55,14 +55,16 @@ def made(decode=1):
 def batches(one, steps=9, augment=True, asked=None):
     soft = Soft.of(one, asked)
     assert soft is not None
-    task = Made(one.pixels(), one.temperature, soft)
+    task = DistilledTask(one.pixels(), one.temperature, soft)
     n = len(one.pixels())
     shape = {"steps": steps, "batch_size": 8, "seed": 5, "augment": augment}
     return soft, task.train(DATA, soft.labels, np.arange(n), None, **shape)
 
 
 def test_labels_of_crops_come_with_the_crop_they_are_of():
-    one = crop_labels(made(), teacher(), Views((0.3, 1.0)), 2, seed=0, temperature=4.0, mix=0.25)
+    one = crop_labels(
+        synthetic(), teacher(), Views((0.3, 1.0)), 2, seed=0, temperature=4.0, mix=0.25
+    )
     x = torch.from_numpy(one.normalized())
     seen_epochs = set()
     _, stream = batches(one)
@@ -86,7 +88,7 @@ def test_labels_of_crops_come_with_the_crop_they_are_of():
 
 
 def test_an_online_teacher_is_asked_about_what_the_student_sees():
-    one = online_labels(made(), teacher(), Views((0.3, 1.0)), ASKED, 20.0, mix=0.1)
+    one = online_labels(synthetic(), teacher(), Views((0.3, 1.0)), ASKED, 20.0, mix=0.1)
     soft, stream = batches(one, asked=teacher())
     lit = LitSoft(
         small_cnn(10, 1, 8), DATA.mean, DATA.std, soft=soft, steps=1, lr=0.1, weight_decay=0.0
@@ -122,13 +124,13 @@ def test_hard_labels_mixed_in_at_a_share_of_one_are_hard_labels():
         Fitter(DATA, small_cnn, {"accelerator": "cpu"}),
         TrainingConfig(steps=4, precision="32"),
     )
-    hard = fit_made(fitter, recipe, made(), (0, 1), test=False).model.state_dict()
-    soft = fixed_labels(made(), teacher(), temperature=5.0, mix=1.0)
-    mixed = fit_made(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
-    half = fit_made(
+    hard = fit_distilled(fitter, recipe, synthetic(), (0, 1), test=False).model.state_dict()
+    soft = fixed_labels(synthetic(), teacher(), temperature=5.0, mix=1.0)
+    mixed = fit_distilled(fitter, recipe, soft, (0, 1), test=False).model.state_dict()
+    half = fit_distilled(
         fitter,
         recipe,
-        fixed_labels(made(), teacher(), temperature=5.0, mix=0.5),
+        fixed_labels(synthetic(), teacher(), temperature=5.0, mix=0.5),
         (0, 1),
         test=False,
     ).model.state_dict()
@@ -141,23 +143,23 @@ def test_every_kind_trains(decode):
     fitter, recipe = Fitter(DATA, small_cnn, {"accelerator": "cpu"}), TrainingConfig(steps=3)
     t = teacher()
     for one in (
-        fixed_labels(made(decode), t),
-        crop_labels(made(decode), t, Views(), 2, seed=0),
-        online_labels(made(decode), t, Views(), ASKED),
+        fixed_labels(synthetic(decode), t),
+        crop_labels(synthetic(decode), t, Views(), 2, seed=0),
+        online_labels(synthetic(decode), t, Views(), ASKED),
     ):
-        a, b = (fit_made(fitter, recipe, one, (0, 1), teacher=t) for _ in range(2))
+        a, b = (fit_distilled(fitter, recipe, one, (0, 1), teacher=t) for _ in range(2))
         assert a.accuracy == b.accuracy
 
 
 def test_online_labels_need_their_teacher():
-    one = online_labels(made(), teacher(), Views(), ASKED)
+    one = online_labels(synthetic(), teacher(), Views(), ASKED)
     with pytest.raises(ValueError, match="expected the teacher"):
         Soft.of(one)
     with pytest.raises(ValueError, match="another order"):
         Soft.of(one, teacher(DATA.classes[::-1]))
-    assert Soft.of(made()) is None
-    assert Soft.of(fixed_labels(made(), teacher())) is None
-    assert isinstance(Made(made().pixels()).train(DATA, DATA.labels, np.arange(20), None, steps=1, batch_size=4, seed=0, augment=False), TrainStream)  # fmt: skip
+    assert Soft.of(synthetic()) is None
+    assert Soft.of(fixed_labels(synthetic(), teacher())) is None
+    assert isinstance(DistilledTask(synthetic().pixels()).train(DATA, DATA.labels, np.arange(20), None, steps=1, batch_size=4, seed=0, augment=False), TrainStream)  # fmt: skip
 
 
 class Killed(BaseException):
@@ -219,7 +221,7 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
     tmp_path,
 ):
     fitter = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"})
-    recipe, found = (
+    recipe, accuracies = (
         TrainingConfig(steps=200),
         {
             "random": [],
@@ -238,14 +240,18 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
             source = source_of(DATA, labels, teacher=make)
             easy = Rded(images=120)(source, 1, np.random.default_rng(seed))
             if shuffled:
-                found["shuffled"].append(fit_made(fitter, recipe, easy, (seed, 1)).accuracy)
+                accuracies["shuffled"].append(
+                    fit_distilled(fitter, recipe, easy, (seed, 1)).accuracy
+                )
                 continue
             plain = source.real(choose(Random(), source, make(), 1, seed))
             for name, one in (("random", plain), ("rded", easy)):
                 soft = crop_labels(one, make(), Views(), 50, seed)
-                found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
-                found[f"{name} soft"].append(fit_made(fitter, recipe, soft, (seed, 1)).accuracy)
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
+                accuracies[name].append(fit_distilled(fitter, recipe, one, (seed, 1)).accuracy)
+                accuracies[f"{name} soft"].append(
+                    fit_distilled(fitter, recipe, soft, (seed, 1)).accuracy
+                )
+    mean = {name: float(np.mean(values)) for name, values in accuracies.items()}
     assert mean["rded"] > mean["random"] + 0.05
     assert mean["random soft"] > mean["random"] + 0.08
     assert mean["rded soft"] > 0.8

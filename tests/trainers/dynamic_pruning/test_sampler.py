@@ -83,12 +83,12 @@ def train(plan, *, ckpt=None, save=None, workers=0, validate=False, **trainer):
             )
         ]
     )
-    made = pl.Trainer(
+    fitter = pl.Trainer(
         callbacks=[Sampling(sampler, signals), *every], accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=bool(every), num_sanity_val_steps=0, **{"max_epochs": EPOCHS, **trainer},
     )  # fmt: skip
     loader = DataLoader(Points(), batch_size=8, sampler=sampler, num_workers=workers)
-    made.fit(
+    fitter.fit(
         module, loader, DataLoader(Points(), batch_size=N) if validate else None, ckpt_path=ckpt
     )
     return module, sampler.plan
@@ -120,10 +120,10 @@ def test_resumes_anywhere_with_exactly_the_batches_that_were_left(name, validate
     whole, _ = train(
         PLANS[name], save=tmp_path, validate=validate, checkpoint={"every_n_train_steps": 1}
     )
-    found = sorted(tmp_path.glob("*.ckpt"), key=lambda f: int(f.stem.split("=")[1]))
-    assert len(found) == len(whole.saw)
+    checkpoints = sorted(tmp_path.glob("*.ckpt"), key=lambda f: int(f.stem.split("=")[1]))
+    assert len(checkpoints) == len(whole.saw)
     ends = set(whole.validated) | {3, 7, 12, 14}
-    for file in found:
+    for file in checkpoints:
         step = int(file.stem.split("=")[1])
         if step % 4 != 1 and step not in ends:
             continue
@@ -204,7 +204,7 @@ def test_wrong_use_is_named():
 
     def fit(module, data):
         sampler = EpochSampler(RS2().over(N, k=20))
-        made = pl.Trainer(
+        fitter = pl.Trainer(
             max_epochs=1,
             callbacks=[Sampling(sampler)],
             accelerator="cpu",
@@ -212,7 +212,7 @@ def test_wrong_use_is_named():
             enable_progress_bar=False,
             enable_checkpointing=False,
         )
-        made.fit(module, DataLoader(data, batch_size=8, sampler=sampler))
+        fitter.fit(module, DataLoader(data, batch_size=8, sampler=sampler))
 
     with pytest.raises(ValueError, match="training_step"):
         fit(Silent(), Points())

@@ -118,9 +118,9 @@ def test_measuring_leaves_the_modes_of_training():
 
 def test_a_factory_makes_another_module_at_another_seed():
     learner = LightningLearner(own_digits.LitDigits, own_digits.DigitsData(), trainer=CPU)
-    made = [learner._fresh(s).state_dict()["net.0.weight"] for s in ((1,), (1,), (2,))]
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
+    weights = [learner._fresh(s).state_dict()["net.0.weight"] for s in ((1,), (1,), (2,))]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_an_ensemble_gives_members(tmp_path):

@@ -105,15 +105,15 @@ def test_certificates_of_columns_at_hand_stand_in_the_ledger_and_in_the_file(tmp
     first, *later = runs["kcenter"]  # nothing is measured before the random start
     assert "certificates" not in first["info"]
     for entry in later:
-        found = entry["info"]["certificates"]
-        assert set(found) == {"cover_radius", "facility_value", "kernel_discrepancy"}
-        assert found["cover_radius"] == pytest.approx(entry["info"]["cover_radius"])
+        certificates = entry["info"]["certificates"]
+        assert set(certificates) == {"cover_radius", "facility_value", "kernel_discrepancy"}
+        assert certificates["cover_radius"] == pytest.approx(entry["info"]["cover_radius"])
     assert all("certificates" not in entry["info"] for entry in runs["margin"])
     for entry in runs["craig"]:
-        found = entry["info"]["certificates"]
-        assert found["matching_error"] == pytest.approx(entry["info"]["matching_error"])
+        certificates = entry["info"]["certificates"]
+        assert certificates["matching_error"] == pytest.approx(entry["info"]["matching_error"])
         shares = np.bincount(DATA.labels[entry["indices"]], minlength=10) / entry["labels"]
-        assert found["class_shares"] == pytest.approx(
+        assert certificates["class_shares"] == pytest.approx(
             {str(c): s for c, s in enumerate(shares) if s}
         )
 

@@ -124,10 +124,10 @@ def test_what_is_measured_is_what_the_library_says_of_the_outputs(data, model):
             model,
             [torch.from_numpy(np.array(data.part.image(at).transpose(2, 0, 1))).float() / 255],
         )
-        found = Detections.from_torchvision(out, [0], outside="clip")
+        detections = Detections.from_torchvision(out, [0], outside="clip")
         want = aggregate(
-            found,
-            box_scores(found, "entropy"),
+            detections,
+            box_scores(detections, "entropy"),
             "topk_mean",
             k=2,
             score_threshold=0.0,
@@ -185,7 +185,7 @@ def test_the_metric_is_that_of_pycocotools(data):
         [(10, 10, 60, 60, 1, 0), (60, 0, 90, 70, 3, 1)],
         [],
     ]
-    found = [
+    predictions = [
         [(0, 0, 40, 30, 1, 0.9), (52, 0, 80, 30, 2, 0.8), (0, 40, 9, 60, 1, 0.7)],
         [(62, 5, 80, 60, 2, 0.95), (10, 10, 60, 58, 1, 0.6)],
         [(5, 5, 30, 30, 1, 0.3)],
@@ -200,7 +200,7 @@ def test_the_metric_is_that_of_pycocotools(data):
 
     class Known(torch.nn.Module):
         def forward(self, images):
-            return [output(r) for r in found]
+            return [output(r) for r in predictions]
 
     module.model = Known()
     targets = []
@@ -241,7 +241,7 @@ def test_the_metric_is_that_of_pycocotools(data):
         }
         coco.createIndex()
         results = coco.loadRes([
-            {"image_id": i, "category_id": c, "bbox": [x, y, x2 - x, y2 - y], "score": s} for i, rows in enumerate(found) for x, y, x2, y2, c, s in rows
+            {"image_id": i, "category_id": c, "bbox": [x, y, x2 - x, y2 - y], "score": s} for i, rows in enumerate(predictions) for x, y, x2, y2, c, s in rows
         ])  # fmt: skip
         by_hand = COCOeval(coco, results, "bbox")
         by_hand.evaluate()

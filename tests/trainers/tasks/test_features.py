@@ -165,13 +165,13 @@ def test_computed_once(tmp_path, tiny):
         seen.clear()
         if change == "weights":
             model.conv.weight.data += 1
-        made = Pretrained(
+        features = Pretrained(
             "tiny",
             40 if change == "size" else 32,
             precision="bf16" if change == "precision" else "32",
             device="cpu",
         )
-        made(data(seed=1) if change == "data" else d, Store(tmp_path))
+        features(data(seed=1) if change == "data" else d, Store(tmp_path))
         assert sum(shape[0] for shape in seen) >= 10, change
 
 

@@ -149,14 +149,14 @@ def test_predicted_loss_ranks_the_true_losses():
     )
     assert fitted.accuracy > 0.85
     rows = np.arange(300, len(DATA.images))
-    found = measure(
+    columns = measure(
         fitted.model, DATA, rows, ["predicted_loss", "probs", "member_probs"], members=2
     )
-    loss = -np.log(found["probs"][np.arange(len(rows)), DATA.labels[rows]])
-    rank = np.argsort(np.argsort(found["predicted_loss"])), np.argsort(np.argsort(loss))
+    loss = -np.log(columns["probs"][np.arange(len(rows)), DATA.labels[rows]])
+    rank = np.argsort(np.argsort(columns["predicted_loss"])), np.argsort(np.argsort(loss))
     assert np.corrcoef(*rank)[0, 1] > 0.3
     one = measure(fitted.model, DATA, rows[:7], ["predicted_loss"], batch_size=3)["predicted_loss"]
-    np.testing.assert_allclose(one, found["predicted_loss"][:7], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one, columns["predicted_loss"][:7], rtol=1e-4, atol=1e-5)
 
 
 def job(tmp_path, name, mode, folder="run", stop=False):

@@ -93,10 +93,10 @@ def test_lraspp_learns(data):
     ):
         for batch in TASK.test(data):
             module.test_step(batch, 0)
-    found = {}
-    module.log = lambda name, value: found.update({name: float(value)})
+    logged = {}
+    module.log = lambda name, value: logged.update({name: float(value)})
     module.on_test_epoch_end()
-    assert 0.2 < found["test/mIoU"] <= 1
+    assert 0.2 < logged["test/mIoU"] <= 1
 
 
 def test_the_metric_counts_all_images_together_and_no_ignored_pixel():

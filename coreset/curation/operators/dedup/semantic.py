@@ -89,24 +89,24 @@ class SemanticDuplicates(SampledVectors):
             else np.zeros((0, 0), np.float32)
         )
         eps = DEFAULT_EPS if self.eps is None else self.eps
-        made = SemanticClusters(self.column, eps, self.keep, self.mode, self.seed, centroids)
+        grouping = SemanticClusters(self.column, eps, self.keep, self.mode, self.seed, centroids)
         if not k:
-            return made
+            return grouping
         if self.target is not None:
-            made = replace(made, eps=self._eps(state, made))
+            grouping = replace(grouping, eps=self._eps(state, grouping))
         few = np.sort(np.lexsort((state.id.astype(str), state.number))[:_PAIRS_OF])
         vectors = np.ascontiguousarray(state.vector[few])
-        pairs, across = close_pairs(vectors, nearest_centroid(vectors, centroids)[0], made.eps)
+        pairs, across = close_pairs(vectors, nearest_centroid(vectors, centroids)[0], grouping.eps)
         about = {
-            "eps": made.eps,
+            "eps": grouping.eps,
             "clusters": k,
             "pairs_of": len(few),
             "close_pairs": pairs,
             "across_clusters": across,
         }
-        return replace(made, found=about)
+        return replace(grouping, found=about)
 
-    def _eps(self, state: Sample, made: SemanticClusters) -> float:
+    def _eps(self, state: Sample, grouping: SemanticClusters) -> float:
         """Return the eps that keeps `target` rows."""
         assert self.target is not None
         if state.rows > len(state.id):
@@ -114,11 +114,11 @@ class SemanticDuplicates(SampledVectors):
                 f"target: {state.rows} rows have an embedding, more than sample={len(state.id)};"
                 f" expected sample={state.rows} or more, or eps instead of target"
             )
-        label = nearest_centroid(state.vector, made.centroids)[0]
+        label = nearest_centroid(state.vector, grouping.centroids)[0]
         cosines = []
         for cluster in np.unique(label):
             members = np.flatnonzero(label == cluster)
-            order = members[made.order(state.id[members], state.vector[members])]
+            order = members[grouping.order(state.id[members], state.vector[members])]
             cosines.append(
                 leaving_cosines(
                     np.ascontiguousarray(state.vector[order]), self.mode == "components"

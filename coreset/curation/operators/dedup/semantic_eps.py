@@ -125,7 +125,7 @@ def close_pairs(x: Float32, label: Whole, eps: float) -> tuple[int, int]:
     >>> close_pairs(x, np.array([0, 1, 1]), 0.1)
     (1, 1)
     """
-    found = [
+    counts = [
         _close(product, x, label, first, 1.0 - eps, _slack(x)) for first, product in _products(x)
     ]
-    return sum(int(f[0]) for f in found), sum(int(f[1]) for f in found)
+    return sum(int(f[0]) for f in counts), sum(int(f[1]) for f in counts)

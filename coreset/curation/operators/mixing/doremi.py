@@ -27,7 +27,8 @@ _QUANTUM = 2.0**-30  # sums are of whole numbers of it: the same however rows ar
 def doremi_step(weights: Float, excess: Float, eta: float = 1.0, smoothing: float = 1e-4) -> Float:
     """Return the weights (G,) after one step, for the excess loss (G,) of each domain, in nats.
 
-    >>> doremi_step(np.array([0.5, 0.5]), np.array([np.log(3), -1.0]), smoothing=0.0).round(9).tolist()
+    >>> excess = np.array([np.log(3), -1.0])
+    >>> doremi_step(np.array([0.5, 0.5]), excess, smoothing=0.0).round(9).tolist()
     [0.75, 0.25]
     """
     logs = np.log(weights) + eta * np.maximum(excess, 0.0)

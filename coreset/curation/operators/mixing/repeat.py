@@ -61,10 +61,10 @@ class RepeatFactor(Filter):
     def _factor(self, domain: str | None) -> float:
         if domain is None:
             return np.nan
-        found = self.factors.get(str(domain), self.other)
-        if found is None:
+        factor = self.factors.get(str(domain), self.other)
+        if factor is None:
             raise KeyError(
                 f"factors: none for {self.by} '{domain}'; given:"
                 f" {', '.join(map(str, self.factors))}"
             )
-        return float(found)
+        return float(factor)

@@ -29,8 +29,8 @@ def temperature_shares(counts: NDArray[np.int64], temperature: float) -> NDArray
     [0.909, 0.091]
     """
     weight = counts.astype(np.float64) ** (1 / temperature)
-    found: NDArray[np.float64] = weight / weight.sum()
-    return found
+    shares: NDArray[np.float64] = weight / weight.sum()
+    return shares
 
 
 @dataclass(frozen=True)

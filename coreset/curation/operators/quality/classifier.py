@@ -45,11 +45,11 @@ def unit_counts(rows: Sequence[NDArray[np.int64]], buckets: int) -> Any:
     """Return the counts of each row, scaled to length 1, as a scipy CSR matrix (n, buckets)."""
     from scipy.sparse import csr_matrix
 
-    found = [np.unique(r, return_counts=True) for r in rows]
-    start = np.concatenate([[0], np.cumsum([len(f[0]) for f in found])]).astype(np.int64)
-    column = np.concatenate([f[0] for f in found] or [np.zeros(0, np.int64)])
+    counted = [np.unique(r, return_counts=True) for r in rows]
+    start = np.concatenate([[0], np.cumsum([len(f[0]) for f in counted])]).astype(np.int64)
+    column = np.concatenate([f[0] for f in counted] or [np.zeros(0, np.int64)])
     value = np.concatenate(
-        [f[1] / np.sqrt((f[1].astype(np.float64) ** 2).sum()) for f in found if len(f[1])]
+        [f[1] / np.sqrt((f[1].astype(np.float64) ** 2).sum()) for f in counted if len(f[1])]
         or [np.zeros(0)]
     )
     return csr_matrix((value, column, start), shape=(len(rows), buckets))  # fmt: skip

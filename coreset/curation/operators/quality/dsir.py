@@ -34,8 +34,8 @@ def log_ratio(target: Whole, raw: Whole, laplace: bool = False) -> NDArray[np.fl
     """
     wanted = target + int(laplace)
     p, q = wanted / wanted.sum(), raw / max(1, raw.sum())
-    found: NDArray[np.float64] = np.log(p + 1e-8) - np.log(q + 1e-8)
-    return found
+    ratio: NDArray[np.float64] = np.log(p + 1e-8) - np.log(q + 1e-8)
+    return ratio
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class DsirWeight(TextScorer):
         """Return the sum of the log ratios of each text's n-grams."""
         out, status = np.full(len(texts), np.nan), np.full(len(texts), "too_short", object)
         for i, text in enumerate(texts):
-            found = dsir_buckets(text, len(self.ratio))
-            if len(found) + 1 >= 2 * self.shortest:
-                out[i], status[i] = self.ratio[found].sum(), "ok"
+            buckets = dsir_buckets(text, len(self.ratio))
+            if len(buckets) + 1 >= 2 * self.shortest:
+                out[i], status[i] = self.ratio[buckets].sum(), "ok"
         return {"dsir": out, "dsir_status": status}

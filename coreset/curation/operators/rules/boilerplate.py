@@ -17,7 +17,9 @@ class BoilerplateFilter(Limits):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.boilerplate import Boilerplate
-    >>> BoilerplateFilter().decide(as_batch(Boilerplate()({"text": ["3 likes\nA line of text."]}))).reason.tolist()
+    >>> BoilerplateFilter().decide(
+    ...     as_batch(Boilerplate()({"text": ["3 likes\nA line of text."]}))
+    ... ).reason.tolist()
     ['words in boilerplate lines above 0.05']
     """
 

@@ -15,7 +15,9 @@ class C4Filter(Limits):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.c4 import C4
-    >>> C4Filter().decide(as_batch(C4()({"text": ["One two three. Four! Five six { seven."]}))).reason.tolist()
+    >>> C4Filter().decide(
+    ...     as_batch(C4()({"text": ["One two three. Four! Five six { seven."]}))
+    ... ).reason.tolist()
     ['fewer than 5 sentences; curly bracket']
     """
 

@@ -16,7 +16,12 @@ class HasEntry(Filter):
     the words of `imagenet_words` it is DataComp's text-based filter.
 
     >>> from coreset.core.batch import as_batch
-    >>> rows = as_batch({"entries": objects([[3], [], None]), "entries_status": objects(["ok", "no_entry", "missing_field"])})
+    >>> rows = as_batch(
+    ...     {
+    ...         "entries": objects([[3], [], None]),
+    ...         "entries_status": objects(["ok", "no_entry", "missing_field"]),
+    ...     }
+    ... )
     >>> HasEntry().decide(rows).reason.tolist()
     ['', 'no entry', 'missing field']
     """

@@ -50,16 +50,18 @@ class Exempt(Filter):
 
     def decide(self, batch: Batch) -> Decision:
         """Return the rule's decision, with the exempt rows kept."""
-        found, wanted = self.rule.decide(batch), {str(v) for v in self.values}
+        decision, wanted = self.rule.decide(batch), {str(v) for v in self.values}
         free = np.array([d is not None and str(d) in wanted for d in batch[self.by].tolist()], bool)
         duplicate_of = (
             None
-            if found.duplicate_of is None
-            else objects([None if f else t for f, t in zip(free, found.duplicate_of, strict=True)])
+            if decision.duplicate_of is None
+            else objects(
+                [None if f else t for f, t in zip(free, decision.duplicate_of, strict=True)]
+            )
         )
         return Decision(
-            found.keep | free,
-            np.where(free, "", found.reason).astype(object),
+            decision.keep | free,
+            np.where(free, "", decision.reason).astype(object),
             duplicate_of,
-            found.columns,
+            decision.columns,
         )

@@ -15,7 +15,9 @@ class FineWebFilter(Limits):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.fineweb import FineWeb
-    >>> FineWebFilter().decide(as_batch(FineWeb()({"text": ["A list\nof short\nlines"]}))).reason.tolist()
+    >>> FineWebFilter().decide(
+    ...     as_batch(FineWeb()({"text": ["A list\nof short\nlines"]}))
+    ... ).reason.tolist()
     ['lines ending in punctuation below 0.12; short lines above 0.67; line breaks per word above 0.3']
     """
 

@@ -20,7 +20,9 @@ class GopherQualityFilter(Limits):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.gopher_quality import GopherQuality
-    >>> GopherQualityFilter().decide(as_batch(GopherQuality()({"text": ["Too short, this."]}))).reason.tolist()
+    >>> GopherQualityFilter().decide(
+    ...     as_batch(GopherQuality()({"text": ["Too short, this."]}))
+    ... ).reason.tolist()
     ['fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words']
     """
 
@@ -82,7 +84,9 @@ class GopherRepetitionFilter(Limits):
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.gopher_repetition import GopherRepetition
     >>> text = "one line of text that is there twice\n" * 2
-    >>> GopherRepetitionFilter(duplicate=None).decide(as_batch(GopherRepetition()({"text": [text]}))).reason.tolist()
+    >>> GopherRepetitionFilter(duplicate=None).decide(
+    ...     as_batch(GopherRepetition()({"text": [text]}))
+    ... ).reason.tolist()
     ['duplicate lines above 0.3; characters of duplicate lines above 0.2; top 2-gram above 0.2; top 3-gram above 0.18; top 4-gram above 0.16']
     """
 

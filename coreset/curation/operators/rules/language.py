@@ -19,7 +19,11 @@ class LanguageFilter(Filter):
     min_score: FineWeb's 0.65, which was set for another model's probabilities.
 
     >>> from coreset.core.batch import as_batch
-    >>> rows = {"language": ["en", "de", None], "language_score": [0.9, 0.9, np.nan], "language_status": ["ok", "ok", "too_short"]}
+    >>> rows = {
+    ...     "language": ["en", "de", None],
+    ...     "language_score": [0.9, 0.9, np.nan],
+    ...     "language_status": ["ok", "ok", "too_short"],
+    ... }
     >>> LanguageFilter(languages=("en",)).decide(as_batch(rows)).reason.tolist()
     ['', 'another language', 'language: too_short']
     """

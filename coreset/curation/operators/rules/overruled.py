@@ -29,8 +29,8 @@ class Overruled(Filter):
 
     def decide(self, batch: Batch) -> Decision:
         """Return the decision about every row."""
-        said = dict(zip(self.ids, self.reasons, strict=True))
-        reason = np.array([said.get(str(k), "") for k in batch["id"].tolist()], object)
+        reasons = dict(zip(self.ids, self.reasons, strict=True))
+        reason = np.array([reasons.get(str(k), "") for k in batch["id"].tolist()], object)
         return Decision(reason == "", reason)
 
 

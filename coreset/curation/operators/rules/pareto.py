@@ -26,8 +26,10 @@ def keep_probability(scores: ArrayLike, alpha: float = 9.0) -> NDArray[np.float6
     >>> keep_probability([1.0, 0.5, 0.0]).round(5).tolist()
     [1.0, 0.02601, 0.00195]
     """
-    found: NDArray[np.float64] = (2.0 - np.clip(np.asarray(scores, np.float64), 0.0, 1.0)) ** -alpha
-    return found
+    probability: NDArray[np.float64] = (
+        2.0 - np.clip(np.asarray(scores, np.float64), 0.0, 1.0)
+    ) ** -alpha
+    return probability
 
 
 @dataclass(frozen=True)

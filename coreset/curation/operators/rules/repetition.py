@@ -21,7 +21,9 @@ class RepetitionFilter(Filter):
 
     >>> from coreset.core.batch import as_batch
     >>> from coreset.scorers.text.repetition import Repetition
-    >>> RepetitionFilter().decide(as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))).reason.tolist()
+    >>> RepetitionFilter().decide(
+    ...     as_batch(Repetition()({"text": ["He said " + "ha" * 40]}))
+    ... ).reason.tolist()
     ['repeated character n-grams above 0.5; ends in a loop']
     """
 
@@ -48,11 +50,11 @@ class RepetitionFilter(Filter):
                 high=self.max_word,
             ),
         ]
-        found = decision(batch, limits, "repetition_status")
+        limited = decision(batch, limits, "repetition_status")
         if self.loop_copies is None:
-            return found
+            return limited
         copies, covered = batch["loop_copies"], batch["loop_unit"] * batch["loop_copies"]
         loop = (copies >= self.loop_copies) & (covered >= self.loop_characters)
-        reason = found.reason.copy()
+        reason = limited.reason.copy()
         reason[loop] = [f"{r}; ends in a loop" if r else "ends in a loop" for r in reason[loop]]
         return Decision(np.asarray(reason == ""), reason)

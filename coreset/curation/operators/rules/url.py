@@ -26,10 +26,10 @@ def host(url: str) -> str:
     ('news.example.org', 'example.org', '')
     """
     try:
-        found = urlsplit(url if "//" in url.partition("?")[0] else f"//{url}").hostname or ""
+        name = urlsplit(url if "//" in url.partition("?")[0] else f"//{url}").hostname or ""
     except ValueError:
         return ""
-    return "" if any(c.isspace() for c in found) else found.rstrip(".")
+    return "" if any(c.isspace() for c in name) else name.rstrip(".")
 
 
 @lru_cache(64)
@@ -48,7 +48,11 @@ class UrlFilter(Filter):
 
     >>> from coreset.core.batch import as_batch
     >>> rule = UrlFilter(domains=("spam.org",), words=("casino",))
-    >>> rule.decide(as_batch({"url": ["http://a.spam.org/x", "http://b.org/casino-fun", "http://nospam.org/"]})).reason.tolist()
+    >>> rule.decide(
+    ...     as_batch(
+    ...         {"url": ["http://a.spam.org/x", "http://b.org/casino-fun", "http://nospam.org/"]}
+    ...     )
+    ... ).reason.tolist()
     ['listed domain', 'listed word in the address', '']
     """
 
@@ -76,12 +80,12 @@ class UrlFilter(Filter):
         labels = where.split(".")
         if any(".".join(labels[i:]) in domains for i in range(len(labels))):
             reasons.append("listed domain")
-        found = set(re.findall(r"[^\W_]+", url.lower()))
-        if found & words or (
+        tokens = set(re.findall(r"[^\W_]+", url.lower()))
+        if tokens & words or (
             self.parts and _pattern(tuple(p.lower() for p in self.parts)).search(url.lower())
         ):
             reasons.append("listed word in the address")
-        if len(found & soft) >= self.soft:
+        if len(tokens & soft) >= self.soft:
             reasons.append(f"{self.soft} suspicious words in the address")
         return "; ".join(reasons)
 

@@ -27,24 +27,24 @@ def rows(operator, texts, **columns):
 
 
 def test_scores_and_the_band_that_is_kept():
-    said = row_wise(
+    stats = row_wise(
         Length(), Threshold("text_words", low=2), rows(Length(), ["one", "one two", " "])
     ).stats
-    assert said["id"] == ["r0", "r1", "r2"]
-    assert said["state"] == [
+    assert stats["id"] == ["r0", "r1", "r2"]
+    assert stats["state"] == [
         "kept" if i == 1 else "rejected" if i == 2 else "dropped" for i in range(3)
     ]
-    assert said["reason"] == ["text_words below 2", "", "empty_text: 'text' is empty"]
-    np.testing.assert_array_equal(said["text_words"], [1.0, 2.0, np.nan])
-    assert said["text_words_status"] == ["ok", "ok", ""]
-    assert all(type(v) in (str, float) for values in said.values() for v in values)
+    assert stats["reason"] == ["text_words below 2", "", "empty_text: 'text' is empty"]
+    np.testing.assert_array_equal(stats["text_words"], [1.0, 2.0, np.nan])
+    assert stats["text_words_status"] == ["ok", "ok", ""]
+    assert all(type(v) in (str, float) for values in stats.values() for v in values)
 
 
 def test_a_row_an_operator_fails_on_is_rejected_alone():
-    said = row_wise(Fails(), None, rows(Fails(), ["fine", "boom here", "", "fine too"])).stats
-    assert said["state"] == ["kept", "rejected", "rejected", "kept"]
-    assert said["reason"][1] == "operator_failed: ValueError: cannot read 'boom here'"
-    assert said["reason"][2].startswith("empty_text")
+    stats = row_wise(Fails(), None, rows(Fails(), ["fine", "boom here", "", "fine too"])).stats
+    assert stats["state"] == ["kept", "rejected", "rejected", "kept"]
+    assert stats["reason"][1] == "operator_failed: ValueError: cannot read 'boom here'"
+    assert stats["reason"][2].startswith("empty_text")
 
 
 def test_an_operator_that_fails_on_a_whole_batch_stops_the_run():
@@ -95,8 +95,8 @@ class Odd:
         }
 
 
-def types(said):
-    return {n: str(pa.array(v).type) for n, v in said.stats.items()}
+def types(answers):
+    return {n: str(pa.array(v).type) for n, v in answers.stats.items()}
 
 
 @pytest.mark.parametrize("texts", [["ab"], ["ab", "?"], ["ab", " "], ["ab"] * 3])
@@ -149,23 +149,23 @@ def test_a_fit_a_group_and_a_selection_are_what_they_are_in_memory():
                      operator.needs | getattr(operator, "key_needs", frozenset()))
                 for a, b in zip(starts, starts[1:], strict=False)
             ]  # fmt: skip
-            said = at_once(operator, joined(parts), None).stats
-            assert said["id"] == [f"r{i}" for i in range(8)]
-            assert said["state"][6] == "rejected"
+            stats = at_once(operator, joined(parts), None).stats
+            assert stats["id"] == [f"r{i}" for i in range(8)]
+            assert stats["state"][6] == "rejected"
             for i in {0, 1, 2, 3, 4, 5, 7}:
                 row = want.get(f"r{i}", {"keep": True})  # in no group: kept unseen
-                assert (said["state"][i] == "kept") == row.get("keep", True)
-                assert said["reason"][i] == row.get("reason", "")
-                assert (said["duplicate_of"][i] or None) == row.get("duplicate_of")
+                assert (stats["state"][i] == "kept") == row.get("keep", True)
+                assert stats["reason"][i] == row.get("reason", "")
+                assert (stats["duplicate_of"][i] or None) == row.get("duplicate_of")
                 for name in operator.gives & set(row):
-                    a, b = said[name][i], row[name]
+                    a, b = stats[name][i], row[name]
                     assert a == b or (a != a and b != b), (operator, name, i)
 
 
 def test_rows_without_duplicates_are_kept():
-    said = at_once(ExactDuplicates(), rows(ExactDuplicates(), ["one", "two", "three"]), None).stats
-    assert said["state"] == ["kept"] * 3
-    assert said["duplicate_of"] == [""] * 3
+    stats = at_once(ExactDuplicates(), rows(ExactDuplicates(), ["one", "two", "three"]), None).stats
+    assert stats["state"] == ["kept"] * 3
+    assert stats["duplicate_of"] == [""] * 3
 
 
 def test_a_share_is_one_of_all_rows_read():
@@ -181,16 +181,16 @@ def test_no_row_that_can_be_used():
         ExactDuplicates(),
         Select(strategy("top_k", {"signal": "worth"}), 3),
     ):
-        said = at_once(operator, rows(operator, [" ", ""], worth=[1.0, 2.0]), None).stats
-        assert said["state"] == ["rejected"] * 2
+        stats = at_once(operator, rows(operator, [" ", ""], worth=[1.0, 2.0]), None).stats
+        assert stats["state"] == ["rejected"] * 2
         assert at_once(operator, joined([]), None).stats["id"] == []
 
 
 def test_stats_carry_our_prefix():
-    said = row_wise(Length(), None, rows(Length(), ["one"]))
-    assert said.of(0) == {
+    answers = row_wise(Length(), None, rows(Length(), ["one"]))
+    assert answers.of(0) == {
         "coreset_id": "r0", "coreset_state": "kept", "coreset_reason": "", "coreset_duplicate_of": "",
         "coreset_text_words": 1.0, "coreset_text_words_status": "ok",
     }  # fmt: skip
-    again = read({"id": ["r0"], "text": ["one"], STATS: [said.of(0)]}, frozenset({"text_words"}))
+    again = read({"id": ["r0"], "text": ["one"], STATS: [answers.of(0)]}, frozenset({"text_words"}))
     assert again.batch["text_words"].tolist() == [1.0]

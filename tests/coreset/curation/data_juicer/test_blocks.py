@@ -12,7 +12,7 @@ from coreset.curation.data_juicer.rows import STATS, joined
 from coreset.curation.operators.threshold import Threshold
 
 
-def said(*states, **more):
+def answers_of(*states, **more):
     n = len(states)
     words = {"kept": "", "dropped": "too short", "rejected": "empty_text: 'text' is empty"}
     about = {
@@ -24,7 +24,7 @@ def said(*states, **more):
 
 
 def test_places():
-    answers = said("kept", "dropped", "kept", "rejected", repeat=[2.0, np.nan, 1.0, np.nan])
+    answers = answers_of("kept", "dropped", "kept", "rejected", repeat=[2.0, np.nan, 1.0, np.nan])
     assert places(answers) == ([0, 0, 2], [1, 3])
 
 
@@ -64,7 +64,7 @@ def test_a_batch_written_twice_is_there_once(tmp_path):
         "text": "half \ud800",
         "n": float("nan"),
         "__dj__source_file__": "f",
-        STATS: said("dropped", score=[1.0]).of(0),
+        STATS: answers_of("dropped", score=[1.0]).of(0),
     }
     for _ in range(2):
         write_dropped(tmp_path, "coreset_x", [row], ["a", "b"], 0)

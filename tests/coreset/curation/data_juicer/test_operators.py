@@ -57,7 +57,7 @@ def juicer():
     return Found
 
 
-def made(juicer, tmp_path, name, **settings):
+def operator_of(juicer, tmp_path, name, **settings):
     return juicer.load([{name: {"work_dir": str(tmp_path)} | settings}])[0]
 
 
@@ -118,7 +118,7 @@ def test_settings_are_checked_before_anything_starts(juicer, tmp_path):
         ("coreset_select", TOP | {"budget": 30, "total": 9}, "budget"),
     ):
         with pytest.raises(ValueError, match=words):
-            made(juicer, tmp_path, name, **settings)
+            operator_of(juicer, tmp_path, name, **settings)
     with pytest.raises(
         ValueError,
         match=(
@@ -132,16 +132,16 @@ def test_a_share_without_the_number_of_rows_is_refused(juicer, tmp_path):
     with pytest.raises(
         ValueError, match=r"coreset_select: budget: a share is one of all rows read, .* \(total\)"
     ):
-        made(juicer, tmp_path, "coreset_select", **TOP, budget=0.1)
-    made(juicer, tmp_path, "coreset_select", **TOP, budget=0.1, total=50)
-    made(juicer, tmp_path, "coreset_select", **TOP, budget=5)
-    made(
+        operator_of(juicer, tmp_path, "coreset_select", **TOP, budget=0.1)
+    operator_of(juicer, tmp_path, "coreset_select", **TOP, budget=0.1, total=50)
+    operator_of(juicer, tmp_path, "coreset_select", **TOP, budget=5)
+    operator_of(
         juicer, tmp_path, "coreset_select", **TOP, budget=0.1, cost="text_words"
     )  # a share of the cost of the rows left
 
 
 def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
-    plain = made(juicer, tmp_path, "coreset_length")
+    plain = operator_of(juicer, tmp_path, "coreset_length")
     assert (plain.accelerator, plain.batch_size) == ("cpu", 1000)
     for entry, settings, wants in (
         ("perplexity", {"model": "m"}, "cuda"),
@@ -151,12 +151,12 @@ def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
         monkeypatch.setattr(
             "coreset.curation.data_juicer.operators.describe", lambda operator: repr(operator)
         )  # no model is there
-        op = made(juicer, tmp_path, f"coreset_{entry}", **settings)
+        op = operator_of(juicer, tmp_path, f"coreset_{entry}", **settings)
         assert (op.accelerator, op.batch_size) == (wants, 1000)
-        said = made(
+        on_cpu = operator_of(
             juicer, tmp_path, f"coreset_{entry}", **settings, accelerator="cpu", batch_size=7
         )
-        assert (said.accelerator, said.batch_size) == ("cpu", 7)
+        assert (on_cpu.accelerator, on_cpu.batch_size) == ("cpu", 7)
     import torch
 
     seen = []
@@ -168,7 +168,9 @@ def test_the_wish_for_a_gpu_is_carried_through(juicer, tmp_path, monkeypatch):
 
 
 def test_settings_reach_the_operator_and_workers_make_it_anew(juicer, tmp_path):
-    op = made(juicer, tmp_path, "coreset_select", **TOP, budget=3, seed=4, skip_op_error=True)
+    op = operator_of(
+        juicer, tmp_path, "coreset_select", **TOP, budget=3, seed=4, skip_op_error=True
+    )
     assert (op.operator.budget, op.operator.seed, op.operator.strategy.signal) == (
         3,
         4,
@@ -188,7 +190,7 @@ def test_the_cache_asks_for_what_an_operator_is_made_of(juicer, tmp_path):
     keys = set()
     for entries in (["cat"], ["dog"]):
         words.write_text(json.dumps(entries))
-        op = made(juicer, tmp_path, "coreset_entries", vocabulary=str(words))
+        op = operator_of(juicer, tmp_path, "coreset_entries", vocabulary=str(words))
         keys.add(op._fingerprint_bytes())
     assert len(keys) == 2
 
@@ -264,7 +266,7 @@ def test_nothing_is_left_for_the_next(juicer, tmp_path):
 
 
 def test_a_whole_batch_that_fails_stops_the_run(juicer, tmp_path, monkeypatch):
-    op = made(juicer, tmp_path, "coreset_length", skip_op_error=True)
+    op = operator_of(juicer, tmp_path, "coreset_length", skip_op_error=True)
     monkeypatch.setitem(op.__dict__, "operator", Fails("o"))
     samples = {"text": ["one", "two"], STATS: [{}, {}]}
     with pytest.raises(ValueError, match="Fails fails on a batch of 2 rows"):
@@ -279,7 +281,7 @@ def test_batches_of_equal_rows_on_ray_are_told_apart(juicer, tmp_path):
     """
     from ray.data._internal.execution.interfaces import TaskContext
 
-    op = made(juicer, tmp_path, "coreset_length", low=2)
+    op = operator_of(juicer, tmp_path, "coreset_length", low=2)
     batch = op.compute_stats({"text": ["one"], STATS: [{}]})
 
     def data_set(times, op=op):

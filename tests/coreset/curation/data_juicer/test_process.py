@@ -92,13 +92,13 @@ def test_the_rows_that_curate_chooses(tmp_path, source, expected, executor):
         env=os.environ | caches | settings, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-4000:]
-    found = [
+    files = [
         p
         for p in (tmp_path / "out").glob(
             "chosen.jsonl*/**/*.json" if executor != "default" else "chosen.jsonl"
         )
     ]
-    rows = [json.loads(line) for p in found for line in p.read_text().splitlines()]
+    rows = [json.loads(line) for p in files for line in p.read_text().splitlines()]
     folders = list((tmp_path / "out").glob("*/dropped"))
     assert len(folders) == 1
     out = list(read_dropped(folders[0].parent))

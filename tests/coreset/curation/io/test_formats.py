@@ -131,10 +131,10 @@ def turns(*pairs):
     ],
 )  # fmt: skip
 def test_bad_rows(row, schema, reason, words):
-    with pytest.raises(BadRow) as found:
+    with pytest.raises(BadRow) as caught:
         normal(row, schema)
-    assert found.value.reason == reason
-    assert words in str(found.value)
+    assert caught.value.reason == reason
+    assert words in str(caught.value)
 
 
 def test_schema_is_that_of_most_rows():

@@ -86,13 +86,13 @@ def test_compressed_and_small_files_stay_whole(tmp_path):
 
 def left_by(out):
     """The files of a run, the decisions as text (NaN is itself)."""
-    found = {
+    contents = {
         str(p.relative_to(out)): p.read_bytes()
         for p in sorted(Path(out).rglob("*"))
         if p.is_file() and p.relative_to(out).parts[0] != "state"
     }
     table = pq.read_table(out / "decisions.parquet")
-    return found | {"decisions.parquet": str(table.to_pylist())}
+    return contents | {"decisions.parquet": str(table.to_pylist())}
 
 
 @pytest.mark.parametrize("kind", ["lf", "crlf", "parquet"])

@@ -129,8 +129,8 @@ def test_the_same_pictures_in_every_form(tmp_path, form, partitions):
     done = run(source, tmp_path / "out", partition_rows=partitions)
     assert done.manifest["schema"]["kind"] == "images"
     assert done.manifest["counts"] == {"rows": 6, "kept": 3, "dropped": 3, "rejected": 0}
-    found = decisions(tmp_path / "out")
-    assert {k: (s, r or None, t) for k, (s, r, t) in found.items()} == EXPECTED
+    outcomes = decisions(tmp_path / "out")
+    assert {k: (s, r or None, t) for k, (s, r, t) in outcomes.items()} == EXPECTED
 
 
 def test_rows_come_back_in_their_form(tmp_path):
@@ -259,7 +259,7 @@ def test_a_folder_of_images_elsewhere(tmp_path):
 
 
 def test_names_of_the_content_do_not_hang_on_the_place(tmp_path):
-    found = []
+    runs = []
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
@@ -267,9 +267,9 @@ def test_names_of_the_content_do_not_hang_on_the_place(tmp_path):
         table = pq.read_table(source).drop_columns(["id"])
         pq.write_table(table, source)
         run(source, tmp_path / f"{name}-out")
-        found.append(decisions(tmp_path / f"{name}-out"))
-    assert found[0] == found[1]
-    assert len(found[0]) == 6
+        runs.append(decisions(tmp_path / f"{name}-out"))
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 6
 
 
 def test_repeating_rows_that_have_names_is_refused(tmp_path):
@@ -379,9 +379,9 @@ def test_what_is_written_unpacks_inside_its_folder(tmp_path):
     inside.mkdir(parents=True)
     with tarfile.open(tmp_path / "out/data/a.tar") as tar:
         tar.extractall(inside, filter="fully_trusted")
-    made = sorted(
+    written = sorted(
         str(p.relative_to(tmp_path / "unpacked"))
         for p in (tmp_path / "unpacked").rglob("*")
         if p.is_file()
     )
-    assert made == ["deep/er/ok/a.png", "deep/er/ok/a.txt"]
+    assert written == ["deep/er/ok/a.png", "deep/er/ok/a.txt"]

@@ -268,9 +268,9 @@ class OtherName(Coin):
 def test_every_way_of_breaking_it_is_found(bad, words, monkeypatch):
     monkeypatch.setattr("coreset.curation.operators.contract.describe", lambda o: o)
     columns = {**TEXTS, "v": np.array([0.1, 0.2, 0.3, 1e9, 0.7, -1e9, 0.9, 0.4])}
-    with pytest.raises((AssertionError, ValueError)) as found:
+    with pytest.raises((AssertionError, ValueError)) as caught:
         check_operator(bad, columns)
-    assert words in str(found.value)
+    assert words in str(caught.value)
 
 
 def test_a_verdict_is_checked():

@@ -123,10 +123,10 @@ FITS = {
 
 
 def test_every_registered_fit_is_looked_at():
-    found = {
+    registered = {
         n for n in names("coreset.operators") if issubclass(load(n, "coreset.operators"), Estimator)
     }
-    assert found == set(FITS)
+    assert registered == set(FITS)
 
 
 @pytest.mark.parametrize("name", FITS)

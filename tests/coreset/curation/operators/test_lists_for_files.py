@@ -62,14 +62,14 @@ def test_a_test_set_in_a_list(tmp_path):
 
 
 def test_operators_with_lists_are_frozen_and_travel():
-    for made in (
+    for operator in (
         Decontaminate(TEST),
         Dsir(TEST),
         QualityClassifier(TEST),
         Entries(["fox", "dog"]),
     ):
-        hash(made)
-        assert pickle.loads(pickle.dumps(made)) == made
+        hash(operator)
+        assert pickle.loads(pickle.dumps(operator)) == operator
     assert isinstance(pickle.loads(pickle.dumps(Decontaminate(TEST))).against, Frozen)
 
 

@@ -40,8 +40,8 @@ class Letters:
 
 
 def counts(text):
-    found = np.array([text.count(c) for c in LETTERS], float)
-    return found / np.sqrt((found**2).sum())
+    vector = np.array([text.count(c) for c in LETTERS], float)
+    return vector / np.sqrt((vector**2).sum())
 
 
 QUERIES = {"q2": ("aab", "x"), "q1": ("cde", "y"), "q3": ("bbb", "x"), "q0": ("ee", "y")}

@@ -50,7 +50,7 @@ def greedy(x, weights, asked, candidates, k):
 def test_both_rounds_and_the_certificate_by_the_definition(seed, count):
     x, probs, weights = world(seed)
     k = 6
-    made = Select(strategy("uherding", {"normalize": False}), k, seed=seed, partitions=count)
+    selector = Select(strategy("uherding", {"normalize": False}), k, seed=seed, partitions=count)
     table = pa.table(
         {
             "id": IDS, "_row": np.arange(N), "_partition": np.zeros(N, int),
@@ -58,7 +58,7 @@ def test_both_rounds_and_the_certificate_by_the_definition(seed, count):
             "probs": pa.FixedSizeListArray.from_arrays(probs.reshape(-1), 3),
         }
     )  # fmt: skip
-    chosen, about = in_rounds(made, table, k)
+    chosen, about = in_rounds(selector, table, k)
     part = np.floor(hashed(seed, 1) * count)
     parts = [np.flatnonzero(part == i) for i in range(count)]
     firsts = [greedy(x, weights, p, p.tolist(), k) for p in parts]
@@ -69,10 +69,10 @@ def test_both_rounds_and_the_certificate_by_the_definition(seed, count):
     values = [(weights * kernel(x, x[a]).max(axis=1)).mean() for a in answers]
     best = int(np.argmax(values))
     assert chosen["_row"].to_pylist() == answers[best]
-    said = about["certificate"]
-    assert said["coverage"] == pytest.approx(values[best], rel=1e-9)
-    assert said["of_union"] == pytest.approx(values[0], rel=1e-9)
-    assert said["of_best_shard"] == pytest.approx(max(values[1:]), rel=1e-9)
+    certificate = about["certificate"]
+    assert certificate["coverage"] == pytest.approx(values[best], rel=1e-9)
+    assert certificate["of_union"] == pytest.approx(values[0], rel=1e-9)
+    assert certificate["of_best_shard"] == pytest.approx(max(values[1:]), rel=1e-9)
     assert about["factor"] == pytest.approx((1 - np.exp(-1)) / min(count, k))
 
 

@@ -106,9 +106,9 @@ def test_a_cost_without_a_value_and_what_is_refused():
 def test_a_submodular_strategy_weighs_gain_against_cost():
     rng = np.random.default_rng(0)
     x, tokens = np.abs(rng.normal(size=(40, 4))), rng.uniform(1, 9, 40)
-    made = strategy("facility_location")
-    decision = decide(Select(made, 30, cost="tokens"), features=x, tokens=tokens)
-    expected = made.within(Pool(40), Signals(40, features=x), tokens, 30.0)
+    facility = strategy("facility_location")
+    decision = decide(Select(facility, 30, cost="tokens"), features=x, tokens=tokens)
+    expected = facility.within(Pool(40), Signals(40, features=x), tokens, 30.0)
     assert np.flatnonzero(decision.keep).tolist() == sorted(expected.indices.tolist())
     assert decision.columns["rank"][expected.indices].tolist() == list(range(len(expected.indices)))
     assert tokens[decision.keep].sum() <= 30

@@ -42,9 +42,9 @@ ALL = {
 
 
 def operator(name, budget=12, partitions=SHARDS, **more):
-    made = ALL[name][0]
+    part = ALL[name][0]
     columns = {} if name == "top_k" else {"features": "vector"}
-    return Select(made, budget, columns, seed=SEED, partitions=partitions, **more)
+    return Select(part, budget, columns, seed=SEED, partitions=partitions, **more)
 
 
 def picked(decision):
@@ -52,15 +52,15 @@ def picked(decision):
     return np.argsort(np.where(rank < 0, N, rank), kind="stable")[: (rank >= 0).sum()].tolist()
 
 
-def decide(made, total=N, **columns):
-    return made.decide(as_batch({"id": IDS, **columns}), total)
+def decide(selector, total=N, **columns):
+    return selector.decide(as_batch({"id": IDS, **columns}), total)
 
 
-def about(made, **columns):
+def about(selector, **columns):
     table = as_batch({"id": IDS, **columns}).table
     for name in ("_partition", "_row"):
         table = table.append_column(name, pa.array(np.arange(N)))
-    return in_rounds(made, table, made.count(N, N))[1]
+    return in_rounds(selector, table, selector.count(N, N))[1]
 
 
 def hashed(stream):
@@ -113,15 +113,15 @@ def test_k_center_is_farthest_first_in_every_shard_and_then_in_the_union(k, coun
     union = np.sort(np.concatenate([farthest_first(d, rows, k) for rows in shards(count)]))
     want = farthest_first(d, union, k)
     assert picked(decide(operator("kcenter", k, count), vector=X)) == want
-    found = about(operator("kcenter", k, count), vector=X)
-    assert (found["union"], found["pool"], found["chosen"], found["factor"]) == (
+    facts = about(operator("kcenter", k, count), vector=X)
+    assert (facts["union"], facts["pool"], facts["chosen"], facts["factor"]) == (
         len(union),
         N,
         k,
         4.0,
     )
     np.testing.assert_allclose(
-        found["certificate"]["cover_radius"], d[:, want].min(axis=1).max(), rtol=1e-12
+        facts["certificate"]["cover_radius"], d[:, want].min(axis=1).max(), rtol=1e-12
     )
 
 
@@ -139,34 +139,39 @@ def test_facility_location_is_greedi(k, count):
     values = [s[np.ix_(one, everything)].max(axis=0).mean() for one in answers]
     want = answers[int(np.argmax(values))]
     assert sorted(picked(decide(operator("facility", k, count), vector=X))) == sorted(want)
-    found = about(operator("facility", k, count), vector=X)
-    np.testing.assert_allclose(found["certificate"]["facility_value"], max(values), atol=2e-6)
-    np.testing.assert_allclose(found["certificate"]["of_union"], values[0], atol=2e-6)
-    np.testing.assert_allclose(found["certificate"]["of_best_shard"], max(values[1:]), atol=2e-6)
-    np.testing.assert_allclose(found["factor"], (1 - 1 / np.e) / min(count, k))
+    facts = about(operator("facility", k, count), vector=X)
+    np.testing.assert_allclose(facts["certificate"]["facility_value"], max(values), atol=2e-6)
+    np.testing.assert_allclose(facts["certificate"]["of_union"], values[0], atol=2e-6)
+    np.testing.assert_allclose(facts["certificate"]["of_best_shard"], max(values[1:]), atol=2e-6)
+    np.testing.assert_allclose(facts["factor"], (1 - 1 / np.e) / min(count, k))
 
 
 def test_the_choice_of_one_shard_is_kept_when_it_is_the_best():
     best = set()
     for seed in range(12):
-        made = Select(
+        selector = Select(
             strategy("facility_location"), 5, {"features": "vector"}, seed=seed, partitions=3
         )
-        found = about(made, vector=X)["certificate"]
-        assert found["facility_value"] == max(found["of_union"], found["of_best_shard"])
-        best.add(found["of_union"] >= found["of_best_shard"])
+        certificate = about(selector, vector=X)["certificate"]
+        assert certificate["facility_value"] == max(
+            certificate["of_union"], certificate["of_best_shard"]
+        )
+        best.add(certificate["of_union"] >= certificate["of_best_shard"])
     assert best == {True, False}
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 500])
 def test_the_highest_of_all_are_those_of_one_round(count):
-    made = operator("top_k", 25, count)
-    one = decide(Select(made.strategy, 25), vector=SCORES)
-    two = decide(made, vector=SCORES)
+    selector = operator("top_k", 25, count)
+    one = decide(Select(selector.strategy, 25), vector=SCORES)
+    two = decide(selector, vector=SCORES)
     for name in ("rank", "gain"):
         np.testing.assert_array_equal(one.columns[name], two.columns[name])
     lowest = np.sort(SCORES)[-25]
-    assert about(made, vector=SCORES)["certificate"] == {"lowest_score": lowest, "higher_left": 0}
+    assert about(selector, vector=SCORES)["certificate"] == {
+        "lowest_score": lowest,
+        "higher_left": 0,
+    }
 
 
 class Ranked(TopK):
@@ -197,8 +202,8 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
             radius = min(d[:, c].min(axis=1).max() for c in sets)
             value = max(s[c].max(axis=0).mean() for c in sets)
             for name in ("kcenter", "facility"):
-                made = Select(ALL[name][0], k, {"features": "v"}, seed=trial, partitions=count)
-                chosen = picked(decide(made, v=x))
+                selector = Select(ALL[name][0], k, {"features": "v"}, seed=trial, partitions=count)
+                chosen = picked(decide(selector, v=x))
                 assert len(chosen) == k
                 if name == "kcenter":
                     assert d[:, chosen].min(axis=1).max() <= 4 * radius + 1e-12
@@ -206,11 +211,11 @@ def test_the_guarantees_hold_against_the_best_of_all_sets():
                     rows = rows.append_column("_partition", pa.array(range(9))).append_column(
                         "_row", pa.array(range(9))
                     )
-                    found = in_rounds(made, rows, k)[1]["certificate"]
-                    assert found["lower_bound"] <= radius + 1e-12
-                    assert found["cover_radius"] <= found["ratio"] * found["lower_bound"] * (
-                        1 + 1e-12
-                    )
+                    certificate = in_rounds(selector, rows, k)[1]["certificate"]
+                    assert certificate["lower_bound"] <= radius + 1e-12
+                    assert certificate["cover_radius"] <= certificate["ratio"] * certificate[
+                        "lower_bound"
+                    ] * (1 + 1e-12)
                 else:
                     assert s[chosen].max(axis=0).mean() >= (1 - 1 / np.e) / min(count, k) * value
 
@@ -274,16 +279,16 @@ def test_no_cut_order_or_batch_changes_the_answer_or_the_certificate(
     column = ALL[name][1]["vector"]
     order = np.arange(N)
     np.random.default_rng(seed).shuffle(order)
-    made = operator(name, 0.25)
+    selector = operator(name, 0.25)
     reading = Settings(batch=batch, partition_rows=partition)
-    done = curate([made], write(folder, order, edges, column), folder / "out", settings=reading)
-    want = decide(made, vector=column)
-    found = ends(folder / "out")
-    assert [found[i][0] == "kept" for i in IDS] == want.keep.tolist()
-    assert [found[i][2] for i in IDS] == want.columns["rank"].tolist()
-    np.testing.assert_array_equal([found[i][3] for i in IDS], want.columns["gain"])
+    done = curate([selector], write(folder, order, edges, column), folder / "out", settings=reading)
+    want = decide(selector, vector=column)
+    outcomes = ends(folder / "out")
+    assert [outcomes[i][0] == "kept" for i in IDS] == want.keep.tolist()
+    assert [outcomes[i][2] for i in IDS] == want.columns["rank"].tolist()
+    np.testing.assert_array_equal([outcomes[i][3] for i in IDS], want.columns["gain"])
     assert done.manifest["operators"][0]["rounds"] == json.loads(
-        json.dumps(about(made, vector=column))
+        json.dumps(about(selector, vector=column))
     )
     assert len(list((folder / "out" / "state").rglob(f"*select*/{ABOUT}"))) == 1
     assert not list((folder / "out" / "state").rglob("*.arrow"))
@@ -315,9 +320,9 @@ def test_no_step_holds_more_than_a_shard(tmp_path, monkeypatch):
     for name in ("first_round", "audit"):
         original = getattr(sharded, name)
 
-        def watched(made, shard, *rest, original=original):
+        def watched(selector, shard, *rest, original=original):
             seen.append(shard["id"].to_pylist())
-            return original(made, shard, *rest)
+            return original(selector, shard, *rest)
 
         monkeypatch.setattr(sharded, name, watched)
     source = write(tmp_path, np.arange(N), [20], X)
@@ -326,7 +331,7 @@ def test_no_step_holds_more_than_a_shard(tmp_path, monkeypatch):
 
 
 def test_what_has_no_second_round_is_refused():
-    for made, words in (
+    for part, words in (
         (strategy("badge"), "Badge cannot choose in two rounds: it has no second round; strategies that can: .*facility_location.*kcenter.*top_k"),
         (strategy("epig"), "its score of a row depends on other rows"),
         (strategy("class_quota", {"base": "kcenter"}), "ClassQuota cannot choose in two rounds"),
@@ -335,7 +340,7 @@ def test_what_has_no_second_round_is_refused():
         (strategy("facility_location", {"similarity": "rbf"}), "similarity=rbf without gamma"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
-            Select(made, 5, partitions=3)
+            Select(part, 5, partitions=3)
     for count in (0, -1, 2.0, True):
         with pytest.raises(
             ValueError, match="partitions: expected a number of partitions, at least 1, got"
@@ -350,14 +355,14 @@ def test_row_wise_scores_are():
     """What a strategy says of itself: the score of a row is the same whatever stands beside it."""
     seen = 0
     for name in names():
-        made = load(name)
-        if not (isinstance(made, type) and issubclass(made, ScoreBased) and made.row_wise):
+        scoring = load(name)
+        if not (isinstance(scoring, type) and issubclass(scoring, ScoreBased) and scoring.row_wise):
             continue
-        made, seen = made(), seen + 1
-        columns = example_signals(48, made.needs)
-        whole = made.score(Pool(48), Signals(48, **columns))
+        scoring, seen = scoring(), seen + 1
+        columns = example_signals(48, scoring.needs)
+        whole = scoring.score(Pool(48), Signals(48, **columns))
         some = np.array([3, 7, 8, 30])
-        part = made.score(Pool(4), Signals(4, **{n: v[some] for n, v in columns.items()}))
+        part = scoring.score(Pool(4), Signals(4, **{n: v[some] for n, v in columns.items()}))
         np.testing.assert_array_equal(part, whole[some], err_msg=name)
     assert seen > 10
     assert has_rounds(load("kcenter"))

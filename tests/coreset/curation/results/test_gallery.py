@@ -38,10 +38,10 @@ def source(tmp_path_factory):
             Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / f"{i}.png")
         else:
             (folder / f"{i}.png").write_bytes((folder / f"{i % 27}.png").read_bytes())
-        found = [w for j, w in enumerate(WORDS) if rng.random() < 0.8 / (j + 1)] or ["cat"]
+        words = [w for j, w in enumerate(WORDS) if rng.random() < 0.8 / (j + 1)] or ["cat"]
         vector = rng.normal(size=4).round(6).tolist()
         rows.append(
-            {"id": f"r{i:02d}", "image": f"{i}.png", "text": " ".join(found), "vector": vector}
+            {"id": f"r{i:02d}", "image": f"{i}.png", "text": " ".join(words), "vector": vector}
         )
     (folder / "50.png").write_text("no image")
     (folder / "51.png").write_bytes(b"")
@@ -74,14 +74,14 @@ def done(source, tmp_path_factory):
 
 
 def test_outcomes_and_groups(source, done):
-    found = pq.read_table(done.out / "decisions.parquet").to_pylist()
-    sizes = Counter((r["state"], r["operator"] or "", r["reason"] or "") for r in found)
+    decisions = pq.read_table(done.out / "decisions.parquet").to_pylist()
+    sizes = Counter((r["state"], r["operator"] or "", r["reason"] or "") for r in decisions)
     outcomes = done.gallery["outcomes"]
     assert {(o["state"], o["operator"], o["reason"]): o["size"] for o in outcomes} == dict(sizes)
     for one in outcomes:
         names = [
             r["id"]
-            for r in found
+            for r in decisions
             if (r["state"], r["reason"] or "") == (one["state"], one["reason"])
         ]
         luck = keyed_uniform(SALT, np.array(names, object))
@@ -89,7 +89,7 @@ def test_outcomes_and_groups(source, done):
         assert [r["id"] for r in one["rows"]] == wanted
         assert all(r["image"].startswith(str(source[0])) for r in one["rows"])
     duplicates = defaultdict(list)
-    for r in found:
+    for r in decisions:
         if r["duplicate_of"]:
             duplicates[r["duplicate_of"]].append(r["id"])
     (groups,) = done.gallery["groups"]
@@ -104,15 +104,16 @@ def test_outcomes_and_groups(source, done):
 
 
 def test_entries_before_and_after(source, done):
-    found = {r["id"]: r for r in pq.read_table(done.out / "decisions.parquet").to_pylist()}
+    decisions = {r["id"]: r for r in pq.read_table(done.out / "decisions.parquet").to_pylist()}
     came = [
         r
         for r in source[1]
-        if found[r["id"]]["state"] == "kept" or found[r["id"]]["operator"] == "balance_entries"
+        if decisions[r["id"]]["state"] == "kept"
+        or decisions[r["id"]]["operator"] == "balance_entries"
     ]
     before = Counter(w for r in came for w in set(r["text"].split()))
     after = Counter(
-        w for r in came if found[r["id"]]["state"] == "kept" for w in set(r["text"].split())
+        w for r in came if decisions[r["id"]]["state"] == "kept" for w in set(r["text"].split())
     )
     entries = done.gallery["entries"]
     assert entries["seen"] == len(before)
@@ -126,12 +127,12 @@ def test_entries_before_and_after(source, done):
 
 
 def test_the_map_is_the_plane_of_the_vectors(source, done):
-    found = {r["id"]: r["state"] for r in pq.read_table(done.out / "decisions.parquet").to_pylist()}
+    state = {r["id"]: r["state"] for r in pq.read_table(done.out / "decisions.parquet").to_pylist()}
     order = np.argsort(keyed_uniform(SALT, np.array([r["id"] for r in source[1]], object)))
     rows = [source[1][i] for i in order]
     there = done.gallery["map"]
     assert there["name"] == "vector"
-    assert there["kept"].tolist() == [found[r["id"]] == "kept" for r in rows]
+    assert there["kept"].tolist() == [state[r["id"]] == "kept" for r in rows]
     x = np.array([r["vector"] for r in rows])
     x = x - x.mean(axis=0)
     values = np.linalg.eigvalsh(x.T @ x)[::-1][:2]
@@ -183,8 +184,8 @@ def test_images_inside_containers(source, tmp_path):
         for p in paths:
             tar.add(p, p.name)
     for name in ("a.parquet", "b.tar"):
-        found = curate(
+        gallery = curate(
             [Images(), ReadableImage()], tmp_path / name, tmp_path / f"out-{name}"
         ).gallery
-        rows = found["outcomes"][0]["rows"]
+        rows = gallery["outcomes"][0]["rows"]
         assert [decode(r["image"]).status for r in rows] == ["ok"] * 4

@@ -43,14 +43,14 @@ def words(out):
 def test_text_that_changed_in_place(tmp_path):
     source = tmp_path / "a.jsonl"
     source.write_text('{"id": "a", "text": "one two"}\n{"id": "b", "text": "x"}\n')
-    said = []
-    curate([Length()], source, tmp_path / "out", log=said.append)
+    log = []
+    curate([Length()], source, tmp_path / "out", log=log.append)
     assert words(tmp_path / "out") == {"a": 2, "b": 1}
-    assert not any("reused" in s or "unchanged" in s for s in said)
+    assert not any("reused" in s or "unchanged" in s for s in log)
     rewrite(source, b'{"id": "a", "text": "one-two"}\n{"id": "b", "text": "x"}\n')
-    curate([Length()], source, tmp_path / "out", log=said.append)
+    curate([Length()], source, tmp_path / "out", log=log.append)
     assert words(tmp_path / "out") == {"a": 1, "b": 1}
-    assert not any("reused" in s for s in said)
+    assert not any("reused" in s for s in log)
 
 
 def test_what_did_not_change_is_reused_and_named(tmp_path, monkeypatch):
@@ -58,20 +58,20 @@ def test_what_did_not_change_is_reused_and_named(tmp_path, monkeypatch):
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name} {i}"} for i in range(10)])
     settings = Settings(partition_rows=5)
     curate([Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings)
-    said = []
+    log = []
     (tmp_path / "a.jsonl").touch()
     (tmp_path / "b.jsonl").replace(tmp_path / "c")  # a copy of the same content
     (tmp_path / "b.jsonl").write_bytes((tmp_path / "c").read_bytes())
     monkeypatch.setattr(Length, "__call__", lambda *_: pytest.fail("computed again"))
     curate(
-        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append
+        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=log.append
     )
-    assert "state: the rows of 2 of 2 files are reused" in said
-    assert "text_words: the answers about 4 of 4 partitions are reused" in said
+    assert "state: the rows of 2 of 2 files are reused" in log
+    assert "text_words: the answers about 4 of 4 partitions are reused" in log
     curate(
-        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=said.append
+        [Length()], str(tmp_path / "*.jsonl"), tmp_path / "out", settings=settings, log=log.append
     )
-    assert "input: 2 of 2 files are unchanged since an earlier run" in said
+    assert "input: 2 of 2 files are unchanged since an earlier run" in log
 
 
 def picture(path, size):

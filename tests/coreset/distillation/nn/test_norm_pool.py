@@ -40,8 +40,8 @@ def test_values_by_the_definition(seed, shape):
         rng.normal(size=shape[1]),
         rng.normal(size=shape[1]),
     )
-    found = norm_pool(*(torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias)))
-    np.testing.assert_allclose(found.numpy(), plain(x, weight, bias), rtol=2e-4, atol=2e-4)
+    pooled = norm_pool(*(torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias)))
+    np.testing.assert_allclose(pooled.numpy(), plain(x, weight, bias), rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
@@ -50,7 +50,7 @@ def test_slopes_by_finite_differences(size):
     arrays = [rng.normal(size=(2, 3, *size)), rng.normal(size=3), rng.normal(size=3)]
     tilt = rng.normal(size=(2, 3, size[0] // 2, size[1] // 2))
     tensors = [torch.from_numpy(a.astype(np.float32)).requires_grad_() for a in arrays]
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         (norm_pool(*tensors) * torch.from_numpy(tilt.astype(np.float32))).sum(), tensors
     )
     for which, array in enumerate(arrays):
@@ -62,7 +62,7 @@ def test_slopes_by_finite_differences(size):
                 moved[which][place] += step
                 ends.append((plain(*moved) * tilt).sum())
             want[place] = (ends[0] - ends[1]) / 2e-6
-        np.testing.assert_allclose(found[which].numpy(), want, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(gradients[which].numpy(), want, rtol=2e-3, atol=2e-4)
 
 
 def test_no_number_stays_none():
@@ -93,9 +93,11 @@ def test_gradients_of_a_batch_in_blocks(monkeypatch, norm, size, block):
         torch.tensor([0, 1, 2, 3, 3, 0, 1]),
     )
     before = [p.clone() for p in net.parameters()]
-    found = slopes(net, dict(net.named_parameters()), x, labels)
+    gradients = slopes(net, dict(net.named_parameters()), x, labels)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     whole = net.double().requires_grad_(True)
     loss = torch.nn.functional.cross_entropy(whole(x.double()), labels)
-    for slope, want in zip(found, torch.autograd.grad(loss, list(whole.parameters())), strict=True):
+    for slope, want in zip(
+        gradients, torch.autograd.grad(loss, list(whole.parameters())), strict=True
+    ):
         torch.testing.assert_close(slope.double(), want, rtol=1e-3, atol=1e-5)

@@ -49,8 +49,8 @@ def test_the_components_of_all_pairs(monkeypatch, small, radius, centers, flips)
     bits, colors = clusters(rng, n, centers, flips)
     for width, tolerance in ((6, 12), (0, 0)):
         for start in ([0, n], [0, 1, 400, 405, n]):
-            found = linked(bits, colors[:, :width], np.array(start), radius, tolerance)
-            assert np.array_equal(found, plain(bits, colors[:, :width], start, radius, tolerance))
+            labels = linked(bits, colors[:, :width], np.array(start), radius, tolerance)
+            assert np.array_equal(labels, plain(bits, colors[:, :width], start, radius, tolerance))
 
 
 def test_a_few_thousand_random_hashes():
@@ -58,9 +58,9 @@ def test_a_few_thousand_random_hashes():
     bits = rng.integers(0, 2**64, 4000, dtype=np.uint64)
     bits[3000:] = bits[:1000] ^ (np.uint64(1) << rng.integers(0, 64, 1000).astype(np.uint64))
     none = np.zeros((4000, 0), np.uint8)
-    found = linked(bits, none, np.array([0, 4000]), 4)
-    assert np.array_equal(found, plain(bits, none, [0, 4000], 4, 0))
-    assert found[3000:].tolist() == list(range(1000))
+    labels = linked(bits, none, np.array([0, 4000]), 4)
+    assert np.array_equal(labels, plain(bits, none, [0, 4000], 4, 0))
+    assert labels[3000:].tolist() == list(range(1000))
 
 
 def test_bits_apart():
@@ -90,7 +90,7 @@ def test_a_bucket_of_100000_takes_seconds(kind):
         bits = clusters(rng, n, 1, 10)[0]
     linked(bits[:2000], colors[:2000], np.array([0, 2000]), 4, 32)  # compiled
     start = time.process_time()
-    found = linked(bits, colors, np.array([0, n]), 4, 32)
+    labels = linked(bits, colors, np.array([0, n]), 4, 32)
     assert time.process_time() - start < 60
     if kind != "near":
-        assert len(np.unique(found)) == (1 if kind == "copies" else n)
+        assert len(np.unique(labels)) == (1 if kind == "copies" else n)

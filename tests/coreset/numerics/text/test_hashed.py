@@ -72,13 +72,13 @@ def test_leaders_are_the_plain_pass(similarity):
     )
     c = x.astype(np.float64)
     c /= np.linalg.norm(c, axis=1, keepdims=True)
-    found, own = [], []
+    firsts, own = [], []
     for i in range(len(c)):
-        near = [k for k in found if c[i] @ c[k] >= similarity]
+        near = [k for k in firsts if c[i] @ c[k] >= similarity]
         own.append(near[0] if near else i)
         if not near:
-            found.append(i)
+            firsts.append(i)
     assert leaders(x, similarity).tolist() == own
-    assert 1 < len(found) < 700
+    assert 1 < len(firsts) < 700
     with pytest.raises(ValueError, match="expected a cosine"):
         leaders(x, 2)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coreset.cli.explore import made_from, make_table
+from coreset.cli.explore import fingerprint_of, make_table
 from coreset.core.overrules import read_overrules
 from coreset.core.selection import Selection
 from coreset.curation.operators.dedup import ExactDuplicates
@@ -82,8 +82,8 @@ def test_the_file_documents_its_columns(curated: Path, tmp_path: Path) -> None:
     path = write_explore(table, tmp_path / "explore.parquet", {"map": how})
     about = json.loads(pq.read_schema(path).metadata[b"coreset"])
     assert about["columns"] == {n: COLUMNS[n][1] for n in table.column_names if n in COLUMNS}
-    back, said = read_explore(path)
-    assert said["map"] == how
+    back, metadata = read_explore(path)
+    assert metadata["map"] == how
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="needs row, decision"):
         read_explore(tmp_path / "other.parquet")
@@ -95,23 +95,23 @@ def test_the_file_documents_its_columns(curated: Path, tmp_path: Path) -> None:
 
 def test_a_table_is_made_anew_when_something_has_changed(curated: Path, tmp_path: Path) -> None:
     given = {**SETTINGS, "run": [str(curated)]}
-    key = made_from(given)
-    assert made_from({**given, "open": False, "port": 7}) == key
-    assert made_from({**given, "projection": "tsne"}) != key
+    key = fingerprint_of(given)
+    assert fingerprint_of({**given, "open": False, "port": 7}) == key
+    assert fingerprint_of({**given, "projection": "tsne"}) != key
     shutil.copytree(curated, tmp_path / "c")
     again = {**given, "run": [str(tmp_path / "c")]}
-    before = made_from(again)
+    before = fingerprint_of(again)
     os.utime(tmp_path / "c" / "manifest.json", (1, 1))
-    assert made_from(again) != before
+    assert fingerprint_of(again) != before
 
 
 def test_nearest_rows_are_those_of_plain_distances() -> None:
     x = np.random.default_rng(0).normal(size=(40, 5))
     x[7] = np.nan
-    found = neighbors(x, 4)
-    assert found is not None
-    assert found[7] is None
-    for i, one in enumerate(found):
+    nearest = neighbors(x, 4)
+    assert nearest is not None
+    assert nearest[7] is None
+    for i, one in enumerate(nearest):
         if one is not None:
             far = np.linalg.norm(
                 x.astype(np.float32).astype(np.float64) - x[i].astype(np.float32), axis=1
@@ -268,9 +268,9 @@ def test_why_row_517_was_dropped_is_one_search_away(site: tuple[str, Path]) -> N
         assert page.evaluate("clicks") <= 3
         box = page.locator("#row .why").bounding_box()
         assert box["y"] + box["height"] <= 900, "the reason is seen without scrolling"
-        said = page.inner_text("#row")
-        assert "dropped, by exact_duplicates" in said
-        assert "Kept for it: r3" in said
+        shown = page.inner_text("#row")
+        assert "dropped, by exact_duplicates" in shown
+        assert "Kept for it: r3" in shown
         lit = page.evaluate(
             "(() => {const c=document.getElementById('map'); const g=document.createElement('canvas'); g.width=c.width; g.height=c.height; const x=g.getContext('2d'); x.drawImage(c,0,0); const d=x.getImageData(0,0,g.width,g.height).data; let n=0; for(let i=0;i<d.length;i+=4) if(d[i+3]>0 && d[i]+d[i+1]+d[i+2]<600) n++; return n})()"
         )
@@ -299,15 +299,15 @@ def test_decisions_of_the_page_land_in_the_file(site: tuple[str, Path]) -> None:
             page.fill("#label", "good")
             page.click(f"[data-action={action}]")
             page.wait_for_selector(".overruled")
-    found = read_overrules(site[1])
-    assert {k: found[k].action for k in ("r500", "r501", "r502", "r504")} == {
+    overrules = read_overrules(site[1])
+    assert {k: overrules[k].action for k in ("r500", "r501", "r502", "r504")} == {
         "r500": "keep",
         "r501": "drop",
         "r502": "pin",
         "r504": "keep",
     }
-    assert found.labels == {"r503": "good"}
-    assert {o.who for o in found.values()} == {"ana"}
+    assert overrules.labels == {"r503": "good"}
+    assert {o.who for o in overrules.values()} == {"ana"}
 
 
 @pytest.mark.slow
@@ -350,7 +350,7 @@ def test_the_static_site_needs_no_server(curated: Path, tmp_path: Path) -> None:
             page.wait_for_selector(".overruled")
             with page.expect_download() as saved:
                 page.click("#saved")
-            found = read_overrules(saved.value.path())
-            assert found["r517"].said == "keep by bo"
+            overrules = read_overrules(saved.value.path())
+            assert overrules["r517"].said == "keep by bo"
             assert page.problems == []
         server.shutdown()

@@ -44,9 +44,9 @@ def test_weighted_probabilities(small, activation):
     scorer = Classifier(
         "mark", {0: 1.0, 3: 2.5}, model="known", activation=activation, size=16, batch=3
     )
-    found = scorer({"pixels": objects([*pictures(), None])})
-    assert found["mark_status"].tolist() == ["ok"] * 4 + ["missing_field"]
-    for value, picture in zip(found["mark"], pictures(), strict=False):
+    columns = scorer({"pixels": objects([*pictures(), None])})
+    assert columns["mark_status"].tolist() == ["ok"] * 4 + ["missing_field"]
+    for value, picture in zip(columns["mark"], pictures(), strict=False):
         m = picture[0, 0].astype(np.float64) / 127.5 - 1
         z = np.array([*(2 * m), m.sum()])
         p = {"softmax": np.exp(z) / np.exp(z).sum(), "sigmoid": 1 / (1 + np.exp(-z)), "none": z}[
@@ -110,8 +110,8 @@ def test_an_onnx_file(tmp_path):
             std=(2, 1, 1),
             layout=layout,
         )
-        found = scorer({"pixels": objects(pictures())})["red"]
-        assert np.allclose(found, [(p[0, 0, 0] - 10.0) / 2 for p in pictures()], atol=1e-4)
+        values = scorer({"pixels": objects(pictures())})["red"]
+        assert np.allclose(values, [(p[0, 0, 0] - 10.0) / 2 for p in pictures()], atol=1e-4)
         assert len(scorer.resources()["model"]) == 64
 
 

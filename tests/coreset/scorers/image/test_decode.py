@@ -21,9 +21,16 @@ def picture():
 
 
 def test_rgb_is_what_was_saved(picture):
-    found = decode(encode(Image.fromarray(picture), "PNG"))
-    assert (found.pixels == picture).all()
-    assert (found.status, found.width, found.height, found.format, found.mode, found.frames) == (
+    decoded = decode(encode(Image.fromarray(picture), "PNG"))
+    assert (decoded.pixels == picture).all()
+    assert (
+        decoded.status,
+        decoded.width,
+        decoded.height,
+        decoded.format,
+        decoded.mode,
+        decoded.frames,
+    ) == (
         "ok",
         10,
         6,
@@ -44,53 +51,53 @@ UPRIGHT = {
 def test_exif_orientation(picture, orientation):
     exif = Image.Exif()
     exif[274] = orientation
-    found = decode(encode(Image.fromarray(picture), "PNG", exif=exif))
+    decoded = decode(encode(Image.fromarray(picture), "PNG", exif=exif))
     expected = UPRIGHT[orientation](picture)
-    assert (found.pixels == expected).all()
-    assert (found.height, found.width) == expected.shape[:2]
+    assert (decoded.pixels == expected).all()
+    assert (decoded.height, decoded.width) == expected.shape[:2]
 
 
 def test_alpha_lies_on_white(picture):
     alpha = np.random.default_rng(1).integers(0, 256, picture.shape[:2]).astype(np.uint8)
-    found = decode(encode(Image.fromarray(np.dstack([picture, alpha])), "PNG")).pixels
+    pixels = decode(encode(Image.fromarray(np.dstack([picture, alpha])), "PNG")).pixels
     share = alpha[:, :, None] / 255
-    assert np.abs(found - (picture * share + 255 * (1 - share))).max() <= 1
+    assert np.abs(pixels - (picture * share + 255 * (1 - share))).max() <= 1
 
 
 def test_a_transparent_palette_lies_on_white():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 1), 1)
-    found = decode(encode(image, "PNG", transparency=0)).pixels
-    assert found[0, 0].tolist() == [255, 255, 255]
-    assert found[1, 1].tolist() == [200, 100, 50]
+    pixels = decode(encode(image, "PNG", transparency=0)).pixels
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[1, 1].tolist() == [200, 100, 50]
 
 
 def test_grey_and_cmyk_become_rgb(picture):
     gray = decode(encode(Image.fromarray(picture[:, :, 0]), "PNG")).pixels
     assert (gray == picture[:, :, :1]).all()
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
-    found = decode(encode(cmyk, "JPEG", quality=95))
-    assert found.mode == "CMYK"
-    assert np.abs(found.pixels.astype(int) - [255, 0, 0]).max() <= 4
+    decoded = decode(encode(cmyk, "JPEG", quality=95))
+    assert decoded.mode == "CMYK"
+    assert np.abs(decoded.pixels.astype(int) - [255, 0, 0]).max() <= 4
 
 
 def test_sixteen_bits_are_scaled_and_not_cut():
     deep = np.array([[0, 127, 129, 257, 32768, 65535]], np.uint16)
-    found = decode(encode(Image.fromarray(deep), "PNG")).pixels
-    assert found[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+    pixels = decode(encode(Image.fromarray(deep), "PNG")).pixels
+    assert pixels[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
 
 
 def test_numbers_without_a_scale_are_refused():
-    found = decode(encode(Image.fromarray(np.ones((3, 3), np.float32)), "TIFF"))
-    assert (found.pixels, found.status) == (None, "unsupported")
+    decoded = decode(encode(Image.fromarray(np.ones((3, 3), np.float32)), "TIFF"))
+    assert (decoded.pixels, decoded.status) == (None, "unsupported")
 
 
 def test_the_first_frame_of_an_animation_counts(picture):
     frames = [Image.fromarray(np.full((5, 5, 3), v, np.uint8)) for v in (10, 200, 90)]
-    found = decode(encode(frames[0], "PNG", save_all=True, append_images=frames[1:]))
-    assert (found.status, found.frames) == ("ok", 3)
-    assert (found.pixels == 10).all()
+    decoded = decode(encode(frames[0], "PNG", save_all=True, append_images=frames[1:]))
+    assert (decoded.status, decoded.frames) == ("ok", 3)
+    assert (decoded.pixels == 10).all()
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -102,9 +109,9 @@ def test_files_that_break_off(form, lenient, monkeypatch):
     whole = encode(Image.fromarray(picture), form)
     assert decode(whole).status == "ok"
     for share in (0.3, 0.6, 0.9):
-        found = decode(whole[: int(share * len(whole))])
-        assert found.pixels is None
-        assert found.status in (("truncated", "unreadable") if form == "WEBP" else ("truncated",))
+        decoded = decode(whole[: int(share * len(whole))])
+        assert decoded.pixels is None
+        assert decoded.status in (("truncated", "unreadable") if form == "WEBP" else ("truncated",))
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
@@ -148,8 +155,13 @@ def test_too_large_is_said_before_anything_is_unpacked():
     assert len(bomb) < 100_000
     assert decode(bomb).status == "too_large"
     less = encode(Image.new("1", (300, 200)), "PNG")
-    found = decode(less, most_pixels=59_999)
-    assert (found.status, found.width, found.height, found.pixels) == ("too_large", 300, 200, None)
+    decoded = decode(less, most_pixels=59_999)
+    assert (decoded.status, decoded.width, decoded.height, decoded.pixels) == (
+        "too_large",
+        300,
+        200,
+        None,
+    )
     assert decode(less, most_pixels=60_000).status == "ok"
 
 

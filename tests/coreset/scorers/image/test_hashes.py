@@ -40,9 +40,9 @@ def photos():
 
 
 def test_perceptual_hash_by_its_definition(photos):
-    found = ImageHashes()({"pixels": objects(photos)})
-    assert found["phash"].tolist() == [plain_phash(p) for p in photos]
-    assert found["phash_status"].tolist() == ["ok"] * 5
+    columns = ImageHashes()({"pixels": objects(photos)})
+    assert columns["phash"].tolist() == [plain_phash(p) for p in photos]
+    assert columns["phash_status"].tolist() == ["ok"] * 5
 
 
 def test_perceptual_hash_is_that_of_imagehash(photos):
@@ -62,10 +62,10 @@ def test_what_has_no_texture_has_no_hash():
         np.full((64, 64, 3), (200, 30, 90), np.uint8)
     ]
     pictures = [*flat, ramp.copy(), np.repeat(checker[:, :, None], 3, 2).astype(np.uint8)]
-    found = ImageHashes()({"pixels": objects(pictures)})
-    assert found["phash_status"].tolist() == ["flat"] * 6
-    assert found["phash"].tolist() == [None] * 6
-    assert len(set(found["pixel_hash"])) == 6
+    columns = ImageHashes()({"pixels": objects(pictures)})
+    assert columns["phash_status"].tolist() == ["flat"] * 6
+    assert columns["phash"].tolist() == [None] * 6
+    assert len(set(columns["pixel_hash"])) == 6
 
 
 def test_a_resaved_copy_is_near_and_another_picture_is_far(photos):
@@ -78,12 +78,12 @@ def test_exact_hashes():
     a = np.random.default_rng(0).integers(0, 256, (8, 4, 3)).astype(np.uint8)
     b = a.copy()
     b[0, 0, 0] ^= 1
-    found = ImageHashes(side=4)({"pixels": objects([a, a.copy(), b, a.reshape(4, 8, 3), None])})
-    one = found["pixel_hash"]
+    columns = ImageHashes(side=4)({"pixels": objects([a, a.copy(), b, a.reshape(4, 8, 3), None])})
+    one = columns["pixel_hash"]
     assert one[0] == one[1]
     assert len({one[0], one[2], one[3]}) == 3
     assert one[4] is None
-    assert found["phash_status"][4] == "missing_field"
+    assert columns["phash_status"][4] == "missing_field"
 
 
 def brute(hashes, radius):
@@ -121,11 +121,11 @@ def test_components_of_hashes_a_few_bits_apart(radius):
         operator, as_batch({"id": [f"{i:03d}" for i in range(len(rows))], "phash": objects(rows)})
     )
     expected = brute(rows, radius)
-    found = dict(
+    duplicate_of = dict(
         zip(table["id"].to_pylist(), table["duplicate_of"].to_pylist(), strict=True)
     )  # rows alone in their group are not in it
     for i, kept in enumerate(expected.tolist()):
-        assert found.get(f"{i:03d}") == (None if kept == i else f"{kept:03d}")
+        assert duplicate_of.get(f"{i:03d}") == (None if kept == i else f"{kept:03d}")
     check_operator(operator, {"phash": objects(rows)})
 
 

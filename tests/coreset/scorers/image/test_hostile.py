@@ -42,16 +42,16 @@ def marker(tmp_path, monkeypatch):
     """
     from PIL import EpsImagePlugin
 
-    made = tmp_path / "was-run"
+    trace = tmp_path / "was-run"
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("gs", "gswin64c", "convert", "magick", "rsvg-convert", "inkscape", "pdftoppm"):
-        (programs / name).write_text(f"#!/bin/sh\ntouch {made}\n")
+        (programs / name).write_text(f"#!/bin/sh\ntouch {trace}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # looked for anew
-    yield made
-    assert not made.exists(), "a program inside an image was run"
+    yield trace
+    assert not trace.exists(), "a program inside an image was run"
 
 
 def good(seed):
@@ -81,22 +81,22 @@ def test_what_is_said_of_each_and_what_it_costs(tmp_path, marker):
     """
     folder = tmp_path / "files"
     folder.mkdir()
-    found = hostile(marker)
-    assert len(found) >= 100
-    for name, (data, _) in found.items():
+    samples = hostile(marker)
+    assert len(samples) >= 100
+    for name, (data, _) in samples.items():
         (folder / f"{name}.jpg").write_bytes(data)
     done = subprocess.run([sys.executable, "-c", CHILD, str(Path(__file__).parent), str(folder)], capture_output=True, text=True, timeout=240, check=True)  # fmt: skip
-    said = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout.splitlines()[-1])
     wrong = {
-        n: said["out"][f"{n}.jpg"]
-        for n, (_, right) in found.items()
-        if said["out"][f"{n}.jpg"][0] not in right
+        n: result["out"][f"{n}.jpg"]
+        for n, (_, right) in samples.items()
+        if result["out"][f"{n}.jpg"][0] not in right
     }
     assert not wrong
-    slow = {n: seconds for n, (_, seconds) in said["out"].items() if seconds > 10}
+    slow = {n: seconds for n, (_, seconds) in result["out"].items() if seconds > 10}
     assert not slow
-    assert said["kib"] < 400_000
-    assert all(said["out"][f"{n}.jpg"][0] == "not_an_image" for n in PROGRAMS)
+    assert result["kib"] < 400_000
+    assert all(result["out"][f"{n}.jpg"][0] == "not_an_image" for n in PROGRAMS)
 
 
 def test_programs_are_refused_by_name(marker):
@@ -151,12 +151,12 @@ def soon(call):
 def test_only_regular_files(strange, tmp_path):
     for name, error in strange.items():
         for asked in (name, f"{name}@0+100"):
-            found = soon(lambda asked=asked: decode(asked))
-            assert found.pixels is None
-            assert found.status in ("not_a_file", "missing_file")
-            assert (found.status == "not_a_file") == (error is NotAFile) or error is OSError, (
+            decoded = soon(lambda asked=asked: decode(asked))
+            assert decoded.pixels is None
+            assert decoded.status in ("not_a_file", "missing_file")
+            assert (decoded.status == "not_a_file") == (error is NotAFile) or error is OSError, (
                 asked,
-                found.status,
+                decoded.status,
             )
 
         def opened(name=name):
@@ -198,8 +198,8 @@ def test_frames_are_counted_to_an_end():
     assert decode(gif(many)).frames == files.MOST_FRAMES
     for form, several in (("PNG", 4), ("WEBP", 4)):
         shown = [Image.fromarray(np.full((5, 5, 3), v, np.uint8)) for v in (10, 200, 90, 3)]
-        found = decode(encode(shown[0], form, save_all=True, append_images=shown[1:]))
-        assert (found.frames, found.status) == (several, "ok")
+        decoded = decode(encode(shown[0], form, save_all=True, append_images=shown[1:]))
+        assert (decoded.frames, decoded.status) == (several, "ok")
 
 
 def test_room_is_shared_by_all_threads():
@@ -266,8 +266,8 @@ def test_large_images_are_held_one_at_a_time(tmp_path):
 
 @pytest.mark.filterwarnings("default")
 def test_a_folder_of_images(tmp_path, marker, strange):
-    found = hostile(marker)
-    for name, (data, _) in found.items():
+    samples = hostile(marker)
+    for name, (data, _) in samples.items():
         folder = tmp_path / "pool" / "ab"[len(name) % 2]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.jpg").write_bytes(data)
@@ -291,10 +291,10 @@ def test_a_folder_of_images(tmp_path, marker, strange):
 
 
 def soon_raised(call):
-    found = soon(call)
-    if isinstance(found, Exception):
-        raise found
-    return found
+    outcome = soon(call)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def test_a_coco_folder(tmp_path, marker):
@@ -316,32 +316,32 @@ def test_a_curation(tmp_path, marker, form):
     """Every row is decided about, the good ones are kept, and those that are no images go with
     their status.
     """
-    found = {n: d for n, (d, right) in hostile(marker).items() if right == ("not_an_image",)}
-    found |= {f"good{i}": good(i) for i in range(3)}
+    samples = {n: d for n, (d, right) in hostile(marker).items() if right == ("not_an_image",)}
+    samples |= {f"good{i}": good(i) for i in range(3)}
     folder = tmp_path / "in"
     folder.mkdir()
     if form == "parquet":
         source = folder / "a.parquet"
         pq.write_table(
             pa.table(
-                {"id": list(found), "image": list(found.values()), "text": ["x"] * len(found)}
+                {"id": list(samples), "image": list(samples.values()), "text": ["x"] * len(samples)}
             ),
             source,
         )
     elif form == "tar":
         source = folder / "a.tar"
         with tarfile.open(source, "w") as tar:
-            for name, data in found.items():
+            for name, data in samples.items():
                 for suffix, content in (("jpg", data), ("txt", b"x")):
                     info = tarfile.TarInfo(f"{name}.{suffix}")
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
     else:
         source = folder / "a.jsonl"
-        for name, data in found.items():
+        for name, data in samples.items():
             (folder / f"{name}.jpg").write_bytes(data)
         (folder / "pipe.jpg").symlink_to("/dev/zero")
-        rows = [{"id": n, "image": f"{n}.jpg", "text": "x"} for n in [*found, "pipe"]]
+        rows = [{"id": n, "image": f"{n}.jpg", "text": "x"} for n in [*samples, "pipe"]]
         source.write_text("".join(json.dumps(r) + "\n" for r in rows))
     done = soon_raised(
         lambda: curate(
@@ -350,7 +350,7 @@ def test_a_curation(tmp_path, marker, form):
     )
     counts = done.manifest["counts"]
     table = pq.read_table(tmp_path / "out/decisions.parquet").to_pylist()
-    assert counts["rows"] == len(table) == len(found) + (form == "path")
+    assert counts["rows"] == len(table) == len(samples) + (form == "path")
     assert {r["id"] for r in table if r["state"] == "kept"} == {"good0", "good1", "good2"}
     reasons = {r["reason"] for r in table if r["state"] == "dropped"}
     assert reasons == {"image not an image"} | ({"image not a file"} if form == "path" else set())
@@ -402,12 +402,12 @@ def test_image_columns_of_hugging_face(tmp_path, marker):
     table = datasets.Dataset(
         datasets.table.InMemoryTable(pa.table({"image": storage, "label": labels}))
     )
-    made = table.cast(features)
+    split = table.cast(features)
     store = Store(str(tmp_path / "cache"))
 
     def load():
         return convert(
-            "x", {"train": made}, "image", "label", "train", None, 0.3, 16, "skip", "none", store
+            "x", {"train": split}, "image", "label", "train", None, 0.3, 16, "skip", "none", store
         )
 
     data = soon_raised(load)
@@ -417,20 +417,20 @@ def test_image_columns_of_hugging_face(tmp_path, marker):
 
     for at, i in enumerate(data.ids.tolist()):  # the pixels are those that `datasets` itself gives
         if rows[i]["bytes"] is not None:
-            assert np.array_equal(data.images[at], square(made[i]["image"], 16))
+            assert np.array_equal(data.images[at], square(split[i]["image"], 16))
 
 
 OPENERS = re.compile(r"\bImage\.open\(|imread\(|read_image\(|decode_image\(|imageio|cv2\.imdecode")
 
 
 def test_images_are_opened_in_one_place():
-    found = []
+    openers = []
     for folder in ("coreset", "trainers", "strategies", "scripts"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             lines = path.read_text().splitlines()
-            found += [
+            openers += [
                 f"{path.relative_to(ROOT)}:{i}"
                 for i, line in enumerate(lines, 1)
                 if OPENERS.search(line)
             ]
-    assert not [f for f in found if not f.startswith("coreset/scorers/image/files.py")]
+    assert not [f for f in openers if not f.startswith("coreset/scorers/image/files.py")]

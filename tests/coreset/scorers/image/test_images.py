@@ -37,14 +37,14 @@ def files(tmp_path):
 def test_contract_and_statuses(files):
     scorer = Images([Quality(), ImageHashes()], at_once=700)
     check_scorer(scorer, {"image": objects(files)})
-    found = scorer({"image": objects(files)})
-    assert found["image_status"].tolist() == ["ok"] * 5 + [
+    columns = scorer({"image": objects(files)})
+    assert columns["image_status"].tolist() == ["ok"] * 5 + [
         "truncated",
         "not_an_image",
         "missing_file",
         "missing_field",
     ]
-    assert found["quality_status"].tolist()[3:] == [
+    assert columns["quality_status"].tolist()[3:] == [
         "too_small",
         "ok",
         "truncated",
@@ -52,9 +52,9 @@ def test_contract_and_statuses(files):
         "missing_file",
         "missing_field",
     ]
-    assert found["image_width"][:3].tolist() == [30, 5, 48]
-    assert found["image_height"][5] == 64  # the head of the file was whole
-    assert np.isnan(found["image_width"][6:]).all()
+    assert columns["image_width"][:3].tolist() == [30, 5, 48]
+    assert columns["image_height"][5] == 64  # the head of the file was whole
+    assert np.isnan(columns["image_width"][6:]).all()
 
 
 @pytest.mark.parametrize("at_once", [1, 700, 10**9])
@@ -83,10 +83,10 @@ def test_each_image_is_decoded_once_and_memory_is_bounded(files, monkeypatch, at
 
     scorer = Images([Quality(), ImageHashes(), Watch()], at_once=at_once)
     assert scorer.needs == {"image", "text"}
-    found = scorer({"image": objects(files), "text": objects(list("abcdefghi"))})
+    columns = scorer({"image": objects(files), "text": objects(list("abcdefghi"))})
     assert calls == files
-    assert found["sizes"].tolist()[:2] == ["a 1800", "b 75"]
-    assert found["sizes"].tolist()[-1] == "i None"
+    assert columns["sizes"].tolist()[:2] == ["a 1800", "b 75"]
+    assert columns["sizes"].tolist()[-1] == "i None"
     assert all(sum(h) <= at_once or len(h) == 1 for h in held)
 
 
@@ -101,8 +101,8 @@ def test_bytes_are_images_too(files):
 
 
 def test_no_rows_and_wrong_scorers():
-    found = Images([Quality()])({"image": objects([])})
-    assert set(found) == Images([Quality()]).gives
+    columns = Images([Quality()])({"image": objects([])})
+    assert set(columns) == Images([Quality()]).gives
     with pytest.raises(
         ValueError, match="column 'aspect' is given twice, the second time by Quality"
     ):
@@ -118,5 +118,5 @@ def test_an_image_of_a_phone_lies_right(tmp_path):
     exif[274] = 6
     out = io.BytesIO()
     Image.new("RGB", (40, 20)).save(out, "JPEG", exif=exif)
-    found = Images()({"image": objects([out.getvalue()])})
-    assert (found["image_width"][0], found["image_height"][0]) == (20, 40)
+    columns = Images()({"image": objects([out.getvalue()])})
+    assert (columns["image_width"][0], columns["image_height"][0]) == (20, 40)

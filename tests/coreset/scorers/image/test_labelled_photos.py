@@ -34,13 +34,13 @@ def pixels(photos):
 
 
 def test_all_are_read(photos):
-    found = Images([Quality(), ImageHashes()])({"image": objects(list(map(str, photos[0])))})
-    assert found["image_status"].tolist() == ["ok"] * 20
-    for f, w, h in zip(photos[0], found["image_width"], found["image_height"], strict=True):
+    columns = Images([Quality(), ImageHashes()])({"image": objects(list(map(str, photos[0])))})
+    assert columns["image_status"].tolist() == ["ok"] * 20
+    for f, w, h in zip(photos[0], columns["image_width"], columns["image_height"], strict=True):
         assert Image.open(f).size == (w, h)
     for name in ("blur", "brightness", "entropy", "colorfulness", "texture"):
-        assert np.isfinite(found[name]).all()
-    assert len(set(found["pixel_hash"])) == len(set(found["phash"])) == 20
+        assert np.isfinite(columns[name]).all()
+    assert len(set(columns["pixel_hash"])) == len(set(columns["phash"])) == 20
 
 
 @needs_weights
@@ -50,9 +50,9 @@ def test_the_classifier_knows_them(photos, pixels):
     assert (p.argmax(axis=1) == classes).sum() >= 16
     assert (np.argsort(-p, axis=1)[:, :5] == classes[:, None]).any(axis=1).sum() >= 18
     dogs = {c: 1.0 for c in range(151, 269)}
-    found = Classifier("dog", dogs)({"pixels": objects(pixels)})["dog"]
+    dogness = Classifier("dog", dogs)({"pixels": objects(pixels)})["dog"]
     is_dog = (classes >= 151) & (classes < 269)
-    assert found[is_dog].min() > found[~is_dog].max()
+    assert dogness[is_dog].min() > dogness[~is_dog].max()
 
 
 @needs_weights

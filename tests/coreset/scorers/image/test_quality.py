@@ -35,11 +35,11 @@ def images():
 
 
 def test_all_numbers_by_their_formulas():
-    found = Quality()({"pixels": objects(images())})
-    assert set(found["quality_status"]) == {"ok"}
+    columns = Quality()({"pixels": objects(images())})
+    assert set(columns["quality_status"]) == {"ok"}
     for i, pixels in enumerate(images()):
         for name, value in plain(pixels).items():
-            assert found[name][i] == pytest.approx(value, rel=1e-5, abs=1e-6), (i, name)
+            assert columns[name][i] == pytest.approx(value, rel=1e-5, abs=1e-6), (i, name)
 
 
 def test_blur_is_opencvs():
@@ -58,26 +58,26 @@ def test_a_blurred_copy_scores_lower_and_a_dark_one_darker():
 
     photo = Image.fromarray(load_sample_image("china.jpg"))
     soft, dark = photo.filter(ImageFilter.GaussianBlur(3)), photo.point(lambda v: v // 8)
-    found = Quality()(
+    columns = Quality()(
         {
             "pixels": objects(
                 [np.array(x) for x in (photo, soft, dark, photo.convert("L").convert("RGB"))]
             )
         }
     )
-    assert found["blur"][0] > 10 * found["blur"][1]
-    assert found["brightness"][0] > 5 * found["brightness"][2]
-    assert found["dark_share"][2] > found["dark_share"][0]
-    assert found["colorfulness"][0] > 20
-    assert found["colorfulness"][3] == 0
+    assert columns["blur"][0] > 10 * columns["blur"][1]
+    assert columns["brightness"][0] > 5 * columns["brightness"][2]
+    assert columns["dark_share"][2] > columns["dark_share"][0]
+    assert columns["colorfulness"][0] > 20
+    assert columns["colorfulness"][3] == 0
 
 
 def test_images_without_a_laplacian_or_pixels():
-    found = Quality()(
+    columns = Quality()(
         {
             "pixels": objects([np.zeros((1, 5, 3), np.uint8), None]),
             "pixels_status": objects(["ok", "truncated"]),
         }
     )
-    assert found["quality_status"].tolist() == ["too_small", "truncated"]
-    assert np.isnan(found["blur"]).all()
+    assert columns["quality_status"].tolist() == ["too_small", "truncated"]
+    assert np.isnan(columns["blur"]).all()

@@ -27,13 +27,13 @@ WORDS = [
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
         single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
     )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=words,
         pad_token="[PAD]",
         eos_token="[EOS]",
         bos_token="[BOS]",
@@ -94,7 +94,7 @@ TEXTS = [
 def test_the_cosine_is_the_logit_over_the_models_own_scale(clip):
     folder, net = clip
     images, texts = pictures(), objects(TEXTS)
-    found = ClipScore(folder, embeddings=True, flipped=True)({"pixels": images, "text": texts})
+    columns = ClipScore(folder, embeddings=True, flipped=True)({"pixels": images, "text": texts})
     see = transformers.CLIPImageProcessor.from_pretrained(folder)
     for i in range(6):
         words = tokenizer()([TEXTS[i]], truncation=True, max_length=12, return_tensors="pt")
@@ -109,17 +109,17 @@ def test_the_cosine_is_the_logit_over_the_models_own_scale(clip):
                     pixel_values=see(Image.fromarray(picture), return_tensors="pt")["pixel_values"],
                 )
             logit = out.logits_per_image.item()
-            assert found[name][i] == pytest.approx(logit / 14.28, abs=2e-5)
-            assert found[name][i] != pytest.approx(
+            assert columns[name][i] == pytest.approx(logit / 14.28, abs=2e-5)
+            assert columns[name][i] != pytest.approx(
                 logit / 100, abs=1e-3
             )  # the trap of a scorer that takes every scale for 100
-    dot = (found["image_embedding"] * found["text_embedding"]).sum(axis=1)
-    assert np.allclose(dot, found["clip_cosine"], atol=1e-6)
-    assert np.allclose(np.linalg.norm(found["image_embedding"], axis=1), 1, atol=1e-6)
-    assert np.allclose(found["clipscore"], 2.5 * np.maximum(found["clip_cosine"], 0), atol=1e-7)
-    assert (found["clipscore"] >= 0).all()
-    assert (found["clip_cosine"] < 0).any()
-    assert np.abs(found["clip_cosine"] - found["clip_cosine_flipped"]).max() > 1e-3
+    dot = (columns["image_embedding"] * columns["text_embedding"]).sum(axis=1)
+    assert np.allclose(dot, columns["clip_cosine"], atol=1e-6)
+    assert np.allclose(np.linalg.norm(columns["image_embedding"], axis=1), 1, atol=1e-6)
+    assert np.allclose(columns["clipscore"], 2.5 * np.maximum(columns["clip_cosine"], 0), atol=1e-7)
+    assert (columns["clipscore"] >= 0).all()
+    assert (columns["clip_cosine"] < 0).any()
+    assert np.abs(columns["clip_cosine"] - columns["clip_cosine_flipped"]).max() > 1e-3
 
 
 def test_contract_inside_images(clip, tmp_path):
@@ -136,8 +136,8 @@ def test_contract_inside_images(clip, tmp_path):
         "text": objects(["red", "a dog", "cat", "blue", " ", None]),
     }
     check_scorer(scorer, columns, tolerance=1e-5)
-    found = scorer(columns)
-    assert found["clip_status"].tolist() == [
+    result = scorer(columns)
+    assert result["clip_status"].tolist() == [
         "ok",
         "ok",
         "ok",
@@ -145,8 +145,8 @@ def test_contract_inside_images(clip, tmp_path):
         "empty_text",
         "missing_field",
     ]
-    assert np.isnan(found["clip_cosine"][3:]).all()
-    assert np.isnan(found["image_embedding"][3:]).all()
+    assert np.isnan(result["clip_cosine"][3:]).all()
+    assert np.isnan(result["image_embedding"][3:]).all()
 
 
 def test_siglip(tmp_path):
@@ -168,7 +168,7 @@ def test_siglip(tmp_path):
     tokenizer().save_pretrained(tmp_path)
     transformers.SiglipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
     images = pictures(2)
-    found = ClipScore(str(tmp_path))({"pixels": images, "text": objects(["a red dog", "cat"])})
+    columns = ClipScore(str(tmp_path))({"pixels": images, "text": objects(["a red dog", "cat"])})
     words = tokenizer()(
         ["a red dog", "cat"],
         padding="max_length",
@@ -185,7 +185,7 @@ def test_siglip(tmp_path):
             ],
         )
     logits = ((out.logits_per_image.diagonal() - net.logit_bias) / net.logit_scale.exp()).detach()
-    assert np.allclose(found["clip_cosine"], logits.numpy(), atol=2e-5)
+    assert np.allclose(columns["clip_cosine"], logits.numpy(), atol=2e-5)
 
 
 def test_open_clip(tmp_path, monkeypatch):
@@ -201,14 +201,14 @@ def test_open_clip(tmp_path, monkeypatch):
     torch.save(net.state_dict(), tmp_path / "weights.pt")
     load_towers.cache_clear()
     images = pictures(3)
-    found = ClipScore(f"open_clip:tiny-clip/{tmp_path / 'weights.pt'}")(
+    columns = ClipScore(f"open_clip:tiny-clip/{tmp_path / 'weights.pt'}")(
         {"pixels": images, "text": objects(["a dog", "a cat", "the sea"])}
     )
     with torch.no_grad():
         a = net.eval().encode_image(torch.stack([see(Image.fromarray(p)) for p in images]))
         b = net.encode_text(open_clip.get_tokenizer("tiny-clip")(["a dog", "a cat", "the sea"]))
     expected = torch.nn.functional.cosine_similarity(a, b)
-    assert np.allclose(found["clip_cosine"], expected.numpy(), atol=1e-5)
+    assert np.allclose(columns["clip_cosine"], expected.numpy(), atol=1e-5)
 
 
 def test_wrong_models(tmp_path, clip, monkeypatch):

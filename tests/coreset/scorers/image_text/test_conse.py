@@ -16,8 +16,8 @@ needs_weights = pytest.mark.skipif(not WEIGHTS, reason="the extra `weights` is n
 def test_combination_by_its_formula():
     rng = np.random.default_rng(0)
     p, v = rng.dirichlet(np.full(30, 0.3), 8), rng.normal(size=(30, 5))
-    found = combine(p, v, 10)
-    for row, out in zip(p, found, strict=True):
+    combined = combine(p, v, 10)
+    for row, out in zip(p, combined, strict=True):
         best = sorted(range(30), key=lambda c: (-row[c], c))[:10]
         total = sum(row[c] * v[c] for c in best)
         assert np.allclose(out, total / np.linalg.norm(total), atol=1e-6)
@@ -36,15 +36,15 @@ def test_contract(asset):
         load_sample_image("china.jpg"),
     ]
     columns = {"pixels": objects(photos), "text": objects(["a flower", "a temple", "nothing", ""])}
-    found = Conse()(columns)
-    assert found["conse_status"].tolist() == ["ok", "ok", "missing_field", "empty_text"]
+    result = Conse()(columns)
+    assert result["conse_status"].tolist() == ["ok", "ok", "missing_field", "empty_text"]
     swapped = Conse()({"pixels": columns["pixels"][:2], "text": objects(["a temple", "a flower"])})
-    assert (found["conse"][:2] > swapped["conse"]).all()
+    assert (result["conse"][:2] > swapped["conse"]).all()
     one = [
         Conse()({"pixels": objects([p]), "text": objects([t])})["conse"][0]
         for p, t in zip(photos[:2], ["a flower", "a temple"], strict=True)
     ]
-    assert np.allclose(one, found["conse"][:2], atol=1e-5)
+    assert np.allclose(one, result["conse"][:2], atol=1e-5)
     with pytest.raises(ValueError, match=r"top: expected a number of classes in \[1, 1000\]"):
         Conse(top=0)
 
@@ -62,10 +62,10 @@ def test_stamps_fit_their_own_captions(asset, stamps):
     ][::6]
     pixels, captions = [], []
     for path in files:
-        found = decode(str(path))
+        decoded = decode(str(path))
         text = path.with_suffix(".txt").read_text("utf-8", "replace").splitlines()[0].strip()
-        if found.pixels is not None and text:
-            pixels.append(found.pixels)
+        if decoded.pixels is not None and text:
+            pixels.append(decoded.pixels)
             captions.append(text)
     assert len(pixels) > 60
     own = Conse()({"pixels": objects(pixels), "text": objects(captions)})["conse"]
@@ -92,8 +92,8 @@ def test_check_scorer_on_texts_alone(asset):
         {"text": objects(["a dog", "", None, "a small dog", "the stock market fell", "x " * 400])},
         tolerance=1e-5,
     )
-    found = SentenceEmbedding()(
+    vectors = SentenceEmbedding()(
         {"text": objects(["a dog", "a small dog", "the stock market fell"])}
     )["text_embedding"]
-    near = found @ found.T
+    near = vectors @ vectors.T
     assert near[0, 1] > near[0, 2] + 0.3

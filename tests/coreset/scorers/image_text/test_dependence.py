@@ -28,10 +28,10 @@ PATCHES = 4  # tokens of an image of 16 x 16 in patches of 8
 def processor(template=TEMPLATE):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", eos_token="</s>", bos_token="<s>", unk_token="[UNK]", additional_special_tokens=["<image>"]
+        tokenizer_object=words, pad_token="[PAD]", eos_token="</s>", bos_token="<s>", unk_token="[UNK]", additional_special_tokens=["<image>"]
     )  # fmt: skip
     return transformers.LlavaProcessor(
         image_processor=transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
@@ -124,7 +124,7 @@ def test_the_ratio_is_that_of_two_plain_forwards(llava, without, batch):
     folder, net = llava
     images = pictures(len(ROWS))
     name = {"image": "visual_dependence", "question": "instruction_relevance"}[without]
-    found = VisualDependence(folder, without, batch=batch)(
+    columns = VisualDependence(folder, without, batch=batch)(
         {"pixels": images, "messages": objects([r[0] for r in ROWS])}
     )
     for i, (_, prompt, answer) in enumerate(ROWS):
@@ -134,12 +134,12 @@ def test_the_ratio_is_that_of_two_plain_forwards(llava, without, batch):
             if without == "image"
             else mean_loss(net, "USER : @ ASSISTANT :", answer, images[i])
         )
-        assert found[f"{name}_loss"][i] == pytest.approx(full, rel=2e-4)
-        assert found[f"{name}_loss_without"][i] == pytest.approx(less, rel=2e-4)
-        assert found[name][i] == pytest.approx(full / less, rel=4e-4)
-        assert found[f"{name}_tokens"][i] == len(answer.split()) + 1
-    assert np.abs(found[name] - 1).max() > 0.01
-    assert found[f"{name}_status"].tolist() == ["ok"] * len(ROWS)
+        assert columns[f"{name}_loss"][i] == pytest.approx(full, rel=2e-4)
+        assert columns[f"{name}_loss_without"][i] == pytest.approx(less, rel=2e-4)
+        assert columns[name][i] == pytest.approx(full / less, rel=4e-4)
+        assert columns[f"{name}_tokens"][i] == len(answer.split()) + 1
+    assert np.abs(columns[name] - 1).max() > 0.01
+    assert columns[f"{name}_status"].tolist() == ["ok"] * len(ROWS)
 
 
 def test_another_image_changes_one_side_only(llava):
@@ -157,11 +157,11 @@ def test_another_image_changes_one_side_only(llava):
 
 def test_a_model_that_knows_nothing_depends_on_nothing(tmp_path):
     folder, _ = make(tmp_path, flat=True)
-    found = VisualDependence(folder)(
+    columns = VisualDependence(folder)(
         {"pixels": pictures(len(ROWS)), "messages": objects([r[0] for r in ROWS])}
     )
-    assert np.allclose(found["visual_dependence_loss"], np.log(len(WORDS)), atol=1e-6)
-    assert found["visual_dependence"].tolist() == [1.0] * len(ROWS)
+    assert np.allclose(columns["visual_dependence_loss"], np.log(len(WORDS)), atol=1e-6)
+    assert columns["visual_dependence"].tolist() == [1.0] * len(ROWS)
 
 
 def test_contract_inside_images(llava, tmp_path):
@@ -182,9 +182,9 @@ def test_contract_inside_images(llava, tmp_path):
     scorer = Images([VisualDependence(folder, batch=2)], at_once=3000)
     assert scorer.gpu
     assert scorer.needs == {"image", "messages"}
-    found = scorer(columns)
-    assert found["visual_dependence_status"].tolist() == [r[2] for r in rows]
-    assert np.isnan(found["visual_dependence"][3:]).all()
+    result = scorer(columns)
+    assert result["visual_dependence_status"].tolist() == [r[2] for r in rows]
+    assert np.isnan(result["visual_dependence"][3:]).all()
     check_scorer(scorer, columns, tolerance=1e-5)
 
 
@@ -195,9 +195,9 @@ def test_refusals(llava, tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):
             VisualDependence(**{"model": "x", **options})
-    made = processor()
-    made.chat_template = None
-    made.save_pretrained(tmp_path)
+    without_template = processor()
+    without_template.chat_template = None
+    without_template.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="has no chat template"):
         VisualDependence(str(tmp_path))({"pixels": pictures(1), "messages": objects([ROWS[0][0]])})
 
@@ -225,9 +225,9 @@ def test_in_a_run_over_conversations(llava, tmp_path):
         Threshold("visual_dependence", high=1.0, strict=True),
     ]
     curate(recipe, tmp_path / "rows.json", tmp_path / "out")
-    for found in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist():
-        i = int(found["id"])
+    for row in pq.read_table(tmp_path / "out/decisions.parquet").to_pylist():
+        i = int(row["id"])
         prompt = "USER : @ " + ROWS[i][1].split("USER : ")[-1].removeprefix("@ ")
         want = mean_loss(net, prompt, ROWS[i][2], images[i]) / mean_loss(net, prompt, ROWS[i][2])
-        assert found["visual_dependence"] == pytest.approx(want, rel=4e-4)
-        assert (found["state"] == "kept") == (want < 1)
+        assert row["visual_dependence"] == pytest.approx(want, rel=4e-4)
+        assert (row["state"] == "kept") == (want < 1)

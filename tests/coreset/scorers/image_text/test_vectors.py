@@ -46,8 +46,8 @@ def test_the_scorer():
     images, texts = rng.normal(size=(6, 5)), rng.normal(size=(6, 5))
     images[1], texts[2], images[3] = 0, np.nan, [1, np.nan, 1, 1, 1]
     check_scorer(VectorClipScore(), {"image_embedding": images, "text_embedding": texts})
-    found = VectorClipScore()({"image_embedding": images, "text_embedding": texts})
-    assert found["clip_status"].tolist() == [
+    columns = VectorClipScore()({"image_embedding": images, "text_embedding": texts})
+    assert columns["clip_status"].tolist() == [
         "ok",
         "zero_vector",
         "missing_field",
@@ -56,7 +56,7 @@ def test_the_scorer():
         "ok",
     ]
     for i in (0, 4, 5):
-        assert (found["clip_cosine"][i], found["clipscore"][i]) == pytest.approx(
+        assert (columns["clip_cosine"][i], columns["clipscore"][i]) == pytest.approx(
             by_definition(images[i], texts[i])
         )
     ragged = VectorClipScore("a", "b")(
@@ -68,5 +68,5 @@ def test_the_scorer():
 def test_it_is_what_clipscore_gives_of_pixels():
     """The columns that ClipScore itself writes, read again."""
     unit = np.linalg.qr(np.random.default_rng(2).normal(size=(8, 8)))[0].astype(np.float32)
-    found = VectorClipScore()({"image_embedding": unit, "text_embedding": unit[::-1]})
-    np.testing.assert_allclose(found["clip_cosine"], (unit * unit[::-1]).sum(axis=1), atol=1e-6)
+    columns = VectorClipScore()({"image_embedding": unit, "text_embedding": unit[::-1]})
+    np.testing.assert_allclose(columns["clip_cosine"], (unit * unit[::-1]).sum(axis=1), atol=1e-6)

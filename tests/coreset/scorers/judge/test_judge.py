@@ -33,8 +33,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.asked.append((text, question))
             self.server.keys.append(self.headers.get("Authorization"))
             n = sum(t == text for t, _ in self.server.asked)
-        said = self.server.say(question, n)
-        code, headers, body = (200, {}, completion(said)) if isinstance(said, str) else said
+        reply = self.server.say(question, n)
+        code, headers, body = (200, {}, completion(reply)) if isinstance(reply, str) else reply
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -47,11 +47,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def completion(text, used=True):
-    found = {
+    answer = {
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
     }
     return json.dumps(
-        found | ({"usage": {"prompt_tokens": 100, "completion_tokens": 10}} if used else {})
+        answer | ({"usage": {"prompt_tokens": 100, "completion_tokens": 10}} if used else {})
     ).encode()
 
 
@@ -178,9 +178,9 @@ def test_stored_replies_are_read_anew_and_not_asked_for_again(serve, tmp_path, m
     """Replies that an older reading refused, and those that a pattern of the user's finds a score
     in.
     """
-    said = ["**4.5**", "4.5 (helpful)", "I would give it a 3, no more."]
+    replies = ["**4.5**", "4.5 (helpful)", "I would give it a 3, no more."]
     server = serve(
-        lambda question, n: said[int(question["messages"][-1]["content"].split("Answer ")[1][0])]
+        lambda question, n: replies[int(question["messages"][-1]["content"].split("Answer ")[1][0])]
     )
     with monkeypatch.context() as older:
         older.setattr("coreset.scorers.judge.rubrics.read_score", lambda reply, low, high: None)
@@ -190,7 +190,7 @@ def test_stored_replies_are_read_anew_and_not_asked_for_again(serve, tmp_path, m
     assert got["judge"].tolist()[:2] == [4.5, 4.5]
     got = judge(server, tmp_path, pattern=r"(?:give it a |^\W*)(\d(?:\.\d)?)")(rows(3))
     assert got["judge"].tolist() == [4.5, 4.5, 3.0]
-    assert got["judge_raw"].tolist() == said
+    assert got["judge_raw"].tolist() == replies
     assert len(server.asked) == 3
     assert judge(server, tmp_path).resources()["reading"]
 

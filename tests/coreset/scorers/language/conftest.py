@@ -128,8 +128,8 @@ class Reference:
         return np.array(out)
 
     def mean(self, context, target):
-        found = self.losses(context, target)
-        return found.mean() if len(found) else np.nan
+        losses = self.losses(context, target)
+        return losses.mean() if len(losses) else np.nan
 
     def ids(self, text, special=False):
         return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])

@@ -112,13 +112,13 @@ def test_rows_without_an_answer(tokenizer, how):
         Row(None, "", "b"),
         Row("a", None, "b c"),
     ]
-    found = (
+    answers = (
         joined(tokenizer, TEMPLATES["plain"], rows)
         if how == "joined"
         else separate(tokenizer, TEMPLATES["plain"], (1,), rows)
     )
-    assert found[:4] == ["empty_text", "empty_text", "missing_field", "missing_field"]
-    assert len(found[4]) == 1
+    assert answers[:4] == ["empty_text", "empty_text", "missing_field", "missing_field"]
+    assert len(answers[4]) == 1
     assert joined(tokenizer, TEMPLATES["plain"], []) == []
 
 
@@ -161,9 +161,9 @@ def test_conversations_that_cannot_be_scored(tokenizer):
         Row(messages=tool),
         Row(messages=turns("a", "b")),
     ]
-    found = chat(tokenizer, "last", rows)
-    assert found[:4] == ["missing_field", "missing_field", "empty_text", "template_error"]
-    assert text(tokenizer, found[4][0].target) == "b<|im_end|>"
+    answers = chat(tokenizer, "last", rows)
+    assert answers[:4] == ["missing_field", "missing_field", "empty_text", "template_error"]
+    assert text(tokenizer, answers[4][0].target) == "b<|im_end|>"
 
 
 def test_other_chat_templates(make_tokenizer):

@@ -60,11 +60,13 @@ def test_the_definition(tiny, reference, pooling, batch_tokens):
 
 
 def test_the_tokenizers_own_start_token_is_a_token(with_bos, reference_of):
-    made = reference_of(with_bos)
+    reference = reference_of(with_bos)
     got = HiddenEmbedding(with_bos, longest=40)({"text": ["Sun and moon", ""]})
-    ids = made.ids("Sun and moon", special=True)
+    ids = reference.ids("Sun and moon", special=True)
     assert ids[0] == 0
-    np.testing.assert_allclose(got["text_embedding"][0], vector(made, ids, "weighted"), atol=2e-6)
+    np.testing.assert_allclose(
+        got["text_embedding"][0], vector(reference, ids, "weighted"), atol=2e-6
+    )
     assert got["text_embedding_status"][1] == "empty_text"
 
 

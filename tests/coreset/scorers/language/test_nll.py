@@ -194,7 +194,7 @@ def test_cross_entropy_in_pieces(dtype):
 
 def test_groups_keep_one_token_of_the_context_for_the_row():
     beginning = tuple(range(10))
-    found = groups(
+    by_beginning = groups(
         [
             Span(beginning, (1,), 10),
             Span(beginning, (2,), 10),
@@ -203,7 +203,7 @@ def test_groups_keep_one_token_of_the_context_for_the_row():
         ],
         99,
     )
-    assert found == {(): [2, 3], beginning[:9]: [0, 1]}
+    assert by_beginning == {(): [2, 3], beginning[:9]: [0, 1]}
 
 
 @pytest.mark.gpu

@@ -28,9 +28,9 @@ def cached(name):
 @pytest.fixture(scope="module")
 def rows():
     """Return short Alpaca rows with and without an input, no two with one answer."""
-    found = json.loads((cached("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
+    demo = json.loads((cached("llamafactory") / "data" / "alpaca_en_demo.json").read_text())
     short = [
-        (r["instruction"], r["input"], r["output"]) for r in found if 40 < len(r["output"]) < 160
+        (r["instruction"], r["input"], r["output"]) for r in demo if 40 < len(r["output"]) < 160
     ]
     with_input, without = ([r for r in short if bool(r[1]) is w] for w in (True, False))
     return [r for pair in zip(with_input, without, strict=False) for r in pair if len(r[1]) < 200][

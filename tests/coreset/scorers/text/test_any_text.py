@@ -89,9 +89,9 @@ def check(scorer, column, alone):
     [status] = [n for n in whole if n.endswith("_status")]
     assert {len(v) for v in whole.values()} == {len(column)}
     for name, values in whole.items():
-        for value, said in zip(values, whole[status], strict=True):
-            assert said is not None
-            if isinstance(value, float) and said == "ok":
+        for value, why in zip(values, whole[status], strict=True):
+            assert why is not None
+            if isinstance(value, float) and why == "ok":
                 assert np.isfinite(value), (scorer, name)
     for size in (1, 50):
         for begin in range(0, len(column) if size > 1 else alone, size):
@@ -110,9 +110,9 @@ def test_any_text_has_an_answer_or_a_status_in_any_batch(tmp_path):
 def test_texts_of_a_million_characters(tmp_path, text):
     for scorer in scorers(tmp_path):
         began = time.monotonic()
-        found = scorer({"text": [text]})
+        columns = scorer({"text": [text]})
         assert time.monotonic() - began < 30, scorer
-        assert all(len(v) == 1 for v in found.values())
+        assert all(len(v) == 1 for v in columns.values())
 
 
 def test_a_lone_half_of_a_pair_is_the_character_that_stands_for_none(tmp_path):
@@ -137,7 +137,7 @@ def test_tokens_and_vectors_of_any_text(asset):
     asset("minilm")
     from coreset.scorers.text.embedding import SentenceEmbedding
 
-    found = SentenceEmbedding(device="cpu")({"text": texts(6, 40)})
-    good = found["text_embedding_status"] == "ok"
-    assert np.allclose(np.linalg.norm(found["text_embedding"][good], axis=1), 1, atol=1e-5)
-    assert np.isnan(found["text_embedding"][~good]).all()
+    columns = SentenceEmbedding(device="cpu")({"text": texts(6, 40)})
+    good = columns["text_embedding_status"] == "ok"
+    assert np.allclose(np.linalg.norm(columns["text_embedding"][good], axis=1), 1, atol=1e-5)
+    assert np.isnan(columns["text_embedding"][~good]).all()

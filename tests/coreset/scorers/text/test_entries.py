@@ -55,8 +55,8 @@ TEXTS = [
 
 
 def test_the_released_filter(vocabulary):
-    found = Entries(vocabulary(WORDS))({"text": objects(TEXTS)})["entries"].to_pylist()
-    assert found == [plain(t, WORDS) for t in TEXTS]
+    matches = Entries(vocabulary(WORDS))({"text": objects(TEXTS)})["entries"].to_pylist()
+    assert matches == [plain(t, WORDS) for t in TEXTS]
 
 
 def test_random_texts_against_the_loop(vocabulary):
@@ -67,9 +67,9 @@ def test_random_texts_against_the_loop(vocabulary):
         - {" ", "  ", "   ", "    "}
     )
     texts = ["".join(rng.choice(parts, rng.integers(0, 40))) for _ in range(300)]
-    found = Entries(vocabulary(entries))({"text": objects(texts)})["entries"].to_pylist()
-    assert found == [plain(t, entries) for t in texts]
-    assert sum(map(len, found)) > 300
+    matches = Entries(vocabulary(entries))({"text": objects(texts)})["entries"].to_pylist()
+    assert matches == [plain(t, entries) for t in texts]
+    assert sum(map(len, matches)) > 300
 
 
 def test_what_the_released_rule_cannot_match_and_the_mended_one_does(vocabulary):
@@ -99,10 +99,10 @@ def test_what_the_released_rule_cannot_match_and_the_mended_one_does(vocabulary)
 
 def test_scripts_without_spaces(vocabulary):
     path = vocabulary(["羊", "一只", "sheep", "羊sheep"])
-    found = Entries(path, variant="worldwide")(
+    matches = Entries(path, variant="worldwide")(
         {"text": objects(["一只绵羊。", "羊sheep", "sheepdog", "a sheep"])}
     )["entries"].to_pylist()
-    assert found == [[0, 1], [0, 3], [], [2]]
+    assert matches == [[0, 1], [0, 3], [], [2]]
     assert Entries(path)({"text": objects(["一只绵羊。"])})["entries"].to_pylist() == [[]]
 
 
@@ -147,9 +147,9 @@ def test_building_a_vocabulary():
     total = sum(unigrams.values())
     pmi = np.log2(2 * total / (2 * 2))
     assert 28 < pmi < 30
-    found = build_vocabulary(
+    built = build_vocabulary(
         ["dog_house.n.01", "of.x.01"], unigrams, bigrams, {"Paris": 70, "Nowhere": 69}, min_pmi=28
     )
-    assert found[:100] == [str(i) for i in range(100)]
-    assert found[100:] == ["dog house", "of", "new", "york", "zyx wvu", "Paris"]
+    assert built[:100] == [str(i) for i in range(100)]
+    assert built[100:] == ["dog house", "of", "new", "york", "zyx wvu", "Paris"]
     assert "zyx wvu" not in build_vocabulary([], unigrams, bigrams, {})

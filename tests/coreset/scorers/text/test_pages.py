@@ -83,11 +83,11 @@ def test_c4_on_real_pages_keeps_them(asset):
         json.loads(x)["text"]
         for x in (asset("llamafactory") / "data/c4_demo.jsonl").read_text().splitlines()
     ]
-    found = [clean(p) for p in pages]
-    same = sum(f.text == p for f, p in zip(found, pages, strict=True))
+    cleaned = [clean(p) for p in pages]
+    same = sum(f.text == p for f, p in zip(cleaned, pages, strict=True))
     assert same >= 270
-    assert min(f.sentences for f in found) >= 3
-    assert not any(f.bracket or f.lorem for f in found)
+    assert min(f.sentences for f in cleaned) >= 3
+    assert not any(f.bracket or f.lorem for f in cleaned)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_language_models_by_name(monkeypatch):
 
 def plain_loop(text):
     """Return the piece and copies that cover most of the end, by trying all."""
-    best, found = 0, (0, 1)
+    best, loop = 0, (0, 1)
     for unit in range(1, len(text)):
         partition, copies = text[-unit:], 1
         while text.endswith(partition * (copies + 1)):
@@ -213,8 +213,8 @@ def plain_loop(text):
             head.endswith(partition[k:]) and len(head) >= unit - k for k in range(1, blanks + 1)
         )
         if copies > 1 and unit * copies > best:
-            best, found = unit * copies, (unit, copies)
-    return found
+            best, loop = unit * copies, (unit, copies)
+    return loop
 
 
 @settings(max_examples=200, deadline=None)
@@ -252,12 +252,12 @@ def test_the_share_of_character_n_grams_is_data_juicers(asset):
     for n in (10, 3):
         operator = module.CharacterRepetitionFilter(rep_len=n)
         samples = {operator.text_key: texts, Fields.stats: [{} for _ in texts]}
-        said = [
+        theirs = [
             s[StatsKeys.char_rep_ratio]
             for s in operator.compute_stats_batched(samples)[Fields.stats]
         ]
         np.testing.assert_allclose(
-            Repetition(char_n=n)({"text": texts})["char_repetition"], said, rtol=1e-12
+            Repetition(char_n=n)({"text": texts})["char_repetition"], theirs, rtol=1e-12
         )
 
 

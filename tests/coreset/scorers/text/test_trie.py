@@ -17,22 +17,22 @@ letters = st.text(alphabet="ab é字", min_size=1, max_size=4)
 )
 def test_every_occurrence_and_nothing_else(patterns, texts):
     patterns = sorted(patterns)
-    found, start = find(build(patterns), *packed(texts))
+    hits, start = find(build(patterns), *packed(texts))
     for text, a, b in zip(texts, start[:-1], start[1:], strict=True):
         spaced = f" {text.replace(',', ' , ')} "
-        assert found[a:b].tolist() == [i for i, p in enumerate(patterns) if p in spaced]
+        assert hits[a:b].tolist() == [i for i, p in enumerate(patterns) if p in spaced]
 
 
 def test_many_matches_in_one_row():
     patterns = [f" {i} " for i in range(3000)]
-    found, start = find(build(patterns), *packed(["", " ".join(map(str, range(3000))), "7 7 7"]))
+    hits, start = find(build(patterns), *packed(["", " ".join(map(str, range(3000))), "7 7 7"]))
     assert start.tolist() == [0, 0, 3000, 3001]
-    assert found.tolist() == [*range(3000), 7]
+    assert hits.tolist() == [*range(3000), 7]
 
 
 def test_without_wrapping():
-    found, _ = find(build(["a,b"]), *packed(["xa,b"]), np.zeros(256, np.uint8))
-    assert found.tolist() == [0]
+    hits, _ = find(build(["a,b"]), *packed(["xa,b"]), np.zeros(256, np.uint8))
+    assert hits.tolist() == [0]
     assert find(build(["a,b"]), *packed(["xa,b"]), KIND)[0].tolist() == []
 
 

@@ -183,8 +183,8 @@ def test_the_manifest_says_it_and_a_target_needs_all_rows(tmp_path):
         [op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20)
     )
     assert done.manifest["counts"]["kept"] == len(x) // 2
-    found = done.manifest["operators"][0]["found"]
-    assert set(found) == {"eps", "clusters", "pairs_of", "close_pairs", "across_clusters"}
+    facts = done.manifest["operators"][0]["found"]
+    assert set(facts) == {"eps", "clusters", "pairs_of", "close_pairs", "across_clusters"}
     again = curate(
         [op], tmp_path / "rows.jsonl", tmp_path / "out", settings=Settings(partition_rows=20)
     )
@@ -355,6 +355,6 @@ def test_real_pages_with_planted_copies(asset):
         changed.append(" ".join(w))
     got = duplicates(NearDuplicates(), text=objects(pages + changed))
     planted = {300 + i: i for i in range(40)}
-    found = sum(got.get(k) == v for k, v in planted.items())
-    assert found >= 38
+    hits = sum(got.get(k) == v for k, v in planted.items())
+    assert hits >= 38
     assert len([k for k in got if k < 300]) <= 3  # few real pages are copies of each other

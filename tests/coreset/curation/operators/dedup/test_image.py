@@ -98,16 +98,16 @@ def test_against_all_pairs(rows, radius, tolerance, tmp_path):
     table = run_in_memory(operator, as_batch(columns)).to_pylist()
     by_id = {int(r["id"]): r for r in table}
     for i, duplicate_of in enumerate(expected):
-        found = by_id.get(i, {"duplicate_of": None, "keep": True})
-        assert found["duplicate_of"] == (None if duplicate_of is None else f"{duplicate_of:05d}")
-        assert found["keep"] == (duplicate_of is None)
+        outcome = by_id.get(i, {"duplicate_of": None, "keep": True})
+        assert outcome["duplicate_of"] == (None if duplicate_of is None else f"{duplicate_of:05d}")
+        assert outcome["keep"] == (duplicate_of is None)
         if duplicate_of is not None:
             assert (
-                found["image_distance"]
+                outcome["image_distance"]
                 == (int(hashes[i], 16) ^ int(hashes[duplicate_of], 16)).bit_count()
             )
             a, b = (np.array(list(bytes.fromhex(colors[k])), int) for k in (i, duplicate_of))
-            assert found["color_distance"] == np.abs(a - b).max()
+            assert outcome["color_distance"] == np.abs(a - b).max()
     for partitions in (1, 4):
         row, group = grouped(operator, hashes, colors, tmp_path, partitions)
         first = {g: int(row[group == g].min()) for g in np.unique(group)}
@@ -171,11 +171,11 @@ def buttons(tmp_path):
     }
     folder = tmp_path / "in"
     folder.mkdir()
-    made = {n: button(c) for n, c in colors.items()}
-    for name, image in made.items():
+    images = {n: button(c) for n, c in colors.items()}
+    for name, image in images.items():
         image.save(folder / f"{name}.png")
-    made["red"].save(folder / "red-copy.jpg", quality=60)
-    made["blue"].resize((80, 45), Image.Resampling.LANCZOS).save(folder / "blue-copy.png")
+    images["red"].save(folder / "red-copy.jpg", quality=60)
+    images["blue"].resize((80, 45), Image.Resampling.LANCZOS).save(folder / "blue-copy.png")
     names = sorted(p.name for p in folder.iterdir())
     (folder / "rows.jsonl").write_text(
         "".join(json.dumps({"id": n, "image": n, "text": "a"}) + "\n" for n in names)
@@ -191,13 +191,13 @@ def test_buttons_of_other_colors_are_no_copies(buttons, tmp_path, partitions):
         ("both", ImageDuplicates(radius=6)),
         ("shape", ImageDuplicates(radius=6, colors=None)),
     ):
-        found = curate(
+        run = curate(
             [scorer, operator],
             buttons,
             tmp_path / name,
             settings=Settings(partition_rows=partitions),
         )
-        table = pq.read_table(found.out / "decisions.parquet").to_pylist()
+        table = pq.read_table(run.out / "decisions.parquet").to_pylist()
         done[name] = {r["id"]: r["duplicate_of"] for r in table if r["state"] == "dropped"}
         for row in table:
             assert (
@@ -219,8 +219,8 @@ def test_drawings_do_not_chain(tmp_path):
             "the Debian package openclipart-png is not installed: apt-get install openclipart-png"
         )
     paths = [p for p in sorted(DRAWINGS.rglob("*.png")) if p.stat().st_size < 40_000][:1584]
-    found = Images([ImageHashes()])({"image": objects([str(p) for p in paths])})
-    hashes, colors = found["phash"].tolist(), found["colors"].tolist()
+    columns = Images([ImageHashes()])({"image": objects([str(p) for p in paths])})
+    hashes, colors = columns["phash"].tolist(), columns["colors"].tolist()
     operator = ImageDuplicates()
     _, group = grouped(operator, hashes, colors, tmp_path)
     assert 0 < np.bincount(group).max() < 100

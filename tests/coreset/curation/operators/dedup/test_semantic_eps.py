@@ -37,26 +37,26 @@ def test_they_are_what_each_row_leaves_at(block, monkeypatch):
     monkeypatch.setattr(semantic_eps, "_BLOCK", block)
     x = clustered()
     want = np.triu(cosines(x) + 10, 1).max(axis=0) - 10
-    found = leaving_cosines(x)
-    assert np.isneginf(found[0])
-    np.testing.assert_allclose(found[1:], want[1:], atol=1e-12)
+    leaving = leaving_cosines(x)
+    assert np.isneginf(leaving[0])
+    np.testing.assert_allclose(leaving[1:], want[1:], atol=1e-12)
 
 
 def test_components_join_at_them():
     x = clustered(90)
-    found = leaving_cosines(x, components=True)
-    assert np.isneginf(found).sum() == 1
+    leaving = leaving_cosines(x, components=True)
+    assert np.isneginf(leaving).sum() == 1
     for cut in np.linspace(-0.5, 0.999, 25):
-        assert groups(x, cut) == len(x) - (found > cut).sum()
+        assert groups(x, cut) == len(x) - (leaving > cut).sum()
 
 
 @pytest.mark.parametrize("components", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_eps_keeps_as_many_as_asked(components, seed):
     parts = [clustered(n, seed=10 * seed + n) for n in (1, 2, 40, 90)]  # clusters
-    found = np.concatenate([leaving_cosines(p, components) for p in parts])
+    leaving = np.concatenate([leaving_cosines(p, components) for p in parts])
     for keep in (4, 5, 30, 100, 132, 133):
-        eps = eps_of(found, keep)
+        eps = eps_of(leaving, keep)
         assert (
             sum((semantic_twins(p, eps, components) == np.arange(len(p))).sum() for p in parts)
             == keep

@@ -131,11 +131,11 @@ def test_contract_and_name(serve, tmp_path):  # noqa: F811
 
 
 def test_bad_options(tmp_path):
-    made = judge(type("S", (), {"url": "http://127.0.0.1"}), tmp_path)
+    scorer = judge(type("S", (), {"url": "http://127.0.0.1"}), tmp_path)
     with pytest.raises(TypeError, match="judge: expected the scorer judge"):
         PairwiseRatings("length")
     for options in ({"sample": 1}, {"rounds": 0}, {"characters": 0}, {"ridge": 0.0}):
         with pytest.raises(
             ValueError, match="sample, rounds, characters, ridge: expected at least 2, 1, 1"
         ):
-            PairwiseRatings(made, **options)
+            PairwiseRatings(scorer, **options)

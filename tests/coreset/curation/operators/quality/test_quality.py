@@ -193,8 +193,8 @@ def test_rows_of_the_clusters_of_a_reference_set(tmp_path):
     status = objects(["blank" if i == 5 else "ok" for i in range(len(x))])
     columns = {"embedding": x, "embedding_status": status}
     check_operator(op, columns)
-    found = run_in_memory(op, as_batch({"id": ids(len(x)), **columns})).to_pylist()
-    for i, row in enumerate(found):
+    decided = run_in_memory(op, as_batch({"id": ids(len(x)), **columns})).to_pylist()
+    for i, row in enumerate(decided):
         want = {5: "embedding undefined (blank)", 9: "embedding undefined"}.get(
             i, "" if axis[i] < 2 else "far from the reference set"
         )

@@ -68,17 +68,17 @@ def decision(rule, rows, **columns):
     ("rule", "column", "kept", "dropped"), LIMITS, ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_published_threshold(rule, column, kept, dropped):
-    found = decision(rule, [{column: kept}, {column: dropped}])
-    assert found.keep.tolist() == [True, False]
-    assert found.reason[1]
+    decided = decision(rule, [{column: kept}, {column: dropped}])
+    assert decided.keep.tolist() == [True, False]
+    assert decided.reason[1]
 
 
 def test_all_failing_rules_are_named():
-    found = decision(
+    decided = decision(
         GopherQualityFilter(),
         [{"gopher_words": 3, "gopher_alphabetic": 0.1, "gopher_stop_words": 0}],
     )
-    assert found.reason.tolist() == [
+    assert decided.reason.tolist() == [
         "fewer than 50 words; words with a letter below 0.8; fewer than 2 stop words"
     ]
 
@@ -115,7 +115,7 @@ def test_contract_and_undefined_rows(rule):
 
 def test_loops():
     rule = RepetitionFilter()
-    found = decision(
+    decided = decision(
         rule,
         [
             {"loop_unit": 2, "loop_copies": 40},
@@ -124,8 +124,8 @@ def test_loops():
             {"loop_unit": 1, "loop_copies": 20},
         ],
     )
-    assert found.keep.tolist() == [False, False, True, True]
-    assert found.reason[0] == "ends in a loop"
+    assert decided.keep.tolist() == [False, False, True, True]
+    assert decided.reason[0] == "ends in a loop"
     assert decision(
         RepetitionFilter(loop_copies=None), [{"loop_unit": 2, "loop_copies": 40}]
     ).keep.all()
@@ -177,8 +177,8 @@ def test_url():
         "http://ok.org/Casino": "listed word in the address", "http://ok.org/casinos": "", "http://ok.org/xpr0nx": "listed word in the address", "http://ok.org/free": "",
         "http://free.org/win": "2 suspicious words in the address", "http://bad.org/casino": "listed domain; listed word in the address", "not an address": "url: parse_error",
     }  # fmt: skip
-    found = rule.decide(as_batch({"url": objects([*urls, None])}))
-    assert found.reason.tolist() == [*urls.values(), "url: missing_field"]
+    decided = rule.decide(as_batch({"url": objects([*urls, None])}))
+    assert decided.reason.tolist() == [*urls.values(), "url: missing_field"]
     check_operator(rule, {"url": objects([*urls, None])})
 
 
@@ -218,8 +218,8 @@ def test_pareto_refuses_what_is_no_probability():
             "quality_status": objects(["empty_text", "ok"]),
         }
     )
-    found = ParetoFilter(alpha=1e-9).decide(rows)
-    assert found.reason.tolist() == ["quality undefined (empty_text)", ""]
+    decided = ParetoFilter(alpha=1e-9).decide(rows)
+    assert decided.reason.tolist() == ["quality undefined (empty_text)", ""]
     with pytest.raises(ValueError, match=r"expected scores in \[0, 1\], got 1.5"):
         ParetoFilter().decide(as_batch({"id": objects(["a"]), "quality": np.array([1.5])}))
     with pytest.raises(ValueError, match="alpha: expected a number above 0"):
