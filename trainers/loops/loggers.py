@@ -147,11 +147,16 @@ def mlflow_logger(
     uri: str | None = None,
 ) -> Logger:
     """Return Lightning's MLflow logger, its steps the labels spent (extra `mlflow`). uri: of the
-    tracking server, default a folder in the run folder.
+    tracking server or its database, default `mlflow.db` in the run folder.
     """
     name = f"{run_config['strategy_name']}-{run_config['seed']}"
-    place = uri or (folder / "mlruns").resolve().as_uri()
-    logger = MLFlowLogger(experiment, name, tracking_uri=place)
+    own, files = folder.resolve() / "mlflow.db", (folder.resolve() / "mlruns").as_uri()
+    logger = MLFlowLogger(
+        experiment,
+        name,
+        tracking_uri=uri or f"sqlite:///{own}",
+        artifact_location=None if uri else files,
+    )
     logger.log_hyperparams(dict(run_config))
     return logger
 

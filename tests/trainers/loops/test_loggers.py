@@ -1,6 +1,5 @@
 """What Lightning's own MLflow and TensorBoard loggers keep of a run, read back by their own readers."""
 
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -62,12 +61,12 @@ def test_tensorboard_holds_the_curve_beside_random_and_full(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_holds_the_curve_beside_random_and_full(tmp_path, monkeypatch):
+def test_mlflow_holds_the_curve_beside_random_and_full(tmp_path):
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
     folder, curve, others = run(tmp_path, "mlflow")
-    client = MlflowClient(tracking_uri=(folder / "mlruns").as_uri())
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("coreset")
     (ran,) = client.search_runs([experiment.experiment_id])
     assert ran.info.run_name == "margin-0"
