@@ -22,7 +22,7 @@ from coreset.runs.run_folder import versions
 from coreset.trainers.loops.build import RANDOM, build, run_config
 from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
-from coreset.trainers.loops.loggers import baseline_curves, close, log_point, summary
+from coreset.trainers.loops.loggers import baseline_curves, check_installed, close, log_point
 from coreset.trainers.loops.pool_rows import write_pool
 from coreset.trainers.loops.rounds import run
 from coreset.trainers.loops.wandb_report import log_run
@@ -68,6 +68,7 @@ def run_experiment(
     torch.set_num_threads(cfg["threads"] or torch.get_num_threads())
     material = load_material(cfg) if material is None else material
     make_logger = make(cfg, "logger") if cfg["logger"] else make_logger
+    check_installed(make_logger)
     if "full" in names and not cfg.get("learner"):
         make(_of_all(cfg), "fit")
     logger = None
@@ -91,7 +92,7 @@ def run_experiment(
     curve = context.folder.curve
     show = partial(log_run, folder=folder, curve=curve)
     wandb = isinstance(logger, WandbLogger)
-    close(logger, summary(curve, baseline_curves(folder)), show if wandb else None)
+    close(logger, curve, baseline_curves(folder), show if wandb else None)
     print_run(folder, console)
     if not np.isfinite(curve.values).any():
         text = f"nothing could be measured, so there is no report; the selections are in {folder}"

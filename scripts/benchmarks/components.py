@@ -36,8 +36,7 @@ def pairs(edges: int, rng: np.random.Generator) -> Int:
     node = rng.permutation(2 * edges)[: edges + edges // 2]
     sizes = rng.geometric(0.5, edges) + 1
     ends = np.cumsum(sizes)
-    last = set((ends[ends < len(node)] - 1).tolist())
-    start = np.array([i for i in range(len(node) - 1) if i not in last], np.int64)
+    start = np.setdiff1d(np.arange(len(node) - 1), ends[ends < len(node)] - 1)
     return np.stack([node[start], node[start + 1]], axis=1)[:edges]
 
 

@@ -18,6 +18,7 @@ from coreset.scorers.image.decode import upright
 from coreset.scorers.image.files import MOST_BYTES, decoding, open_image
 from coreset.trainers.data.base import ImageData, split_test
 from coreset.trainers.data.decode import decode
+from coreset.trainers.data.streamed import streamed
 
 
 def hf_dataset(
@@ -31,6 +32,7 @@ def hf_dataset(
     on_corrupt: str = "error",
     augment: str = "crop_flip",
     cache: str = ".cache/coreset",
+    streaming: bool = False,
 ) -> ImageData:
     """Return a data set by its name on the hub, or from a local folder: one written by
     `save_to_disk`, or any that `load_dataset` reads.
@@ -38,7 +40,10 @@ def hf_dataset(
     image, label: names of the columns; train, test: names of the splits; without a test split (test
     = null) about `test_share` of every class of `train` is the test set. ids are positions in
     `train`; a label of -1 is unknown. Images are decoded once into `cache` (see
-    `coreset.trainers.data.decode`). Raises ImportError with the install line when `datasets` is
+    `coreset.trainers.data.decode`). streaming: read it once from end to end, its images' bytes into
+    shards below `cache` that are then read by position (`coreset.trainers.data.streamed`): no
+    download of the whole before the first row, and a stream that breaks off goes on. Raises
+    ImportError with the install line when `datasets` is
     missing, KeyError for a column or a split that is not there.
     """
     try:
@@ -48,6 +53,10 @@ def hf_dataset(
             'Hugging Face data sets need the extra hf: pip install "coreset-lightning[hf]"'
         ) from error
 
+    if streaming:
+        return streamed(
+            path, image, label, train, test, test_share, size, on_corrupt, augment, cache
+        )
     saved = any((Path(path) / file).is_file() for file in ("dataset_dict.json", "state.json"))
     splits = datasets.load_from_disk(path) if saved else datasets.load_dataset(path)
     if not isinstance(splits, dict):  # `save_to_disk` of a single split

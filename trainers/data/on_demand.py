@@ -1,13 +1,16 @@
-"""A folder of images of any number, size and shape, decoded when they are asked for.
+"""Images of any number, size and shape, decoded when they are asked for: of a folder, or of
+WebDataset shards.
 
-For what does not fit in memory as small squares: a LightningDataModule for `LightningLearner`, with
+For what does not fit in memory as small squares: LightningDataModules for `LightningLearner`, with
 pipelines of torchvision.transforms.v2 from the configuration.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -23,17 +27,61 @@ from torchvision.transforms import v2
 from coreset.scorers.image.decode import upright
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.folder import SUFFIXES
+from coreset.trainers.data.shards import class_numbers, index
 
 Transform = Callable[[Any], Any]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
-class ImageFiles(Dataset[tuple[Tensor, int]]):
+class ImageRows(Dataset[tuple[Tensor, int]]):
+    """Images by position with their class numbers, -1 = unknown. on_corrupt: `error` raises naming
+    the image; `skip` gives a gray image in its place and a warning.
+    """
+
+    ids: NDArray[np.bytes_]
+    targets: NDArray[np.int64]
+    classes: list[str]
+
+    def __init__(self, transform: Transform, on_corrupt: str) -> None:
+        if on_corrupt not in ("error", "skip"):
+            raise ValueError(f"on_corrupt: expected error or skip, got {on_corrupt!r}")
+        self.transform, self.on_corrupt = transform, on_corrupt
+
+    @abstractmethod
+    def source(self, i: int) -> Path | str:
+        """Return where an image lies, as `coreset.scorers.image.files.open_image` takes it."""
+
+    def title(self, i: int) -> str:
+        """Return what an image is called in messages."""
+        return str(self.source(i))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        source = self.source(i)
+        try:
+            with open_image(source) as opened:
+                image = upright(opened).convert("RGB")
+        except Exception as error:  # decoders raise almost anything on a broken file
+            if self.on_corrupt == "error":
+                raise ValueError(
+                    f"{self.title(i)} cannot be read: {type(error).__name__}: {error}; repair or"
+                    " remove it, or set on_corrupt=skip"
+                ) from error
+            warnings.warn(
+                f"{self.title(i)} cannot be read ({error}); a gray image stands for it",
+                stacklevel=2,
+            )
+            image = Image.new("RGB", (64, 64), (128, 128, 128))
+        return self.transform(image), int(self.targets[i])
+
+
+class ImageFiles(ImageRows):
     """Images below a folder with one sub-folder per class, or below `unlabeled` with label -1.
 
     The names are kept as bytes in one array, the folders' class numbers in another: 1.28 million
-    take about 60 MB. classes: of the folders, default their sorted names. on_corrupt: `error`
-    raises naming the file; `skip` gives a gray image in its place and a warning.
+    take about 60 MB. classes: of the folders, default their sorted names.
     """
 
     def __init__(
@@ -44,9 +92,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         labeled: bool = True,
         on_corrupt: str = "error",
     ) -> None:
-        if on_corrupt not in ("error", "skip"):
-            raise ValueError(f"on_corrupt: expected error or skip, got {on_corrupt!r}")
-        self.root, self.transform, self.on_corrupt = Path(root), transform, on_corrupt
+        super().__init__(transform, on_corrupt)
+        self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder")
         if labeled:
@@ -69,27 +116,40 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         self.ids: NDArray[np.bytes_] = np.array(names)
         self.targets = np.concatenate(numbers)
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def source(self, i: int) -> Path:
+        """Return the file."""
+        return self.root / os.fsdecode(self.ids[i])
 
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        path = self.root / os.fsdecode(self.ids[i])
-        try:
-            with open_image(path) as opened:
-                image = upright(opened).convert("RGB")
-        except Exception as error:  # decoders raise almost anything on a broken file
-            if self.on_corrupt == "error":
-                raise ValueError(
-                    f"{path} cannot be read: {type(error).__name__}: {error}; repair or remove it,"
-                    " or set on_corrupt=skip"
-                ) from error
-            warnings.warn(
-                f"{path} cannot be read ({error}); a gray image stands for it", stacklevel=2
-            )
-            from PIL import Image
 
-            image = Image.new("RGB", (64, 64), (128, 128, 128))
-        return self.transform(image), int(self.targets[i])
+class ImageShards(ImageRows):
+    """Images inside WebDataset shards, indexed once; see `coreset.trainers.data.shards`. content:
+    16 hex digits that change when a shard does.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        transform: Transform,
+        classes: Sequence[str] | None = None,
+        labeled: bool = True,
+        on_corrupt: str = "error",
+        label: str = "cls",
+        cache: str = ".cache/coreset",
+    ) -> None:
+        super().__init__(transform, on_corrupt)
+        self.rows = index(root, label, cache)
+        self.targets, names = class_numbers(self.rows, label, classes, labeled)
+        if not labeled:
+            self.targets[:] = -1
+        self.classes, self.ids, self.content = list(names), self.rows.ids, self.rows.key
+
+    def source(self, i: int) -> str:
+        """Return the part of the shard. Raises ValueError where that has changed."""
+        return self.rows.image(i)
+
+    def title(self, i: int) -> str:
+        """Return shard and key."""
+        return self.rows.title(i)
 
 
 def _names(folder: Path) -> list[str]:
@@ -148,17 +208,21 @@ class ImageFolderData(pl.LightningDataModule):
             return
         pool = self.unlabeled or self.root
         labeled = self.unlabeled is None
-        self.pool = ImageFiles(pool, self.train_transform, self.classes, labeled, self.on_corrupt)
+        self.pool = self.rows(pool, self.train_transform, self.classes, labeled)
         if self.test_root is not None:
             names = self.classes or self.pool.classes
-            self.test = ImageFiles(
-                self.test_root, self.view_transform, names, on_corrupt=self.on_corrupt
-            )
+            self.test = self.rows(self.test_root, self.view_transform, names, True)
 
-    def pool_dataset(self) -> ImageFiles:
+    def rows(
+        self, root: str, transform: Transform, classes: Sequence[str] | None, labeled: bool
+    ) -> ImageRows:
+        """Return the images of the pool or of the test set."""
+        return ImageFiles(root, transform, classes, labeled, self.on_corrupt)
+
+    def pool_dataset(self) -> ImageRows:
         """Return the pool without augmentation."""
-        view = ImageFiles.__new__(ImageFiles)
-        view.__dict__.update({**vars(self.pool), "transform": self.view_transform})
+        view = copy.copy(self.pool)
+        view.transform = self.view_transform
         return view
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -180,3 +244,26 @@ class ImageFolderData(pl.LightningDataModule):
             mixed = v2.MixUp(alpha=self.mixup, num_classes=len(self.pool.classes))
             return list(mixed(*batch))
         return batch
+
+
+class WebDatasetData(ImageFolderData):
+    """The same of WebDataset shards: root, test and unlabeled are globs or folders of tar files, as
+    `shards/train-{000..127}.tar`.
+
+    label: the member with the class, or the field of the `.json` member; cache: the folder of the
+    index. options: those of `ImageFolderData`.
+    """
+
+    def __init__(
+        self, root: str, label: str = "cls", cache: str = ".cache/coreset", **options: Any
+    ) -> None:
+        super().__init__(root, **options)
+        self.label, self.cache = label, cache
+
+    def rows(
+        self, root: str, transform: Transform, classes: Sequence[str] | None, labeled: bool
+    ) -> ImageRows:
+        """Return the images of the pool or of the test set."""
+        return ImageShards(
+            root, transform, classes, labeled, self.on_corrupt, self.label, self.cache
+        )

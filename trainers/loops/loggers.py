@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pytorch_lightning.loggers import CSVLogger, Logger
+import numpy as np
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from coreset.runs.curve import Curve, read_curves
 
 Mode = Literal["online", "offline", "disabled"]
+BY_STEP = (MLFlowLogger, TensorBoardLogger)  # their x axis is the step: the labels spent
 
 
 def csv_logger(folder: Path, run_config: Mapping[str, Any]) -> Logger:
@@ -56,23 +60,42 @@ def wandb_logger(
 def log_point(logger: Logger | None, labels: int, name: str, value: float) -> None:
     """Log one point of the curve against the labels spent."""
     if logger is not None:
-        logger.log_metrics({"labels": float(labels), f"curve/{name}": value})
+        step = labels if isinstance(logger, BY_STEP) else None
+        logger.log_metrics({"labels": float(labels), f"curve/{name}": value}, step)
+
+
+def log_lines(logger: Logger, curve: Curve, others: Mapping[str, Curve]) -> None:
+    """Log beside a curve those of its baselines, as `curve/random`; `curve/full`, all labels, is a
+    level line over the labels of the curve.
+    """
+    for name, other in others.items():
+        lines = zip(other.labels.tolist(), other.values.tolist(), strict=True)
+        if name == "full":
+            lines = ((n, float(other.values[-1])) for n in curve.labels.tolist())
+        for labels, value in lines:
+            if np.isfinite(value):
+                log_point(logger, int(labels), name, value)
 
 
 def close(
     logger: Logger | None,
-    metrics: Mapping[str, float],
+    curve: Curve,
+    others: Mapping[str, Curve],
     show: Callable[[Logger], None] | None = None,
 ) -> None:
-    """Log the run's results and close what the logger holds, so that the next job of a sweep starts
-    clean.
+    """Log the results of the whole run, as `curve/area`, and close what the logger holds, so that
+    the next job of a sweep starts clean.
 
-    metrics: of the whole run, as `curve/area`. show: logs what only this kind of logger can show.
+    others: curves of the baselines by name. show: logs what only this kind of logger can show.
     """
     if logger is None:
         return
+    by_step = isinstance(logger, BY_STEP)
+    if by_step:
+        log_lines(logger, curve, others)
+    metrics = summary(curve, others)
     if metrics:
-        logger.log_metrics(dict(metrics))
+        logger.log_metrics(metrics, int(curve.points[-1].labels) if by_step else None)
     if show is not None:
         show(logger)
     logger.finalize("success")
@@ -110,10 +133,12 @@ def summary(curve: Curve, others: Mapping[str, Curve]) -> dict[str, float]:
 
 
 def tensorboard_logger(folder: Path, run_config: Mapping[str, Any]) -> Logger:
-    """Return Lightning's TensorBoard logger in the run folder (pip install tensorboard)."""
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(folder, name="", version="tensorboard")
+    """Return Lightning's TensorBoard logger in the run folder, its steps the labels spent (extra
+    `tensorboard`).
+    """
+    logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    logger.log_hyperparams(dict(run_config))
+    return logger
 
 
 def mlflow_logger(
@@ -122,10 +147,29 @@ def mlflow_logger(
     experiment: str = "coreset",
     uri: str | None = None,
 ) -> Logger:
-    """Return Lightning's MLflow logger (pip install mlflow). uri: of the tracking server, default a
-    folder in the run folder.
+    """Return Lightning's MLflow logger, its steps the labels spent (extra `mlflow`). uri: of the
+    tracking server or its database, default `mlflow.db` in the run folder.
     """
-    from pytorch_lightning.loggers import MLFlowLogger
-
     name = f"{run_config['strategy_name']}-{run_config['seed']}"
-    return MLFlowLogger(experiment, name, tracking_uri=uri, save_dir=str(folder / "mlruns"))
+    own, files = folder.resolve() / "mlflow.db", (folder.resolve() / "mlruns").as_uri()
+    logger = MLFlowLogger(
+        experiment,
+        name,
+        tracking_uri=uri or f"sqlite:///{own}",
+        artifact_location=None if uri else files,
+    )
+    logger.log_hyperparams(dict(run_config))
+    return logger
+
+
+PACKAGES: dict[Any, str] = {mlflow_logger: "mlflow", tensorboard_logger: "tensorboard"}
+
+
+def check_installed(make_logger: Any) -> None:
+    """Raise ImportError with the install line where a logger's package is missing."""
+    package = PACKAGES.get(make_logger.func if isinstance(make_logger, partial) else make_logger)
+    if package is not None and find_spec(package) is None:
+        raise ImportError(
+            f"logger={package} needs the package {package}: pip install"
+            f' "coreset-lightning[{package}]"'
+        )

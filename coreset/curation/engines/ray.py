@@ -87,12 +87,13 @@ class CallItems:
 
 
 def read_items(batch: pa.Table, task: Task) -> pa.Table:
-    """Return the rows that a step reads of items, those of one part as one Arrow stream each; an
-    error stands alone as part -1.
+    """Return the rows that a step reads of items, those of one part as one Arrow stream each, with
+    the place of their item; an error stands alone as part -1.
     """
     parts: list[int] = []
+    places: list[int] = []
     rows: list[bytes] = []
-    for item in batch["item"].to_pylist():
+    for place, item in zip(batch["place"].to_pylist(), batch["item"].to_pylist(), strict=True):
         try:
             table = plain(task.load()(pickle.loads(item)))
             for part, held in by_part(table) if table.num_rows else ():
@@ -100,21 +101,32 @@ def read_items(batch: pa.Table, task: Task) -> pa.Table:
                 with pa.ipc.new_stream(sink, held.schema) as out:
                     out.write_table(held.combine_chunks())
                 parts.append(part)
+                places.append(place)
                 rows.append(sink.getvalue().to_pybytes())
         except Exception as error:
             parts.append(-1)
+            places.append(place)
             rows.append(pickle.dumps((False, error)))
-    return pa.table({PART: pa.array(parts, pa.int64()), "rows": pa.array(rows, pa.large_binary())})
+    return pa.table(
+        {
+            PART: pa.array(parts, pa.int64()),
+            "place": pa.array(places, pa.int64()),
+            "rows": pa.array(rows, pa.large_binary()),
+        }
+    )
 
 
 def call_part(group: pa.Table, task: Task) -> pa.Table:
-    """Return the answer of a step about one part, its rows put together."""
+    """Return the answer of a step about one part, its rows put together, those of an item once:
+    what a task sent before its node was lost comes again from the task in its place.
+    """
     part = group[PART][0].as_py()
     if part == -1:
         return _answers([part], [group["rows"][0].as_py()])
 
     def step() -> Any:
-        tables = [pa.ipc.open_stream(held.as_buffer()).read_all() for held in group["rows"]]
+        once = dict(zip(group["place"].to_pylist(), group["rows"], strict=True))
+        tables = [pa.ipc.open_stream(held.as_buffer()).read_all() for held in once.values()]
         return task.load()((part, pa.concat_tables(tables, promote_options="permissive")))
 
     return _answers([part], [_answer(step)])
@@ -176,25 +188,33 @@ class RayData:
         if not items:
             return
         ray = self._ray()
-        rows, task = self._rows(ray, items), self._task(ray, step)
-        if holds_model(step):
-            there = ray.cluster_resources().get("GPU", 0)
-            pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(self.workers, len(items)))
-            lent = {"num_gpus": self.gpus} if there and self.gpus else {"num_cpus": 1}
-            done = rows.map_batches(
-                CallItems, fn_constructor_args=(task,), compute=pool, batch_size=1,
-                batch_format="pyarrow", **lent,
-            )  # fmt: skip
-        else:
-            done = rows.map_batches(
+        task, held, at = self._task(ray, step), dict[int, R](), 0
+        for attempt in range(self.retries + 1):
+            left = [(i, items[i]) for i in range(at, len(items)) if i not in held]
+            done = self._called(ray, self._rows(ray, left), task, step, len(left))
+            try:
+                for place, answer in self._taken(ray, done):
+                    held[place] = answer
+                    while at in held:
+                        yield held.pop(at)
+                        at += 1
+                return
+            except ray.exceptions.RayError as error:
+                self._again(attempt, error)
+
+    def _called(self, ray: Any, rows: Any, task: Task, step: Any, count: int) -> Any:
+        """Return the answers of a step about `count` rows of items."""
+        if not holds_model(step):
+            return rows.map_batches(
                 call_items, fn_args=(task,), batch_size=1, batch_format="pyarrow"
             )
-        held, at = dict[int, R](), 0
-        for place, answer in self._taken(ray, done):
-            held[place] = answer
-            while at in held:
-                yield held.pop(at)
-                at += 1
+        there = ray.cluster_resources().get("GPU", 0)
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(self.workers, count))
+        lent = {"num_gpus": self.gpus} if there and self.gpus else {"num_cpus": 1}
+        return rows.map_batches(
+            CallItems, fn_constructor_args=(task,), compute=pool, batch_size=1,
+            batch_format="pyarrow", **lent,
+        )  # fmt: skip
 
     def exchange(
         self,
@@ -209,7 +229,7 @@ class RayData:
         if not items:
             return
         ray = self._ray()
-        rows = self._rows(ray, items).map_batches(
+        rows = self._rows(ray, list(enumerate(items))).map_batches(
             read_items, fn_args=(self._task(ray, read),), batch_size=1, batch_format="pyarrow"
         )
         groups = rows.groupby(PART, num_partitions=min(parts, max(_SHUFFLED, self.workers)))
@@ -221,19 +241,22 @@ class RayData:
                 answers = sorted(self._taken(ray, done), key=lambda one: one[0])
                 break
             except ray.exceptions.RayError as error:
-                if attempt == self.retries:
-                    raise RuntimeError(
-                        f"a shuffle lost workers or objects {attempt + 1} times"
-                        f" ({type(error).__name__}); out of memory? use more or larger machines,"
-                        " or smaller partitions"
-                    ) from error
-                LOG.warning("a shuffle lost workers or objects and is done again: %s", error)
+                self._again(attempt, error)
         yield from (answer for _, answer in answers)
 
-    def _rows(self, ray: Any, items: Sequence[Any]) -> Any:
-        data = [pickle.dumps(item) for item in items]
-        self.passed["items"] += sum(map(len, data))
-        held = [{"place": i, "item": one} for i, one in enumerate(data)]
+    def _again(self, attempt: int, error: Exception) -> None:
+        """Say that a stage is done again; raise RuntimeError when that was the last attempt."""
+        if attempt == self.retries:
+            raise RuntimeError(
+                f"a stage lost workers or objects {attempt + 1} times ({type(error).__name__});"
+                " out of memory? use more or larger machines, or smaller partitions"
+            ) from error
+        LOG.warning("a stage lost workers or objects and is done again: %s", error)
+
+    def _rows(self, ray: Any, items: Sequence[tuple[int, Any]]) -> Any:
+        """Return items with their places as a dataset, a block each."""
+        held = [{"place": place, "item": pickle.dumps(item)} for place, item in items]
+        self.passed["items"] += sum(len(one["item"]) for one in held)
         return ray.data.from_items(held, override_num_blocks=len(held))
 
     def _task(self, ray: Any, step: Any) -> Task:

@@ -5,6 +5,7 @@ in memory, operator by operator, from the definitions.
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 from coreset.core.batch import Batch, objects, to_arrow, to_numpy
 from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Selector
 from coreset.curation.operators.contract import checked, run_in_memory
+from coreset.curation.operators.dedup import NearDuplicates
 from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.numerics.random import keyed_uniform
@@ -173,6 +175,54 @@ class DiesOnce:
             self.flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return item * item
+
+
+def stay(folder, moment):
+    """On a node of Ray that can be lost: say so in `folder`, once, and stay until the node goes.
+    `folder / "head"` names the node that has to live; without it nothing is done.
+    """
+    head = folder / "head"
+    if not head.exists():
+        return
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    if here == head.read_text():
+        return
+    try:
+        with (folder / moment).open("x") as file:
+            file.write(here)
+    except FileExistsError:
+        return
+    time.sleep(100)
+
+
+@dataclass(frozen=True)
+class StayingRule:
+    """Counts words, on a node that goes while it does."""
+
+    folder: Path
+    needs = frozenset({"text"})
+    gives = frozenset({"words"})
+
+    def __call__(self, batch):
+        stay(self.folder, "rule")
+        return {"words": np.array([len(t.split()) for t in batch["text"]], float)}
+
+
+@dataclass(frozen=True)
+class StayingDuplicates(NearDuplicates):
+    """Near duplicates, on nodes that go while keys are read and while groups are decided about."""
+
+    folder: Path = Path()
+
+    def key(self, batch):
+        stay(self.folder, "key")
+        return super().key(batch)
+
+    def decide(self, rows):
+        stay(self.folder, "decide")
+        return super().decide(rows)
 
 
 def recipe(budget=0.3):

@@ -36,7 +36,8 @@ LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 class LightningPool:
     """loader: the user's train loader, for batch size, collation and workers; train: its dataset;
     view: the same positions without augmentation; notes: what the ledger says about them;
-    fingerprint: of the number of examples and of those that were looked at.
+    fingerprint: of the number of examples, of those that were looked at, and of the `content` that
+    the dataset says it has, where it does.
     """
 
     loader: DataLoader[Any]
@@ -73,7 +74,9 @@ def open_pool(datamodule: pl.LightningDataModule) -> LightningPool:
             " shuffle) a seed of its own"
         )
     view, notes = _view(datamodule, train, places)
-    return LightningPool(loader, train, view, tuple(notes), fingerprint(size, first))
+    own = vars(train).get("content") if hasattr(train, "__dict__") else None
+    content = [own] if isinstance(own, str) else []
+    return LightningPool(loader, train, view, tuple(notes), fingerprint(size, first, *content))
 
 
 def _train_loader(datamodule: pl.LightningDataModule) -> DataLoader[Any]:

@@ -1,0 +1,142 @@
+"""Nodes of a cluster that are lost in the middle of a run: Ray's own test cluster of three raylets
+on this machine, of which two are taken away, and the bytes of a run that nothing happened to.
+"""
+
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from test_ray_data import left_by, sentences
+from toys import StayingDuplicates, StayingRule, write_jsonl
+
+from coreset.curation import curate
+from coreset.curation.engines.local import Local
+from coreset.curation.engines.ray import RayData, Task, call_part, read_items
+from coreset.curation.operators.threshold import Threshold
+from coreset.curation.run import Settings
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytestmark = pytest.mark.slow
+MOMENTS = ("rule", "key")
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head and two nodes of one processor each, on a machine that may be busy."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    nodes = Cluster(initialize_head=True, head_node_args=NODE)
+    for _ in range(2):
+        nodes.add_node(**NODE)
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def take_away(cluster, folder, run):
+    """Remove the node that stays, at each moment, with all its processes and objects,
+    and add a new one, as a cluster does: Ray's shuffle waits for the processors it was planned for.
+    """
+    for moment in MOMENTS:
+        said = folder / moment
+        while not (said.exists() and said.read_text()):
+            assert not run.done(), f"the run ends before {moment}: {run.result()}"
+            time.sleep(0.05)
+        here = said.read_text()
+        gone = next(node for node in cluster.worker_nodes if node.node_id == here)
+        cluster.remove_node(gone, allow_graceful=False)
+        cluster.add_node(**NODE)
+
+
+def test_nodes_lost_in_the_middle(tmp_path, cluster):
+    """One node goes while it runs a rule; one while it reads keys for a shuffle, with the objects
+    that lie on it and the actor that receives a third of the rows.
+    """
+    source = write_jsonl(tmp_path / "rows.jsonl", sentences(120))
+    operators = [
+        StayingRule(tmp_path), Threshold("words", low=10), StayingDuplicates(folder=tmp_path),
+    ]  # fmt: skip
+    reading = Settings(batch=16, partition_rows=20)
+    curate(operators, source, tmp_path / "local", engine=Local(), settings=reading)
+    (tmp_path / "head").write_text(ray.get_runtime_context().get_node_id())
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(
+            curate, operators, source, tmp_path / "ray", engine=RayData(3), settings=reading
+        )
+        take_away(cluster, tmp_path, run)
+        done = run.result(timeout=100)
+    assert done.manifest["operators"][2]["counts"]["dropped"] > 20
+    assert left_by(tmp_path / "local") == left_by(tmp_path / "ray")
+
+
+@dataclass(frozen=True)
+class Values:
+    """Ten numbers of an item, in two parts."""
+
+    def __call__(self, item):
+        return pa.table({"_part": np.arange(10) % 2, "value": np.arange(10) + 10 * item})
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The numbers of a part."""
+
+    def __call__(self, item):
+        return sorted(item[1]["value"].to_pylist())
+
+
+@dataclass(frozen=True)
+class Here(Task):
+    """A step that never left this process."""
+
+    def load(self):
+        return self.step
+
+
+def test_what_a_lost_task_sent_is_not_counted_twice():
+    """A task whose node is lost after half of its rows had been sent is run again by Ray, which
+    sends them all again.
+    """
+    items = pa.table({"place": [0, 1], "item": [pickle.dumps(0), pickle.dumps(1)]})
+    sent = read_items(items, Here(Values(), ()))
+    again = pa.concat_tables([sent, read_items(items.slice(1), Here(Values(), ()))])
+    for part in (0, 1):
+        rows = again.filter(pc.equal(again["_part"], part))
+        assert rows.num_rows == 3
+        answer = call_part(rows, Here(Sorted(), ()))["answer"][0].as_py()
+        assert pickle.loads(answer) == (True, list(range(part, 20, 2)))
+
+
+class Loses(RayData):
+    """Loses objects after `answers` answers, `times` times."""
+
+    def __init__(self, answers, times):
+        super().__init__(2)
+        object.__setattr__(self, "lose", [answers] * times)
+
+    def _taken(self, ray, done):
+        left = self.lose.pop() if self.lose else None
+        for i, one in enumerate(super()._taken(ray, done)):
+            if i == left:
+                raise ray.exceptions.ObjectLostError("00" * 28, None, None)
+            yield one
+
+
+def test_answers_that_are_lost_are_asked_for_again(engine, caplog):
+    """Only those that are missing, by `map`; after the last retry an error in words."""
+    assert list(Loses(2, 2).map(abs, [-3, 2, -1, 0, 7])) == [3, 2, 1, 0, 7]
+    assert caplog.text.count("a stage lost workers or objects and is done again") == 2
+    want = [list(range(part, 30, 2)) for part in (0, 1)]
+    assert list(Loses(1, 1).exchange(Values(), [0, 1, 2], Sorted(), 2)) == want
+    words = r"lost workers or objects 3 times \(ObjectLostError\); out of memory\?"
+    with pytest.raises(RuntimeError, match=words):
+        list(Loses(0, 3).map(abs, [-3, 2]))

@@ -1,0 +1,226 @@
+"""WebDataset shards as rows by position: an index of where each image lies in its tar file.
+
+A shard is read once, by its headers; what is kept is key, class and place (from byte, size) of
+every image, in a file of its own, so that a shard that changes is indexed again and no other.
+Nothing is unpacked: an image is opened inside its shard (`coreset.scorers.image.files`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coreset.core.places import is_remote, stamp
+from coreset.core.store import fingerprint, write_atomic
+from coreset.curation.io.discover import discover
+from coreset.curation.io.formats import BadRow
+from coreset.curation.io.webdataset import samples, tar_row
+from coreset.trainers.progress import progress
+
+NAMES = ("keys", "texts", "starts", "sizes", "without")
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The images of some shards, in the order of the shards' names and of their members.
+
+    shards: the tar files; stamps: what they were when they were indexed. Per row: shard (N,) its
+    number, keys (N,) and texts (N,) as bytes: its name inside and its class as it stands there,
+    empty = none; starts, sizes (N,): the bytes of its image. 1.28 million rows take about 80 MB.
+    """
+
+    shards: tuple[Path, ...]
+    names: tuple[str, ...]
+    stamps: tuple[Any, ...]
+    shard: NDArray[np.int32]
+    keys: NDArray[np.bytes_]
+    texts: NDArray[np.bytes_]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits that change when a shard does."""
+        return fingerprint(list(map(str, self.shards)), list(map(list, self.stamps)))
+
+    @cached_property
+    def ids(self) -> NDArray[np.bytes_]:
+        """The rows' names (N,): shard and key, as `00/train-0001.tar/n01440764_10026`."""
+        heads = np.array([f"{name}/".encode() for name in self.names])
+        return np.char.add(heads[self.shard], self.keys)
+
+    def title(self, i: int) -> str:
+        """Return a row's shard and key, for messages."""
+        return f"{self.shards[self.shard[i]]}: {self.keys[i].decode()!r}"
+
+    def image(self, i: int) -> str:
+        """Return where an image lies, as `coreset.scorers.image.files.open_image` reads it.
+
+        Raises ValueError where the shard is another one than was indexed: the bytes there may be of
+        any image by now.
+        """
+        number = int(self.shard[i])
+        if stamp(self.shards[number]) != self.stamps[number]:
+            raise ValueError(
+                f"{self.shards[number]}: has changed since it was indexed; start again"
+            )
+        return f"{self.shards[number]}@{self.starts[i]}+{self.sizes[i]}"
+
+
+def index(source: str | Path | Sequence[str], label: str, cache: str | Path) -> Rows:
+    """Return the images of WebDataset shards.
+
+    source: a glob, a folder, a file or a list of them; `{000..127}` stands for numbers. label: the
+    member that holds the class (`cls`), or the field of the `.json` member that does. cache: the
+    folder that keeps the indexes. Raises FileNotFoundError where nothing matches, ValueError naming
+    the shard that breaks off, holds no image, or has a member that must not be unpacked. Samples
+    without an image are left out with a warning.
+    """
+    each = [source] if isinstance(source, str | Path) else list(source)
+    each = [name for item in each for name in expand(str(item))]
+    given = discover(each)
+    remote = next((s.path for s in given if is_remote(s.path)), None)
+    if remote is not None:
+        raise ValueError(
+            f"{remote}: expected shards on this machine; copy them, or stream a data set"
+        )
+    other = next((s.path for s in given if s.kind != "tar"), None)
+    if other is not None:
+        raise ValueError(f"{other}: expected WebDataset shards, files called .tar")
+    paths = tuple(Path(os.path.abspath(s.path)) for s in given)  # noqa: PTH100  # links stay links
+    stamps, parts = tuple(stamp(path) for path in paths), []
+    with progress("indexing shards", len(paths)) as advance:
+        for path, at in zip(paths, stamps, strict=True):
+            parts.append(_stored(path, at, label, Path(cache)))
+            advance(1)
+    lost = [f"{p}: {k.decode()!r}" for p, a in zip(paths, parts, strict=True) for k in a["without"]]
+    if lost:
+        warnings.warn(f"{len(lost)} samples have no image, first {lost[0]}; left out", stacklevel=2)
+    columns = [np.concatenate([part[name] for part in parts]) for name in NAMES[:-1]]
+    number = np.repeat(np.arange(len(paths), dtype=np.int32), [len(a["keys"]) for a in parts])
+    return Rows(paths, tuple(s.name for s in given), stamps, number, *columns)
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the names that a pattern with ranges of numbers stands for.
+
+    >>> expand("a-{08..10}.tar")
+    ['a-08.tar', 'a-09.tar', 'a-10.tar']
+    """
+    inside = BRACES.search(pattern)
+    if inside is None:
+        return [pattern]
+    first, last = inside.groups()
+    numbers = [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    head, tail = pattern[: inside.start()], pattern[inside.end() :]
+    return [name for n in numbers for name in expand(f"{head}{n}{tail}")]
+
+
+def _stored(path: Path, at: Any, label: str, cache: Path) -> dict[str, NDArray[Any]]:
+    """Return the index of one shard, made where there is none of what the shard is now."""
+    file = cache / f"shard-{fingerprint(str(path), list(at), label)}.npz"
+    if not file.exists():
+        buffer = io.BytesIO()
+        np.savez(buffer, **_read(path, label))
+        write_atomic(file, buffer.getvalue())
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in NAMES}
+
+
+def _read(path: Path, label: str) -> dict[str, NDArray[Any]]:
+    keys, texts, places, without = (
+        list[bytes](),
+        list[bytes](),
+        list[tuple[int, int]](),
+        list[bytes](),
+    )
+    seen: set[bytes] = set()
+    try:
+        for sample, tar in samples(path):
+            row = tar_row(sample, tar, path)
+            key = sample.key.encode()
+            if key in seen:
+                raise BadRow("duplicate_key", f"two samples are called {sample.key!r}")
+            seen.add(key)
+            if "image" not in row:
+                without.append(key)
+                continue
+            member = sample.members.get(label)
+            file = None if member is None else tar.extractfile(member)
+            value = row.get(label) if file is None else file.read(2**16).decode()
+            keys.append(key)
+            texts.append(b"" if value is None else _text(value, sample.key, label).encode())
+            start, _, size = str(row["image"]).rpartition("@")[2].partition("+")
+            places.append((int(start), int(size)))
+    except (OSError, BadRow, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not keys:
+        raise ValueError(f"{path}: expected images beside their classes, found none in this shard")
+    starts, sizes = np.array(places, np.int64).T
+    columns = (np.array(keys), np.array(texts), starts, sizes, np.array(without, "S"))
+    return dict(zip(NAMES, columns, strict=True))
+
+
+def _text(value: Any, key: str, label: str) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise BadRow(
+            "label", f"{label!r} of {key!r} is {value!r}, expected a class's name or number"
+        )
+    return str(value).strip()
+
+
+def class_numbers(
+    rows: Rows, label: str, classes: Sequence[str] | None, labeled: bool = True
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return class numbers (N,), -1 where there is none, and the classes' names.
+
+    Texts are names of `classes`, or all of them whole numbers: positions in it. Without `classes`
+    numbers are their own names, names are sorted. labeled: every row must have a class. Raises
+    ValueError naming shard and sample.
+    """
+    texts = np.char.decode(rows.texts) if len(rows) else np.empty(0, np.str_)
+    unique, first, inverse = np.unique(texts, return_index=True, return_inverse=True)
+    known = [(str(t), int(i)) for t, i in zip(unique, first, strict=True) if t]
+    if labeled and "" in unique:
+        at = int(first[unique == ""][0])
+        raise ValueError(
+            f"{rows.title(at)} has no class: expected a member '.{label}', or a field {label!r} of"
+            " its '.json' (data.label)"
+        )
+    names = tuple(map(str, classes or ()))
+    whole = [text.isdecimal() for text, _ in known]
+    if not names and any(whole) and not all(whole):
+        number, name = known[whole.index(True)], known[whole.index(False)]
+        raise ValueError(
+            f"classes are numbers and names: {number[0]!r} of {rows.title(number[1])},"
+            f" {name[0]!r} of {rows.title(name[1])}; name them with data.classes"
+        )
+    if not names:
+        most = max((int(text) for text, _ in known), default=-1) if all(whole) else 0
+        names = tuple(map(str, range(most + 1))) if all(whole) else tuple(t for t, _ in known)
+    number_of = {"": -1, **{name: i for i, name in enumerate(names)}}
+    for text, at in known:
+        if text in number_of:
+            continue
+        if not text.isdecimal() or int(text) >= len(names):
+            raise ValueError(
+                f"{rows.title(at)} has the class {text!r}, which is not in data.classes:"
+                f" {', '.join(names[:10])}"
+            )
+        number_of[text] = int(text)
+    of_unique = np.array([number_of[str(t)] for t in unique], np.int64)
+    return of_unique[inverse].reshape(-1), names
