@@ -388,7 +388,8 @@ def _check_overrules(engine: Engine, overrules: Overrules, rows: Rows) -> None:
             left.pop(key, None)
     if left:
         raise ValueError(
-            f"{overrules.source}: {len(left)} ids are in no row of the input, first {next(iter(left))!r}"
+            f"{overrules.source}: {len(left)} ids are in no row of the input, first"
+            f" {next(iter(left))!r}"
         )
 
 

@@ -1,4 +1,6 @@
-"""The funnel of a curation: how many rows are left after every operator, and why the others went."""
+"""The funnel of a curation: how many rows are left after every operator,
+and why the others went.
+"""
 
 from __future__ import annotations
 

@@ -177,7 +177,9 @@ class GraphCutSums(SetFunction):
         self.taken += self.kernel.phi(item)
 
     def exact(self, k: int, items: Items) -> Greedy | None:
-        """Return the greedy choice in one compiled lazy loop; None where old gains are no bounds."""
+        """Return the greedy choice in one compiled lazy loop;
+        None where old gains are no bounds.
+        """
         if not self.submodular:
             return None
         items = np.sort(items)

@@ -65,7 +65,9 @@ def write_page(folder: Path) -> tuple[Path, str]:
 
 
 def _shown(table: Sequence[Line]) -> set[str]:
-    """Return the names in the picture: random, oracle, the best and the last of those that label."""
+    """Return the names in the picture: random, oracle,
+    the best and the last of those that label.
+    """
     fair = [line.name for line in table if line.fair and line.name != "random"]
     names = {"random", ORACLE, *fair[: _SHOWN - 3], *fair[-1:]}
     best = best_fair(table)

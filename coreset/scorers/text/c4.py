@@ -38,7 +38,9 @@ _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
 
 class Page(NamedTuple):
-    """What is left of a page: its text, sentences, whether it has lorem ipsum or a curly bracket."""
+    """What is left of a page: its text, sentences,
+    whether it has lorem ipsum or a curly bracket.
+    """
 
     text: str
     sentences: int
