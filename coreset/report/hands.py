@@ -249,4 +249,7 @@ def chart_place(name: str, still: str, label: str) -> str:
     """Return a place for a chart: the figure that stands there without script,
     and what it shows.
     """
-    return f'<div class="chart" id="chart-{name}" data-said="{text(label)}"><div class="still">{still}</div></div>'
+    return (
+        f'<div class="chart" id="chart-{name}" data-said="{text(label)}">'
+        f'<div class="still">{still}</div></div>'
+    )

@@ -6,7 +6,8 @@ has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis i
 than 3 words, or mentions javascript or a policy. Variants of what counts as a page with "lorem
 ipsum" or a curly bracket:
 
-    code    a line that reaches that check, as in the released code: one that went before is not looked at
+    code    a line that reaches that check, as in the released code: one that went before is not
+            looked at
     paper   any line of the page
 """
 
