@@ -204,7 +204,8 @@ def score_candidates(
     scoring = registry.strategy(strategy, options)
     if not isinstance(scoring, ScoreBased):
         raise TypeError(
-            f"strategy: expected one that gives every candidate a score, got {type(scoring).__name__}"
+            "strategy: expected one that gives every candidate a score, got"
+            f" {type(scoring).__name__}"
         )
     pool, columns = _question(signals, selected, candidates)
     out = np.full(pool.size, np.nan)

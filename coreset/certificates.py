@@ -134,10 +134,13 @@ def certificates(
     """Return what can be said of `chosen` from the columns that are there; what takes more than
     `limit` multiplications is left out.
 
-    - `cover_radius`, `facility_value`, `kernel_discrepancy` (from `features`): everything that is taken (selected and chosen) against everything there is (these and
-    the candidates). Weights count for the discrepancy where nothing was selected before.
-    - `matching_error` (from `features`, `probs`, `labels`): the weighted gradient of the chosen against that of the candidates, relative; equal weights when it has none.
-    - `class_shares` (from `labels`, by class) of everything taken, and `class_gap` to everything there is, each where all these labels are known.
+    - `cover_radius`, `facility_value`, `kernel_discrepancy` (from `features`): everything that is
+      taken (selected and chosen) against everything there is (these and the candidates). Weights
+      count for the discrepancy where nothing was selected before.
+    - `matching_error` (from `features`, `probs`, `labels`): the weighted gradient of the chosen
+      against that of the candidates, relative; equal weights when it has none.
+    - `class_shares` (from `labels`, by class) of everything taken, and `class_gap` to everything
+      there is, each where all these labels are known.
 
     A column that is unknown or not finite at a row that counts gives no certificate.
     """

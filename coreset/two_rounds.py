@@ -140,8 +140,8 @@ def greedi(value: str, partitions: int, k: int) -> tuple[str, float]:
     over the pool. value: its name.
     """
     words = (
-        f"GreeDi (Mirzasoleiman et al., 2013): {value} at least (1 - 1/e) / min(partitions, k) of the"
-        " largest possible, up to the sampling error of the partitions"
+        f"GreeDi (Mirzasoleiman et al., 2013): {value} at least (1 - 1/e) / min(partitions, k) of"
+        " the largest possible, up to the sampling error of the partitions"
     )
     return words, (1 - float(np.exp(-1))) / min(partitions, k)
 

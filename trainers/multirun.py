@@ -64,7 +64,9 @@ class Cell:
         write_atomic(self.folder / CELL, text)
 
     def error(self) -> str:
-        """Return the error that the cell ended with, the last line of its log where it names none."""
+        """Return the error that the cell ended with,
+        the last line of its log where it names none.
+        """
         log = self.folder / LOG
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         named = [line for line in lines if line.startswith("error:")]

@@ -1,4 +1,6 @@
-"""Settings of coreset-train: which there are, what a resumed run had, and their parts as objects."""
+"""Settings of coreset-train: which there are, what a resumed run had,
+and their parts as objects.
+"""
 
 from __future__ import annotations
 
@@ -235,7 +237,9 @@ def _at(settings: Any, path: Sequence[str]) -> Any:
 
 
 def _take(target: dict[str, Any], origin: Mapping[str, Any], path: Sequence[str]) -> None:
-    """Copy the value at a dotted path from one configuration to another; remove it if it is gone."""
+    """Copy the value at a dotted path from one configuration to another;
+    remove it if it is gone.
+    """
     for part in path[:-1]:
         if not isinstance(target.get(part), dict):
             target[part] = {}

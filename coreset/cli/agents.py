@@ -59,7 +59,9 @@ def list_parts(kind: Kind) -> list[dict[str, str]]:
 
 
 def describe_part(kind: Kind, name: str) -> dict[str, Any]:
-    """Describe one part: method and paper, columns it needs and gives, parameters as JSON schema."""
+    """Describe one part: method and paper, columns it needs and gives,
+    parameters as JSON schema.
+    """
     return describe.describe_part(kind, name)
 
 

@@ -1,4 +1,6 @@
-"""Small HTML for notebooks: rows, bars, lines and pictures, without a library and without script."""
+"""Small HTML for notebooks: rows, bars, lines and pictures,
+without a library and without script.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ def line(
     )
     return (
         f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}"'
-        f' fill="{_BLUE}"><polyline fill="none" stroke="{_BLUE}" stroke-width="2" points="{points}"/>'
+        f' fill="{_BLUE}"><polyline fill="none" stroke="{_BLUE}" stroke-width="2"'
+        f' points="{points}"/>'
         f"{dots}</svg>"
     )
 

@@ -56,7 +56,9 @@ def is_remote(path: Any) -> bool:
 
 @contextlib.contextmanager
 def in_words(path: Any, doing: str) -> Iterator[None]:
-    """Raise what a store says is wrong about a path as an OSError in words. doing: read or write."""
+    """Raise what a store says is wrong about a path as an OSError in words. doing:
+    read or write.
+    """
     try:
         yield
     except (OSError, ValueError) as error:

@@ -78,7 +78,9 @@ class Signals:
         self._columns[name] = old
 
     def replaced(self, columns: Mapping[str, Array]) -> Signals:
-        """Return the same columns with some replaced by others of the same rows; nothing is copied."""
+        """Return the same columns with some replaced by others of the same rows;
+        nothing is copied.
+        """
         out = Signals(self.size)
         out._columns = {**self._columns, **columns}
         out._known = dict(self._known)
@@ -202,7 +204,8 @@ def check_column(name: str, column: Array, indices: Indices) -> bool:
             ]
     if like_probs:
         raise ValueError(
-            f"logits: every row is non-negative and sums to {like_probs[0]}: these are probabilities;"
+            f"logits: every row is non-negative and sums to {like_probs[0]}: these are"
+            " probabilities;"
             f" give them as probs{', divided by 100' if like_probs[0] == 100 else ''}"
         )
     return ordinary

@@ -131,7 +131,9 @@ def _reserve(path: Path) -> None:
 
 
 class Store:
-    """A folder of columns: `<name>-<key>.npy` beside `<name>-<key>.json` that says what made them."""
+    """A folder of columns: `<name>-<key>.npy` beside `<name>-<key>.json` that says what made
+    them.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)

@@ -1,4 +1,6 @@
-"""Curation: scorers, rules, fits, groups and selections as one list of operators, run by an engine."""
+"""Curation: scorers, rules, fits, groups and selections as one list of operators,
+run by an engine.
+"""
 
 from coreset.core.batch import Batch
 from coreset.curation.operators.base import Decision, Estimator, Filter, GroupBy, Operator, Selector

@@ -291,14 +291,14 @@ def curate(
     folder: Any = place(out)
     held: Any = folder / "state" if state is None else place(state)
     _check_out(folder)
-    overrules_ = None if overrules is None else read_overrules(overrules)
-    operators = overruled(operators, overrules_)
+    opinions = None if overrules is None else read_overrules(overrules)
+    operators = overruled(operators, opinions)
     with locked(folder), locked(held):
         rows = take_in(operators, source, held, folder, engine, settings, log)
-        if overrules_ is not None:
-            _check_overrules(engine, overrules_, rows)
+        if opinions is not None:
+            _check_overrules(engine, opinions, rows)
         chain = decide(engine, rows, log)
-        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", overrules_)
+        step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", opinions)
         counts = Counts()
         for part in engine.map(step, rows.partitions):
             counts.add(part)
@@ -310,8 +310,8 @@ def curate(
         assert written == rows.total, f"{written} decisions about {rows.total} rows"
         manifest = _manifest(rows, chain, counts, rejects, data)
         manifest["output"]["decisions"] = written
-        if overrules_ is not None:
-            manifest["overrules"] = _about_overrules(overrules_, counts)
+        if opinions is not None:
+            manifest["overrules"] = _about_overrules(opinions, counts)
         write_atomic(
             folder / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n"
         )
@@ -388,7 +388,8 @@ def _check_overrules(engine: Engine, overrules: Overrules, rows: Rows) -> None:
             left.pop(key, None)
     if left:
         raise ValueError(
-            f"{overrules.source}: {len(left)} ids are in no row of the input, first {next(iter(left))!r}"
+            f"{overrules.source}: {len(left)} ids are in no row of the input, first"
+            f" {next(iter(left))!r}"
         )
 
 

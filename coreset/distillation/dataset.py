@@ -37,8 +37,10 @@ class Synthetic:
     it of what. labels, by kind:
 
     - `hard`: (M,) whole numbers.
-    - `probs` or `logits`: (M, classes) floats, or (M decode^2, classes), a row a training image. Probabilities were taken at `temperature`, logits are divided by it.
-    - `crops`: logits (E, M decode^2, classes) of E views of every training image, which `views` (E, M decode^2, 5 or 10) holds: see coreset.distillation.views.
+    - `probs` or `logits`: (M, classes) floats, or (M decode^2, classes), a row a training image.
+      Probabilities were taken at `temperature`, logits are divided by it.
+    - `crops`: logits (E, M decode^2, classes) of E views of every training image, which `views` (E,
+      M decode^2, 5 or 10) holds: see coreset.distillation.views.
     - `online`: (M,) whole numbers; training asks a teacher, which info["online"] describes.
 
     Soft labels may come with `truth`, the hard ones (M,). mix: the share of the hard label's

@@ -58,7 +58,9 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, x: Tensor, batch_size: int = 512) -> Tensor:
-        """Return logits (B, classes) float32 on the device of `x`, which the network is moved to."""
+        """Return logits (B, classes) float32 on the device of `x`,
+        which the network is moved to.
+        """
         model = self.model.to(x.device)
         return torch.cat([model(part).float() for part in torch.split(x, batch_size)])
 

@@ -72,7 +72,9 @@ class Views:
 
 
 def look(images: Tensor, views: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
-    """Return what the views (N, 5 or 10) of all images (N, C, S, S) show at `rows`, (n, C, S, S)."""
+    """Return what the views (N, 5 or 10) of all images (N, C, S, S) show at `rows`,
+    (n, C, S, S).
+    """
     views = views.astype(np.int64)
 
     def crop(which: NDArray[np.int64]) -> Tensor:

@@ -47,7 +47,9 @@ class Choose:
             raise ValueError(f"oversample: expected at least 1, got {self.oversample}")
 
     def run(self, turn: Turn) -> Artifact:
-        """Return the batch (id, slice, reason, score), the control's rows and what was asked for."""
+        """Return the batch (id, slice, reason, score),
+        the control's rows and what was asked for.
+        """
         data = turn.data
         reserve = self.relabel * turn.budget
         pinned, kept = (_wanted(turn, ids) for ids in (turn.overruled.pinned, turn.overruled.kept))

@@ -64,7 +64,8 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
     for number, turn in _turns(folder, state["turns"]):
         leaks = read_table(turn / "mine-leaks.parquet")
         for name, twin, why, distance, fine in zip(
-            leaks["id"], leaks["frozen_id"], leaks["why"], leaks["distance"], leaks["allowed"], strict=True
+            leaks["id"], leaks["frozen_id"], leaks["why"], leaks["distance"], leaks["allowed"],
+            strict=True,
         ):  # fmt: skip
             if not fine:
                 near = f", distance {distance:.3g}" if np.isfinite(float(distance)) else ""

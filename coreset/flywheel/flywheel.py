@@ -106,7 +106,9 @@ class Flywheel:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Version in force, turns done and why it stopped. Raises FileNotFoundError without init."""
+        """Version in force, turns done and why it stopped.
+        Raises FileNotFoundError without init.
+        """
         check_begun(self.folder)
         return dict(read_json(self.folder / STATE))
 

@@ -76,8 +76,8 @@ class Gate:
             line = compare(" + ".join(weak) or "all, no weak slice", "target", test[target])
             if not line["holds"]:
                 why.append(
-                    f"the target {line['name']} gains {_gain(line, turn.measure.percent)}: the interval does not lie"
-                    " above 0"
+                    f"the target {line['name']} gains {_gain(line, turn.measure.percent)}: the"
+                    " interval does not lie above 0"
                 )
         for name in sorted({*frozen_slices(turn.data, turn.slices, self.smallest), *weak}):
             inside = members.of(by_name[name])

@@ -1,4 +1,6 @@
-"""The trainings that are compared: version in force, candidate, control, the same recipe and seeds."""
+"""The trainings that are compared: version in force, candidate, control,
+the same recipe and seeds.
+"""
 
 from __future__ import annotations
 

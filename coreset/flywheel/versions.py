@@ -106,7 +106,9 @@ class Version:
         }
 
     def save(self, folder: Path, before: Version | None = None) -> Path:
-        """Write the files of a version; the JSON file last. The same version gives the same bytes."""
+        """Write the files of a version; the JSON file last.
+        The same version gives the same bytes.
+        """
         columns = {
             "id": self.ids,
             "label": self.labels,

@@ -52,17 +52,24 @@ class DynamicsRecorder:
 
     size: examples in the dataset. statistics: which columns `finish` gives, of
 
-    - `forgetting`: how often correct turned wrong between two sightings; an example that was never correct gets the number of epochs + 1, above any other.
-    - `aum`: mean of z_y - max_{c != y} z_c on logits (low = hard or mislabeled); `aum_probs`: the same on probabilities (CCS sums it; same order).
+    - `forgetting`: how often correct turned wrong between two sightings; an example that was never
+      correct gets the number of epochs + 1, above any other.
+    - `aum`: mean of z_y - max_{c != y} z_c on logits (low = hard or mislabeled); `aum_probs`: the
+      same on probabilities (CCS sums it; same order).
     - `el2n`: mean of ||p - onehot(y)|| over epochs < `el2n_epochs`.
-    - `dyn_unc`: mean of 10 std(p_y) over the sliding windows of `window` sightings, without the last window, as released (std with n - 1).
-    - `dyn_unc_all`: the same over every window, the last one too, as the authors of DUAL compute it.
-    - `dual`: mean of 10 std(p_y) (1 - mean p_y) over the windows within epochs < `dual_epochs`; comes with `mean_prob`, the mean p_y over the same epochs.
-    - `tdds`: in each window of `tdds_window` sightings the norm of (d_t - mean d), d_t = sum_c |p_t (ln p_t - ln p_{t-1})|, then the moving average
-    S <- (1 - `tdds_decay`) S + `tdds_decay` norm over the windows within epochs < `tdds_epochs`
-    (None: all).
-    - `memorization`: mean cross-entropy over all sightings (cumulative sample loss), a proxy for Feldman's leave-one-out score.
-    - `true_probs`, `margins` (of `kind`), `losses`: raw traces (N, E) float32, NaN where an example was not seen.
+    - `dyn_unc`: mean of 10 std(p_y) over the sliding windows of `window` sightings, without the
+      last window, as released (std with n - 1).
+    - `dyn_unc_all`: the same over every window, the last one too, as the authors of DUAL compute
+      it.
+    - `dual`: mean of 10 std(p_y) (1 - mean p_y) over the windows within epochs < `dual_epochs`;
+      comes with `mean_prob`, the mean p_y over the same epochs.
+    - `tdds`: in each window of `tdds_window` sightings the norm of (d_t - mean d), d_t = sum_c |p_t
+      (ln p_t - ln p_{t-1})|, then the moving average S <- (1 - `tdds_decay`) S + `tdds_decay` norm
+      over the windows within epochs < `tdds_epochs` (None: all).
+    - `memorization`: mean cross-entropy over all sightings (cumulative sample loss), a proxy for
+      Feldman's leave-one-out score.
+    - `true_probs`, `margins` (of `kind`), `losses`: raw traces (N, E) float32, NaN where an example
+      was not seen.
 
     kind: what `update` is given, `logits` or `probs`. An example counts once per epoch: repeats (a
     padded sampler, a replayed batch) are ignored. State per example: a few float64; with `dyn_unc`,

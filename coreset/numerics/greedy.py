@@ -248,7 +248,9 @@ def lazy(function: SetFunction, k: int, items: Items) -> Greedy:
 
 @compiled
 def _sample(left: Items, size: int, draws: Values) -> None:
-    """Bring len(draws) random entries of left[:size] to its front (a partial Fisher-Yates shuffle)."""
+    """Bring len(draws) random entries of left[:size] to its front (a partial Fisher-Yates
+    shuffle).
+    """
     for i in range(len(draws)):
         j = i + int(draws[i] * (size - i))
         left[i], left[j] = left[j], left[i]

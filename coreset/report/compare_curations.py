@@ -97,9 +97,10 @@ def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Change
     counts = changed.counts()
     head = (
         f"<header><p class=\"kicker\">{text(first.name)} → {text(second.name)}</p><h1>"
-        f"{count(counts['kept_only_in_first'])} rows went out, {count(counts['kept_only_in_second'])} came in,"
-        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(changed.moves.values()))} rows have another"
-        f" decision or reason.</p></header>"
+        f"{count(counts['kept_only_in_first'])} rows went out,"
+        f" {count(counts['kept_only_in_second'])} came in,"
+        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(changed.moves.values()))} rows"
+        f" have another decision or reason.</p></header>"
     )  # fmt: skip
     body = head + _moves(changed) + _rows_html(changed, texts) + _settings(*manifests)
     page = document(
@@ -115,7 +116,8 @@ def _moves(changed: Changes) -> str:
         for (was, now), n in changed.moves.items()
     )
     return (
-        '<h2>What became of rows</h2><div class="scroll"><table class="numbers"><thead><tr><th>before</th>'
+        '<h2>What became of rows</h2><div class="scroll"><table'
+        ' class="numbers"><thead><tr><th>before</th>'
         f"<th>after</th><th>rows</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

@@ -1,4 +1,6 @@
-"""The closing tables in the terminal: one run round by round, several strategies budget by budget."""
+"""The closing tables in the terminal:
+one run round by round, several strategies budget by budget.
+"""
 
 from __future__ import annotations
 

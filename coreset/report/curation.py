@@ -256,7 +256,8 @@ def _rejects(path: Path, reasons: Mapping[str, int]) -> str:
         f'<h2>What could not be used</h2><p class="note">The first {_REJECTS} of every reason; all'
         " of them are in rejects.jsonl.</p>"
         '<div class="scroll"><table'
-        f' class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f' class="numbers"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -282,7 +283,8 @@ def _recipe(manifest: Mapping[str, Any]) -> str:
     )
     return (
         '<h2>The recipe</h2><div class="scroll"><table'
-        f' class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f' class="numbers"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

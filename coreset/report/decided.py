@@ -81,7 +81,10 @@ def _cuts(edges: Sequence[Any], texts: Mapping[str, str]) -> str:
         blocks.append(
             f'<h3>{text(cut.operator)}: {text(name)}</h3><div class="two">{"".join(sides)}</div>'
         )
-    note = "The rows nearest to every threshold, on both sides of it; marked is what the reason is about."
+    note = (
+        "The rows nearest to every threshold, on both sides of it; marked is what the reason is"
+        " about."
+    )
     return f'<h2>Around every cut</h2><p class="note">{note}</p>{"".join(blocks)}' if blocks else ""
 
 
@@ -156,4 +159,7 @@ def _samples(uniform: Sequence[Any], odd: Sequence[Any], texts: Mapping[str, str
     note = (
         "Kept rows: some drawn by a hash of their ids, and those that lie farthest out in a score."
     )
-    return f'<h2>What you would train on</h2><p class="note">{note}</p><div class="two">{"".join(sides)}</div>'
+    return (
+        f'<h2>What you would train on</h2><p class="note">{note}</p>'
+        f'<div class="two">{"".join(sides)}</div>'
+    )

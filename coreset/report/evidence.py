@@ -187,10 +187,12 @@ def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None
         cells += [_number(line.seconds, 1), _number(line.peak_mb, 0)]
         rows.append(f"| {' | '.join(cells)} |")
     note = (
-        f"Test {metric} in %, mean over {counted(len(data.replicates), 'replicate')}; in brackets the"
+        f"Test {metric} in %, mean over {counted(len(data.replicates), 'replicate')}; in brackets"
+        " the"
         f" paired difference to random in points with its {100 * LEVEL:.0f} % bootstrap interval"
         " (BCa), areas likewise. p: two-sided paired t-test on the area over log labels, Holm's"
-        " correction over all strategies that read no label of a candidate. Saving: labels of random"
+        " correction over all strategies that read no label of a candidate. Saving: labels of"
+        " random"
         f" over labels needed for what random reaches, {100 * LEVEL:.0f} % percentile interval."
         " Win/tie/loss: budgets whose interval lies above, around or below 0, uncorrected. Gap"
         " closed: share of the area between random and the oracle. Select: CPU seconds of a whole"

@@ -1,4 +1,6 @@
-"""The funnel of a curation: how many rows are left after every operator, and why the others went."""
+"""The funnel of a curation: how many rows are left after every operator,
+and why the others went.
+"""
 
 from __future__ import annotations
 
@@ -59,15 +61,15 @@ def _most(reasons: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda r: (-r[1], r[0])))
 
 
-def funnel_figure(stages_: Sequence[Stage]) -> Figure:
+def funnel_figure(steps: Sequence[Stage]) -> Figure:
     """Draw one bar a stage: what is left in color, what went at this stage in gray; beside it the
     counts and the reasons.
     """
-    height = 0.5 + 0.5 * len(stages_)
+    height = 0.5 + 0.5 * len(steps)
     fig, ax = figure(10.0, height)
     ax.set_position((0.185, 0.02, 0.465, 1 - 0.1 / height))
-    total = max(stages_[0].came, 1)
-    for y, stage in enumerate(stages_):
+    total = max(steps[0].came, 1)
+    for y, stage in enumerate(steps):
         ax.barh(y, stage.came / total, height=0.56, color=RANDOM, alpha=0.28, linewidth=0)
         bar = ax.barh(
             y, stage.left / total, height=0.56, color=STRATEGIES[0], alpha=0.9, linewidth=0
@@ -92,13 +94,13 @@ def funnel_figure(stages_: Sequence[Stage]) -> Figure:
             va="center_baseline",
             parse_math=False,
         )
-    ax.set_ylim(len(stages_) - 0.45, -0.55)
+    ax.set_ylim(len(steps) - 0.45, -0.55)
     ax.set_xlim(0, 1)
     quiet(ax, ())
     ax.set_xticks([])
-    ax.set_yticks(range(len(stages_)))
+    ax.set_yticks(range(len(steps)))
     ax.set_yticklabels(
-        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in stages_],
+        [plain(s.name if len(s.name) <= 24 else s.name[:23] + "…") for s in steps],
         fontsize=9.5,
         color=INK,
         parse_math=False,

@@ -246,5 +246,10 @@ def _frame(height: int) -> dict[str, Any]:
 
 
 def chart_place(name: str, still: str, label: str) -> str:
-    """Return a place for a chart: the figure that stands there without script, and what it shows."""
-    return f'<div class="chart" id="chart-{name}" data-said="{text(label)}"><div class="still">{still}</div></div>'
+    """Return a place for a chart: the figure that stands there without script,
+    and what it shows.
+    """
+    return (
+        f'<div class="chart" id="chart-{name}" data-said="{text(label)}">'
+        f'<div class="still">{still}</div></div>'
+    )

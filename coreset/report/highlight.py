@@ -111,7 +111,9 @@ def shared(text: str, other: str, n: int = 5) -> list[tuple[int, int]]:
 
 
 def overlap(text: str, other: str, n: int = 5) -> float:
-    """Return the Jaccard overlap of the n-grams of words of two texts; of shorter ones, of words."""
+    """Return the Jaccard overlap of the n-grams of words of two texts;
+    of shorter ones, of words.
+    """
     a, b = (
         {tuple(w[i : i + min(n, len(w))]) for i in range(max(1, len(w) - n + 1))}
         for w in (text.lower().split(), other.lower().split())

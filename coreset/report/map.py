@@ -1,4 +1,6 @@
-"""Where the picks lie: a 2-D map of features, the pool faint, the chosen ringed, colored by class."""
+"""Where the picks lie: a 2-D map of features, the pool faint, the chosen ringed,
+colored by class.
+"""
 
 from __future__ import annotations
 

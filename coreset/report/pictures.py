@@ -71,7 +71,10 @@ class _Shots:
         summary = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
         title = text(summary + (f". {caption[:200]}" if caption else ""))
         below = f"<figcaption>{text(caption[:_FIRST])}</figcaption>" if caption else ""
-        return f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">{self._drawn[row["id"]]}{below}</figure>'
+        return (
+            f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">'
+            f"{self._drawn[row['id']]}{below}</figure>"
+        )
 
 
 def _image(decoded: Decoded) -> str:

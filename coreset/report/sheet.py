@@ -78,8 +78,10 @@ def sheet_html(
             description += f", score {score}" if score else ""
             caption = f"<figcaption>{score}</figcaption>" if score else ""
             figures.append(
-                f'<figure title="{escape(description)}" data-id="{escape(str(gallery["thumb_ids"][i]))}"'
-                f' data-class="{label}" data-label="{escape(class_name(gallery["classes"], label))}"'
+                f'<figure title="{escape(description)}"'
+                f' data-id="{escape(str(gallery["thumb_ids"][i]))}"'
+                f' data-class="{label}"'
+                f' data-label="{escape(class_name(gallery["classes"], label))}"'
                 f' data-rank="{i}" data-round="{number}" data-labels="{labels.get(number, 0)}"'
                 f' data-score="{score}"><img{hard} alt="{escape(description)}"'
                 f' style="border-color:{class_color(label)}"'

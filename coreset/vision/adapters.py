@@ -155,8 +155,8 @@ def classification_probs(
         total = out[i].sum()
         if not abs(total - 1) < 1e-3:
             raise ValueError(
-                f"pipeline outputs: entry {i}: {np.isfinite(out[i]).sum()} of {len(classes)} classes"
-                f" with a sum of {np.nansum(out[i]):.4g}; call the pipeline with top_k=None"
+                f"pipeline outputs: entry {i}: {np.isfinite(out[i]).sum()} of {len(classes)}"
+                f" classes with a sum of {np.nansum(out[i]):.4g}; call the pipeline with top_k=None"
             )
     return out
 

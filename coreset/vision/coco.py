@@ -184,8 +184,8 @@ def match_images(
                 else f"no image of {pool.source}"
             )
             other = "" if at < 0 else (
-                f"; {name!r:.200} has id {ids[at].item()!r} there. Where a tool has numbered the images anew,"
-                " Ledger.ingest(..., renumbered=True) goes by the file names alone"
+                f"; {name!r:.200} has id {ids[at].item()!r} there. Where a tool has numbered the"
+                " images anew, Ledger.ingest(..., renumbered=True) goes by the file names alone"
             )  # fmt: skip
             raise ValueError(f"{who} is {name!r:.200} here and {there}{other}")
         there = str(pool.names[at])

@@ -99,7 +99,9 @@ def inside(name: Any, who: str) -> PurePosixPath:
 
 
 def check_images(images: Sequence[Any], source: str, groups: str | None) -> dict[str, NDArray[Any]]:
-    """Return ids (N,), names (N,), sizes (N, 2) and, with a key of the entries for it, groups (N,)."""
+    """Return ids (N,), names (N,), sizes (N, 2) and, with a key of the entries for it,
+    groups (N,).
+    """
     for i, image in enumerate(images):
         if not isinstance(image, Mapping):
             raise ValueError(

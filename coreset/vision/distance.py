@@ -1,9 +1,12 @@
 """Distances between images as sets of boxes: CCMS and chamfer, a block of images at a time, never N
 x N.
 
-    ccms     category-conditioned matching similarity, as 1 - similarity: each box is matched with the most similar box (cosine) of its own category in the other
-             image, similarity -1 where there is none; the mean over boxes weighted by their scores; the mean of both directions. In [0, 2].
-    chamfer  the mean over boxes of the Euclidean distance to the nearest box of the other image, whatever its category; the mean of both directions.
+    ccms     category-conditioned matching similarity, as 1 - similarity: each box is matched with
+             the most similar box (cosine) of its own category in the other image, similarity -1
+             where there is none; the mean over boxes weighted by their scores; the mean of both
+             directions. In [0, 2].
+    chamfer  the mean over boxes of the Euclidean distance to the nearest box of the other image,
+             whatever its category; the mean of both directions.
 
 Yang, Huang & Crowley (PPAL), CVPR 2024, section 3.3 (arXiv:2211.11612). By definition: the authors'
 code sets the distance between box u of one image and box u of another to zero and adds 1e-5 to the

@@ -196,7 +196,9 @@ def grouped(scores: Tensor, valid: Tensor, group: Tensor, groups: int) -> tuple[
 
 
 def quantile(scores: Tensor, valid: Tensor, q: float) -> Tensor:
-    """Return the q-quantile of each row's valid scores (n,), as `pixels.quantile`, in linear time."""
+    """Return the q-quantile of each row's valid scores (n,), as `pixels.quantile`,
+    in linear time.
+    """
     out = np.full(len(scores), np.nan)
     for i, (row, use) in enumerate(zip(scores.numpy(), valid.numpy(), strict=True)):
         known = row if use.all() else row[use]

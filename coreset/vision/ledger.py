@@ -279,7 +279,9 @@ class Ledger:
         return {"labeled": len(new), "pending": len(self.ids("pending"))}
 
     def _known(self, image: Any, number: int, source: str) -> Any:
-        """Return the id of an image entry after comparing its file name with the one in the ledger."""
+        """Return the id of an image entry after comparing its file name with the one in the
+        ledger.
+        """
         key = image.get("id") if isinstance(image, Mapping) else None
         if isinstance(key, bool) or not isinstance(key, int | str):
             raise ValueError(f"{source}: entry {number} of 'images' has no 'id': {image!r:.80}")

@@ -95,8 +95,8 @@ class OverCrops(Strategy):
         detections = self.detections
         if not np.array_equal(detections.ids, pool.ids):
             raise ValueError(
-                f"{detections.source}: its {len(detections.ids)} images are not the pool's {pool.size} in"
-                " their order; call align(pool) first"
+                f"{detections.source}: its {len(detections.ids)} images are not the pool's"
+                f" {pool.size} in their order; call align(pool) first"
             )
         free = np.flatnonzero(np.isin(detections.image, pool.candidates))
         images = detections.image[free]

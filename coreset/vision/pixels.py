@@ -149,7 +149,9 @@ def grouped(scores: Tensor, valid: Tensor, group: Tensor, groups: int) -> tuple[
 
 
 def mean_of_known(values: Tensor) -> Tensor:
-    """Return the mean over the entries of each row that are not NaN (n,); NaN where there is none."""
+    """Return the mean over the entries of each row that are not NaN (n,);
+    NaN where there is none.
+    """
     return values.nan_to_num(0).sum(dim=1) / (~values.isnan()).sum(dim=1)
 
 

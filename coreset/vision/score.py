@@ -3,7 +3,8 @@
     entropy           -sum p ln p over the class distribution (nats); needs `probs`
     margin            1 - (p1 - p2); needs `probs`
     least_confidence  1 - p1; from `probs`, or from the score where that is all there is
-    binary_entropy    -s ln s - (1 - s) ln(1 - s) of the score s (nats): the one that top-1 results allow, as in PPAL
+    binary_entropy    -s ln s - (1 - s) ln(1 - s) of the score s (nats): the one that top-1 results
+                      allow, as in PPAL
     objectness        1 - objectness; needs the column `objectness`
     any other name    that column of the detections as it is: localisation, consistency, a loss
 

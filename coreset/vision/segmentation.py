@@ -43,8 +43,8 @@ def _check_classes(maps: Any) -> None:
         raise TypeError(f"maps: expected floating-point tensors or arrays, got {what}")
     if maps.ndim == 4 and maps.shape[1] < 2:
         raise ValueError(
-            f"maps: expected at least two classes, got shape {tuple(maps.shape)}; of the logits z of"
-            " one sigmoid make two: torch.cat([torch.zeros_like(z), z], dim=1)"
+            f"maps: expected at least two classes, got shape {tuple(maps.shape)}; of the logits z"
+            " of one sigmoid make two: torch.cat([torch.zeros_like(z), z], dim=1)"
         )
 
 

@@ -166,7 +166,8 @@ def select(
     if (short and not allow_short) or not len(keep):
         bare = int(empty[pool.candidates].sum())
         held = "" if scores is None or not bare or policy[0] not in ("quota", "exclude") else (
-            f"; empty={scores.empty!r} keeps out {'all' if policy[0] == 'exclude' else 'all but that share'} of the {bare}"
+            f"; empty={scores.empty!r} keeps out"
+            f" {'all' if policy[0] == 'exclude' else 'all but that share'} of the {bare}"
             " candidates without a score ('last' or 'first' lets them in)"
         )  # fmt: skip
         raise ValueError(

@@ -81,7 +81,8 @@ def _value(row: Float, residual: Float, distance: bool) -> float:
 @compiled
 def _herd(
     x: Float, mean: Float, total: Float, size: int, distance: bool,
-    bits: NDArray[np.int16], scale: Float, length: Float, lost: Float, top: float, picks: NDArray[np.int64], errors: Float,
+    bits: NDArray[np.int16], scale: Float, length: Float, lost: Float, top: float,
+    picks: NDArray[np.int64], errors: Float,
 ) -> None:  # fmt: skip
     """Fill picks and errors. With z = x - mean and r' = residual - mean the value is -|r' - z|^2,
     or <residual, z> up to a constant; <., z> comes from 16 bits up to an error of |r'| |z - z'| +

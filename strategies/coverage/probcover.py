@@ -74,7 +74,8 @@ def _take(
 
 @compiled
 def _cover(
-    start: NDArray[np.int64], columns: NDArray[np.int32], taken: NDArray[np.bool_], may: NDArray[np.bool_], picks: NDArray[Any], gains: NDArray[Any],
+    start: NDArray[np.int64], columns: NDArray[np.int32],
+    taken: NDArray[np.bool_], may: NDArray[np.bool_], picks: NDArray[Any], gains: NDArray[Any],
     layers: bool = True,
 ) -> int:  # fmt: skip
     """Greedy maximum cover on a symmetric graph without loops, each row covering itself; return how

@@ -214,7 +214,9 @@ class UHerding(Strategy, TwoRounds):
     def audit(
         self, partition: Signals, union: Signals, answers: Sequence[Selection]
     ) -> NDArray[np.float64]:
-        """Return the sum over the rows of the partition of their weighted coverage by each answer."""
+        """Return the sum over the rows of the partition of their weighted coverage by each
+        answer.
+        """
         x, weights = self._rows(partition)
         centers = self._rows(union)[0]
         parts = [centers[torch.from_numpy(one.indices)] for one in answers]
@@ -223,7 +225,9 @@ class UHerding(Strategy, TwoRounds):
     def certify(
         self, audits: NDArray[np.float64], answers: Sequence[Selection], size: int
     ) -> tuple[int, dict[str, Any]]:
-        """Return the answer with the largest coverage over the whole pool, and those of both kinds."""
+        """Return the answer with the largest coverage over the whole pool,
+        and those of both kinds.
+        """
         values = audits[:, :, 0].sum(axis=0) / size
         best = int(values.argmax())
         names = {"coverage": values[best], "of_union": values[0], "of_best_shard": values[1:].max()}

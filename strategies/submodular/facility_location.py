@@ -79,7 +79,8 @@ def _sparse_gains(
 
 @compiled
 def _greedy(
-    s: Matrix, start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, bonus: Values, items: Items, bound: Values, picks: Items, gains: Values,
+    s: Matrix, start: Items, column: NDArray[np.int32], value: Matrix, best: Matrix, bonus: Values,
+    items: Items, bound: Values, picks: Items, gains: Values,
 ) -> int:  # fmt: skip
     """Fill picks and gains by lazy greedy, on `s` or, where `start` has entries, on the sparse
     matrix; return how many gains were computed.

@@ -119,7 +119,8 @@ class GraphCutFunction(SetFunction):
 
 @compiled
 def _cut_sums(
-    kernel: tuple[Matrix, Items, Values, float], twice: float, base: Values, taken: Values, items: Items, bound: Values, picks: Items, gains: Values,
+    kernel: tuple[Matrix, Items, Values, float], twice: float, base: Values, taken: Values,
+    items: Items, bound: Values, picks: Items, gains: Values,
 ) -> int:  # fmt: skip
     """Fill picks and gains by lazy greedy; return how many gains were computed. bound: no less than
     the gains of `items`, lowered as we go; taken: phi summed over S, added to.
@@ -177,7 +178,9 @@ class GraphCutSums(SetFunction):
         self.taken += self.kernel.phi(item)
 
     def exact(self, k: int, items: Items) -> Greedy | None:
-        """Return the greedy choice in one compiled lazy loop; None where old gains are no bounds."""
+        """Return the greedy choice in one compiled lazy loop;
+        None where old gains are no bounds.
+        """
         if not self.submodular:
             return None
         items = np.sort(items)

@@ -116,7 +116,8 @@ class SubZeroCore(Strategy):
         check_range("a number in (0, 1)", coverage=self.coverage)
         if self.neighbors != "auto" and (not isinstance(self.neighbors, int) or self.neighbors < 0):
             raise ValueError(
-                f"neighbors: expected 'auto' or a whole number of at least 0, got {self.neighbors!r}"
+                "neighbors: expected 'auto' or a whole number of at least 0, got"
+                f" {self.neighbors!r}"
             )
 
     @property

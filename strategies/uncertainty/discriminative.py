@@ -27,7 +27,9 @@ BATCH, RATE, ENOUGH = 1024, 3e-4, 0.98
 
 
 def standardized(x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the rows of `x` (n, D) with mean 0 and spread 1 per feature; a constant feature is 0."""
+    """Return the rows of `x` (n, D) with mean 0 and spread 1 per feature;
+    a constant feature is 0.
+    """
     spread = x.std(axis=0)
     return np.asarray((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0), np.float64)
 

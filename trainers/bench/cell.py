@@ -36,7 +36,9 @@ def peak_mb() -> float:
 
 
 def run_full(learner: ProbeLearner, data: Replicate, protocol: Protocol) -> list[dict[str, Any]]:
-    """Return the one record of the learner on the whole pool, as converged as its tuning makes it."""
+    """Return the one record of the learner on the whole pool,
+    as converged as its tuning makes it.
+    """
     rows = np.flatnonzero(data.candidates)
     result = learner.fit(rows, data.labels, seed=[protocol.seed, TRAINING, data.number, 0])
     record = {"labels": len(rows), "step": 0, **learner.test(), "train_seconds": result.seconds}

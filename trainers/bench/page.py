@@ -47,7 +47,7 @@ def write_page(folder: Path) -> tuple[Path, str]:
     words = markdown(table, data, metric.replace("_", " "), full)
     title = f"{about['suite']}: {about['data']}"
     head = f"# {title}\n\n{claim}\n\n"
-    write_atomic(folder / "table.md", head + words + "\n" + _how_made(about, data) + "\n")
+    write_atomic(folder / "table.md", head + words + "\n" + _how_run(about, data) + "\n")
     shown = _shown(table)
     drawn = [c for c in curves if c.strategy in shown and c.seed in set(data.replicates)]
     fig = curve_figure(drawn, full, None, LEVEL)
@@ -65,7 +65,9 @@ def write_page(folder: Path) -> tuple[Path, str]:
 
 
 def _shown(table: Sequence[Line]) -> set[str]:
-    """Return the names in the picture: random, oracle, the best and the last of those that label."""
+    """Return the names in the picture: random, oracle,
+    the best and the last of those that label.
+    """
     fair = [line.name for line in table if line.fair and line.name != "random"]
     names = {"random", ORACLE, *fair[: _SHOWN - 3], *fair[-1:]}
     best = best_fair(table)
@@ -91,7 +93,7 @@ def _table_html(words: str) -> str:
     )
 
 
-def _how_made(about: Mapping[str, Any], data: Panel) -> str:
+def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     """Return how a table came about in a sentence or two."""
     p, failed = about["protocol"], about["failed"]
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
@@ -124,6 +126,6 @@ def _about_html(about: Mapping[str, Any], data: Panel) -> str:
     }
     listed = "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in rows.items())
     notes = "".join(
-        f'<p class="note">{text(part)}</p>' for part in _how_made(about, data).split("\n\n")
+        f'<p class="note">{text(part)}</p>' for part in _how_run(about, data).split("\n\n")
     )
     return f"<h2>How it was run</h2>{notes}<dl>{listed}</dl>"

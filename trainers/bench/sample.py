@@ -22,7 +22,9 @@ def stream(protocol: Protocol, which: int, *numbers: int) -> np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Frozen features (N, D), labels (N,), class names and ids of a whole data set, test included."""
+    """Frozen features (N, D), labels (N,), class names and ids of a whole data set,
+    test included.
+    """
 
     name: str
     features: NDArray[Any]

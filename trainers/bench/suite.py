@@ -1,4 +1,6 @@
-"""What a suite is: strategies, budgets, replicates and the protocol, checked before anything runs."""
+"""What a suite is: strategies, budgets, replicates and the protocol,
+checked before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -144,15 +146,16 @@ def _row(entry: Any, available: frozenset[str]) -> Row:
     missing = (main.needs | main.needs_selected) - available - FREE
     if missing:
         raise ValueError(
-            f"strategies: {what} reads {listed(missing)}, which this learner does not give; it gives"
-            f" {listed(available)}"
+            f"strategies: {what} reads {listed(missing)}, which this learner does not give; it"
+            f" gives {listed(available)}"
         )
     start = entry.get("start")
     cold = main if main.needs and not main.needs - FREE else main.cold_start
     first = strategy(start) if start is not None else cold
     if first is not None and first.needs - FREE:
         raise ValueError(
-            f"strategies: start={start} reads {listed(first.needs - FREE)}, which no model gives yet"
+            f"strategies: start={start} reads {listed(first.needs - FREE)}, which no model gives"
+            " yet"
         )
     name = str(entry.get("name") or (f"{what}" if start is None else f"{what} after {start}"))
     return Row(name, main, first, {"strategy": what, "start": start})

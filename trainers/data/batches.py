@@ -94,7 +94,9 @@ class TrainStream:
 
 
 class EvalBatches:
-    """Batches of some rows of a pool, in order, without augmentation; label -1 where none is known."""
+    """Batches of some rows of a pool, in order, without augmentation;
+    label -1 where none is known.
+    """
 
     def __init__(
         self,

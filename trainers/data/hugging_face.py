@@ -185,6 +185,7 @@ def _labels(part: Any, label: str) -> NDArray[np.int64]:
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "iu":
         raise TypeError(
-            f"{label}: expected whole numbers, got {numbers.dtype}; `cast_column` to ClassLabel first"
+            f"{label}: expected whole numbers, got {numbers.dtype}; `cast_column` to ClassLabel"
+            " first"
         )
     return numbers.astype(np.int64)

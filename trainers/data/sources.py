@@ -70,17 +70,17 @@ def fashion_mnist(root: str = "data") -> ImageData:
     into `root`.
     """
     folders = [Path(root), Path(root) / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST]
-    files_ = next((files for folder in folders if (files := _idx_files(folder))), None)
-    if files_ is None:
+    idx = next((files for folder in folders if (files := _idx_files(folder))), None)
+    if idx is None:
         advice = (
             "install the Debian package dataset-fashion-mnist, or set data.root to a folder with"
             " its four idx files"
         )
         _torchvision("FashionMNIST", root, advice)
-        files_ = _idx_files(folders[1])
-        assert files_ is not None, "torchvision has checked the files"
-    images, test_images = (read_idx(files_[i])[..., None] for i in (0, 2))
-    labels, test_labels = (read_idx(files_[i]).astype(np.int64) for i in (1, 3))
+        idx = _idx_files(folders[1])
+        assert idx is not None, "torchvision has checked the files"
+    images, test_images = (read_idx(idx[i])[..., None] for i in (0, 2))
+    labels, test_labels = (read_idx(idx[i]).astype(np.int64) for i in (1, 3))
     return ImageData(
         "fashion_mnist", images, labels, test_images, test_labels, FASHION_CLASSES, augment="crop"
     )

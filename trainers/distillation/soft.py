@@ -33,7 +33,7 @@ class Soft:
 
     @classmethod
     def of(cls, distilled: Synthetic, teacher: Teacher | None = None) -> Soft | None:
-        """Return what training needs beside images and `distilled.targets()`, or None when those are
+        """Return what training needs beside images and `distilled.targets()`, or None when that is
         all.
 
         Raises ValueError when the labels are a teacher's and there is none, or its classes are

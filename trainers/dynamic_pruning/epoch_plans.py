@@ -135,7 +135,9 @@ class EpochPlan(ABC):
         """Return places in `rows` and their weights, in any order."""
 
     def weights_of(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the weights (B,) of positions in this epoch; ValueError for one that is not in it."""
+        """Return the weights (B,) of positions in this epoch;
+        ValueError for one that is not in it.
+        """
         places = self._place(indices)
         column = np.full(len(self.rows), np.nan)
         column[self._places] = self._weights

@@ -1,4 +1,6 @@
-"""How a model is trained: steps or epochs, optimizer and schedule, checked before anything starts."""
+"""How a model is trained: steps or epochs, optimizer and schedule,
+checked before anything starts.
+"""
 
 from __future__ import annotations
 

@@ -150,7 +150,9 @@ def commit(
 
 
 def peak_mb() -> float:
-    """Return the peak memory of this process so far in MB (of the accelerator, where one is used)."""
+    """Return the peak memory of this process so far in MB (of the accelerator, where one is
+    used).
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -32,7 +32,9 @@ class RecordDynamics(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Record one batch. Raises ValueError for an output or a batch that lacks what is recorded."""
+        """Record one batch. Raises ValueError for an output or a batch that lacks what is
+        recorded.
+        """
         if not isinstance(outputs, Mapping) or "logits" not in outputs:
             raise ValueError(
                 "training dynamics need a training_step that returns {'loss': ..., 'logits': ...}"

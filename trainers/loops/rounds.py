@@ -70,7 +70,9 @@ def active(context: RunContext) -> None:
 
 
 def _request(context: RunContext, chosen: Selection) -> Request:
-    """Return what people are shown of a batch: what the current model says, and why it was chosen."""
+    """Return what people are shown of a batch:
+    what the current model says, and why it was chosen.
+    """
     learner, proposed, confidence = context.learner, None, None
     if context.folder.done and "probs" in learner.available:
         probs = learner.signals(chosen.indices, ["probs"])["probs"]

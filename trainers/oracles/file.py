@@ -106,13 +106,16 @@ class LabelFile:
             write_atomic(self._record, json.dumps(more))
 
     def _with_taken(self, indices: Indices, labels: list[int]) -> list[int]:
-        """Return labels as the run took them: rows changed or emptied since are named in a warning."""
+        """Return labels as the run took them:
+        rows changed or emptied since are named in a warning.
+        """
         taken = self._taken()
         kept = [taken.get(str(int(i)), v) for i, v in zip(indices, labels, strict=True)]
         changed = [int(i) for i, a, b in zip(indices, kept, labels, strict=True) if a != b]
         if changed:
             warnings.warn(
-                f"{self.path}: the labels of {len(changed)} examples were changed after the run took"
+                f"{self.path}: the labels of {len(changed)} examples were changed after the run"
+                " took"
                 f" them, first position {changed[0]}; the labels taken stay ({self._record.name})",
                 stacklevel=3,
             )

@@ -1,4 +1,6 @@
-"""Labels by people in Label Studio: a project, its tasks with proposed labels, their annotations."""
+"""Labels by people in Label Studio:
+a project, its tasks with proposed labels, their annotations.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,9 @@ class LabelStudio:
     # asking and reading
 
     def ask(self, request: Request) -> None:
-        """Push the tasks that are not there yet, most wanted first, with what the model proposes."""
+        """Push the tasks that are not there yet, most wanted first,
+        with what the model proposes.
+        """
         project, form = self._open(), self._form
         there = self._server.tasks(project)
         rows = [r for r, i in enumerate(request.indices.tolist()) if i not in there]

@@ -101,8 +101,8 @@ class Server:
             for row in rows:
                 if any("was_cancelled" not in a for a in row.get("annotations") or []):
                     raise ConnectionError(
-                        f"label_studio: task {row.get('id')} has annotations without 'was_cancelled';"
-                        " is this a server of Label Studio 1.x?"
+                        f"label_studio: task {row.get('id')} has annotations without"
+                        " 'was_cancelled'; is this a server of Label Studio 1.x?"
                     )
                 index = (row.get("data") or {}).get("index")
                 if isinstance(index, int):

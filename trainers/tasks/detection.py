@@ -76,7 +76,8 @@ class DetectionBatches:
 
     def __init__(
         self, part: Part, indices: NDArray[np.int64], batch_size: int, *,
-        steps: int | None = None, seed: int = 0, weights: NDArray[np.float64] | None = None, augment: bool = False,
+        steps: int | None = None, seed: int = 0, weights: NDArray[np.float64] | None = None,
+        augment: bool = False,
     ) -> None:  # fmt: skip
         if not len(indices):
             raise ValueError("indices: expected at least one image")

@@ -49,7 +49,9 @@ def small_cnn(
 def mlp(
     num_classes: int, in_channels: int, image_size: int, width: int = 256, dropout: float = 0.2
 ) -> nn.Module:
-    """Return two hidden layers of `width` units over the flattened image, each followed by dropout."""
+    """Return two hidden layers of `width` units over the flattened image,
+    each followed by dropout.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs in (in_channels * image_size**2, width):
         layers += [nn.Linear(inputs, width), nn.ReLU(inplace=True), nn.Dropout(dropout)]

@@ -69,7 +69,8 @@ class SegmentationBatches:
 
     def __init__(
         self, part: Part, indices: NDArray[np.int64], size: tuple[int, int], batch_size: int, *,
-        steps: int | None = None, seed: int = 0, weights: NDArray[np.float64] | None = None, augment: bool = False, targets: bool = True,
+        steps: int | None = None, seed: int = 0, weights: NDArray[np.float64] | None = None,
+        augment: bool = False, targets: bool = True,
     ) -> None:  # fmt: skip
         if not len(indices):
             raise ValueError("indices: expected at least one image")

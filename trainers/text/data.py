@@ -142,7 +142,8 @@ class InstructionData(pl.LightningDataModule):
         rows, held = self.split(rows)
         if not held or len(rows) < 2:
             raise ValueError(
-                f"{self.path}: expected at least 2 rows and 1 to test, got {len(rows)} and {len(held)}"
+                f"{self.path}: expected at least 2 rows and 1 to test, got {len(rows)} and"
+                f" {len(held)}"
             )
         self.pool = Rows(self._tokenize(tokenizer, rows, self.path))
         self.held = Rows(self._tokenize(tokenizer, held, self.test_path or self.path))
@@ -190,8 +191,8 @@ class InstructionData(pl.LightningDataModule):
             if len(ids) > self.length:
                 if self.too_long == "error":
                     raise ValueError(
-                        f"{path}, row {number}: {len(ids)} tokens are more than length={self.length};"
-                        " raise it, or set too_long=skip"
+                        f"{path}, row {number}: {len(ids)} tokens are more than"
+                        f" length={self.length}; raise it, or set too_long=skip"
                     )
                 continue
             out.append((ids, len(prompt)))

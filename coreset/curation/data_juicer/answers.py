@@ -24,7 +24,9 @@ TEXT = pa.string()
 
 @dataclass(frozen=True)
 class Answers:
-    """Our stats of rows, {name: values}, without the prefix. `state` is kept, dropped or rejected."""
+    """Our stats of rows, {name: values}, without the prefix.
+    `state` is kept, dropped or rejected.
+    """
 
     stats: dict[str, list[Any]]
 

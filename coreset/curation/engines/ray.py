@@ -285,8 +285,8 @@ class RayData:
                 raise
             where = next((line for line in cause if "ip=" in line), cause[0])
             raise RuntimeError(
-                f"a worker cannot take up the step: {lost.strip()} ({where.strip()[:120]}); on every"
-                " node: pip install 'coreset-lightning[ray]'"
+                f"a worker cannot take up the step: {lost.strip()} ({where.strip()[:120]}); on"
+                " every node: pip install 'coreset-lightning[ray]'"
             ) from error
 
     def _ray(self) -> Any:

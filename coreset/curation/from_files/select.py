@@ -179,7 +179,8 @@ def _kinds(engine: Engine, source: Source, shards: Sequence[Shard]) -> dict[str,
         for name, kind in kinds.items() if first else ():
             if kind != first[name]:
                 raise ValueError(
-                    f"'{name}': {where} holds {_in_words(first[name])}, {shard.name} {_in_words(kind)}"
+                    f"'{name}': {where} holds {_in_words(first[name])}, {shard.name}"
+                    f" {_in_words(kind)}"
                 )
         if not first:
             first, where = kinds, shard.name

@@ -1,4 +1,6 @@
-"""Compressed files read in small steps, so that all of one that breaks off is had up to the break."""
+"""Compressed files read in small steps,
+so that all of one that breaks off is had up to the break.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ def raw_elements(shard: Shard, longest: int) -> Iterator[tuple[int, str]]:
 
 
 def _stop(decoder: json.JSONDecoder, buffer: str, at: int) -> tuple[int | None, str]:
-    """Return where the element that begins at `at` ends, or None and why that cannot be told yet."""
+    """Return where the element that begins at `at` ends,
+    or None and why that cannot be told yet.
+    """
     why = "Unterminated array"
     try:
         stop = decoder.raw_decode(buffer, at)[1]

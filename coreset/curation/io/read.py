@@ -83,7 +83,9 @@ def raw_lines(shard: Shard, longest: int) -> Iterator[tuple[int, bytes, bool, bo
 
 
 def _from_start(file: IO[bytes], shard: Shard) -> Callable[[], bool]:
-    """Go to the first line that begins in the range of a shard; return whether the next one does."""
+    """Go to the first line that begins in the range of a shard;
+    return whether the next one does.
+    """
     stop = shard.stop
     if shard.start:
         file.seek(shard.start - 1)  # a line end there is that of the line before

@@ -218,7 +218,9 @@ def load_coco(path: Path) -> dict[str, Any]:
 
 
 def read_coco(shard: Shard, after: int) -> Iterator[tuple[int, Any, BadRow | None]]:
-    """Yield one row per annotation: its caption, with the file, size and other fields of its image."""
+    """Yield one row per annotation: its caption, with the file,
+    size and other fields of its image.
+    """
     data = load_coco(shard.path)
     images = {i["id"]: i for i in data["images"] if isinstance(i, dict) and _is_id(i.get("id"))}
     for number, note in enumerate(data["annotations"], 1):

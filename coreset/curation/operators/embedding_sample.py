@@ -20,7 +20,9 @@ from coreset.numerics.random import keyed_uniform
 
 
 class Sample(NamedTuple):
-    """Rows seen, and the rows of the smallest keyed numbers: number (m,), id (m,), vector (m, D)."""
+    """Rows seen, and the rows of the smallest keyed numbers:
+    number (m,), id (m,), vector (m, D).
+    """
 
     rows: int
     number: NDArray[np.float64]

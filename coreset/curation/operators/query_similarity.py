@@ -33,8 +33,8 @@ def _queries(
     undefined = np.flatnonzero(np.isnan(vectors).any(axis=1))
     if len(undefined):
         raise ValueError(
-            f"{source if isinstance(source, str) else 'queries'}: {len(undefined)} queries have no embedding, first"
-            f" '{queries[undefined[0]][0]}'"
+            f"{source if isinstance(source, str) else 'queries'}: {len(undefined)} queries have no"
+            f" embedding, first '{queries[undefined[0]][0]}'"
         )
     if task is None:
         return vectors, np.arange(len(vectors))

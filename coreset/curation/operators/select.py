@@ -80,7 +80,9 @@ class Select(Selector):
         )
 
     def check(self, total: int) -> None:
-        """Raise ValueError or TypeError for a budget that is no count up to `total` and no share."""
+        """Raise ValueError or TypeError for a budget that is no count up to `total` and no
+        share.
+        """
         if self.budget is not None and self.cost is None:
             k = budget_size(self.budget, total)
             if len(self.pinned) > k:

@@ -52,8 +52,8 @@ def _body(title: str, manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# {title}",
         "",
-        f"{counts['kept']:,} of {counts['rows']:,} rows kept, {counts['dropped']:,} dropped, each with"
-        f" its reason in `decisions.parquet`; {counts['rejected']:,} could not be read.",
+        f"{counts['kept']:,} of {counts['rows']:,} rows kept, {counts['dropped']:,} dropped, each"
+        f" with its reason in `decisions.parquet`; {counts['rejected']:,} could not be read.",
         "",
         "| operator | rows in | dropped |",
         "| --- | ---: | ---: |",

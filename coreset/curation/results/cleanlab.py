@@ -1,4 +1,6 @@
-"""cleanlab's table of issues, taken in: columns for a recipe, and decisions that a person may sign."""
+"""cleanlab's table of issues, taken in:
+columns for a recipe, and decisions that a person may sign.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Rows of text to Label Studio and back: classes, spans, ratings and preferences, by the row's id."""
+"""Rows of text to Label Studio and back:
+classes, spans, ratings and preferences, by the row's id.
+"""
 
 from __future__ import annotations
 

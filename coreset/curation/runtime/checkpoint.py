@@ -1,8 +1,11 @@
 """The state of a run on disk: partitions of the input as Parquet, and beside each partition one
 small table per operator. What is there is never computed again.
 
-<root>/rows-<key>/<partition>.parquet              id, line and the columns operators need; a partition is a bounded number of rows of one shard
-<root>/<nn>-<operator>-<key>/<partition>.parquet   what the operator said about the rows that reached it: row, its columns, keep, reason, duplicate_of
+<root>/rows-<key>/<partition>.parquet
+    id, line and the columns operators need; a partition is a bounded number of rows of one shard
+<root>/<nn>-<operator>-<key>/<partition>.parquet
+    what the operator said about the rows that reached it: row, its columns, keep, reason,
+    duplicate_of
 
 A key is a hash of the input, of the operator and of all operators before it, so another recipe
 never reads what this one wrote. Files get their names when they are whole; two workers that write

@@ -71,7 +71,9 @@ def select_in_order(
     total: int,
     chunk: int = CHUNK,
 ) -> None:
-    """Run such a selection over all partitions: afterwards its answers lie beside every partition."""
+    """Run such a selection over all partitions:
+    afterwards its answers lie beside every partition.
+    """
     if all(engine.map(HasSide(chain.work, stage), partitions)):
         return
     operator, order = stage.operator, row_order(stage.operator)

@@ -47,7 +47,9 @@ class Ingested:
 
 
 def of_file(ranges: Sequence[Ingested]) -> Ingested:
-    """Return what a file gave whose ranges gave this: nothing after the range where it breaks off."""
+    """Return what a file gave whose ranges gave this:
+    nothing after the range where it breaks off.
+    """
     end = next((i for i, one in enumerate(ranges, 1) if one.broken is not None), len(ranges))
     good = ranges[:end]
     return Ingested(

@@ -63,7 +63,9 @@ class Target:
         return inside
 
     def sharing(self, keyed: Keyed, rows: NDArray[np.int64], step: int) -> Words:
-        """Return the next `step` bits of those of some rows of the group that share what is known."""
+        """Return the next `step` bits of those of some rows of the group that share what is
+        known.
+        """
         for level, word in enumerate(self.words):
             rows = rows[keyed.words(level, rows) == word]
         values = keyed.words(len(self.words), rows)

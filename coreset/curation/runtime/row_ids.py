@@ -142,7 +142,9 @@ class WriteIds:
     by_content: bool
 
     def __call__(self, item: tuple[int, pa.Table | None]) -> None:
-        """Write the stage output of one partition: `keep` and `reason` of every row, and the ids where some are new."""
+        """Write the stage output of one partition:
+        `keep` and `reason` of every row, and the ids where some are new.
+        """
         number, again = item
         partition = self.partitions[number]
         reason, keep = [""] * partition.rows, np.ones(partition.rows, bool)

@@ -73,7 +73,9 @@ def flip(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _warp(x: Tensor, theta: Tensor) -> Tensor:
-    """Sample along affine maps theta (B, 2, 3): bilinear, zero outside, pixel corners at -1 and 1."""
+    """Sample along affine maps theta (B, 2, 3):
+    bilinear, zero outside, pixel corners at -1 and 1.
+    """
     grid = nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
     return nn.functional.grid_sample(
         x, grid, mode="bilinear", padding_mode="zeros", align_corners=False

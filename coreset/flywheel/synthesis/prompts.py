@@ -63,8 +63,8 @@ def prompt(operation: str, parents: Sequence[str]) -> str:
         )
     if operation == "breadth":
         return (
-            "Write a brand-new instruction of the same domain as the one below, but rarer. It must be"
-            " of similar length and difficulty, and answerable. Reply with the new instruction"
+            "Write a brand-new instruction of the same domain as the one below, but rarer. It must"
+            " be of similar length and difficulty, and answerable. Reply with the new instruction"
             f" only.\n\n{parents[0]}"
         )
     if operation == "self_instruct":

@@ -1,4 +1,6 @@
-"""Children of instruction rows by any OpenAI-compatible server, each accepted or refused in words."""
+"""Children of instruction rows by any OpenAI-compatible server,
+each accepted or refused in words.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ _WORTH = 1e10  # multiplications from which on it pays to ask which product is f
 
 @compiled
 def _fold(
-    product: Float, narrow: NDArray[np.uint16], length: Float, rest: Float, center_length: Float, center_rest: float, unit: float, summing: float,
+    product: Float, narrow: NDArray[np.uint16], length: Float, rest: Float,
+    center_length: Float, center_rest: float, unit: float, summing: float,
     x: Float, rows: Whole, centers: Whole, nearest: Float,
 ) -> None:  # fmt: skip
     """Lower `nearest`, squared distances of one block of rows, to those from `centers`; `product`

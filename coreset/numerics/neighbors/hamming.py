@@ -46,7 +46,10 @@ def _alike(a: Colors, b: Colors, tolerance: int) -> bool:
 
 
 @compiled
-def _each(bits: Bits, colors: Colors, order: Whole, first: Whole, last: Whole, radius: int, tolerance: int, parent: Whole) -> None:  # fmt: skip
+def _each(
+    bits: Bits, colors: Colors, order: Whole, first: Whole, last: Whole, radius: int,
+    tolerance: int, parent: Whole,
+) -> None:  # fmt: skip
     """Join all verified pairs inside the buckets order[first[b]:last[b]]."""
     for b in range(len(first)):
         for s in range(first[b], last[b]):

@@ -92,7 +92,8 @@ def _nearest(
 
 
 def _nearest_torch(
-    a: Tensor, b: Tensor, lq: Tensor, lx: Tensor, q: Tensor, x: Tensor, group_q: Tensor, group_x: Tensor, k: int, unit: float
+    a: Tensor, b: Tensor, lq: Tensor, lx: Tensor, q: Tensor, x: Tensor,
+    group_q: Tensor, group_x: Tensor, k: int, unit: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return squared distances and positions for one block on any device: a generous short list by
     product, its order in float64, a proof or all of it.

@@ -1,10 +1,12 @@
 """Words of many texts at once, as 64-bit hashes and lengths.
 
-    standard    runs of letters, digits and marks are words. Inside stay a full stop between two of them ("U.S"), a comma between digits ("1,000"), - / : before
-                a digit ("IL-2", "10:30") and a hyphen after one ("3-day"); an apostrophe begins a word of its own ("it" "'s"). Every character of a script without
-                spaces is a word; any other character is a token, a run of the same one a single token
-    folded      what near duplicates are compared by: lower case, no accents, punctuation is a space.
-                Numbers are kept as they are written ("1,000" is one word and no "1000"), or
+    standard    runs of letters, digits and marks are words. Inside stay a full stop between two of
+                them ("U.S"), a comma between digits ("1,000"), - / : before a digit ("IL-2",
+                "10:30") and a hyphen after one ("3-day"); an apostrophe begins a word of its own
+                ("it" "'s"). Every character of a script without spaces is a word; any other
+                character is a token, a run of the same one a single token
+    folded      what near duplicates are compared by: lower case, no accents, punctuation is a
+                space. Numbers are kept as they are written ("1,000" is one word and no "1000"), or
                 every number is folded into "0", as FineWeb's MinHash does
 
 The first is close to what spaCy's English tokenizer does, at the speed of a scan.

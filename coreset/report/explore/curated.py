@@ -65,7 +65,8 @@ def curated_columns(
         columns["label"] = table["new_label"].combine_chunks()
     for name in table.column_names:
         kind = table.schema.field(name).type
-        if name not in _FATE and (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_string(kind)):  # fmt: skip
+        shown = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_string(kind)
+        if name not in _FATE and shown:
             columns[name] = table[name].combine_chunks()
     at = {key: i for i, key in enumerate(zip(files, lines.tolist(), strict=True))}
     held = _rows(out / "state" if state is None else state, manifest, at)
@@ -110,7 +111,9 @@ def _rows(state: Path, manifest: Mapping[str, Any], at: Mapping[tuple[str, int],
     return held
 
 
-def _partition(path: Path, names: list[str], at: Mapping[tuple[str, int], int], held: _Held) -> NDArray[np.int64]:  # fmt: skip
+def _partition(
+    path: Path, names: list[str], at: Mapping[tuple[str, int], int], held: _Held
+) -> NDArray[np.int64]:
     """Take in the texts and images of one partition; return the place of every row, -1: none."""
     shard = int(path.name.split("-")[0])
     with parquet(path) as file:

@@ -27,7 +27,8 @@ ASSETS = {
 }  # fmt: skip
 # regl compiles its draw calls with new Function
 CSP = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; style-src 'self'"
+    " 'unsafe-inline'; img-src 'self' data:"
     " blob:; connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 

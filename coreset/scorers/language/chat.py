@@ -66,7 +66,9 @@ def end_token(tokenizer: Any, tail: str) -> Tokens:
 
 
 def render(tokenizer: Any, turns: Sequence[Any], opened: bool) -> str:
-    """Return a conversation as the template writes it; opened: up to where the next answer begins."""
+    """Return a conversation as the template writes it; opened:
+    up to where the next answer begins.
+    """
     return str(
         tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opened)
     )

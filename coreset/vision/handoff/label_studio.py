@@ -47,8 +47,8 @@ def read_label_studio(
         if by_id != at:
             other = str(pool.names[by_id]) if by_id >= 0 else "no image"
             raise ValueError(
-                f"{who}: the image is {data[field]!r:.200}, but image_id {data['image_id']!r:.40} is"
-                f" {other!r} in {pool.source}"
+                f"{who}: the image is {data[field]!r:.200}, but image_id {data['image_id']!r:.40}"
+                f" is {other!r} in {pool.source}"
             )
         if at in seen:
             raise ValueError(

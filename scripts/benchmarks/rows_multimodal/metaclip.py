@@ -44,14 +44,14 @@ def captions(pairs: int, entries: int) -> Captions:
         texts.append(" ".join(running[page][start : start + size]))
     clean = [[w.strip(WRAPPED + "\"'()") for w in page] for page in running]
     words = sorted({w for page in clean for w in page if w})
-    vocabulary_ = dict.fromkeys(words)
-    vocabulary_ |= dict.fromkeys(f"{a} {b}" for page in clean for a, b in pairwise(page) if a and b)
-    while len(vocabulary_) < entries:
-        vocabulary_[
+    phrases = dict.fromkeys(words)
+    phrases |= dict.fromkeys(f"{a} {b}" for page in clean for a, b in pairwise(page) if a and b)
+    while len(phrases) < entries:
+        phrases[
             " ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(2, 4))))
         ] = None
     path = Path(tempfile.mkdtemp()) / "metadata.json"
-    path.write_text(json.dumps(list(vocabulary_)[:entries]))
+    path.write_text(json.dumps(list(phrases)[:entries]))
     return Captions(texts, str(path))
 
 

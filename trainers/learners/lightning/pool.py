@@ -86,7 +86,8 @@ def _train_loader(datamodule: pl.LightningDataModule) -> DataLoader[Any]:
     loader = datamodule.train_dataloader()
     if not isinstance(loader, DataLoader):
         raise TypeError(
-            f"{name}: train_dataloader must return one torch DataLoader, got {type(loader).__name__}"
+            f"{name}: train_dataloader must return one torch DataLoader, got"
+            f" {type(loader).__name__}"
         )
     if isinstance(loader.dataset, IterableDataset):
         raise TypeError(
@@ -178,7 +179,9 @@ def _sized(dataset: Any) -> int:
 
 
 def read(dataset: Any, position: int) -> Any:
-    """Return one example. Raises ValueError naming the position where the dataset cannot read it."""
+    """Return one example. Raises ValueError naming the position where the dataset cannot read
+    it.
+    """
     try:
         return dataset[position]
     except Exception as error:  # a user's dataset raises whatever its decoder raises

@@ -130,7 +130,9 @@ class StratifiedSample(Selector):
         rank: NDArray[np.int64],
         quota: Mapping[str, int],
     ) -> Decision:
-        """Return the decision about rows of these ranks in their strata, -1 where they have none."""
+        """Return the decision about rows of these ranks in their strata,
+        -1 where they have none.
+        """
         keep = np.array(
             [r >= 0 and r < quota[s] for r, s in zip(rank.tolist(), stratum, strict=True)], bool
         )

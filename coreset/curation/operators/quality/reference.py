@@ -71,8 +71,8 @@ class ReferenceClusters(SampledVectors):
             return InClusters(self.column, np.zeros((0, 0), np.float32), np.zeros(0, bool))
         if state.vector.shape[1] != reference.shape[1]:
             raise ValueError(
-                f"{named(self.against)}: expected embeddings of {state.vector.shape[1]} numbers as in"
-                f" '{self.column}', got {reference.shape[1]}"
+                f"{named(self.against)}: expected embeddings of {state.vector.shape[1]} numbers as"
+                f" in '{self.column}', got {reference.shape[1]}"
             )
         wanted = self.clusters if self.clusters is not None else -(-state.rows // ROWS_A_CLUSTER)
         centroids = spherical_kmeans(

@@ -1,4 +1,6 @@
-"""FineWeb's own rules. Penedo et al., "The FineWeb Datasets", 2024, section 3.6 (arXiv:2406.17557)."""
+"""FineWeb's own rules. Penedo et al., "The FineWeb Datasets", 2024,
+section 3.6 (arXiv:2406.17557).
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from coreset.curation.operators.base import Decision, Filter
 
 
 class Limit(NamedTuple):
-    """One column with the phrase for a row below `low` or above `high`; the bound itself is kept."""
+    """One column with the phrase for a row below `low` or above `high`;
+    the bound itself is kept.
+    """
 
     column: str
     phrase: str
