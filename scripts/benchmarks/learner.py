@@ -4,8 +4,11 @@
     python scripts/benchmarks/learner.py --part overhead    # the other part stays as it is
 
 Overhead: `LightningLearner.fit` against `Trainer.fit` of the same module on a Subset of the same
-examples at the same seed, CPU seconds of the process; which of the two goes first alternates, and
-the interval is Student's of the trials' ratios. Start: a folder of hard links to 64
+examples at the same seed, CPU seconds of the process. A trial is four trainings, A B B A and B A A B
+in turn, so that a machine that slows down is slow for both; the interval is Student's of the
+trials' ratios. What the loop adds is also measured by itself, with less noise: CPU seconds of
+`LightningLearner.fit` outside of the `Trainer.fit` it calls, and of reading the examples of a
+training from its dataset and from a Subset. Start: a folder of hard links to 64
 photographs, a process of its own, until nothing is left to refuse (the pool listed twice, the
 module tried, one test batch tested); wall seconds and peak memory of that process, and of one that
 imports the same modules and makes the model only.
@@ -36,6 +39,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from coreset.core.store import write_atomic
 from coreset.runs.run_folder import hardware, versions
 from coreset.trainers.learners.lightning import LightningLearner
+from coreset.trainers.learners.lightning.chosen import Chosen
 
 OUT = Path(__file__).parents[2] / "results" / "learner"
 QUIET: dict[str, Any] = {
@@ -84,28 +88,75 @@ class Data(pl.LightningDataModule):
         return DataLoader(Subset(self.pool, range(100)), 100)
 
 
-def overhead(trials: int) -> list[dict[str, float]]:
-    """Return CPU seconds of both, per trial; the first two, which warm up, are left out."""
+def overhead(trials: int) -> dict[str, Any]:
+    """Return CPU seconds of both per trial of two trainings each, those of the learner outside of
+    Trainer.fit, and those of reading; the first trial, which warms up, is left out.
+    """
     module, data = Net(), Data()
     learner = LightningLearner(module, data, trainer=QUIET)
     learner.check()
     rows = np.arange(0, 3000, 2)
+    steps: dict[str, int] = {}
+    inside: list[float] = []
+    lightnings_fit = pl.Trainer.fit
 
-    def trainer(trial: int) -> None:
+    def timed_fit(self: pl.Trainer, *args: Any, **options: Any) -> None:
+        begin = time.process_time()
+        lightnings_fit(self, *args, **options)
+        inside.append(time.process_time() - begin)
+
+    def of_trainer(trial: int) -> None:
         pl.seed_everything(trial, verbose=False)
         loader = DataLoader(Subset(data.pool, rows.tolist()), 32, shuffle=True)
-        pl.Trainer(**QUIET).fit(Net(), loader)
+        trainer = pl.Trainer(**QUIET)
+        trainer.fit(Net(), loader)
+        steps["trainer"] = trainer.global_step
 
-    both = {"learner": lambda trial: learner.fit(rows, None, seed=(0, trial)), "trainer": trainer}
+    def of_learner(trial: int) -> None:
+        result = learner.fit(rows, None, seed=(0, trial))
+        steps["learner"] = int(result.info["fit"]["steps"])
+
+    both = {"trainer": of_trainer, "learner": of_learner}
     out = []
-    for trial in range(trials + 2):
-        spent: dict[str, float] = {}
-        for name in list(both) if trial % 2 else list(reversed(both)):
+    pl.Trainer.fit = timed_fit  # type: ignore[method-assign]
+    try:
+        for trial in range(trials + 1):
+            spent = dict.fromkeys(("trainer", "learner", "outside"), 0.0)
+            first, second = list(both) if trial % 2 else list(reversed(both))
+            for name in (first, second, second, first):
+                begin = time.process_time()
+                both[name](trial)
+                seconds = time.process_time() - begin
+                spent[name] += seconds
+                spent["outside"] += seconds - inside[-1] if name == "learner" else 0.0
+            out.append(spent)
+    finally:
+        pl.Trainer.fit = lightnings_fit  # type: ignore[method-assign]
+    assert steps["trainer"] == steps["learner"], steps
+    return {"trials": out[1:], "steps": steps["trainer"], "reading": reading(data.pool, rows)}
+
+
+def reading(pool: Any, rows: Any, times: int = 20) -> list[dict[str, float]]:
+    """Return CPU seconds of reading all examples of a training once, from both datasets in turn."""
+    both = {"subset": Subset(pool, rows.tolist()), "chosen": Chosen(pool, rows)}
+    out = []
+    for _ in range(times + 1):
+        spent = {}
+        for name, dataset in both.items():
             begin = time.process_time()
-            both[name](trial)
+            for i in range(len(rows)):
+                dataset[i]
             spent[name] = time.process_time() - begin
         out.append(spent)
-    return out[2:]
+    return out[1:]
+
+
+def interval(values: Any) -> str:
+    """Return mean and Student's 95 % interval of shares, in percent."""
+    values = 100 * np.asarray(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    mean = values.mean()
+    return f"{mean:.1f} % (95 % interval {mean - half:.1f} to {mean + half:.1f})"
 
 
 def make_folder(root: Path, count: int) -> None:
@@ -164,19 +215,23 @@ def start(counts: list[int]) -> list[dict[str, float]]:
 
 def table(numbers: dict[str, Any]) -> str:
     """Return the page."""
-    pairs = numbers["overhead"]["trials"]
-    share = np.array([p["learner"] / p["trainer"] - 1 for p in pairs])
-    spread = share.std(ddof=1) if len(share) > 1 else float("nan")
-    half = stats.t.ppf(0.975, len(share) - 1) * spread / np.sqrt(len(share))
-    seconds = np.mean([p["trainer"] for p in pairs])
+    measured = numbers["overhead"]
+    trials, read = measured["trials"], measured["reading"]
+    seconds = np.mean([t["trainer"] for t in trials]) / 2
+    epochs = QUIET["max_epochs"]
     lines = [
         "# The loop over your own training",
         "",
         "Made by scripts/benchmarks/learner.py.",
         "",
-        f"Overhead of `LightningLearner.fit` over `Trainer.fit`: {100 * share.mean():.1f} %"
-        f" (95 % interval +- {100 * half:.1f}, {len(pairs)} trials of {seconds:.1f} CPU s;"
-        f" {_where(numbers['overhead'])}).",
+        "Overhead of `LightningLearner.fit` over `Trainer.fit`:"
+        f" {interval([t['learner'] / t['trainer'] - 1 for t in trials])}, {len(trials)} trials of two"
+        f" trainings each of {seconds:.1f} CPU s, {measured['steps']} steps in both"
+        f" ({_where(measured)}).",
+        "",
+        "What the loop adds, measured by itself: outside of `Trainer.fit`"
+        f" {interval([t['outside'] / t['trainer'] for t in trials])}, reading the examples"
+        f" {interval([epochs * (r['chosen'] - r['subset']) / seconds for r in read])}.",
         "",
         f"Start of a run on a large folder ({_where(numbers['start'])}):",
         "",
@@ -198,7 +253,7 @@ def _where(part: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--counts", type=int, nargs="*", default=[200_000, 1_281_167])
     parser.add_argument("--part", choices=["overhead", "start", "all"], default="all")
     args = parser.parse_args()
@@ -212,7 +267,7 @@ def main() -> None:
     }
     if args.part in ("overhead", "all"):
         load = os.getloadavg()[0]
-        numbers["overhead"] = {**about, "load": load, "trials": overhead(args.trials)}
+        numbers["overhead"] = {**about, "load": load, **overhead(args.trials)}
     if args.part in ("start", "all"):
         load = os.getloadavg()[0]
         numbers["start"] = {**about, "load": load, "rows": start(args.counts)}

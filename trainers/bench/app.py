@@ -20,11 +20,12 @@ from coreset.core.store import Store, fingerprint
 from coreset.trainers.bench.results import collect, write
 from coreset.trainers.bench.run import Job
 from coreset.trainers.bench.run import run as run_cells
-from coreset.trainers.bench.sample import Table, amount
+from coreset.trainers.bench.sample import PoolTaught, Table, amount
 from coreset.trainers.bench.suite import Protocol, Suite, rows_of
 from coreset.trainers.data.base import ImageData, exchanged
 from coreset.trainers.learners.probe import SIGNALS, Probe
 from coreset.trainers.tasks.features import Pixels, Pretrained
+from coreset.trainers.tasks.self_supervised import SelfSupervised
 
 PROTOCOL = (
     "budgets", "queries", "replicates", "pool", "test", "validation", "seed", "imbalance", "noise",
@@ -34,7 +35,7 @@ PROTOCOL = (
 
 def table_of(cfg: Mapping[str, Any], name: str) -> tuple[Table, str]:
     """Return the features of a whole data set, test set included, and the fingerprint of their
-    content.
+    content. What a pool teaches (`embedding=self_supervised`) is of each replicate's pool.
 
     Raises ValueError for features without labels, or of another number of rows.
     """
@@ -54,13 +55,17 @@ def table_of(cfg: Mapping[str, Any], name: str) -> tuple[Table, str]:
         table = Table(Path(cfg["features"]).stem, x, y, classes, np.arange(len(x)))
         return table, fingerprint(np.asarray(x), y)
     data = build(cfg["data"], ImageData, trusted=True)
-    embedding = build(cfg["embedding"], (Pixels, Pretrained), trusted=True)
-    if isinstance(embedding, Pretrained):
+    embedding = build(cfg["embedding"], (Pixels, Pretrained, SelfSupervised), trusted=True)
+    if not isinstance(embedding, Pixels):
         embedding.check(data)
-    store = Store(cfg["store"])
-    parts = [embedding(view, store) for view in (data, exchanged(data))]
-    known = data.labels >= 0
-    features = np.concatenate([parts[0][known], parts[1]])
+    store, known = Store(cfg["store"]), data.labels >= 0
+    features: Any
+    if isinstance(embedding, SelfSupervised):
+        images = np.concatenate([data.images[known], data.test_images])
+        features = PoolTaught(embedding, images, data.name, store.root)
+    else:
+        parts = [embedding(view, store) for view in (data, exchanged(data))]
+        features = np.concatenate([parts[0][known], parts[1]])
     labels = np.concatenate([data.labels[known], data.test_labels])
     ids = [str(i) for i in data.ids[known]] + [f"test {i}" for i in range(len(data.test_labels))]
     table = Table(name, features, labels, data.classes, np.array(ids))
@@ -90,6 +95,8 @@ def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
     suite = suite_of(cfg, len(table.labels))
     probe = build(cfg["learner"], Probe, trusted=True)
     job = Job(suite, table, probe, Path(cfg["out"]), key, int(cfg["threads"]))
+    if isinstance(table.features, PoolTaught) and job.missing():
+        console.print("features: a network is trained on the pool of each replicate, once")
     begin = len(job.cells()) - len(job.missing())
     if begin:
         console.print(f"{begin} of {len(job.cells())} cells are there already")

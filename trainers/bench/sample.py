@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.core.store import Store
 from coreset.trainers.bench.suite import Protocol
+from coreset.trainers.data.base import ImageData
+from coreset.trainers.tasks.self_supervised import SelfSupervised
 
 SPLIT, STRESS, START, TRAINING, STRATEGY = range(5)  # random streams, one each
 JITTER = 0.02  # of a near-duplicate, relative to the spread of the features
@@ -21,13 +25,38 @@ def stream(protocol: Protocol, which: int, *numbers: int) -> np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
+class PoolTaught:
+    """Features that a pool teaches: of every replicate's pool anew, so that no network has seen an
+    image it is tested on. images (N, H, W, C): of the whole data set; store: the folder that keeps
+    networks and features, by the content of the pool.
+    """
+
+    embedding: SelfSupervised
+    images: NDArray[np.uint8]
+    name: str
+    store: Path
+
+    def features(
+        self, pool: NDArray[np.int64], others: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the features of a pool and of other rows, by a network that only the pool taught."""
+        unknown = np.full(len(pool), -1)
+        view = ImageData(
+            self.name, self.images[pool], unknown, self.images[others],
+            np.zeros(len(others), np.int64), ("no", "label"),
+        )  # fmt: skip
+        store = Store(self.store)
+        return self.embedding(view, store), self.embedding.test(view, store)
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
-    """Frozen features (N, D), labels (N,), class names and ids of a whole data set,
-    test included.
+    """Features, labels (N,), class names and ids of a whole data set, test included. features:
+    frozen (N, D), or what each pool teaches.
     """
 
     name: str
-    features: NDArray[Any]
+    features: NDArray[Any] | PoolTaught
     labels: NDArray[np.int64]
     classes: Sequence[str]
     ids: NDArray[Any]
@@ -99,7 +128,15 @@ def replicate(table: Table, protocol: Protocol, number: int) -> Replicate:
     if pool <= protocol.budgets[-1]:
         raise ValueError(f"budgets: {protocol.budgets[-1]} labels but a pool of {pool} examples")
     rows = np.sort(rest[:pool]) if protocol.imbalance == 1 else np.sort(rest)
-    features = np.asarray(table.features[np.sort(rows)], np.float32)
+    held, tested = np.sort(held), np.sort(tested)
+    if isinstance(table.features, PoolTaught):
+        own, other = table.features.features(rows, np.concatenate([held, tested]))
+        features, held_features = np.array(own), other[: len(held)]
+        test_features = np.asarray(other[len(held) :])
+    else:
+        features, held_features, test_features = (
+            np.asarray(table.features[part], np.float32) for part in (rows, held, tested)
+        )
     truth = table.labels[rows].copy()
     ids = table.ids[rows]
     copies = int(protocol.duplicates * len(rows))
@@ -117,18 +154,16 @@ def replicate(table: Table, protocol: Protocol, number: int) -> Replicate:
     wrong = rng.permutation(len(rows))[: int(protocol.noise * len(rows))]
     shift = rng.integers(1, len(table.classes), len(wrong))
     labels[wrong] = (labels[wrong] + shift) % len(table.classes)
-    held = np.sort(held)
-    features = np.concatenate([features, np.asarray(table.features[held], np.float32)])
+    features = np.concatenate([features, held_features])
     candidates = np.arange(len(features)) < len(rows)
     first = stream(protocol, START, number).permutation(len(rows))[: protocol.budgets[0]]
-    tested = np.sort(tested)
     return Replicate(
         number,
         features,
         candidates,
         np.concatenate([labels, table.labels[held]]),
         np.concatenate([truth, table.labels[held]]),
-        np.asarray(table.features[tested], np.float32),
+        test_features,
         table.labels[tested],
         np.concatenate([ids, table.ids[held].astype(ids.dtype)]),
         first,

@@ -151,6 +151,28 @@ def known_part(data: ImageData, labels: NDArray[np.int64], indices: NDArray[np.i
     return data.part
 
 
+def read_part(root: str | Path, name: str, images: str) -> Part:
+    """Return the images and annotations of an instances file `root`/`name`, whose files lie in
+    `root`/`images`. Raises FileNotFoundError, KeyError and ValueError naming file and image.
+    """
+    file = Path(root) / name
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file}: no such file; set data.root to a folder with instances files and {images}/"
+        )
+    pool = CocoPool.from_coco(file)
+    for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
+        inside(name_of, f"{file}: image {k!r}")
+    data = read_json(file)
+    rows: list[Any] = [[] for _ in range(pool.size)]
+    annotations = data.get("annotations") or []
+    places = check_annotations(pool, annotations, str(file)).tolist()
+    for row, at in zip(annotations, places, strict=True):
+        rows[at].append(row)
+    number = {k: i for i, k in enumerate(sorted(pool.categories), 1)}
+    return Part(pool, Path(root) / images, rows, number)
+
+
 def coco_folder(
     root: str,
     train: str = "train.json",
@@ -166,34 +188,9 @@ def coco_folder(
     has no labels: they are asked of people. test: None = none, then nothing can be measured. size:
     of the small squares. Raises FileNotFoundError, KeyError and ValueError naming file and image.
     """
-    parts, contents = [], {}
-    for name in (train, *([] if test is None else [test])):
-        file = Path(root) / name
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file}: no such file; set data.root to a folder with {train}, {test} and"
-                f" {images}/"
-            )
-        pool = CocoPool.from_coco(file)
-        for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):
-            inside(name_of, f"{file}: image {k!r}")
-        data = read_json(file)
-        rows: list[Any] = [[] for _ in range(pool.size)]
-        for row, at in zip(
-            data.get("annotations") or [],
-            check_annotations(pool, data.get("annotations") or [], str(file)).tolist(),
-            strict=True,
-        ):
-            rows[at].append(row)
-        contents[name] = fingerprint(file.read_text())
-        parts.append(
-            Part(
-                pool,
-                Path(root) / images,
-                rows,
-                {k: i for i, k in enumerate(sorted(pool.categories), 1)},
-            )
-        )
+    names = (train, *([] if test is None else [test]))
+    parts = [read_part(root, name, images) for name in names]
+    contents = {name: fingerprint((Path(root) / name).read_text()) for name in names}
     a, b = parts[0], parts[-1]
     if dict(a.pool.categories) != dict(b.pool.categories):
         raise ValueError(

@@ -113,6 +113,7 @@ def open_run(
     if cfg["oracle"]:
         oracle = make(cfg, "oracle")
         kind = str(cfg["oracle"]["_target_"]).rsplit(".", 1)[-1]
+        _check_oracle(project, kind)
         path = Path(cfg["oracle"].get("path") or folder / FILES.get(kind, "labels.csv"))
         about: dict[str, Any] = {"path": path, "ids": learner.ids, "classes": learner.classes}
         if project.drawing is not None:
@@ -144,6 +145,21 @@ def open_run(
         columns=columns,
         start=start,
     )
+
+
+def _check_oracle(project: Project, kind: str) -> None:
+    """Raise ValueError where people would be asked for another kind of label than is trained on."""
+    if project.drawing is not None and kind == "LabelFile":
+        raise ValueError(
+            "oracle: a table holds one class an example, not boxes or masks; use"
+            " oracle=label_studio, or draw in a tool of yours and begin with the COCO file it writes"
+        )
+    if project.drawing is None and not project.learner.classes:
+        raise ValueError(
+            "oracle: the examples of the train dataset have no class number (boxes, masks, texts?),"
+            " so there are no classes to choose from; name them with learner.classes, or with"
+            " learner.drawn the COCO file of the images in which boxes or masks are drawn"
+        )
 
 
 def run_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from coreset.trainers.loops.context import Examples
 from coreset.trainers.loops.plan import Plan
 from coreset.trainers.loops.project import Project
 from coreset.trainers.loops.select import FixedSelection
+from coreset.trainers.oracles import Drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ def lightning_project(
     assert learner.reading
     refuse((strategy.needs | strategy.needs_selected) - learner.available)
     learner.check()
+    part = learner.part
     return Project(
         strategy,
         learner,
@@ -103,6 +105,9 @@ def lightning_project(
         open=learner.start_from,
         untrained=learner.available - {"member_probs"},
         oracle=LabelsInside(learner),
+        drawing=None
+        if part is None
+        else Drawing(part, bool(learner.drawn and learner.drawn.masks)),
     )
 
 

@@ -77,9 +77,9 @@ def _request(context: RunContext, chosen: Selection) -> Request:
     if context.folder.done and "probs" in learner.available:
         probs = learner.signals(chosen.indices, ["probs"])["probs"]
         proposed, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    drawn = None
-    if context.folder.done and context.drawing is not None:
-        drawn = context.drawing.propose(chosen.indices)
+    drawn, drawing = None, context.drawing
+    if context.folder.done and drawing is not None and drawing.propose is not None:
+        drawn = drawing.propose(chosen.indices)
     by = chosen.info.get("start_strategy") or type(context.strategy).__name__
     random = context.start is None and not context.folder.done
     reason = "Chosen at random, to begin with." if random else f"Chosen by {by}, best first."

@@ -30,12 +30,12 @@ Results = Sequence[Sequence[Mapping[str, Any]]]
 class Drawing:
     """What people draw. part: the images, into which the annotations go; masks: rather than boxes.
     propose: positions (n,) -> per image the entries of a COCO results file (category_id, score, and
-    bbox or a mask (H, W) as segmentation) that the current model gives.
+    bbox or a mask (H, W) as segmentation) that the current model gives; None where it gives none.
     """
 
     part: Part
     masks: bool
-    propose: Callable[[NDArray[np.int64]], Results]
+    propose: Callable[[NDArray[np.int64]], Results] | None = None
 
 
 @dataclass(frozen=True, eq=False)

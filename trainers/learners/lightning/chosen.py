@@ -13,6 +13,7 @@ from lightning_utilities.core.overrides import is_overridden
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 
+from coreset.trainers.learners.lightning.drawn import Annotations, put_labels
 from coreset.trainers.learners.lightning.pool import LABEL_KEYS, read, seeded
 
 
@@ -63,7 +64,8 @@ class ChosenData(pl.LightningDataModule):
     """All of `inner`, but its train loader goes over `chosen` positions only.
 
     labels, weights: as in `Chosen`; weights without `weight_key` decide how often an example is
-    drawn. batch_norm: leave out a last batch of one example, which batch norm cannot use.
+    drawn. batch_norm: leave out a last batch of one example, which batch norm cannot use. drawn:
+    annotations by position, which the train dataset is given before each training.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class ChosenData(pl.LightningDataModule):
         weights: NDArray[np.float64] | None = None,
         weight_key: str | None = None,
         batch_norm: bool = False,
+        drawn: Mapping[int, Annotations] | None = None,
     ) -> None:
         super().__init__()
         self.inner, self.indices, self.labels = inner, indices, labels
+        self.drawn = drawn
         self.weights, self.weight_key, self.batch_norm = weights, weight_key, batch_norm
         self.prepare_data_per_node = inner.prepare_data_per_node
 
@@ -101,8 +105,11 @@ class ChosenData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the user's train loader over the chosen positions."""
+        loader = self.inner.train_dataloader()
+        if self.drawn is not None:  # `setup` may have made the dataset anew
+            put_labels(loader.dataset, self.drawn)
         return loader_over(
-            self.inner.train_dataloader(),
+            loader,
             self.indices,
             self.labels,
             self.weights,

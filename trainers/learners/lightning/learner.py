@@ -22,7 +22,9 @@ from torch import nn
 
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
+from coreset.trainers.data.coco import Part
 from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
+from coreset.trainers.learners.lightning.drawn import DrawnImages
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
@@ -52,6 +54,9 @@ class LightningLearner:
     weights; None: examples are drawn in proportion to them. checkpoint: `last` weights, or the
     `best` by the user's ModelCheckpoint. warm_start: go on from the last training. members: passes
     of MC dropout; ensemble: trainings whose predictions are the members instead, 1 = MC dropout.
+    drawn: where people draw boxes or masks, the images they see, as {"root": "street", "train":
+    "train.json", "masks": False}; the train dataset then has `set_label(position, annotations)`,
+    see `coreset.trainers.learners.lightning.drawn`.
 
     The pool is opened, and the module is tried on two examples and one test batch, when a property
     is first asked for; what cannot work raises ValueError or TypeError then.
@@ -73,6 +78,7 @@ class LightningLearner:
         warm_start: bool = False,
         members: int = 10,
         ensemble: int = 1,
+        drawn: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(module, pl.LightningModule) and not callable(module):
             raise TypeError(
@@ -94,6 +100,7 @@ class LightningLearner:
         self.named_metric, self.labels, self.named_classes = metric, labels, tuple(classes)
         self.weight_key, self.checkpoint, self.warm_start = weight_key, checkpoint, warm_start
         self.members, self.ensemble = members, ensemble
+        self.drawn = None if drawn is None else DrawnImages(**drawn)
         self.logger: Any = False
         self._models: list[pl.LightningModule] = []
 
@@ -111,6 +118,11 @@ class LightningLearner:
     @cached_property
     def _checked_trainer(self) -> pl.Trainer:
         return make_trainer(self.trainer, Path.cwd(), silent=True)
+
+    @cached_property
+    def part(self) -> Part | None:
+        """The images that people draw in, None where they draw nothing."""
+        return None if self.drawn is None else self.drawn.part(self.pool.train)
 
     @property
     def size(self) -> int:
@@ -280,7 +292,8 @@ class LightningLearner:
         only ones, its examples are used as they are.
         """
         begin = time.perf_counter()
-        own = self._own_labels(indices, labels)
+        own, part = self._own_labels(indices, labels), self.part
+        drawn = None if part is None else {i: part.annotations[i] for i in indices.tolist()}
         before, models = self._models, []
         with tempfile.TemporaryDirectory() as scratch:
             for number in range(self.ensemble):
@@ -293,7 +306,7 @@ class LightningLearner:
                     isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()
                 )
                 data = chosen_data(
-                    self.datamodule, indices, own, weights, self.weight_key, batch_norm
+                    self.datamodule, indices, own, weights, self.weight_key, batch_norm, drawn
                 )
                 count = Count(Path(scratch) / "count.json")
                 trained = make_trainer(
@@ -329,7 +342,7 @@ class LightningLearner:
         self, indices: NDArray[np.int64], labels: NDArray[np.int64] | None
     ) -> NDArray[np.int64] | None:
         """Return labels (n,) that replace the dataset's, None where it has the same."""
-        if labels is None or not self.classes:
+        if labels is None or not self.classes or self.drawn is not None:
             return None
         chosen = labels[indices]
         if self.known_labels is None or not self.labels_inside:
