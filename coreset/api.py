@@ -54,6 +54,7 @@ def select(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     partitions: int | None = None,
+    scorer: Any = None,
     **signals: Any,
 ) -> FileSelection: ...
 
@@ -73,6 +74,7 @@ def select(
     out: str | Path | None = None,
     engine: str | Engine | None = None,
     partitions: int | None = None,
+    scorer: Any = None,
     **signals: Any,
 ) -> Selection | FileSelection:
     """Choose examples: positions in the whole dataset, in the order chosen; or rows of files.
@@ -91,7 +93,9 @@ def select(
     or in a store (`s3://...`). Then signals and ids are names of columns (an id that two rows share
     is refused where it is seen, not searched for); out: a folder for the answer, a table of `rank`,
     `id`, `file`, `line` and `score`; engine: local (the default), ray, or an engine; partitions: of
-    strategies that choose in two rounds. Returns a `FileSelection`.
+    strategies that choose in two rounds; scorer: by name or as it is, computes the columns first,
+    where the rows lie: `scorer="image_features", features="image_features"` with shards of images
+    (tar, Parquet, JSON lines with paths). Returns a `FileSelection`.
 
     Raises KeyError for an unknown strategy or a missing signal, ValueError or TypeError for a
     budget or a column that is wrong.
@@ -117,9 +121,10 @@ def select(
 
         return select_from_files(
             strategy, data, budget, out=out, columns=signals, ids=ids, seed=seed,
-            options=options, engine=engine or "local", partitions=partitions,
+            options=options, engine=engine or "local", partitions=partitions, scorer=scorer,
         )  # fmt: skip
-    for name, value in (("out", out), ("engine", engine), ("partitions", partitions)):
+    of_files = {"out": out, "engine": engine, "partitions": partitions, "scorer": scorer}
+    for name, value in of_files.items():
         if value is not None:
             raise ValueError(f"{name}: belongs to columns in files; give their paths second")
     if data is not None and budget is not None:

@@ -33,10 +33,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Source:
-    """What is read of every row. columns: {signal: column}; ids: the column of names, or None."""
+    """What is read of every row. columns: {signal: column}; ids: the column of names, or None;
+    line: the column of the line in the file that rows come from; None: their place in this one.
+    """
 
     columns: Mapping[str, str]
     ids: str | None
+    line: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +61,9 @@ def read_range(source: Source, shard: Shard) -> Iterator[Rows]:
     """Yield the rows of a range in batches. Raises ValueError that names file and line for a row
     that is broken, has no such column, or another shape than the rows beside it.
     """
-    for line, table in _tables(shard, source.names):
+    also = [] if source.line is None else [source.line]
+    for place, table in _tables(shard, [*source.names, *also]):
+        line = place if source.line is None else table[source.line].to_numpy()
         where = f"{shard.name}, lines {line[0]} to {line[-1]}"
         columns = {n: array_of(table[n], n, where) for n in source.names}
         yield Rows(line, columns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from coreset.curation.engines.ray import RayData
 from coreset.curation.from_files.order import ReadChosen, WriteChosen, WriteKeys
 from coreset.curation.from_files.ranges import CountRows, Kind, Look, Range, Source
 from coreset.curation.from_files.rounds import choose_in_rounds
+from coreset.curation.from_files.scored import LINE, SCORES, scored
 from coreset.curation.io.discover import Shard, discover
 from coreset.curation.io.split import SIZE, split
 from coreset.curation.operators.select import Select
@@ -70,6 +71,7 @@ def select_from_files(
     out: str | Path,
     columns: Mapping[str, str],
     ids: str | None = None,
+    scorer: Any = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     engine: str | Engine = "local",
@@ -80,7 +82,8 @@ def select_from_files(
     """Choose rows of files: see `coreset.select`.
 
     data: paths, globs or folders of Parquet or JSON lines. columns: {signal: column}; a signal that
-    is not there is the column of its own name. partitions: of two rounds; None: as many as make
+    is not there is the column of its own name. scorer: gives the columns (`scored.scored`); files
+    may then be all that `coreset.curate` reads. partitions: of two rounds; None: as many as make
     parts of about 256 MiB. size: bytes of a file that one task reads; chunk: rows of a file of the
     answer: neither changes which rows are chosen.
 
@@ -97,11 +100,16 @@ def select_from_files(
             f" {', '.join(sorted(chosen.needs)) or 'none'}"
         )
     source = Source({n: columns.get(n, n) for n in sorted(chosen.needs)}, ids)
+    if scorer is not None:
+        source = replace(source, ids="id", line=LINE)
     runs = _engine(engine)
     folder = place(str(out))
     _check_out(folder)
     with locked(folder):
-        shards = discover(data, (folder,))
+        shards = given = discover(data, (folder,))
+        stamps, more_about = _stamps(given), dict[str, Any]()
+        if scorer is not None:
+            shards, more_about = scored(runs, scorer, data, source.columns, ids, stamps, folder)
         kinds = _kinds(runs, source, shards)
         ranges = _ranges(runs, shards, size)
         total = sum(r.rows for r in ranges)
@@ -120,8 +128,8 @@ def select_from_files(
             "budget": k,
             "seed": seed,
             "versions": versions("coreset-lightning", "torch", "numpy"),
+            **more_about,
         }
-        stamps = _stamps(shards)
         key = fingerprint(to_json(about, sort_keys=True), stamps, partitions)
         earlier = _known(folder)
         if earlier.get("key") != key:
@@ -133,7 +141,7 @@ def select_from_files(
                 select = Select(chosen, k, source.columns, seed=seed, partitions=partitions)
                 count, more = choose_in_rounds(runs, source, ranges, select, k, state, folder)
                 assert count == k, f"two rounds chose {count} rows instead of {k}"
-            if _stamps(shards) != stamps:
+            if _stamps(given) != stamps:
                 raise OSError("data: files changed while they were read; start again")
             text = to_json({"key": key, "info": about | more}, indent=1, ensure_ascii=False)
             write_atomic(folder / ABOUT, text + "\n")
@@ -255,6 +263,6 @@ def _check_out(out: Any) -> None:
         if not is_remote(out) and out.exists() and not out.is_dir():
             raise ValueError(f"out: expected a folder, {out} is a file")
         there = [p.name for p in out.iterdir()] if out.is_dir() else []
-    ours = (ABOUT, LOCK, "state")
+    ours = (ABOUT, LOCK, SCORES, "state")
     if there and not any(n in ours for n in there):
         raise ValueError(f"out: {out} holds other files; give a new folder")

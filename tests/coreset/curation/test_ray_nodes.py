@@ -22,7 +22,7 @@ from coreset.curation.run import Settings
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
-MOMENTS = ("rule", "key")
+MOMENTS = ("key",)
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -54,7 +54,6 @@ def take_away(cluster, folder, run):
         here = said.read_text()
         gone = next(node for node in cluster.worker_nodes if node.node_id == here)
         cluster.remove_node(gone, allow_graceful=False)
-        cluster.add_node(**NODE)
 
 
 def test_nodes_lost_in_the_middle(tmp_path, cluster):

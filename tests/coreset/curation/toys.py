@@ -212,17 +212,13 @@ class StayingRule:
 
 @dataclass(frozen=True)
 class StayingDuplicates(NearDuplicates):
-    """Near duplicates, on nodes that go while keys are read and while groups are decided about."""
+    """Near duplicates, on a node that goes while keys are read."""
 
     folder: Path = Path()
 
     def key(self, batch):
         stay(self.folder, "key")
         return super().key(batch)
-
-    def decide(self, rows):
-        stay(self.folder, "decide")
-        return super().decide(rows)
 
 
 def recipe(budget=0.3):
