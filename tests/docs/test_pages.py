@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
+
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 BLOCK = re.compile(
@@ -45,10 +47,10 @@ def run_python(code, space, name):
     return out.getvalue()
 
 
-def run_bash(code):
+def run_bash(code, commands):
     env = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
     ran = subprocess.run(
@@ -59,13 +61,19 @@ def run_bash(code):
     return ran.stdout
 
 
+@pytest.fixture(scope="module")
+def commands():
+    with processes.on_path() as folder:
+        yield folder
+
+
 def page_parameters():
     marks = {"fast": (), "slow": (pytest.mark.slow,)}
     return [pytest.param(p, id=str(p.relative_to(DOCS)), marks=marks[executed(p)]) for p in PAGES]
 
 
 @pytest.mark.parametrize("page", page_parameters())
-def test_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, asset):
+def test_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, asset, commands):
     text = page.read_text()
     for name in re.findall(r"fetch_assets\.py (\w+)", text):
         asset(name)
@@ -78,7 +86,8 @@ def test_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, asset):
         if block["skip"]:
             continue
         code, ran = block["code"], ran + 1
-        output = run_bash(code) if block["kind"] == "bash" else run_python(code, space, page.name)
+        bash = block["kind"] == "bash"
+        output = run_bash(code, commands) if bash else run_python(code, space, page.name)
         if block["shown"] is not None:
             right = doctest.OutputChecker().check_output(block["shown"], output, FLAGS)
             assert right, f"{code}\nprints\n{output}\nand the page shows\n{block['shown']}"

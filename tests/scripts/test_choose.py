@@ -1,9 +1,8 @@
 """`coreset-select` from end to end, as a process."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pandas as pd
@@ -11,20 +10,15 @@ import pytest
 
 import coreset
 from coreset import Selection
+from tests import processes
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "choose.py"
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4)).astype(np.float32)
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPT, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(folder: Path, *arguments: str) -> CompletedProcess[str]:
+    return processes.script(SCRIPT, *arguments, cwd=folder)
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """`coreset-curate` and `coreset-score` from end to end, as processes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pyarrow.parquet as pq
 import pytest
+
+from tests import processes
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 ROWS = [
@@ -15,14 +16,8 @@ ROWS = [
 ]
 
 
-def run(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPTS / f"{name}.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(folder: Path, name: str, *arguments: str) -> CompletedProcess[str]:
+    return processes.script(SCRIPTS / f"{name}.py", *arguments, cwd=folder)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Settings that an application does not have, and recipes given as files, as processes and calls."""
 
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from coreset.cli.common import check_settings
 from coreset.targets import conf_dir
+from tests import processes
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 APPS = {"select": "select.yaml", "curate": "curate.yaml", "score": "score.yaml"}
@@ -29,14 +29,8 @@ def test_an_unknown_budget_of_a_detection_project_is_refused():
         check_settings({"budget": {"image": 3}}, file)
 
 
-def run(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPTS / f"{name}.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(folder: Path, name: str, *arguments: str) -> CompletedProcess[str]:
+    return processes.script(SCRIPTS / f"{name}.py", *arguments, cwd=folder)
 
 
 def test_an_added_setting_ends_curation_before_it_starts(tmp_path):

@@ -1,34 +1,15 @@
 """coreset-train and coreset-compare as a user types them, in processes of their own."""
 
 import json
-import multiprocessing
-import os
 import re
-import resource
-import runpy
-import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import processes
 from tests.pages import without_scripts
 
-DRIVER = str(Path(__file__).parent / "kill_driver.py")
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "coreset.trainers.app",
-        "coreset.trainers.run",
-        "coreset.strategies.coverage.kcenter",
-        "numba",
-        "pandas",
-        "sklearn.datasets",
-        "coreset.trainers.data.sources",
-        "coreset.trainers.tasks.models",
-        "coreset.report.page",
-        "coreset.report.console",
-    ]
-)
 QUICK = [
     "fit.steps=6",
     "full.steps=6",
@@ -40,30 +21,11 @@ QUICK = [
 ]
 
 
-def _child(folder, arguments, environment, largest):
-    os.chdir(folder)
-    os.environ.update(environment)
-    err = os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    out = os.open("stdout.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(err, 2)
-    os.dup2(out, 1)
-    if largest:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    runpy.run_path(DRIVER, {"ARGS": ["", "0", *arguments]})
-
-
-def train(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None, largest: int = 0
-) -> tuple[int, str]:
+def train(folder: Path, *arguments: str, **more: Any) -> tuple[int, str]:
     """Return the exit status and what went to standard error."""
-    process = CONTEXT.Process(
-        target=_child, args=(str(folder), list(arguments), environment or {}, largest)
-    )
-    process.start()
-    process.join(300)
-    assert process.exitcode is not None, "the run hangs"
-    return process.exitcode, (folder / "stderr.txt").read_text()
+    ran = processes.command("coreset-train", *arguments, cwd=folder, **more)
+    (folder / "stdout.txt").write_text(ran.stdout)
+    return ran.returncode, ran.stderr
 
 
 @pytest.mark.slow

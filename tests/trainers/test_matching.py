@@ -18,8 +18,8 @@ from coreset.trainers.learners.fit import Fitter, TrainingConfig
 
 DATA = digits()
 OPTIONS = {
-    "dm": {"steps": 300, "width": 32, "augment": "none", "pool": 10, "real": 64},
-    "dc": {"networks": 250, "width": 32, "real": 32, "lr": 1.0, "start": "real"},
+    "dm": {"steps": 150, "width": 32, "augment": "none", "pool": 10, "real": 64},
+    "dc": {"networks": 120, "width": 32, "real": 32, "lr": 1.0, "start": "real"},
 }
 
 
@@ -28,22 +28,22 @@ OPTIONS = {
 def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_nothing(method):
     fitter, recipe = (
         Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"}),
-        TrainingConfig(steps=300, augment=False),
+        TrainingConfig(steps=200, augment=False),
     )
     source = source_of(DATA, DATA.labels)
     accuracies = {"made": [], "random": [], "herding": [], "shuffled": []}
     pixels = DATA.images.reshape(len(DATA.images), -1).astype(np.float32)
     herding = strategy("class_quota", {"base": strategy("herding")})
     for seed in range(2):
-        shuffled = source_of(DATA, np.random.default_rng(seed).permutation(DATA.labels))
         sets = {
             "made": distiller(method, OPTIONS[method])(source, 1, np.random.default_rng(seed)),
             "random": source.real(np.concatenate([r[:1] for r in source.rows(seed)])),
-            "shuffled": distiller(method, OPTIONS[method])(
-                shuffled, 1, np.random.default_rng(seed)
-            ),
         }
         if not seed:
+            wrong = source_of(DATA, np.random.default_rng(0).permutation(DATA.labels))
+            sets["shuffled"] = distiller(method, OPTIONS[method])(
+                wrong, 1, np.random.default_rng(0)
+            )
             signals = Signals(len(pixels), features=pixels, labels=DATA.labels)
             chosen = herding(Pool(len(pixels)), signals, 10, np.random.default_rng(0)).indices
             sets["herding"] = source.real(chosen[np.argsort(DATA.labels[chosen])])

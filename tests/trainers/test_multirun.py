@@ -1,24 +1,19 @@
 """hydra/launcher=processes: cells in processes, finished ones never repeated, failures listed."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from coreset.trainers.multirun import Cell
+from tests import processes
 
 QUICK = ["budget=[20,40]", "fit.steps=4", "threads=1", "baseline=[]", "report=false", "hydra/launcher=processes"]  # fmt: skip
 
 
 def many(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", "from coreset.trainers.app import main; main()", "-m", *QUICK,
-         "hydra.sweep.dir=many", *arguments],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
+    words = ["-m", *QUICK, "hydra.sweep.dir=many", *arguments]
+    return processes.command("coreset-train", *words, cwd=folder)
 
 
 @pytest.mark.slow

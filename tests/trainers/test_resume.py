@@ -3,29 +3,15 @@ was never killed.
 """
 
 import json
-import multiprocessing
 import os
 import runpy
 from pathlib import Path
 
 import pytest
 
+from tests.processes import CONTEXT
+
 DRIVER = str(Path(__file__).parent / "kill_driver.py")
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "coreset.trainers.app",
-        "coreset.trainers.run",
-        "coreset.strategies.coverage.kcenter",
-        "numba",
-        "pandas",
-        "sklearn.datasets",
-        "coreset.trainers.data.sources",
-        "coreset.trainers.tasks.models",
-        "coreset.report.page",
-        "coreset.report.console",
-    ]
-)
 COMMON = [
     "fit.steps=6",
     "proxy.epochs=1",

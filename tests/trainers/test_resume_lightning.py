@@ -2,7 +2,6 @@
 for byte.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import CONTEXT
+
 HERE = Path(__file__).parent
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["coreset.trainers.api", "coreset.report.page"])
 PHASES = {
     "train": ("own_digits", "LitDigits.training_step"),
     "test": ("own_digits", "LitDigits.test_step"),

@@ -2,27 +2,22 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 
 from coreset.cli.agents import COMMANDS
 from coreset.describe import GROUPS, describe_part, list_parts
+from tests import processes
 
 PYTHON = Path(sys.executable)
 
 
-def run(command: str, *arguments: object, cwd: Path) -> tuple[dict, subprocess.CompletedProcess]:
-    done = subprocess.run(
-        [str(PYTHON.parent / command), *map(str, arguments), "--json"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(command: str, *arguments: object, cwd: Path) -> tuple[dict, CompletedProcess]:
+    done = processes.command(command, *arguments, "--json", cwd=cwd)
     assert len(done.stdout.splitlines()) == 1, done.stdout + done.stderr
     answer = json.loads(done.stdout)
     assert set(answer) == {"schema", "command", "ok", "result", "error"}

@@ -1,5 +1,4 @@
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from coreset import Selection
 from coreset.cli.common import conf_dir, fail, read_column, write_picks
+from tests import processes
 
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 
@@ -108,8 +108,7 @@ def test_write_picks_without_ids(tmp_path):
 
 def run(*settings):
     """Return the finished process of `coreset-select`."""
-    command = [sys.executable, "-m", "coreset.cli.select", *settings]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return processes.command("coreset-select", *settings, cwd=Path.cwd())
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])

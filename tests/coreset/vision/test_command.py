@@ -1,8 +1,6 @@
 """`coreset-select coco=...`: the settings, and the command as a process."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from coreset.vision import (
 )
 from coreset.vision.coco import CocoPool
 from coreset.vision.command import choose, summary
+from tests import processes
 
 ROOT = Path(__file__).parent.parent.parent.parent
 N, QUALITY = 30, {1: 0.2, 2: 0.9}
@@ -280,13 +279,8 @@ def test_a_column_of_the_results_and_no_results_at_all(folder):
 @pytest.mark.slow
 def test_as_a_process(folder):
     def run(*arguments):
-        command = [
-            sys.executable,
-            ROOT / "scripts" / "choose.py",
-            "coco=instances.json",
-            *arguments,
-        ]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        script = ROOT / "scripts" / "choose.py"
+        return processes.script(script, "coco=instances.json", *arguments, cwd=folder)
 
     ran = run("results=results.json", "budget.boxes=12", "strategy=random", "seed=3")
     assert ran.returncode == 0, ran.stderr

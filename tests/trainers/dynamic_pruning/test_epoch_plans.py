@@ -3,7 +3,6 @@ processes.
 """
 
 import copy
-import multiprocessing
 import pickle
 
 import numpy as np
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 from coreset.core.signals import Signals
 from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["coreset.trainers.dynamic_pruning.sampler"])
+from tests.processes import CONTEXT
 
 
 def losses(n, seed=0):

@@ -1,6 +1,5 @@
 """The sampler and the callback with an ordinary module and an ordinary DataLoader."""
 
-import multiprocessing
 import pickle
 
 import numpy as np
@@ -14,11 +13,11 @@ from coreset.core.signals import Signals
 from coreset.registry import strategy
 from coreset.trainers.dynamic_pruning.epoch_plans import RS2, Adaptive, InfoBatch
 from coreset.trainers.dynamic_pruning.sampler import EpochSampler, Sampling
+from tests.processes import CONTEXT
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning:pytorch_lightning", "ignore:.*lr_scheduler.*"
 )
-CONTEXT = multiprocessing.get_context("forkserver")
 N, EPOCHS = 50, 6
 
 

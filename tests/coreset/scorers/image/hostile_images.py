@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -76,11 +77,12 @@ def linked_tiff(count, loop=False):
     tags = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 0),
             (278, 3, 1, 1), (279, 4, 1, 1)]  # fmt: skip
     size = 2 + 12 * len(tags) + 4
-    out = b"II" + struct.pack("<HI", 42, 8)
+    out = [b"II" + struct.pack("<HI", 42, 8)]
+    body = tiff(tags)[8:-4]
     for i in range(count):
         after = 8 + (i + 1) * size if i + 1 < count else 8 if loop else 0
-        out += tiff(tags, after=after)[8:]
-    return out
+        out += [body, struct.pack("<I", after)]
+    return b"".join(out)
 
 
 def _renamed(marker):
@@ -266,14 +268,17 @@ def _truncated():
             yield f"{form.lower()}-cut-at-{share}", whole[: int(share * len(whole))]
 
 
+@cache
+def _of_any_marker():
+    """Return the files that no program is in, with their statuses: made once for all tests."""
+    anything = ("ok", "not_an_image", "truncated", "unreadable", "too_large", "unsupported")
+    broken = ("truncated", "unreadable", "not_an_image")
+    kinds = (("too_large",), _too_large()), (anything, _bombs()), (broken, _truncated())
+    return {name: (data, statuses) for statuses, files in kinds for name, data in files}
+
+
 def hostile(marker):
     """Return {name: (bytes, the statuses that are right)}; a program that is run writes the file
     `marker`.
     """
-    anything = ("ok", "not_an_image", "truncated", "unreadable", "too_large", "unsupported")
-    broken = ("truncated", "unreadable", "not_an_image")
-    out = {}
-    for statuses, files in ((("not_an_image",), _renamed(marker)), (("too_large",), _too_large()),
-                            (anything, _bombs()), (broken, _truncated())):  # fmt: skip
-        out |= {name: (data, statuses) for name, data in files}
-    return out
+    return {name: (data, ("not_an_image",)) for name, data in _renamed(marker)} | _of_any_marker()
