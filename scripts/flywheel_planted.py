@@ -26,7 +26,7 @@ from scipy.ndimage import gaussian_filter
 
 from coreset.core.cache import cache_dir
 from coreset.core.store import Store, to_json, write_atomic
-from coreset.flywheel import Artifact, Flywheel, FlywheelData, Turn
+from coreset.flywheel import Artifact, Flywheel, FlywheelData, Freeze, Turn
 from coreset.flywheel.assemble import Assemble, columns
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version
@@ -205,14 +205,15 @@ def run(case: str, seed: int, budget: float) -> dict[str, Any]:
         learner_name="random Fourier features (512) on EfficientNet-Lite0, 64 axes", log=print,
     )  # fmt: skip
     out: dict[str, Any] = {"case": case, "seed": seed, "budget": budget, "turns": []}
-    try:
-        wheel.init()
+    try:  # Fashion-MNIST holds near copies of its own, which only the case `leak` must stop at
+        wheel.init(Freeze(leaks="stop" if case == "leak" else "drop"))
     except ValueError as error:
         leaks = read_table(folder / "leaks.parquet")
         planted = data.ids[data.at("train")[: plant.leaked]]
         caught = int(np.isin(planted, leaks["id"]).sum())
         out |= {"refused": str(error).split(";")[0], "caught": caught, "leaked": plant.leaked}
         return {**out, "flagged": len(leaks["id"])}
+    out["dropped"] = len(read_table(folder / "leaks.parquet")["id"])
     for number in range(1, TURNS + 1):
         facts = wheel.turn(budget, now="2026-01-01T00:00:00")
         out["turns"].append(summary(wheel, number, facts, data, truth, flipped, plant))
@@ -232,7 +233,9 @@ def summary(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what one turn came to against the plant."""
     turn = wheel.folder / "turns" / f"{number:03d}"
-    batch, second = (read_table(turn / f"{n}.parquet") for n in ("choose-batch", "label-second"))
+    batch, second, waiting = (
+        read_table(turn / f"{n}.parquet") for n in ("choose-batch", "label-second", "label-waiting")
+    )
     rows, pool = data.where(batch["id"]), data.at("pool")
     named = {w["name"] for w in facts["diagnose"]["weak"]}
     mining = {}
@@ -255,6 +258,7 @@ def summary(
     if len(second["id"]):
         asked = data.where(second["id"][~second["new_row"].astype(bool)])
     hits = int(flipped[asked].sum()) if len(asked) else 0
+    flagged = data.where(waiting["id"]) if len(waiting["id"]) else np.empty(0, np.int64)
     arms = facts["retrain"]["arms"]
     return {
         "turn": number,
@@ -262,7 +266,13 @@ def summary(
         "false": sorted(named - plant.names(data.classes)),
         "hard": facts["diagnose"]["hard"],
         "mining": mining,
-        "relabel": {"asked": len(asked), "flipped": hits, "all_flipped": int(flipped.sum())},
+        "relabel": {
+            "asked": len(asked),
+            "flipped": hits,
+            "all_flipped": int(flipped.sum()),
+            "waiting": len(flagged),
+            "waiting_flipped": int(flipped[flagged].sum()),
+        },
         "cost": facts["label"]["cost"],
         "error": {name: arms[name]["error"] for name in arms},
         "versus_control": facts["gate"]["versus_control"],
@@ -295,6 +305,12 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     gain = best["versus_control"]["all"]
     again = first["relabel"]
     precision, recall = again["flipped"] / again["asked"], again["flipped"] / again["all_flipped"]
+    unpaid = ""
+    if again.get("waiting"):
+        unpaid = (
+            f"; the money was short for {again['waiting']} more that look wrong,"
+            f" {again['waiting_flipped']} of them flipped"
+        )
     return [
         slices,
         ("mining precision at least 5 times chance", least >= 5, f"{least:.1f} times at least"),
@@ -302,7 +318,8 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
          f"{100 * gain['gain']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}],"
          f" turn {best['turn']}"),
         ("relabel: precision and recall at least 0.7", min(precision, recall) >= 0.7,
-         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"),
+         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"
+         + unpaid),
         stop,
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import cast
 
 import timm
@@ -15,7 +16,22 @@ from torchvision.ops import FeaturePyramidNetwork
 from coreset.scorers.image.backbone import LITE0, backbone
 
 STRIDE = 8  # pixels between the places that a box may be told from
+_REMEMBERED = 4096  # images whose maps are kept, some 100 kB each at 160 x 120 pixels
+_MAPS: dict[tuple[str, bytes], tuple[Tensor, ...]] = {}
 _CHANNELS = (40, 112, 320)  # of EfficientNet-Lite0 at strides 8, 16 and 32
+
+
+@torch.no_grad()
+def frozen_maps(body: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+    """Return the maps (1, C, h, w) of one image (3, H, W), remembered by its pixels: what never
+    trains is computed once for all steps, models and seeds, and the same in any batch.
+    """
+    key = (str(image.device), hashlib.sha256(image.cpu().numpy().tobytes()).digest())
+    if key not in _MAPS:
+        while len(_MAPS) >= _REMEMBERED:
+            _MAPS.pop(next(iter(_MAPS)))
+        _MAPS[key] = tuple(m.clone() for m in body(image[None]))
+    return _MAPS[key]
 
 
 class FrozenLite0(nn.Module):
@@ -28,7 +44,7 @@ class FrozenLite0(nn.Module):
         self.body = timm.create_model(LITE0, features_only=True, out_indices=(2, 3, 4))
         left = self.body.load_state_dict(backbone(LITE0)[0].state_dict(), strict=False)
         assert not left.missing_keys
-        self.body.requires_grad_(False)
+        self.body.requires_grad_(False).eval()
         self.pyramid = FeaturePyramidNetwork(list(_CHANNELS), width)
         self.out_channels = width
 
@@ -40,8 +56,8 @@ class FrozenLite0(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the finest map of images (B, 3, H, W)."""
-        with torch.no_grad():
-            maps = self.body(x)
+        each = [frozen_maps(self.body, image) for image in x]
+        maps = [torch.cat(level) for level in zip(*each, strict=True)]
         return {"0": self.pyramid(dict(zip("012", maps, strict=True)))["0"]}
 
 
@@ -69,6 +85,6 @@ def light_detector(
     half = [0.5, 0.5, 0.5]  # what the weights were trained with
     made = FCOS(
         FrozenLite0(width), num_classes, min_size=min_size, max_size=max_size,
-        image_mean=half, image_std=half, anchor_generator=anchors, head=head,
+        image_mean=half, image_std=half, anchor_generator=anchors, head=head, score_thresh=0.05,
     )  # fmt: skip
     return cast(nn.Module, made)
