@@ -91,7 +91,7 @@ def features_of(data: CocoData) -> NDArray[np.float32]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", default="data/flywheel_stamps")
+    parser.add_argument("--images", default="outputs/flywheel/stamps_images")
     options = parser.parse_args()
     torch.set_num_threads(1)
     begin = resource.getrusage(resource.RUSAGE_SELF)
@@ -112,7 +112,7 @@ def main() -> None:
     turn = wheel.folder / "turns/001"
     rare = np.concatenate([holds_rare(data, p) for p in (data.part, data.test_part)])
     pool = wheel.data.at("pool")
-    batch, control = (read_table(turn / f"label-{n}.parquet") for n in ("batch", "control"))
+    batch = read_table(turn / "label-batch.parquet")
     mined = wheel.data.where(batch["id"][batch["slice"] == f"class={RARE}"])
     arms = {}
     for name in ("candidate", "control"):

@@ -23,6 +23,9 @@ from coreset.flywheel import Flywheel, FlywheelData, Freeze
 from coreset.flywheel.flywheel import check_begun, check_free
 from coreset.numerics.random import keyed_uniform
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.coco import CocoData
+from coreset.trainers.detection_flywheel import detection_flywheel
+from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.probe import ProbeLearner
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.settings import make
@@ -54,7 +57,9 @@ def split(data: ImageData, shares: Mapping[str, float], seed: int) -> tuple[Any,
 
 
 def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
-    """Return the flywheel of a configuration: data set, frozen features, a head, an oracle."""
+    """Return the flywheel of a configuration: a head on frozen features of images with a class, or
+    a detector of images with boxes (`data=coco_folder`).
+    """
     source = make(cfg, "data")
     roles, truth = split(source, cfg["split"], cfg["seed"])
     images = np.concatenate([source.images, source.test_images])
@@ -62,6 +67,10 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     holder = ImageData(source.name, images, none, images[:2], none[:2], source.classes)
     embedding = build(cfg["embedding"], object, trusted=True)
     features = np.asarray(embedding(holder, Store(cfg["store"])), np.float32)
+    stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
+    common = {"seeds": cfg["seeds"], "seed": cfg["seed"], "allowed": cfg["allowed"], "log": log}
+    if isinstance(source, CocoData):
+        return make_detection(cfg, source, roles, features, stages, common)
     labels = np.where(roles == "pool", -1, truth)
     ids = np.array(
         [*(f"p{i}" for i in source.ids), *(f"t{i}" for i in range(len(source.test_labels)))]
@@ -77,11 +86,37 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
         if cfg["oracle"] == "hidden"
         else LabelFile(Path(cfg["flywheel"]) / "labels.csv", ids, tuple(source.classes))
     )
-    stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
     return Flywheel(
-        cfg["flywheel"], data, learner, oracle, stages=stages, seeds=cfg["seeds"],
-        seed=cfg["seed"], allowed=cfg["allowed"], log=log,
-        learner_name=f"{cfg['head']} on {cfg['embedding']}",
+        cfg["flywheel"], data, learner, oracle, stages=stages,
+        learner_name=f"{cfg['head']} on {cfg['embedding']}", **common,
+    )  # fmt: skip
+
+
+def make_detection(
+    cfg: Mapping[str, Any],
+    source: CocoData,
+    roles: Any,
+    features: Any,
+    stages: Mapping[str, Any],
+    common: Mapping[str, Any],
+) -> Flywheel:
+    """Return the flywheel of a COCO folder: a detector, judged by mAP.
+
+    Raises ValueError for settings that mean something for classes of images alone.
+    """
+    if cfg["oracle"] != "hidden":
+        raise ValueError(
+            "oracle: with data=coco_folder expected hidden, the boxes of the file, which are read"
+            f" when an image is bought; got {cfg['oracle']!r}"
+        )
+    if cfg["metadata"]:
+        raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
+    detector = dict(cfg["detector"])
+    fit = TrainingConfig(**detector.pop("fit"))
+    model = build(detector["model"], "model", trusted=True)
+    return detection_flywheel(
+        cfg["flywheel"], source, roles, features, model, fit, about=detector["model"],
+        stages=stages, **common,
     )  # fmt: skip
 
 
