@@ -101,7 +101,7 @@ def detection_flywheel(
         measure=measure or Boxes(frozen),
         stages={
             "mine": MineObjects(),
-            "choose": Choose(strategy="maxherding", relabel=0.0, oversample=1.0),
+            "choose": Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.0),
             "label": Label(folds=0),
             **(stages or {}),
         },

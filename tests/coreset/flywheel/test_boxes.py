@@ -17,7 +17,6 @@ from coreset.flywheel.label import Label
 from coreset.flywheel.measure import Subset
 from coreset.flywheel.mine_objects import MineObjects
 from coreset.flywheel.tables import read_table
-
 from tests.coreset.flywheel.worlds import Truth
 
 CLASSES = ("background", "cat", "dog", "owl")
@@ -135,9 +134,9 @@ def test_the_interval_of_a_gain_covers_the_truth():
     true = np.mean([(average_precision(whole[1][c], ones) - average_precision(whole[0][c], ones))[0]
                     for c in (1, 2)])  # fmt: skip
     inside = 0
-    for start in range(0, 3000, 100):
+    for start in range(0, 3000, 100):  # thirty test sets of 100 images
         part = slice(start, start + 100)
-        measure, at = Boxes(many[part], draws=60), np.arange(100)
+        measure, at = Boxes(many[part], draws=40), np.arange(100)
         subset = Subset(at, at, (1, 2))
         columns = [{"boxes": t[part]} for t in (old, new)]
         gain, low, high = measure.gain(columns[:1], columns[1:], np.zeros(100), subset, 0.05)
@@ -204,7 +203,7 @@ def turned(tmp_path_factory):
         stages={
             "diagnose": Diagnose(smallest=15), "gate": Gate(smallest=15, delta=0.1),
             "mine": MineObjects(), "label": Label(folds=0),
-            "choose": Choose(strategy="maxherding", relabel=0.0, oversample=1.0),
+            "choose": Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.0),
             "decide": Decide(shares=(0.4, 0.7), draws=20),
         },
     )  # fmt: skip
@@ -218,7 +217,7 @@ def test_the_class_that_lacks_is_named_and_mined_by_its_own_boxes(turned):
     batch = read_table(wheel.folder / "turns/001/label-batch.parquet")
     rows = wheel.data.where(batch["id"][batch["slice"] == "class=owl"])
     chance = rare[wheel.data.at("pool")].mean()
-    assert rare[rows].mean() > 3 * chance
+    assert rare[rows].mean() > 2 * chance
 
 
 def test_the_rare_class_gains_map_against_the_control_at_equal_cost(turned):
