@@ -108,12 +108,14 @@ class Gate:
             )
             for name, subset in (("all", whole), ("target", aim)) if len(subset.rows)
         }  # fmt: skip
+        children = self._synthesis(turn, labels, whole, aim)
         facts = {
             "promoted": not why,
             "why": why or ["the target gains and nothing loses more than allowed"],
             "delta": self.delta,
             "target": weak,
             "versus_control": versus,
+            **({"synthesis": children} if children else {}),
         }
         names = list(lines[0])
         return Artifact(facts, {"comparisons": {n: [x[n] for x in lines] for n in names}})
@@ -125,6 +127,32 @@ class Gate:
         verb = "loses" if line["high"] < -self.delta else "may lose"
         allowed = f"{100 * self.delta:g} points" if percent else f"{self.delta:g}"
         return [f"{line['name']} {verb} more than {allowed}: {_gain(line, percent)}"]
+
+    def _synthesis(
+        self, turn: Turn, labels: NDArray[np.int64], whole: Subset, aim: Subset
+    ) -> dict[str, Any]:
+        """Return what the children brought: errors of the candidate without them, with as many real
+        rows in their place and with them, and its gain over the first two; nothing without
+        children.
+        """
+        if not turn.facts("synthesize")["children"]:
+            return {}
+        measure, out = turn.measure, dict[str, Any]()
+        arms = {
+            name: [turn.trainings.columns(arm(turn, name), s) for s in turn.seeds]
+            for name in ("without", "real", "candidate")
+        }
+        for name, subset in (("all", whole), ("target", aim)):
+            if not len(subset.rows):
+                continue
+            out[name] = {"error": {}, "gain": {}}
+            for other, seeds in arms.items():
+                errors = [measure.of_set(c, labels, subset) for c in seeds]
+                out[name]["error"][other] = float(np.mean(errors))
+                if other != "candidate":
+                    gain = measure.gain(seeds, arms["candidate"], labels, subset, self.alpha)
+                    out[name]["gain"][other] = dict(zip(("gain", "low", "high"), gain, strict=True))
+        return out
 
     def _old_failures(self, turn: Turn) -> NDArray[np.int64]:
         """Return where, among the frozen examples, those are that version 1 got wrong with every
