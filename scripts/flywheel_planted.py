@@ -264,6 +264,7 @@ def summary(
         "turn": number,
         "named": sorted(named),
         "false": sorted(named - plant.names(data.classes)),
+        "missed": missed(turn, plant.names(data.classes) - named),
         "hard": facts["diagnose"]["hard"],
         "mining": mining,
         "relabel": {
@@ -283,6 +284,14 @@ def summary(
     }
 
 
+def missed(turn: Path, names: set[str]) -> list[dict[str, Any]]:
+    """Return what the diagnosis measured of planted slices that it did not name."""
+    table = read_table(turn / "diagnose-slices.parquet")
+    columns = ("name", "rows", "excess", "p", "ratio", "verdict")
+    at = np.flatnonzero(np.isin(table["name"], sorted(names)))
+    return [{c: table[c][i] for c in columns} for i in at.tolist()]
+
+
 def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Return the goals that a case has: what, whether it is met, and the number."""
     case, turns = result["case"], result["turns"]
@@ -295,6 +304,12 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     named = sorted(set(first["named"])), result["planted"]
     slices = ("slices named in turn 1, all and no other", named[0] == named[1],
               f"{len(set(named[0]) & set(named[1]))} of {len(named[1])}, {len(first['false'])} false")  # fmt: skip
+    for one in first.get("missed", ()):
+        about = (
+            f"; {one['name']}: {one['rows']} development rows, {100 * one['excess']:+.1f} points, p"
+            f" {one['p']:.3f}, listed as {one['verdict'] or 'nothing'}"
+        )
+        slices = (*slices[:2], slices[2] + about)
     if case in ("poisoned", "harm"):
         return [slices, ("the gate refuses", not first["promoted"], "; ".join(first["why"]))]
     stop = ("stops by itself", bool(result["stopped"]), f"turn {len(turns)}: {result['stopped']}")

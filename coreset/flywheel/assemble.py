@@ -82,7 +82,7 @@ class Assemble:
 
 def _children(turn: Turn) -> dict[str, tuple[int, str]]:
     """Return the children that the stage `synthesize` has taken: id to label and reason."""
-    if not turn.facts("synthesize")["children"]:
+    if not turn.facts("synthesize").get("children"):
         return {}
     table = turn.table("synthesize", "children")
     rows = zip(table["id"], table["label"], table["parents"], table["reason"], strict=True)

@@ -135,7 +135,7 @@ class Gate:
         rows in their place and with them, and its gain over the first two; nothing without
         children.
         """
-        if not turn.facts("synthesize")["children"]:
+        if not turn.facts("synthesize").get("children"):
             return {}
         measure, out = turn.measure, dict[str, Any]()
         arms = {

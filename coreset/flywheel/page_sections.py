@@ -144,7 +144,7 @@ def synthesis(turn: Facts, percent: bool) -> str:
         rows.append((words[name], *errors, *gains))
     note = (
         f"{count(version['children'])} children in the candidate;"
-        f" {count(sum(turn['synthesize']['refused'].values()))} refused. Beside it: the candidate"
+        f" {count(sum(turn['synthesize'].get('refused', {}).values()))} refused. Beside it: the candidate"
         f" without them, and with {count(version['real'])} random real rows in their place, whose"
         f" labels the control has paid for. Errors{' in %' if percent else ''}; gains of the children"
         " with an interval of 95 %."
