@@ -289,7 +289,7 @@ def missed(turn: Path, names: set[str]) -> list[dict[str, Any]]:
     table = read_table(turn / "diagnose-slices.parquet")
     columns = ("name", "rows", "excess", "p", "ratio", "verdict")
     at = np.flatnonzero(np.isin(table["name"], sorted(names)))
-    return [{c: table[c][i] for c in columns} for i in at.tolist()]
+    return [{c: np.asarray(table[c][i]).item() for c in columns} for i in at.tolist()]
 
 
 def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
