@@ -30,9 +30,9 @@ from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.gate import Gate
 from coreset.flywheel.tables import read_table
 from coreset.runs.run_folder import versions
+from coreset.trainers.coco_flywheel import coco_flywheel
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import CocoData, coco_folder
-from coreset.trainers.detection_flywheel import detection_flywheel
 from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.tasks.features import Pretrained
 from coreset.trainers.tasks.light_detector import light_detector
@@ -98,7 +98,7 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     data = images(Path(options.images))
     roles = roles_of(data)
-    wheel = detection_flywheel(
+    wheel = coco_flywheel(
         FOLDER, data, roles, features_of(data),
         lambda **shape: light_detector(**shape, **MODEL), TrainingConfig(**FIT), about=MODEL,
         stages={"diagnose": Diagnose(smallest=20), "gate": Gate(smallest=20, delta=0.1),

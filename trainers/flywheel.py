@@ -22,15 +22,17 @@ from coreset.core.store import Store
 from coreset.flywheel import Flywheel, FlywheelData, Freeze
 from coreset.flywheel.flywheel import check_begun, check_free
 from coreset.numerics.random import keyed_uniform
+from coreset.trainers.coco_flywheel import coco_flywheel
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import CocoData
-from coreset.trainers.detection_flywheel import detection_flywheel
 from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.probe import ProbeLearner
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.settings import make
+from coreset.trainers.tasks.base import Task
 
 COMMANDS = ("init", "turn", "show")
+OBJECTS = ("boxes", "masks")
 ROLES_SALT = 0x726F6C6573  # data sets split their test set off by the plain seed
 
 
@@ -58,7 +60,7 @@ def split(data: ImageData, shares: Mapping[str, float], seed: int) -> tuple[Any,
 
 def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     """Return the flywheel of a configuration: a head on frozen features of images with a class, or
-    a detector of images with boxes (`data=coco_folder`).
+    a detector or a segmentation network of images with objects (`data=coco_folder`).
     """
     source = make(cfg, "data")
     roles, truth = split(source, cfg["split"], cfg["seed"])
@@ -70,7 +72,7 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
     common = {"seeds": cfg["seeds"], "seed": cfg["seed"], "allowed": cfg["allowed"], "log": log}
     if isinstance(source, CocoData):
-        return make_detection(cfg, source, roles, features, stages, common)
+        return make_coco(cfg, source, roles, features, stages, common)
     labels = np.where(roles == "pool", -1, truth)
     ids = np.array(
         [*(f"p{i}" for i in source.ids), *(f"t{i}" for i in range(len(source.test_labels)))]
@@ -92,7 +94,7 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     )  # fmt: skip
 
 
-def make_detection(
+def make_coco(
     cfg: Mapping[str, Any],
     source: CocoData,
     roles: Any,
@@ -100,7 +102,7 @@ def make_detection(
     stages: Mapping[str, Any],
     common: Mapping[str, Any],
 ) -> Flywheel:
-    """Return the flywheel of a COCO folder: a detector, judged by mAP.
+    """Return the flywheel of a COCO folder: a detector or a segmentation network.
 
     Raises ValueError for settings that mean something for classes of images alone.
     """
@@ -111,12 +113,14 @@ def make_detection(
         )
     if cfg["metadata"]:
         raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
-    detector = dict(cfg["detector"])
-    fit = TrainingConfig(**detector.pop("fit"))
-    model = build(detector["model"], "model", trusted=True)
-    return detection_flywheel(
-        cfg["flywheel"], source, roles, features, model, fit, about=detector["model"],
-        stages=stages, **common,
+    if cfg["objects"] not in OBJECTS:
+        raise ValueError(f"objects: expected {' or '.join(OBJECTS)}, got {cfg['objects']!r}")
+    parts = cfg[cfg["objects"]]
+    task = build(parts["task"], Task, trusted=True)
+    model = build(parts["model"], "model", trusted=True)
+    return coco_flywheel(
+        cfg["flywheel"], source, roles, features, model, TrainingConfig(**parts["fit"]),
+        task=task, about=parts["model"], stages=stages, **common,
     )  # fmt: skip
 
 

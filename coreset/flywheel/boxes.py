@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from coreset.core.store import fingerprint
 from coreset.flywheel.measure import Columns, Subset, Values
+from coreset.flywheel.sets import NOTHING, OfSets
 
 _RECALLS = np.linspace(0, 1, 101)
 _KEPT = 64  # matchings held in memory
@@ -50,7 +50,7 @@ class _Matched:
 
 
 @dataclass(frozen=True, eq=False)
-class Boxes:
+class Boxes(OfSets):
     """Measure of a detector, from its signal `boxes` (n, K, 6): x1, y1, x2, y2, score, class, with
     score -1 where there is none.
 
@@ -58,8 +58,7 @@ class Boxes:
     mean over its classes of the share of objects that no box of at least `score` meets at IoU 0.5;
     of an image without objects it is 1 where there is such a box. The error of a set is 1 - mAP; of
     a class slice 1 - AP of the class over the whole part (of class 0, the images without objects,
-    the share with such a box). Its gain has a normal interval with the
-    variance of `draws` paired bootstrap samples of the images plus that of the seeds.
+    the share with such a box). Intervals: see `OfSets`.
     """
 
     drawn: InitVar[Sequence[Drawn]]
@@ -100,52 +99,16 @@ class Boxes:
         out[~empty] = np.nanmean(shares[~empty], axis=1)
         return np.asarray(out, np.float64)
 
-    def predicted(self, columns: Columns) -> NDArray[np.int64] | None:
-        """Return None: an image has no one class."""
-        return None
+    @property
+    def size(self) -> int:
+        """Number of frozen images."""
+        return len(self._drawn)  # type: ignore[attr-defined]
 
-    def calibration(self, columns: Columns, labels: NDArray[np.int64]) -> float | None:
-        """Return None: scores of boxes are not probabilities of an image's class."""
-        return None
-
-    def of_set(self, columns: Columns, labels: NDArray[np.int64], subset: Subset) -> float:
-        """Return 1 - mAP."""
-        return float(self._error(columns, subset, self._weights(subset, 0))[0])
-
-    def gain(
-        self,
-        before: Sequence[Columns],
-        after: Sequence[Columns],
-        labels: NDArray[np.int64],
-        subset: Subset,
-        alpha: float,
-    ) -> tuple[float, float, float]:
-        """Return by how much 1 - mAP falls, mean over seeds, and its interval."""
-        weights = self._weights(subset, self.draws)
-        gains = np.stack([
-            self._error(old, subset, weights) - self._error(new, subset, weights)
-            for old, new in zip(before, after, strict=True)
-        ])  # fmt: skip
-        seeds = gains[:, 0]
-        variance = float(np.nanvar(gains[:, 1:].mean(axis=0), ddof=1))
-        variance += float(seeds.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0
-        half = float(norm.ppf(1 - alpha / 2)) * float(np.sqrt(variance))
-        return float(seeds.mean()), float(seeds.mean()) - half, float(seeds.mean()) + half
-
-    def _weights(self, subset: Subset, draws: int) -> NDArray[np.float64]:
-        """Return how often each frozen image counts (1 + draws, E): once, then as it is drawn."""
-        rows = subset.everyone if subset.classes and subset.classes != (0,) else subset.rows
-        out = np.zeros((1 + draws, len(self._drawn)))  # type: ignore[attr-defined]
-        out[0, rows] = 1
-        rng = np.random.default_rng([len(rows), draws])
-        for sample in out[1:]:
-            sample += np.bincount(rng.choice(rows, len(rows)), minlength=len(sample))
-        return out
-
-    def _error(
+    def weighted_error(
         self, columns: Columns, subset: Subset, weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        if subset.classes == (0,):
+        """Return 1 - mAP of weighted images."""
+        if subset.classes == NOTHING:
             each = self.errors(columns, np.zeros(weights.shape[1], np.int64))
             return np.asarray(weights @ each / weights.sum(axis=1), np.float64)
         matched = self._match(columns)

@@ -1,4 +1,6 @@
-"""A flywheel over images with boxes: slices are classes of objects, versions are judged by mAP."""
+"""A flywheel over images with boxes or masks: slices are classes of objects, versions are judged by
+mAP or mIoU.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from coreset.core.strategy import Oracle
 from coreset.flywheel import Flywheel, FlywheelData
@@ -17,6 +20,7 @@ from coreset.flywheel.boxes import Boxes, Drawn
 from coreset.flywheel.choose import Choose
 from coreset.flywheel.data import FROZEN
 from coreset.flywheel.label import Label
+from coreset.flywheel.masks import Masks
 from coreset.flywheel.mine_objects import MineObjects
 from coreset.trainers.data.coco import CocoData, Part, joined
 from coreset.trainers.learners.config import TrainingConfig
@@ -24,6 +28,7 @@ from coreset.trainers.learners.fit import Fitter, ModelFactory
 from coreset.trainers.learners.in_memory import InMemoryLearner
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.detection import Detection
+from coreset.trainers.tasks.segmentation import Segmentation
 
 
 def drawn_in(part: Part, at: int) -> Drawn:
@@ -32,6 +37,18 @@ def drawn_in(part: Part, at: int) -> Drawn:
     crowd, what = part.boxes(at, crowd=True)
     flags = np.arange(len(labels) + len(what)) >= len(labels)
     return Drawn(np.concatenate([boxes, crowd]), np.concatenate([labels, what]), flags)
+
+
+def class_maps(part: Part, rows: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the class of every pixel (n, height, width) of images, brought to a size as
+    `SegmentationBatches` does it.
+    """
+    height, width = size
+    maps = [
+        Image.fromarray(part.class_map(i)).resize((width, height), Image.Resampling.NEAREST)
+        for i in rows.tolist()
+    ]
+    return np.stack([np.asarray(m, np.uint8) for m in maps])
 
 
 def rarest_class(part: Part, start: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -46,7 +63,7 @@ def rarest_class(part: Part, start: NDArray[np.int64]) -> NDArray[np.int64]:
     )
 
 
-def detection_flywheel(
+def coco_flywheel(
     folder: str | Path,
     source: CocoData,
     roles: NDArray[np.str_],
@@ -54,9 +71,8 @@ def detection_flywheel(
     model: ModelFactory,
     fit: TrainingConfig,
     *,
-    task: Detection | None = None,
+    task: Detection | Segmentation | None = None,
     about: Mapping[str, Any] | None = None,
-    measure: Boxes | None = None,
     oracle: Oracle | None = None,
     stages: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
@@ -90,7 +106,15 @@ def detection_flywheel(
         costs=np.maximum(boxes, 1),
         pictures=data.images,
     )
-    frozen = [drawn_in(data.part, i) for i in wheel_data.at(*FROZEN).tolist()]
+    parts: dict[str, Any] = {"label": Label(folds=0)}
+    measure: Boxes | Masks
+    if isinstance(task, Detection):
+        measure = Boxes([drawn_in(data.part, i) for i in wheel_data.at(*FROZEN).tolist()])
+        parts["mine"] = MineObjects()
+        parts["choose"] = Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.0)
+    else:
+        parts["choose"] = Choose(strategy="maxherding", relabel=0.0)
+        measure = Masks(class_maps(data.part, wheel_data.at(*FROZEN), task.size), len(data.classes))
     fitter = Fitter(data, model, {"accelerator": "cpu", **(trainer or {})}, task=task)
     name = json.dumps([dict(about or {}), asdict(fit), asdict(task)], sort_keys=True, default=str)
     return Flywheel(
@@ -98,13 +122,8 @@ def detection_flywheel(
         wheel_data,
         InMemoryLearner(fitter, fit, halfway=False),
         oracle or HiddenLabels(truth),
-        measure=measure or Boxes(frozen),
-        stages={
-            "mine": MineObjects(),
-            "choose": Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.0),
-            "label": Label(folds=0),
-            **(stages or {}),
-        },
-        learner_name=f"detector {name} on {source.fingerprint}",
+        measure=measure,
+        stages={**parts, **(stages or {})},
+        learner_name=f"{type(task).__name__} {name} on {source.fingerprint}",
         **options,
     )
