@@ -26,7 +26,7 @@ from scipy.ndimage import gaussian_filter
 
 from coreset.core.cache import cache_dir
 from coreset.core.store import Store, to_json, write_atomic
-from coreset.flywheel import Artifact, Flywheel, FlywheelData, Turn
+from coreset.flywheel import Artifact, Flywheel, FlywheelData, Freeze, Turn
 from coreset.flywheel.assemble import Assemble, columns
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version
@@ -205,14 +205,15 @@ def run(case: str, seed: int, budget: float) -> dict[str, Any]:
         learner_name="random Fourier features (512) on EfficientNet-Lite0, 64 axes", log=print,
     )  # fmt: skip
     out: dict[str, Any] = {"case": case, "seed": seed, "budget": budget, "turns": []}
-    try:
-        wheel.init()
+    try:  # Fashion-MNIST holds near copies of its own, which only the case `leak` must stop at
+        wheel.init(Freeze(leaks="stop" if case == "leak" else "drop"))
     except ValueError as error:
         leaks = read_table(folder / "leaks.parquet")
         planted = data.ids[data.at("train")[: plant.leaked]]
         caught = int(np.isin(planted, leaks["id"]).sum())
         out |= {"refused": str(error).split(";")[0], "caught": caught, "leaked": plant.leaked}
         return {**out, "flagged": len(leaks["id"])}
+    out["dropped"] = len(read_table(folder / "leaks.parquet")["id"])
     for number in range(1, TURNS + 1):
         facts = wheel.turn(budget, now="2026-01-01T00:00:00")
         out["turns"].append(summary(wheel, number, facts, data, truth, flipped, plant))
@@ -232,7 +233,9 @@ def summary(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what one turn came to against the plant."""
     turn = wheel.folder / "turns" / f"{number:03d}"
-    batch, second = (read_table(turn / f"{n}.parquet") for n in ("choose-batch", "label-second"))
+    batch, second, waiting = (
+        read_table(turn / f"{n}.parquet") for n in ("choose-batch", "label-second", "label-waiting")
+    )
     rows, pool = data.where(batch["id"]), data.at("pool")
     named = {w["name"] for w in facts["diagnose"]["weak"]}
     mining = {}
@@ -255,14 +258,22 @@ def summary(
     if len(second["id"]):
         asked = data.where(second["id"][~second["new_row"].astype(bool)])
     hits = int(flipped[asked].sum()) if len(asked) else 0
+    flagged = data.where(waiting["id"]) if len(waiting["id"]) else np.empty(0, np.int64)
     arms = facts["retrain"]["arms"]
     return {
         "turn": number,
         "named": sorted(named),
         "false": sorted(named - plant.names(data.classes)),
+        "missed": missed(turn, plant.names(data.classes) - named),
         "hard": facts["diagnose"]["hard"],
         "mining": mining,
-        "relabel": {"asked": len(asked), "flipped": hits, "all_flipped": int(flipped.sum())},
+        "relabel": {
+            "asked": len(asked),
+            "flipped": hits,
+            "all_flipped": int(flipped.sum()),
+            "waiting": len(flagged),
+            "waiting_flipped": int(flipped[flagged].sum()),
+        },
         "cost": facts["label"]["cost"],
         "error": {name: arms[name]["error"] for name in arms},
         "versus_control": facts["gate"]["versus_control"],
@@ -271,6 +282,14 @@ def summary(
         "stop": facts["decide"]["stop"],
         "alarms": facts["watch"]["alarms"],
     }
+
+
+def missed(turn: Path, names: set[str]) -> list[dict[str, Any]]:
+    """Return what the diagnosis measured of planted slices that it did not name."""
+    table = read_table(turn / "diagnose-slices.parquet")
+    columns = ("name", "rows", "excess", "p", "ratio", "verdict")
+    at = np.flatnonzero(np.isin(table["name"], sorted(names)))
+    return [{c: np.asarray(table[c][i]).item() for c in columns} for i in at.tolist()]
 
 
 def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
@@ -285,6 +304,12 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     named = sorted(set(first["named"])), result["planted"]
     slices = ("slices named in turn 1, all and no other", named[0] == named[1],
               f"{len(set(named[0]) & set(named[1]))} of {len(named[1])}, {len(first['false'])} false")  # fmt: skip
+    for one in first.get("missed", ()):
+        about = (
+            f"; {one['name']}: {one['rows']} development rows, {100 * one['excess']:+.1f} points, p"
+            f" {one['p']:.3f}, listed as {one['verdict'] or 'nothing'}"
+        )
+        slices = (*slices[:2], slices[2] + about)
     if case in ("poisoned", "harm"):
         return [slices, ("the gate refuses", not first["promoted"], "; ".join(first["why"]))]
     stop = ("stops by itself", bool(result["stopped"]), f"turn {len(turns)}: {result['stopped']}")
@@ -295,6 +320,12 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     gain = best["versus_control"]["all"]
     again = first["relabel"]
     precision, recall = again["flipped"] / again["asked"], again["flipped"] / again["all_flipped"]
+    unpaid = ""
+    if again.get("waiting"):
+        unpaid = (
+            f"; the money was short for {again['waiting']} more that look wrong,"
+            f" {again['waiting_flipped']} of them flipped"
+        )
     return [
         slices,
         ("mining precision at least 5 times chance", least >= 5, f"{least:.1f} times at least"),
@@ -302,7 +333,8 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
          f"{100 * gain['gain']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}],"
          f" turn {best['turn']}"),
         ("relabel: precision and recall at least 0.7", min(precision, recall) >= 0.7,
-         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"),
+         f"{precision:.2f} and {recall:.2f}; {again['asked']} asked, {again['all_flipped']} flipped"
+         + unpaid),
         stop,
     ]  # fmt: skip
 

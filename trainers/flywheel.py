@@ -22,12 +22,17 @@ from coreset.core.store import Store
 from coreset.flywheel import Flywheel, FlywheelData, Freeze
 from coreset.flywheel.flywheel import check_begun, check_free
 from coreset.numerics.random import keyed_uniform
+from coreset.trainers.coco_flywheel import coco_flywheel
 from coreset.trainers.data.base import ImageData
+from coreset.trainers.data.coco import CocoData
+from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.probe import ProbeLearner
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.settings import make
+from coreset.trainers.tasks.base import Task
 
 COMMANDS = ("init", "turn", "show")
+OBJECTS = ("boxes", "masks")
 ROLES_SALT = 0x726F6C6573  # data sets split their test set off by the plain seed
 
 
@@ -54,7 +59,9 @@ def split(data: ImageData, shares: Mapping[str, float], seed: int) -> tuple[Any,
 
 
 def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
-    """Return the flywheel of a configuration: data set, frozen features, a head, an oracle."""
+    """Return the flywheel of a configuration: a head on frozen features of images with a class, or
+    a detector or a segmentation network of images with objects (`data=coco_folder`).
+    """
     source = make(cfg, "data")
     roles, truth = split(source, cfg["split"], cfg["seed"])
     images = np.concatenate([source.images, source.test_images])
@@ -62,6 +69,10 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     holder = ImageData(source.name, images, none, images[:2], none[:2], source.classes)
     embedding = build(cfg["embedding"], object, trusted=True)
     features = np.asarray(embedding(holder, Store(cfg["store"])), np.float32)
+    stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
+    common = {"seeds": cfg["seeds"], "seed": cfg["seed"], "allowed": cfg["allowed"], "log": log}
+    if isinstance(source, CocoData):
+        return make_coco(cfg, source, roles, features, stages, common)
     labels = np.where(roles == "pool", -1, truth)
     ids = np.array(
         [*(f"p{i}" for i in source.ids), *(f"t{i}" for i in range(len(source.test_labels)))]
@@ -77,11 +88,39 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
         if cfg["oracle"] == "hidden"
         else LabelFile(Path(cfg["flywheel"]) / "labels.csv", ids, tuple(source.classes))
     )
-    stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
     return Flywheel(
-        cfg["flywheel"], data, learner, oracle, stages=stages, seeds=cfg["seeds"],
-        seed=cfg["seed"], allowed=cfg["allowed"], log=log,
-        learner_name=f"{cfg['head']} on {cfg['embedding']}",
+        cfg["flywheel"], data, learner, oracle, stages=stages,
+        learner_name=f"{cfg['head']} on {cfg['embedding']}", **common,
+    )  # fmt: skip
+
+
+def make_coco(
+    cfg: Mapping[str, Any],
+    source: CocoData,
+    roles: Any,
+    features: Any,
+    stages: Mapping[str, Any],
+    common: Mapping[str, Any],
+) -> Flywheel:
+    """Return the flywheel of a COCO folder: a detector or a segmentation network.
+
+    Raises ValueError for settings that mean something for classes of images alone.
+    """
+    if cfg["oracle"] != "hidden":
+        raise ValueError(
+            "oracle: with data=coco_folder expected hidden, the boxes of the file, which are read"
+            f" when an image is bought; got {cfg['oracle']!r}"
+        )
+    if cfg["metadata"]:
+        raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
+    if cfg["objects"] not in OBJECTS:
+        raise ValueError(f"objects: expected {' or '.join(OBJECTS)}, got {cfg['objects']!r}")
+    parts = cfg[cfg["objects"]]
+    task = build(parts["task"], Task, trusted=True)
+    model = build(parts["model"], "model", trusted=True)
+    return coco_flywheel(
+        cfg["flywheel"], source, roles, features, model, TrainingConfig(**parts["fit"]),
+        task=task, about=parts["model"], stages=stages, **common,
     )  # fmt: skip
 
 

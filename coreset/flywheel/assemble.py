@@ -15,7 +15,8 @@ from coreset.flywheel.versions import Version
 class Assemble:
     """Candidate: the version in force with the batch added, wrong labels corrected and people's
     decisions about its rows. Control: the version in force with random rows for what the batch, the
-    repeated and the second labels cost.
+    repeated and the second labels cost. With children, which the candidate then holds, two more:
+    `without` them, and `real`, with as many random rows (of the control's) in their place.
     """
 
     def run(self, turn: Turn) -> Artifact:
@@ -49,6 +50,10 @@ class Assemble:
             base.changed(turn.number, added=added, relabeled=relabeled), parent=version.key
         )
         changes = version.difference(candidate)
+        without, children = candidate, _children(turn)
+        if children:
+            candidate = replace(without.changed(turn.number, added=children), parent=version.key)
+            candidate = replace(candidate, number=without.number)
         drawn = turn.table("label", "control")
         costs = data.costs[data.where(drawn["id"])]
         budget = Budget({"costs": turn.facts("label")["cost"] + 1e-9})
@@ -64,7 +69,24 @@ class Assemble:
             "control_added": len(rows),
             "unchanged": candidate.key == version.key,
         }
-        return Artifact(facts, {"candidate": columns(candidate), "control": columns(control)})
+        tables = {"candidate": columns(candidate), "control": columns(control)}
+        if children:
+            spare = [k for k in drawn["id"].tolist() if k not in set(without.ids.tolist())]
+            given = dict(zip(drawn["id"].tolist(), drawn["label"].tolist(), strict=True))
+            real = {str(k): (int(given[k]), "in place of a child") for k in spare[: len(children)]}
+            facts["children"], facts["real"] = len(children), len(real)
+            tables["without"] = columns(without)
+            tables["real"] = columns(without.changed(turn.number, added=real))
+        return Artifact(facts, tables)
+
+
+def _children(turn: Turn) -> dict[str, tuple[int, str]]:
+    """Return the children that the stage `synthesize` has taken: id to label and reason."""
+    if not turn.facts("synthesize").get("children"):
+        return {}
+    table = turn.table("synthesize", "children")
+    rows = zip(table["id"], table["label"], table["parents"], table["reason"], strict=True)
+    return {str(i): (int(v), f"child of {p}") for i, v, p, why in rows if not why}
 
 
 def columns(version: Version) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Choose:
     that they have above the rest.
 
     Within a slice `strategy` (a registered one, with `options`) takes rows out of the best
-    `oversample` times its quota of candidates. Costs are never overrun; what a slice cannot use
+    `oversample` times its quota of candidates; it may read their scores as the signal `mined`
+    (`top_k` with `signal: mined` takes them in that order). Costs are never overrun; what a slice cannot use
     goes to the others, and a shortfall is reported. Without a weak slice the batch is an audit of
     `random` of the budget, drawn from the whole pool. The control arm is drawn here too: random
     rows of the whole clean pool for the same cost. Rows that people have pinned are bought first,
@@ -79,7 +80,7 @@ class Choose:
                 rows, scores, why = places[own], mined["score"][own], mined["why"][own]
                 keep = ~np.isin(rows, taken)
                 rows, scores, why = rows[keep], scores[keep], why[keep]
-                chosen = self._pick(turn, rows, share, w["name"]) if len(rows) else []
+                chosen = self._pick(turn, rows, scores, share, w["name"]) if len(rows) else []
                 for i in chosen:
                     taken.append(int(rows[i]))
                     lines.append((str(data.ids[rows[i]]), w["name"], str(why[i]), float(scores[i])))
@@ -114,7 +115,14 @@ class Choose:
         )
         return Artifact(facts, {"batch": batch, "control": {"id": data.ids[control]}})
 
-    def _pick(self, turn: Turn, rows: NDArray[np.int64], money: float, name: str) -> list[int]:
+    def _pick(
+        self,
+        turn: Turn,
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        money: float,
+        name: str,
+    ) -> list[int]:
         """Return places in `rows` (best first) that a slice's money pays for, by the strategy."""
         costs = turn.data.costs
         assert costs is not None
@@ -125,8 +133,11 @@ class Choose:
             return []
         short = np.arange(min(len(rows), int(np.ceil(self.oversample * most))))
         part = registry.strategy(self.strategy, self.options)
-        columns: dict[str, Any] = {"features": turn.data.features[rows[short]]}
-        reads = (part.needs | part.needs_selected) - {"features"}
+        columns: dict[str, Any] = {
+            "features": turn.data.features[rows[short]],
+            "mined": np.asarray(scores, np.float64)[short],
+        }
+        reads = (part.needs | part.needs_selected) - set(columns)
         if reads:
             columns |= turn.trainings.signals(
                 turn.version, turn.seeds[0], rows[short], sorted(reads)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coreset.core.store import fingerprint
 
-ROLES = ("train", "pool", "dev", "test", "canary")
+ROLES = ("train", "pool", "dev", "test", "canary", "child")
 FROZEN = ("dev", "test", "canary")  # never trained on, never mined
 Strings = NDArray[np.str_]
 
@@ -23,11 +23,13 @@ class FlywheelData:
     ids (N,): unique texts, the only name by which an example is remembered. labels (N,) int64: of
     class or domain, -1 where unknown. roles (N,): `train` (version 1), `pool` (may be bought),
     `dev` (labeled, where weak slices are looked for), `test` (labeled, where versions are judged),
-    `canary` (labeled, a small set that must never get worse). features (N, D): where neighbors are
+    `canary` (labeled, a small set that must never get worse), `child` (labeled, synthetic, made of
+    other examples; never mined). features (N, D): where neighbors are
     looked for. classes: names of the label numbers. metadata: name to column (N,) of texts, ""
     where unknown. groups (N,): source of an example (a patient, a video, a site), "" for none; no
     group may stand on both sides of the split. costs (N,): what a label costs, default 1.
-    pictures (N, h, w, c) uint8, texts (N,): shown on the page.
+    pictures (N, h, w, c) uint8, texts (N,): shown on the page. parents (N,): of a child the ids it
+    was made of, joined by blanks, "" for the others.
 
     >>> data = FlywheelData(
     ...     ["a", "b", "c"], [0, 1, 0], ["train", "test", "dev"], [[0.0], [1.0], [2.0]], ("x", "y")
@@ -46,13 +48,18 @@ class FlywheelData:
     costs: NDArray[np.float64] | None = None
     pictures: NDArray[np.uint8] | None = None
     texts: Strings | None = None
+    parents: Strings | None = None
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids).astype(str)
         size = len(ids)
         costs = np.ones(size) if self.costs is None else np.asarray(self.costs, np.float64)
         groups = np.full(size, "") if self.groups is None else np.asarray(self.groups).astype(str)
+        parents = (
+            np.full(size, "") if self.parents is None else np.asarray(self.parents).astype(str)
+        )
         columns: dict[str, Any] = {
+            "parents": parents,
             "ids": ids,
             "labels": np.asarray(self.labels, np.int64),
             "roles": np.asarray(self.roles).astype(str),
@@ -95,6 +102,7 @@ class FlywheelData:
                 f"labels: expected numbers below {len(self.classes)}, the classes, got"
                 f" {int(self.labels.max())}"
             )
+        self._check_children()
         if self.features.ndim != 2 or not np.isfinite(self.features).all():
             raise ValueError(
                 "features: expected finite numbers (N, D), got shape"
@@ -102,6 +110,26 @@ class FlywheelData:
             )
         if not np.isfinite(self.costs).all() or (self.costs <= 0).any():  # type: ignore[operator, arg-type, union-attr]
             raise ValueError("costs: expected finite numbers above 0")
+
+    def _check_children(self) -> None:
+        assert self.parents is not None
+        child = self.roles == "child"
+        wrong = (self.parents != "") != child
+        if wrong.any():
+            raise ValueError(
+                f"parents: expected ids for the examples of role child and for no other, not so for"
+                f" {str(self.ids[wrong][0])!r}"
+            )
+        if (self.labels[child] < 0).any():
+            raise ValueError("labels: a child needs the label that its parents give it")
+        known = dict(zip(self.ids.tolist(), self.roles.tolist(), strict=True))
+        for name, parents in zip(self.ids[child], self.parents[child], strict=True):
+            for one in str(parents).split():
+                if known.get(one) not in ("train", "pool"):
+                    raise ValueError(
+                        f"parents: {str(name)!r} is made of {one!r}, expected an example of train or"
+                        f" pool, got {known.get(one, 'an unknown id')}"
+                    )
 
     def at(self, *roles: str) -> NDArray[np.int64]:
         """Return the positions of the examples of some roles, in order."""

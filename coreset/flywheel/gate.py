@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.flywheel.assemble import arm
-from coreset.flywheel.measure import change
-from coreset.flywheel.slices import Members, frozen_slices
+from coreset.flywheel.measure import Columns, Subset, change
+from coreset.flywheel.slices import Members, Slice, frozen_slices
 from coreset.flywheel.stage import Artifact, Turn
-from coreset.flywheel.statistics import paired_gain
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,11 @@ class Gate:
         """Return the verdict with every comparison it rests on."""
         trainings = turn.trainings
         rows = trainings.rows
-        before = trainings.errors(turn.version, turn.seeds)
-        after = trainings.errors(arm(turn, "candidate"), turn.seeds)
-        random = trainings.errors(arm(turn, "control"), turn.seeds)
+        measure, labels = turn.measure, turn.data.labels[rows]
+        before, after, random = (
+            [trainings.columns(arm(turn, name), s) for s in turn.seeds]
+            for name in ("current", "candidate", "control")
+        )
         test = trainings.of_role("test")
         members = Members(turn.data, turn.slices, rows[test])
         weak = [w["name"] for w in turn.facts("diagnose")["weak"]]
@@ -50,16 +52,19 @@ class Gate:
             target[:] = True
         lines: list[dict[str, Any]] = []
 
-        def compare(name: str, role: str, at: NDArray[np.int64]) -> dict[str, Any]:
+        def mean(arms: Sequence[Columns], subset: Subset) -> float:
+            return float(np.mean([measure.of_set(c, labels, subset) for c in arms]))
+
+        def compare(name: str, role: str, subset: Subset) -> dict[str, Any]:
             two_sided = self.alpha if role in ("target", "all") else 2 * self.alpha
-            gain, low, high = paired_gain(before[:, at], after[:, at], two_sided)
+            gain, low, high = measure.gain(before, after, labels, subset, two_sided)
             line = {
                 "name": name,
                 "role": role,
-                "rows": len(at),
-                "before": float(before[:, at].mean()),
-                "after": float(after[:, at].mean()),
-                "control": float(random[:, at].mean()),
+                "rows": len(subset.rows),
+                "before": mean(before, subset),
+                "after": mean(after, subset),
+                "control": mean(random, subset),
                 "gain": gain,
                 "low": low,
                 "high": high,
@@ -69,11 +74,15 @@ class Gate:
             return line
 
         why: list[str] = []
-        compare("all", "all", test)
+        whole = Subset(test, test)
+        compare("all", "all", whole)
+        kinds = {by_name[name]["kind"] for name in weak}
+        about = {c for name in weak for c in by_name[name].get("labels", ())}
+        aim = Subset(test[target], test, tuple(sorted(about)) if kinds == {"class"} else ())
         if not target.any():
             why.append("the test set has no example of the weak slices: their gain cannot be shown")
         else:
-            line = compare(" + ".join(weak) or "all, no weak slice", "target", test[target])
+            line = compare(" + ".join(weak) or "all, no weak slice", "target", aim)
             if not line["holds"]:
                 why.append(
                     f"the target {line['name']} gains {_gain(line, turn.measure.percent)}: the"
@@ -82,29 +91,35 @@ class Gate:
         for name in sorted({*frozen_slices(turn.data, turn.slices, self.smallest), *weak}):
             inside = members.of(by_name[name])
             if inside.sum() >= self.smallest:
-                why += self._lost(compare(name, "slice", test[inside]), turn)
+                one = Subset(test[inside], test, _classes(by_name[name]))
+                why += self._lost(compare(name, "slice", one), turn)
         canaries = trainings.of_role("canary")
         if len(canaries) > 1:
-            why += self._lost(compare("canaries", "canary", canaries), turn)
+            why += self._lost(compare("canaries", "canary", Subset(canaries, canaries)), turn)
         old = self._old_failures(turn)
         if len(old) >= self.smallest:
-            why += self._lost(compare("old failures", "regression", old), turn)
+            why += self._lost(compare("old failures", "regression", Subset(old, old)), turn)
         why += self._calibration(turn)
         if turn.facts("version")["unchanged"]:
             why.append("the candidate is the version in force: nothing was added or relabeled")
         versus = {
             name: dict(
-                zip(("gain", "low", "high"), paired_gain(random[:, at], after[:, at], self.alpha),
-                    strict=True)
+                zip(
+                    ("gain", "low", "high"),
+                    measure.gain(random, after, labels, subset, self.alpha),
+                    strict=True,
+                )
             )
-            for name, at in (("all", test), ("target", test[target])) if len(at)
+            for name, subset in (("all", whole), ("target", aim)) if len(subset.rows)
         }  # fmt: skip
+        children = self._synthesis(turn, labels, whole, aim)
         facts = {
             "promoted": not why,
             "why": why or ["the target gains and nothing loses more than allowed"],
             "delta": self.delta,
             "target": weak,
             "versus_control": versus,
+            **({"synthesis": children} if children else {}),
         }
         names = list(lines[0])
         return Artifact(facts, {"comparisons": {n: [x[n] for x in lines] for n in names}})
@@ -116,6 +131,32 @@ class Gate:
         verb = "loses" if line["high"] < -self.delta else "may lose"
         allowed = f"{100 * self.delta:g} points" if percent else f"{self.delta:g}"
         return [f"{line['name']} {verb} more than {allowed}: {_gain(line, percent)}"]
+
+    def _synthesis(
+        self, turn: Turn, labels: NDArray[np.int64], whole: Subset, aim: Subset
+    ) -> dict[str, Any]:
+        """Return what the children brought: errors of the candidate without them, with as many real
+        rows in their place and with them, and its gain over the first two; nothing without
+        children.
+        """
+        if not turn.facts("synthesize").get("children"):
+            return {}
+        measure, out = turn.measure, dict[str, Any]()
+        arms = {
+            name: [turn.trainings.columns(arm(turn, name), s) for s in turn.seeds]
+            for name in ("without", "real", "candidate")
+        }
+        for name, subset in (("all", whole), ("target", aim)):
+            if not len(subset.rows):
+                continue
+            out[name] = {"error": {}, "gain": {}}
+            for other, seeds in arms.items():
+                errors = [measure.of_set(c, labels, subset) for c in seeds]
+                out[name]["error"][other] = float(np.mean(errors))
+                if other != "candidate":
+                    gain = measure.gain(seeds, arms["candidate"], labels, subset, self.alpha)
+                    out[name]["gain"][other] = dict(zip(("gain", "low", "high"), gain, strict=True))
+        return out
 
     def _old_failures(self, turn: Turn) -> NDArray[np.int64]:
         """Return where, among the frozen examples, those are that version 1 got wrong with every
@@ -139,6 +180,11 @@ class Gate:
         return [
             f"calibration error rises from {old:.3f} to {new:.3f}, more than {self.calibration:g}"
         ]
+
+
+def _classes(one: Slice) -> tuple[int, ...]:
+    """Return the class that a slice is about, none where it is about something else."""
+    return tuple(one["labels"]) if one["kind"] == "class" else ()
 
 
 def _gain(line: dict[str, Any], percent: bool) -> str:

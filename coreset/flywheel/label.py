@@ -23,7 +23,8 @@ class Label:
     Labels are scored by confident learning over the version with the batch, in `folds` folds, mean
     over the seeds. The likeliest errors are asked again as far as the money kept for it reaches; a
     new row that looks wrong and cannot be asked again, or whose two labels differ, is held back
-    from training and listed as ambiguous. A second label that differs from an old row's replaces
+    from training and listed as ambiguous; an old row that the money does not reach stays as it is and
+    is listed in the table `waiting`, so that a second label can be paid for. A second label that differs from an old row's replaces
     it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
     overrule is not asked for, costs nothing and is not doubted. folds: 0 scores no labels.
 
@@ -60,7 +61,7 @@ class Label:
             if r not in told and turn.known.get(str(data.ids[r]), given[r]) != given[r]
         }  # fmt: skip
         reserve = plan["reserve"] - float(data.costs[again].sum())
-        table, held = self._relabel(turn, rows, labels, contradicted, reserve)
+        table, held, waiting = self._relabel(turn, rows, labels, contradicted, reserve)
         free = {*turn.known, *turn.overruled.labels}
         fresh = np.array([str(i) not in free for i in data.ids[rows]], bool)
         cost = float(data.costs[rows[fresh]].sum() + data.costs[again].sum())
@@ -71,6 +72,7 @@ class Label:
             "agreement": float(agree.mean()) if len(again) else None,
             "repeated": len(again),
             "asked_again": len(table["id"]),
+            "waiting": len(waiting["id"]),
             "relabeled": int(sum(o != s for o, s in zip(table["old"], table["new"], strict=True))),
             "ambiguous": len(held),
             "cost": cost,
@@ -89,6 +91,7 @@ class Label:
                 "label": np.array([given[r] for r in control.tolist()], np.int64),
             },
             "second": table,
+            "waiting": waiting,
         }
         return Artifact(facts, tables)
 
@@ -120,14 +123,17 @@ class Label:
         labels: NDArray[np.int64],
         contradicted: set[int],
         reserve: float,
-    ) -> tuple[dict[str, list[Any]], set[int]]:
-        """Return the table of second labels, and the new rows to hold back."""
+    ) -> tuple[dict[str, list[Any]], set[int], dict[str, list[Any]]]:
+        """Return the table of second labels, the new rows to hold back, and the old rows for which
+        the money was short.
+        """
         data = turn.data
         assert data.costs is not None
         table: dict[str, list[Any]] = {"id": [], "old": [], "new": [], "score": [], "new_row": []}
+        waiting: dict[str, list[Any]] = {"id": [], "old": [], "score": []}
         held: set[int] = set()
         if not self.folds:
-            return table, held
+            return table, held, waiting
         added = {
             str(data.ids[r]): (int(v), "")
             for r, v in zip(rows.tolist(), labels.tolist(), strict=True)
@@ -147,6 +153,9 @@ class Label:
                 continue
             if data.costs[row] > left:
                 held |= {row} & new
+                if row not in new:
+                    for column, value in (("id", name), ("old", old), ("score", score)):
+                        waiting[column].append(value)
                 continue
             left -= float(data.costs[row])
             table["id"].append(name)
@@ -159,7 +168,7 @@ class Label:
             int(r) for r, o, n in zip(where.tolist(), table["old"], table["new"], strict=True)
             if o != n and int(r) in new
         }  # fmt: skip
-        return table, held
+        return table, held, waiting
 
 
 def _told(turn: Turn) -> dict[int, int]:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coreset.flywheel.statistics import paired_gain
+
 Values = NDArray[np.float64]
+Columns = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Frozen examples that are judged together. rows (m,): their places among the frozen ones;
+    everyone (n,): those of their whole part, the test set; classes: that a slice is about, none
+    where it is about more than classes.
+    """
+
+    rows: NDArray[np.int64]
+    everyone: NDArray[np.int64]
+    classes: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -37,9 +52,50 @@ class Measure(Protocol):
     def calibration(self, columns: Mapping[str, Any], labels: NDArray[np.int64]) -> float | None:
         """Return how far confidences are off, 0 is best, or None where there are none."""
 
+    def of_set(self, columns: Columns, labels: NDArray[np.int64], subset: Subset) -> float:
+        """Return the error of a set of examples: what versions are compared by."""
+
+    def gain(
+        self,
+        before: Sequence[Columns],
+        after: Sequence[Columns],
+        labels: NDArray[np.int64],
+        subset: Subset,
+        alpha: float,
+    ) -> tuple[float, float, float]:
+        """Return by how much the error of a set falls from one arm to another, one mapping of
+        columns a seed, with a two-sided interval of 1 - alpha over examples and seeds.
+        """
+
+
+class PerExample:
+    """A measure whose error of a set is the mean of the examples' errors."""
+
+    def errors(self, columns: Columns, labels: NDArray[np.int64]) -> Values:
+        """Return the error (n,) of every example."""
+        raise NotImplementedError
+
+    def of_set(self, columns: Columns, labels: NDArray[np.int64], subset: Subset) -> float:
+        """Return the mean error."""
+        return float(self.errors(columns, labels)[subset.rows].mean())
+
+    def gain(
+        self,
+        before: Sequence[Columns],
+        after: Sequence[Columns],
+        labels: NDArray[np.int64],
+        subset: Subset,
+        alpha: float,
+    ) -> tuple[float, float, float]:
+        """Return the gain and the interval of `coreset.flywheel.statistics.paired_gain`."""
+        old, new = (
+            np.stack([self.errors(c, labels)[subset.rows] for c in arm]) for arm in (before, after)
+        )
+        return paired_gain(old, new, alpha)
+
 
 @dataclass(frozen=True)
-class Wrong:
+class Wrong(PerExample):
     """1 where the most probable class is not the label, else 0; reads `probs` (n, C)."""
 
     word = "error"
@@ -66,7 +122,7 @@ class Wrong:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(PerExample):
     """A column of losses as it is, for tasks without classes: text, boxes, masks.
 
     column: name of the signal, such as `loss` (nats a token) or `image_error` (1 - F1 of boxes).

@@ -12,7 +12,15 @@ from coreset.core.files import read_json
 from coreset.core.store import write_atomic
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.measure import change, shown
-from coreset.flywheel.page_sections import bought, funnel, gate, html_table, next_step, slices
+from coreset.flywheel.page_sections import (
+    bought,
+    funnel,
+    gate,
+    html_table,
+    next_step,
+    slices,
+    synthesis,
+)
 from coreset.flywheel.stage import STAGES
 from coreset.flywheel.tables import read_table
 from coreset.report.css import CSS
@@ -44,6 +52,7 @@ def write_page(folder: Path, data: FlywheelData) -> Path:
             gate(last, compared, percent),
             slices(last, read_table(where / "diagnose-slices.parquet"), percent),
             funnel(last),
+            synthesis(last, percent),
             bought(read_table(where / "label-batch.parquet"), data),
             next_step(last, percent),
         ]

@@ -129,6 +129,34 @@ def gate(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
     return section + html_table(heads, rows, bold)
 
 
+def synthesis(turn: Facts, percent: bool) -> str:
+    """Return what the children brought beyond the same number of real rows; "" without children."""
+    told = turn["gate"].get("synthesis")
+    if not told:
+        return ""
+    words = {"all": "all test examples", "target": "weak slices"}
+    version = turn["version"]
+    rows = []
+    for name, one in told.items():
+        gains = [
+            f"{change(g['gain'], percent)} [{change(g['low'], percent)}, {change(g['high'], percent)}]"
+            for g in (one["gain"]["without"], one["gain"]["real"])
+        ]
+        errors = [shown(one["error"][n], percent) for n in ("without", "real", "candidate")]
+        rows.append((words[name], *errors, *gains))
+    note = (
+        f"{count(version['children'])} children in the candidate;"
+        f" {count(sum(turn['synthesize'].get('refused', {}).values()))} refused. Beside it: the candidate"
+        f" without them, and with {count(version['real'])} random real rows in their place, whose"
+        f" labels the control has paid for. Errors{' in %' if percent else ''}; gains of the children"
+        " with an interval of 95 %."
+    )
+    heads = ("examples", "without", "same number of real rows", "with synthesis",
+             "gain over none", "gain over real rows")  # fmt: skip
+    section = f'<h2>What synthesis added</h2><p class="note">{text(note)}</p>'
+    return section + html_table(heads, rows)
+
+
 def next_step(turn: Facts, percent: bool) -> str:
     """Return the decision, the forecast it rests on, and the alarms."""
     decide, watch = turn["decide"], turn["watch"]

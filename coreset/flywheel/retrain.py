@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from coreset.flywheel.assemble import arm, arms
+from coreset.flywheel.measure import Subset
 from coreset.flywheel.stage import Artifact, Turn
 
 
@@ -28,13 +29,14 @@ class Retrain:
         trainings = turn.trainings
         test = trainings.of_role("test")
         facts: dict[str, Any] = {"seeds": list(turn.seeds), "arms": {}}
-        labels = turn.data.labels[trainings.rows[test]]
+        labels = turn.data.labels[trainings.rows]
+        whole = Subset(test, test)
         for name in arms(turn):
             version = arm(turn, name)
-            errors = trainings.errors(version, turn.seeds)[:, test].mean(axis=1)
             columns = [trainings.columns(version, s) for s in turn.seeds]
+            errors = np.array([turn.measure.of_set(one, labels, whole) for one in columns])
             off = [
-                turn.measure.calibration({n: c[test] for n, c in one.items()}, labels)
+                turn.measure.calibration({n: c[test] for n, c in one.items()}, labels[test])
                 for one in columns
             ]
             known = [v for v in off if v is not None]

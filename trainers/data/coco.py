@@ -134,6 +134,32 @@ class CocoData(ImageData):
         )
 
 
+def joined(data: CocoData) -> CocoData:
+    """Return the data with the test set behind the pool as one pool, ids `p<id>` and `t<id>`: what
+    a flywheel turns over. Raises ValueError where there is no test set.
+    """
+    a, b = data.part, data.test_part
+    if not len(data.test_labels):
+        raise ValueError(f"{a.pool.source}: expected a test set beside the pool, there is none")
+    ids = [f"{c}{k}" for c, p in (("p", a.pool), ("t", b.pool)) for k in p.ids.tolist()]
+    pool = CocoPool(
+        a.pool.size + b.pool.size,
+        ids=np.array(ids),
+        names=np.concatenate([a.pool.names, b.pool.names]),
+        sizes=np.concatenate([a.pool.sizes, b.pool.sizes]),
+        categories=a.pool.categories,
+        source=a.pool.source,
+    )
+    part = replace(a, pool=pool, annotations=[*a.annotations, *b.annotations])
+    return replace(
+        data,
+        images=np.concatenate([data.images, data.test_images]),
+        labels=np.concatenate([data.labels, data.test_labels]),
+        ids=pool.ids,
+        part=part,
+    )
+
+
 def undrawn(data: ImageData) -> CocoData:
     """Return the data with a pool in which nothing is drawn yet and no label known."""
     assert isinstance(data, CocoData)

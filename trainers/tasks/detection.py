@@ -8,7 +8,7 @@ background.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from coreset.vision import (
     object_frequency,
 )
 
+_MOST_BOXES = 100  # of an image, as COCO counts them
 METRICS = {"mAP": "map", "mAP50": "map_50"}
 
 
@@ -202,7 +203,7 @@ def pooled(feature_map: Any) -> Tensor:
 @dataclass(frozen=True)
 class Detection(Task):
     """Boxes in images. Signals: `features`, the mean of the backbone's last map; `uncertainty`, the
-    image's score by its boxes.
+    image's score by its boxes; `boxes`, the surest themselves (see `box_table`).
 
     score, aggregate, k, score_threshold, min_size: as in `coreset.vision`; score object_frequency
     leaves nothing to aggregate, entropy and margin need a two-stage detector. empty: what becomes
@@ -221,7 +222,7 @@ class Detection(Task):
     batch_size: int = 8
     prelabels: float = 0.5
 
-    signals = frozenset({"features", "uncertainty", "empty"})
+    signals = frozenset({"features", "uncertainty", "empty", "boxes"})
     data_type = CocoData
 
     def __post_init__(self) -> None:
@@ -326,6 +327,8 @@ class Detection(Task):
                 [outputs[i] for i in range(len(indices))], ids, outside="clip"
             )
             columns |= _uncertainty(self._score(boxes))
+        if "boxes" in names:
+            columns["boxes"] = box_table([outputs[i] for i in range(len(indices))])
         return {name: columns[name] for name in names}
 
     @torch.no_grad()
@@ -364,6 +367,23 @@ class Detection(Task):
             del rules["k"]
             return object_frequency(boxes, **rules)
         return aggregate(boxes, box_scores(boxes, self.score), self.aggregate, **rules)
+
+
+def box_table(outputs: Sequence[Mapping[str, Tensor]]) -> NDArray[np.float32]:
+    """Return detections as (n, 100, 6): x1, y1, x2, y2 in pixels, score, class, the surest first,
+    as many as COCO counts; where there are fewer, the score is -1.
+
+    >>> out = {"boxes": torch.zeros(1, 4), "scores": torch.ones(1), "labels": torch.ones(1)}
+    >>> box_table([out])[0, :2, 4:].tolist()
+    [[1.0, 1.0], [-1.0, 0.0]]
+    """
+    table = np.zeros((len(outputs), _MOST_BOXES, 6), np.float32)
+    table[:, :, 4] = -1
+    for row, out in zip(table, outputs, strict=True):
+        order = torch.argsort(out["scores"], descending=True, stable=True)[:_MOST_BOXES]
+        parts = (out["boxes"], out["scores"][:, None], out["labels"][:, None].float())
+        row[: len(order)] = torch.cat(parts, dim=1)[order].float().cpu().numpy()
+    return table
 
 
 def _uncertainty(scores: ImageScores) -> dict[str, NDArray[Any]]:

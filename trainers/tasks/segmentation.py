@@ -209,7 +209,8 @@ class LitSegmenter(Scheduled):
 @dataclass(frozen=True)
 class Segmentation(Task):
     """A class for every pixel. Signals: `features`, the mean of the backbone's (or encoder's) last
-    map; `uncertainty`, the image's score by its pixels.
+    map; `uncertainty`, the image's score by its pixels; `class_map`, the likeliest class of each pixel
+    at `size`.
 
     size: height and width that images are brought to. score, reduce: as in
     `coreset.vision.SegmentationScorer`, but bald. batch_size: of images to measure and test.
@@ -222,7 +223,7 @@ class Segmentation(Task):
 
     metric = "mIoU"
     masks = True
-    signals = frozenset({"features", "uncertainty"})
+    signals = frozenset({"features", "uncertainty", "class_map"})
     data_type = CocoData
 
     def __post_init__(self) -> None:
@@ -296,7 +297,9 @@ class Segmentation(Task):
         hook = _inside(model).register_forward_hook(
             lambda _, args, out: caught.update(x=pooled(out))
         )
+        names = set(names)
         features: list[NDArray[np.float32]] = []
+        likeliest: list[NDArray[np.uint8]] = []
         try:
             for batch in SegmentationBatches(
                 cast(CocoData, data).part, indices, self.size, self.batch_size, targets=False
@@ -304,11 +307,14 @@ class Segmentation(Task):
                 maps = logits_of(model, (batch["image"].to(device) - mean) / std)
                 scorer.update(batch["index"].tolist(), maps)
                 features.append(caught["x"].cpu().numpy())
+                if "class_map" in names:
+                    likeliest.append(maps.argmax(dim=1).to(torch.uint8).cpu().numpy())
         finally:
             hook.remove()
         columns: dict[str, NDArray[Any]] = {
             "features": np.concatenate(features),
             "uncertainty": scorer.columns()[self.reduce],
+            **({"class_map": np.concatenate(likeliest)} if likeliest else {}),
         }
         return {name: columns[name] for name in names}
 
