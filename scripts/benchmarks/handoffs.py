@@ -5,8 +5,8 @@
 
 Small images with permuted ids; the tools number, rename and reorder them as they do. Content (boxes,
 masks, classes) is random, so that an image with another's labels does not pass. Writes
-handoffs.json and its section of table.md. A tool whose environment is not there is left out, and
-named.
+handoffs.json and its section of table.md; with --only, what is there of the other tools stays. A
+tool whose environment is not there is left out, and named.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from coreset.core.store import to_json, write_atomic  # noqa: E402
 from coreset.runs.run_folder import hardware, versions  # noqa: E402
 from scripts.benchmarks.handoff_rounds import files, label_studio, stores  # noqa: E402
 from scripts.benchmarks.handoff_rounds.case import Case, Round, make_case  # noqa: E402
+from scripts.benchmarks.sections import write_section  # noqa: E402
 from tests.tools.envs import PLACE  # noqa: E402
 from tests.tools.label_studio import server  # noqa: E402
 
@@ -53,30 +54,13 @@ HERE: dict[str, Callable[[Case, Path], list[Round]]] = {
 NAMES = [*IN_ENVIRONMENTS, *HERE]
 
 
-def measure(n: int, only: list[str]) -> dict[str, Any]:
-    """Return all rounds with n images, and the tools that are not installed."""
-    rounds: list[Round] = []
-    left_out: list[str] = []
-    with tempfile.TemporaryDirectory() as name:
-        case = make_case(n, Path(name) / "images")
-        for tool in only:
-            folder = Path(name) / tool
-            folder.mkdir()
-            python = PLACE / tool / "bin" / "python"
-            if tool in IN_ENVIRONMENTS and not python.exists():
-                left_out.append(tool)
-                continue
-            more = (
-                HERE[tool](case, folder)
-                if tool in HERE
-                else IN_ENVIRONMENTS[tool](case, str(python), folder)
-            )
-            left_out += [] if more else [tool]
-            for one in more:
-                print(one, flush=True)
-            rounds += more
-    about = {"hardware": hardware(), "load": os.getloadavg()[0], "versions": versions()}
-    return {**about, "images": n, "left_out": left_out, "rounds": [asdict(r) for r in rounds]}
+def measure(tool: str, case: Case, folder: Path) -> list[Round]:
+    """Return the rounds of one tool; none where it is not installed or does not start here."""
+    folder.mkdir()
+    if tool in HERE:
+        return HERE[tool](case, folder)
+    python = PLACE / tool / "bin" / "python"
+    return IN_ENVIRONMENTS[tool](case, str(python), folder) if python.exists() else []
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -89,13 +73,15 @@ def table(measured: dict[str, Any]) -> str:
         "| tool | what | edited by | it changes | out | edited | skipped | back | lost | misassigned | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
+    rounds = [r for name in NAMES for r in measured["rounds"].get(name, ())]
+    left_out = [name for name in NAMES if not measured["rounds"].get(name)]
     lines += [
         f"| {r['tool']} | {r['form']} | {r['by']} | {', '.join(r['changed'])} | {r['out']:,} | {r['edits']:,}"
         f" | {r['skipped']:,} | {r['back']:,} | {r['lost']:,} | {r['misassigned']:,} | {r['seconds']:.0f} |"
-        for r in measured["rounds"]
+        for r in rounds
     ]  # fmt: skip
-    if measured["left_out"]:
-        lines += ["", f"Not installed here: {', '.join(measured['left_out'])}."]
+    if left_out:
+        lines += ["", f"Not measured, for want of the tool: {', '.join(left_out)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -106,9 +92,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     parser.add_argument("--out", type=Path, default=Path("results/look"))
     args = parser.parse_args()
-    measured = measure(args.images, args.only)
-    write_atomic(args.out / "handoffs.json", to_json(measured, indent=1) + "\n")
-    print(table(json.loads((args.out / "handoffs.json").read_text())))
+    file = args.out / "handoffs.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    kept = before.get("rounds", {}) if before.get("images") == args.images else {}
+    about = {"hardware": hardware(), "versions": versions(), "images": args.images}
+    measured: dict[str, Any] = {**about, "rounds": kept}
+    with tempfile.TemporaryDirectory() as name:
+        case = make_case(args.images, Path(name) / "images")
+        for tool in args.only:
+            rounds = measure(tool, case, Path(name) / tool)
+            print(*rounds, sep="\n", flush=True)
+            load = os.getloadavg()[0]
+            measured["rounds"][tool] = [{**asdict(r), "load": load} for r in rounds]
+            write_atomic(file, to_json(measured, indent=1) + "\n")
+    write_section(args.out / "table.md", table(measured))
+    print(table(measured))
 
 
 if __name__ == "__main__":
