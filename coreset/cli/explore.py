@@ -89,8 +89,9 @@ def _placed(columns: dict[str, Any], x: Any, cfg: Mapping[str, Any]) -> tuple[pa
     from coreset.report.explore.coordinates import image_vectors, neighbors, places, text_vectors
 
     source = "vectors"
-    if x is None and "text" in columns and any(columns["text"]):
-        x, source = text_vectors([t or "" for t in columns["text"]]), "words"
+    texts = columns.get("text")
+    if x is None and texts is not None and (isinstance(texts, pa.ChunkedArray) or any(texts)):
+        x, source = text_vectors(texts), "words"
     if x is None and "thumbnail" in columns:
         held = columns["thumbnail"]
         plain = held.to_pylist() if isinstance(held, pa.Array) else held

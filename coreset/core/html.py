@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STYLE = "font:13px/1.5 system-ui,sans-serif;max-width:720px"
-_BLUE, _GRAY = "#0a6ebd", "#858c96"
+_TABLE = '<table style="font:inherit;border-spacing:12px 1px;border-collapse:separate">'
+_BLUE = "#0a6ebd"
 
 
 def card(title: str, *parts: str) -> str:
@@ -26,51 +27,73 @@ def card(title: str, *parts: str) -> str:
 def rows(columns: Mapping[str, Iterable[Any]], most: int = 10, total: int | None = None) -> str:
     """Return a table of the first `most` rows; total: how many there are, said below.
 
-    >>> "<td>1</td>" in rows({"index": [1, 2]})
+    >>> ">1</td>" in rows({"index": [1, 2]})
     True
     """
-    heads = "".join(f'<th style="text-align:left">{escape(str(n))}</th>' for n in columns)
     held = [list(values)[:most] for values in columns.values()]
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_cell(v)}</td>' for v in row)}</tr>"
-        for row in zip(*held, strict=True)
+    heads = "".join(
+        f'<th style="text-align:{_side(values[0] if values else "")}">{escape(str(n))}</th>'
+        for n, values in zip(columns, held, strict=True)
     )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in zip(*held, strict=True))
     shown = len(held[0]) if held else 0
     left = "" if total is None or total <= shown else f"<p>and {total - shown:,} more</p>"
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{left}"
+    return f"{_TABLE}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{left}"
+
+
+def _side(value: Any) -> str:
+    number = isinstance(value, int | float | np.number)
+    return "right" if number else "left"
 
 
 def _cell(value: Any) -> str:
+    """Return a value as a cell, a number at its right."""
     if isinstance(value, float | np.floating):
-        return f"{float(value):.4g}"
-    text = str(value)
-    return escape(text if len(text) <= 60 else text[:60] + "…")
+        shown = f"{float(value):.4g}"
+    else:
+        text = str(value)
+        shown = escape(text if len(text) <= 60 else text[:60] + "…")
+    return f'<td style="text-align:{_side(value)}">{shown}</td>'
 
 
 def bars(counts: Mapping[str, int], width: int = 320) -> str:
-    """Return one horizontal bar per entry, as long as its count: a funnel, a histogram."""
+    """Return one horizontal bar per entry, as long as its count: a funnel, a histogram; none for 0."""
     most = max(counts.values(), default=1) or 1
     out = []
     for name, n in counts.items():
-        bar = f'<span style="display:inline-block;height:10px;background:{_BLUE};width:{max(1, round(width * n / most))}px"></span>'
-        out.append(f"<tr><td>{escape(name)}</td><td>{bar}</td><td>{n:,}</td></tr>")
-    return f"<table>{''.join(out)}</table>"
+        bar = f'<span style="display:inline-block;height:10px;background:{_BLUE};width:{max(int(n > 0), round(width * n / most))}px"></span>'
+        out.append(
+            f'<tr><td style="text-align:left">{escape(name)}</td>'
+            f'<td style="text-align:left">{bar}</td><td style="text-align:right">{n:,}</td></tr>'
+        )
+    return f"{_TABLE}{''.join(out)}</table>"
 
 
 def line(
     x: Sequence[float], y: Sequence[float], label: str, width: int = 360, height: int = 140
 ) -> str:
-    """Return points as an SVG line, x on a log axis where all are positive; label: for a reader who
-    does not see it.
+    """Return points as an SVG line with the ends of both axes, x on a log axis where all are
+    positive; label: for a reader who does not see it.
     """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
     good = np.isfinite(a) & np.isfinite(b)
     a, b = a[good], b[good]
     if not len(a):
         return "<p>no points yet</p>"
+    left, low = 52, height - 24
+    ends = [
+        (left - 8, 12, "end", b.max()),
+        (left - 8, low, "end", b.min()),
+        (left, height - 4, "start", a.min()),
+        (width - 8, height - 4, "end", a.max()),
+    ]
+    texts = "".join(
+        f'<text x="{u}" y="{v}" text-anchor="{side}">{value:.4g}</text>'
+        for u, v, side, value in (ends if len(a) > 1 else ends[:1] + ends[2:3])
+    )
     a = np.log(a) if (a > 0).all() else a
-    px = 8 + (width - 16) * (a - a.min()) / max(float(np.ptp(a)), 1e-12)
-    py = height - 8 - (height - 16) * (b - b.min()) / max(float(np.ptp(b)), 1e-12)
+    px = left + (width - left - 8) * (a - a.min()) / max(float(np.ptp(a)), 1e-12)
+    py = low - 4 - (low - 12) * (b - b.min()) / max(float(np.ptp(b)), 1e-12)
     points = " ".join(f"{u:.1f},{v:.1f}" for u, v in zip(px, py, strict=True))
     dots = "".join(
         f'<circle cx="{u:.1f}" cy="{v:.1f}" r="3"/>' for u, v in zip(px, py, strict=True)
@@ -79,7 +102,7 @@ def line(
         f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}"'
         f' fill="{_BLUE}"><polyline fill="none" stroke="{_BLUE}" stroke-width="2"'
         f' points="{points}"/>'
-        f"{dots}</svg>"
+        f'{dots}<g fill="currentColor" font-size="11">{texts}</g></svg>'
     )
 
 

@@ -21,7 +21,7 @@ from coreset.report.css import CSS
 from coreset.report.decided import STYLE as DECIDED
 from coreset.report.decided import decided_html
 from coreset.report.document import document
-from coreset.report.funnel import funnel_figure, stages
+from coreset.report.funnel import funnel_figure, funnel_list, stages
 from coreset.report.hands import Hands, sectioned, style
 from coreset.report.histogram import plot_histogram
 from coreset.report.pictures import STYLE, pictures_html
@@ -52,6 +52,9 @@ _STYLE = """
 .cards footer{margin-top:8px;color:var(--muted);font-size:11.5px;font-variant-numeric:tabular-nums}
 .cards footer b{font-weight:600;color:var(--ink)}
 .funnel{margin-top:26px;overflow-x:auto}.funnel svg{min-width:680px}
+.stages{display:none;list-style:none;padding:0;margin:26px 0 0;font-size:14px}.stages li{margin:0 0 12px;overflow-wrap:anywhere}
+.stages small{color:var(--muted)}.stages i{display:block;height:10px;margin-top:3px;background:var(--s0)}
+@media(max-width:740px){.funnel{display:none}.stages{display:block}}
 .numbers td.left,.numbers th.left{text-align:left;white-space:normal}
 code{font-size:12px;overflow-wrap:anywhere}
 """
@@ -73,10 +76,11 @@ def write_curation_report(
     over images (see `pictures_html`), shown in the place of the samples. state: the folder of the
     run's state (default: out/state), where the texts of rows are.
     """
-    plots: dict[str, Figure] = {"funnel": funnel_figure(stages(manifest))}
+    steps = stages(manifest)
+    plots: dict[str, Figure] = {"funnel": funnel_figure(steps)}
     parts = [
         _head(manifest),
-        f'<div class="funnel">{svg(plots["funnel"], "funnel")}</div>',
+        f'<div class="funnel">{svg(plots["funnel"], "funnel")}</div>{funnel_list(steps)}',
         _scores(out / "decisions.parquet", plots),
         _samples(samples, manifest) if gallery is None else pictures_html(gallery, plots),
         decided_html(out, manifest, out / "state" if state is None else state),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -107,6 +108,21 @@ def funnel_figure(steps: Sequence[Stage]) -> Figure:
     )
     ax.tick_params(axis="y", length=0)
     return fig
+
+
+def funnel_list(found: Sequence[Stage]) -> str:
+    """Return the same as a list in HTML, for a page too narrow for the figure.
+
+    >>> funnel_list([Stage("read", 4, 3, {"empty": 1})])[:52]
+    '<ol class="stages"><li><b>read</b> 3 <small>75 % of '
+    """
+    total = max(found[0].came, 1)
+    rows = (
+        f"<li><b>{escape(plain(s.name))}</b> {count(s.left)} <small>{escape(plain(_went(s, total)))}</small>"
+        f'<i style="width:{100 * s.left / total:.1f}%"></i></li>'
+        for s in found
+    )
+    return f'<ol class="stages">{"".join(rows)}</ol>'
 
 
 def _went(stage: Stage, total: int) -> str:

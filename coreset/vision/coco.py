@@ -5,6 +5,8 @@ Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014 (arXiv:1405.0
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,11 +87,27 @@ class CocoPool(Pool):
         return {**by_stem, **{n: i for i, n in enumerate(names)}}
 
     @cached_property
+    def uploads(self) -> dict[str, int]:
+        """Position by the name that a server gives an upload, where only one image gets it."""
+        names = [_upload(PurePath(n).name) for n in self.names.tolist()]
+        counts = Counter(names)
+        return {n: i for i, n in enumerate(names) if counts[n] == 1}
+
+    @cached_property
     def places(self) -> dict[Any, int]:
         """Position by id, by file name and by stem where only one image has it; an id comes before
         a name.
         """
         return {**self.files, **{k: i for i, k in enumerate(self.ids.tolist())}}
+
+
+def _upload(name: str) -> str:
+    """Return a file name as Django's `get_valid_filename` changes it, and so Label Studio.
+
+    >>> _upload("street (1) é.jpg")
+    'street_1_é.jpg'
+    """
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
 def by_file(places: Mapping[Any, int], name: str) -> int:

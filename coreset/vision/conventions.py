@@ -86,13 +86,13 @@ class Convention:
         classes: Sequence[str] | Mapping[int, str] | None,
     ) -> NDArray[np.int64]:
         """Return the pool's categories (B,) of labels. classes: the model's list of class names,
-        needed for `index`. Raises ValueError without it, KeyError for a class the pool does not
-        have.
+        needed for `index`. Raises ValueError without it and for names where numbers are expected,
+        KeyError for a class the pool does not have.
         """
         by_name = {name: k for k, name in pool.categories.items()}
         values = [v.item() if hasattr(v, "item") else v for v in labels]
         if self.labels == "category":
-            values = [int(v) for v in values]
+            values = [_number(v) for v in values]
             strange = [v for v in values if v not in pool.categories]
             if strange:
                 raise KeyError(f"category {strange[0]} is none of {sorted(pool.categories)}")
@@ -103,14 +103,25 @@ class Convention:
                     "classes: the model numbers its classes, give their names in order"
                 )
             known = dict(classes) if isinstance(classes, Mapping) else dict(enumerate(classes))
-            off = [v for v in values if int(v) not in known]
+            values = [_number(v) for v in values]
+            off = [v for v in values if v not in known]
             if off:
                 raise KeyError(f"class {off[0]} is none of the model's {len(known)}")
-            values = [known[int(v)] for v in values]
+            values = [known[v] for v in values]
         strange = [v for v in values if v not in by_name]
         if strange:
             raise KeyError(f"class {strange[0]!r:.80} is none of {', '.join(by_name)}")
         return np.array([by_name[v] for v in values], np.int64)
+
+
+def _number(label: Any) -> int:
+    """Return a class number. Raises ValueError for a name or a broken number."""
+    if isinstance(label, (int, float)) and float(label).is_integer():
+        return int(label)
+    raise ValueError(
+        f"labels: this convention numbers classes, got {label!r:.80}: are these names? Then take"
+        " Convention(..., labels='name')"
+    )
 
 
 CONVENTIONS = {

@@ -1,11 +1,13 @@
 """Run with the Python of an environment that has datumaro: read a hand-off, edit it, write it back.
 
 python datumaro_round.py FORMAT FROM TO SEED: image ids are permuted, images renamed (the folder
-before their name changes), every third image gets one more box of its first class.
+before their name changes), every third image gets one more box of its first class; which, by
+their ids before, is in TO/edited.txt.
 """
 
 import random
 import sys
+from pathlib import Path
 
 import datumaro as dm
 from datumaro.components.annotation import Bbox
@@ -16,12 +18,13 @@ def main(form: str, source: str, target: str, seed: str) -> None:
     items = list(data)
     order = list(range(len(items)))
     random.Random(int(seed)).shuffle(order)
-    out = []
+    out, edited = [], list[str]()
     for place, at in enumerate(order):
         item = items[at]
         boxes = [a for a in item.annotations if isinstance(a, Bbox)]
         if at % 3 == 0:
             boxes.append(Bbox(1.0, 2.0, 3.0, 4.0, label=0, id=10**6 + at))
+            edited.append(item.id)
         # an id of one's own in a folder of one's own: only the file name is left
         out.append(
             item.wrap(
@@ -30,10 +33,11 @@ def main(form: str, source: str, target: str, seed: str) -> None:
                 attributes={"id": place, "frame": place},
             )
         )
-    edited = dm.Dataset.from_iterable(
+    renamed = dm.Dataset.from_iterable(
         out, categories=data.categories(), media_type=dm.components.media.Image
     )
-    edited.export(target, form, save_media=False)
+    renamed.export(target, form, save_media=False)
+    (Path(target) / "edited.txt").write_text("\n".join(edited), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,11 @@ def project(client: httpx.Client, config: str, tasks: list[dict]) -> tuple[int, 
         .json()["id"]
     )
     client.post(f"/api/projects/{number}/import", json=tasks).raise_for_status()
+    return number, tasks_of(client, number)
+
+
+def tasks_of(client: httpx.Client, number: int) -> list[dict]:
+    """Return the tasks of a project as the server holds them, with their annotations."""
     held: list[dict] = []
     page = 1
     while True:
@@ -113,15 +118,14 @@ def project(client: httpx.Client, config: str, tasks: list[dict]) -> tuple[int, 
         )
         held += answer["tasks"]
         if len(held) >= answer["total"]:
-            return number, held
+            return held
         page += 1
 
 
-def annotate(client: httpx.Client, task: int, result: list[dict], skip: bool = False) -> None:
-    """Label a task, or skip it."""
-    client.post(
-        f"/api/tasks/{task}/annotations", json={"result": result, "was_cancelled": skip}
-    ).raise_for_status()
+def annotate(client: httpx.Client, task: int, result: list[dict], skip: bool = False) -> dict:
+    """Label a task, or skip it; return the annotation."""
+    body = {"result": result, "was_cancelled": skip}
+    return client.post(f"/api/tasks/{task}/annotations", json=body).raise_for_status().json()
 
 
 def export(client: httpx.Client, number: int, kind: str, **more: str) -> bytes:

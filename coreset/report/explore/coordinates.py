@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.numerics.pca import plane
@@ -16,22 +17,35 @@ _EXACT = 60_000  # rows up to which neighbors are exact
 _BUCKETS, _AXES, _AXES_FROM = 2**14, 32, 20_000
 
 
-def text_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+def text_vectors(texts: Sequence[str | None] | pa.ChunkedArray) -> NDArray[np.float32]:
     """Return vectors (N, <= 32) of texts: words and pairs of them hashed, weighed by how rare they
-    are, on their main axes, those of every k-th text, of at most 40,000. What the map is drawn from
-    where a run has no embedding.
+    are, on their main axes. What the map is drawn from where a run has no embedding.
+
+    Rarity and axes are those of every k-th text, of at most 40,000; the rest is read in parts.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
-    counts = HashingVectorizer(n_features=_BUCKETS, ngram_range=(1, 2), alternate_sign=False)
-    weighed = TfidfTransformer(sublinear_tf=True).fit_transform(counts.transform(texts))
-    axes = min(_AXES, weighed.shape[0] - 1, weighed.shape[1] - 1)
+    hashed = HashingVectorizer(n_features=_BUCKETS, ngram_range=(1, 2), alternate_sign=False)
+
+    def counts(part: Sequence[str | None] | pa.ChunkedArray) -> Any:
+        plain = part.to_pylist() if isinstance(part, pa.ChunkedArray) else part
+        return hashed.transform(t or "" for t in plain)
+
+    size = len(texts)
+    step = max(1, size // _AXES_FROM)
+    few = counts(texts.take(pa.array(np.arange(0, size, step))) if isinstance(texts, pa.ChunkedArray) else texts[::step])  # fmt: skip
+    weights = TfidfTransformer(sublinear_tf=True).fit(few)
+    few = weights.transform(few)
+    axes = min(_AXES, few.shape[0] - 1, few.shape[1] - 1)
     if axes < 2:
-        return np.asarray(weighed[:, :2].toarray(), np.float32)
-    few = weighed[:: max(1, weighed.shape[0] // _AXES_FROM)]
-    x = TruncatedSVD(axes, random_state=0).fit(few).transform(weighed)
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)
+        return np.asarray(few[:, :2].toarray(), np.float32)
+    svd = TruncatedSVD(axes, random_state=0).fit(few)
+    out = np.empty((size, axes), np.float32)
+    for start in range(0, size, _AXES_FROM):
+        part = counts(texts[start : start + _AXES_FROM])
+        out[start : start + _AXES_FROM] = svd.transform(weights.transform(part))
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def image_vectors(thumbnails: Sequence[bytes | None]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coreset.core.places import parquet, read_table
@@ -22,6 +23,7 @@ _FATE = {
     "new_label"
 }  # fmt: skip
 _PIXELS = 2**25
+_PART = 2**16  # rows of a text column at once
 _SIDE = 96
 
 
@@ -42,45 +44,88 @@ def curated_columns(
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     table = read_table(path)
     n = table.num_rows
-    ids = table["id"].to_pylist()
-    lines = table["line"].to_numpy(zero_copy_only=False)
-    files = table["file"].to_pylist()
-    columns: dict[str, Any] = {
-        "row": np.arange(n),
-        "id": [
-            k if k is not None else f"{f}:{i}" for k, f, i in zip(ids, files, lines, strict=True)
-        ],
-        "decision": table["state"].combine_chunks(),
-        **{n_: table[n_].combine_chunks() for n_ in ("operator", "reason", "duplicate_of")},
-        "slice": files,
-    }
-    where = {k: i for i, k in enumerate(ids) if k is not None}
-    twin = [where.get(k) for k in table["duplicate_of"].to_pylist()]
-    columns["duplicate_row"] = pa.array(twin, pa.int64())
+    place = pc.binary_join_element_wise(table["file"], pc.cast(table["line"], pa.string()), ":")
+    names = pc.coalesce(table["id"], place)
+    columns: dict[str, Any] = {"row": np.arange(n), "id": names, "decision": table["state"]}
+    columns |= {name: table[name] for name in ("operator", "reason", "duplicate_of")}
+    columns["slice"] = table["file"]
+    columns["duplicate_row"] = _twins(table)
     if "rank" in table.column_names:
-        rank = table["rank"].to_pylist()
-        columns["rank"] = [r if r is not None and r >= 0 else None for r in rank]
+        rank = table["rank"]
+        columns["rank"] = pc.if_else(pc.greater_equal(rank, 0), rank, None)
     if "overruled" in table.column_names:
-        columns["overruled"] = table["overruled"].combine_chunks()
-        columns["label"] = table["new_label"].combine_chunks()
+        columns["overruled"], columns["label"] = table["overruled"], table["new_label"]
     for name in table.column_names:
         kind = table.schema.field(name).type
         shown = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_string(kind)
         if name not in _FATE and shown:
-            columns[name] = table[name].combine_chunks()
-    at = {key: i for i, key in enumerate(zip(files, lines.tolist(), strict=True))}
-    held = _rows(out / "state" if state is None else state, manifest, at)
-    columns |= _shown(held, n)
+            columns[name] = table[name]
+    held = _rows(out / "state" if state is None else state, manifest, _Lines(table))
+    columns |= held.shown(n)
     return columns, held.vectors(n)
+
+
+def _twins(table: pa.Table) -> pa.Array:
+    """Return the position of the row that `duplicate_of` names, null: none."""
+    ids = table["id"].combine_chunks()
+    at = pc.index_in(table["duplicate_of"], value_set=ids.drop_null())
+    where = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
+    twins = pa.array(where, pa.int64()).take(at.combine_chunks())
+    return pc.if_else(pc.is_valid(table["duplicate_of"].combine_chunks()), twins, None)
+
+
+class _Lines:
+    """Where a line of a file is in the decisions, for many lines at once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        files = pc.dictionary_encode(table["file"]).combine_chunks()
+        code = files.indices.to_numpy(zero_copy_only=False)
+        lines = table["line"].to_numpy().astype(np.int64)
+        order = np.lexsort((lines, code))
+        starts = np.searchsorted(code[order], np.arange(len(files.dictionary) + 1))
+        self._of = {
+            name: (lines[order[a:b]], order[a:b])
+            for name, a, b in zip(files.dictionary.to_pylist(), starts, starts[1:], strict=False)
+        }
+
+    def places(self, name: str, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of lines of a file, -1: not in the decisions."""
+        known, rows = self._of.get(name, (np.empty(0, np.int64), np.empty(0, np.int64)))
+        if not len(known):
+            return np.full(len(lines), -1)
+        at = np.minimum(np.searchsorted(known, lines), len(known) - 1)
+        return np.where(known[at] == lines, rows[at], -1)
 
 
 class _Held:
     """What the state knows of rows, by their place in the decisions."""
 
     def __init__(self) -> None:
-        self.text: dict[int, str] = {}
+        self.texts: list[tuple[NDArray[np.int64], pa.Array]] = []
         self.image: dict[int, str | bytes] = {}
         self.parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+
+    def shown(self, size: int) -> dict[str, Any]:
+        """Return the columns `text` and `thumbnail` of all rows, each where there is any."""
+        out: dict[str, Any] = {}
+        if self.texts:
+            rows = np.concatenate([r for r, _ in self.texts])
+            at = np.full(size, -1)
+            at[rows] = np.arange(len(rows))
+            whole = pa.chunked_array([t for _, t in self.texts])
+            # in parts: more than 2 GB of text do not fit into one array
+            out["text"] = pa.chunked_array(
+                [
+                    whole.take(pa.array(part, mask=part < 0)).cast(pa.string()).combine_chunks()
+                    for part in np.split(at, range(_PART, size, _PART))
+                ],
+                pa.string(),
+            )
+            if not pc.any(pc.greater(pc.utf8_length(out["text"]), 0)).as_py():
+                del out["text"]
+        if self.image:
+            out["thumbnail"] = list(_thumbnails(self.image.get(i) for i in range(size)))
+        return out
 
     def vectors(self, size: int) -> NDArray[Any] | None:
         """Return the vectors (size, D), NaN where there is none; None without any."""
@@ -94,7 +139,7 @@ class _Held:
         return out
 
 
-def _rows(state: Path, manifest: Mapping[str, Any], at: Mapping[tuple[str, int], int]) -> _Held:
+def _rows(state: Path, manifest: Mapping[str, Any], at: _Lines) -> _Held:
     """Return text, images and vectors of the rows; of several inputs in a state, the one whose
     lines the decisions name.
     """
@@ -106,14 +151,12 @@ def _rows(state: Path, manifest: Mapping[str, Any], at: Mapping[tuple[str, int],
         for path in sorted(folder.glob("*.parquet")):
             rows = _partition(path, names, at, held)
             _vectors(path.name, rows, [folder, *sides[::-1]], held)
-        if held.text:
+        if any(len(rows) for rows, _ in held.texts):
             break
     return held
 
 
-def _partition(
-    path: Path, names: list[str], at: Mapping[tuple[str, int], int], held: _Held
-) -> NDArray[np.int64]:
+def _partition(path: Path, names: list[str], at: _Lines, held: _Held) -> NDArray[np.int64]:
     """Take in the texts and images of one partition; return the place of every row, -1: none."""
     shard = int(path.name.split("-")[0])
     with parquet(path) as file:
@@ -125,18 +168,24 @@ def _partition(
         ]
         table = file.read(wanted)
     name = names[shard] if shard < len(names) else ""
-    rows = np.array([at.get((name, line), -1) for line in table["line"].to_pylist()], np.int64)
-    whole = table["text"] if "text" in known else table["preview"]
+    rows = at.places(name, table["line"].to_numpy().astype(np.int64))
     if {"prompt", "response"} <= set(known):
-        pairs = zip(table["prompt"].to_pylist(), table["response"].to_pylist(), strict=True)
-        texts: list[str] = [f"{a}\n\n{b}" for a, b in pairs]
+        texts = pc.binary_join_element_wise(
+            table["prompt"], table["response"], "\n\n", null_handling="replace"
+        )
     else:
-        texts = [str(t or "").replace("\x1e", "\n\n") for t in whole.to_pylist()]
-    images = table["image"].to_pylist() if "image" in known else [None] * len(texts)
-    for row, text, image in zip(rows.tolist(), texts, images, strict=True):
-        if row >= 0:
-            held.text[row] = text if len(text) <= TEXT else text[:TEXT] + "…"
-            if image is not None:
+        whole = pc.fill_null(table["text" if "text" in known else "preview"], "")
+        texts = pc.replace_substring(whole, "\x1e", "\n\n")
+    short = pc.utf8_slice_codeunits(texts, 0, TEXT)
+    long = pc.greater(pc.utf8_length(texts), TEXT)
+    texts = pc.if_else(long, pc.binary_join_element_wise(short, "…", ""), short)
+    good = rows >= 0
+    held.texts.append(
+        (rows[good], texts.cast(pa.large_string()).filter(pa.array(good)).combine_chunks())
+    )
+    if "image" in known:
+        for row, image in zip(rows.tolist(), table["image"].to_pylist(), strict=True):
+            if row >= 0 and image is not None:
                 held.image[row] = image
     return rows
 
@@ -162,15 +211,6 @@ def _vectors(name: str, rows: NDArray[np.int64], folders: list[Path], held: _Hel
         values = values.reshape(len(target), -1)
         held.parts.append((target[target >= 0], values[target >= 0]))
         return
-
-
-def _shown(held: _Held, size: int) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    if any(held.text.values()):
-        out["text"] = [held.text.get(i) for i in range(size)]
-    if held.image:
-        out["thumbnail"] = list(_thumbnails(held.image.get(i) for i in range(size)))
-    return out
 
 
 def _thumbnails(images: Iterator[str | bytes | None]) -> Iterator[dict[str, Any] | None]:

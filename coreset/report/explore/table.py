@@ -59,11 +59,18 @@ def explore_table(columns: Mapping[str, Any]) -> pa.Table:
     if missing:
         raise ValueError(f"the table of rows needs {', '.join(missing)}")
     names = [n for n in COLUMNS if n in columns]
-    out = {n: pa.array(columns[n], COLUMNS[n][0], from_pandas=n == "label") for n in names}
+    out = {n: _typed(columns[n], COLUMNS[n][0], n == "label") for n in names}
     for name, values in columns.items():
         if name not in COLUMNS:
-            out[name] = values if isinstance(values, pa.Array) else pa.array(np.asarray(values))
+            known = isinstance(values, (pa.Array, pa.ChunkedArray))
+            out[name] = values if known else pa.array(np.asarray(values))
     return pa.table(out)
+
+
+def _typed(values: Any, kind: pa.DataType, from_pandas: bool) -> Any:
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values.cast(kind)
+    return pa.array(values, kind, from_pandas=from_pandas)
 
 
 def write_explore(table: pa.Table, path: str | Path, about: Mapping[str, Any]) -> Path:

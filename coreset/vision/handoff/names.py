@@ -43,6 +43,12 @@ def place(pool: CocoPool, name: object, who: str) -> int:
         at = by_file(pool.files, one)
         if at >= 0:
             return at
+    for one in spellings(name):
+        last = one.rpartition("/")[2]
+        if _UPLOADED.match(last):
+            at = pool.uploads.get(_UPLOADED.sub("", last), -1)
+            if at >= 0:
+                return at
     raise KeyError(f"{who}: {name!r:.200} is no image of {pool.source}")
 
 

@@ -87,7 +87,17 @@ def test_pool_curve_and_curation() -> None:
 
 def test_bars_are_as_long_as_their_counts() -> None:
     html = bars({"a": 100, "b": 50, "c": 0}, width=200)
-    assert [int(p.split("px")[0]) for p in html.split("width:")[1:]] == [200, 100, 1]
+    assert [int(p.split("px")[0]) for p in html.split("width:")[1:]] == [200, 100, 0]
+
+
+def test_a_curve_says_the_ends_of_its_axes() -> None:
+    curve = Curve("margin", 0, [Point(10, 0.1, 0.5), Point(40, 0.4, 0.75), Point(90, 0.9, 0.625)])
+    drawn = Read(curve._repr_html_().split("<table")[0].split("<br>")[1])
+    assert drawn.text == "0.750.51090"
+    one = Read(
+        Curve("margin", 0, [Point(10, 0.1, 0.5)])._repr_html_().split("<table")[0] + "</div>"
+    )
+    assert one.text.endswith("0.510")
 
 
 def test_nothing_heavy_is_loaded() -> None:

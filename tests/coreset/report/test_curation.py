@@ -17,7 +17,9 @@ from coreset.report.curation import write_curation_report
 from coreset.report.funnel import Stage, funnel_figure, stages
 from coreset.report.histogram import bins, plot_histogram
 from coreset.report.theme import figure
+from coreset.report.words import count
 from coreset.scorers.length import Length
+from tests.browser import open_page
 from tests.pages import without_scripts
 
 
@@ -105,6 +107,21 @@ def test_stages_are_the_counts(done):
     texts = [t.get_text() for t in fig.axes[0].texts]
     assert texts[0] == "0"
     assert texts[1] == "0 % of all; 1 reason 0 that is long and 4 more"
+
+
+def test_a_narrow_page_lists_the_funnel(done):
+    with open_page(400, 900) as page:
+        page.goto(write_curation_report(done.out, done.manifest, done.samples).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        assert not page.locator(".funnel").is_visible()
+        shown = page.locator(".stages li").all_inner_texts()
+        for line, stage in zip(shown, stages(done.manifest), strict=True):
+            assert line.startswith(f"{stage.name} {count(stage.left)} ")
+            assert all(reason in line for reason in list(stage.reasons)[:1])
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert page.locator(".funnel").is_visible()
+        assert not page.locator(".stages").is_visible()
+        assert page.problems == []
 
 
 def test_a_run_with_nothing_kept_and_no_scores(tmp_path):

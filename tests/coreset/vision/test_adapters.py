@@ -83,6 +83,11 @@ def test_labels_are_named_numbered_or_ours() -> None:
     assert CONVENTIONS["torchvision"].categories([7], POOL, None).tolist() == [7]
     with pytest.raises(ValueError, match="names in order"):
         CONVENTIONS["mmdetection"].categories([0], POOL, None)
+    for convention in ("coco", "mmdetection"):
+        with pytest.raises(ValueError, match="are these names"):
+            CONVENTIONS[convention].categories(["cat"], POOL, ["cat", "dog"])
+    with pytest.raises(ValueError, match=r"numbers classes, got 0.5"):
+        CONVENTIONS["coco"].categories([0.5], POOL, None)
     with pytest.raises(KeyError, match="model's 2"):
         CONVENTIONS["mmdetection"].categories([2], POOL, ["cat", "dog"])
     with pytest.raises(KeyError, match="bird"):
