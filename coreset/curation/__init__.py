@@ -1,4 +1,4 @@
-"""Curation: scorers, rules, fits, groups and selections as one list of operators,
+"""Curation: scorers, filters, estimators, groups and selections as one list of operators,
 run by an engine.
 """
 

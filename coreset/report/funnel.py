@@ -36,7 +36,7 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     >>> manifest = {
     ...     "counts": {"rows": 6, "kept": 3},
     ...     "rejects": {"empty_answer": 1},
-    ...     "operators": [{"name": "words", "kind": "rule", "counts": counts}],
+    ...     "operators": [{"name": "words", "kind": "filter", "counts": counts}],
     ... }
     >>> [(s.name, s.came, s.left) for s in stages(manifest)]
     [('read', 6, 5), ('words', 5, 3)]

@@ -12,7 +12,7 @@ Yang, Huang & Crowley (PPAL), CVPR 2024, section 3.3 (arXiv:2211.11612). By defi
 code sets the distance between box u of one image and box u of another to zero and adds 1e-5 to the
 weights, which we do not. They leave images without boxes open; here two of them are at 0, and one
 of them is as far as can be from any image with boxes (ccms: 2; chamfer: twice the largest feature
-norm after centring).
+norm after centering).
 """
 
 from __future__ import annotations

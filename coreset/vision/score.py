@@ -6,7 +6,7 @@
     binary_entropy    -s ln s - (1 - s) ln(1 - s) of the score s (nats): the one that top-1 results
                       allow, as in PPAL
     objectness        1 - objectness; needs the column `objectness`
-    any other name    that column of the detections as it is: localisation, consistency, a loss
+    any other name    that column of the detections as it is: localization, consistency, a loss
 
 Definitions: Settles, "Active Learning Literature Survey", 2009; for boxes, Yang et al., CVPR 2024
 (arXiv:2211.11612).

@@ -289,6 +289,6 @@ class FacilityLocation(Pairwise, Submodular, TwoRounds):
         values_of = {
             "facility_value": values[best],
             "of_union": values[0],
-            "of_best_shard": values[1:].max(),
+            "of_best_partition": values[1:].max(),
         }
         return best, {name: float(value) for name, value in values_of.items()}

@@ -255,9 +255,10 @@ class RayData:
 
     def _rows(self, ray: Any, items: Sequence[tuple[int, Any]]) -> Any:
         """Return items with their places as a dataset, a block each."""
-        held = [{"place": place, "item": pickle.dumps(item)} for place, item in items]
-        self.passed["items"] += sum(len(one["item"]) for one in held)
-        return ray.data.from_items(held, override_num_blocks=len(held))
+        data = [(place, pickle.dumps(item)) for place, item in items]
+        self.passed["items"] += sum(len(item) for _, item in data)
+        rows = [{"place": place, "item": item} for place, item in data]
+        return ray.data.from_items(rows, override_num_blocks=len(rows))
 
     def _task(self, ray: Any, step: Any) -> Task:
         plain_bytes = pickle.dumps(step)

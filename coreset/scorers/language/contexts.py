@@ -1,7 +1,7 @@
 """From a row to the tokens a language model is asked about: the answer after its full context and
 after a reduced one.
 
-separate: prompt and answer are tokenised each for itself, so that both sides score the same tokens
+separate: prompt and answer are tokenized each for itself, so that both sides score the same tokens
 and every character of the answer. `released` has the way of the released programs, `chat` the
 model's own chat template, where the token that ends the turn is part of the answer.
 """
@@ -119,7 +119,7 @@ def shared_head(head: Tokens, context: Tokens) -> int:
 
 
 def separate(tokenizer: Any, template: Template, start: Tokens, rows: Sequence[Row]) -> Found:
-    """Return the answers of rows, prompt and answer tokenised apart, after the start token; the
+    """Return the answers of rows, prompt and answer tokenized apart, after the start token; the
     reduced context is the start token and the header.
     """
     out: Found = [missing(row) or [] for row in rows]

@@ -12,7 +12,7 @@ tianyi-lab/Superfiltering), with what they leave out: see `Ifd`.
 |---|---|---|---|
 | cherry | Alpaca template, one text with the answer | the template's header, `### Response:` | of mean losses |
 | superfilter | `instruction, newline, input, newline`, one text with the answer | the template's header, here nothing (the first token has no loss) | of perplexities |
-| matched | start token and the same prompt, tokenised apart from the answer | the start token: the same tokens are scored | of perplexities |
+| matched | start token and the same prompt, tokenized apart from the answer | the start token: the same tokens are scored | of perplexities |
 | chat | the model's chat template up to the answer | the header that opens an answer; the token that ends it is scored | of perplexities |
 """
 

@@ -29,7 +29,7 @@ def drawn(ax, names):
     }
 
 
-def test_means_in_per_cent_random_in_grey_names_at_the_ends():
+def test_means_in_per_cent_random_in_gray_names_at_the_ends():
     names = ["margin", "random"]
     given = curves(names)
     _, ax = figure(6, 4)

@@ -49,7 +49,7 @@ class Exempt(Filter):
         return self.rule.gives
 
     def decide(self, batch: Batch) -> Decision:
-        """Return the rule's decision, with the exempt rows kept."""
+        """Return the filter's decision, with the exempt rows kept."""
         decision, wanted = self.rule.decide(batch), {str(v) for v in self.values}
         free = np.array([d is not None and str(d) in wanted for d in batch[self.by].tolist()], bool)
         duplicate_of = (

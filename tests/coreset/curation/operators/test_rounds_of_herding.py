@@ -72,7 +72,7 @@ def test_both_rounds_and_the_certificate_by_the_definition(seed, count):
     certificate = about["certificate"]
     assert certificate["coverage"] == pytest.approx(values[best], rel=1e-9)
     assert certificate["of_union"] == pytest.approx(values[0], rel=1e-9)
-    assert certificate["of_best_shard"] == pytest.approx(max(values[1:]), rel=1e-9)
+    assert certificate["of_best_partition"] == pytest.approx(max(values[1:]), rel=1e-9)
     assert about["factor"] == pytest.approx((1 - np.exp(-1)) / min(count, k))
 
 

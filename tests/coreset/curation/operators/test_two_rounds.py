@@ -142,7 +142,7 @@ def test_facility_location_is_greedi(k, count):
     facts = about(operator("facility", k, count), vector=X)
     np.testing.assert_allclose(facts["certificate"]["facility_value"], max(values), atol=2e-6)
     np.testing.assert_allclose(facts["certificate"]["of_union"], values[0], atol=2e-6)
-    np.testing.assert_allclose(facts["certificate"]["of_best_shard"], max(values[1:]), atol=2e-6)
+    np.testing.assert_allclose(facts["certificate"]["of_best_partition"], max(values[1:]), atol=2e-6)
     np.testing.assert_allclose(facts["factor"], (1 - 1 / np.e) / min(count, k))
 
 
@@ -154,9 +154,9 @@ def test_the_choice_of_one_shard_is_kept_when_it_is_the_best():
         )
         certificate = about(selector, vector=X)["certificate"]
         assert certificate["facility_value"] == max(
-            certificate["of_union"], certificate["of_best_shard"]
+            certificate["of_union"], certificate["of_best_partition"]
         )
-        best.add(certificate["of_union"] >= certificate["of_best_shard"])
+        best.add(certificate["of_union"] >= certificate["of_best_partition"])
     assert best == {True, False}
 
 

@@ -73,7 +73,7 @@ def test_a_transparent_palette_lies_on_white():
     assert pixels[1, 1].tolist() == [200, 100, 50]
 
 
-def test_grey_and_cmyk_become_rgb(picture):
+def test_gray_and_cmyk_become_rgb(picture):
     gray = decode(encode(Image.fromarray(picture[:, :, 0]), "PNG")).pixels
     assert (gray == picture[:, :, :1]).all()
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
