@@ -148,7 +148,7 @@ def test_nothing_there_and_names_of_numbers(tmp_path):
 def test_active_mode_from_the_command_lines_settings(tmp_path):
     shards(tmp_path / "shards")
     overrides = [
-        "data=webdataset", f"data.root={tmp_path}/shards/*.tar", "data.size=16", f"data.cache={tmp_path}/cache",
+        "data=webdataset", f"data.root='{tmp_path}/shards/train-{{000..002}}.tar'", "data.size=16", f"data.cache={tmp_path}/cache",
         f"store={tmp_path}/store", "mode=active", "start=6", "budget=[12]", "strategy=margin", "fit.steps=20",
         "trainer.accelerator=cpu", "baseline=[]",
     ]  # fmt: skip
