@@ -166,7 +166,7 @@ def _read(path: Path, label: str) -> dict[str, NDArray[Any]]:
             texts.append(b"" if value is None else _text(value, sample.key, label).encode())
             start, _, size = str(row["image"]).rpartition("@")[2].partition("+")
             places.append((int(start), int(size)))
-    except (OSError, BadRow, UnicodeDecodeError) as error:
+    except (OSError, BadRow, UnicodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not keys:
         raise ValueError(f"{path}: expected images beside their classes, found none in this shard")
