@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 from coreset.scorers.image.decode import upright
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.folder import SUFFIXES
-from coreset.trainers.data.shards import class_numbers, index
+from coreset.trainers.data.shards import check_apart, class_numbers, index
 from coreset.trainers.data.streamed import LABEL, classes_of, stream
 
 Transform = Callable[[Any], Any]
@@ -139,9 +139,10 @@ class ImageShards(ImageRows):
     ) -> None:
         super().__init__(transform, on_corrupt)
         self.rows = index(root, label, cache)
-        self.targets, names = class_numbers(self.rows, label, classes, labeled)
-        if not labeled:
-            self.targets[:] = -1
+        names: Sequence[str] = list(classes or ())
+        self.targets = np.full(len(self.rows), -1)
+        if labeled:
+            self.targets, names = class_numbers(self.rows, label, classes)
         self.classes, self.ids, self.content = list(names), self.rows.ids, self.rows.key
 
     def source(self, i: int) -> str:
@@ -259,6 +260,14 @@ class WebDatasetData(ImageFolderData):
     ) -> None:
         super().__init__(root, **options)
         self.label, self.cache = label, cache
+
+    def setup(self, stage: str) -> None:
+        """Index the shards, once. Raises ValueError for one in the pool and in the test set."""
+        super().setup(stage)
+        if self.test_root is not None:
+            assert isinstance(self.pool, ImageShards)
+            assert isinstance(self.test, ImageShards)
+            check_apart(self.pool.rows, self.test.rows)
 
     def rows(
         self, root: str, transform: Transform, classes: Sequence[str] | None, labeled: bool

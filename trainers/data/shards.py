@@ -183,6 +183,16 @@ def _text(value: Any, key: str, label: str) -> str:
     return str(value).strip()
 
 
+def check_apart(pool: Rows, test: Rows) -> None:
+    """Raise ValueError for a shard that is in the pool and in the test set."""
+    both = sorted(set(pool.shards) & set(test.shards))
+    if both:
+        raise ValueError(
+            f"{both[0]}: is in the pool and in the test set, which would be measured on what it was"
+            " trained on"
+        )
+
+
 def class_numbers(
     rows: Rows, label: str, classes: Sequence[str] | None, labeled: bool = True
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
