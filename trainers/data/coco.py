@@ -184,7 +184,8 @@ def read_part(root: str | Path, name: str, images: str) -> Part:
     file = Path(root) / name
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file}: no such file; set data.root to a folder with instances files and {images}/"
+            f"{file}: no such file; set data.root (of your own module learner.drawn.root) to a"
+            f" folder with instances files and {images}/"
         )
     pool = CocoPool.from_coco(file)
     for k, name_of in zip(pool.ids.tolist(), pool.names.tolist(), strict=True):

@@ -1,5 +1,5 @@
-"""Images of any number, size and shape, decoded when they are asked for: of a folder, or of
-WebDataset shards.
+"""Images of any number, size and shape, decoded when they are asked for: of a folder, of
+WebDataset shards, or of a stream of Hugging Face.
 
 For what does not fit in memory as small squares: LightningDataModules for `LightningLearner`, with
 pipelines of torchvision.transforms.v2 from the configuration.
@@ -27,7 +27,8 @@ from torchvision.transforms import v2
 from coreset.scorers.image.decode import upright
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.folder import SUFFIXES
-from coreset.trainers.data.shards import class_numbers, index
+from coreset.trainers.data.shards import check_apart, class_numbers, index
+from coreset.trainers.data.streamed import LABEL, classes_of, stream
 
 Transform = Callable[[Any], Any]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -138,9 +139,10 @@ class ImageShards(ImageRows):
     ) -> None:
         super().__init__(transform, on_corrupt)
         self.rows = index(root, label, cache)
-        self.targets, names = class_numbers(self.rows, label, classes, labeled)
-        if not labeled:
-            self.targets[:] = -1
+        names: Sequence[str] = list(classes or ())
+        self.targets = np.full(len(self.rows), -1)
+        if labeled:
+            self.targets, names = class_numbers(self.rows, label, classes)
         self.classes, self.ids, self.content = list(names), self.rows.ids, self.rows.key
 
     def source(self, i: int) -> str:
@@ -260,6 +262,14 @@ class WebDatasetData(ImageFolderData):
         super().__init__(root, **options)
         self.label, self.cache = label, cache
 
+    def setup(self, stage: str) -> None:
+        """Index the shards, once. Raises ValueError for one in the pool and in the test set."""
+        super().setup(stage)
+        if self.test_root is not None:
+            assert isinstance(self.pool, ImageShards)
+            assert isinstance(self.test, ImageShards)
+            check_apart(self.pool.rows, self.test.rows)
+
     def rows(
         self, root: str, transform: Transform, classes: Sequence[str] | None, labeled: bool
     ) -> ImageRows:
@@ -267,3 +277,36 @@ class WebDatasetData(ImageFolderData):
         return ImageShards(
             root, transform, classes, labeled, self.on_corrupt, self.label, self.cache
         )
+
+
+class StreamedData(WebDatasetData):
+    """The same of a data set of the Hugging Face `datasets` library, streamed once into shards in
+    `cache` (`coreset.trainers.data.streamed`).
+
+    path: its name on the hub, or a folder that `load_dataset` reads; train, test: names of the
+    splits, test None = none; image, label: names of the columns. options: those of
+    `ImageFolderData`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        train: str = "train",
+        test: str | None = "test",
+        image: str = "image",
+        label: str = "label",
+        cache: str = ".cache/coreset",
+        **options: Any,
+    ) -> None:
+        super().__init__(path, LABEL, cache, test=test, **options)
+        self.path, self.columns = path, (image, label)
+        self.splits = [train] if test is None else [train, test]
+
+    def prepare_data(self) -> None:
+        """Read the streams as far as their shards are not there, once."""
+        if self.root != self.path:
+            return
+        folders = [stream(self.path, name, *self.columns, self.cache) for name in self.splits]
+        self.classes = self.classes or classes_of(folders[0]) or None
+        places = [str(folder / "*.tar") for folder in folders]
+        self.root, self.test_root = places[0], places[1] if len(places) > 1 else None

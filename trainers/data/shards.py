@@ -166,7 +166,7 @@ def _read(path: Path, label: str) -> dict[str, NDArray[Any]]:
             texts.append(b"" if value is None else _text(value, sample.key, label).encode())
             start, _, size = str(row["image"]).rpartition("@")[2].partition("+")
             places.append((int(start), int(size)))
-    except (OSError, BadRow, UnicodeDecodeError) as error:
+    except (OSError, BadRow, UnicodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not keys:
         raise ValueError(f"{path}: expected images beside their classes, found none in this shard")
@@ -181,6 +181,16 @@ def _text(value: Any, key: str, label: str) -> str:
             "label", f"{label!r} of {key!r} is {value!r}, expected a class's name or number"
         )
     return str(value).strip()
+
+
+def check_apart(pool: Rows, test: Rows) -> None:
+    """Raise ValueError for a shard that is in the pool and in the test set."""
+    both = sorted(set(pool.shards) & set(test.shards))
+    if both:
+        raise ValueError(
+            f"{both[0]}: is in the pool and in the test set, which would be measured on what it was"
+            " trained on"
+        )
 
 
 def class_numbers(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
-from coreset.core.locks import hold
 from coreset.core.places import stamp
 from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.scorers.image.files import MOST_BYTES, read_bytes
@@ -95,25 +95,31 @@ def stream(path: str, split: str, image: str, label: str, cache: str | Path) -> 
     about = [list(map(str, about)) for about in files[split].origin_metadata]
     key = fingerprint(path, split, image, label, list(files[split]), about, there)
     folder = Path(cache) / f"stream-{key}"
-    held = hold(folder)
-    state = {"rows": 0, "shards": 0, "classes": [], "whole": False}
-    if (folder / "state.json").exists():
-        state = json.loads((folder / "state.json").read_text())
-    if not state["whole"]:
-        rows = builder.as_streaming_dataset(split=split)
-        features = rows.features or {}
-        for column in (image, label):
-            if column not in features:
-                raise KeyError(
-                    f"{path}: no column {column!r}; present: {', '.join(features)} (data.image,"
-                    " data.label)"
-                )
-        state["classes"] = list(getattr(features[label], "names", None) or [])
-        if getattr(features[image], "decode", False):
-            rows = rows.cast_column(image, type(features[image])(decode=False))
-        _write(folder, state, iter(rows.skip(state["rows"])), image, label)
-    held.release()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # other processes of a multirun wait
+        state = {"rows": 0, "shards": 0, "classes": [], "whole": False}
+        if (folder / "state.json").exists():
+            state = json.loads((folder / "state.json").read_text())
+        if not state["whole"]:
+            rows = builder.as_streaming_dataset(split=split)
+            state["classes"] = _check(path, rows.features or {}, image, label)
+            if getattr(rows.features[image], "decode", False):
+                rows = rows.cast_column(image, type(rows.features[image])(decode=False))
+            _write(folder, state, iter(rows.skip(state["rows"])), image, label)
     return folder
+
+
+def _check(path: str, features: Mapping[str, Any], image: str, label: str) -> list[str]:
+    """Return the classes' names, none where they have none. Raises KeyError for a column that there
+    is not.
+    """
+    for column in (image, label):
+        if column not in features:
+            raise KeyError(
+                f"{path}: no column {column!r}; present: {', '.join(features)} (data.image,"
+                " data.label)"
+            )
+    return list(getattr(features[label], "names", None) or [])
 
 
 def _write(

@@ -13,11 +13,11 @@ from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.files import open_image
 from coreset.trainers.data.base import ImageData, split_test
 from coreset.trainers.data.decode import decode
-from coreset.trainers.data.shards import Rows, class_numbers, index
+from coreset.trainers.data.shards import Rows, check_apart, class_numbers, index
 
 
 def webdataset(
-    root: str,
+    root: str | None = None,
     test_root: str | None = None,
     test_share: float = 0.2,
     label: str = "cls",
@@ -37,21 +37,27 @@ def webdataset(
     `test_root`, else about `test_share` of every class, by a hash of each id. size, on_corrupt: see
     `coreset.trainers.data.decode`; decoded once into `cache`. unlabeled: shards that nobody has
     labeled, which are the pool; `classes` are then named beforehand and the test set is
-    `test_root`, or `root`. Raises FileNotFoundError or ValueError naming shard and sample.
+    `test_root`, or `root` (none: nothing can be measured). Raises FileNotFoundError or ValueError naming shard and sample.
     """
     if unlabeled is not None and len(classes or ()) < 2:
         raise ValueError(
             "classes: an unlabeled pool needs the names of its classes, at least two, as"
             " 'data.classes=[rose,tulip]'"
         )
-    rows = index(unlabeled or root, label, cache)
-    labels, names = class_numbers(rows, label, classes, labeled=unlabeled is None)
-    if unlabeled is not None:
-        labels[:] = -1  # what a shard says of it is for somebody else
-    held = test_root or (root if unlabeled is not None else None)
-    parts, every = [rows], [labels]
+    source = unlabeled or root
+    if source is None:
+        raise ValueError("root: expected shards, as 'data.root=shards/*.tar'")
+    rows = index(source, label, cache)
+    if unlabeled is None:
+        numbers, names = class_numbers(rows, label, classes)
+        held = test_root
+    else:  # what such a shard says of a class is for somebody else
+        numbers, names = np.full(len(rows), -1), tuple(map(str, classes or ()))
+        held = test_root or root
+    parts, every = [rows], [numbers]
     if held is not None:
         parts.append(index(held, label, cache))
+        check_apart(*parts)
         every.append(class_numbers(parts[1], label, names)[0])
     return assemble(
         rows.shards[0].parent.name,

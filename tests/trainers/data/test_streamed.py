@@ -14,6 +14,9 @@ with warnings.catch_warnings():
 
 from coreset.trainers.data import streamed
 from coreset.trainers.data.hugging_face import hf_dataset
+from coreset.trainers.data.on_demand import StreamedData
+from coreset.trainers.learners.images import LitImages
+from coreset.trainers.learners.lightning import LightningLearner
 from tests.trainers.data.photos import pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -97,3 +100,15 @@ def test_wrong_splits_columns_and_places_are_named(folder, tmp_path):
         streamed._number("cat", "label", "000000003")
     assert streamed._number(None, "label", "0") == -1
     assert streamed._number(np.int64(2), "label", "0") == 2
+
+
+def test_a_stream_is_decoded_on_demand_for_a_module_of_ones_own(folder, tmp_path, monkeypatch):
+    data = StreamedData(str(folder), cache=str(tmp_path / "c"), size=16, workers=0, batch_size=4)
+    learner = LightningLearner(LitImages("mobilenetv3_small_050", 2), data, {"accelerator": "cpu", "max_epochs": 1})  # fmt: skip
+    assert learner.classes == ("cat", "coffee")
+    assert learner.known_labels.tolist() == [0] * 12 + [1] * 12  # in the order of the stream
+    assert learner.ids.tolist()[23] == "000000.tar/000000023"
+    assert learner.pool.view[5][0].shape == (3, 16, 16)
+    monkeypatch.setattr(streamed, "_bytes", None)  # nothing is read twice
+    data.prepare_data()
+    assert len(StreamedData(str(folder), cache=str(tmp_path / "c")).splits) == 2

@@ -68,9 +68,27 @@ def test_classes_are_members_or_fields_names_or_numbers(tmp_path, options, readi
 def test_a_pool_without_labels_and_a_test_set_of_its_own(tmp_path):
     shards(tmp_path / "pool", 12, 6, text=lambda _: None)
     shards(tmp_path / "test", 8, 8, text=lambda c: ("cat", "coffee")[c], seed=5)
+    shards(tmp_path / "numbers", 4, 4)
     data = load(tmp_path, "test", unlabeled=str(tmp_path / "pool"), classes=["cat", "coffee"])
     assert data.labels.tolist() == [-1] * 12
     assert sorted(data.test_labels.tolist()) == [0] * 4 + [1] * 4
+    with pytest.warns(UserWarning, match="no test set, so nothing can be measured"):
+        alone = webdataset(
+            unlabeled=str(tmp_path / "pool"), classes=["cat", "coffee"], size=16, cache=str(tmp_path / "cache")
+        )  # fmt: skip
+    assert alone.ids.tolist() == data.ids.tolist()
+    strange = load(
+        tmp_path,
+        "test",
+        unlabeled=str(tmp_path / "test"),
+        classes=["a", "b"],
+        test_root=str(tmp_path / "numbers"),
+    )
+    assert strange.labels.tolist() == [-1] * 8
+    with pytest.raises(ValueError, match="root: expected shards"):
+        webdataset()
+    with pytest.raises(ValueError, match=r"train-000.tar: is in the pool and in the test set"):
+        load(tmp_path, "test", test_root=str(tmp_path / "test" / "*"))
     with pytest.raises(ValueError, match=r"'0000' has no class: expected a member '.cls', or a"):
         load(tmp_path, "pool")
     with pytest.raises(ValueError, match="classes: an unlabeled pool needs the names"):
@@ -148,7 +166,7 @@ def test_nothing_there_and_names_of_numbers(tmp_path):
 def test_active_mode_from_the_command_lines_settings(tmp_path):
     shards(tmp_path / "shards")
     overrides = [
-        "data=webdataset", f"data.root={tmp_path}/shards/*.tar", "data.size=16", f"data.cache={tmp_path}/cache",
+        "data=webdataset", f"data.root='{tmp_path}/shards/train-{{000..002}}.tar'", "data.size=16", f"data.cache={tmp_path}/cache",
         f"store={tmp_path}/store", "mode=active", "start=6", "budget=[12]", "strategy=margin", "fit.steps=20",
         "trainer.accelerator=cpu", "baseline=[]",
     ]  # fmt: skip
@@ -162,8 +180,14 @@ def test_active_mode_from_the_command_lines_settings(tmp_path):
 
 def on_demand(tmp_path, **options):
     root = str(tmp_path / "shards" / "*.tar")
+    shards(tmp_path / "test", 8, 8, seed=3)
     return WebDatasetData(
-        root, test=root, size=32, batch_size=4, cache=str(tmp_path / "cache"), **options
+        root,
+        test=str(tmp_path / "test"),
+        size=32,
+        batch_size=4,
+        cache=str(tmp_path / "cache"),
+        **options,
     )
 
 

@@ -126,6 +126,8 @@ def test_datasets_that_take_no_labels_or_are_in_no_known_order(folder):
     ):
         about.part(nameless())
     whole = Street(folder, "train.json")
+    with pytest.raises(FileNotFoundError, match="30 of 30 images of .* are not there, first"):
+        DrawnImages(str(folder), images="pictures").part(whole)
     part = about.part(whole)
     assert part.pool.ids.tolist() == whole.ids
     assert part.image(3).shape[2] == 3

@@ -47,6 +47,12 @@ class DrawnImages:
                 f"drawn: {source} lists {pool.size} images, the train dataset has {len(dataset)}"
                 " examples and no `ids` (COCO's, or file names) that say which is which"
             )
+        missing = [n for n in pool.names[order].tolist() if not (whole.root / str(n)).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"drawn: {len(missing)} of {len(order)} images of {source} are not there, first"
+                f" {whole.root / str(missing[0])}"
+            )
         placed = CocoPool(
             len(order), ids=pool.ids[order], names=pool.names[order], sizes=pool.sizes[order],
             categories=pool.categories, source=pool.source,
