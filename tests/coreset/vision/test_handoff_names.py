@@ -34,8 +34,13 @@ def test_uploads_to_label_studio_are_known_by_what_is_left_of_their_names(tmp_pa
     assert read_label_studio(file, pool).labeled.tolist() == [3, 2, 0, 1]
 
 
-def test_a_name_that_two_images_get_is_no_image(tmp_path: Path) -> None:
-    pool = pool_of("street 1.jpg", "street (1).jpg", "street_(1).jpg")
-    for name in ("street_1.jpg", "other_1.jpg"):
-        with pytest.raises(KeyError, match="is no image of"):
-            read_label_studio(tasks(tmp_path, f"/data/upload/3/0e65535c-{name}"), pool)
+def test_an_upload_that_may_be_of_two_images_is_refused(tmp_path: Path) -> None:
+    pool = pool_of("street 1.jpg", "street_1.jpg", "a/x.jpg", "b/x.jpg")
+    for name in ("upload/3/0e65535c-street_1.jpg", "upload/3/0e65535c-x.jpg", "0e65535c-x.jpg"):
+        with pytest.raises(KeyError, match="upload of several images"):
+            read_label_studio(tasks(tmp_path, f"/data/{name}"), pool)
+    with pytest.raises(KeyError, match="is no image of"):
+        read_label_studio(tasks(tmp_path, "/data/upload/3/0e65535c-other.jpg"), pool)
+    # no upload, or one whose folder says which
+    assert read_label_studio(tasks(tmp_path, "/d/street_1.jpg"), pool).labeled.tolist() == [1]
+    assert read_label_studio(tasks(tmp_path, "/d/b/0e65535c-x.jpg"), pool).labeled.tolist() == [3]
