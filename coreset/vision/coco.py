@@ -30,6 +30,7 @@ __all__ = [
     "read_pool",
 ]
 
+SEVERAL = -2  # images have a name, in the place of a position
 SHOWN = 5  # names of categories in a repr
 
 
@@ -88,10 +89,12 @@ class CocoPool(Pool):
 
     @cached_property
     def uploads(self) -> dict[str, int]:
-        """Position by the name that a server gives an upload, where only one image gets it."""
+        """Position by the name that a server gives an upload; `SEVERAL` where several images get
+        it.
+        """
         names = [_upload(PurePath(n).name) for n in self.names.tolist()]
         counts = Counter(names)
-        return {n: i for i, n in enumerate(names) if counts[n] == 1}
+        return {n: i if counts[n] == 1 else SEVERAL for i, n in enumerate(names)}
 
     @cached_property
     def places(self) -> dict[Any, int]:

@@ -312,7 +312,7 @@ def table(results: dict[str, Any]) -> str:
             line(f"making the table of a curation of {results['rows']:,} rows of 16 words*", "table", "seconds"),
             line("of it, CPU seconds", "table", "cpu_s"),
             line("the most memory, GB", "table", "memory_gb"),
-            "", f"\\* {results['table_trials']} trials; load average at the start {results['table_load']:.1f}.",
+            "", f"\\* {results['table_trials']} {'trial' if results['table_trials'] == 1 else 'trials'}; load average at the start {results['table_load']:.1f}.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

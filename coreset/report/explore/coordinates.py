@@ -26,7 +26,9 @@ def text_vectors(texts: Sequence[str | None] | pa.ChunkedArray) -> NDArray[np.fl
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
-    hashed = HashingVectorizer(n_features=_BUCKETS, ngram_range=(1, 2), alternate_sign=False)
+    hashed = HashingVectorizer(
+        n_features=_BUCKETS, ngram_range=(1, 2), alternate_sign=False, norm=None
+    )
 
     def counts(part: Sequence[str | None] | pa.ChunkedArray) -> Any:
         plain = part.to_pylist() if isinstance(part, pa.ChunkedArray) else part

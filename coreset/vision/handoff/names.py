@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from coreset.vision.coco import CocoPool, by_file
+from coreset.vision.coco import SEVERAL, CocoPool, by_file
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an upload
 
@@ -39,17 +39,29 @@ def place(pool: CocoPool, name: object, who: str) -> int:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"{who}: expected the name of an image, got {name!r:.80}")
-    for one in spellings(name):
+    written = list(spellings(name))
+    lasts = [one.rpartition("/")[2] for one in written]
+    uploads = {_UPLOADED.sub("", last) for last in lasts if _UPLOADED.match(last)}
+    for one, last in zip(written, lasts, strict=True):
         at = by_file(pool.files, one)
+        if at < 0:
+            continue
+        known = str(pool.names[at])
+        if last in uploads and not ("/" in known and one.endswith(known)):
+            _check_upload(pool, last, name, who)
+        return at
+    for last in sorted(uploads):
+        at = pool.uploads.get(last, -1)
         if at >= 0:
             return at
-    for one in spellings(name):
-        last = one.rpartition("/")[2]
-        if _UPLOADED.match(last):
-            at = pool.uploads.get(_UPLOADED.sub("", last), -1)
-            if at >= 0:
-                return at
+        _check_upload(pool, last, name, who)
     raise KeyError(f"{who}: {name!r:.200} is no image of {pool.source}")
+
+
+def _check_upload(pool: CocoPool, last: str, name: str, who: str) -> None:
+    """Raise KeyError where an upload may be of several images: one keeps its name, others get it."""
+    if pool.uploads.get(last) == SEVERAL:
+        raise KeyError(f"{who}: {name!r:.200} is the upload of several images of {pool.source}")
 
 
 def category(pool: CocoPool, name: object, who: str) -> int:

@@ -20,8 +20,8 @@ from coreset.core.overrules import read_overrules
 from coreset.core.selection import Selection
 from coreset.curation.operators.dedup import ExactDuplicates
 from coreset.curation.operators.threshold import Threshold
-from coreset.curation.run import curate
-from coreset.report.explore import rows
+from coreset.curation.run import Settings, curate
+from coreset.report.explore import coordinates, rows
 from coreset.report.explore.coordinates import neighbors, places
 from coreset.report.explore.server import export_site, file_overrules, make_app
 from coreset.report.explore.table import COLUMNS, read_explore, write_explore
@@ -75,6 +75,49 @@ def test_the_table_of_a_curation_says_what_the_decisions_say(curated: Path) -> N
             assert table["id"][row["duplicate_row"]].as_py() == row["duplicate_of"]
     assert table["duplicate_row"][517].as_py() == 3
     assert rows.score_names(table) == ["text_words"] or "text_words" in rows.score_names(table)
+
+
+def test_rows_of_several_files_and_partitions_keep_their_texts(tmp_path: Path) -> None:
+    texts = [f"row {i} " + "é🙂" * (1200 if i == 4 else i % 7) for i in range(31)]
+    for k, name in enumerate(("b.jsonl", "a.jsonl")):
+        part = texts[k * 17 : (k + 1) * 17]
+        (tmp_path / name).write_text("".join(json.dumps({"text": t}) + "\n" for t in part))
+    out = curate(
+        [Length(), ExactDuplicates()],
+        [tmp_path / "b.jsonl", tmp_path / "a.jsonl"],
+        tmp_path / "out",
+        settings=Settings(partition_rows=5),
+    ).out
+    table, _ = make_table({**SETTINGS, "run": str(out)})
+    given = {f"{n}:{i}": t for k, n in enumerate(("b.jsonl", "a.jsonl")) for i, t in enumerate(texts[k * 17 : (k + 1) * 17], 1)}  # fmt: skip
+    decisions = pq.read_table(out / "decisions.parquet").to_pylist()
+    for row, decision in zip(table.to_pylist(), decisions, strict=True):
+        want = given[f"{decision['file']}:{decision['line']}"]
+        assert row["text"] == (want if len(want) <= 2000 else want[:2000] + "…")
+        assert row["slice"] == decision["file"]
+
+
+def test_text_vectors_in_parts_are_those_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice([f"word{i}" for i in range(5)], 9)) for _ in range(45)]
+    monkeypatch.setattr(coordinates, "_AXES_FROM", 20)
+    got = coordinates.text_vectors(texts)
+    plain = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(texts)
+    bare = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=plain.vocabulary_).fit(
+        texts[::2]
+    )
+    few = bare.transform(texts[::2])
+    x = TruncatedSVD(22, random_state=0).fit(few).transform(bare.transform(texts))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    # the same angles between texts, whatever the signs of the axes
+    np.testing.assert_allclose(got @ got.T, x @ x.T, atol=1e-5)
+    whole = pa.chunked_array([pa.array(texts[:7]), pa.array([*texts[7:43], None, texts[44]])])
+    again = coordinates.text_vectors(whole)
+    np.testing.assert_allclose(np.delete(again, 43, 0), np.delete(got, 43, 0), atol=1e-5)
+    assert not again[43].any()
 
 
 def test_the_file_documents_its_columns(curated: Path, tmp_path: Path) -> None:
