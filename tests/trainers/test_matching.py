@@ -18,8 +18,8 @@ from coreset.trainers.learners.fit import Fitter, TrainingConfig
 
 DATA = digits()
 OPTIONS = {
-    "dm": {"steps": 150, "width": 32, "augment": "none", "pool": 10, "real": 64},
-    "dc": {"networks": 120, "width": 32, "real": 32, "lr": 1.0, "start": "real"},
+    "dm": {"steps": 100, "width": 32, "augment": "none", "pool": 10, "real": 64},
+    "dc": {"networks": 50, "width": 32, "real": 32, "lr": 1.0, "start": "real"},
 }
 
 

@@ -220,7 +220,7 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
 ):
     fitter = Fitter(DATA, partial(convnet, width=32), {"accelerator": "cpu"})
     recipe, found = (
-        TrainingConfig(steps=200),
+        TrainingConfig(steps=150),
         {
             "random": [],
             "rded": [],
@@ -229,7 +229,7 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
             "shuffled": [],
         },
     )
-    for seed in range(2):
+    for seed in (0,):
         for labels in (DATA.labels, np.random.default_rng(seed).permutation(DATA.labels)):
             shuffled = labels is not DATA.labels
             make = Teachers(
@@ -242,10 +242,11 @@ def test_on_digits_easy_crops_and_soft_labels_beat_random_images_and_shuffled_la
                 continue
             plain = source.real(choose(Random(), source, make(), 1, seed))
             for name, one in (("random", plain), ("rded", easy)):
-                soft = crop_labels(one, make(), Views(), 50, seed)
+                soft = crop_labels(one, make(), Views(), 40, seed)
                 found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
                 found[f"{name} soft"].append(fit_made(fitter, recipe, soft, (seed, 1)).accuracy)
     mean = {name: float(np.mean(values)) for name, values in found.items()}
+    print(mean)
     assert mean["rded"] > mean["random"] + 0.05
     assert mean["random soft"] > mean["random"] + 0.08
     assert mean["rded soft"] > 0.8
