@@ -50,7 +50,7 @@ def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_
         for name, one in sets.items():
             found[name].append(fit_made(fitter, recipe, one, (seed, 1)).accuracy)
     mean = {name: float(np.mean(values)) for name, values in found.items()}
-    print(method, mean)
+
     assert mean["made"] > mean["random"] + 0.10
     assert mean["made"] > mean["herding"] + 0.04
     assert mean["shuffled"] < 0.25
