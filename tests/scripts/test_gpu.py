@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import processes
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -52,10 +54,7 @@ def test_a_device_that_is_not_there_is_refused_in_words():
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    done = subprocess.run(
-        [sys.executable, "scripts/gpu.py", "--only", "kcenter"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = processes.script(ROOT / "scripts/gpu.py", "--only", "kcenter", cwd=ROOT)
     assert done.returncode == 1
     assert "torch sees no CUDA device" in done.stderr
 

@@ -1,5 +1,4 @@
 import importlib.util
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from coreset.registry import names, strategy
 from coreset.strategies.combine.mixture import Mixture
 from coreset.strategies.coverage.kcenter import KCenterGreedy
+from tests import processes
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "methods.py"
@@ -116,7 +116,5 @@ def test_check_sees_what_is_missing_and_stale(methods, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_page_in_the_tree_is_up_to_date():
-    ran = subprocess.run(
-        [sys.executable, SCRIPT, "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ran = processes.script(SCRIPT, "--check", cwd=ROOT)
     assert ran.returncode == 0, ran.stderr

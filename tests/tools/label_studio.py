@@ -12,32 +12,35 @@ from pathlib import Path
 import httpx
 from filelock import FileLock
 
+from tests.tools import envs
+
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 EXTRA = {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0}
 
 
-def fresh(python: str, folder: Path) -> None:
-    """Put an empty data base into `folder`. Making its tables takes Label Studio two minutes, so
-    that this is done once for each of its versions, and copied ever after.
+def empty(python: str) -> Path:
+    """Return a folder with an empty data base. Making its tables takes Label Studio two minutes, so
+    that this is done once for each of its versions: `python -m tests.tools.label_studio`, else by
+    the first test that needs one.
     """
     home = Path(python).parents[1]
     version = next(home.glob("lib/*/site-packages/label_studio-*.dist-info")).stem
-    empty = home / f"empty-{version}"
-    with FileLock(f"{empty}.lock"):
-        if not empty.exists():
-            partial = Path(f"{empty}.making")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            with running(python, partial):
+    folder = home / f"empty-{version}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            part = Path(f"{folder}.making")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            with running(python, part):
                 pass
-            partial.rename(empty)
-    shutil.copytree(empty, folder, dirs_exist_ok=True)
+            part.rename(folder)
+    return folder
 
 
 @contextmanager
 def server(python: str, folder: Path) -> Iterator[httpx.Client]:
     """Yield a client of a fresh server whose data lie in `folder`."""
-    fresh(python, folder)
+    shutil.copytree(empty(python), folder, dirs_exist_ok=True)
     with running(python, folder) as client:
         yield client
 
@@ -135,3 +138,7 @@ def export(client: httpx.Client, number: int, kind: str, **more: str) -> bytes:
         .raise_for_status()
         .content
     )
+
+
+if __name__ == "__main__":
+    empty(envs.python_of("label-studio"))

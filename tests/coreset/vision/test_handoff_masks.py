@@ -157,16 +157,17 @@ CONFIG = """<View><Image name="image" value="$image"/><BrushLabels name="label" 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_masks_through_a_label_studio_server(pool, maps, regions, tmp_path: Path) -> None:
-    python = python_of("label-studio")
+def test_masks_through_a_label_studio_server(
+    pool, maps, regions, tmp_path: Path, annotation_server
+) -> None:
+    client = annotation_server
     file = write_masks(tmp_path / "tasks.json", "label_studio", pool, maps, regions, prefix="/d/")
     tasks = json.loads(file.read_text())[:12]
-    with label_studio.server(python, tmp_path) as client:
-        number, held = label_studio.project(client, CONFIG, tasks)
-        for task in held:
-            label_studio.annotate(client, task["id"], task["predictions"][0]["result"])
-        native = tmp_path / "native.json"
-        native.write_bytes(label_studio.export(client, number, "JSON"))
+    number, held = label_studio.project(client, CONFIG, tasks)
+    for task in held:
+        label_studio.annotate(client, task["id"], task["predictions"][0]["result"])
+    native = tmp_path / "native.json"
+    native.write_bytes(label_studio.export(client, number, "JSON"))
     back = class_maps(read_label_studio(native, pool, ignore=("region",)))
     asked = regions.masks()
     assert set(back) == {t["data"]["image_id"] for t in tasks}

@@ -168,7 +168,11 @@ def test_the_best_of_both_rounds():
         best, info = FacilityLocation().certify(audits, [one, one], 5)
         assert best == int(shard > union)
         assert info == pytest.approx(
-            {"facility_value": 1.0, "of_union": (union + 2) / 5, "of_best_partition": (shard + 2) / 5}
+            {
+                "facility_value": 1.0,
+                "of_union": (union + 2) / 5,
+                "of_best_partition": (shard + 2) / 5,
+            }
         )
 
 

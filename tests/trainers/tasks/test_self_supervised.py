@@ -39,7 +39,8 @@ def accuracy(pool, test, per_class=10):
 @pytest.mark.parametrize("method", ["vicreg", "simclr"])
 def test_training_beats_the_untrained_network(method, tmp_path):
     views = {"hf_prob": 0.0, "min_scale": 0.4}
-    network = SelfSupervised(method, steps=120, batch_size=128, width=32, transform=views)
+    size = {"steps": 60, "batch_size": 96, "width": 32, "projection": 512}
+    network = SelfSupervised(method, transform=views, **size)
     store = Store(tmp_path)
     trained = accuracy(*pool_and_test(network, DATA, store, exchanged(DATA)))
     raw = network.untrained(DATA)

@@ -142,7 +142,9 @@ def test_facility_location_is_greedi(k, count):
     facts = about(operator("facility", k, count), vector=X)
     np.testing.assert_allclose(facts["certificate"]["facility_value"], max(values), atol=2e-6)
     np.testing.assert_allclose(facts["certificate"]["of_union"], values[0], atol=2e-6)
-    np.testing.assert_allclose(facts["certificate"]["of_best_partition"], max(values[1:]), atol=2e-6)
+    np.testing.assert_allclose(
+        facts["certificate"]["of_best_partition"], max(values[1:]), atol=2e-6
+    )
     np.testing.assert_allclose(facts["factor"], (1 - 1 / np.e) / min(count, k))
 
 
