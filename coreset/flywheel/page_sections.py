@@ -160,14 +160,15 @@ def synthesis(turn: Facts, percent: bool) -> str:
 def next_step(turn: Facts, percent: bool) -> str:
     """Return the decision, the forecast it rests on, and the alarms."""
     decide, watch = turn["decide"], turn["watch"]
-    ahead = decide["forecast"]
     words = (
         f"Stop: {decide['stop']}." if decide["stop"] else f"Next budget: {decide['next_budget']:g}."
     )
-    gain, low, high = (change(ahead[n][-1], percent) for n in ("gain", "low", "high"))
-    words += (
-        f" Forecast with {count(ahead['labels'][-1])} rows: {gain}{' points' if percent else ''}"
-        f" [{low}, {high}] by the power law of the curve. Drift of {watch['compared']}:"
-        f" {', '.join(watch['alarms']) or 'none'}."
-    )
+    if "forecast" in decide:  # a stage of one's own may have none
+        ahead = decide["forecast"]
+        gain, low, high = (change(ahead[n][-1], percent) for n in ("gain", "low", "high"))
+        words += (
+            f" Forecast with {count(ahead['labels'][-1])} rows: {gain}{' points' if percent else ''}"
+            f" [{low}, {high}] by the power law of the curve."
+        )
+    words += f" Drift of {watch['compared']}: {', '.join(watch['alarms']) or 'none'}."
     return f'<h2>What is next</h2><p class="note">{text(words)}</p>'
