@@ -43,8 +43,8 @@ CLASSES, RARE = 4, "bovine"
 SIZES = {"train": 120, "dev": 180}  # of 560 pool images, the others may be bought; 260 test images
 POOL, TEST, HIDE = 560, 260, 0.9
 BUDGET = 100
-FIT = {"steps": 500, "batch_size": 4, "lr": 0.003, "augment": True, "precision": "32"}
-MODEL = {"min_size": 96, "max_size": 128, "convolutions": 1}
+FIT: dict[str, Any] = {"steps": 500, "batch_size": 4, "lr": 0.003, "augment": True, "precision": "32"}
+MODEL: dict[str, Any] = {"min_size": 96, "max_size": 128, "convolutions": 1}
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,14 @@ def main() -> None:
     pool = wheel.data.at("pool")
     batch = read_table(turn / "label-batch.parquet")
     mined = wheel.data.where(batch["id"][batch["slice"] == f"class={RARE}"])
-    arms = {}
+    costs, arms = wheel.data.costs, {}
+    assert costs is not None
     for name in ("candidate", "control"):
         ids = read_table(turn / f"version-{name}.parquet")["id"]
         rows = wheel.data.where(ids[~np.isin(ids, wheel.data.ids[wheel.data.at("train")])])
         arms[name] = {
             "images": len(rows),
-            "boxes": float(wheel.data.costs[rows].sum()),
+            "boxes": float(costs[rows].sum()),
             "rare": int(rare[rows].sum()),
         }
     result = {

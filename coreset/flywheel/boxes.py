@@ -120,7 +120,8 @@ class Boxes(OfSets):
         known = ~np.isnan(values)
         total = np.where(known, values, 0.0).sum(axis=0)
         counts = known.sum(axis=0)
-        return 1 - np.divide(total, counts, out=np.full(len(weights), np.nan), where=counts > 0)
+        mean = np.divide(total, counts, out=np.full(len(weights), np.nan), where=counts > 0)
+        return np.asarray(1 - mean, np.float64)
 
     def _match(self, columns: Columns) -> Mapping[int, _Matched]:
         """Return the matched detections by class, of all classes that are drawn or detected."""
@@ -147,7 +148,8 @@ def match_boxes(table: NDArray[np.float32], drawn: Sequence[Drawn]) -> dict[int,
             "boxes are matched with pycocotools: pip install 'coreset-lightning[dense]'"
         ) from error
     classes = sorted({int(c) for d in drawn for c in d.labels})
-    truth, results = [], []
+    truth: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image, one in enumerate(drawn):
         for box, label, crowd in zip(one.boxes.tolist(), one.labels, one.crowd, strict=True):
             x, y, x2, y2 = box
@@ -169,8 +171,7 @@ def match_boxes(table: NDArray[np.float32], drawn: Sequence[Drawn]) -> dict[int,
         }
         coco.createIndex()
         # an empty list of results is no file that pycocotools reads
-        found = coco.loadRes(results) if results else COCO()
-        judge = COCOeval(coco, found, "bbox")
+        judge = COCOeval(coco, coco.loadRes(results) if results else COCO(), "bbox")
         judge.params.areaRng, judge.params.areaRngLbl = [judge.params.areaRng[0]], ["all"]
         judge.evaluate()
     pairs: dict[tuple[int, int], Any] = {

@@ -64,7 +64,8 @@ class Masks(OfSets):
         known = ~np.isnan(share[:, classes])
         total = np.where(known, share[:, classes], 0.0).sum(axis=1)
         counts = known.sum(axis=1)
-        return 1 - np.divide(total, counts, out=np.full(len(weights), np.nan), where=counts > 0)
+        mean = np.divide(total, counts, out=np.full(len(weights), np.nan), where=counts > 0)
+        return np.asarray(1 - mean, np.float64)
 
     def _count(self, columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return pixels in which truth and answer both, or either, are of each class (E, C)."""

@@ -135,7 +135,8 @@ def _stored(path: Path, at: Any, label: str, cache: Path) -> dict[str, NDArray[A
     file = cache / f"shard-{fingerprint(str(path), list(at), label)}.npz"
     if not file.exists():
         buffer = io.BytesIO()
-        np.savez(buffer, **_read(path, label))
+        columns: dict[str, Any] = _read(path, label)
+        np.savez(buffer, **columns)
         write_atomic(file, buffer.getvalue())
     with np.load(file, allow_pickle=False) as stored:
         return {name: stored[name] for name in NAMES}

@@ -44,14 +44,14 @@ def streamed(
     cache: str,
 ) -> ImageData:
     """Return the data set of `coreset.trainers.data.hugging_face.hf_dataset` by way of shards."""
-    names = [train] if test is None else [train, test]
-    folders = [stream(path, split, image, label, cache) for split in names]
+    splits = [train] if test is None else [train, test]
+    folders = [stream(path, split, image, label, cache) for split in splits]
     parts = [index(folder / "*.tar", LABEL, cache) for folder in folders]
     known = classes_of(folders[0])
     numbers = [class_numbers(part, LABEL, known or None, labeled=False) for part in parts]
-    names = max((n for _, n in numbers), key=len)
+    classes = max((names for _, names in numbers), key=len)
     return assemble(
-        Path(path).name, parts, [n for n, _ in numbers], tuple(names), test_share, size, on_corrupt,
+        Path(path).name, parts, [n for n, _ in numbers], classes, test_share, size, on_corrupt,
         augment, cache, positions(parts[0]),
     )  # fmt: skip
 

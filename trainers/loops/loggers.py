@@ -69,10 +69,10 @@ def log_lines(logger: Logger, curve: Curve, others: Mapping[str, Curve]) -> None
     level line over the labels of the curve.
     """
     for name, other in others.items():
-        lines = zip(other.labels.tolist(), other.values.tolist(), strict=True)
+        points = list(zip(other.labels.tolist(), other.values.tolist(), strict=True))
         if name == "full":
-            lines = ((n, float(other.values[-1])) for n in curve.labels.tolist())
-        for labels, value in lines:
+            points = [(n, float(other.values[-1])) for n in curve.labels.tolist()]
+        for labels, value in points:
             if np.isfinite(value):
                 log_point(logger, int(labels), name, value)
 

@@ -133,7 +133,7 @@ def datasets(case: Case, folder: Path) -> list[Round]:
     expected = case.objects
     place = {str(k): i for i, k in enumerate(case.pool.ids.tolist())}
 
-    def edit(row: dict) -> dict:
+    def edit(row: dict[str, Any]) -> dict[str, Any]:
         if place[row["id"]] % 10 == 0:
             objects = row["objects"]
             x, y, x2, y2 = MORE
@@ -169,7 +169,7 @@ def datasets(case: Case, folder: Path) -> list[Round]:
     for at in range(0, case.pool.size, 10):
         expected[at].append(("bus", MORE))
         one.edits += 1
-    got: dict[int, list] = {place[r["id"]]: [] for r in rows}
+    got: dict[int, list[Any]] = {place[r["id"]]: [] for r in rows}
     numbers = case.pool.categories
     where = {k: i for i, k in enumerate(case.pool.ids.tolist())}
     for i, box, label in zip(found.image, found.boxes, found.labels, strict=True):

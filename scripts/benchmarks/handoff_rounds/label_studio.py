@@ -92,7 +92,7 @@ def classes(case: Case, client: httpx.Client, folder: Path) -> Round:
                 label_studio.annotate(client, task["id"], [], skip=True)
                 one.skipped += 1
                 continue
-            result = [
+            result: list[dict[str, Any]] = [
                 {
                     "type": "choices",
                     "from_name": "label",
