@@ -43,7 +43,13 @@ CLASSES, RARE = 4, "bovine"
 SIZES = {"train": 120, "dev": 180}  # of 560 pool images, the others may be bought; 260 test images
 POOL, TEST, HIDE = 560, 260, 0.9
 BUDGET = 100
-FIT: dict[str, Any] = {"steps": 500, "batch_size": 4, "lr": 0.003, "augment": True, "precision": "32"}
+FIT: dict[str, Any] = {
+    "steps": 500,
+    "batch_size": 4,
+    "lr": 0.003,
+    "augment": True,
+    "precision": "32",
+}
 MODEL: dict[str, Any] = {"min_size": 96, "max_size": 128, "convolutions": 1}
 
 

@@ -230,5 +230,9 @@ class UHerding(Strategy, TwoRounds):
         """
         values = audits[:, :, 0].sum(axis=0) / size
         best = int(values.argmax())
-        names = {"coverage": values[best], "of_union": values[0], "of_best_partition": values[1:].max()}
+        names = {
+            "coverage": values[best],
+            "of_union": values[0],
+            "of_best_partition": values[1:].max(),
+        }
         return best, {name: float(value) for name, value in names.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Any, PurePath
 
 import numpy as np
 
