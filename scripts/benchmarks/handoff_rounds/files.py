@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, PurePath
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
