@@ -59,6 +59,8 @@ class Curation:
         for one in self.manifest["operators"]:
             if "counts" in one:
                 left[f"after {one['name']}"] = one["counts"]["kept"]
+        if counts["kept"] > list(left.values())[-1]:
+            left["with rows restored"] = counts["kept"]
         why = Counter(r for r in self.decisions["reason"].to_pylist() if r is not None)
         reasons = html.bars(dict(why.most_common(8))) if why else ""
         title = f"{counts['kept']:,} of {counts['rows']:,} rows kept"

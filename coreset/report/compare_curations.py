@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,13 +111,15 @@ def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Change
 
 def _moves(changed: Changes) -> str:
     rows = "".join(
-        f'<tr><td>{text(was)}</td><td class="left">{text(now)}</td><td>{count(n)}</td></tr>'
+        f'<tr><td>{count(n)}</td><td class="left">{text(was)}</td>'
+        f'<td class="left">{text(now)}</td></tr>'
         for (was, now), n in changed.moves.items()
     )
     return (
-        '<h2>What became of rows</h2><div class="scroll"><table'
-        ' class="numbers"><thead><tr><th>before</th>'
-        f"<th>after</th><th>rows</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        '<h2>What became of rows</h2><div class="scroll"><table class="numbers">'
+        "<thead><tr><th>rows</th>"
+        f'<th class="left">before</th><th class="left">after</th></tr></thead><tbody>{rows}</tbody>'
+        "</table></div>"
     )
 
 
@@ -145,10 +146,12 @@ def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         for m in (a, b)
     ]  # fmt: skip
     lines = difference(plain[0], plain[1])
-    people = Counter(
-        {k: v for m in (b,) for k, v in (m.get("overrules") or {}).items() if isinstance(v, int)}
-    )
-    lines += [f"overrules in the second: {dict(people)}"] if people else []
+    for which, m in (("first", a), ("second", b)):
+        people = {k: v for k, v in (m.get("overrules") or {}).items() if isinstance(v, int) and v}
+        back = people.pop("restored", 0)
+        words = [f"{count(n)} {action}" for action, n in people.items()]
+        words += [f"{count(back)} would have been dropped"] if back else []
+        lines += [f"overrules in the {which}: {', '.join(words)}"] if words else []
     items = (
         "".join(f"<li>{text(line)}</li>" for line in lines) or "<li>the recipes are the same</li>"
     )

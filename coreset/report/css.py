@@ -31,6 +31,7 @@ table{{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums
 .numbers td{{padding:6px 6px;text-align:right;white-space:nowrap;border-top:1px solid var(--rule)}}
 .numbers th:first-child,.numbers td:first-child{{text-align:left;padding-left:0}}
 .numbers td:last-child,.numbers th:last-child{{padding-right:0}}
+.numbers td.left,.numbers th.left{{text-align:left;white-space:normal}}
 .numbers small{{color:var(--muted);font-size:11.5px}}
 .numbers tr.random td{{color:var(--muted)}}
 .numbers b{{font-weight:650;color:var(--ink)}}

@@ -55,7 +55,6 @@ _STYLE = """
 .stages{display:none;list-style:none;padding:0;margin:26px 0 0;font-size:14px}.stages li{margin:0 0 12px;overflow-wrap:anywhere}
 .stages small{color:var(--muted)}.stages i{display:block;height:10px;margin-top:3px;background:var(--s0)}
 @media(max-width:740px){.funnel{display:none}.stages{display:block}}
-.numbers td.left,.numbers th.left{text-align:left;white-space:normal}
 code{font-size:12px;overflow-wrap:anywhere}
 """
 

@@ -29,8 +29,8 @@ class Stage:
 
 
 def stages(manifest: Mapping[str, Any]) -> list[Stage]:
-    """Return the stages of a run: the rows read, every operator that decides, in order. Scores and
-    fits that drop nothing are left out.
+    """Return the stages of a run: the rows read, every operator that decides, in order, and
+    the rows that people kept against them. Scores and fits that drop nothing are left out.
 
     >>> counts = {"in": 5, "kept": 3, "dropped": 2, "rejected": 0, "reasons": {"short": 2}}
     >>> manifest = {
@@ -48,6 +48,10 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     for name, kind, counts in decided:
         if counts["kept"] < counts["in"] or kind not in ("score", "fit"):
             out.append(Stage(name, out[-1].left, counts["kept"], _most(counts["reasons"])))
+    back = (manifest.get("overrules") or {}).get("restored", 0)
+    if back:
+        kept = out[-1].left + back
+        out.append(Stage("restored", kept, kept, {"kept by overrule": back}))
     return out
 
 

@@ -47,8 +47,8 @@ def text_vectors(texts: Sequence[str | None] | pa.ChunkedArray) -> NDArray[np.fl
     for start in range(0, size, _AXES_FROM):
         part = counts(texts[start : start + _AXES_FROM])
         out[start : start + _AXES_FROM] = svd.transform(weights.transform(part))
-    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.float32(1e-12))
-    return out
+    norms = np.linalg.norm(out, axis=1, keepdims=True)
+    return np.asarray(out / np.maximum(norms, 1e-12), np.float32)
 
 
 def image_vectors(thumbnails: Sequence[bytes | None]) -> NDArray[np.float32]:

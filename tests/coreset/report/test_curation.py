@@ -103,6 +103,10 @@ def test_stages_are_the_counts(done):
         }
     )
     assert read[1].reasons == {"b": 5, "a": 2}
+    people = {"keep": 3, "drop": 0, "restored": 2, "who": ["ana"]}
+    last = stages({**done.manifest, "overrules": people})[-1]
+    kept = done.manifest["counts"]["kept"]
+    assert last == Stage("restored", kept + 2, kept + 2, {"kept by overrule": 2})
     fig = funnel_figure([Stage("read", 5, 0, {f"reason {i} that is long": 1 for i in range(5)})])
     texts = [t.get_text() for t in fig.axes[0].texts]
     assert texts[0] == "0"

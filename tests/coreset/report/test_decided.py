@@ -124,7 +124,9 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
         for r in pq.read_table(one / "decisions.parquet").to_pylist()
         if r["state"] == "kept"
     ]
+    short = next(r["id"] for r in pq.read_table(one / "decisions.parquet").to_pylist() if r["state"] == "dropped")  # fmt: skip
     add_overrule(file, Overrule(kept[0], "drop", "ana", "now", "a face"))
+    add_overrule(file, Overrule(short, "keep", "ana", "now"))
     two = curate(other, rows, tmp_path / "two", overrules=file).out
     changed = changes(one, two)
     a, b = (
@@ -144,6 +146,8 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
     html = page.read_text()
     assert "low: 10 there, 20 now" in html
     assert "a face" in html
+    assert "overrules in the second: 1 keep, 1 drop, 1 would have been dropped" in html
+    assert '<tr><td>1</td><td class="left">kept</td><td class="left">overruled: drop by ana' in html
     (tmp_path / "x.jsonl").write_text('{"id": "zz", "text": "x"}\n')
     with pytest.raises(ValueError, match="no row in common"):
         changes(one, curate(RECIPE[:1], tmp_path / "x.jsonl", tmp_path / "three").out)
