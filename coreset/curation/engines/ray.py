@@ -307,6 +307,8 @@ class RayData:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.shuffle_strategy = ray.data.context.ShuffleStrategy.HASH_SHUFFLE
+        # what receives rows reserves no part of a processor: on nodes of one, no task fits beside it
+        context.hash_shuffle_operator_actor_num_cpus_override = 0
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         return ray
