@@ -56,8 +56,7 @@ def take_away(cluster, folder, run):
 
 def test_nodes_lost_in_the_middle(tmp_path, cluster):
     """One node goes while it runs a rule; one while it reads keys for a shuffle, with the objects
-    that lie on it and the actor that receives a third of the rows. The head
-    goes on alone.
+    that lie on it and what it had received of the rows. The head goes on alone.
     """
     source = write_jsonl(tmp_path / "rows.jsonl", sentences(120))
     operators = [
@@ -118,7 +117,7 @@ class Loses(RayData):
         left = self.lose.pop() if self.lose else None
         for i, one in enumerate(super()._taken(ray, done)):
             if i == left:
-                raise ray.exceptions.ObjectLostError("00" * 28, None, None)
+                raise ray.exceptions.ObjectLostError("00" * 28, None, "")
             yield one
 
 
