@@ -34,9 +34,11 @@ _SHUFFLED = 200  # partitions of a shuffle, at most: each takes any number of pa
 
 @dataclass(frozen=True)
 class Task:
-    """A step on its way to workers: where its bytes lie in Ray, and where its modules are."""
+    """A step on its way to workers: its bytes, which Ray sends with what is called, and where its
+    modules are.
+    """
 
-    step: Any
+    step: bytes
     path: tuple[str, ...]
 
     def load(self) -> Callable[[Any], Any]:
@@ -45,11 +47,9 @@ class Task:
 
 
 @lru_cache(8)
-def _loaded(ref: Any, path: tuple[str, ...]) -> Callable[[Any], Any]:
+def _loaded(data: bytes, path: tuple[str, ...]) -> Callable[[Any], Any]:
     sys.path.extend(p for p in path if p not in sys.path)
-    import ray
-
-    step: Callable[[Any], Any] = pickle.loads(ray.get(ref))
+    step: Callable[[Any], Any] = pickle.loads(data)
     return step
 
 
@@ -188,7 +188,7 @@ class RayData:
         if not items:
             return
         ray = self._ray()
-        task, held, at = self._task(ray, step), dict[int, R](), 0
+        task, held, at = self._task(step), dict[int, R](), 0
         for attempt in range(self.retries + 1):
             left = [(i, items[i]) for i in range(at, len(items)) if i not in held]
             done = self._called(ray, self._rows(ray, left), task, step, len(left))
@@ -230,12 +230,10 @@ class RayData:
             return
         ray = self._ray()
         rows = self._rows(ray, list(enumerate(items))).map_batches(
-            read_items, fn_args=(self._task(ray, read),), batch_size=1, batch_format="pyarrow"
+            read_items, fn_args=(self._task(read),), batch_size=1, batch_format="pyarrow"
         )
         groups = rows.groupby(PART, num_partitions=min(parts, max(_SHUFFLED, self.workers)))
-        done = groups.map_groups(
-            call_part, fn_args=(self._task(ray, step),), batch_format="pyarrow"
-        )
+        done = groups.map_groups(call_part, fn_args=(self._task(step),), batch_format="pyarrow")
         for attempt in range(self.retries + 1):
             try:
                 answers = sorted(self._taken(ray, done), key=lambda one: one[0])
@@ -260,10 +258,10 @@ class RayData:
         rows = [{"place": place, "item": item} for place, item in data]
         return ray.data.from_items(rows, override_num_blocks=len(rows))
 
-    def _task(self, ray: Any, step: Any) -> Task:
-        plain_bytes = pickle.dumps(step)
-        self.passed["steps"] += len(plain_bytes)
-        return Task(ray.put(plain_bytes), tuple(sys.path))
+    def _task(self, step: Any) -> Task:
+        data = pickle.dumps(step)
+        self.passed["steps"] += len(data)
+        return Task(data, tuple(sys.path))
 
     def _taken(self, ray: Any, done: Any) -> Iterator[tuple[int, Any]]:
         """Yield (place, answer) as they come; raise the error of a step."""
@@ -310,6 +308,8 @@ class RayData:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.shuffle_strategy = ray.data.context.ShuffleStrategy.HASH_SHUFFLE
+        # what receives rows reserves no part of a processor: on nodes of one, no task fits beside it
+        context.hash_shuffle_operator_actor_num_cpus_override = 0
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         return ray

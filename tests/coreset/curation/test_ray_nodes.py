@@ -22,7 +22,7 @@ from coreset.curation.run import Settings
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
-MOMENTS = ("key",)
+MOMENTS = ("rule", "key")
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -43,9 +43,7 @@ def cluster(monkeypatch):
 
 
 def take_away(cluster, folder, run):
-    """Remove the node that stays, at each moment, with all its processes and objects,
-    and add a new one, as a cluster does: Ray's shuffle waits for the processors it was planned for.
-    """
+    """Remove the node that stays, at each moment, with all its processes and objects."""
     for moment in MOMENTS:
         said = folder / moment
         while not (said.exists() and said.read_text()):
@@ -58,7 +56,7 @@ def take_away(cluster, folder, run):
 
 def test_nodes_lost_in_the_middle(tmp_path, cluster):
     """One node goes while it runs a rule; one while it reads keys for a shuffle, with the objects
-    that lie on it and the actor that receives a third of the rows.
+    that lie on it and what it had received of the rows. The head goes on alone.
     """
     source = write_jsonl(tmp_path / "rows.jsonl", sentences(120))
     operators = [
@@ -93,25 +91,18 @@ class Sorted:
         return sorted(item[1]["value"].to_pylist())
 
 
-@dataclass(frozen=True)
-class Here(Task):
-    """A step that never left this process."""
-
-    def load(self):
-        return self.step
-
-
 def test_what_a_lost_task_sent_is_not_counted_twice():
     """A task whose node is lost after half of its rows had been sent is run again by Ray, which
     sends them all again.
     """
+    read, step = (Task(pickle.dumps(one), ()) for one in (Values(), Sorted()))
     items = pa.table({"place": [0, 1], "item": [pickle.dumps(0), pickle.dumps(1)]})
-    sent = read_items(items, Here(Values(), ()))
-    again = pa.concat_tables([sent, read_items(items.slice(1), Here(Values(), ()))])
+    sent = read_items(items, read)
+    again = pa.concat_tables([sent, read_items(items.slice(1), read)])
     for part in (0, 1):
         rows = again.filter(pc.equal(again["_part"], part))
         assert rows.num_rows == 3
-        answer = call_part(rows, Here(Sorted(), ()))["answer"][0].as_py()
+        answer = call_part(rows, step)["answer"][0].as_py()
         assert pickle.loads(answer) == (True, list(range(part, 20, 2)))
 
 
@@ -126,7 +117,7 @@ class Loses(RayData):
         left = self.lose.pop() if self.lose else None
         for i, one in enumerate(super()._taken(ray, done)):
             if i == left:
-                raise ray.exceptions.ObjectLostError("00" * 28, None, None)
+                raise ray.exceptions.ObjectLostError("00" * 28, None, "")
             yield one
 
 
