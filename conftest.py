@@ -27,6 +27,11 @@ def pytest_collection():
         gc.enable()
 
 
+def pytest_unconfigure():
+    """Let the end of the process find everything: some libraries complain of what is left."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def numpy_and_pillow_as_they_are():
     """Undo what ultralytics does to them where it is imported."""
