@@ -303,7 +303,9 @@ class RayData:
             )
             if self.memory and not self.address:
                 here["object_store_memory"] = self.memory
-            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **here)
+            # None would join the cluster that somebody else began on this machine
+            where = self.address or "local"
+            ray.init(address=where, log_to_driver=False, logging_level="ERROR", **here)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

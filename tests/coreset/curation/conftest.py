@@ -21,7 +21,7 @@ def engine():
     address = os.environ.get("RAY_ADDRESS")
     here = {} if address else {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 300 * 2**20}
     ray.init(
-        address=address, include_dashboard=None if address else False, log_to_driver=False,
+        address=address or "local", include_dashboard=None if address else False, log_to_driver=False,
         logging_level="ERROR", **here,
     )  # fmt: skip
     yield RayData(workers=2)

@@ -290,3 +290,15 @@ def test_options_and_a_missing_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'coreset-lightning\[ray\]'"):
         list(RayData().map(abs, [1]))
+
+
+def test_it_joins_no_cluster_that_it_was_not_told_of(monkeypatch):
+    import ray
+
+    asked = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings))
+    RayData()._ray()
+    assert asked["address"] == "local"
+    RayData(address="auto")._ray()
+    assert asked["address"] == "auto"
