@@ -135,7 +135,7 @@ def _stored(path: Path, at: Any, label: str, cache: Path) -> dict[str, NDArray[A
     file = cache / f"shard-{fingerprint(str(path), list(at), label)}.npz"
     if not file.exists():
         buffer = io.BytesIO()
-        np.savez(buffer, **_read(path, label))
+        np.savez(buffer, **_read(path, label))  # type: ignore[arg-type]
         write_atomic(file, buffer.getvalue())
     with np.load(file, allow_pickle=False) as stored:
         return {name: stored[name] for name in NAMES}
