@@ -249,7 +249,7 @@ class RayData:
                 f"a stage lost workers or objects {attempt + 1} times ({type(error).__name__});"
                 " out of memory? use more or larger machines, or smaller partitions"
             ) from error
-        LOG.warning("a stage lost workers or objects and is done again: %s", error)
+        LOG.warning("a stage lost workers or objects and is done again: %s", str(error))
 
     def _rows(self, ray: Any, items: Sequence[tuple[int, Any]]) -> Any:
         """Return items with their places as a dataset, a block each."""

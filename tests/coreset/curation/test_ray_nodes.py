@@ -104,29 +104,3 @@ def test_what_a_lost_task_sent_is_not_counted_twice():
         assert rows.num_rows == 3
         answer = call_part(rows, step)["answer"][0].as_py()
         assert pickle.loads(answer) == (True, list(range(part, 20, 2)))
-
-
-class Loses(RayData):
-    """Loses objects after `answers` answers, `times` times."""
-
-    def __init__(self, answers, times):
-        super().__init__(2)
-        object.__setattr__(self, "lose", [answers] * times)
-
-    def _taken(self, ray, done):
-        left = self.lose.pop() if self.lose else None
-        for i, one in enumerate(super()._taken(ray, done)):
-            if i == left:
-                raise ray.exceptions.ObjectLostError("00" * 28, None, "")
-            yield one
-
-
-def test_answers_that_are_lost_are_asked_for_again(engine, caplog):
-    """Only those that are missing, by `map`; after the last retry an error in words."""
-    assert list(Loses(2, 2).map(abs, [-3, 2, -1, 0, 7])) == [3, 2, 1, 0, 7]
-    assert caplog.text.count("a stage lost workers or objects and is done again") == 2
-    want = [list(range(part, 30, 2)) for part in (0, 1)]
-    assert list(Loses(1, 1).exchange(Values(), [0, 1, 2], Sorted(), 2)) == want
-    words = r"lost workers or objects 3 times \(ObjectLostError\); out of memory\?"
-    with pytest.raises(RuntimeError, match=words):
-        list(Loses(0, 3).map(abs, [-3, 2]))
