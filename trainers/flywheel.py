@@ -83,11 +83,12 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     learner = ProbeLearner(
         features, features[test], truth[test], source.classes, ids=ids, head=cfg["head"]
     )
-    oracle = (
-        HiddenLabels(truth)
-        if cfg["oracle"] == "hidden"
-        else LabelFile(Path(cfg["flywheel"]) / "labels.csv", ids, tuple(source.classes))
-    )
+    oracle: Any = HiddenLabels(truth)
+    if cfg["oracle"]:
+        path = Path(cfg["oracle"]["path"] or Path(cfg["flywheel"]) / "labels.csv")
+        oracle = build(cfg["oracle"], LabelFile, trusted=True)(
+            path=path, ids=ids, classes=tuple(source.classes)
+        )
     return Flywheel(
         cfg["flywheel"], data, learner, oracle, stages=stages,
         learner_name=f"{cfg['head']} on {cfg['embedding']}", **common,
@@ -106,10 +107,10 @@ def make_coco(
 
     Raises ValueError for settings that mean something for classes of images alone.
     """
-    if cfg["oracle"] != "hidden":
+    if cfg["oracle"]:
         raise ValueError(
             "oracle: with data=coco_folder expected hidden, the boxes of the file, which are read"
-            f" when an image is bought; got {cfg['oracle']!r}"
+            " when an image is bought"
         )
     if cfg["metadata"]:
         raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
@@ -154,8 +155,8 @@ def configured_main(cfg: DictConfig) -> None:
         check_settings(plain, conf_dir() / "flywheel.yaml", HydraConfig.get().overrides.task)
         if plain["command"] not in COMMANDS:
             raise ValueError(f"expected {', '.join(COMMANDS)}, got {plain['command']!r}")
-        if plain["oracle"] not in ("hidden", "file"):
-            raise ValueError(f"oracle: expected hidden or file, got {plain['oracle']!r}")
+        if plain["oracle"] and not plain["oracle"]["_target_"].endswith(".LabelFile"):
+            raise ValueError("oracle: a flywheel takes hidden or file")
         (check_free if plain["command"] == "init" else check_begun)(plain["flywheel"])
         wheel, facts = make_flywheel(plain, say), dict[str, Any]()
         if plain["command"] == "init":

@@ -13,6 +13,11 @@ from coreset.flywheel.slices import Members, Slice
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.flywheel.statistics import excess_test, mean_interval, share_ratio
 
+COLUMNS = (
+    "name", "kind", "rows", "error", "low", "high", "rest", "excess", "p", "share_train",
+    "share_dev", "ratio", "verdict",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Diagnose:
@@ -87,8 +92,7 @@ class Diagnose:
             "interval": [low, high],
             "measured_on": len(rows),
         }
-        names = list(table[0]) if table else []
-        return Artifact(facts, {"slices": {n: [r[n] for r in table] for n in names}})
+        return Artifact(facts, {"slices": {n: [r[n] for r in table] for n in COLUMNS}})
 
     def _name(
         self, tested: Sequence[_Candidate], labels: NDArray[np.int64], turn: Turn

@@ -1,3 +1,6 @@
+import csv
+import json
+
 import numpy as np
 import pytest
 
@@ -47,3 +50,39 @@ def test_another_command_is_refused_by_name(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command_line.main()
     assert "expected init, turn, show, got 'spin'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_people_fill_the_file_of_a_turn(tmp_path, monkeypatch, capsys):
+    """The turn stops with a table of what to label and goes on when it is filled."""
+    data = digits()
+    _, truth = split(data, {"train": 0.1, "dev": 0.2, "canary": 0}, 0)
+    words = (
+        f"flywheel={tmp_path}/wheel", "data=digits", "embedding=pixels", f"store={tmp_path}/store",
+        "split={train: 0.1, dev: 0.2, canary: 0}", "freeze.clusters=0", "freeze.leaks=drop",
+        "oracle=file",
+    )  # fmt: skip
+
+    def run(command, *more):
+        monkeypatch.setattr("sys.argv", ["coreset-flywheel", command, *words, *more])
+        command_line.main()
+        return capsys.readouterr()
+
+    run("init")
+    file = tmp_path / "wheel/labels.csv"
+    for _ in range(3):  # the batch and its control; the rows asked twice
+        shown = run("turn", "budget=20")
+        if (tmp_path / "wheel/turns/001/decide.json").exists():
+            break
+        assert "labels.csv" in shown.err
+        with file.open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        for row in rows:
+            row["label"] = data.classes[truth[int(row["index"])]]
+        with file.open("w", newline="") as lines:
+            table = csv.DictWriter(lines, ["index", "id", "label"])
+            table.writeheader()
+            table.writerows(rows)
+    facts = json.loads((tmp_path / "wheel/turns/001/label.json").read_text())["facts"]
+    assert 0 < facts["cost"] <= 20
+    assert (tmp_path / "wheel/turns/001/gate.json").exists()
