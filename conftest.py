@@ -11,8 +11,10 @@ from PIL import Image
 import coreset  # noqa: F401
 
 collect_ignore = [
-    "coreset/curation/data_juicer/operators.py"
-]  # the plug-in: Data-Juicer imports it, and it imports Data-Juicer (9 s)
+    # the plug-in: Data-Juicer imports it, and it imports Data-Juicer (9 s)
+    "coreset/curation/data_juicer/operators.py",
+    "coreset/curation/nemo_curator.py",  # imports NeMo Curator, which has an environment of its own
+]
 PRINTED, OPEN = np.get_printoptions(), Image.open
 
 

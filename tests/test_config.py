@@ -262,7 +262,7 @@ def test_groups_compose_in_curate_and_score(name):
         assert all(operators)
         if group != "engine":
             assert {kind(o) for o in flatten(operators)} <= (
-                {"score", "fit"} if group == "scorer" else set(KINDS)
+                {"score", "estimator"} if group == "scorer" else set(KINDS)
             )
 
 

@@ -65,9 +65,9 @@ def score(
     out, engine = Path(out), engine or Local()
     if out.suffix != ".parquet":
         raise ValueError(f"out: expected a name that ends in .parquet, got {out}")
-    if kind(scorer) not in ("score", "fit"):
+    if kind(scorer) not in ("score", "estimator"):
         raise TypeError(
-            f"scorer: {type(scorer).__name__} is a {kind(scorer)}, expected a score; use it in a"
+            f"scorer: {type(scorer).__name__} is of kind {kind(scorer)}, expected a score; use it in a"
             " recipe of coreset-curate"
         )
     state = out.with_name(f"{out.name}.state")

@@ -46,7 +46,7 @@ def stages(manifest: Mapping[str, Any]) -> list[Stage]:
     left = decided[0][2]["in"] if decided else manifest["counts"]["kept"]
     out = [Stage("read", total, left, _most(manifest["rejects"]))]
     for name, kind, counts in decided:
-        if counts["kept"] < counts["in"] or kind not in ("score", "fit"):
+        if counts["kept"] < counts["in"] or kind not in ("score", "estimator"):
             out.append(Stage(name, out[-1].left, counts["kept"], _most(counts["reasons"])))
     back = (manifest.get("overrules") or {}).get("restored", 0)
     if back:

@@ -78,34 +78,36 @@ def scored(
     folder: Any,
 ) -> tuple[list[Shard], dict[str, Any]]:
     """Score all rows of files; return the files of the columns, in `folder / "scores"`, each under
-    the name of the file its rows come from, and what is to be said about them.
+    the name of the file its rows come from, and facts for the record of the answer.
 
     They are computed once: another budget or strategy finds them there. columns: {signal: column};
     ids: the field that names rows. stamps: of the files. Raises TypeError for a scorer that decides
     instead, KeyError for a column it does not give, and what `coreset.curate` raises.
     """
-    made = by_name(scorer)
-    if kind(made) != "score":
-        raise TypeError(f"scorer: {type(made).__name__} is a {kind(made)}, expected a score")
-    missing = sorted(set(columns.values()) - made.gives)
+    chosen = by_name(scorer)
+    if kind(chosen) != "score":
+        raise TypeError(
+            f"scorer: {type(chosen).__name__} is of kind {kind(chosen)}, expected a score"
+        )
+    missing = sorted(set(columns.values()) - chosen.gives)
     if missing:
         raise KeyError(
-            f"column '{missing[0]}': {type(made).__name__} gives {', '.join(sorted(made.gives))}"
+            f"column '{missing[0]}': {type(chosen).__name__} gives {', '.join(sorted(chosen.gives))}"
         )
     wanted = tuple(sorted(set(columns.values())))
     about = {
-        "scorer": describe(made),
+        "scorer": describe(chosen),
         "columns": wanted,
         "ids": ids,
         "versions": versions("coreset-lightning", "numpy", "torch", "timm", "transformers"),
     }
     key = fingerprint(to_json(about, sort_keys=True), list(stamps))
     target = folder / SCORES
-    said = _known(target)
-    if said.get("key") != key:
+    known = _known(target)
+    if known.get("key") != key:
         remove_tree(target)
         state = folder / "state" / "rows"
-        rows = take_in([made], data, state, folder, engine, Settings(id=ids))
+        rows = take_in([chosen], data, state, folder, engine, Settings(id=ids))
         chain = decide(engine, rows, lambda text: None)
         files = [
             (name, file, count)
@@ -115,17 +117,17 @@ def scored(
         left = rows.total - sum(count for *_, count in files)
         text = to_json({"key": key, "rows": rows.total, "left_out": left, "files": files})
         write_atomic(target / _ABOUT, text + "\n")
-        said = json.loads(text)
-    if not said["files"]:
-        raise ValueError(f"data: none of {said['rows']} rows has {', '.join(wanted)}")
-    shards = [Shard(target / name, file, "parquet") for name, file, _ in said["files"]]
-    more = {"scorer": about["scorer"], "rows": said["rows"], "left_out": said["left_out"]}
+        known = json.loads(text)
+    if not known["files"]:
+        raise ValueError(f"data: none of {known['rows']} rows has {', '.join(wanted)}")
+    shards = [Shard(target / name, file, "parquet") for name, file, _ in known["files"]]
+    more = {"scorer": about["scorer"], "rows": known["rows"], "left_out": known["left_out"]}
     return shards, {"scored": more}
 
 
 def _known(target: Any) -> dict[str, Any]:
     try:
-        said: dict[str, Any] = json.loads((target / _ABOUT).read_text())
-        return said
+        known: dict[str, Any] = json.loads((target / _ABOUT).read_text())
+        return known
     except (OSError, ValueError):
         return {}

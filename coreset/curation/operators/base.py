@@ -27,7 +27,7 @@ from coreset.core.batch import Batch, objects
 from coreset.core.store import fingerprint
 from coreset.core.strategy import Scorer
 
-KINDS = ("score", "rule", "fit", "group", "select")
+KINDS = ("score", "filter", "estimator", "group", "select")
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +212,8 @@ def kind(operator: Any) -> str:
     Raises TypeError for anything else, naming what is missing.
     """
     for name, base in (
-        ("rule", Filter),
-        ("fit", Estimator),
+        ("filter", Filter),
+        ("estimator", Estimator),
         ("group", GroupBy),
         ("select", Selector),
     ):

@@ -72,7 +72,7 @@ def test_it_goes_on(tmp_path, monkeypatch):
 
 def test_what_is_refused(tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", ROWS)
-    with pytest.raises(TypeError, match="scorer: Coin is a rule, expected a score"):
+    with pytest.raises(TypeError, match="scorer: Coin is of kind filter, expected a score"):
         score(Coin(), source, tmp_path / "s.parquet")
     with pytest.raises(ValueError, match=r"expected a name that ends in .parquet, got .*s.csv"):
         score(Length("text"), source, tmp_path / "s.csv")

@@ -99,7 +99,7 @@ def test_stages_are_the_counts(done):
         {
             "counts": {"rows": 9},
             "rejects": {},
-            "operators": [{"name": "both", "kind": "rule", "counts": counts}],
+            "operators": [{"name": "both", "kind": "filter", "counts": counts}],
         }
     )
     assert read[1].reasons == {"b": 5, "a": 2}

@@ -102,8 +102,8 @@ def test_the_five_kinds_keep_the_contract():
     check_operator(LONGEST, WORDS)
     assert [kind(o) for o in (Length(), Coin(), MeanLength(), Exact(), LONGEST)] == [
         "score",
-        "rule",
-        "fit",
+        "filter",
+        "estimator",
         "group",
         "select",
     ]
