@@ -1,7 +1,5 @@
-"""Scorers and filters as one stage of a NeMo Curator pipeline.
-
-from coreset.curation.nemo_curator import RowWise
-pipeline.add_stage(RowWise(["length", {"threshold": {"column": "text_words", "low": 20}}]))
+"""Scorers and filters as one stage of a NeMo Curator pipeline, `RowWise(["length", "language"])`
+between its readers and its writers.
 """
 
 from __future__ import annotations
