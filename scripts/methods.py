@@ -97,7 +97,7 @@ def row(name: str) -> str:
     options = [
         f"`{key}={shown(value)}`".replace("|", r"\|") for key, value in method.parameters().items()
     ]
-    first = (inspect.getdoc(type(method)) or "").split("\n\n")[0].splitlines()[0]
+    first = " ".join((inspect.getdoc(type(method)) or "").split("\n\n")[0].split())
     cells = [
         f"`{name}`",
         escape(first),
@@ -148,7 +148,7 @@ def distillation() -> str:
         method = distiller(name)
         module = type(method).__module__
         if module.startswith("coreset.strategies."):
-            first = (inspect.getdoc(type(method)) or "").split("\n\n")[0].splitlines()[0]
+            first = " ".join((inspect.getdoc(type(method)) or "").split("\n\n")[0].split())
             options = ", ".join(
                 f"`{key}={shown(value)}`" for key, value in method.parameters().items()
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -68,12 +69,12 @@ class Measure(Protocol):
         """
 
 
-class PerExample:
+class PerExample(ABC):
     """A measure whose error of a set is the mean of the examples' errors."""
 
+    @abstractmethod
     def errors(self, columns: Columns, labels: NDArray[np.int64]) -> Values:
         """Return the error (n,) of every example."""
-        raise NotImplementedError
 
     def of_set(self, columns: Columns, labels: NDArray[np.int64], subset: Subset) -> float:
         """Return the mean error."""
