@@ -204,15 +204,21 @@ def test_the_page_is_small_and_whole(done):
         assert words in html, words
 
 
-def test_the_same_on_ray(drawings, tmp_path):
-    """600 drawings, copies among them, and all the spoiled files, by the shipped recipe; the order
-    of the rows and the size of the partitions differ too.
+def test_the_same_on_ray(drawings, done, tmp_path):
+    """600 drawings, copies and near copies among them, and all the spoiled files, by the shipped
+    recipe; the order of the rows and the size of the partitions differ too.
     """
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from coreset.curation.engines.ray import RayData
 
     lines = drawings[0].read_text().splitlines(keepends=True)
-    chosen = [*lines[:600], *lines[-len(SPOILED) - 1 :]]
+    near = [r for r in done[1].values() if r["reason"] == "near duplicate image"][:5]
+    pairs = {r[key] for r in near for key in ("id", "duplicate_of")}
+    last = len(lines) - len(SPOILED) - 1
+    chosen = [
+        line for i, line in enumerate(lines)
+        if i < 600 or i >= last or json.loads(line)["id"] in pairs
+    ]  # fmt: skip
     source = drawings[0].parent / "some.jsonl"
     source.write_text("".join(chosen))
     engine = RayData(workers=2)

@@ -3,6 +3,7 @@ rejects and manifest, of every operator that brings rows together, and after a k
 """
 
 import json
+import multiprocessing
 import os
 import signal
 
@@ -27,7 +28,6 @@ from coreset.report.curation import write_curation_report
 from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length
-from tests.processes import CONTEXT
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.slow
@@ -244,7 +244,8 @@ def test_killed_and_resumed(tmp_path, engine, nth):
     ]  # fmt: skip
     address = ray.get_runtime_context().gcs_address
     arguments = (address, operators, source, tmp_path / "ray", nth)
-    process = CONTEXT.Process(target=killed_run, args=arguments)
+    # from nothing: what Ray reads of the environment may have been set since a server began
+    process = multiprocessing.get_context("spawn").Process(target=killed_run, args=arguments)
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
