@@ -1,4 +1,6 @@
-"""A small language model for the tests of text."""
+"""What tests of training share: a small language model, stamps that nobody has drawn in."""
+
+import json
 
 import pytest
 import torch
@@ -31,3 +33,15 @@ def tiny(tmp_path_factory):
     config = LlamaConfig(vocab_size=1024, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, bos_token_id=0, eos_token_id=0)  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(path)
     return str(path)
+
+
+@pytest.fixture
+def undrawn_stamps(stamps_folder, tmp_path):
+    """The stamps with nothing drawn in the pool."""
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "images").symlink_to(stamps_folder / "images")
+    pool = json.loads((stamps_folder / "train.json").read_text())
+    (root / "train.json").write_text(json.dumps({**pool, "annotations": []}))
+    (root / "test.json").write_text((stamps_folder / "test.json").read_text())
+    return root

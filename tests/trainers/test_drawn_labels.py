@@ -29,21 +29,9 @@ DETECTOR = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def folder(stamps_folder, tmp_path):
-    """The stamps with nothing drawn in the pool."""
-    root = tmp_path / "photos"
-    root.mkdir()
-    (root / "images").symlink_to(stamps_folder / "images")
-    pool = json.loads((stamps_folder / "train.json").read_text())
-    (root / "train.json").write_text(json.dumps({**pool, "annotations": []}))
-    (root / "test.json").write_text((stamps_folder / "test.json").read_text())
-    return root
-
-
-def test_a_folder_without_annotations_or_test_set_is_unlabeled(folder, tmp_path):
+def test_a_folder_without_annotations_or_test_set_is_unlabeled(undrawn_stamps, tmp_path):
     with pytest.warns(UserWarning, match="no test set, so nothing can be measured"):
-        data = coco_folder(str(folder), test=None, cache=str(tmp_path / "cache"))
+        data = coco_folder(str(undrawn_stamps), test=None, cache=str(tmp_path / "cache"))
     assert data.labels.tolist() == [-1] * 30
     assert len(data.test_images) == len(data.test_labels) == 0
 
@@ -109,10 +97,10 @@ def played(client, context_of, drawn_of):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_detector_learns_from_boxes_as_from_the_file(folder, truth, tmp_path, client):
+def test_a_detector_learns_from_boxes_as_from_the_file(undrawn_stamps, truth, tmp_path, client):
     more = ["task=detection", "strategy=top_k", "strategy.signal=uncertainty", "fit.steps=2", *DETECTOR]  # fmt: skip
     url = f"oracle.url={client.base_url}"
-    asked = settings(folder, tmp_path, "oracle=label_studio", url, *more)
+    asked = settings(undrawn_stamps, tmp_path, "oracle=label_studio", url, *more)
     number, stops, context = played(
         client, lambda: build(asked, tmp_path / "run"), lambda at: boxes_of(truth.part, at)
     )
@@ -142,10 +130,10 @@ def test_a_detector_learns_from_boxes_as_from_the_file(folder, truth, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_masks_come_back_pixel_by_pixel(folder, truth, tmp_path, client):
+def test_masks_come_back_pixel_by_pixel(undrawn_stamps, truth, tmp_path, client):
     more = ["task=segmentation", "strategy=random", "fit.steps=2", "task.size=[72,96]", "model.pretrained=false"]  # fmt: skip
     asked = settings(
-        folder, tmp_path, "oracle=label_studio", f"oracle.url={client.base_url}", *more
+        undrawn_stamps, tmp_path, "oracle=label_studio", f"oracle.url={client.base_url}", *more
     )
     number, stops, context = played(
         client, lambda: build(asked, tmp_path / "run"), lambda at: brushes_of(truth.part, at)
@@ -358,9 +346,9 @@ def test_label_studios_own_reader_sees_the_same_mask(tmp_path):
         (["task=detection", "strategy=random"], "30 chosen examples have no label|use oracle"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused(folder, tmp_path, more, words):
+def test_what_cannot_work_is_refused(undrawn_stamps, tmp_path, more, words):
     with pytest.raises(ValueError, match=words):
-        run(build(settings(folder, tmp_path, *DETECTOR[:1], *more), tmp_path / "run"))
+        run(build(settings(undrawn_stamps, tmp_path, *DETECTOR[:1], *more), tmp_path / "run"))
 
 
 def test_an_upload_that_is_half_taken(monkeypatch):

@@ -52,4 +52,4 @@ def test_one_image_per_class_beats_herding_and_random_and_shuffled_labels_teach_
     mean = {name: float(np.mean(values)) for name, values in accuracies.items()}
     assert mean["made"] > mean["random"] + 0.10
     assert mean["made"] > mean["herding"] + 0.04
-    assert mean["shuffled"] < 0.3  # 0.1 is chance; one draw
+    assert mean["shuffled"] < 0.25

@@ -27,18 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 CPU = {"accelerator": "cpu", "max_epochs": 1}
 
 
-@pytest.fixture
-def folder(stamps_folder, tmp_path):
-    """The stamps with nothing drawn in the pool."""
-    root = tmp_path / "photos"
-    root.mkdir()
-    (root / "images").symlink_to(stamps_folder / "images")
-    pool = json.loads((stamps_folder / "train.json").read_text())
-    (root / "train.json").write_text(json.dumps({**pool, "annotations": []}))
-    (root / "test.json").write_text((stamps_folder / "test.json").read_text())
-    return root
-
-
 @dataclass(frozen=True, eq=False)
 class Annotator:
     """Draws the true boxes, at the second time of asking."""
@@ -62,24 +50,24 @@ class Annotator:
         return np.array([part.put(i, rows) for i, rows in zip(indices.tolist(), each, strict=True)])
 
 
-def active(folder, tmp_path, name, oracle=None, **options):
+def active(undrawn_stamps, tmp_path, name, oracle=None, **options):
     return coreset.trainers.active(
-        LitCount(), StreetData(str(folder)), strategy="kcenter", budget=[4, 7], trainer=CPU, seed=3, baseline=(),
+        LitCount(), StreetData(str(undrawn_stamps)), strategy="kcenter", budget=[4, 7], trainer=CPU, seed=3, baseline=(),
         oracle=oracle, folder=tmp_path / name, **options,
     )  # fmt: skip
 
 
 def test_training_sees_what_was_drawn_as_if_it_had_been_in_the_file(
-    folder, stamps_folder, tmp_path
+    undrawn_stamps, stamps_folder, tmp_path
 ):
     oracle = {"_target_": f"{__name__}.Annotator", "_partial_": True, "truth": str(stamps_folder)}
     LitCount.seen.clear()
     for _ in range(2):  # one stop a round; every time the dataset is made anew
         torch.manual_seed(0)
         with pytest.raises(AwaitingLabels):
-            active(folder, tmp_path, "drawn", oracle, drawn={"root": str(folder)})
+            active(undrawn_stamps, tmp_path, "drawn", oracle, drawn={"root": str(undrawn_stamps)})
     torch.manual_seed(0)
-    ran = active(folder, tmp_path, "drawn", oracle, drawn={"root": str(folder)})
+    ran = active(undrawn_stamps, tmp_path, "drawn", oracle, drawn={"root": str(undrawn_stamps)})
     drawn = list(LitCount.seen)
     LitCount.seen.clear()
     torch.manual_seed(0)
@@ -99,12 +87,14 @@ def test_training_sees_what_was_drawn_as_if_it_had_been_in_the_file(
         ({"drawn": {"root": "{root}", "train": "test.json"}}, "image ids are not in"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused_before_anything_trains(folder, tmp_path, options, words):
+def test_what_cannot_work_is_refused_before_anything_trains(
+    undrawn_stamps, tmp_path, options, words
+):
     file = {"_target_": f"{__name__}.Annotator", "_partial_": True}
-    options = json.loads(json.dumps(options).replace("{root}", str(folder)))
+    options = json.loads(json.dumps(options).replace("{root}", str(undrawn_stamps)))
     LitCount.seen.clear()
     with pytest.raises((ValueError, KeyError, FileNotFoundError), match=words):
-        active(folder, tmp_path, "run", **{"oracle": file, **options})
+        active(undrawn_stamps, tmp_path, "run", **{"oracle": file, **options})
     assert not LitCount.seen
     assert not (tmp_path / "run").exists()
 
@@ -116,8 +106,8 @@ class Fixed:
         return 29
 
 
-def test_datasets_that_take_no_labels_or_are_in_no_known_order(folder):
-    about = DrawnImages(str(folder))
+def test_datasets_that_take_no_labels_or_are_in_no_known_order(undrawn_stamps):
+    about = DrawnImages(str(undrawn_stamps))
     with pytest.raises(ValueError, match=r"Fixed has no method set_label\(position, annotations\)"):
         about.part(Fixed())
     nameless = type("Nameless", (Fixed,), {"set_label": lambda self, position, rows: None})
@@ -125,9 +115,9 @@ def test_datasets_that_take_no_labels_or_are_in_no_known_order(folder):
         ValueError, match="lists 30 images, the train dataset has 29 examples and no `ids`"
     ):
         about.part(nameless())
-    whole = Street(folder, "train.json")
+    whole = Street(undrawn_stamps, "train.json")
     with pytest.raises(FileNotFoundError, match="30 of 30 images of .* are not there, first"):
-        DrawnImages(str(folder), images="pictures").part(whole)
+        DrawnImages(str(undrawn_stamps), images="pictures").part(whole)
     part = about.part(whole)
     assert part.pool.ids.tolist() == whole.ids
     assert part.image(3).shape[2] == 3
@@ -140,7 +130,7 @@ def test_datasets_that_take_no_labels_or_are_in_no_known_order(folder):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_boxes_of_a_real_server_reach_the_users_dataset(
-    folder, stamps_folder, tmp_path, annotation_server, monkeypatch
+    undrawn_stamps, stamps_folder, tmp_path, annotation_server, monkeypatch
 ):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", label_studio.TOKEN)
     oracle = {
@@ -150,12 +140,12 @@ def test_boxes_of_a_real_server_reach_the_users_dataset(
     true = read_part(stamps_folder, "train.json", "images")
     places = {k: i for i, k in enumerate(true.pool.ids.tolist())}
     ids = LightningLearner(
-        LitCount(), StreetData(str(folder)), CPU, drawn={"root": str(folder)}
+        LitCount(), StreetData(str(undrawn_stamps)), CPU, drawn={"root": str(undrawn_stamps)}
     ).part.pool.ids.tolist()
     LitCount.seen.clear()
     for _ in range(2):
         with pytest.raises(AwaitingLabels):
-            active(folder, tmp_path, "run", oracle, drawn={"root": str(folder)})
+            active(undrawn_stamps, tmp_path, "run", oracle, drawn={"root": str(undrawn_stamps)})
         number = json.loads((tmp_path / "run" / "label_studio.json").read_text())["project"]
         for task in tasks(annotation_server, number):
             if not task["annotations"]:
@@ -164,7 +154,7 @@ def test_boxes_of_a_real_server_reach_the_users_dataset(
                     task["id"],
                     boxes_of(true, places[ids[task["data"]["index"]]]),
                 )
-    ran = active(folder, tmp_path, "run", oracle, drawn={"root": str(folder)})
+    ran = active(undrawn_stamps, tmp_path, "run", oracle, drawn={"root": str(undrawn_stamps)})
     assert len(ran.selection.indices) == 7
     for image, boxes, kinds in LitCount.seen:
         rows = true.annotations[places[image]]
