@@ -38,7 +38,7 @@ check: env lint
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --show-traceback
 	$(BIN)/lint-imports
 
 lock:
