@@ -29,7 +29,7 @@ from coreset.trainers.tasks.self_supervised import SelfSupervised
 
 PROTOCOL = (
     "budgets", "queries", "replicates", "pool", "test", "validation", "seed", "imbalance", "noise",
-    "duplicates", "metric",
+    "duplicates", "outside", "metric",
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def run_full(learner: ProbeLearner, data: Replicate, protocol: Protocol) -> list
     """Return the one record of the learner on the whole pool,
     as converged as its tuning makes it.
     """
-    rows = np.flatnonzero(data.candidates)
+    rows = np.flatnonzero(data.candidates & (data.labels >= 0))
     result = learner.fit(rows, data.labels, seed=[protocol.seed, TRAINING, data.number, 0])
     record = {"labels": len(rows), "step": 0, **learner.test(), "train_seconds": result.seconds}
     return [
@@ -56,13 +56,18 @@ def run_full(learner: ProbeLearner, data: Replicate, protocol: Protocol) -> list
 def run_row(
     row: Row, learner: ProbeLearner, data: Replicate, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """Return one record per budget: labels, the learner's metrics on the test set, ids chosen since
-    the last budget, in order, CPU seconds to choose (and to measure what choosing reads), wall
-    seconds to train, peak memory.
+    """Return one record per budget: labels paid for, the learner's metrics on the test set, ids
+    chosen since the last budget, in order, CPU seconds to choose (and to measure what choosing
+    reads), wall seconds to train, peak memory.
+
+    A label paid for an image of no class asked for teaches nothing: the image leaves the pool. A
+    row that reads labels does not choose such images.
     """
+    bought = np.empty(0, np.int64)
     selected = np.empty(0, np.int64)
     known = np.full(len(data.labels), -1)
-    candidates = np.flatnonzero(data.candidates)
+    asked_for = data.truth >= 0 if row.reads_labels else True
+    candidates = np.flatnonzero(data.candidates & asked_for)
     fixed = learner.signals(np.arange(learner.size), ["features"])
     records: list[dict[str, Any]] = []
     ids: list[Any] = []
@@ -82,16 +87,17 @@ def run_row(
                 columns |= learner.signals(np.arange(learner.size), wanted, seed=protocol.seed)
             columns["labels"] = data.truth if row.reads_labels else known
             columns["validation"] = ~data.candidates
-            free = np.setdiff1d(candidates, selected, assume_unique=True)
+            free = np.setdiff1d(candidates, bought, assume_unique=True)
             pool = Pool(learner.size, selected, free)
             signals = Signals(learner.size, **columns)
             answer = chooser(
-                pool, signals, total - len(selected), stream(protocol, STRATEGY, data.number, step)
+                pool, signals, total - len(bought), stream(protocol, STRATEGY, data.number, step)
             )
             new, info = answer.indices, dict(answer.info)
         spent += time.process_time() - begin
-        selected = np.concatenate([selected, new])
-        known[new] = data.labels[new]
+        bought = np.concatenate([bought, new])
+        selected = bought[data.labels[bought] >= 0]
+        known[selected] = data.labels[selected]
         ids += data.ids[new].tolist()
         infos.append({k: info[k] for k in ("why", "variant", "member", "loss") if k in info})
         if measured or step + 1 < len(protocol.totals()):

@@ -102,6 +102,7 @@ def _how_run(about: Mapping[str, Any], data: Panel) -> str:
         f"largest class {p['imbalance']:g} times the smallest" if p["imbalance"] > 1 else "",
         f"{100 * p['noise']:g} % wrong labels" if p["noise"] else "",
         f"{100 * p['duplicates']:g} % near-duplicates" if p["duplicates"] else "",
+        f"{100 * p['outside']:g} % of the classes not asked for" if p["outside"] else "",
     ]
     pool = f"{p['pool']:g} examples" if p["pool"] >= 1 else f"{100 * p['pool']:g} % of the data"
     pool = ", ".join([pool, *filter(None, stress)])

@@ -67,7 +67,8 @@ class Replicate:
     """What all rows of one replicate share.
 
     features (n, D) of pool and validation set, candidates: mask (n,) of the pool; labels (n,) as an
-    annotator gives them, truth (n,) before label noise; test_features, test_labels; ids (n,);
+    annotator gives them, -1 for an image of a class that nobody asked for, truth (n,) before label
+    noise; test_features, test_labels; ids (n,);
     source (n,): where a row came from (another than itself only for a near-duplicate).
     """
 
@@ -122,6 +123,12 @@ def replicate(table: Table, protocol: Protocol, number: int) -> Replicate:
     order = rng.permutation(size)
     held, tested, rest = np.split(order, [validation, validation + test])
     rng = stream(protocol, STRESS, number)
+    outside = np.empty(0, np.int64)
+    if protocol.outside:
+        classes = np.unique(table.labels)
+        left_out = max(1, round(protocol.outside * len(classes)))
+        outside = rng.permutation(classes)[:left_out]
+        held, tested = (part[~np.isin(table.labels[part], outside)] for part in (held, tested))
     if protocol.imbalance > 1:
         rest = long_tail(rest, table.labels, protocol.imbalance, pool)
     pool = min(pool, len(rest))
@@ -154,6 +161,8 @@ def replicate(table: Table, protocol: Protocol, number: int) -> Replicate:
     wrong = rng.permutation(len(rows))[: int(protocol.noise * len(rows))]
     shift = rng.integers(1, len(table.classes), len(wrong))
     labels[wrong] = (labels[wrong] + shift) % len(table.classes)
+    unasked = np.isin(truth, outside)
+    labels[unasked] = truth[unasked] = -1
     features = np.concatenate([features, held_features])
     candidates = np.arange(len(features)) < len(rows)
     first = stream(protocol, START, number).permutation(len(rows))[: protocol.budgets[0]]

@@ -42,7 +42,9 @@ class Protocol:
     small ones); replicates: each with another pool, start, validation and test set; pool, test,
     validation: how many examples (shares of the data below 1); seed: of everything. imbalance:
     largest over smallest class of the pool (1: as it comes); noise: share of the pool's labels
-    replaced by another class; duplicates: share of the pool replaced by near-duplicates.
+    replaced by another class; duplicates: share of the pool replaced by near-duplicates; outside:
+    share of the classes, others in each replicate, that nobody asked for: their images stay in the
+    pool, cost a label when chosen, and teach nothing.
     """
 
     budgets: Sequence[int]
@@ -55,6 +57,7 @@ class Protocol:
     imbalance: float = 1.0
     noise: float = 0.0
     duplicates: float = 0.0
+    outside: float = 0.0
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
@@ -73,11 +76,14 @@ class Protocol:
                 raise ValueError(
                     f"{name}: expected a number of examples, got {getattr(self, name)}"
                 )
-        if not self.imbalance >= 1 or not 0 <= self.noise < 1 or not 0 <= self.duplicates < 1:
+        shares = (self.noise, self.duplicates, self.outside)
+        if not self.imbalance >= 1 or not all(0 <= share < 1 for share in shares):
             raise ValueError(
-                "expected imbalance of at least 1, noise and duplicates in [0, 1), got"
-                f" {self.imbalance}, {self.noise} and {self.duplicates}"
+                "expected imbalance of at least 1, noise, duplicates and outside in [0, 1), got"
+                f" {self.imbalance}, {self.noise}, {self.duplicates} and {self.outside}"
             )
+        if self.noise and self.outside:
+            raise ValueError("noise, outside: expected one of them, a wrong label is of a class")
 
     def totals(self) -> list[tuple[int, bool]]:
         """Return the labels in all after each query, and whether the learner is tested there.

@@ -80,6 +80,32 @@ def test_stress_is_what_it_says():
     assert sum("~" in str(i) for i in copied.ids) == 60
 
 
+def test_classes_that_nobody_asked_for(tmp_path):
+    protocol = Protocol([20, 40], replicates=2, pool=300, test=200, validation=50, outside=0.2)
+    data, other = (replicate(TABLE, protocol, n) for n in (0, 1))
+    real = Y[data.ids]
+    unasked = np.setdiff1d(np.arange(10), data.test_labels)
+    assert len(unasked) == 2
+    assert set(unasked) != set(np.setdiff1d(np.arange(10), other.test_labels))
+    assert np.array_equal(data.labels, np.where(np.isin(real, unasked), -1, real))
+    assert (data.labels[~data.candidates] >= 0).all()
+    whole = Protocol([20, 40], replicates=2, pool=300, test=200, validation=50)
+    assert np.array_equal(replicate(TABLE, whole, 0).ids[:300], data.ids[:300])  # the same pool
+    done = job(tmp_path, ["random", "margin", "stratified"], protocol)
+    run(done)
+    for name, wasted in (("random", True), ("margin", True), ("stratified", False)):
+        row = next(r for r in done.suite.rows if r.name == name)
+        records = json.loads(done.path(row, 0).read_text())
+        ids = [i for r in records for i in r["ids"]]
+        assert len(ids) == len(set(ids)) == records[-1]["labels"] == 40  # what is paid for
+        assert bool(np.isin(Y[ids], unasked).sum()) == wasted
+        taught = [i for i in ids if Y[i] not in unasked]
+        at = {i: n for n, i in enumerate(data.ids)}
+        learner = Probe().on(data.features, data.test_features, data.test_labels, TABLE.classes)
+        learner.fit(np.array([at[i] for i in taught]), data.labels, seed=[0, 2, 0, 1])
+        assert learner.test()["accuracy"] == records[-1]["accuracy"]
+
+
 def test_who_chooses_the_first_batch():
     rows = rows_of(
         ["margin", "auto", "typiclust", {"strategy": "badge", "start": "kmeans"}], SIGNALS
@@ -91,6 +117,10 @@ def test_who_chooses_the_first_batch():
 def test_words_for_what_is_wrong(settings):
     with pytest.raises(ValueError, match=r"budgets: expected ascending .* \[20, 10\]"):
         Protocol([20, 10])
+    with pytest.raises(ValueError, match=r"outside in \[0, 1\), got 1.0, 0.0, 0.0 and 1"):
+        Protocol([10], outside=1)
+    with pytest.raises(ValueError, match="noise, outside: expected one of them"):
+        Protocol([10], outside=0.1, noise=0.1)
     with pytest.raises(ValueError, match="learning_loss reads predicted_loss, which this learner"):
         rows_of(["learning_loss"], SIGNALS)
     with pytest.raises(ValueError, match="start=margin reads probs, which no model gives yet"):
