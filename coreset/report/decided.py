@@ -52,7 +52,7 @@ def _read(path: Path) -> pa.Table:
     return table.filter(table["id"].is_valid())
 
 
-def card(row: Mapping[str, Any], body: Markup, *facts: str) -> dict[str, Any]:
+def _card(row: Mapping[str, Any], body: Markup, *facts: str) -> dict[str, Any]:
     """Return a row as the pages show it. body: its text, marked; facts: remarks below it."""
     place = f"{row['id']}, {row['file']} line {row['line']}"
     reason = str(row.get("reason") or "")
@@ -68,7 +68,7 @@ def _cuts(edges: Sequence[Any], texts: Mapping[str, str]) -> Markup:
     blocks = []
     for cut in edges:
         sides = [
-            (head, [card(r, _quoted(r, texts), _value(r, cut.name)) for r in rows])
+            (head, [_card(r, _quoted(r, texts), _value(r, cut.name)) for r in rows])
             for head, rows in (("Last kept", cut.kept), ("First dropped", cut.dropped))
         ]
         name = f"{cut.name} at {cut.value:g}" if cut.name != "rank" else "the end of the choice"
@@ -102,8 +102,8 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
             if alike is not None
             else ""
         )
-        one = card(row, marked(a, shared(a, b)), far, str(row["operator"]))
-        two = card({**other, "reason": None}, marked(b, shared(b, a)), "stands for it")
+        one = _card(row, marked(a, shared(a, b)), far, str(row["operator"]))
+        two = _card({**other, "reason": None}, marked(b, shared(b, a)), "stands for it")
         blocks.append((one, two))
     note = (
         f"Of {count(len(pairs))} pairs looked at, those that are least alike first: they are the"
@@ -129,7 +129,7 @@ def _samples(uniform: Sequence[Any], odd: Sequence[Any], texts: Mapping[str, str
     if not uniform:
         return Markup()
     sides = [
-        (head, [card(r, _quoted(r, texts), r.get("oddest", "")) for r in rows])
+        (head, [_card(r, _quoted(r, texts), r.get("oddest", "")) for r in rows])
         for head, rows in (("Drawn uniformly", uniform), ("The oddest", odd))
     ]
     return render("curation/train_on.html", sides=sides)

@@ -48,7 +48,8 @@ def numbers(seen: Comparison, rows: Sequence[Row]) -> Markup:
     body: dict[str, list[str | Cell]] = {}
     for row in rows:
         dot = var(styles[row.strategy]["color"])
-        cells = [Cell(row.strategy, dot=dot), *[str(row.seeds)] * uneven]
+        cells: list[str | Cell] = [Cell(row.strategy, dot=dot)]
+        cells += [str(row.seeds)] * uneven
         cells += [_value(row, n, best[n]) for n in budgets]
         cells.append("–" if row.area is None else f"{100 * row.area:.1f}")
         cells += [_reach(row, seen.pool_size), points(row.difference), p_value(row.p)]

@@ -1,4 +1,4 @@
-"""The templates of every page: plain values go in, HTML comes out. No other place makes HTML."""
+"""The templates of every page: plain values go in, HTML comes out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from coreset.report.words import count, plain, text
+from coreset.report.words import plain, text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -32,7 +32,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"text": text, "count": count}
+    environment.filters["text"] = text
     return environment
 
 
