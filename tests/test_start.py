@@ -10,6 +10,7 @@ HEAVY = [
     "datasets",
     "faiss",
     "hydra",
+    "jinja2",
     "lightning",
     "matplotlib",
     "numba",

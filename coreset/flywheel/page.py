@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from coreset.core.files import read_json
 from coreset.core.store import write_atomic
@@ -16,17 +17,18 @@ from coreset.flywheel.page_sections import (
     bought,
     funnel,
     gate,
-    html_table,
     next_step,
     slices,
     synthesis,
 )
 from coreset.flywheel.stage import STAGES
 from coreset.flywheel.tables import read_table
-from coreset.report.css import CSS
+from coreset.report.css import css
 from coreset.report.document import document
+from coreset.report.render import render
+from coreset.report.shapes import header, table
 from coreset.report.theme import MUTED, RANDOM, STRATEGIES, figure, quiet, svg
-from coreset.report.words import count, counted, text
+from coreset.report.words import count, counted
 
 _ARMS = {"candidate": (STRATEGIES[0], "-"), "control": (RANDOM, (0, (4, 3)))}
 Facts = Mapping[str, Any]
@@ -47,7 +49,7 @@ def write_page(folder: Path, data: FlywheelData) -> Path:
         compared = read_table(where / "gate-comparisons.parquet")
         parts = [_head(state, config, turns, _worst(last, compared, percent))]
         parts += [
-            f'<div class="curve">{svg(_curves(turns, config), "curves")}</div>',
+            render("curve.html", figure=svg(_curves(turns, config), "curves")),
             _turns(turns, percent),
             gate(last, compared, percent),
             slices(last, read_table(where / "diagnose-slices.parquet"), percent),
@@ -56,7 +58,7 @@ def write_page(folder: Path, data: FlywheelData) -> Path:
             bought(read_table(where / "label-batch.parquet"), data),
             next_step(last, percent),
         ]
-    page = document(text("Flywheel"), CSS, "\n".join(p for p in parts if p))
+    page = document("Flywheel", css("base"), Markup("\n").join(p for p in parts if p))
     return write_atomic(folder / "report.html", page)
 
 
@@ -74,7 +76,7 @@ def _worst(turn: Facts, compared: Facts, percent: bool) -> str:
     return f"It errs most on {', '.join(names)}." if names else ""
 
 
-def _head(state: Facts, config: Facts, turns: Sequence[Facts], worst: str) -> str:
+def _head(state: Facts, config: Facts, turns: Sequence[Facts], worst: str) -> Markup:
     name, number = state["version"], int(state["version"].split("-")[0][1:])
     under = []
     if not turns:
@@ -108,8 +110,7 @@ def _head(state: Facts, config: Facts, turns: Sequence[Facts], worst: str) -> st
         f"{count(config['counts']['train'])} rows to begin with, {counted(len(turns), 'turn')},"
         f" {counted(len(config['seeds']), 'seed')}"
     )
-    lines = "".join(f"<p>{text(line)}</p>" for line in under)
-    return f'<header><p class="kicker">{text(kicker)}</p><h1>{text(claim)}</h1>{lines}</header>'
+    return header(kicker, claim, under)
 
 
 def _curves(turns: Sequence[Facts], config: Facts) -> Any:
@@ -146,7 +147,7 @@ def _curves(turns: Sequence[Facts], config: Facts) -> Any:
     return fig
 
 
-def _turns(turns: Sequence[Facts], percent: bool) -> str:
+def _turns(turns: Sequence[Facts], percent: bool) -> Markup:
     rows = []
     for i, turn in enumerate(turns, 1):
         versus = turn["gate"]["versus_control"]
@@ -169,7 +170,7 @@ def _turns(turns: Sequence[Facts], percent: bool) -> str:
     )
     heads = ("turn", "weak slices", "cost", "before", "candidate", "control", "gain, all",
              "gain, weak", "verdict")  # fmt: skip
-    return f'<h2>Turn by turn</h2><p class="note">{text(note)}</p>' + html_table(heads, rows)
+    return table("Turn by turn", heads, rows, [note])
 
 
 def _interval(gain: Facts, percent: bool) -> str:

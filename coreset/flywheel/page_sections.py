@@ -6,31 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.measure import change, shown
+from coreset.report.render import render
+from coreset.report.shapes import Cell, table
 from coreset.report.sheet import data_uri
-from coreset.report.words import count, text
+from coreset.report.words import count
 
 _SHOWN = 12  # examples of a slice
 _LONGEST = 160  # characters of a text
 Facts = Mapping[str, Any]
 
 
-def html_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequence[int] = ()
-) -> str:
-    """Return a table as HTML; bold: numbers of the rows that stand out."""
-    head = "".join(f"<th>{text(h)}</th>" for h in heads)
-    body = ""
-    for i, row in enumerate(rows):
-        cells = [f"<b>{text(c)}</b>" if i in bold else text(c) for c in row]
-        body += f"<tr>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
-    table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
+def _bold(rows: Sequence[Sequence[str]], word: str) -> list[list[str | Cell]]:
+    """Return the rows with those in bold whose last cell is this word."""
+    return [[Cell(c, bold=True) if row[-1] == word else c for c in row] for row in rows]
 
 
-def funnel(turn: Facts) -> str:
+def funnel(turn: Facts) -> Markup:
     """Return how the pool shrinks to what was added."""
     mine, choose, label = turn["mine"], turn["choose"], turn["label"]
     rows = [
@@ -44,23 +39,23 @@ def funnel(turn: Facts) -> str:
         ("relabeled", count(turn["version"]["relabeled"]),
          f"of {count(label['asked_again'])} asked again"),
     ]  # fmt: skip
-    return "<h2>From the pool to the training set</h2>" + html_table(("", "rows", ""), rows)
+    return table("From the pool to the training set", ("", "rows", ""), rows)
 
 
-def slices(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
+def slices(turn: Facts, columns: Mapping[str, Any], percent: bool) -> Markup:
     """Return the weak and hard slices and those next to them."""
-    places = range(len(table["name"]))
+    places = range(len(columns["name"]))
     rank = {"weak": 0, "hard": 1, "lacking": 2, "": 3}
-    order = sorted(places, key=lambda i: (rank[table["verdict"][i]], -table["excess"][i]))[:15]
+    order = sorted(places, key=lambda i: (rank[columns["verdict"][i]], -columns["excess"][i]))[:15]
     lines = [
         (
-            str(table["name"][i]),
-            count(table["rows"][i]),
-            f"{shown(table['error'][i], percent)}"
-            f" [{shown(table['low'][i], percent)}, {shown(table['high'][i], percent)}]",
-            change(float(table["excess"][i]), percent),
-            f"{table['ratio'][i]:.2f}",
-            str(table["verdict"][i]),
+            str(columns["name"][i]),
+            count(columns["rows"][i]),
+            f"{shown(columns['error'][i], percent)}"
+            f" [{shown(columns['low'][i], percent)}, {shown(columns['high'][i], percent)}]",
+            change(float(columns["excess"][i]), percent),
+            f"{columns['ratio'][i]:.2f}",
+            str(columns["verdict"][i]),
         )
         for i in order
     ]
@@ -71,51 +66,46 @@ def slices(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
         " more but lacks no rows; lacking: fewer rows than in production, but errs not provably"
         " more. Nothing is bought for these two."
     )
-    bold = [i for i, line in enumerate(lines) if line[-1] == "weak"]
     heads = ("slice", "rows", "error", "excess", "share", "verdict")
-    section = f'<h2>Where it is weak</h2><p class="note">{text(note)}</p>'
-    return section + html_table(heads, lines, bold)
+    return table("Where it is weak", heads, _bold(lines, "weak"), [note])
 
 
-def bought(batch: Mapping[str, Any], data: FlywheelData) -> str:
+def bought(batch: Mapping[str, Any], data: FlywheelData) -> Markup:
     """Return the first examples of every slice that were labeled."""
     blocks = []
     for name in dict.fromkeys(batch["slice"].astype(str).tolist()):
         own = np.flatnonzero((batch["slice"] == name) & (batch["status"] == ""))
-        shots = ""
+        pictures, texts = [], []
         for i in own[:_SHOWN].tolist():
             row = int(data.where([batch["id"][i]])[0])
             label = data.classes[int(batch["label"][i])]
-            about = text(f"{batch['id'][i]}: {label}, {batch['reason'][i]}")
             if data.pictures is not None:
-                uri = data_uri(data.pictures[row])
-                shots += (
-                    f'<figure title="{about}"><img class="hard" alt="{about}" src="{uri}"></figure>'
-                )
+                about = f"{batch['id'][i]}: {label}, {batch['reason'][i]}"
+                pictures.append((about, data_uri(data.pictures[row])))
             elif data.texts is not None:
                 words = str(data.texts[row])
                 words = words if len(words) <= _LONGEST else words[:_LONGEST] + " ..."
-                shots += f"<dt>{text(label)}</dt><dd>{text(words)}</dd>"
-        kind = "div class='picks'" if data.pictures is not None else "dl"
+                texts.append((label, words))
         word = f"{name or 'random share'} {count(len(own))}"
-        blocks.append(f"<h3>{text(word)}</h3><{kind}>{shots}</{kind.split()[0]}>")
-    return f"<h2>What was bought</h2>{''.join(blocks)}" if blocks else ""
+        blocks.append({"name": word, "pictures": pictures, "texts": texts})
+    kind = "pictures" if data.pictures is not None else "texts"
+    return render("flywheel/bought.html", slices=blocks, kind=kind) if blocks else Markup()
 
 
-def gate(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
+def gate(turn: Facts, columns: Mapping[str, Any], percent: bool) -> Markup:
     """Return the comparisons that the verdict rests on, those that fail in bold."""
     rows = [
         (
-            str(table["name"][i]),
-            str(table["role"][i]),
-            count(table["rows"][i]),
-            shown(table["before"][i], percent),
-            shown(table["after"][i], percent),
-            f"{change(table['gain'][i], percent)}"
-            f" [{change(table['low'][i], percent)}, {change(table['high'][i], percent)}]",
-            "" if table["role"][i] == "all" else "holds" if table["holds"][i] else "fails",
+            str(columns["name"][i]),
+            str(columns["role"][i]),
+            count(columns["rows"][i]),
+            shown(columns["before"][i], percent),
+            shown(columns["after"][i], percent),
+            f"{change(columns['gain'][i], percent)}"
+            f" [{change(columns['low'][i], percent)}, {change(columns['high'][i], percent)}]",
+            "" if columns["role"][i] == "all" else "holds" if columns["holds"][i] else "fails",
         )
-        for i in range(len(table["name"]))
+        for i in range(len(columns["name"]))
     ]
     delta = turn["gate"]["delta"]
     note = (
@@ -123,17 +113,15 @@ def gate(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
         " candidate. The target must gain (interval above 0); nothing may lose more than"
         f" {f'{100 * delta:g} points' if percent else f'{delta:g}'}."
     )
-    bold = [i for i, row in enumerate(rows) if row[-1] == "fails"]
     heads = ("examples", "role", "rows", "before", "after", "gain", "")
-    section = f'<h2>The gate of the last turn</h2><p class="note">{text(note)}</p>'
-    return section + html_table(heads, rows, bold)
+    return table("The gate of the last turn", heads, _bold(rows, "fails"), [note])
 
 
-def synthesis(turn: Facts, percent: bool) -> str:
-    """Return what the children brought beyond the same number of real rows; "" without children."""
+def synthesis(turn: Facts, percent: bool) -> Markup:
+    """Return what the children brought beyond the same number of real rows; nothing without children."""
     told = turn["gate"].get("synthesis")
     if not told:
-        return ""
+        return Markup()
     words = {"all": "all test examples", "target": "weak slices"}
     version = turn["version"]
     rows = []
@@ -153,11 +141,10 @@ def synthesis(turn: Facts, percent: bool) -> str:
     )
     heads = ("examples", "without", "same number of real rows", "with synthesis",
              "gain over none", "gain over real rows")  # fmt: skip
-    section = f'<h2>What synthesis added</h2><p class="note">{text(note)}</p>'
-    return section + html_table(heads, rows)
+    return table("What synthesis added", heads, rows, [note])
 
 
-def next_step(turn: Facts, percent: bool) -> str:
+def next_step(turn: Facts, percent: bool) -> Markup:
     """Return the decision, the forecast it rests on, and the alarms."""
     decide, watch = turn["decide"], turn["watch"]
     words = (
@@ -171,4 +158,4 @@ def next_step(turn: Facts, percent: bool) -> str:
             f" [{low}, {high}] by the power law of the curve."
         )
     words += f" Drift of {watch['compared']}: {', '.join(watch['alarms']) or 'none'}."
-    return f'<h2>What is next</h2><p class="note">{text(words)}</p>'
+    return render("note.html", title="What is next", note=words)

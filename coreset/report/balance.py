@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from coreset.report.document import plain
 from coreset.report.theme import INK, MUTED, RANDOM, quiet
+from coreset.report.words import plain
 
 _NAMED = 24
 

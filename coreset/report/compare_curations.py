@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from coreset.core.places import read_table
 from coreset.core.store import write_atomic
-from coreset.report.css import CSS
-from coreset.report.decided import STYLE
+from coreset.report.css import css
 from coreset.report.decided_rows import texts_of
 from coreset.report.document import document
-from coreset.report.hands import Hands, sectioned, style
+from coreset.report.hands import Hands, sectioned
 from coreset.report.highlight import marked, spans_of
-from coreset.report.words import count, text
+from coreset.report.render import render
+from coreset.report.shapes import header, table
+from coreset.report.words import count
 from coreset.runs.run_folder import difference
 
 _SHOWN = 10  # rows of a change
@@ -94,51 +97,40 @@ def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Change
     shown = [k for ids in changed.ids.values() for k in ids[:_SHOWN]]
     texts = texts_of([changed.a[k] for k in shown], first / "state", manifests[0])
     counts = changed.counts()
-    head = (
-        f"<header><p class=\"kicker\">{text(first.name)} → {text(second.name)}</p><h1>"
+    head = header(
+        f"{first.name} → {second.name}",
         f"{count(counts['kept_only_in_first'])} rows went out,"
         f" {count(counts['kept_only_in_second'])} came in,"
-        f" {count(counts['kept_in_both'])} stayed</h1><p>{count(sum(changed.moves.values()))} rows"
-        f" have another decision or reason.</p></header>"
-    )  # fmt: skip
+        f" {count(counts['kept_in_both'])} stayed",
+        [f"{count(sum(changed.moves.values()))} rows have another decision or reason."],
+    )
     body = head + _moves(changed) + _rows_html(changed, texts) + _settings(*manifests)
     page = document(
-        text(f"{first.name} and {second.name}: what changed"), CSS + STYLE + style(),
+        f"{first.name} and {second.name}: what changed", css("base", "decided", "page"),
         sectioned(body), Hands().scripts(),
     )  # fmt: skip
     return write_atomic(out / "changes.html", page), changed
 
 
-def _moves(changed: Changes) -> str:
-    rows = "".join(
-        f'<tr><td>{count(n)}</td><td class="left">{text(was)}</td>'
-        f'<td class="left">{text(now)}</td></tr>'
-        for (was, now), n in changed.moves.items()
-    )
-    return (
-        '<h2>What became of rows</h2><div class="scroll"><table class="numbers">'
-        "<thead><tr><th>rows</th>"
-        f'<th class="left">before</th><th class="left">after</th></tr></thead><tbody>{rows}</tbody>'
-        "</table></div>"
-    )
+def _moves(changed: Changes) -> Markup:
+    rows = [(count(n), was, now) for (was, now), n in changed.moves.items()]
+    return table("What became of rows", ("rows", "before", "after"), rows, left=(1, 2))
 
 
-def _rows_html(changed: Changes, texts: Mapping[str, str]) -> str:
-    blocks = []
+def _rows_html(changed: Changes, texts: Mapping[str, str]) -> Markup:
+    moves = []
     for (was, now), ids in sorted(changed.ids.items(), key=lambda m: -len(m[1])):
-        cards = []
+        rows = []
         for key in ids[:_SHOWN]:
             words = texts.get(key, "")
             why = str(changed.b[key]["reason"] or changed.a[key]["reason"] or "")
-            cards.append(
-                f'<article data-id="{text(key)}">{marked(words, spans_of(words, why), 300)}'
-                f"<footer>{text(key)}</footer></article>"
-            )
-        blocks.append(f'<h3>{text(was)} → {text(now)}</h3><div class="two">{"".join(cards)}</div>')
-    return f"<h2>Rows that changed</h2>{''.join(blocks)}" if blocks else ""
+            body = marked(words, spans_of(words, why), 300)
+            rows.append({"id": key, "body": body, "reason": "", "facts": [key]})
+        moves.append((f"{was} → {now}", rows))
+    return render("changes/rows.html", moves=moves) if moves else Markup()
 
 
-def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Markup:
     keys = ("name", "counts", "hash", "found")
     plain = [
         {o["name"]: {k: v for k, v in o.items() if k not in keys}
@@ -152,7 +144,4 @@ def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         words = [f"{count(n)} {action}" for action, n in people.items()]
         words += [f"{count(back)} would have been dropped"] if back else []
         lines += [f"overrules in the {which}: {', '.join(words)}"] if words else []
-    items = (
-        "".join(f"<li>{text(line)}</li>" for line in lines) or "<li>the recipes are the same</li>"
-    )
-    return f"<h2>What was different in the recipes</h2><ul>{items}</ul>"
+    return render("changes/recipes.html", lines=lines)

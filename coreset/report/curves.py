@@ -14,12 +14,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from scipy.special import stdtrit
 
 from coreset.report.compare import by_strategy
-from coreset.report.document import plain
 from coreset.report.labels import groups, spread
 from coreset.report.sentence import seeds_of, sentence
 from coreset.report.table import TARGET, table
 from coreset.report.theme import INK, MUTED, RULE, figure, quiet, strategy_styles
-from coreset.report.words import count, counted, percent, share
+from coreset.report.words import count, counted, percent, plain, share
 from coreset.runs.curve import Curve, mean_curve
 
 __all__ = ["curve_figure", "plot_curves", "sentence", "table"]

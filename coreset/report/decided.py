@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from markupsafe import Markup
 
 from coreset.core.places import read_table, table_schema
 from coreset.report.decided_rows import (
@@ -19,18 +20,14 @@ from coreset.report.decided_rows import (
     texts_of,
 )
 from coreset.report.highlight import marked, overlap, shared, spans_of
-from coreset.report.words import count, share, text
+from coreset.report.render import render
+from coreset.report.shapes import Cell
+from coreset.report.words import count, share
 
 _PAIRS = 8
-STYLE = """
-.two{display:grid;grid-template-columns:1fr 1fr;gap:8px 16px;margin:8px 0 20px}.two>*{min-width:0}
-.two article{background:var(--sunk);border-radius:8px;padding:9px 11px;font-size:13.5px;overflow-wrap:anywhere;white-space:pre-wrap;margin-bottom:8px}
-.two article footer{margin-top:6px;color:var(--muted);font-size:12px;white-space:normal}mark{background:#ffd54a;color:#1c1f24;border-radius:2px}
-@media(max-width:640px){.two{grid-template-columns:1fr}}
-"""
 
 
-def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> str:
+def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> Markup:
     """Return the sections as HTML. out: the folder of a finished run; state: that of its state,
     where the texts are; without it rows are named but not quoted.
     """
@@ -45,7 +42,7 @@ def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> str:
         _tables(before_after(table)),
         _samples(uniform, odd, texts),
     ]
-    return "".join(parts)
+    return Markup("").join(parts)
 
 
 def _read(path: Path) -> pa.Table:
@@ -55,37 +52,28 @@ def _read(path: Path) -> pa.Table:
     return table.filter(table["id"].is_valid())
 
 
-def _card(row: Mapping[str, Any], body: str, *facts: str) -> str:
-    parts = [f"<b>{text(row['reason'])}</b>"] if row.get("reason") else []
-    parts += [text(f) for f in facts if f] + [
-        text(f"{row['id']}, {row['file']} line {row['line']}")
-    ]
-    return (
-        f'<article data-id="{text(row["id"])}">{body}<footer>{" · ".join(parts)}</footer></article>'
-    )
+def _card(row: Mapping[str, Any], body: Markup, *facts: str) -> dict[str, Any]:
+    """Return a row as the pages show it. body: its text, marked; facts: remarks below it."""
+    place = f"{row['id']}, {row['file']} line {row['line']}"
+    reason = str(row.get("reason") or "")
+    return {"id": row["id"], "body": body, "reason": reason, "facts": [*filter(None, facts), place]}
 
 
-def _quoted(row: Mapping[str, Any], texts: Mapping[str, str]) -> str:
+def _quoted(row: Mapping[str, Any], texts: Mapping[str, str]) -> Markup:
     words = texts.get(str(row["id"]), "")
     return marked(words, spans_of(words, str(row.get("reason") or "")), 400)
 
 
-def _cuts(edges: Sequence[Any], texts: Mapping[str, str]) -> str:
+def _cuts(edges: Sequence[Any], texts: Mapping[str, str]) -> Markup:
     blocks = []
     for cut in edges:
-        sides = []
-        for head, rows in (("Last kept", cut.kept), ("First dropped", cut.dropped)):
-            cards = "".join(_card(r, _quoted(r, texts), _value(r, cut.name)) for r in rows)
-            sides.append(f"<div><h3>{head}</h3>{cards or '<p>none</p>'}</div>")
+        sides = [
+            (head, [_card(r, _quoted(r, texts), _value(r, cut.name)) for r in rows])
+            for head, rows in (("Last kept", cut.kept), ("First dropped", cut.dropped))
+        ]
         name = f"{cut.name} at {cut.value:g}" if cut.name != "rank" else "the end of the choice"
-        blocks.append(
-            f'<h3>{text(cut.operator)}: {text(name)}</h3><div class="two">{"".join(sides)}</div>'
-        )
-    note = (
-        "The rows nearest to every threshold, on both sides of it; marked is what the reason is"
-        " about."
-    )
-    return f'<h2>Around every cut</h2><p class="note">{note}</p>{"".join(blocks)}' if blocks else ""
+        blocks.append({"name": f"{cut.operator}: {name}", "sides": sides})
+    return render("curation/cuts.html", cuts=blocks) if blocks else Markup()
 
 
 def _value(row: Mapping[str, Any], name: str) -> str:
@@ -93,7 +81,7 @@ def _value(row: Mapping[str, Any], name: str) -> str:
     return f"{name} {value:.6g}" if isinstance(value, int | float) and value == value else ""
 
 
-def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, str]) -> str:
+def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, str]) -> Markup:
     ranked = []
     for row, other, bits in pairs:
         if other is None:
@@ -114,52 +102,34 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
             if alike is not None
             else ""
         )
-        left, right = marked(a, shared(a, b)), marked(b, shared(b, a))
-        blocks.append(
-            f'<div class="two"><div>{_card(row, left, far, str(row["operator"]))}</div>'
-            f"<div>{_card({**other, 'reason': None}, right, 'stands for it')}</div></div>"
-        )
+        one = _card(row, marked(a, shared(a, b)), far, str(row["operator"]))
+        two = _card({**other, "reason": None}, marked(b, shared(b, a)), "stands for it")
+        blocks.append((one, two))
     note = (
         f"Of {count(len(pairs))} pairs looked at, those that are least alike first: they are the"
         " ones to doubt. Marked is what both texts share."
     )
-    if not blocks:
-        return ""
-    return (
-        f'<h2>Duplicates beside what stands for them</h2><p class="note">{text(note)}</p>'
-        f"{''.join(blocks)}"
-    )
+    return render("curation/pairs.html", note=note, pairs=blocks) if blocks else Markup()
 
 
-def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> str:
-    blocks = []
+def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> Markup:
+    tables = {}
     for title, rows in counts.items():
         before = max(1, sum(r[1] for r in rows))
         after = max(1, sum(r[2] for r in rows))
-        body = "".join(
-            f"<tr><td>{text(name)}</td><td>{count(n)} <small>{share(n / before)}</small></td>"
-            f"<td>{count(k)} <small>{share(k / after)}</small></td><td>{share(k / max(n, 1))}</td></tr>"
+        tables[title] = [
+            (name, Cell(count(n), share(n / before)), Cell(count(k), share(k / after)),
+             share(k / max(n, 1)))
             for name, n, k in rows
-        )
-        heads = "".join(f"<th>{h}</th>" for h in (text(title), "before", "after", "kept"))
-        blocks.append(
-            f'<div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
-    return f"<h2>Before and after</h2>{''.join(blocks)}" if blocks else ""
+        ]  # fmt: skip
+    return render("curation/before_after.html", tables=tables) if tables else Markup()
 
 
-def _samples(uniform: Sequence[Any], odd: Sequence[Any], texts: Mapping[str, str]) -> str:
+def _samples(uniform: Sequence[Any], odd: Sequence[Any], texts: Mapping[str, str]) -> Markup:
     if not uniform:
-        return ""
-    sides = []
-    for head, rows in (("Drawn uniformly", uniform), ("The oddest", odd)):
-        cards = "".join(_card(r, _quoted(r, texts), r.get("oddest", "")) for r in rows)
-        sides.append(f"<div><h3>{head}</h3>{cards or '<p>none stands out</p>'}</div>")
-    note = (
-        "Kept rows: some drawn by a hash of their ids, and those that lie farthest out in a score."
-    )
-    return (
-        f'<h2>What you would train on</h2><p class="note">{note}</p>'
-        f'<div class="two">{"".join(sides)}</div>'
-    )
+        return Markup()
+    sides = [
+        (head, [_card(r, _quoted(r, texts), r.get("oddest", "")) for r in rows])
+        for head, rows in (("Drawn uniformly", uniform), ("The oddest", odd))
+    ]
+    return render("curation/train_on.html", sides=sides)

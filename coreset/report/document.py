@@ -9,28 +9,14 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from importlib.resources import files
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from markupsafe import Markup
 
-# control characters but tab and line ends, what is no character, halves of surrogate pairs, and
-# those that turn the direction of what follows (Unicode's Trojan Source)
-_ACTING = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-    "\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
-)
+from coreset.report.render import render
+from coreset.report.words import plain
+
 NONE = "'none'"
-INSTEAD = "\ufffd"
-
-
-def plain(words: str) -> str:
-    r"""Return words with a mark in the place of every character that is not shown but acts.
-
-    >>> plain("a\x00b\u202ec") == "a\ufffdb\ufffdc", plain("a\tb\nc")
-    (True, 'a\tb\nc')
-    """
-    return _ACTING.sub(INSTEAD, words)
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str] = ()) -> str:
@@ -55,38 +41,26 @@ def policy(styles: Sequence[str], scripts: Sequence[str] = ()) -> str:
 
 
 @cache
-def templates() -> Environment:
-    """Return the templates of `coreset/report/templates`: every value is escaped unless it is
-    Markup, and one that is missing is an error.
+def static(name: str) -> str:
+    """Return a style sheet or a script of `coreset/report/static`. Raises ValueError where it would
+    end its own element.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("coreset.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    content = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
+    if re.search("</(script|style)", content, re.IGNORECASE):
+        raise ValueError(f"{name}: ends its own element")
+    return content
 
 
-def document(title: str, css: str, body: str, scripts: Sequence[str] = ()) -> str:
-    """Return a page as HTML. title: as text that is safe for HTML; css: its style sheet; body:
-    HTML, every text of a row escaped in it; scripts: of this package, run at its end, and no other
-    may.
+def document(title: str, css: str, body: Markup, scripts: Sequence[str] = ()) -> Markup:
+    """Return a page as HTML. css: its style sheet; body: its sections;
+    scripts: of this package, run at its end, and no other may.
     """
-    from markupsafe import Markup
-
     css = plain(css)
-    return (
-        templates()
-        .get_template("document.html")
-        .render(
-            policy=Markup(policy([css], scripts)),  # as written: quotes in it are single
-            title=Markup(plain(title)),
-            css=Markup(css),
-            body=Markup(plain(body)),
-            scripts=[Markup(script) for script in scripts],
-        )
+    return render(
+        "document.html",
+        policy=Markup(policy([css], scripts)),  # as written: quotes in it are single
+        title=title,
+        css=Markup(css),
+        body=Markup(plain(body)),
+        scripts=[Markup(script) for script in scripts],
     )

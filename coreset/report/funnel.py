@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from coreset.report.document import plain
+from coreset.report.render import render
 from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet
-from coreset.report.words import count, share
+from coreset.report.words import count, plain, share
 
 _LONGEST = 58
 
@@ -114,19 +114,23 @@ def funnel_figure(steps: Sequence[Stage]) -> Figure:
     return fig
 
 
-def funnel_list(found: Sequence[Stage]) -> str:
+def funnel_list(steps: Sequence[Stage]) -> Markup:
     """Return the same as a list in HTML, for a page too narrow for the figure.
 
-    >>> funnel_list([Stage("read", 4, 3, {"empty": 1})])[:52]
-    '<ol class="stages"><li><b>read</b> 3 <small>75 % of '
+    >>> "<b>read</b> 3 <small>75 % of all" in funnel_list([Stage("read", 4, 3, {"empty": 1})])
+    True
     """
-    total = max(found[0].came, 1)
-    rows = (
-        f"<li><b>{escape(plain(s.name))}</b> {count(s.left)} <small>{escape(plain(_went(s, total)))}</small>"
-        f'<i style="width:{100 * s.left / total:.1f}%"></i></li>'
-        for s in found
-    )
-    return f'<ol class="stages">{"".join(rows)}</ol>'
+    total = max(steps[0].came, 1)
+    stages = [
+        {
+            "name": s.name,
+            "left": count(s.left),
+            "went": _went(s, total),
+            "width": f"{100 * s.left / total:.1f}",
+        }
+        for s in steps
+    ]
+    return render("curation/stages.html", stages=stages)
 
 
 def _went(stage: Stage, total: int) -> str:

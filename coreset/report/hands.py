@@ -12,15 +12,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from coreset.report.document import static
 from coreset.report.load import Run
+from coreset.report.render import render
 from coreset.report.theme import INK, MUTED, RANDOM, class_color, strategy_styles, var
-from coreset.report.words import text
 from coreset.runs.curve import Curve, mean_curve
 
 _POOL = 2000  # points of a map that were not chosen
@@ -41,9 +41,9 @@ class Hands:
 
     def scripts(self) -> list[str]:
         """Return the scripts of the page in order: the library where there are charts, ours."""
-        return [*([_static("vega-lite.js")] if self.charts else []), _static("page.js")]
+        return [*([static("vega-lite.js")] if self.charts else []), static("page.js")]
 
-    def data(self) -> str:
+    def data(self) -> Markup:
         """Return the data as an element that is no script: JSON without any `<`."""
         held = {
             "charts": self.charts,
@@ -52,46 +52,26 @@ class Hands:
             "classes": list(self.classes),
         }
         plain = json.dumps(held, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-        return f'<script type="application/json" id="page-data">{plain}</script>'
+        return render("data.html", data=Markup(plain))
 
 
-@cache
-def _static(name: str) -> str:
-    content = (files("coreset.report") / "static" / name).read_text(encoding="utf-8")
-    if "</script" in content.lower():
-        raise ValueError(f"{name}: ends its own element")
-    return content
-
-
-def style() -> str:
-    """Return the style sheet that goes with it."""
-    return _static("page.css")
-
-
-def sectioned(body: str) -> str:
+def sectioned(body: str) -> Markup:
     """Return a page's body with contents at its top and a section that folds around every `<h2>`.
 
     Regions that scroll can be reached with the keyboard.
     """
     head, *parts = re.split(r"(?=<h2>)", body)
-    names = [re.match(r"<h2>(.*?)</h2>", part, re.DOTALL) for part in parts]
-    links, blocks = [], []
-    for i, (part, name) in enumerate(zip(parts, names, strict=True)):
+    sections = []
+    for part in parts:
+        name = re.match(r"<h2>(.*?)</h2>", part, re.DOTALL)
         assert name is not None
-        words = re.sub(r"<[^>]*>", "", name[1])
-        links.append(f'<li><a href="#part-{i}">{words}</a></li>')
-        rest = part[name.end() :]
-        blocks.append(
-            f'<details class="section" id="part-{i}" open><summary><h2>{name[1]}</h2></summary>'
-            f"{rest}</details>"
-        )
-    contents = f'<nav aria-label="Contents"><ol>{"".join(links)}</ol></nav>' if links else ""
+        words = Markup(re.sub(r"<[^>]*>", "", name[1]))
+        rest = Markup(part[name.end() :])
+        sections.append({"title": Markup(name[1]), "words": words, "body": rest})
     top, end, below = head.partition("</header>")
-    whole = f"{top}{end}{contents}{below}{''.join(blocks)}"
-    return _AREA.sub(
-        lambda m: f'<div class="{m[1]}" tabindex="0" role="region" aria-label="{_NAMED[m[1]]}">',
-        whole,
-    )
+    whole = render("sectioned.html", top=Markup(top + end), below=Markup(below), sections=sections)
+    attributes = 'tabindex="0" role="region" aria-label='
+    return Markup(_AREA.sub(lambda m: f'<div class="{m[1]}" {attributes}"{_NAMED[m[1]]}">', whole))
 
 
 def curve_spec(curves: Sequence[Curve], full: float | None) -> dict[str, Any]:
@@ -245,11 +225,8 @@ def _frame(height: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chart_place(name: str, still: str, label: str) -> str:
+def chart_place(name: str, still: Markup, label: str) -> Markup:
     """Return a place for a chart: the figure that stands there without script,
     and what it shows.
     """
-    return (
-        f'<div class="chart" id="chart-{name}" data-said="{text(label)}">'
-        f'<div class="still">{still}</div></div>'
-    )
+    return render("chart.html", name=name, still=still, label=label)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from html import escape
 
-from coreset.report.document import plain
+from markupsafe import Markup
+
+from coreset.report.render import render
 
 _CUT = 700  # characters of a text that are shown
 _WORD = re.compile(r"\S+")
@@ -27,24 +28,26 @@ _PHRASES = (
 )
 
 
-def marked(text: str, spans: Iterable[tuple[int, int]], cut: int = _CUT) -> str:
+def marked(text: str, spans: Iterable[tuple[int, int]], cut: int = _CUT) -> Markup:
     """Return a text as HTML with marks around spans of it, cut to some characters, from the first
     mark on where that lies farther.
 
-    >>> marked("a <b> c", [(2, 5)])
-    'a <mark>&lt;b&gt;</mark> c'
+    >>> print(marked("a <b> c", [(2, 5)]))
+    a <mark>&lt;b&gt;</mark> c
     """
     ordered = sorted(set(spans))
     start = (
         max(0, min(ordered[0][0] - 80, len(text) - cut)) if ordered and ordered[0][0] > cut else 0
     )
-    out, at, end = ["…" if start else ""], start, min(len(text), start + cut)
+    pieces, at, end = [], start, min(len(text), start + cut)
     for a, b in ordered:
         a, b = max(a, at), min(b, end)
         if a < b:
-            out += [escape(plain(text[at:a])), "<mark>", escape(plain(text[a:b])), "</mark>"]
+            pieces += [(text[at:a], False), (text[a:b], True)]
             at = b
-    return "".join([*out, escape(plain(text[at:end])), "…" if end < len(text) else ""])
+    pieces.append((text[at:end], False))
+    before, after = "…" if start else "", "…" if end < len(text) else ""
+    return render("marked.html", before=before, pieces=pieces, after=after)
 
 
 def spans_of(text: str, reason: str) -> list[tuple[int, int]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from coreset.report.document import plain
 from coreset.report.load import Run
+from coreset.report.render import render
 from coreset.report.theme import INK, STRATEGIES, figure, quiet, var
+from coreset.report.words import plain
 
 
 def jaccard(a: ArrayLike, b: ArrayLike) -> float:
@@ -54,24 +55,14 @@ def overlap(runs: Mapping[str, Sequence[Run]]) -> tuple[list[str], NDArray[np.fl
     return names, out
 
 
-def overlap_html(names: Sequence[str], matrix: NDArray[Any]) -> str:
+def overlap_html(names: Sequence[str], matrix: NDArray[Any]) -> Markup:
     """Return the lower triangle as an HTML table, deeper blue = more in common."""
     rows = []
     for i in range(1, len(names)):
-        cells = [
-            (
-                f'<td style="--much:{100 * v:.0f}%">{100 * v:.0f}</td>'
-                if np.isfinite(v)
-                else "<td>–</td>"
-            )
-            for v in matrix[i, :i].tolist()
-        ]
-        rows.append(f"<tr><th>{escape(names[i])}</th>{''.join(cells)}</tr>")
-    foot = "".join(f"<th><span>{escape(name)}</span></th>" for name in names[:-1])
-    return (
-        f'<table class="overlap" style="--heat:{var(STRATEGIES[0])}"><tbody>{"".join(rows)}</tbody>'
-        f"<tfoot><tr><td></td>{foot}</tr></tfoot></table>"
-    )
+        shares = [f"{100 * v:.0f}" if np.isfinite(v) else None for v in matrix[i, :i].tolist()]
+        rows.append((names[i], shares))
+    heat = var(STRATEGIES[0])
+    return render("training/overlap_table.html", rows=rows, foot=names[:-1], heat=heat)
 
 
 def overlap_figure(names: Sequence[str], matrix: NDArray[Any]) -> Figure:

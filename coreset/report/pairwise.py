@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coreset.report.compare import by_strategy
-from coreset.report.words import percent, text
+from coreset.report.shapes import table
+from coreset.report.words import percent
 from coreset.runs.curve import Curve
 from coreset.runs.statistics import paired_p
 
@@ -70,21 +72,14 @@ def cells(names: Sequence[str], matrix: NDArray[np.float64]) -> list[list[str]]:
     return [*rows, ["loses", *("–" if np.isnan(v) else percent(v, 0) for v in lost)]]
 
 
-def wins_html(curves: Sequence[Curve]) -> str:
+def wins_html(curves: Sequence[Curve]) -> Markup:
     """Return the section of the report; nothing where no two strategies share two seeds."""
     names, matrix = wins(curves)
     if not np.isfinite(matrix).any():
-        return ""
-    heads = "".join(f"<th>{text(h)}</th>" for h in ("row beats column", *names))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>"
-        for row in cells(names, matrix)
-    )
+        return Markup()
     note = (
         "Share of the budgets at which the row beats the column: paired t-test over seeds at the "
         "5 % level, two-sided, not corrected. Last row: share of comparisons lost, fewest first."
     )
-    return (
-        f'<h2>Who beats whom</h2><p class="note">{text(note)}</p><div class="scroll">'
-        f'<table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    heads = ("row beats column", *names)
+    return table("Who beats whom", heads, cells(names, matrix), [note])

@@ -7,37 +7,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from coreset.report.map import plot_kept
+from coreset.report.render import render
+from coreset.report.shapes import key
 from coreset.report.sheet import data_uri
 from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet, svg, var
-from coreset.report.words import count, counted, text
+from coreset.report.words import count, counted
 from coreset.scorers.image.decode import Decoded, decode
 
 KEPT, DROPPED = STRATEGIES[0], STRATEGIES[1]
 _REASONS = 10  # shown with images; the others are in the funnel
 _MOST_PIXELS = 2**25  # a larger image is named, not drawn
 _FIRST = 32  # characters of a caption under its image
-STYLE = f"""
-.shots{{display:grid;grid-template-columns:168px 1fr;gap:14px 18px;margin:0 0 22px}}
-.shots h4{{font-size:13px;overflow-wrap:anywhere}}
-.shots>*{{border-top:1px solid var(--rule);padding-top:12px}}
-.row{{display:flex;flex-wrap:wrap;gap:8px;--thumb:88px;min-width:0}}
-.row figure img,.row figure .none{{aspect-ratio:1;object-fit:contain;background:#fff;border:2px solid var(--rule);border-radius:5px;width:100%;padding:3px}}
-.row figure .none{{display:flex;align-items:center;justify-content:center;text-align:center;background:var(--sunk);color:var(--muted);font-size:11px;line-height:1.25}}
-.row figure.kept img{{border-color:{var(KEPT)}}}.row figure.dropped img,.row figure.dropped .none{{border-color:{var(DROPPED)}}}
-.row figcaption{{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;margin-top:2px}}
-.groups{{display:flex;flex-wrap:wrap;gap:14px;margin:8px 0 22px}}
-.groups .row{{background:var(--sunk);border-radius:8px;padding:10px 10px 6px}}
-.groups .more{{align-self:center;color:var(--muted);font-size:12px;padding:0 6px 16px}}
-.split{{display:grid;grid-template-columns:1fr 1fr;gap:6px 34px}}.split .shots{{grid-template-columns:120px 1fr}}.split .row{{--thumb:66px}}
-@media(max-width:760px){{.shots,.split,.split .shots{{grid-template-columns:1fr}}.shots>.row{{border-top:0;padding-top:0}}}}
-"""
 
 
-def pictures_html(gallery: Mapping[str, Any], plots: dict[str, Figure]) -> str:
+def pictures_html(gallery: Mapping[str, Any], plots: dict[str, Figure]) -> Markup:
     """Return the images of a run as HTML, small and inlined; add its figures to `plots`. gallery:
     what `coreset.curation.results.gallery.gather` gives.
 
@@ -50,46 +38,44 @@ def pictures_html(gallery: Mapping[str, Any], plots: dict[str, Figure]) -> str:
         _entries(gallery["entries"], shots, plots),
         _map(gallery["map"], plots),
     ]
-    return "".join(p for p in parts if p)
+    return Markup("").join(parts)
 
 
 class _Shots:
     """Images by id, each read once."""
 
     def __init__(self) -> None:
-        self._drawn: dict[str, str] = {}
+        self._drawn: dict[str, dict[str, str]] = {}
 
-    def row(self, rows: Sequence[Mapping[str, Any]], more: str = "") -> str:
-        """Return some rows as a strip of images."""
-        return f'<div class="row">{"".join(map(self._one, rows))}{more}</div>'
+    def strip(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """Return some rows as the template shows them: an image, what it is, a caption."""
+        return [self._one(row) for row in rows]
 
-    def _one(self, row: Mapping[str, Any]) -> str:
+    def _one(self, row: Mapping[str, Any]) -> dict[str, str]:
         if row["id"] not in self._drawn:
             self._drawn[row["id"]] = _image(decode(row["image"], _MOST_PIXELS))
         caption = " ".join(str(row["preview"] or "").replace("\x1e", " ").split())
         state = str(row.get("state", "rejected"))
-        summary = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
-        title = text(summary + (f". {caption[:200]}" if caption else ""))
-        below = f"<figcaption>{text(caption[:_FIRST])}</figcaption>" if caption else ""
-        return (
-            f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">'
-            f"{self._drawn[row['id']]}{below}</figure>"
-        )
+        title = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
+        title += f". {caption[:200]}" if caption else ""
+        own = {"id": str(row["id"]), "state": state, "title": title, "caption": caption[:_FIRST]}
+        return own | self._drawn[row["id"]]
 
 
-def _image(decoded: Decoded) -> str:
+def _image(decoded: Decoded) -> dict[str, str]:
+    """Return the image as a URI, or why there is none and, where known, its size."""
     if decoded.pixels is not None:
-        return f'<img alt="" loading="lazy" src="{data_uri(decoded.pixels)}">'
-    size = f"<br>{decoded.width} × {decoded.height}" if decoded.width else ""
-    return f'<div class="none"><span>{text(decoded.status.replace("_", " "))}{size}</span></div>'
+        return {"uri": data_uri(decoded.pixels)}
+    size = f"{decoded.width} × {decoded.height}" if decoded.width else ""
+    return {"uri": "", "why": decoded.status.replace("_", " "), "size": size}
 
 
-def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> str:
+def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> Markup:
     blocks = []
     for one in outcomes[: _REASONS + 1]:
-        name = one["reason"] or one["state"]
-        under = count(one["size"]) + (f", {one['operator']}" if one["operator"] else "")
-        blocks.append(f"<h4>{text(name)}<span>{text(under)}</span></h4>{shots.row(one['rows'])}")
+        note = count(one["size"]) + (f", {one['operator']}" if one["operator"] else "")
+        name, rows = one["reason"] or one["state"], shots.strip(one["rows"])
+        blocks.append({"name": name, "note": note, "rows": rows})
     left = outcomes[_REASONS + 1 :]
     note = (
         "Some images of every outcome, chosen by a hash of their ids; framed in blue what was kept,"
@@ -101,34 +87,24 @@ def _outcomes(outcomes: Sequence[Mapping[str, Any]], shots: _Shots) -> str:
         if left
         else ""
     )
-    return (
-        f'<h2>What was kept, what was dropped</h2><p class="note">{text(note)}</p><div'
-        f' class="shots">{"".join(blocks)}</div>'
-    )
+    return render("curation/outcomes.html", note=note, blocks=blocks)
 
 
-def _groups(one: Mapping[str, Any], shots: _Shots) -> str:
+def _groups(one: Mapping[str, Any], shots: _Shots) -> Markup:
     strips = []
     for group in one["groups"]:
         left = group["size"] - len(group["rows"])
-        strips.append(
-            shots.row(
-                group["rows"], f'<span class="more">and {count(left)} more</span>' if left else ""
-            )
-        )
+        strips.append((shots.strip(group["rows"]), f"and {count(left)} more" if left else ""))
     note = (
         f"{count(len(strips))} of {counted(one['size'], 'group')}: first the image that stands for"
         " the others, which a later operator may drop for a reason of its own."
     )
-    return (
-        f'<h2>Copies, by {text(one["operator"])}</h2><p class="note">{text(note)}</p><div'
-        f' class="groups">{"".join(strips)}</div>'
-    )
+    return render("curation/copies.html", operator=one["operator"], note=note, strips=strips)
 
 
-def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, Figure]) -> str:
+def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, Figure]) -> Markup:
     if entries is None:
-        return ""
+        return Markup()
     rank, before, after = entries["curve"].T
     fig, ax = figure(6.6, 2.8)
     ax.set_position((0.09, 0.19, 0.89, 0.68))
@@ -153,35 +129,31 @@ def _entries(entries: Mapping[str, Any] | None, shots: _Shots, plots: dict[str, 
     sides = []
     for end, head in (("head", "The commonest"), ("tail", "Some of the rarest")):
         blocks = [
-            f"<h4>{text(e['entry'])}<span>{count(e['before'])} →"
-            f" {count(e['after'])}</span></h4>{shots.row(e['rows'])}"
+            {
+                "name": e["entry"],
+                "note": f"{count(e['before'])} → {count(e['after'])}",
+                "rows": shots.strip(e["rows"]),
+            }
             for e in entries[end]
         ]
-        sides.append(f'<div><h3>{head}</h3><div class="shots">{"".join(blocks)}</div></div>')
+        sides.append((head, blocks))
     note = (
         f"{counted(entries['seen'], 'entry')} of the vocabulary occur. Rows before and after"
         " balancing; images as above: some rows that have the entry, kept and thinned out."
     )
-    return (
-        f'<h2>Common and rare entries</h2><p class="note">{text(note)}</p><div class="grid'
-        f' one">{svg(fig, "entries")}</div><div class="split">{"".join(sides)}</div>'
-    )
+    still = svg(fig, "entries")
+    return render("curation/entries.html", note=note, figure=still, sides=sides)
 
 
-def _map(plane: Mapping[str, Any] | None, plots: dict[str, Figure]) -> str:
+def _map(plane: Mapping[str, Any] | None, plots: dict[str, Figure]) -> Markup:
     if plane is None:
-        return ""
+        return Markup()
     fig, ax = figure(5.4, 5.4)
     ax.set_position((0.0, 0.0, 1.0, 1.0))
     plot_kept(plane["xy"], plane["kept"], (KEPT, DROPPED), ax)
     plots["map"] = fig
     kept = int(plane["kept"].sum())
-    chips = "".join(
-        f'<li><i style="background:{var(c)}"></i>{n} {count(k)}</li>'
-        for c, n, k in ((KEPT, "kept", kept), (DROPPED, "dropped", len(plane["kept"]) - kept))
-    )
+    dropped = len(plane["kept"]) - kept
+    chips = [(var(KEPT), f"kept {count(kept)}"), (var(DROPPED), f"dropped {count(dropped)}")]
     note = f"Rows that have {plane['name']}, in the plane of its two principal axes."
-    return (
-        f'<h2>Where they lie</h2><p class="note">{text(note)}</p><ul class="key">{chips}</ul><div'
-        f' class="grid one">{svg(fig, "map")}</div>'
-    )
+    return render("curation/map.html", note=note, key=key(chips), figure=svg(fig, "map"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from coreset.report.render import render
+from coreset.report.shapes import key
 from coreset.report.theme import class_color, figure
 from coreset.report.words import counted
 
@@ -58,44 +60,43 @@ def sheet_html(
     labels: Mapping[int, int],
     per_round: int,
     noun: str = "label",
-) -> str:
+) -> Markup:
     """Return the first `per_round` picks of every round as HTML, one block per round: a border in
     the color of the class, the score below, id and class on hover.
 
     labels: how many labels there were after each round, for the heading of its block; noun: what
     they are, where not labels.
     """
-    thumbs = gallery["thumbs"]
-    rounds = gallery["thumb_round"]
-    hard = ' class="hard"' if len(thumbs) and max(thumbs.shape[1:3]) <= _SMALL else ""
+    thumbs, rounds = gallery["thumbs"], gallery["thumb_round"]
     blocks = []
     for number in np.unique(rounds).tolist():
-        figures = []
-        for i in np.flatnonzero(rounds == number)[:per_round].tolist():
-            label = int(gallery["thumb_labels"][i])
-            description = f"{gallery['thumb_ids'][i]}, {class_name(gallery['classes'], label)}"
-            score = _score(float(gallery["thumb_scores"][i]))
-            description += f", score {score}" if score else ""
-            caption = f"<figcaption>{score}</figcaption>" if score else ""
-            figures.append(
-                f'<figure title="{escape(description)}"'
-                f' data-id="{escape(str(gallery["thumb_ids"][i]))}"'
-                f' data-class="{label}"'
-                f' data-label="{escape(class_name(gallery["classes"], label))}"'
-                f' data-rank="{i}" data-round="{number}" data-labels="{labels.get(number, 0)}"'
-                f' data-score="{score}"><img{hard} alt="{escape(description)}"'
-                f' style="border-color:{class_color(label)}"'
-                f' src="{data_uri(thumbs[i])}">{caption}</figure>'
-            )
-        head = (
-            f"{counted(labels[number], noun)}<span>round {number}</span>"
-            if number in labels
-            else f"round {number}"
-        )
+        shown = np.flatnonzero(rounds == number)[:per_round].tolist()
         blocks.append(
-            f'<div class="round"><h4>{head}</h4><div class="picks">{"".join(figures)}</div></div>'
+            {
+                "round": number,
+                "size": counted(labels[number], noun) if number in labels else "",
+                "labels": labels.get(number, 0),
+                "picks": [_pick(gallery, i) for i in shown],
+            }
         )
-    return "".join(blocks)
+    hard = len(thumbs) and max(thumbs.shape[1:3]) <= _SMALL
+    return render("training/picks.html", blocks=blocks, hard=hard)
+
+
+def _pick(gallery: Mapping[str, NDArray[Any]], i: int) -> dict[str, Any]:
+    label = int(gallery["thumb_labels"][i])
+    name, score = class_name(gallery["classes"], label), _score(float(gallery["thumb_scores"][i]))
+    about = f"{gallery['thumb_ids'][i]}, {name}" + (f", score {score}" if score else "")
+    return {
+        "about": about,
+        "id": str(gallery["thumb_ids"][i]),
+        "label": label,
+        "name": name,
+        "rank": i,
+        "score": score,
+        "color": class_color(label),
+        "uri": data_uri(gallery["thumbs"][i]),
+    }
 
 
 def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: int = 16) -> Figure:
@@ -122,14 +123,10 @@ def sheet_figure(gallery: Mapping[str, NDArray[Any]], most: int = 96, across: in
     return fig
 
 
-def class_key(classes: NDArray[Any], most: int = 20) -> str:
+def class_key(classes: NDArray[Any], most: int = 20) -> Markup:
     """Return the colors of the classes as HTML; empty when there are more than `most`, whose colors
     would repeat.
     """
     if len(classes) > most:
-        return ""
-    chips = (
-        f'<li><i style="background:{class_color(i)}"></i>{escape(str(c))}</li>'
-        for i, c in enumerate(classes)
-    )
-    return f'<ul class="key">{"".join(chips)}</ul>'
+        return Markup()
+    return key([(class_color(i), str(c)) for i, c in enumerate(classes)])

@@ -11,11 +11,12 @@ from html import escape
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from coreset.report.document import plain
+from coreset.report.words import plain
 
 # Every color is drawn as it is on light paper; on the page it is a variable that has a second value
 # for dark paper.
@@ -144,7 +145,7 @@ def _tag(tag: str, name: str) -> str:
 
 def svg(
     fig: Figure, name: str, titles: Mapping[str, str] | None = None, alone: bool = False
-) -> str:
+) -> Markup:
     """Return the figure as SVG whose texts are text and whose colors follow the page; the same
     figure gives the same bytes.
 
@@ -162,15 +163,11 @@ def svg(
         group = f'<g id="{name}-{gid}">'
         text = text.replace(group, f"{group}<title>{escape(plain(title))}</title>", 1)
     if not alone:
-        return re.sub(
-            r'<svg ([^>]*?)width="[^"]*" ',
-            r"<svg \1",
-            re.sub(r' height="[\d.]+pt"', "", text, count=1),
-            count=1,
-        )
+        text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
+        return Markup(re.sub(r'<svg ([^>]*?)width="[^"]*" ', r"<svg \1", text, count=1))
     style = f"<style>svg{{stroke-linejoin:round;{variables()}}}@media(prefers-color-scheme:dark){{svg{{{variables(True)}}}}}</style>"
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return head + re.sub(r"(<svg [^>]*>)", lambda m: m[1] + style, text, count=1)
+    return Markup(head + re.sub(r"(<svg [^>]*>)", lambda m: m[1] + style, text, count=1))
 
 
 def png(fig: Figure) -> bytes:

@@ -86,3 +86,18 @@ def test_a_label_changed_after_it_was_taken_stays_and_is_named(tmp_path):
     path.write_text("index,id,label\n0,a,dog\n")
     with pytest.warns(UserWarning, match="labels of 2 examples were changed .* first position 0"):
         assert LabelFile(path, np.arange(2), ("cat", "dog")).label(rows).tolist() == [0, 1]
+
+
+def test_hostile_names_stay_text_on_the_sheet(tmp_path):
+    from tests.coreset.report.test_document import HOSTILE, Page
+
+    ids = np.array([h.replace("/", "|") for h in HOSTILE])
+    oracle = LabelFile(tmp_path / "<b>.csv", ids, HOSTILE)
+    every, pixels = np.arange(len(ids)), np.zeros((len(ids), 4, 4, 3), np.uint8)
+    oracle.ask(Request(every, HOSTILE[0], None, every, None, lambda rows: pixels[rows]))
+    page = (tmp_path / "<b>.html").read_text()
+    tags = Page(page).tags
+    assert {tag for tag, _ in tags} == set(["html", "meta", "title", "style", "h1", "p", "code", "main", "figure", "img", "figcaption", "b", "br"])  # fmt: skip
+    assert [set(attrs) for tag, attrs in tags if tag == "img"] == [{"src", "alt"}] * len(ids)
+    assert "&lt;script&gt;" in page
+    assert "\u202e" not in page

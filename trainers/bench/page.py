@@ -8,14 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from coreset.core.store import write_atomic
-from coreset.report.css import CSS
+from coreset.report.css import css
 from coreset.report.curves import curve_figure, hover
 from coreset.report.document import document
 from coreset.report.evidence import Line, answer, best_fair, lines, markdown
 from coreset.report.pairwise import wins_html
+from coreset.report.render import render
+from coreset.report.shapes import header, table
 from coreset.report.theme import png, svg
-from coreset.report.words import count, counted, text
+from coreset.report.words import count, counted
 from coreset.runs.statistics import LEVEL, Panel, panel
 from coreset.trainers.bench.results import curves_of, full_value, read
 
@@ -36,31 +40,33 @@ def write_page(folder: Path) -> tuple[Path, str]:
     data = panel(curves)
     cost = frame.groupby(["strategy", "replicate"])["select_seconds"].sum().groupby("strategy")
     peak = frame.groupby("strategy")["peak_mb"].max()
-    table = lines(
+    ranked = lines(
         data,
         about["reads_labels"],
         ORACLE,
         cost.mean().to_dict(),
         peak.to_dict(),
     )
-    claim = answer(table, data, metric.replace("_", " "))
-    words = markdown(table, data, metric.replace("_", " "), full)
+    claim = answer(ranked, data, metric.replace("_", " "))
+    words = markdown(ranked, data, metric.replace("_", " "), full)
     title = f"{about['suite']}: {about['data']}"
     head = f"# {title}\n\n{claim}\n\n"
     write_atomic(folder / "table.md", head + words + "\n" + _how_run(about, data) + "\n")
-    shown = _shown(table)
+    shown = _shown(ranked)
     drawn = [c for c in curves if c.strategy in shown and c.seed in set(data.replicates)]
     fig = curve_figure(drawn, full, None, LEVEL)
     write_atomic(folder / "curve.png", png(fig))
     write_atomic(folder / "curve.svg", svg(fig, "curve", hover(drawn), alone=True))
-    body = [
-        f'<header><p class="kicker">{text(title)}</p>{_answer_html(claim)}</header>',
-        f'<div class="curve">{svg(fig, "curve", hover(drawn))}</div>',
-        f"<h2>The numbers</h2>{_table_html(words)}",
+    parts = [
+        _head(title, claim),
+        render("curve.html", figure=svg(fig, "curve", hover(drawn))),
+        _table(words),
         wins_html([c for c in curves if c.seed in set(data.replicates)]),
-        _about_html(about, data),
+        _about(about, data),
     ]
-    page = write_atomic(folder / "report.html", document(text(title), CSS, "\n".join(body)))
+    page = write_atomic(
+        folder / "report.html", document(title, css("base"), Markup("\n").join(parts))
+    )
     return page, claim
 
 
@@ -74,23 +80,18 @@ def _shown(table: Sequence[Line]) -> set[str]:
     return names | ({best.name} if best else set())
 
 
-def _answer_html(claim: str) -> str:
+def _head(title: str, claim: str) -> Markup:
     """Return the answer as a headline, with its test below."""
     short, opened, test = claim.partition(" (mean ")
-    return f"<h1>{text(short)}</h1>" + (f"<p>{text((opened + test).strip())}</p>" if test else "")
+    return header(title, short, [(opened + test).strip()] if test else [])
 
 
-def _table_html(words: str) -> str:
+def _table(words: str) -> Markup:
     """Return the Markdown table as HTML, its note above."""
-    rows = [line for line in words.splitlines() if line.startswith("|")]
-    note = text(words.splitlines()[0])
-    cells = [[text(c.strip()) for c in row.strip("|").split("|")] for row in rows]
-    head = "".join(f"<th>{c}</th>" for c in cells[0])
-    body = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in cells[2:])
-    return (
-        f'<p class="note">{note}</p><div class="scroll"><table class="numbers"><thead><tr>{head}'
-        f"</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    note, *below = words.splitlines()
+    rows = [line.strip("|").split("|") for line in below if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return table("The numbers", cells[0], cells[2:], [note])
 
 
 def _how_run(about: Mapping[str, Any], data: Panel) -> str:
@@ -120,13 +121,8 @@ def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     return out
 
 
-def _about_html(about: Mapping[str, Any], data: Panel) -> str:
-    rows = {
-        "data": f"{about['data']}, {count(about['examples'])} examples, {len(about['classes'])} classes",
-        **{name: str(config) for name, config in about["rows"].items()},
-    }
-    listed = "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in rows.items())
-    notes = "".join(
-        f'<p class="note">{text(part)}</p>' for part in _how_run(about, data).split("\n\n")
-    )
-    return f"<h2>How it was run</h2>{notes}<dl>{listed}</dl>"
+def _about(about: Mapping[str, Any], data: Panel) -> Markup:
+    size = f"{count(about['examples'])} examples, {len(about['classes'])} classes"
+    rows = {name: str(config) for name, config in about["rows"].items()}
+    facts = {"data": f"{about['data']}, {size}", **rows}
+    return render("bench/about.html", notes=_how_run(about, data).split("\n\n"), facts=facts)

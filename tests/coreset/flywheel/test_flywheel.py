@@ -1,5 +1,7 @@
 """One turn after another on a small planted world: found, bought, proved, stopped."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from coreset.flywheel import Artifact, Freeze
 from coreset.flywheel.assemble import Assemble, columns
 from coreset.flywheel.flywheel import default_stages
+from coreset.flywheel.page import write_page
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version
 from tests.coreset.flywheel.worlds import NOW, TinyLearner, Truth, flywheel, world
+from tests.coreset.report.test_document import HOSTILE, check
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +199,30 @@ def test_a_metadata_slice_that_lacks_rows_but_errs_no_more_is_listed_and_not_bou
     facts = wheel.turn(100, now=NOW)["diagnose"]
     assert facts["lacking"] == ["site=s2"]
     assert facts["weak"] == []
+
+
+@pytest.mark.parametrize("kind", ["texts", "pictures"])
+def test_hostile_words_stay_text_on_the_page(turned, tmp_path, kind):
+    wheel, data, *_ = turned
+    folder = tmp_path / "wheel"
+    shutil.copytree(wheel.folder, folder)
+    last = sorted((folder / "turns").iterdir())[-1]
+    words = {
+        "gate": ("why", list(HOSTILE)),
+        "decide": ("stop", HOSTILE[0]),
+        "watch": ("alarms", list(HOSTILE)),
+        "diagnose": ("weak", [{"name": h} for h in HOSTILE]),
+    }
+    for stage, (key, value) in words.items():
+        file = last / f"{stage}.json"
+        whole = json.loads(file.read_text())
+        whole["facts"][key] = value
+        file.write_text(json.dumps(whole))
+    shown = {
+        "texts": [HOSTILE[i % len(HOSTILE)] for i in range(len(data.ids))],
+        "pictures": np.zeros((len(data.ids), 4, 4, 3), np.uint8),
+    }
+    hostile = replace(data, classes=HOSTILE[:4], **{kind: shown[kind]})
+    html = check(write_page(folder, hostile))
+    assert "&lt;script&gt;alert(1)" in html
+    assert "What was bought" in html

@@ -20,10 +20,12 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from coreset.trainers.bench.app import run_suite, suite_of
+from coreset.trainers.bench.page import write_page
 from coreset.trainers.bench.run import Job, run
 from coreset.trainers.bench.sample import Table, long_tail, replicate
 from coreset.trainers.bench.suite import Protocol, rows_of
 from coreset.trainers.learners.probe import SIGNALS, Probe, ProbeLearner
+from tests.coreset.report.test_document import HOSTILE, check
 
 X, Y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
@@ -242,3 +244,17 @@ def test_one_command_one_page(settings, tmp_path):
     again = io.StringIO()
     run_suite(cfg, "digits", Console(file=again, width=100))
     assert "6 of 6 cells are there already" in again.getvalue()
+
+
+def test_hostile_words_stay_text_on_the_page(tmp_path):
+    committed = Path(__file__).parents[3] / "results/bench/frozen_digits"
+    frame = pd.read_csv(committed / "curves.csv")
+    frame["strategy"] = frame["strategy"].replace({"margin": HOSTILE[0], "kcenter": HOSTILE[2]})
+    frame.to_csv(tmp_path / "curves.csv", index=False)
+    about = json.loads((committed / "about.json").read_text())
+    about |= {"data": HOSTILE[0], "suite": HOSTILE[1], "hardware": HOSTILE[2], "missing": 2}
+    about |= {"rows": {h: h for h in HOSTILE}, "failed": {HOSTILE[1]: HOSTILE[7]}}
+    about["versions"] = {h: h for h in HOSTILE}
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    html = check(write_page(tmp_path)[0])
+    assert "&lt;script&gt;alert(1)" in html
