@@ -20,8 +20,7 @@ def fiftyone(case: Case, python: str, folder: Path) -> list[Round]:
     }
     if "MongoDB could not be installed" in run_tool(python, TOOLS / "fiftyone_works.py", **home):
         return []
-    one = Round("FiftyOne 1.22", "boxes and tags", "its Python API", case.pool.size)
-    one.changed = ["ids", "order"]
+    one = case.begin("FiftyOne 1.22", "boxes and tags", "its Python API", "ids", "order")
     rows, script = case.chosen.to_rows(case.files, case.boxes, 0.0), Path(fiftyone_file.__file__)
     with one.clock():
         (folder / "fiftyone.json").write_text(json.dumps(rows))
@@ -43,8 +42,7 @@ def fiftyone(case: Case, python: str, folder: Path) -> list[Round]:
 
 def lightly(case: Case, python: str, folder: Path) -> list[Round]:
     """Every fourth image tagged in LightlyStudio."""
-    one = Round("LightlyStudio 1.2", "tags", "its Python API", case.pool.size)
-    one.changed = ["ids", "order"]
+    one = case.begin("LightlyStudio 1.2", "tags", "its Python API", "ids", "order")
     rows = case.chosen.to_rows(case.files)
     with one.clock():
         (folder / "lightly.json").write_text(json.dumps(rows))
