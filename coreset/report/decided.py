@@ -4,7 +4,7 @@ duplicates, before and after, a uniform sample beside a suspicious one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from coreset.report.decided_rows import (
     before_after,
     cuts,
     duplicate_pairs,
+    images_of,
     suspicious,
     texts_of,
 )
 from coreset.report.highlight import marked, overlap, shared, spans_of
+from coreset.report.pictures import picture
 from coreset.report.words import count, share, text
 
 _PAIRS = 8
@@ -41,7 +43,7 @@ def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> str:
     texts = texts_of([*rows, *uniform, *odd], state, manifest)
     parts = [
         _cuts(edges, texts),
-        _pairs(pairs, texts),
+        _pairs(pairs, texts, lambda rows: images_of(rows, state, manifest)),
         _tables(before_after(table)),
         _samples(uniform, odd, texts),
     ]
@@ -93,7 +95,11 @@ def _value(row: Mapping[str, Any], name: str) -> str:
     return f"{name} {value:.6g}" if isinstance(value, int | float) and value == value else ""
 
 
-def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, str]) -> str:
+def _pairs(
+    pairs: Sequence[tuple[Any, Any, float | None]],
+    texts: Mapping[str, str],
+    images_of_rows: Callable[[Sequence[Any]], Mapping[str, Any]],
+) -> str:
     ranked = []
     for row, other, bits in pairs:
         if other is None:
@@ -101,12 +107,13 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
         a, b = texts.get(str(row["id"]), ""), texts.get(str(other["id"]), "")
         alike = overlap(a, b) if a and b else None
         ranked.append(
-            (-bits if bits is not None else alike if alike is not None else 1.0, row, other, bits,
-             alike, a, b)
+            (-bits if bits else alike if alike is not None else 1.0, row, other, bits, alike, a, b)
         )  # fmt: skip
     ranked.sort(key=lambda r: (r[0], str(r[1]["id"])))
+    shown = ranked[:_PAIRS]
+    images = images_of_rows([r for _, row, other, *_ in shown for r in (row, other)])
     blocks = []
-    for _, row, other, bits, alike, a, b in ranked[:_PAIRS]:
+    for _, row, other, bits, alike, a, b in shown:
         far = (
             f"{bits:g} bits apart"
             if bits is not None
@@ -114,7 +121,8 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
             if alike is not None
             else ""
         )
-        left, right = marked(a, shared(a, b)), marked(b, shared(b, a))
+        left = _pictured(row, images) + marked(a, shared(a, b))
+        right = _pictured(other, images) + marked(b, shared(b, a))
         blocks.append(
             f'<div class="two"><div>{_card(row, left, far, str(row["operator"]))}</div>'
             f"<div>{_card({**other, 'reason': None}, right, 'stands for it')}</div></div>"
@@ -128,6 +136,16 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
     return (
         f'<h2>Duplicates beside what stands for them</h2><p class="note">{text(note)}</p>'
         f"{''.join(blocks)}"
+    )
+
+
+def _pictured(row: Mapping[str, Any], images: Mapping[str, Any]) -> str:
+    if (image := images.get(str(row["id"]))) is None:
+        return ""
+    title = f"{row['id']}: {row['state']}" + (f", {row['reason']}" if row["reason"] else "")
+    return (
+        f'<div class="row"><figure class="{text(row["state"])}" title="{text(title)}">'
+        f"{picture(image)}</figure></div>"
     )
 
 

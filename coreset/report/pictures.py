@@ -65,7 +65,7 @@ class _Shots:
 
     def _one(self, row: Mapping[str, Any]) -> str:
         if row["id"] not in self._drawn:
-            self._drawn[row["id"]] = _image(decode(row["image"], _MOST_PIXELS))
+            self._drawn[row["id"]] = picture(row["image"])
         caption = " ".join(str(row["preview"] or "").replace("\x1e", " ").split())
         state = str(row.get("state", "rejected"))
         summary = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
@@ -75,6 +75,13 @@ class _Shots:
             f'<figure class="{state}" title="{title}" data-id="{text(str(row["id"]))}">'
             f"{self._drawn[row['id']]}{below}</figure>"
         )
+
+
+def picture(image: Any) -> str:
+    """Return an image, as the rows of a run refer to it, small and inlined; a box that says why
+    where it cannot be drawn.
+    """
+    return _image(decode(image, _MOST_PIXELS))
 
 
 def _image(decoded: Decoded) -> str:
