@@ -187,7 +187,7 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
     add_overrule(file, Overrule(kept[0], "drop", "ana", "now", "a face"))
     add_overrule(file, Overrule(short, "keep", "ana", "now"))
     long = next(r["id"] for r in pq.read_table(one / "decisions.parquet").to_pylist() if r["text_words"] >= 40)  # fmt: skip
-    add_overrule(file, Overrule(long, "relabel", "ana", "now", None, "poem"))
+    add_overrule(file, Overrule(long, "relabel", "ana", "now", "", "poem"))
     two = curate(other, rows, tmp_path / "two", overrules=file).out
     changed = changes(one, two)
     a, b = (
