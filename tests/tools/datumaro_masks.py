@@ -15,6 +15,11 @@ import numpy as np
 from datumaro.components.annotation import Mask
 
 
+def erased(mask: Mask, left: np.ndarray) -> Mask:
+    same = {k: getattr(mask, k) for k in ("label", "z_order", "id", "group", "attributes")}
+    return Mask(mask.image * left, **same)
+
+
 def main(form: str, source: str, target: str) -> None:
     data = dm.Dataset.import_from(source, form)
     items = list(data)
@@ -28,12 +33,14 @@ def main(form: str, source: str, target: str) -> None:
         rectangle[2:9, 3:14] = 1
         if at % 3 == 0:
             over = 1 + max((m.z_order for m in masks), default=0)
-            painted = Mask(rectangle, label=0, z_order=over, id=10**6 + at)
+            # an instance of its own: datumaro writes instances by their group
+            new_id = 10**6 + at
+            painted = Mask(rectangle, label=0, z_order=over, id=new_id, group=new_id)
             # CVAT says by z_order what lies over what, COCO by the order
             masks.insert(0 if form == "cvat" else len(masks), painted)
             edited.append(f"painted\t{item.id}")
         elif at % 3 == 1:
-            masks = [m.wrap(image=m.image * (1 - rectangle)) for m in masks]
+            masks = [erased(m, 1 - rectangle) for m in masks]
             masks = [m for m in masks if m.image.any()]
             edited.append(f"erased\t{item.id}")
         about = {"id": place + 1, "frame": place}
