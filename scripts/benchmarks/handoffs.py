@@ -74,7 +74,8 @@ def table(measured: dict[str, Any]) -> str:
     lines = [
         HEAD, "",
         f"{measured['images']:,} images, ids permuted; one round each. Lost: labeled in the tool and"
-        " not back. Misassigned: back with another content than in the tool, or not labeled there.",
+        " not back. Misassigned: back with another content than in the tool, or not labeled there."
+        " ultralytics writes no file for an image without a box: such an image is not labeled.",
         "`python scripts/benchmarks/handoffs.py` makes this again.", "",
         "| tool | what | edited by | it changes | out | edited | skipped | back | lost | misassigned | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -34,9 +34,11 @@ def test_rows_near_a_threshold_whatever_else_was_dropped(run: Path) -> None:
     assert "cuts" not in preview(run)
 
 
-def test_a_column_that_no_threshold_cuts_is_parted_where_it_parts_best(run: Path) -> None:
-    # 9 words have 26 characters, 10 have 29
-    assert preview(run, near="text_characters")["cuts"] == [27.5]
+def test_a_column_that_no_threshold_cuts_is_parted_where_it_parts_best(
+    run: Path, tmp_path: Path
+) -> None:
+    copies = curate([Length(), ExactDuplicates()], run.parent / "in.jsonl", tmp_path / "out").out
+    assert preview(copies, near="text_words")["cuts"] == [49.5]
     with pytest.raises(ValueError, match="near: expected a column of numbers, 'text' holds string"):
         preview(run, near="text")
     with pytest.raises(KeyError, match="no column 'word'"):
