@@ -23,6 +23,7 @@ from coreset.scorers.image.hashes import ImageHashes
 from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length
 from coreset.strategies.baseline.top_k import TopK
+from coreset.trainers.app import compared
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_what_a_reason_is_about_is_marked() -> None:
     assert overlap("a b c d e f", "g h i j k l") == 0
 
 
-def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
+def test_what_changed_between_two_curations(rows: Path, tmp_path: Path, capsys) -> None:
     one = curate(RECIPE[:3], rows, tmp_path / "one").out
     other = [RECIPE[0], Threshold("text_words", low=20), RECIPE[2]]
     file = tmp_path / "o.jsonl"
@@ -212,6 +213,9 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
     assert "a face" in html
     assert "overrules in the second: 1 keep, 1 drop, 1 relabel, 1 would have been dropped" in html
     assert '<tr><td>1</td><td class="left">kept</td><td class="left">overruled: drop by ana' in html
+    for wrong in ([one], [one, two, one], [one, tmp_path]):
+        assert compared(list(map(str, wrong))) == 1
+        assert "expected two curations" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "x.jsonl").write_text('{"id": "zz", "text": "x"}\n')
     with pytest.raises(ValueError, match="no row in common"):
         changes(one, curate(RECIPE[:1], tmp_path / "x.jsonl", tmp_path / "three").out)
