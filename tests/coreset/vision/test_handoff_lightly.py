@@ -27,7 +27,7 @@ class Dataset(list):
     def add_images_from_path(self, path: str, embed: bool) -> None:
         assert not embed
         pattern = any(c in path for c in "*?[]")
-        below = glob.glob(path) if pattern else [path]
+        below = glob.glob(path) if pattern else [path]  # noqa: PTH207
         if not pattern and Path(path).is_dir():
             below = [str(p) for p in Path(path).rglob("*")]
         for one in filter(Path.is_file, map(Path, below)):
