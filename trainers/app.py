@@ -109,7 +109,12 @@ def compared(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = Console()
     try:
-        if len(args.paths) == 2 and all(map(is_curation, args.paths)):
+        if curations := [path for path in args.paths if is_curation(path)]:
+            if len(args.paths) != 2 or len(curations) != 2:
+                raise ValueError(
+                    f"expected two curations, or runs of training: of {len(args.paths)} folders"
+                    f" {len(curations)} are curations, first {curations[0]}"
+                )
             return _compare_curations(args.paths, args.out or args.paths[1], console)
         report = write_report(args.paths, args.out or args.paths[0])
         print_comparison(args.paths, console)

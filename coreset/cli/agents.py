@@ -110,7 +110,7 @@ def preview_decisions(
     offset: int = 0,
 ) -> dict[str, Any]:
     """Show rows of a curation with text, scores and reason, by decision (kept, dropped, rejected),
-    operator or reason; near=COLUMN shows those closest to the cut first.
+    operator or reason; near=COLUMN shows those closest to a cut of it first, and the cuts.
     """
     return decided.preview(Path(run), decision, operator, reason, near, limit, offset)
 

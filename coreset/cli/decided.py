@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from coreset.core.places import read_table, table_schema
+from coreset.report.decided_rows import limits
 from coreset.report.explore.curated import curated_columns
 from coreset.report.explore.rows import chunk as _chunk
 from coreset.report.explore.table import explore_table
@@ -39,9 +42,11 @@ def preview(
     offset: int = 0,
 ) -> dict[str, Any]:
     """Return rows of a curation with their texts: those of a decision, an operator, a reason; with
-    `near`, a column of scores, the rows nearest to the cut between kept and dropped first.
+    `near`, a column of numbers, the rows nearest to a cut of it first, and `cuts`: the thresholds of
+    the recipe, and for a column without one the value that parts kept from dropped rows best.
 
-    Raises ValueError for a limit outside 1 to 100 and KeyError for a column that is not there.
+    Raises ValueError for a limit outside 1 to 100 and a column that holds no numbers, KeyError for a
+    column that is not there.
     """
     if not 1 <= limit <= MOST or offset < 0:
         raise ValueError(f"limit: expected 1 to {MOST}, got {limit}; offset at least 0")
@@ -51,14 +56,27 @@ def preview(
     for name, value in (("decision", decision), ("operator", operator), ("reason", reason)):
         if value is not None:
             table = table.filter(pc.equal(table[name], value))
+    cuts: dict[str, Any] = {}
     if near is not None:
         if near not in table.column_names:
             raise KeyError(f"no column {near!r}; there are {', '.join(table.column_names)}")
-        whole = explore_table(columns)
-        cut = _cut(whole, near)
-        far = pc.abs(pc.subtract(pc.cast(table[near], "float64"), cut))
-        table = table.take(pc.sort_indices(far))
-    return {"rows": table.num_rows, "offset": offset, "shown": _rows(table, offset, limit)}
+        kind = table.schema.field(near).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise ValueError(f"near: expected a column of numbers, {near!r} holds {kind}")
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        cuts["cuts"] = _thresholds(manifest, near) or [_cut(explore_table(columns), near)]
+        values = pc.cast(table[near], "float64").to_numpy()
+        far = np.abs(values[:, None] - np.array(cuts["cuts"])).min(axis=1)
+        table = table.take(pa.array(np.argsort(far, kind="stable")))
+    return {"rows": table.num_rows, "offset": offset, **cuts, "shown": _rows(table, offset, limit)}
+
+
+def _thresholds(manifest: Mapping[str, Any], name: str) -> list[float]:
+    """Return where the recipe cuts a column; distances of images, at the radius of duplicates."""
+    values = {value for _, column, value in limits(manifest) if column == name}
+    if name == "image_distance":
+        values |= {float(o["radius"]) for o in manifest["operators"] if "radius" in o}
+    return sorted(values)
 
 
 def _rows(table: Any, offset: int, limit: int) -> list[dict[str, Any]]:
@@ -67,14 +85,20 @@ def _rows(table: Any, offset: int, limit: int) -> list[dict[str, Any]]:
 
 
 def _cut(table: Any, name: str) -> float:
-    """Return the middle between the kept and the dropped values of a column that lie closest."""
+    """Return the value of a column that parts kept from dropped rows best, in the middle between two
+    of its values: where the shares of both that lie below it differ most.
+    """
     values = pc.cast(table[name], "float64").to_numpy()
     kept = pc.equal(table["decision"], "kept").to_numpy(zero_copy_only=False)
-    a, b = values[kept], values[~kept]
-    a, b = a[a == a], b[b == b]
-    if not len(a) or not len(b):
-        return float(a.min() if len(a) else b.max() if len(b) else 0.0)
-    return float((a.min() + b.max()) / 2 if a.mean() > b.mean() else (a.max() + b.min()) / 2)
+    kept, values = kept[values == values], values[values == values]
+    order = np.argsort(values, kind="stable")
+    kept, values = kept[order], values[order]
+    ends = np.flatnonzero(np.diff(values))  # the last of equal values
+    if not len(ends) or kept.all() or not kept.any():
+        return float(np.median(values)) if len(values) else 0.0
+    apart = np.abs(np.cumsum(kept) / kept.sum() - np.cumsum(~kept) / (~kept).sum())
+    i = ends[np.argmax(apart[ends])]
+    return float(values[i] + values[i + 1]) / 2
 
 
 def explain(run: Path, row: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from coreset.core.places import read_table
+from coreset.core.places import read_table, table_schema
 from coreset.core.store import write_atomic
 from coreset.report.css import css
 from coreset.report.decided_rows import texts_of
@@ -78,13 +78,16 @@ def changes(first: Path, second: Path) -> Changes:
 
 def _rows(folder: Path) -> dict[str, dict[str, Any]]:
     names = ["id", "file", "line", "state", "operator", "reason", "duplicate_of"]
-    table = read_table(folder / "decisions.parquet", names)
+    path = folder / "decisions.parquet"
+    names += [name for name in ("new_label",) if name in table_schema(path).names]
+    table = read_table(path, names)
     return {r["id"]: r for r in table.to_pylist() if r["id"] is not None}
 
 
 def _fate(row: Mapping[str, Any]) -> str:
     if row["state"] == KEPT:
-        return KEPT
+        label = row.get("new_label")
+        return KEPT if label is None else f"{KEPT}, relabeled {label}"
     return f"{row['operator']}: {row['reason']}" if row["reason"] else str(row["operator"])
 
 

@@ -4,7 +4,7 @@ duplicates, before and after, a uniform sample beside a suspicious one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from coreset.report.decided_rows import (
     before_after,
     cuts,
     duplicate_pairs,
+    images_of,
     suspicious,
     texts_of,
 )
 from coreset.report.highlight import marked, overlap, shared, spans_of
+from coreset.report.pictures import picture
 from coreset.report.render import render
 from coreset.report.shapes import Cell
 from coreset.report.words import count, share
@@ -38,7 +40,7 @@ def decided_html(out: Path, manifest: Mapping[str, Any], state: Path) -> Markup:
     texts = texts_of([*rows, *uniform, *odd], state, manifest)
     parts = [
         _cuts(edges, texts),
-        _pairs(pairs, texts),
+        _pairs(pairs, texts, lambda rows: images_of(rows, state, manifest)),
         _tables(before_after(table)),
         _samples(uniform, odd, texts),
     ]
@@ -81,7 +83,11 @@ def _value(row: Mapping[str, Any], name: str) -> str:
     return f"{name} {value:.6g}" if isinstance(value, int | float) and value == value else ""
 
 
-def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, str]) -> Markup:
+def _pairs(
+    pairs: Sequence[tuple[Any, Any, float | None]],
+    texts: Mapping[str, str],
+    images_of_rows: Callable[[Sequence[Any]], Mapping[str, Any]],
+) -> Markup:
     ranked = []
     for row, other, bits in pairs:
         if other is None:
@@ -89,12 +95,13 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
         a, b = texts.get(str(row["id"]), ""), texts.get(str(other["id"]), "")
         alike = overlap(a, b) if a and b else None
         ranked.append(
-            (-bits if bits is not None else alike if alike is not None else 1.0, row, other, bits,
-             alike, a, b)
+            (-bits if bits else alike if alike is not None else 1.0, row, other, bits, alike, a, b)
         )  # fmt: skip
     ranked.sort(key=lambda r: (r[0], str(r[1]["id"])))
+    shown = ranked[:_PAIRS]
+    images = images_of_rows([r for _, row, other, *_ in shown for r in (row, other)])
     blocks = []
-    for _, row, other, bits, alike, a, b in ranked[:_PAIRS]:
+    for _, row, other, bits, alike, a, b in shown:
         far = (
             f"{bits:g} bits apart"
             if bits is not None
@@ -104,12 +111,20 @@ def _pairs(pairs: Sequence[tuple[Any, Any, float | None]], texts: Mapping[str, s
         )
         one = _card(row, marked(a, shared(a, b)), far, str(row["operator"]))
         two = _card({**other, "reason": None}, marked(b, shared(b, a)), "stands for it")
-        blocks.append((one, two))
+        blocks.append([c | {"shot": _shot(r, images)} for c, r in ((one, row), (two, other))])
     note = (
         f"Of {count(len(pairs))} pairs looked at, those that are least alike first: they are the"
         " ones to doubt. Marked is what both texts share."
     )
     return render("curation/pairs.html", note=note, pairs=blocks) if blocks else Markup()
+
+
+def _shot(row: Mapping[str, Any], images: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the image of a row as the template shows it; None without one."""
+    if (image := images.get(str(row["id"]))) is None:
+        return None
+    title = f"{row['id']}: {row['state']}" + (f", {row['reason']}" if row["reason"] else "")
+    return picture(image) | {"state": str(row["state"]), "title": title}
 
 
 def _tables(counts: Mapping[str, Sequence[tuple[str, int, int]]]) -> Markup:

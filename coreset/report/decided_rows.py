@@ -18,7 +18,7 @@ from coreset.core.places import parquet
 from coreset.numerics.random import keyed_uniform
 
 AROUND = 3  # rows on each side of a cut
-_PAIRS, _SHOWN = 300, 8  # duplicate pairs looked at, and shown
+_PAIRS = 300  # duplicate pairs looked at
 _SALT = 0x6C6F6F6B
 
 
@@ -87,30 +87,37 @@ def duplicate_pairs(
     table: pa.Table,
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any] | None, float | None]]:
     """Return duplicates with the row that stands for each, and their distance in bits where both
-    have a perceptual hash; the most uncertain, farthest apart, first. Of many, some by a hash of
-    their ids.
+    are images with a hash; the most uncertain first: all distances are compared, the farthest apart
+    come first, those of which none is known before equal hashes. Of equals, and at most 300 in all,
+    by a hash of their ids.
     """
     twins = table.filter(table["duplicate_of"].is_valid())
-    ids = np.array(twins["id"].to_pylist(), object)
-    some = np.empty(0, np.int64)
-    if len(ids):
-        some = np.argsort(keyed_uniform(_SALT, ids), kind="stable")[:_PAIRS]
-    twins = twins.take(pa.array(some, pa.int64()))
-    wanted = pc.unique(twins["duplicate_of"])
-    stands = {r["id"]: r for r in table.filter(pc.is_in(table["id"], wanted)).to_pylist()}
-    pairs = [(row, stands.get(row["duplicate_of"])) for row in twins.to_pylist()]
-    out = [(row, other, hamming(row, other)) for row, other in pairs]
-    return sorted(out, key=lambda p: -1.0 if p[2] is None else -p[2])
+    place = pc.index_in(twins["duplicate_of"], value_set=table["id"].combine_chunks())
+    far = _distances(twins, table, place)
+    luck = keyed_uniform(_SALT, np.array(twins["id"].to_pylist(), object))
+    first = np.lexsort((luck, -np.nan_to_num(far, nan=0.5)))[:_PAIRS]
+    at = pa.array(first, pa.int64())
+    rows, others = twins.take(at).to_pylist(), place.take(at).to_pylist()
+    there = pa.array([k for k in others if k is not None], pa.int64())
+    stands = iter(table.take(there).to_pylist())
+    bits = [None if np.isnan(v) else v for v in far[first].tolist()]
+    partners = [None if k is None else next(stands) for k in others]
+    return list(zip(rows, partners, bits, strict=True))
 
 
-def hamming(row: Mapping[str, Any], other: Mapping[str, Any] | None) -> float | None:
-    """Return in how many bits two perceptual hashes of 16 hex digits differ; None without both.
-
-    >>> hamming({"phash": "0000000000000003"}, {"phash": "0000000000000000"})
-    2.0
+def _distances(twins: pa.Table, table: pa.Table, place: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return (twins,) the bits between the perceptual hashes of a row and of the one that stands
+    for it, at `place` in the table; else what the operator that dropped it measured; else NaN.
     """
-    a, b = row.get("phash"), (other or {}).get("phash")
-    return float((int(a, 16) ^ int(b, 16)).bit_count()) if a and b else None
+    out = np.full(twins.num_rows, np.nan)
+    if "phash" in twins.column_names:
+        pairs = zip(twins["phash"].to_pylist(), table["phash"].take(place).to_pylist(), strict=True)
+        out[:] = [(int(a, 16) ^ int(b, 16)).bit_count() if a and b else np.nan for a, b in pairs]
+    if "image_distance" in twins.column_names:
+        measured = pc.cast(twins["image_distance"], pa.float64()).to_numpy()
+        by = np.array(twins["reason"].to_pylist(), object) == "near duplicate image"
+        out = np.where(np.isnan(out) & by, measured, out)
+    return out
 
 
 def suspicious(table: pa.Table, most: int = 6) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -153,31 +160,54 @@ def texts_of(
 
     Read are the partitions of the files that the rows lie in, one at a time.
     """
+    out = _held(rows, state, manifest, ("text", "preview"))
+    return {k: str(v or "").replace("\x1e", "\n\n") for k, v in out.items()}
+
+
+def images_of(
+    rows: Iterable[Mapping[str, Any]], state: Path, manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the images of rows by id as the state refers to them; none where rows have no image."""
+    return _held(rows, state, manifest, ("image",))
+
+
+def _held(
+    rows: Iterable[Mapping[str, Any]],
+    state: Path,
+    manifest: Mapping[str, Any],
+    columns: Sequence[str],
+) -> dict[str, Any]:
+    """Return the first of the columns that a partition has, by id."""
     wanted = {(r["file"], r["line"]): str(r["id"]) for r in rows}
     names = [f["file"] for f in manifest["input"]]
-    out: dict[str, str] = {}
+    out: dict[str, Any] = {}
     for folder in sorted(state.glob("rows-*"), key=lambda p: p.stat().st_mtime, reverse=True):
         for path in sorted(folder.glob("*.parquet")):
             shard = int(path.name.split("-")[0])
             lines = [k[1] for k in wanted if shard < len(names) and k[0] == names[shard]]
             if lines:
-                out |= _partition(path, names[shard], lines, wanted)
+                out |= _partition(path, names[shard], lines, wanted, columns)
         if out:
             break
     return out
 
 
 def _partition(
-    path: Path, file: str, lines: Sequence[int], wanted: Mapping[tuple[str, int], str]
-) -> dict[str, str]:
+    path: Path,
+    file: str,
+    lines: Sequence[int],
+    wanted: Mapping[tuple[str, int], str],
+    columns: Sequence[str],
+) -> dict[str, Any]:
     with parquet(path) as held:
-        known = held.schema_arrow.names
-        name = "text" if "text" in known else "preview"
-        table = held.read(["line", name])
+        known = [name for name in columns if name in held.schema_arrow.names]
+        if not known:
+            return {}
+        table = held.read(["line", known[0]])
     table = table.filter(pc.is_in(table["line"], pa.array(lines, pa.int64())))
     return {
-        wanted[file, line]: str(text or "").replace("\x1e", "\n\n")
-        for line, text in zip(table["line"].to_pylist(), table[name].to_pylist(), strict=True)
+        wanted[file, line]: value
+        for line, value in zip(table["line"].to_pylist(), table[known[0]].to_pylist(), strict=True)
     }
 
 

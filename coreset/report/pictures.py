@@ -17,7 +17,7 @@ from coreset.report.shapes import key
 from coreset.report.sheet import data_uri
 from coreset.report.theme import INK, MUTED, RANDOM, STRATEGIES, figure, quiet, svg, var
 from coreset.report.words import count, counted
-from coreset.scorers.image.decode import Decoded, decode
+from coreset.scorers.image.decode import decode
 
 KEPT, DROPPED = STRATEGIES[0], STRATEGIES[1]
 _REASONS = 10  # shown with images; the others are in the funnel
@@ -53,7 +53,7 @@ class _Shots:
 
     def _one(self, row: Mapping[str, Any]) -> dict[str, str]:
         if row["id"] not in self._drawn:
-            self._drawn[row["id"]] = _image(decode(row["image"], _MOST_PIXELS))
+            self._drawn[row["id"]] = picture(row["image"])
         caption = " ".join(str(row["preview"] or "").replace("\x1e", " ").split())
         state = str(row.get("state", "rejected"))
         title = f"{row['id']}: {state}" + (f", {row['reason']}" if row.get("reason") else "")
@@ -62,8 +62,11 @@ class _Shots:
         return own | self._drawn[row["id"]]
 
 
-def _image(decoded: Decoded) -> dict[str, str]:
-    """Return the image as a URI, or why there is none and, where known, its size."""
+def picture(image: Any) -> dict[str, str]:
+    """Return an image, as the rows of a run refer to it, small and as a URI; or why there is none
+    and, where known, its size.
+    """
+    decoded = decode(image, _MOST_PIXELS)
     if decoded.pixels is not None:
         return {"uri": data_uri(decoded.pixels)}
     size = f"{decoded.width} × {decoded.height}" if decoded.width else ""

@@ -27,7 +27,12 @@ from typing import Any  # noqa: E402
 
 from coreset.core.store import to_json, write_atomic  # noqa: E402
 from coreset.runs.run_folder import hardware, versions  # noqa: E402
-from scripts.benchmarks.handoff_rounds import files, label_studio, stores  # noqa: E402
+from scripts.benchmarks.handoff_rounds import (  # noqa: E402
+    files,
+    label_studio,
+    stores,
+    ultralytics,
+)
 from scripts.benchmarks.handoff_rounds.case import Case, Round, make_case  # noqa: E402
 from scripts.benchmarks.sections import write_section  # noqa: E402
 from tests.tools.envs import PLACE  # noqa: E402
@@ -50,6 +55,7 @@ IN_ENVIRONMENTS: dict[str, Callable[[Case, str, Path], list[Round]]] = {
 HERE: dict[str, Callable[[Case, Path], list[Round]]] = {
     "supervision": files.supervision,
     "datasets": files.datasets,
+    "ultralytics": ultralytics.ultralytics,
 }
 NAMES = [*IN_ENVIRONMENTS, *HERE]
 
@@ -68,7 +74,8 @@ def table(measured: dict[str, Any]) -> str:
     lines = [
         HEAD, "",
         f"{measured['images']:,} images, ids permuted; one round each. Lost: labeled in the tool and"
-        " not back. Misassigned: back with another content than in the tool, or not labeled there.",
+        " not back. Misassigned: back with another content than in the tool, or not labeled there."
+        " ultralytics writes no file for an image without a box: such an image is not labeled.",
         "`python scripts/benchmarks/handoffs.py` makes this again.", "",
         "| tool | what | edited by | it changes | out | edited | skipped | back | lost | misassigned | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

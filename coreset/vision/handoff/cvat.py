@@ -22,8 +22,8 @@ def read_cvat(
 ) -> Returned:
     """Return the labels of an export: boxes, polygons, masks, and tags as classes of whole images.
 
-    Every image in the file counts as labeled. tag_skips: an image with this tag is skipped instead.
-    ignore: labels that are no classes, such as that of regions (see `write_masks`). Raises KeyError
+    Every image in the file counts as labeled. Its shapes come in their z order: later ones lie over
+    earlier ones. tag_skips: an image with this tag is skipped instead. ignore: labels that are no classes, such as that of regions (see `write_masks`). Raises KeyError
     or ValueError naming file and image for one that the pool does not have or has in another size,
     one twice, tracks of a video, XML that declares entities, and a shape that is none.
     """
@@ -54,11 +54,19 @@ def read_cvat(
             skipped.append(at)
             continue
         labeled.append(at)
-        for element in image:
+        for element in sorted(image, key=lambda e: _layer(e, who)):
             if element.get("label") in ignore:
                 continue
             shapes += _shape(element, at, pool, who)
     return Returned(pool, np.array(labeled, np.int64), np.array(skipped, np.int64), shapes, source)
+
+
+def _layer(element: ElementTree.Element, who: str) -> int:
+    order = element.get("z_order", "0")
+    try:
+        return int(order)
+    except ValueError as error:
+        raise ValueError(f"{who}: z_order {order!r:.80} is no whole number") from error
 
 
 def _shape(element: ElementTree.Element, at: int, pool: CocoPool, who: str) -> list[Shape]:

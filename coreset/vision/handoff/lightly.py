@@ -7,6 +7,7 @@ out.json` do what the functions do.
 
 from __future__ import annotations
 
+import glob
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,15 +27,19 @@ def _lightly() -> Any:
 
 def to_lightly(rows: Sequence[Mapping[str, Any]], name: str = "coreset") -> Any:
     """Return a LightlyStudio dataset of chosen images (see `ImageSelection.to_rows`): tag `chosen`,
-    metadata `coreset_id`, `priority` and `score`.
+    metadata `coreset_id`, `priority` and `score`. Raises ValueError for two rows of one file, and
+    naming the first where LightlyStudio does not take all images.
     """
     ls = _lightly()
     dataset = ls.ImageDataset.load_or_create(name)
     by_path = {str(Path(row["filepath"]).resolve()): row for row in rows}
+    if len(by_path) < len(rows):
+        raise ValueError(f"rows: {len(rows)} rows of {len(by_path)} files; expected one of each")
     for path in _together(by_path):
         dataset.add_images_from_path(path=path, embed=False)
+    left = dict(by_path)
     for sample in dataset:
-        row = by_path.get(str(Path(sample.file_path_abs).resolve()))
+        row = left.pop(str(Path(sample.file_path_abs).resolve()), None)
         if row is None:
             continue
         sample.add_tag("chosen")
@@ -43,18 +48,26 @@ def to_lightly(rows: Sequence[Mapping[str, Any]], name: str = "coreset") -> Any:
         sample.metadata["priority"] = row["priority"]
         if row["score"] is not None:
             sample.metadata["score"] = row["score"]
+    if left:
+        raise ValueError(
+            f"LightlyStudio did not take {len(left)} of {len(rows)} images, first {next(iter(left))!r}:"
+            " broken, or of a format that it does not read"
+        )
     return dataset
 
 
 def _together(paths: Mapping[str, Any]) -> list[str]:
-    """Return paths to add: a folder of which everything was chosen as one, else file by file."""
+    """Return paths to add: a folder of which everything was chosen as one, else file by file. To
+    LightlyStudio they are patterns, in which *, ? and brackets would mean other files.
+    """
     folders: dict[Path, list[str]] = {}
     for path in paths:
         folders.setdefault(Path(path).parent, []).append(path)
     out: list[str] = []
     for folder, held in folders.items():
         there = {str(p) for p in folder.rglob("*") if p.is_file()}
-        out += [str(folder)] if there <= set(held) else held
+        plain = str(folder) == glob.escape(str(folder))
+        out += [str(folder)] if plain and there <= set(held) else map(glob.escape, held)
     return out
 
 

@@ -44,6 +44,12 @@ class Case:
             out[int(i)].append((CLASSES[int(label)], tuple(box.tolist())))
         return out
 
+    def begin(self, tool: str, form: str, by: str, *changed: str) -> Round:
+        """Return the round of all images through a tool, before anything was counted. by: how the
+        labels are edited there; changed: what the tool changes of its own.
+        """
+        return Round(tool, form, by, self.pool.size, changed=list(changed))
+
 
 def make_case(n: int, folder: Path) -> Case:
     """Write n images and return them with random boxes (none in some) and class maps."""

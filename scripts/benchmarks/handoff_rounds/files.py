@@ -11,6 +11,7 @@ from coreset.vision.adapters import from_rows
 from coreset.vision.conventions import Convention
 from coreset.vision.handoff import class_maps, read_coco, read_cvat, read_yolo, write_masks
 from coreset.vision.handoff.hugging_face import to_hugging_face
+from coreset.vision.handoff.returned import Returned
 from scripts.benchmarks.handoff_rounds.case import (
     Case,
     Round,
@@ -24,58 +25,70 @@ MORE = (1.0, 2.0, 4.0, 6.0)  # the box that an annotator adds, in pixels
 
 
 def datumaro(case: Case, python: str, folder: Path) -> list[Round]:
-    """CVAT for images and COCO, boxes and masks, read and written by datumaro."""
-    rounds = []
-    for form, name in (("CVAT for images 1.1", "cvat"), ("COCO 1.0", "coco_instances")):
-        given = folder / f"{name}_boxes"
-        file = "annotations.xml" if name == "cvat" else "annotations/instances_default.json"
-        one = Round(
-            "datumaro 1.13",
-            f"boxes, {form}",
-            "read, edited and written by its own code",
-            case.pool.size,
-        )
-        one.changed = ["ids", "order", "names (folders)"]
-        with one.clock():
-            if name == "cvat":
-                case.chosen.to_cvat(given / file, case.boxes, 0.0)
-            else:
-                case.chosen.to_coco(given / file, case.boxes, 0.0)
-            (given / "images").symlink_to(case.files)
-            run_tool(python, TOOLS / "datumaro_round.py", name, given, folder / f"{name}_back", 5)
-            back = next(
-                (folder / f"{name}_back").rglob("*.xml" if name == "cvat" else "instances_*.json")
-            )
-            returned = (read_cvat if name == "cvat" else read_coco)(back, case.pool)
-        # it edits every third image of its own order, and says which
-        edited = (folder / f"{name}_back" / "edited.txt").read_text(encoding="utf-8").split("\n")
-        expected = case.objects
-        place = {
-            str(PurePath(n).with_suffix("")): i for i, n in enumerate(case.pool.names.tolist())
-        }
-        first = case.pool.categories[min(case.pool.categories)]
-        for line in edited:
-            expected[place[line]].append((first, MORE))
-        one.edits = len(edited)
-        rounds.append(compare_objects(one, returned, expected, range(case.pool.size), 0.0051))
-        more = Round(
-            "datumaro 1.13",
-            f"masks, {form}",
-            "read by its own code, written as COCO",
-            case.pool.size,
-        )
-        more.changed = ["ids", "order", "names (folders)"]
-        given = folder / f"{name}_masks"
-        with more.clock():
-            write_masks(given / file, "cvat" if name == "cvat" else "coco", case.pool, case.maps)
-            (given / "images").symlink_to(case.files)
-            run_tool(
-                python, TOOLS / "datumaro_masks.py", name, given, folder / f"{name}_masks_back"
-            )
-            back = next((folder / f"{name}_masks_back").rglob("instances_*.json"))
-            maps = class_maps(read_coco(back, case.pool))
-        rounds.append(compare_maps(more, case.pool, maps, case.maps))
-    return rounds
+    """CVAT for images and COCO, boxes and masks, read, edited and written by datumaro."""
+    return [
+        measure(case, python, form, folder / f"{form}_{measure.__name__}")
+        for form in ("cvat", "coco_instances")
+        for measure in (_boxes, _masks)
+    ]
+
+
+FORMS = {"cvat": "CVAT for images 1.1", "coco_instances": "COCO 1.0"}
+FILES = {"cvat": "annotations.xml", "coco_instances": "annotations/instances_default.json"}
+READERS = {"cvat": read_cvat, "coco_instances": read_coco}
+
+
+def _boxes(case: Case, python: str, form: str, folder: Path) -> Round:
+    """Every third image gets one more box."""
+    one = _begin(case, "boxes", form)
+    given = folder / "given"
+    with one.clock():
+        write = case.chosen.to_cvat if form == "cvat" else case.chosen.to_coco
+        write(given / FILES[form], case.boxes, 0.0)
+        returned, edited = _edit(case, python, "datumaro_round.py", form, folder, 5)
+    expected = case.objects
+    first = case.pool.categories[min(case.pool.categories)]
+    for (at,) in edited:
+        expected[at].append((first, MORE))
+    one.edits = len(edited)
+    return compare_objects(one, returned, expected, range(case.pool.size), 0.0051)
+
+
+def _masks(case: Case, python: str, form: str, folder: Path) -> Round:
+    """Every third image is painted over, in every next one a rectangle is erased."""
+    one = _begin(case, "masks", form)
+    with one.clock():
+        kind = "cvat" if form == "cvat" else "coco"
+        write_masks(folder / "given" / FILES[form], kind, case.pool, case.maps)
+        returned, edited = _edit(case, python, "datumaro_masks.py", form, folder)
+        maps = class_maps(returned)
+    expected = {key: whole.copy() for key, whole in case.maps.items()}
+    for kind, at in edited:
+        expected[int(case.pool.ids[at])][2:9, 3:14] = 0 if kind == "painted" else -1
+    one.edits = len(edited)
+    return compare_maps(one, case.pool, maps, expected)
+
+
+def _begin(case: Case, what: str, form: str) -> Round:
+    by = "read, edited and written by its own code"
+    changed = ("ids", "order", "names (folders)")
+    return case.begin("datumaro 1.13", f"{what}, {FORMS[form]}", by, *changed)
+
+
+def _edit(
+    case: Case, python: str, script: str, form: str, folder: Path, *more: object
+) -> tuple[Returned, list[tuple[Any, ...]]]:
+    """Have datumaro edit `folder/given`; return what comes back and, as the script says it of its
+    own order, which images were edited: words, and the position last.
+    """
+    (folder / "given" / "images").symlink_to(case.files)
+    run_tool(python, TOOLS / script, form, folder / "given", folder / "back", *more)
+    file = next((folder / "back").rglob("*.xml" if form == "cvat" else "instances_*.json"))
+    names = [str(PurePath(n).with_suffix("")) for n in case.pool.names.tolist()]
+    place = {name: i for i, name in enumerate(names)}
+    lines = (folder / "back" / "edited.txt").read_text(encoding="utf-8").split("\n")
+    edited = [line.split("\t") for line in lines]
+    return READERS[form](file, case.pool), [(*words, place[name]) for *words, name in edited]
 
 
 def supervision(case: Case, folder: Path) -> list[Round]:
@@ -84,13 +97,9 @@ def supervision(case: Case, folder: Path) -> list[Round]:
     """
     import supervision as sv
 
-    one = Round(
-        f"supervision {sv.__version__}",
-        "boxes, YOLO folder",
-        "read, merged, edited and written by its own code",
-        case.pool.size,
-    )
-    one.changed = ["class numbers", "names (folders)"]
+    by = "read, merged, edited and written by its own code"
+    changed = ("class numbers", "names (folders)")
+    one = case.begin(f"supervision {sv.__version__}", "boxes, YOLO folder", by, *changed)
     expected = case.objects
     by_name = {Path(str(n)).name: i for i, n in enumerate(case.pool.names)}
     given, back = folder / "yolo", folder / "yolo_back"
@@ -124,13 +133,9 @@ def datasets(case: Case, folder: Path) -> list[Round]:
     """A Hugging Face image folder: loaded, shuffled, edited, written as Parquet, read by id."""
     import datasets as hf
 
-    one = Round(
-        f"datasets {hf.__version__}",
-        "boxes, image folder",
-        "load_dataset, shuffle, map, to_parquet",
-        case.pool.size,
-    )
-    one.changed = ["order", "names (none left)"]
+    by = "load_dataset, shuffle, map, to_parquet"
+    changed = ("order", "names (none left)")
+    one = case.begin(f"datasets {hf.__version__}", "boxes, image folder", by, *changed)
     expected = case.objects
     place = {str(k): i for i, k in enumerate(case.pool.ids.tolist())}
 

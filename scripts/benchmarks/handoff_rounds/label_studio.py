@@ -21,6 +21,7 @@ from tests.tools import label_studio
 
 Mask = NDArray[np.bool_]
 TOOL = "Label Studio 1.23"
+ACCEPTED = "predictions accepted by its action, API of annotations"
 PREFIX = "/data/local-files/?d=photos/"
 LABELS = "".join(f'<Label value="{name}"/>' for name in ("bus", "cat", "dog"))
 BOXES = f'<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">{LABELS}</RectangleLabels></View>'
@@ -41,10 +42,8 @@ def classes(case: Case, client: httpx.Client, folder: Path) -> Round:
     """Images dragged into a project, which renames them, get a class each; some are skipped, some
     corrected, some left open.
     """
-    one = Round(
-        TOOL, "classification, native JSON", "files uploaded, API of annotations", case.pool.size
-    )
-    one.changed = ["ids", "names (the server's)"]
+    by = "files uploaded, API of annotations"
+    one = case.begin(TOOL, "classification, native JSON", by, "ids", "names (the server's)")
     rng = np.random.default_rng(1)
     names = [
         case.pool.categories[k] for k in rng.choice(list(case.pool.categories), case.pool.size)
@@ -133,13 +132,7 @@ def _accepted(
 
 def boxes(case: Case, client: httpx.Client, folder: Path) -> list[Round]:
     """Boxes proposed and accepted; every tenth image gets one more, every twentieth is skipped."""
-    one = Round(
-        TOOL,
-        "boxes, native JSON",
-        "predictions accepted by its action, API of annotations",
-        case.pool.size,
-    )
-    one.changed = ["ids"]
+    one = case.begin(TOOL, "boxes, native JSON", ACCEPTED, "ids")
     expected = case.objects
     labeled: set[int] = set()
     with one.clock():
@@ -177,15 +170,8 @@ def boxes(case: Case, client: httpx.Client, folder: Path) -> list[Round]:
     rounds = [one]
     # an image without an object is not in Label Studio's own YOLO and COCO exports of some versions
     for kind, changed in (("COCO", ["ids from 0", "names"]), ("YOLO", ["class numbers", "names"])):
-        more = Round(
-            TOOL,
-            f"boxes, {kind} export",
-            "the same project",
-            case.pool.size,
-            one.edits,
-            one.skipped,
-        )
-        more.changed = changed
+        more = case.begin(TOOL, f"boxes, {kind} export", "the same project", *changed)
+        more.edits, more.skipped = one.edits, one.skipped
         with more.clock():
             archive = folder / f"{kind}.zip"
             archive.write_bytes(label_studio.export(client, number, kind))
@@ -207,13 +193,7 @@ def boxes(case: Case, client: httpx.Client, folder: Path) -> list[Round]:
 
 def masks(case: Case, client: httpx.Client, folder: Path) -> list[Round]:
     """Brush masks proposed and accepted; every tenth image is painted over in one class."""
-    one = Round(
-        TOOL,
-        "masks (brush), native JSON",
-        "predictions accepted by its action, API of annotations",
-        case.pool.size,
-    )
-    one.changed = ["ids"]
+    one = case.begin(TOOL, "masks (brush), native JSON", ACCEPTED, "ids")
     expected = dict(case.maps)
     order = sorted(case.pool.categories)
     drawn = {
@@ -247,10 +227,9 @@ def masks(case: Case, client: httpx.Client, folder: Path) -> list[Round]:
         native.write_bytes(label_studio.export(client, number, "JSON", download_all_tasks="true"))
         back = class_maps(read_label_studio(native, case.pool))
     compare_maps(one, case.pool, back, expected)
-    more = Round(
-        TOOL, "masks, COCO export (contours)", "the same project", case.pool.size, one.edits
-    )
-    more.changed = ["ids from 0", "names", "masks to contours"]
+    changed = ("ids from 0", "names", "masks to contours")
+    more = case.begin(TOOL, "masks, COCO export (contours)", "the same project", *changed)
+    more.edits = one.edits
     with more.clock():
         archive = folder / "brush.zip"
         archive.write_bytes(label_studio.export(client, number, "BRUSH_TO_COCO"))

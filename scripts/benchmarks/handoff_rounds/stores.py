@@ -9,19 +9,17 @@ from coreset.vision.handoff import fiftyone as fiftyone_file
 from coreset.vision.handoff import lightly as lightly_file
 from scripts.benchmarks.handoff_rounds.case import Case, Round, same_objects
 from tests.tools.envs import TOOLS, run_tool
+from tests.tools.mongo import database
 
 
 def fiftyone(case: Case, python: str, folder: Path) -> list[Round]:
     """Predictions accepted as labels, every fourth image tagged, in FiftyOne."""
-    home = {
-        "FIFTYONE_DATABASE_DIR": str(folder / "db"),
-        "HOME": str(folder),
-        "FIFTYONE_DO_NOT_TRACK": "true",
-    }
-    if "MongoDB could not be installed" in run_tool(python, TOOLS / "fiftyone_works.py", **home):
-        return []
-    one = Round("FiftyOne 1.22", "boxes and tags", "its Python API", case.pool.size)
-    one.changed = ["ids", "order"]
+    with database(python, folder) as home:
+        return [] if home is None else [_fiftyone(case, python, folder, home)]
+
+
+def _fiftyone(case: Case, python: str, folder: Path, home: dict[str, str]) -> Round:
+    one = case.begin("FiftyOne 1.22", "boxes and tags", "its Python API", "ids", "order")
     rows, script = case.chosen.to_rows(case.files, case.boxes, 0.0), Path(fiftyone_file.__file__)
     with one.clock():
         (folder / "fiftyone.json").write_text(json.dumps(rows))
@@ -38,13 +36,12 @@ def fiftyone(case: Case, python: str, folder: Path) -> list[Round]:
         objects = [(b["label"], tuple(b["box"])) for b in got[i]["boxes"]]
         return got[i]["tags"] == _tags(priority[i]) and same_objects(objects, expected[i], 1e-6)
 
-    return [one.count(range(case.pool.size), got, same)]
+    return one.count(range(case.pool.size), got, same)
 
 
 def lightly(case: Case, python: str, folder: Path) -> list[Round]:
     """Every fourth image tagged in LightlyStudio."""
-    one = Round("LightlyStudio 1.2", "tags", "its Python API", case.pool.size)
-    one.changed = ["ids", "order"]
+    one = case.begin("LightlyStudio 1.2", "tags", "its Python API", "ids", "order")
     rows = case.chosen.to_rows(case.files)
     with one.clock():
         (folder / "lightly.json").write_text(json.dumps(rows))

@@ -4,20 +4,26 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from coreset.core.overrules import Overrule, add_overrule
-from coreset.curation.operators.dedup import ExactDuplicates, NearDuplicates
+from coreset.curation.operators.dedup import ExactDuplicates, ImageDuplicates, NearDuplicates
 from coreset.curation.operators.select import Select
 from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import curate
 from coreset.report.compare_curations import changes, write_comparison
 from coreset.report.curation import write_curation_report
-from coreset.report.decided_rows import before_after, cuts, duplicate_pairs, hamming, suspicious
+from coreset.report.decided_rows import before_after, cuts, duplicate_pairs, suspicious
 from coreset.report.highlight import marked, overlap, repeated, shared, spans_of
+from coreset.scorers.image.hashes import ImageHashes
+from coreset.scorers.image.images import Images
 from coreset.scorers.length import Length
 from coreset.strategies.baseline.top_k import TopK
+from coreset.trainers.app import compared
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +83,6 @@ def test_the_page_quotes_the_twin_and_does_not_act(rows: Path, tmp_path: Path) -
 
 
 def test_pairs_of_images_are_sorted_by_their_distance() -> None:
-    import pyarrow as pa
-
     table = pa.table(
         {
             "id": ["a", "b", "c"],
@@ -87,7 +91,64 @@ def test_pairs_of_images_are_sorted_by_their_distance() -> None:
         }
     )
     assert [(r["id"], d) for r, _, d in duplicate_pairs(table)] == [("c", 3.0), ("b", 1.0)]
-    assert hamming({"phash": None}, {"phash": "0"}) is None
+
+
+def test_the_most_uncertain_of_all_pairs_comes_first_however_many_there_are() -> None:
+    n = 2000  # pairs; more than are looked at
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 3, n)
+    bits[[77, 1500]] = 4, 3
+    names = [f"r{i}" for i in range(n)]
+    columns = {
+        "id": [*(f"twin of {k}" for k in names), *names, "text", "lone"],
+        "duplicate_of": [*names, *[None] * n, "r0", "gone"],
+        "reason": [*["near duplicate image"] * n, *[None] * n, "near duplicate", "duplicate"],
+    }
+    hashes = [f"{2**b - 1:016x}" for b in bits.tolist()]
+    by_hash = pa.table({**columns, "phash": [*hashes, *["0" * 16] * n, None, None]})
+    # a hash of another name: what the operator measured is left
+    measured = pa.table({**columns, "image_distance": [*bits.tolist(), *[0] * n, 0, None]})
+    for table in (by_hash, measured):
+        pairs = duplicate_pairs(table)
+        assert len(pairs) == 300
+        assert [(r["id"], o["id"], d) for r, o, d in pairs[:2]] == [
+            ("twin of r77", "r77", 4.0), ("twin of r1500", "r1500", 3.0),
+        ]  # fmt: skip
+        assert all(d == 2 for *_, d in pairs[2:])
+        assert {r["id"]: o["id"] for r, o, _ in pairs} == {
+            f"twin of {o['id']}": o["id"] for _, o, _ in pairs
+        }
+    few = duplicate_pairs(by_hash.filter(pc.invert(pc.starts_with(by_hash["id"], "twin"))))
+    assert sorted((r["id"], o and o["id"], d) for r, o, d in few) == [
+        ("lone", None, None), ("text", "r0", None)
+    ]  # fmt: skip
+
+
+def test_the_page_shows_both_images_of_a_pair_and_how_far_apart_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    lines = []
+    for i in range(4):
+        whole = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((200, 200))
+        for name, quality, side in ((f"a{i}", 95, 200), (f"b{i}", 12, 150 - 20 * i)):
+            whole.resize((side, side)).save(tmp_path / f"{name}.jpg", quality=quality)
+            lines.append(json.dumps({"id": name, "image": f"{name}.jpg"}) + "\n")
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    steps = [Images([ImageHashes()]), ImageDuplicates(radius=12, tolerance=96)]
+    done = curate(steps, tmp_path / "in.jsonl", tmp_path / "out")
+    table = pq.read_table(done.out / "decisions.parquet").to_pylist()
+    far = {r["id"]: r["image_distance"] for r in table if r["duplicate_of"]}
+    assert len(far) == 4
+    assert len(set(far.values())) > 1
+    html = write_curation_report(done.out, done.manifest, done.samples, done.gallery).read_text()
+    part = html.split("Duplicates beside what stands for them</h2>")[1].split("</details>")[0]
+    blocks = part.split('<div class="two">')[1:]
+    assert len(blocks) == 4
+    shown = [next(k for k in far if f'data-id="{k}"' in b) for b in blocks]
+    assert [far[k] for k in shown] == sorted(far.values(), reverse=True)
+    for name, block in zip(shown, blocks, strict=True):
+        assert block.count('<img alt="" loading="lazy" src="data:image/') == 2
+        assert f"{far[name]} bits apart" in block
+        assert f'data-id="{name.replace("b", "a")}"' in block
 
 
 def test_before_and_after_count_every_row(rows: Path, tmp_path: Path) -> None:
@@ -115,7 +176,7 @@ def test_what_a_reason_is_about_is_marked() -> None:
     assert overlap("a b c d e f", "g h i j k l") == 0
 
 
-def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
+def test_what_changed_between_two_curations(rows: Path, tmp_path: Path, capsys) -> None:
     one = curate(RECIPE[:3], rows, tmp_path / "one").out
     other = [RECIPE[0], Threshold("text_words", low=20), RECIPE[2]]
     file = tmp_path / "o.jsonl"
@@ -127,6 +188,8 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
     short = next(r["id"] for r in pq.read_table(one / "decisions.parquet").to_pylist() if r["state"] == "dropped")  # fmt: skip
     add_overrule(file, Overrule(kept[0], "drop", "ana", "now", "a face"))
     add_overrule(file, Overrule(short, "keep", "ana", "now"))
+    long = next(r["id"] for r in pq.read_table(one / "decisions.parquet").to_pylist() if r["id"] in kept[1:] and r["text_words"] >= 40)  # fmt: skip
+    add_overrule(file, Overrule(long, "relabel", "ana", "now", "", "poem"))
     two = curate(other, rows, tmp_path / "two", overrules=file).out
     changed = changes(one, two)
     a, b = (
@@ -142,12 +205,17 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path) -> None:
         "rows_only_in_second": 0,
     }
     assert changed.ids["kept", "overruled: drop by ana: a face"] == [kept[0]]
+    assert changed.ids["kept", "kept, relabeled poem"] == [long]
+    assert ("kept", "kept") not in changed.ids
     page, _ = write_comparison(one, two, tmp_path)
     html = page.read_text()
     assert "low: 10 there, 20 now" in html
     assert "a face" in html
-    assert "overrules in the second: 1 keep, 1 drop, 1 would have been dropped" in html
+    assert "overrules in the second: 1 keep, 1 drop, 1 relabel, 1 would have been dropped" in html
     assert '<tr><td>1</td><td class="left">kept</td><td class="left">overruled: drop by ana' in html
+    for wrong in ([one], [one, two, one], [one, tmp_path]):
+        assert compared(list(map(str, wrong))) == 1
+        assert "expected two curations" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "x.jsonl").write_text('{"id": "zz", "text": "x"}\n')
     with pytest.raises(ValueError, match="no row in common"):
         changes(one, curate(RECIPE[:1], tmp_path / "x.jsonl", tmp_path / "three").out)

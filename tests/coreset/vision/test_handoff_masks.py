@@ -117,6 +117,23 @@ def test_maps_that_do_not_fit_are_refused(pool, maps, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_what_cvat_shows_above_lies_above_wherever_the_file_lists_it(pool, maps, tmp_path) -> None:
+    key = next(k for k, v in maps.items() if (v == 0).any() and (v == 2).any())
+    height, width = maps[key].shape
+    file = write_masks(tmp_path / "given.xml", "cvat", pool, {key: maps[key]})
+    top = f'<mask label="car" rle="0, {height * width}" left="0" top="0" width="{width}" height="{height}" z_order="%s" />'
+    for z_order, whole in (("7", True), ("-1", False)):
+        # the first shape of its image; the others have z_order 0 to 2
+        one = file.read_text().replace('">\n    <mask', f'">{top % z_order}<mask', 1)
+        (tmp_path / "one.xml").write_text(one)
+        got = class_maps(read_cvat(tmp_path / "one.xml", pool))[key]
+        cars = np.ones((height, width), bool) if whole else (maps[key] == 2) | (maps[key] < 0)
+        np.testing.assert_array_equal(got == 2, cars)
+    (tmp_path / "one.xml").write_text(file.read_text().replace('z_order="0"', 'z_order="front"'))
+    with pytest.raises(ValueError, match=r"street.*z_order 'front' is no whole number"):
+        read_cvat(tmp_path / "one.xml", pool)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_brush_lengths_are_inverse(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -136,7 +153,7 @@ def test_label_studios_own_code_reads_the_brush(maps, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), [("cvat", "cvat"), ("coco", "coco_instances")])
-def test_datumaro_reads_masks_renames_and_writes(pool, maps, tmp_path, form, name) -> None:
+def test_datumaro_reads_edits_and_writes_masks(pool, maps, tmp_path, form, name) -> None:
     python = python_of("datumaro")
     given = tmp_path / "given"
     file = "annotations.xml" if form == "cvat" else "annotations/instances_default.json"
@@ -144,11 +161,22 @@ def test_datumaro_reads_masks_renames_and_writes(pool, maps, tmp_path, form, nam
     for one, size in zip(pool.names, pool.sizes, strict=True):
         (given / "images" / one).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", tuple(size.tolist())).save(given / "images" / one)
-    run_tool(python, TOOLS / "datumaro_masks.py", name, given, tmp_path / "back")
-    back = class_maps(read_coco(next((tmp_path / "back").rglob("instances_*.json")), pool))
-    assert set(back) == set(maps)
-    for key, want in maps.items():
-        np.testing.assert_array_equal(back[key], want)
+    back = tmp_path / "back"
+    run_tool(python, TOOLS / "datumaro_masks.py", name, given, back)
+    file = next(back.rglob("*.xml" if form == "cvat" else "instances_*.json"))
+    expected = {key: one.copy() for key, one in maps.items()}
+    by_name = {
+        str(Path(n).with_suffix("")): k.item() for n, k in zip(pool.names, pool.ids, strict=True)
+    }
+    edited = (back / "edited.txt").read_text(encoding="utf-8").split("\n")
+    assert {line.split("\t")[0] for line in edited} == {"painted", "erased"}
+    for line in edited:
+        kind, image = line.split("\t")
+        expected[by_name[image]][2:9, 3:14] = 0 if kind == "painted" else -1
+    returned = class_maps((read_cvat if form == "cvat" else read_coco)(file, pool))
+    assert set(returned) == set(maps)
+    for key, want in expected.items():
+        np.testing.assert_array_equal(returned[key], want)
 
 
 CONFIG = """<View><Image name="image" value="$image"/><BrushLabels name="label" toName="image">

@@ -18,6 +18,7 @@ from coreset.vision.handoff import read_coco, read_cvat, read_label_studio, read
 from coreset.vision.handoff.hugging_face import to_hugging_face
 from tests.tools import label_studio
 from tests.tools.envs import TOOLS, python_of, run_tool
+from tests.tools.mongo import database
 
 N = 1000
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -288,17 +289,13 @@ def test_fiftyone_tags_and_labels_come_back(
     python = python_of("fiftyone")
     rows = chosen.to_rows(images, detections, 0.0)
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    home = {
-        "FIFTYONE_DATABASE_DIR": str(tmp_path / "db"),
-        "HOME": str(tmp_path),
-        "FIFTYONE_DO_NOT_TRACK": "true",
-    }
     script = Path(fiftyone_file.__file__)
-    if "MongoDB could not be installed" in run_tool(python, TOOLS / "fiftyone_works.py", **home):
-        pytest.skip("FiftyOne finds no MongoDB that it can run here")
-    run_tool(python, script, "load", tmp_path / "rows.json", "round", **home)
-    run_tool(python, TOOLS / "fiftyone_edit.py", "round", **home)
-    run_tool(python, script, "dump", "round", tmp_path / "back.json", **home)
+    with database(python, tmp_path) as home:
+        if home is None:
+            pytest.skip("FiftyOne has no MongoDB that runs here")
+        run_tool(python, script, "load", tmp_path / "rows.json", "round", **home)
+        run_tool(python, TOOLS / "fiftyone_edit.py", "round", **home)
+        run_tool(python, script, "dump", "round", tmp_path / "back.json", **home)
     back = {r["file_name"]: r for r in json.loads((tmp_path / "back.json").read_text())}
     assert len(back) == N
     expected = boxes_of(detections, pool)
