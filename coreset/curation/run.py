@@ -135,6 +135,7 @@ def take_in(
         max_characters=settings.max_characters,
     )
     flat = check_recipe(flat, schema)
+    engine.check(flat)
     content, stamps, unchanged = hashes(engine, shards, state)
     if unchanged:
         log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")

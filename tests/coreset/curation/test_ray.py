@@ -18,7 +18,7 @@ from coreset.core.batch import as_batch
 from coreset.core.store import Store
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
-from coreset.curation.engines.ray import RayData, holds_model
+from coreset.curation.engines.ray import RayData
 from coreset.curation.operators.select import Select
 from coreset.curation.results.decisions import DecidePartition
 from coreset.curation.results.output import WriteShard
