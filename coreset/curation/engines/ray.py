@@ -29,6 +29,7 @@ from coreset.curation.engines.ray_tasks import (
     Task,
     call_items,
     call_part,
+    own_version,
     read_items,
 )
 
@@ -263,7 +264,7 @@ class RayData:
     def _task(self, step: Any) -> Task:
         data = pickle.dumps(step)
         self.passed["steps"] += len(data)
-        return Task(data, tuple(sys.path), name_of(step))
+        return Task(data, tuple(sys.path), name_of(step), own_version())
 
     def _opened(self, answer: bytes) -> Any:
         """Return what a step returned; raise its error."""

@@ -9,6 +9,7 @@ item is there with as many rows as it says.
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from coreset.core.engine import PART
 from coreset.curation.engines.spill import by_part, plain
+from coreset.runs.run_folder import versions
 
 FAILED = -1  # rows of a message that holds an error instead
 
@@ -30,16 +32,30 @@ class RowsLost(RuntimeError):
 @dataclass(frozen=True)
 class Task:
     """A step on its way to workers: its bytes, which Ray sends with what is called, and where its
-    modules are. name: what errors call the step.
+    modules are. name: what errors call the step; version: of this package where the run began.
     """
 
     step: bytes
     path: tuple[str, ...]
     name: str = ""
+    version: str = ""
 
     def load(self) -> Callable[[Any], Any]:
-        """Return the step."""
+        """Return the step. Raises ImportError on a node that has another version of this package:
+        its operators may answer otherwise.
+        """
+        here = own_version()
+        if self.version and here != self.version:
+            raise ImportError(
+                f"coreset-lightning {here} is installed, the run began with {self.version}: pip"
+                f" install 'coreset-lightning[ray]=={self.version}'"
+            )
         return _loaded(self.step, self.path)
+
+
+def own_version() -> str:
+    """Return the version of this package that is installed here."""
+    return versions("coreset-lightning").get("coreset-lightning", "")
 
 
 @lru_cache(8)
@@ -55,8 +71,18 @@ def _answer(call: Callable[[], Any]) -> bytes:
     """
     try:
         return pickle.dumps((True, call()))
+    except ImportError as error:
+        return pickle.dumps((False, on_node(error)))
     except Exception as error:
         return pickle.dumps((False, error))
+
+
+def on_node(error: ImportError) -> ImportError:
+    """Return an error about what is not installed with the node that says so."""
+    return ImportError(
+        f"{error} (on the node {socket.gethostname()}; every node of the cluster needs what the"
+        " recipe needs)"
+    )
 
 
 def call_items(batch: pa.Table, task: Task) -> pa.Table:
@@ -94,7 +120,8 @@ def read_items(batch: pa.Table, task: Task, parts: int) -> pa.Table:
             for part, held in by_part(table) if table.num_rows else ():
                 count[part], streams[part] = held.num_rows, _stream(held)
         except Exception as error:
-            count, streams = [FAILED] * parts, [pickle.dumps(error)] * parts
+            told = on_node(error) if isinstance(error, ImportError) else error
+            count, streams = [FAILED] * parts, [pickle.dumps(told)] * parts
         places += [place] * parts
         rows += count
         sent += streams

@@ -5,6 +5,7 @@ workers that are killed in the middle of a stage of operators that look at rows 
 import os
 import pickle
 import signal
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from coreset.core.compute import Compute
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
 from coreset.curation.engines.ray import RayData
-from coreset.curation.engines.ray_tasks import RowsLost, Task, call_part, read_items
+from coreset.curation.engines.ray_tasks import RowsLost, Task, call_items, call_part, read_items
 from coreset.curation.run import Settings
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -51,23 +52,9 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Loses:
-    """A batch on its way without the rows of one `place`; part: of that part only."""
-
-    place: int
-    part: int | None = None
-
-    def __call__(self, batch):
-        lost = pc.equal(batch["place"], self.place)
-        if self.part is not None:
-            lost = pc.and_(lost, pc.equal(batch["_part"], self.part))
-        return batch.filter(pc.invert(lost))
-
-
-@dataclass(frozen=True)
 class LosingRay(RayData):
-    """Ray Data that loses messages, without an error; with `part` -1 all that go to part 1, and
-    `answer` the answer about that place.
+    """Ray Data that loses something on its way, without an error: what sender `place` sends to
+    `part`, or the `answer` about an item. of: how the classes of the steps begin whose rows are.
     """
 
     place: int | None = None
@@ -77,15 +64,15 @@ class LosingRay(RayData):
 
     def _sent(self, ray, items, read, parts):
         sent = super()._sent(ray, items, read, parts)
-        if self.place is None or not type(read).__name__.startswith(self.of):
+        if self.part is None or not type(read).__name__.startswith(self.of):
             return sent
-        return sent.map_batches(Loses(self.place, self.part).__call__, batch_format="pyarrow")
+        place, part = self.place, self.part
+        return sent.filter(lambda one: one["_part"] != part or place not in (None, one["place"]))
 
     def _called(self, ray, rows, task, step, count):
         done = super()._called(ray, rows, task, step, count)
-        if self.answer is None:
-            return done
-        return done.map_batches(Loses(self.answer).__call__, batch_format="pyarrow")
+        lost = self.answer
+        return done if lost is None else done.filter(lambda one: one["place"] != lost)
 
 
 def test_rows_that_are_lost_between_tasks(tmp_path, engine):
@@ -109,20 +96,37 @@ def test_an_answer_that_is_lost(engine):
         list(LosingRay(answer=1).map(abs, [3, -4, 5]))
 
 
-class LosingPart(RayData):
-    """Ray Data that loses a whole part."""
-
-    def _sent(self, ray, items, read, parts):
-        sent = super()._sent(ray, items, read, parts)
-        return sent.map_batches(
-            lambda b: b.filter(pc.not_equal(b["_part"], 1)), batch_format="pyarrow"
-        )
-
-
 def test_a_part_that_is_lost(tmp_path, engine):
     words = r"Sums: expected 3 parts, got 2; nothing has come of part 1\."
     with pytest.raises(RowsLost, match=words):
-        list(LosingPart().exchange(Numbers(), [0, 1], Sums(tmp_path), 3))
+        list(LosingRay(part=1).exchange(Numbers(), [0, 1], Sums(tmp_path), 3))
+
+
+@dataclass(frozen=True)
+class Misses:
+    """Needs what is not there."""
+
+    def __call__(self, item):
+        raise ImportError("needs the extra `x`: pip install 'coreset-lightning[x]'")
+
+
+def test_a_package_that_a_node_does_not_have_or_has_in_another_version(tmp_path):
+    """In words that name the node and the install line, for items, senders and parts."""
+    items = pa.table({"place": [0], "item": [pickle.dumps(0)]})
+    sent = parts_of(read_items(items, Task(pickle.dumps(Numbers()), ()), 3), 0)
+    for task, words in (
+        (Task(pickle.dumps(Misses()), ()), "pip install 'coreset-lightning[x]' (on the node "),
+        (Task(pickle.dumps(Misses()), (), "n", "0.0.7"), "the run began with 0.0.7: pip install"),
+    ):
+        answers = [
+            call_items(items, task)["answer"][0].as_py(),
+            call_part(sent, task, 1)["answer"][0].as_py(),
+            call_part(parts_of(read_items(items, task, 3), 2), task, 1)["answer"][0].as_py(),
+        ]
+        for good, error in map(pickle.loads, answers):
+            assert not good
+            assert words in str(error)
+            assert f"on the node {socket.gethostname()};" in str(error)
 
 
 def parts_of(messages, part):
@@ -162,7 +166,7 @@ def test_a_run_that_loses_rows_goes_on_to_the_same_bytes(tmp_path, engine):
     source = write_jsonl(tmp_path / "rows.jsonl", sentences(60))
     operators, out = ["exact_duplicates"], tmp_path / "ray"
     curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
-    lossy = LosingRay(place=1, of="ReadKeys")
+    lossy = LosingRay(place=1, part=0, of="ReadKeys")
     with pytest.raises(
         RowsLost, match=r"^exact_duplicates, FindEdges: part 0 expected the rows of 3"
     ):
@@ -176,9 +180,9 @@ def test_a_table_of_the_state_about_other_rows(tmp_path):
     """A side table that is whole but shorter is said, not taken for rows that were dropped."""
     source = write_jsonl(tmp_path / "rows.jsonl", sentences(60))
     curate(["length"], source, tmp_path / "out", settings=SMALL)
-    side = sorted((tmp_path / "out" / "state").glob("01-length-*/*.parquet"))[1]
+    side = sorted((tmp_path / "out" / "state").glob("01-*/*.parquet"))[1]
     pq.write_table(pq.read_table(side).slice(0, 17), side)
-    words = r"stage 01-length-\w+, partition 00000-00001: expected answers about 20 rows, got 17;"
+    words = r"stage 01-\S+, partition 00000-00001: expected answers about 20 rows, got 17;"
     with pytest.raises(RuntimeError, match=words):
         curate(["length"], source, tmp_path / "out", settings=SMALL)
 
