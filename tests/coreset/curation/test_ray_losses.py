@@ -67,12 +67,23 @@ class LosingRay(RayData):
         if self.part is None or not type(read).__name__.startswith(self.of):
             return sent
         place, part = self.place, self.part
-        return sent.filter(lambda one: one["_part"] != part or place not in (None, one["place"]))
+
+        def without(batch):
+            lost = pc.equal(batch["_part"], part)
+            if place is not None:
+                lost = pc.and_(lost, pc.equal(batch["place"], place))
+            return batch.filter(pc.invert(lost))
+
+        return sent.map_batches(without, batch_format="pyarrow")
 
     def _called(self, ray, rows, task, step, count):
         done = super()._called(ray, rows, task, step, count)
         lost = self.answer
-        return done if lost is None else done.filter(lambda one: one["place"] != lost)
+        if lost is None:
+            return done
+        return done.map_batches(
+            lambda batch: batch.filter(pc.not_equal(batch["place"], lost)), batch_format="pyarrow"
+        )
 
 
 def test_rows_that_are_lost_between_tasks(tmp_path, engine):
