@@ -277,4 +277,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # the steps are found by workers under the module's own name
+    from scripts.benchmarks import scale_ray
+
+    scale_ray.main()
