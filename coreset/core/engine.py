@@ -26,9 +26,15 @@ class Engine(Protocol):
         """Whether decisions and rejects are written as folders of files, one per task."""
         ...
 
+    def check(self, operators: Sequence[Any]) -> None:
+        """Raise ValueError for an operator that needs more of a machine than there is
+        (`coreset.core.compute`): called before anything is computed.
+        """
+        ...
+
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield `step(item)` in the order of items. An exception of a step ends the run and is
-        raised here.
+        """Yield `step(item)` in the order of items, as many as there are items. An exception of a
+        step ends the run and is raised here.
         """
         ...
 
@@ -43,6 +49,7 @@ class Engine(Protocol):
         parts - 1); yield, in the order of parts, `step((part, rows))` for every part that has rows.
         The rows of a part come in no order and without `_part`.
 
-        Every row is moved once, and what a step returns is small.
+        Every row is moved once, and what a step returns is small. A step is called with all rows
+        that were read for its part, or not at all: then an error says what has not come.
         """
         ...

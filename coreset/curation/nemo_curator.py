@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from coreset.core.compute import compute_of, largest
 from coreset.core.places import place
 from coreset.core.store import fingerprint
 from coreset.curation.in_memory import curate_rows
@@ -38,7 +39,7 @@ class RowWise(ProcessingStage[DocumentBatch, DocumentBatch]):  # type: ignore[mi
     stand in the batch that goes on. settings: of `coreset.curation.Settings`, such as
     `fields={"text": "body"}`. dropped: a folder, also in a store, that gets a Parquet file per
     batch with the decision on every document that does not go on; None: they are forgotten. gpus:
-    lent to each worker where an operator holds a model.
+    share of a GPU that a worker is lent for each one that an operator declares.
 
     Raises TypeError for an operator that compares documents: a stage sees one batch, so it would
     answer otherwise than on the whole; use `coreset.curate` or `coreset-curate engine=ray`.
@@ -59,8 +60,8 @@ class RowWise(ProcessingStage[DocumentBatch, DocumentBatch]):  # type: ignore[mi
                 f"operators: expected scorers and filters, {what}; what compares documents needs all"
                 " of them: coreset.curate, or coreset-curate engine=ray"
             )
-        model = self.gpus and any(getattr(one, "gpu", False) for one in self.operators)
-        self.resources = Resources(cpus=1.0, gpus=self.gpus if model else 0.0)
+        compute = largest([compute_of(one) for one in self.operators])
+        self.resources = Resources(cpus=compute.cpus, gpus=self.gpus * compute.gpus)
 
     def inputs(self) -> tuple[list[str], list[str]]:
         """Return that the stage reads the batch's data."""

@@ -50,12 +50,14 @@ from coreset.curation.runtime.in_order import row_order, select_in_order
 from coreset.curation.runtime.in_strata import in_strata, select_in_strata
 from coreset.curation.runtime.ingest import Ingest, Ingested, longest_line, of_file
 from coreset.curation.runtime.row_ids import INPUT, IdsThere, check_ids
-from coreset.curation.runtime.stamps import hashes, images_key
+from coreset.curation.runtime.stamps import check_unchanged, hashes, images_key
 from coreset.curation.runtime.steps import Pipeline
 from coreset.curation.runtime.two_rounds import read_about, select_in_rounds
 from coreset.runs.run_folder import versions
 
 FORMAT = 1
+UNFINISHED = "unfinished"  # there from the first result that is written to the manifest
+OURS = ("manifest.json", UNFINISHED)  # one of them is in a folder of a run
 Log = Callable[[str], None]
 
 
@@ -95,6 +97,7 @@ class Rows:
     ingested: Sequence[Ingested]
     chain: Pipeline
     key: str
+    stamps: Mapping[str, Any]
 
     @property
     def partitions(self) -> list[Partition]:
@@ -135,6 +138,7 @@ def take_in(
         max_characters=settings.max_characters,
     )
     flat = check_recipe(flat, schema)
+    engine.check(flat)
     content, stamps, unchanged = hashes(engine, shards, state)
     if unchanged:
         log(f"input: {unchanged} of {len(shards)} files are unchanged since an earlier run")
@@ -173,7 +177,9 @@ def take_in(
         key = fingerprint(key, images_key(engine, work, partitions))
     stage = Stage(f"00-{INPUT}-{key}", INPUT, key, frozenset())
     check_ids(engine, work, stage, partitions, by_content=schema.id is None)
-    return Rows(shards, schema, flat, ingested, Pipeline(work, (stage,), settings.batch), key)
+    return Rows(
+        shards, schema, flat, ingested, Pipeline(work, (stage,), settings.batch), key, stamps
+    )
 
 
 def _check_any(work: StateStore, ingested: Sequence[Ingested]) -> None:
@@ -303,7 +309,11 @@ def curate(
         for part in engine.map(step, rows.partitions):
             counts.add(part)
         _check_counts(counts, rows)
+        # the manifest of an earlier run says nothing about what is written from here on
+        write_atomic(folder / UNFINISHED, "a run has begun to write here: start it again\n")
+        (folder / "manifest.json").unlink(missing_ok=True)
         data = _write_data(engine, step, rows, folder)
+        check_unchanged(rows.shards, rows.stamps)
         paths = [step.path(p) for p in rows.partitions]
         decisions, refused = folder / "decisions.parquet", folder / "rejects.jsonl"
         written, rejects = _write_results(engine, rows, chain, paths, decisions, refused)
@@ -315,6 +325,7 @@ def curate(
         write_atomic(
             folder / "manifest.json", to_json(manifest, indent=1, ensure_ascii=False) + "\n"
         )
+        (folder / UNFINISHED).unlink(missing_ok=True)
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(held / step.folder)
     samples = {name: [row for _, row in drawn] for name, drawn in sorted(counts.samples.items())}
@@ -326,7 +337,7 @@ def _check_out(out: Any) -> None:
         with in_words(out, "write"):
             there = [p for p in out.fs.find(out.path) if not p.endswith(LOCK)]
         known = f"{out.path.strip('/')}/"
-        ours = ("state/", "manifest.json")
+        ours = ("state/", *OURS)
         if there and not any(p.strip("/").removeprefix(known).startswith(ours) for p in there):
             raise ValueError(
                 f"out: {out} holds other files; give a new prefix, or that of an earlier run"
@@ -335,7 +346,7 @@ def _check_out(out: Any) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, {out} is a file")
     other = out.is_dir() and any(p.name != LOCK for p in out.iterdir())
-    if other and not (out / "state").exists() and not (out / "manifest.json").exists():
+    if other and not any((out / name).exists() for name in ("state", *OURS)):
         raise ValueError(
             f"out: {out} holds other files; give a new or empty folder, or that of an earlier run"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from coreset.core.compute import Compute
+
 
 def torch_device(device: str) -> torch.device:
     """Return the device of a name; auto = the GPU when there is one.
@@ -22,6 +24,8 @@ class OnDevice:
     device: str
 
     @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return self.device != "cpu"
+    def compute(self) -> Compute:
+        """Return what it needs of a machine: a GPU unless it is told otherwise, with `auto` only
+        where there is one.
+        """
+        return Compute() if self.device == "cpu" else Compute(gpus=1, or_cpu=self.device == "auto")

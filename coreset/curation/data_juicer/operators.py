@@ -22,6 +22,7 @@ from uuid import uuid4
 from data_juicer.ops.base_op import OPERATORS, Filter, Pipeline
 
 from coreset.build import build_options
+from coreset.core.compute import compute_of
 from coreset.core.store import fingerprint
 from coreset.curation.data_juicer.answers import KEPT, Answers, at_once, row_wise
 from coreset.curation.data_juicer.blocks import add_stats, kept_on_ray
@@ -69,7 +70,7 @@ class _Ours:
         own = {f.name for f in fields(load(self.entry, self.group))}
         self.options = {n: options.pop(n) for n in sorted(own & set(options))}
         self.more = {n: options.pop(n) for n in more if n in options}
-        if getattr(self.operator, "gpu", False):
+        if compute_of(self.operator).gpus:
             options = {"accelerator": "cuda", "batch_size": CHUNK, **options}
         return {**options, "skip_op_error": False}
 

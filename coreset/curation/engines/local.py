@@ -60,6 +60,9 @@ class Local:
     def __getstate__(self) -> dict[str, Any]:
         return {"workers": self.workers, "retries": self.retries, "spill": self.spill}
 
+    def check(self, operators: Sequence[Any]) -> None:
+        """Do nothing: an operator gets this machine as it is."""
+
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield the results in the order of items; few of them are held at a time."""
         if self.workers == 1 or len(items) < 2:
@@ -107,7 +110,7 @@ class Local:
                 spill.add(table)
             spill.flush()
             files = spill.files()
-            for file, answers in zip(files, self.map(ReadBucket(step), files), strict=True):
+            for (file, _), answers in zip(files, self.map(ReadBucket(step), files), strict=True):
                 yield from answers
                 file.unlink()
 

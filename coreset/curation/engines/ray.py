@@ -14,133 +14,58 @@ import os
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
+from coreset.core.compute import Compute, compute_of, largest
 from coreset.core.engine import PART
-from coreset.curation.engines.spill import by_part, plain
+from coreset.curation.engines.ray_tasks import (
+    AGAIN,
+    CallItems,
+    ReadItems,
+    RowsLost,
+    Task,
+    call_items,
+    call_part,
+    own_version,
+    read_items,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
 LOG = logging.getLogger("coreset")
 INSTALL = "the engine 'ray' needs Ray Data: pip install 'coreset-lightning[ray]'"
 _SHUFFLED = 200  # partitions of a shuffle, at most: each takes any number of parts
+_WORDS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # what Ray calls them of a node
 
 
-@dataclass(frozen=True)
-class Task:
-    """A step on its way to workers: its bytes, which Ray sends with what is called, and where its
-    modules are.
+def _in_words(resources: Mapping[str, float]) -> str:
+    """Return processors, GPUs and memory of a node or a worker for an error."""
+    words = [f"{resources.get('CPU', 0):g} CPUs", f"{resources.get('GPU', 0):g} GPUs"]
+    if "memory" in resources:
+        words.append(f"{resources['memory'] / 2**30:.3g} GiB of memory")
+    return ", ".join(words)
+
+
+def operators_of(step: Any) -> list[Any]:
+    """Return the operators that a step may run: those of its chain that are computed where they are
+    asked for, and that of its stage.
     """
-
-    step: bytes
-    path: tuple[str, ...]
-
-    def load(self) -> Callable[[Any], Any]:
-        """Return the step."""
-        return _loaded(self.step, self.path)
-
-
-@lru_cache(8)
-def _loaded(data: bytes, path: tuple[str, ...]) -> Callable[[Any], Any]:
-    sys.path.extend(p for p in path if p not in sys.path)
-    step: Callable[[Any], Any] = pickle.loads(data)
-    return step
-
-
-def _answer(call: Callable[[], Any]) -> bytes:
-    """Return (True, what a call returns) or (False, its error), pickled: errors are answers, so
-    that they come back as what they were.
-    """
-    try:
-        return pickle.dumps((True, call()))
-    except Exception as error:
-        return pickle.dumps((False, error))
-
-
-def _answers(place: list[int], answers: list[bytes]) -> pa.Table:
-    return pa.table({"place": place, "answer": pa.array(answers, pa.large_binary())})
-
-
-def call_items(batch: pa.Table, task: Task) -> pa.Table:
-    """Return the answers of a step about a batch of items."""
-    answers = []
-    for item in batch["item"].to_pylist():
-        answers.append(_answer(lambda item=item: task.load()(pickle.loads(item))))  # type: ignore[misc]
-    return _answers(batch["place"].to_pylist(), answers)
-
-
-class CallItems:
-    """`call_items` in an actor that stays, so that a model is loaded once."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the answers about a batch of items."""
-        return call_items(batch, self.task)
-
-
-def read_items(batch: pa.Table, task: Task) -> pa.Table:
-    """Return the rows that a step reads of items, those of one part as one Arrow stream each, with
-    the place of their item; an error stands alone as part -1.
-    """
-    parts: list[int] = []
-    places: list[int] = []
-    rows: list[bytes] = []
-    for place, item in zip(batch["place"].to_pylist(), batch["item"].to_pylist(), strict=True):
-        try:
-            table = plain(task.load()(pickle.loads(item)))
-            for part, held in by_part(table) if table.num_rows else ():
-                sink = pa.BufferOutputStream()
-                with pa.ipc.new_stream(sink, held.schema) as out:
-                    out.write_table(held.combine_chunks())
-                parts.append(part)
-                places.append(place)
-                rows.append(sink.getvalue().to_pybytes())
-        except Exception as error:
-            parts.append(-1)
-            places.append(place)
-            rows.append(pickle.dumps((False, error)))
-    return pa.table(
-        {
-            PART: pa.array(parts, pa.int64()),
-            "place": pa.array(places, pa.int64()),
-            "rows": pa.array(rows, pa.large_binary()),
-        }
-    )
-
-
-def call_part(group: pa.Table, task: Task) -> pa.Table:
-    """Return the answer of a step about one part, its rows put together, those of an item once:
-    what a task sent before its node was lost comes again from the task in its place.
-    """
-    part = group[PART][0].as_py()
-    if part == -1:
-        return _answers([part], [group["rows"][0].as_py()])
-
-    def step() -> Any:
-        once = dict(zip(group["place"].to_pylist(), group["rows"], strict=True))
-        tables = [pa.ipc.open_stream(held.as_buffer()).read_all() for held in once.values()]
-        return task.load()((part, pa.concat_tables(tables, promote_options="permissive")))
-
-    return _answers([part], [_answer(step)])
-
-
-def holds_model(step: Any) -> bool:
-    """Return whether an operator that a step may run holds a model (`gpu`)."""
     chain = (
         getattr(step, "chain", None)
         or getattr(getattr(step, "decide", None), "chain", None)
         or step
     )
     stages = [*getattr(chain, "stages", ()), *([step.stage] if hasattr(step, "stage") else [])]
-    return any(getattr(stage.operator, "gpu", False) for stage in stages)
+    return [stage.operator for stage in stages if stage.operator is not None]
+
+
+def name_of(step: Any) -> str:
+    """Return what errors call a step: its stage, where it has one, and its class."""
+    kind = type(step).__name__
+    return f"{step.stage.name}, {kind}" if hasattr(step, "stage") else kind
 
 
 @dataclass(frozen=True)
@@ -148,12 +73,13 @@ class RayData:
     """Run steps by Ray Data.
 
     workers: tasks at a time, and processors of a cluster that is started here. address: of a
-    running cluster (`auto`: the one this machine belongs to); None starts one. gpus: of each actor
-    with a model, where the cluster has any. retries: how often a stage is done again whose workers
-    or objects were lost beyond what Ray makes good itself. memory: bytes of Ray's object store on
-    this machine, None: Ray's own choice.
-    passed: bytes that went through this process, by kind: items, answers, steps. Raises ImportError
-    with the install line without Ray.
+    running cluster (`auto`: the one this machine belongs to); None starts one. gpus: share of a GPU
+    that an actor is lent for each one that its operator declares (`Compute`); 0: none. retries: how
+    often a stage is done again whose workers or objects were lost beyond what Ray makes good
+    itself. memory: bytes of Ray's object store on this machine, None: Ray's own choice.
+    passed: bytes that went through this process, by kind: items, answers, steps. moved: what
+    shuffles brought together, (what, step): rows, bytes and messages. Raises ImportError with the
+    install line without Ray.
     """
 
     workers: int = 2
@@ -162,6 +88,9 @@ class RayData:
     retries: int = 2
     memory: int | None = None
     passed: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    moved: Counter[tuple[str, str]] = field(
+        default_factory=Counter, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("retries", 0)):
@@ -183,8 +112,29 @@ class RayData:
         """Return True: every task writes files of its own."""
         return True
 
+    def check(self, operators: Sequence[Any]) -> None:
+        """Raise ValueError for an operator that no node of the cluster has the processors, GPUs or
+        memory for, or for several that run in one worker and do not fit together.
+        """
+        wanted = [(type(one).__name__, compute_of(one)) for one in operators]
+        if all(compute == Compute() for _, compute in wanted):
+            return
+        ray = self._ray()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        together = largest([compute for _, compute in wanted])
+        for name, compute in (*wanted, (" and ".join(name for name, _ in wanted), together)):
+            lent = self._lent(ray, compute)
+            needs = {_WORDS[key]: value for key, value in lent.items()}
+            if not any(all(n.get(k, 0) >= v for k, v in needs.items()) for n in nodes):
+                there = "; ".join(sorted({_in_words(node) for node in nodes}))
+                raise ValueError(
+                    f"{name} needs {_in_words(needs)} on one node, the nodes of the cluster have"
+                    f" {there}; take a larger node, more engine.workers where the cluster is started"
+                    " here, or an operator that declares less"
+                )
+
     def map(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield the results in the order of items."""
+        """Yield the results in the order of items. Raises RowsLost when an answer has not come."""
         if not items:
             return
         ray = self._ray()
@@ -193,28 +143,59 @@ class RayData:
             left = [(i, items[i]) for i in range(at, len(items)) if i not in held]
             done = self._called(ray, self._rows(ray, left), task, step, len(left))
             try:
-                for place, answer in self._taken(ray, done):
-                    held[place] = answer
+                for batch in self._taken(ray, done):
+                    for place, answer in zip(
+                        batch["place"].to_pylist(), batch["answer"].to_pylist(), strict=True
+                    ):
+                        if place >= at:  # else it has come before, of a task that was done again
+                            held[place] = self._opened(answer)
                     while at in held:
                         yield held.pop(at)
                         at += 1
-                return
+                break
             except ray.exceptions.RayError as error:
                 self._again(attempt, error)
+        if at < len(items):
+            raise RowsLost(
+                f"{task.name}: expected the answers about {len(items)} items, got"
+                f" {at + len(held)}; nothing has come about item {at}. {AGAIN}"
+            )
 
     def _called(self, ray: Any, rows: Any, task: Task, step: Any, count: int) -> Any:
         """Return the answers of a step about `count` rows of items."""
-        if not holds_model(step):
-            return rows.map_batches(
-                call_items, fn_args=(task,), batch_size=1, batch_format="pyarrow"
-            )
-        there = ray.cluster_resources().get("GPU", 0)
+        return self._mapped(ray, rows, step, count, (call_items, CallItems), (task,))
+
+    def _mapped(
+        self,
+        ray: Any,
+        rows: Any,
+        step: Any,
+        count: int,
+        calls: tuple[Any, Any],
+        with_: tuple[Any, ...],
+    ) -> Any:
+        """Return what comes of `count` rows of items, one at a time: by tasks, or by a pool of
+        actors where an operator of the step declares more than a processor.
+        """
+        compute = largest([compute_of(one) for one in operators_of(step)])
+        one_by_one = {"batch_size": 1, "batch_format": "pyarrow"}
+        if compute == Compute():
+            return rows.map_batches(calls[0], fn_args=with_, **one_by_one)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(self.workers, count))
-        lent = {"num_gpus": self.gpus} if there and self.gpus else {"num_cpus": 1}
+        lent = self._lent(ray, compute)
         return rows.map_batches(
-            CallItems, fn_constructor_args=(task,), compute=pool, batch_size=1,
-            batch_format="pyarrow", **lent,
-        )  # fmt: skip
+            calls[1], fn_constructor_args=with_, compute=pool, **lent, **one_by_one
+        )
+
+    def _lent(self, ray: Any, compute: Compute) -> dict[str, float]:
+        """Return what Ray lends a worker for what an operator declares."""
+        lent = {"num_cpus": compute.cpus}
+        if compute.memory:
+            lent["memory"] = compute.memory
+        there = ray.cluster_resources().get("GPU", 0)
+        if compute.gpus and self.gpus and (there or not compute.or_cpu):
+            lent["num_gpus"] = compute.gpus * self.gpus
+        return lent
 
     def exchange(
         self,
@@ -224,23 +205,45 @@ class RayData:
         parts: int,
     ) -> Iterator[R]:
         """Bring rows together by a hash shuffle of `_part`. A part's rows of one item travel as one
-        Arrow stream, so that Ray moves few rows and schemas may differ.
+        Arrow stream, so that Ray moves few rows and schemas may differ. Raises RowsLost when rows
+        or whole parts have not come.
         """
         if not items:
             return
         ray = self._ray()
-        rows = self._rows(ray, list(enumerate(items))).map_batches(
-            read_items, fn_args=(self._task(read),), batch_size=1, batch_format="pyarrow"
+        task = self._task(step)
+        groups = self._sent(ray, items, read, parts).groupby(
+            PART, num_partitions=min(parts, max(_SHUFFLED, self.workers))
         )
-        groups = rows.groupby(PART, num_partitions=min(parts, max(_SHUFFLED, self.workers)))
-        done = groups.map_groups(call_part, fn_args=(self._task(step),), batch_format="pyarrow")
+        compute = largest([compute_of(one) for one in operators_of(step)])
+        lent = {} if compute == Compute() else self._lent(ray, compute)
+        done = groups.map_groups(
+            call_part, fn_args=(task, len(items)), batch_format="pyarrow", **lent
+        )
         for attempt in range(self.retries + 1):
             try:
-                answers = sorted(self._taken(ray, done), key=lambda one: one[0])
+                batches = list(self._taken(ray, done))
                 break
             except ray.exceptions.RayError as error:
                 self._again(attempt, error)
-        yield from (answer for _, answer in answers)
+        answers = {}
+        for one in (row for batch in batches for row in batch.to_pylist()):
+            answers[one["place"]] = one["answer"]
+            for what in ("rows", "bytes", "messages"):
+                self.moved[what, task.name] += one[what]
+        opened = {part: self._opened(answers[part]) for part in sorted(answers) if answers[part]}
+        if len(answers) < parts:
+            first = next(part for part in range(parts) if part not in answers)
+            raise RowsLost(
+                f"{task.name}: expected {parts} parts, got {len(answers)}; nothing has come of part"
+                f" {first}. {AGAIN}"
+            )
+        yield from opened.values()
+
+    def _sent(self, ray: Any, items: Sequence[Any], read: Any, parts: int) -> Any:
+        """Return the messages of all items to all parts."""
+        rows, with_ = self._rows(ray, list(enumerate(items))), (self._task(read), parts)
+        return self._mapped(ray, rows, read, len(items), (read_items, ReadItems), with_)
 
     def _again(self, attempt: int, error: Exception) -> None:
         """Say that a stage is done again; raise RuntimeError when that was the last attempt."""
@@ -261,22 +264,22 @@ class RayData:
     def _task(self, step: Any) -> Task:
         data = pickle.dumps(step)
         self.passed["steps"] += len(data)
-        return Task(data, tuple(sys.path))
+        return Task(data, tuple(sys.path), name_of(step), own_version())
 
-    def _taken(self, ray: Any, done: Any) -> Iterator[tuple[int, Any]]:
-        """Yield (place, answer) as they come; raise the error of a step."""
+    def _opened(self, answer: bytes) -> Any:
+        """Return what a step returned; raise its error."""
+        self.passed["answers"] += len(answer)
+        good, value = pickle.loads(answer)
+        if not good:
+            raise value
+        return value
+
+    def _taken(self, ray: Any, done: Any) -> Iterator[Any]:
+        """Yield tables of `place` and `answer` as they come."""
         try:
             for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-                if "answer" not in batch.column_names:
-                    continue
-                for place, answer in zip(
-                    batch["place"].to_pylist(), batch["answer"].to_pylist(), strict=True
-                ):
-                    self.passed["answers"] += len(answer)
-                    good, value = pickle.loads(answer)
-                    if not good:
-                        raise value
-                    yield place, value
+                if "answer" in batch.column_names:
+                    yield batch
         except ray.exceptions.RayTaskError as error:
             cause = str(error).strip().splitlines()
             lost = next((line for line in cause if "ModuleNotFoundError" in line), None)
@@ -318,7 +321,7 @@ class RayData:
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("workers", "address", "gpus", "retries", "memory")
-        return {n: getattr(self, n) for n in names} | {"passed": Counter()}
+        return {n: getattr(self, n) for n in names} | {"passed": Counter(), "moved": Counter()}
 
     def close(self) -> None:
         """Do nothing: a cluster started here ends with this process."""

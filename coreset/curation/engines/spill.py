@@ -4,6 +4,7 @@ buckets, and each file is read once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Spill:
         self.folder, self.parts = folder, parts
         self.buckets = min(parts, _BUCKETS)
         self._held: dict[int, list[pa.Table]] = {}
+        self._rows: Counter[int] = Counter()
         self._size = 0
 
     def path(self, bucket: int) -> Path:
@@ -43,6 +45,7 @@ class Spill:
         for i in np.flatnonzero(np.diff(ends)).tolist():
             part = table.slice(int(ends[i]), int(ends[i + 1] - ends[i]))
             self._held.setdefault(i, []).append(part)
+            self._rows[i] += part.num_rows
         self._size += table.nbytes
         if self._size > _HELD:
             self.flush()
@@ -55,9 +58,9 @@ class Spill:
                 out.write_table(table)
         self._held, self._size = {}, 0
 
-    def files(self) -> list[Path]:
-        """Return the files that have rows, in the order of parts."""
-        return [p for b in range(self.buckets) if (p := self.path(b)).exists()]
+    def files(self) -> list[tuple[Path, int]]:
+        """Return the files that have rows and how many each was given, in the order of parts."""
+        return [(self.path(bucket), self._rows[bucket]) for bucket in sorted(self._rows)]
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,17 @@ class ReadBucket:
 
     step: Callable[[tuple[int, pa.Table]], Any]
 
-    def __call__(self, path: Path) -> list[Any]:
-        """Return what the step returned, in the order of parts."""
+    def __call__(self, item: tuple[Path, int]) -> list[Any]:
+        """Return what the step returned, in the order of parts. Raises RuntimeError, before
+        anything is done with them, when not all rows of the file can be read again.
+        """
+        path, rows = item
         table = pa.concat_tables(_streams(path), promote_options="permissive").combine_chunks()
+        if table.num_rows != rows:
+            raise RuntimeError(
+                f"{type(self.step).__name__}: expected {rows} rows in {path}, got {table.num_rows};"
+                " does something else write there?"
+            )
         return [self.step(one) for one in by_part(table)]
 
 

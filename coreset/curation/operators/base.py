@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from coreset import registry
 from coreset.core.batch import Batch, objects
+from coreset.core.compute import Compute
 from coreset.core.store import fingerprint
 from coreset.core.strategy import Scorer
 
@@ -93,9 +94,12 @@ class Decision:
 
 
 class _Operator(ABC):
-    """What rule, fit, group and select have in common: the columns they read and write."""
+    """What rule, fit, group and select have in common: the columns they read and write, and the
+    processors, GPUs and memory they need.
+    """
 
     gives: frozenset[str] = frozenset()
+    compute = Compute()  # what a worker that runs it needs of its machine
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coreset.core.batch import as_batch, objects
+from coreset.core.compute import Compute, compute_of
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
 from coreset.curation.io.reference_texts import Source, frozen, hashes_of, texts_of
@@ -69,9 +70,9 @@ class QuerySimilarity:
             )
 
     @property
-    def gpu(self) -> bool:
-        """Return whether a GPU is worth having."""
-        return bool(getattr(self.encoder, "gpu", False))
+    def compute(self) -> Compute:
+        """Return what the encoder needs of a machine."""
+        return compute_of(self.encoder)
 
     @property
     def needs(self) -> frozenset[str]:

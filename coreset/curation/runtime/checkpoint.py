@@ -124,6 +124,15 @@ def whole(path: Path) -> pq.ParquetFile | None:
         return None
 
 
+def check_count(path: Any, expected: int, got: int) -> None:
+    """Raise RuntimeError unless the answers of a stage are about as many rows as reached it."""
+    if got != expected:
+        raise RuntimeError(
+            f"stage {path.parent.name}, partition {path.stem}: expected answers about {expected}"
+            f" rows, got {got}; remove {path} and start the run again"
+        )
+
+
 def is_whole(path: Path) -> bool:
     """Return whether a table is there and not damaged."""
     file = whole(path)
@@ -159,12 +168,14 @@ class PartitionView:
 
     def follow(self, path: Path) -> bool:
         """Take over what one operator said, if that is on disk: rows it dropped are not alive, its
-        columns can be read. Return whether it is.
+        columns can be read. Return whether it is. Raises RuntimeError when it is not about as many
+        rows as are alive.
         """
         file = whole(path)
         if file is None:
             return False
         with file:
+            check_count(path, len(self.alive), file.metadata.num_rows)
             names = file.schema_arrow.names
             if "keep" in names:
                 decided = file.read(["row", "keep"])

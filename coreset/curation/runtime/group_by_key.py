@@ -22,6 +22,7 @@ from coreset.curation.runtime.checkpoint import (
     Partition,
     Stage,
     StateStore,
+    check_count,
     is_whole,
     remove_folder,
     write_table,
@@ -269,7 +270,9 @@ class JoinPartition:
         answers = [] if table is None else [table]
         seen = np.empty(0, np.int64) if table is None else table["row"].to_numpy()
         path = self.chain.work.side(self.stage, partition)
-        write_table(path, joined(answers, np.setdiff1d(alive, seen)))
+        whole = joined(answers, np.setdiff1d(alive, seen))
+        check_count(path, len(alive), whole.num_rows)
+        write_table(path, whole)
 
 
 @dataclass(frozen=True)

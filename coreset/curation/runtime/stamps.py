@@ -57,6 +57,18 @@ def hashes(
     return out, now, reused
 
 
+def check_unchanged(shards: Sequence[Shard], stamps: Mapping[str, Any]) -> None:
+    """Raise OSError for a file that is another than the one whose stamp was taken before it was
+    read: its lines have been written as rows that were decided about.
+    """
+    for shard in shards:
+        if stamp(shard.path) != stamps[shard.name]:
+            raise OSError(
+                f"{shard.path} changed between the time it was read and the time its rows were"
+                " written; start again when it is whole"
+            )
+
+
 def _key(shard: Shard) -> str:
     return str(shard.path.resolve())
 

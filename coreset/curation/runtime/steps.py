@@ -31,6 +31,7 @@ from coreset.curation.runtime.checkpoint import (
     Stage,
     StateStore,
     about,
+    check_count,
     whole,
     write_table,
 )
@@ -62,7 +63,9 @@ class Pipeline:
             if not view.follow(path):
                 if stage.operator is None:
                     raise FileNotFoundError(2, f"the state of '{stage.name}' is gone", str(path))
-                write_table(path, answers_of(stage, view, self.batch, path))
+                answers = answers_of(stage, view, self.batch, path)
+                check_count(path, len(view.alive), answers.num_rows)
+                write_table(path, answers)
                 path.with_suffix(".begun.parquet").unlink(missing_ok=True)
                 view.follow(path)
         return view

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from coreset.core.batch import objects, to_numpy
+from coreset.core.compute import Compute, compute_of, largest
 from coreset.core.pool import Array
 from coreset.core.strategy import Scorer
 from coreset.registry import IMAGES, create
@@ -85,9 +86,9 @@ class Images:
         return self._own.union(*(s.gives for s in self.scorers))
 
     @property
-    def gpu(self) -> bool:
-        """Return whether one of the scorers wants a GPU."""
-        return any(getattr(s, "gpu", False) for s in self.scorers)
+    def compute(self) -> Compute:
+        """Return what the scorers need of a machine, one after the other."""
+        return largest([compute_of(s) for s in self.scorers])
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Return the columns of every image."""

@@ -210,6 +210,19 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):
         curate([Coin(0)], source, tmp_path / "out")
 
 
+def test_other_rows_in_as_many_lines_are_noticed(tmp_path, monkeypatch):
+    """Rows that nobody has decided about are not passed off as those that were kept."""
+    source = write_jsonl(tmp_path / "a.jsonl", [{"text": f"x {n}"} for n in range(9)])
+    import coreset.curation.run as run
+
+    original = run.decide
+    others = "".join(f'{{"text": "y {n}"}}\n' for n in range(9))
+    monkeypatch.setattr(run, "decide", lambda *a: (source.write_text(others), original(*a))[1])
+    with pytest.raises(OSError, match=r"a.jsonl changed between the time it was read and"):
+        curate([Coin(0)], source, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_two_runs_in_one_folder(tmp_path):
     from coreset.curation.run import locked
 
@@ -219,3 +232,28 @@ def test_two_runs_in_one_folder(tmp_path):
         pytest.raises(ValueError, match="another process works in"),
     ):
         curate([Coin(0)], source, tmp_path / "out")
+
+
+def test_a_run_that_ends_while_it_writes_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    """The manifest of an earlier run does not stand beside half of a later one; the later one goes
+    on there, wherever its state lies.
+    """
+    rows = "".join(json.dumps({"text": "word " * n}) + "\n" for n in range(1, 9))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    out, state = tmp_path / "out", tmp_path / "state"
+    recipes = [["length", {"threshold": {"column": "text_words", "low": low}}] for low in (2, 5)]
+    curate(recipes[0], tmp_path / "rows.jsonl", out, state=state)
+    assert json.loads((out / "manifest.json").read_text())["counts"]["kept"] == 7
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("coreset.curation.run._write_results", full)
+        with pytest.raises(OSError, match="No space left"):
+            curate(recipes[1], tmp_path / "rows.jsonl", out, state=state)
+    assert not (out / "manifest.json").exists()
+    assert (out / "unfinished").exists()
+    curate(recipes[1], tmp_path / "rows.jsonl", out, state=state)
+    assert json.loads((out / "manifest.json").read_text())["counts"]["kept"] == 4
+    assert not (out / "unfinished").exists()

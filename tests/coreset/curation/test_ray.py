@@ -18,23 +18,14 @@ from coreset.core.batch import as_batch
 from coreset.core.store import Store
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
-from coreset.curation.engines.ray import RayData, holds_model
+from coreset.curation.engines.ray import RayData
 from coreset.curation.operators.select import Select
-from coreset.curation.results.decisions import DecidePartition
-from coreset.curation.results.output import WriteShard
 from coreset.curation.run import Settings
-from coreset.curation.runtime.checkpoint import Stage
-from coreset.curation.runtime.steps import FitPartition, Pipeline
 from coreset.curation.score import score
 from coreset.registry import strategy
 from coreset.scorers.image.features import ImageFeatures
 from coreset.scorers.image.images import Images
-from coreset.scorers.image_text.clip import ClipScore
-from coreset.scorers.image_text.conse import Conse
-from coreset.scorers.language.ifd import AnswerLoss, Ifd
-from coreset.scorers.language.perplexity import Perplexity
 from coreset.scorers.length import Length
-from coreset.scorers.text.embedding import SentenceEmbedding
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.tasks.features import Pretrained
 
@@ -177,56 +168,6 @@ def test_an_error_is_the_operators_own(tmp_path, engine):
     )
     with pytest.raises(ValueError, match=words):
         curate([Fails("row")], tmp_path / "b.jsonl", tmp_path / "out2", engine=engine)
-
-
-@dataclass(frozen=True)
-class OnGpu:
-    """Holds a model."""
-
-    gpu: bool = True
-    needs = frozenset({"text"})
-    gives = frozenset({"one"})
-
-    def __call__(self, batch):
-        return {"one": np.ones(len(batch["text"]))}
-
-
-def test_a_model_runs_in_an_actor_pool(tmp_path, source, engine):
-    done = curate([OnGpu()], source, tmp_path / "out", engine=engine, settings=SMALL)
-    assert done.manifest["counts"]["kept"] == 230
-
-
-def test_operators_say_that_they_hold_a_model():
-    plain = Stage("1", "length", "k", frozenset(), Length())
-    wants = Stage("2", "on_gpu", "k", frozenset(), OnGpu())
-    chain = Pipeline(None, (plain, wants))
-    assert not holds_model(Pipeline(None, (plain,)))
-    assert holds_model(chain)
-    assert holds_model(DecidePartition(chain, "decisions"))
-    assert holds_model(WriteShard(DecidePartition(chain, "decisions"), None, 1))
-    assert holds_model(FitPartition(Pipeline(None, (plain,)), wants))
-    assert not holds_model(FitPartition(Pipeline(None, (plain,)), plain))
-    assert not holds_model(abs)
-
-
-def test_scorers_with_a_model_want_a_gpu():
-    for scorer in (
-        Perplexity("m"),
-        Ifd("m"),
-        AnswerLoss("m"),
-        SentenceEmbedding(),
-        ClipScore("m"),
-        Conse(),
-        Images([ClipScore("m")]),
-    ):
-        assert scorer.gpu, scorer
-    for scorer in (
-        Perplexity("m", device="cpu"),
-        SentenceEmbedding(device="cpu"),
-        Images([ClipScore("m", device="cpu")]),
-        Images(),
-    ):
-        assert not scorer.gpu, scorer
 
 
 def test_answers_come_in_order(engine):

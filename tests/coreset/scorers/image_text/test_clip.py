@@ -130,7 +130,7 @@ def test_contract_inside_images(clip, tmp_path):
         Image.fromarray(picture).save(names[-1])
     (tmp_path / "3.png").write_text("broken")
     scorer = Images([ClipScore(folder, embeddings=True, batch=2)], at_once=3000)
-    assert scorer.gpu
+    assert scorer.compute.gpus
     columns = {
         "image": objects([*names, names[0], names[0]]),
         "text": objects(["red", "a dog", "cat", "blue", " ", None]),

@@ -180,7 +180,7 @@ def test_contract_inside_images(llava, tmp_path):
     ]  # fmt: skip
     columns = {"image": objects([r[0] for r in rows]), "messages": objects([r[1] for r in rows])}
     scorer = Images([VisualDependence(folder, batch=2)], at_once=3000)
-    assert scorer.gpu
+    assert scorer.compute.gpus
     assert scorer.needs == {"image", "messages"}
     result = scorer(columns)
     assert result["visual_dependence_status"].tolist() == [r[2] for r in rows]
