@@ -23,6 +23,7 @@ from torch import nn
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
 from coreset.trainers.data.coco import Part
+from coreset.trainers.learners.lightning.checks import Watch, doubts
 from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
 from coreset.trainers.learners.lightning.drawn import DrawnImages
 from coreset.trainers.learners.lightning.measure import measure
@@ -244,6 +245,10 @@ class LightningLearner:
     def check(self) -> None:
         """Raise ValueError or TypeError for what cannot work, before anything trains."""
         assert self.known_labels is None or self.reading
+        if self.known_labels is not None and not self.no_logits:
+            name, named = type(self._example).__name__, bool(self.named_classes)
+            for doubt in doubts(self.known_labels, self.reading, name, named):
+                warnings.warn(doubt, stacklevel=2)
         for name, method in self.methods.items():
             if not callable(getattr(self._example, method, None)):
                 raise ValueError(f"signals.{name}: the module has no method {method!r}")
@@ -369,6 +374,10 @@ class LightningLearner:
 
     # measuring and testing
 
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(0 if self.known_labels is not None else len(self.classes))
+
     @property
     def device(self) -> torch.device:
         """Where modules are measured: the first device of the user's Trainer."""
@@ -398,13 +407,13 @@ class LightningLearner:
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the current module; of the untrained one before the first training."""
-        models = self._current()
+        models, indices = self._current(), np.asarray(indices, np.int64)
         modes = [(m, m.training) for model in models for m in model.modules()]
         try:
             return measure(
                 [m.to(self.device).eval() for m in models],
                 self.reading,
-                self._measuring(np.asarray(indices, np.int64)),
+                self._watch.over(self._measuring(indices), indices),
                 self._moved,
                 frozenset(names),
                 self.methods,
