@@ -7,7 +7,8 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from coreset.trainers.learners.lightning.drawn import DrawnImages
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
+from coreset.trainers.learners.lightning.proposals import Entry, proposals
 from coreset.trainers.learners.lightning.reading import (
     PENULTIMATE,
     PREDICT,
@@ -36,6 +38,7 @@ from coreset.trainers.learners.lightning.reading import (
     find_reading,
 )
 from coreset.trainers.learners.lightning.trainer import Count, make_trainer, one_device
+from coreset.trainers.learners.lightning.weights import tensors_of
 from coreset.trainers.tasks.measure import dropouts
 
 CHECKPOINTS = ("last", "best")
@@ -280,7 +283,7 @@ class LightningLearner:
             state = safetensors.torch.load_file(path)
             self.module.load_state_dict({**self.module.state_dict(), **state})
         else:
-            write_atomic(path, safetensors.torch.save(_tensors(self.module)))
+            write_atomic(path, safetensors.torch.save(tensors_of(self.module)))
 
     def fit(
         self,
@@ -407,11 +410,10 @@ class LightningLearner:
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the current module; of the untrained one before the first training."""
-        models, indices = self._current(), np.asarray(indices, np.int64)
-        modes = [(m, m.training) for model in models for m in model.modules()]
-        try:
+        indices = np.asarray(indices, np.int64)
+        with self._evaluating() as models:
             return measure(
-                [m.to(self.device).eval() for m in models],
+                models,
                 self.reading,
                 self._watch.over(self._measuring(indices), indices),
                 self._moved,
@@ -421,9 +423,44 @@ class LightningLearner:
                 members=self.members,
                 seed=seed,
             )
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[list[pl.LightningModule]]:
+        """Give the current modules on their device, in evaluation mode."""
+        models = self._current()
+        modes = [(m, m.training) for model in models for m in model.modules()]
+        try:
+            yield [m.to(self.device).eval() for m in models]
         finally:  # a warm start goes on in the modes that the user's module had
             for module, mode in modes:
                 module.training = mode
+
+    @cached_property
+    def propose(self) -> Callable[[NDArray[np.int64]], list[list[Entry]]] | None:
+        """What the module proposes where people draw, see `proposals`; None where it has no
+        predict_step, or, said aloud, one that gives no boxes or masks.
+        """
+        drawn, part = self.drawn, self.part
+        if (
+            drawn is None
+            or part is None
+            or not is_overridden(PREDICT, self._example, pl.LightningModule)
+        ):
+            return None
+
+        def objects(indices: NDArray[np.int64]) -> list[list[Entry]]:
+            loader = self._measuring(indices)
+            with self._evaluating() as (first, *_):
+                return proposals(
+                    first, loader, self._moved, indices, part, drawn.masks, drawn.prelabels
+                )
+
+        try:
+            objects(np.arange(2))
+        except Exception as error:  # a user's method raises whatever it stumbles over
+            warnings.warn(f"people who draw see no proposals: {error}", stacklevel=2)
+            return None
+        return objects
 
     def test(self) -> dict[str, float]:
         """Return what `trainer.test` logs, on one device: no example counts twice."""
@@ -447,7 +484,7 @@ class LightningLearner:
         tensors = {
             f"{number}/{name}": value
             for number, module in enumerate(self._current())
-            for name, value in _tensors(module).items()
+            for name, value in tensors_of(module).items()
         }
         write_atomic(path, safetensors.torch.save(tensors))
 
@@ -461,12 +498,3 @@ class LightningLearner:
             module.load_state_dict({**module.state_dict(), **own})
             models.append(module)
         self._models = models
-
-
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return copies of a module's state: safetensors refuses tensors that share memory."""
-    return {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-    }
