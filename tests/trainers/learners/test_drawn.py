@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "projects"))
 
-from own_detection import LitCount, Street, StreetData
+from own_detection import LitCount, LitWrites, OutlinesData, Street, StreetData, area
 
 import coreset.trainers
 from coreset.trainers.data.coco import read_part
@@ -125,6 +125,36 @@ def test_datasets_that_take_no_labels_or_are_in_no_known_order(undrawn_stamps):
     put_labels(some, {1: [{"bbox": [1, 2, 3, 4], "category_id": 1}]})
     assert whole[2][1]["boxes"].tolist() == [[1, 2, 3, 4]]
     assert len(whole[5][1]["boxes"]) == 0
+
+
+def test_two_processes_by_ddp_train_on_the_masks_that_were_drawn(
+    undrawn_stamps, stamps_folder, tmp_path
+):
+    learner = LightningLearner(
+        LitWrites(str(tmp_path)), OutlinesData(str(undrawn_stamps)),
+        {**CPU, "devices": 2, "strategy": "ddp"}, drawn={"root": str(undrawn_stamps), "masks": True},
+    )  # fmt: skip
+    true, indices = read_part(stamps_folder, "train.json", "images"), np.array([3, 8, 12, 20])
+    places = {k: i for i, k in enumerate(true.pool.ids.tolist())}
+    expected = {}
+    for i in indices.tolist():
+        number = learner.part.pool.ids[i].item()
+        rows = true.annotations[places[number]]
+        learner.part.put(i, rows)
+        height, width = true.image(places[number]).shape[:2]
+        areas = [area(row["segmentation"], height, width) for row in rows]
+        expected[number] = {"id": number, "boxes": [r["bbox"] for r in rows], "areas": areas}
+    ran = learner.fit(indices, np.zeros(learner.size, np.int64), seed=(0, 1))
+    assert ran.info["fit"]["processes"] == 2
+    files = [tmp_path / f"seen-{rank}.jsonl" for rank in range(2)]
+    each = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+    assert [len(rows) for rows in each] == [2, 2]
+    seen = {row["id"]: row for rows in each for row in rows}
+    assert seen.keys() == expected.keys()
+    for number, row in seen.items():
+        assert row["areas"] == expected[number]["areas"]
+        np.testing.assert_allclose(row["boxes"], expected[number]["boxes"], atol=1e-3)
+    assert sum(sum(row["areas"]) for row in seen.values()) > 0
 
 
 class Halved(Street):
