@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import yaml
 from rich.console import Console
 
 from coreset import registry
+from coreset.cli.common import conf_dir
 from coreset.core.selection import Selection
 from coreset.core.strategy import Strategy
 from coreset.runs.curve import Curve
@@ -47,7 +49,7 @@ def active(
     seed: int = 0,
     folder: str | Path | None = None,
     baseline: Sequence[str] = ("random",),
-    oracle: Mapping[str, Any] | None = None,
+    oracle: str | Mapping[str, Any] | None = None,
     logger: Any = None,
     **learner: Any,
 ) -> Run:
@@ -60,8 +62,9 @@ def active(
     start_strategy: who chooses those, by signals of the untrained module; default at random.
     features: a layer's name, or the input of the last nn.Linear. trainer: arguments of Lightning's
     Trainer. folder: of the run, default a new one below `outputs`; an unfinished run in it goes on.
-    baseline: `random` (the same budgets at random), `full` (all labels). oracle: who labels, as the
-    configuration has it; default the dataset's own labels. logger: a factory called with the folder
+    baseline: `random` (the same budgets at random), `full` (all labels). oracle: who labels, a
+    name or a name with options as {"label_studio": {"url": "http://localhost:8080"}}; default the
+    dataset's own labels. logger: a factory called with the folder
     and the run's configuration, as those of `coreset.trainers.loops.loggers`. learner: other
     options of `coreset.trainers.learners.lightning.LightningLearner`. Raises ValueError or
     TypeError, before anything trains, for what cannot work.
@@ -111,7 +114,7 @@ def _run(
     seed: int,
     folder: str | Path | None,
     baseline: Sequence[str],
-    oracle: Mapping[str, Any] | None,
+    oracle: str | Mapping[str, Any] | None,
     logger: Any,
     more: Mapping[str, Any],
 ) -> Run:
@@ -127,7 +130,7 @@ def _run(
         "start": 0,
         "seed": seed,
         "learner": {"module": _name(module), "datamodule": _name(datamodule), **_plain(options)},
-        "oracle": dict(oracle) if oracle else {},
+        "oracle": oracle_config(oracle) if oracle else {},
         "members": options.get("members", 10),
         "columns": None,
         "dynamic": {},
@@ -145,6 +148,24 @@ def _run(
     page = target / "report.html"
     report = page if page.exists() else None
     return Run(context.folder.curve, final(context.folder, mode), report, target)
+
+
+def oracle_config(oracle: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an oracle: a name of `conf/oracle`, a name with options, or
+    whole with `_target_`. Raises ValueError for a name or an option that there is not.
+    """
+    if isinstance(oracle, Mapping) and "_target_" in oracle:
+        return dict(oracle)
+    name, options = registry.split(oracle)
+    files = {path.stem: path for path in sorted((conf_dir() / "oracle").glob("*.yaml"))}
+    if name not in files:
+        raise ValueError(f"oracle: expected one of {', '.join(files)}, got {name!r}")
+    own: dict[str, Any] = yaml.safe_load(files[name].read_text()) or {}
+    strange = sorted(set(options) - {k for k in own if not k.startswith("_")})
+    if strange:
+        known = ", ".join(k for k in own if not k.startswith("_"))
+        raise ValueError(f"oracle: {name} has no option {strange[0]!r}; it has {known}")
+    return {**own, **options}
 
 
 def described(strategy: Any) -> tuple[str, Any]:

@@ -22,6 +22,7 @@ from coreset.runs.run_folder import versions
 from coreset.trainers.loops.build import RANDOM, build, run_config
 from coreset.trainers.loops.context import Examples, RunContext
 from coreset.trainers.loops.gallery import write_gallery
+from coreset.trainers.loops.logged_figures import log_figures
 from coreset.trainers.loops.loggers import baseline_curves, check_installed, close, log_point
 from coreset.trainers.loops.pool_rows import write_pool
 from coreset.trainers.loops.rounds import run
@@ -90,9 +91,8 @@ def run_experiment(
         _baseline(cfg, name, folder, material, context.examples, console, distilled)
     _publish(cfg, folder)
     curve = context.folder.curve
-    show = partial(log_run, folder=folder, curve=curve)
-    wandb = isinstance(logger, WandbLogger)
-    close(logger, curve, baseline_curves(folder), show if wandb else None)
+    log = log_run if isinstance(logger, WandbLogger) else log_figures
+    close(logger, curve, baseline_curves(folder), partial(log, folder=folder, curve=curve))
     print_run(folder, console)
     if not np.isfinite(curve.values).any():
         text = f"nothing could be measured, so there is no report; the selections are in {folder}"

@@ -107,7 +107,7 @@ def lightning_project(
         oracle=LabelsInside(learner),
         drawing=None
         if part is None
-        else Drawing(part, bool(learner.drawn and learner.drawn.masks)),
+        else Drawing(part, bool(learner.drawn and learner.drawn.masks), learner.propose),
     )
 
 

@@ -8,12 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from coreset.runs.curve import Curve
 from coreset.trainers.loops.loggers import baseline_curves
-
-PICKS = 64  # rows of pictures per round
+from coreset.trainers.loops.picks import class_names, picks_of
 
 
 def log_run(logger: Any, folder: Path, curve: Curve) -> None:
@@ -25,12 +22,12 @@ def log_run(logger: Any, folder: Path, curve: Curve) -> None:
         return
     ledger = [json.loads(x) for x in (folder / "ledger.jsonl").read_text().splitlines()]
     run.log({"curve": _curves(curve, baseline_curves(folder))})
-    picks = _picks(folder, ledger)
+    picks = _picks(folder)
     if picks is not None:
         run.log({"picks": picks})
     confusion = ledger[-1].get("confusion")
     if confusion:
-        run.log({"confusion": _confusion(confusion, _classes(folder, len(confusion)))})
+        run.log({"confusion": _confusion(confusion, class_names(folder, len(confusion)))})
     artifact = wandb.Artifact(
         f"selection-{run.id}",
         type="selection",
@@ -64,36 +61,16 @@ def _curves(curve: Curve, others: dict[str, Curve]) -> Any:
     )
 
 
-def _classes(folder: Path, count: int) -> list[str]:
-    path = folder / "gallery.npz"
-    if path.exists():
-        with np.load(path) as gallery:
-            if len(gallery["classes"]) == count:
-                return [str(c) for c in gallery["classes"]]
-    return [str(i) for i in range(count)]
-
-
-def _picks(folder: Path, ledger: list[dict[str, Any]]) -> Any:
+def _picks(folder: Path) -> Any:
     """Return a table of the first picks of every round with their pictures, None without any."""
     import wandb
 
-    path = folder / "gallery.npz"
-    if not path.exists():
+    picks = list(picks_of(folder))
+    if not picks:
         return None
     table = wandb.Table(columns=["round", "id", "class", "score", "picture"])
-    with np.load(path) as gallery:
-        classes = [str(c) for c in gallery["classes"]]
-        for number in np.unique(gallery["thumb_round"]).tolist():
-            for i in np.flatnonzero(gallery["thumb_round"] == number)[:PICKS].tolist():
-                label = int(gallery["thumb_labels"][i])
-                score = float(gallery["thumb_scores"][i])
-                pixels = gallery["thumbs"][i]
-                pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-                name = classes[label] if 0 <= label < len(classes) else ""
-                known = None if np.isnan(score) else score
-                table.add_data(
-                    number, str(gallery["thumb_ids"][i]), name, known, wandb.Image(pixels)
-                )
+    for pick in picks:
+        table.add_data(pick.round, pick.id, pick.label, pick.score, wandb.Image(pick.pixels))
     return table
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "projects"))
 
-from own_detection import LitCount, Street, StreetData
+from own_detection import LitCount, LitWrites, OutlinesData, Street, StreetData, area
 
 import coreset.trainers
 from coreset.trainers.data.coco import read_part
@@ -125,6 +125,140 @@ def test_datasets_that_take_no_labels_or_are_in_no_known_order(undrawn_stamps):
     put_labels(some, {1: [{"bbox": [1, 2, 3, 4], "category_id": 1}]})
     assert whole[2][1]["boxes"].tolist() == [[1, 2, 3, 4]]
     assert len(whole[5][1]["boxes"]) == 0
+
+
+def test_two_processes_by_ddp_train_on_the_masks_that_were_drawn(
+    undrawn_stamps, stamps_folder, tmp_path
+):
+    learner = LightningLearner(
+        LitWrites(str(tmp_path)), OutlinesData(str(undrawn_stamps)),
+        {**CPU, "devices": 2, "strategy": "ddp"}, drawn={"root": str(undrawn_stamps), "masks": True},
+    )  # fmt: skip
+    true, indices = read_part(stamps_folder, "train.json", "images"), np.array([3, 8, 12, 20])
+    places = {k: i for i, k in enumerate(true.pool.ids.tolist())}
+    expected = {}
+    for i in indices.tolist():
+        number = learner.part.pool.ids[i].item()
+        rows = true.annotations[places[number]]
+        learner.part.put(i, rows)
+        height, width = true.image(places[number]).shape[:2]
+        areas = [area(row["segmentation"], height, width) for row in rows]
+        expected[number] = {"id": number, "boxes": [r["bbox"] for r in rows], "areas": areas}
+    ran = learner.fit(indices, np.zeros(learner.size, np.int64), seed=(0, 1))
+    assert ran.info["fit"]["processes"] == 2
+    files = [tmp_path / f"seen-{rank}.jsonl" for rank in range(2)]
+    each = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+    assert [len(rows) for rows in each] == [2, 2]
+    seen = {row["id"]: row for rows in each for row in rows}
+    assert seen.keys() == expected.keys()
+    for number, row in seen.items():
+        assert row["areas"] == expected[number]["areas"]
+        np.testing.assert_allclose(row["boxes"], expected[number]["boxes"], atol=1e-3)
+    assert sum(sum(row["areas"]) for row in seen.values()) > 0
+
+
+class Halved(Street):
+    """Shows images at half their size."""
+
+    def __getitem__(self, i):
+        pixels, target = super().__getitem__(i)
+        return pixels[:, ::2, ::2], target
+
+
+class HalvedData(StreetData):
+    def setup(self, stage):
+        self.train, self.test = Halved(self.root, self.name), Halved(self.root, "test.json")
+
+
+class LitFinds(LitCount):
+    """Finds a sure object in the upper left, an unsure one, and one of no category."""
+
+    def predict_step(self, batch, batch_idx):
+        _, _, height, width = batch[0].shape
+        masks = torch.zeros(3, 1, height, width)
+        masks[:, :, 2:8, 4:20] = 0.9
+        boxes = torch.tensor([[4.0, 2.0, 20.0, 8.0]] * 3)
+        one = {
+            "boxes": boxes, "labels": torch.tensor([2, 1, 99]),
+            "scores": torch.tensor([0.8, 0.2, 0.9]), "masks": masks,
+        }  # fmt: skip
+        return [one] * len(batch[0])
+
+
+class LitMaps(LitCount):
+    """Logits of a class at every pixel, at a quarter of the size."""
+
+    def predict_step(self, batch, batch_idx):
+        count, _, height, width = batch[0].shape
+        logits = torch.zeros(count, 3, height // 4, width // 4)
+        logits[:, 0], logits[:, 2, : height // 8] = 1.0, 5.0
+        return logits
+
+
+def finder(root, module=LitFinds, **drawn):
+    return LightningLearner(
+        module(), HalvedData(str(root)), CPU, drawn={"root": str(root), **drawn}
+    )
+
+
+def test_a_detector_proposes_boxes_and_masks_in_the_size_of_the_file(undrawn_stamps):
+    indices = np.array([4, 9, 1])
+    with pytest.warns(UserWarning, match=r"classes \[99\] are no category ids of"):
+        rows = finder(undrawn_stamps).propose(indices)
+    for (row,) in rows:
+        assert row["category_id"] == 2
+        assert row["score"] == pytest.approx(0.8)
+        assert row["bbox"] == pytest.approx([8, 4, 32, 12])
+    assert [len(r) for r in finder(undrawn_stamps, prelabels=0.1).propose(indices)] == [2, 2, 2]
+    learner = finder(undrawn_stamps, masks=True)
+    for at, (row,) in zip(indices, learner.propose(indices), strict=True):
+        width, height = learner.part.pool.sizes[at].tolist()
+        expected = np.zeros((height, width), bool)
+        expected[4:16, 8:40] = True
+        assert (row["segmentation"] != expected).sum() <= 8  # bilinear corners
+
+
+def test_a_class_map_proposes_one_mask_a_class(undrawn_stamps):
+    learner = finder(undrawn_stamps, LitMaps, masks=True)
+    ((row,),) = learner.propose(np.array([5]))
+    width, height = learner.part.pool.sizes[5].tolist()
+    assert row["category_id"] == 2
+    assert row["segmentation"].shape == (height, width)
+    assert row["segmentation"].mean() == pytest.approx(0.5, abs=0.1)
+    assert row["segmentation"][0].all()
+
+
+def test_what_is_no_proposal_is_said_before_anything_trains(undrawn_stamps):
+    with pytest.warns(UserWarning, match="people who draw see no proposals: expected of predict"):
+        assert finder(undrawn_stamps, LitMaps).propose is None
+    assert finder(undrawn_stamps, LitCount).propose is None
+    with pytest.raises(ValueError, match="prelabels: expected a score in"):
+        finder(undrawn_stamps, prelabels=3)
+
+
+def test_people_see_what_the_module_of_the_round_before_proposes(
+    undrawn_stamps, stamps_folder, tmp_path
+):
+    oracle = {"_target_": f"{__name__}.Asked", "_partial_": True, "truth": str(stamps_folder)}
+    Asked.requests.clear()
+    coreset.trainers.active(
+        LitFinds(), HalvedData(str(undrawn_stamps)), strategy="kcenter", budget=[4, 7], trainer=CPU,
+        baseline=(), oracle=oracle, folder=tmp_path / "run", drawn={"root": str(undrawn_stamps)},
+    )  # fmt: skip
+    first, second = Asked.requests
+    assert first.drawn is None
+    assert [[row["category_id"] for row in rows] for rows in second.drawn] == [[2]] * 3
+
+
+class Asked(Annotator):
+    requests: ClassVar[list] = []
+
+    def check(self):
+        pass
+
+    def ask(self, request):
+        self.requests.append(request)
+        self.asked.update(request.indices.tolist())  # answers at once
 
 
 @pytest.mark.slow

@@ -367,6 +367,32 @@ class Frozen(own_digits.LitDigits):
         return self(batch[0]).argmax(1)
 
 
+class Lines(own_digits.LitDigits):
+    def predict_step(self, batch, batch_idx):
+        return {"text": ["a line"] * len(batch[0])}
+
+
+class NoLength(own_digits.DigitsData):
+    def train_dataloader(self):
+        class Endless:
+            def __getitem__(self, i):
+                return torch.zeros(64), 0
+
+        return DataLoader(Endless(), 4, shuffle=True)
+
+
+class TailShuffles(own_digits.DigitsData):
+    """Another order at every setup, but of examples that nobody looks at."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        looked = {int(i) for i in np.linspace(0, 1299, 8)}
+        tail = torch.tensor([i for i in range(1300) if i not in looked])
+        order = torch.arange(1300)
+        order[tail] = tail[torch.randperm(len(tail))]
+        self.train = torch.utils.data.TensorDataset(*(t[order] for t in self.train.tensors))
+
+
 class FiveClasses(own_digits.LitDigits):
     def __init__(self):
         super().__init__()
@@ -382,7 +408,13 @@ class FiveClasses(own_digits.LitDigits):
         (own_digits.LitRows, UnreadableData, {"logits": "scores"}, "position 185 cannot be read: OSError: image file is truncated"),
         (own_digits.LitRows, Truncated, {"logits": "scores"}, "pool_dataset has 100 examples, the train dataset 1300"),
         (own_digits.LitRows, Reordered, {"logits": "scores"}, "position 0 has label 0 in the train dataset and"),
-        (Frozen, own_digits.DigitsData, {}, "predict_step.batch.: returns int64 of shape .2,.; return them from predict_step"),
+        (Frozen, own_digits.DigitsData, {}, "predict_step.batch.: returns int64 of shape .2,.; its forward .* logits=forward"),
+        (Lines, own_digits.DigitsData, {}, "returns a mapping with text, and logits, probs, probabilities are what is read; its forward"),
+        (own_digits.LitDigits, NoLength, {}, "NoLength: train_dataloader fails, .*Endless.* has no len.*: a dataset without length"),
+        (own_digits.LitDigits, TailShuffles, {}, "positions of the train dataset differ"),
+        (own_digits.LitDigits, own_digits.DigitsData, {"oracle": "label_studo"}, "oracle: expected one of file, hidden, label_studio, got 'label_studo'"),
+        (own_digits.LitDigits, own_digits.DigitsData, {"oracle": {"file": {"place": "x"}}}, "oracle: file has no option 'place'; it has path"),
+        (own_digits.LitDigits, own_digits.DigitsData, {"oracle": {"label_studio": {"url": "http://127.0.0.1:9", "token": "PATH"}}}, "http://127.0.0.1:9 does not answer .* nothing is lost"),
         (FiveClasses, own_digits.DigitsData, {}, "Margin needs probs, but forward of FiveClasses gives 5 values an example, and .* first 5 at"),
         (own_digits.LitDigits, own_digits.DigitsData, {"metric": "auroc"}, "trainer.test logs test_acc, test_loss, not 'auroc'"),
         (own_digits.LitDigits, own_digits.DigitsData, {"features": "net.7"}, "no layer 'net.7'; near: net"),
@@ -395,7 +427,7 @@ class FiveClasses(own_digits.LitDigits):
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_before_anything_trains(tmp_path, module, data, options, words):
-    with pytest.raises((ValueError, TypeError), match=words):
+    with pytest.raises((ValueError, TypeError, ConnectionError), match=words):
         coreset.trainers.active(
             module(), data(), strategy="margin", budget=[30, 60], folder=tmp_path / "run",
             **{"trainer": CPU, **options},
@@ -410,3 +442,87 @@ def test_no_dropout_no_members(tmp_path):
             budget=[30, 60], trainer=CPU, folder=tmp_path / "run",
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+class Embeds(own_digits.LitDigits):
+    def predict_step(self, batch, batch_idx):
+        return self.net[:2](batch[0])
+
+
+class PartlyLabeled(own_digits.DigitsData):
+    def setup(self, stage):
+        super().setup(stage)
+        x, y = self.train.tensors
+        self.train = torch.utils.data.TensorDataset(x, torch.where(torch.arange(1300) == 7, -1, y))
+
+
+class StrangeLabel(own_digits.Rows):
+    def __getitem__(self, i):
+        item = super().__getitem__(i)
+        return {**item, "label": 12} if i == 77 else item
+
+
+class StrangeLabelData(own_digits.RowsData):
+    def setup(self, stage):
+        super().setup(stage)
+        self.train = StrangeLabel("train")
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "words"),
+    [
+        (Embeds, own_digits.DigitsData, "gives 32 values an example, .* labels of 10 classes only"),
+        (own_digits.LitDigits, PartlyLabeled, "1 of 1300 .* have no label, first -1 at position 7"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named_before_anything_trains(module, data, words):
+    learner = LightningLearner(module(), data(), trainer=CPU)
+    with pytest.warns(UserWarning, match=words):
+        learner.check()
+
+
+def test_a_label_that_is_no_class_is_named_when_the_pool_is_measured():
+    learner = LightningLearner(
+        own_digits.LitRows(), StrangeLabelData(), trainer=CPU, logits="scores"
+    )
+    with pytest.warns(UserWarning, match="position 77 of the pool has label 12, .* 10 classes"):
+        learner.signals(np.arange(50, 100), ["probs"])
+
+
+class NamedRows(own_digits.Rows):
+    def __getitem__(self, i):
+        return {**super().__getitem__(i), "file": f"{i}.png"}
+
+
+class NamedRowsData(own_digits.RowsData):
+    def setup(self, stage):
+        self.train, self.test = NamedRows("train"), NamedRows("test")
+
+
+class Keywords(own_digits.LitRows):
+    """forward takes one entry of a batch that has more of them."""
+
+    def forward(self, image):
+        return self.scores({"image": image})
+
+    def test_step(self, batch, batch_idx):
+        self.log("accuracy", 0.5, batch_size=len(batch["label"]))
+
+
+class Logged(Keywords):
+    def predict_step(self, batch, batch_idx):
+        probs = self(batch["image"]).softmax(1)
+        return {"preds": probs.argmax(1), "probs": probs, "file": batch["file"]}
+
+
+@pytest.mark.parametrize(("module", "form"), [(Keywords, "keywords"), (Logged, "batch")])
+def test_batches_and_outputs_may_be_mappings_of_more(module, form):
+    learner = LightningLearner(module(), NamedRowsData(), trainer=CPU)
+    assert learner.reading.form == form
+    assert learner.reading.probabilities == (module is Logged)
+    rows = np.array([3, 800])
+    columns = learner.signals(rows, ["probs"])
+    with torch.no_grad():
+        images = own_digits.tensors("train")[0][rows].view(2, 1, 8, 8)
+        expected = learner.module.eval().scores({"image": images}).softmax(1)
+    np.testing.assert_allclose(columns["probs"], expected, rtol=1e-4)

@@ -1,14 +1,21 @@
 """What Lightning's own MLflow and TensorBoard loggers keep of a run, read back by their own readers."""
 
+import io
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 from rich.console import Console
 
 from coreset.cli.common import conf_dir
 from coreset.runs.curve import read_curves
 from coreset.trainers.experiment import run_experiment
+from coreset.trainers.loops.logged_figures import confusion_matrix, picture_table
 from coreset.trainers.loops.loggers import baseline_curves, summary
+from coreset.trainers.loops.picks import Pick
 from coreset.trainers.settings import resolve
 
 
@@ -48,6 +55,24 @@ def check(read, curve, others):
         assert list(read[name].values())[-1] == pytest.approx(value), name
 
 
+def colors(content):
+    """Return how many colors a picture has: an empty one has few."""
+    with Image.open(io.BytesIO(content)) as image:
+        return len(image.convert("RGB").getcolors(2**24))
+
+
+def test_figures_hold_what_they_are_made_of():
+    picks = [Pick(0, f"photos/{i}.png", "a$b_", None if i else 0.25, np.full((4, 4), i, np.uint8)) for i in range(9)]  # fmt: skip
+    axes = picture_table(picks).axes
+    assert axes[0].get_title() == "photos/0.png\na$b_ 0.25"
+    assert axes[8].get_title() == "photos/8.png\na$b_"
+    np.testing.assert_array_equal(axes[8].images[0].get_array(), picks[8].pixels)
+    (axes,) = confusion_matrix([[5, 1], [0, 7]], ["x", "y"]).axes
+    at = {tuple(text.get_position()): text.get_text() for text in axes.texts}
+    assert at == {(0, 0): "5", (1, 0): "1", (0, 1): "0", (1, 1): "7"}  # (predicted, true)
+    assert axes.get_xlabel() == "predicted class"
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_tensorboard_holds_the_curve_beside_random_and_full(tmp_path):
     pytest.importorskip("tensorboard")
@@ -58,6 +83,17 @@ def test_tensorboard_holds_the_curve_beside_random_and_full(tmp_path):
     events.Reload()
     read = {tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
     check(read, curve, others)
+    shown = {
+        "picks/round_0000": 20,
+        "picks/round_0001": 30,
+        "picks/round_0002": 40,
+        "confusion": 40,
+    }
+    assert set(events.Tags()["images"]) == set(shown)
+    for tag, labels in shown.items():
+        (image,) = events.Images(tag)
+        assert image.step == labels
+        assert colors(image.encoded_image_string) > 20
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -77,6 +113,11 @@ def test_mlflow_holds_the_curve_beside_random_and_full(tmp_path):
     }
     check(read, curve, others)
     assert ran.data.params["strategy_name"] == "margin"
+    files = {f.path for f in client.list_artifacts(ran.info.run_id, "picks")}
+    assert files == {f"picks/round_{n:04d}.png" for n in range(3)}
+    for name in (*files, "confusion.png"):
+        content = Path(client.download_artifacts(ran.info.run_id, name, str(tmp_path))).read_bytes()
+        assert colors(content) > 20
 
 
 @pytest.mark.parametrize("name", ["mlflow", "tensorboard"])

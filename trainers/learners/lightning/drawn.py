@@ -20,12 +20,18 @@ Annotations = Sequence[Mapping[str, Any]]  # of one image, entries of a COCO ins
 class DrawnImages:
     """The images that people see: `root`/`train`, an instances file (images and categories; what is
     annotated in it is not read), and its files in `root`/`images`. masks: rather than boxes.
+    prelabels: the least score of an object that the module's predict_step proposes to people.
     """
 
     root: str
     train: str = "train.json"
     images: str = "images"
     masks: bool = False
+    prelabels: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prelabels <= 1:
+            raise ValueError(f"drawn.prelabels: expected a score in [0, 1], got {self.prelabels}")
 
     def part(self, dataset: Any) -> Part:
         """Return the images by their positions in a train dataset, with nothing drawn in them.

@@ -7,7 +7,8 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from torch import nn
 from coreset.core.learner import FitResult
 from coreset.core.store import write_atomic
 from coreset.trainers.data.coco import Part
+from coreset.trainers.learners.lightning.checks import Watch, doubts
 from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
 from coreset.trainers.learners.lightning.drawn import DrawnImages
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
 from coreset.trainers.learners.lightning.pool import read as read_example
+from coreset.trainers.learners.lightning.proposals import Entry, proposals
 from coreset.trainers.learners.lightning.reading import (
     PENULTIMATE,
     PREDICT,
@@ -35,6 +38,7 @@ from coreset.trainers.learners.lightning.reading import (
     find_reading,
 )
 from coreset.trainers.learners.lightning.trainer import Count, make_trainer, one_device
+from coreset.trainers.learners.lightning.weights import tensors_of
 from coreset.trainers.tasks.measure import dropouts
 
 CHECKPOINTS = ("last", "best")
@@ -244,6 +248,10 @@ class LightningLearner:
     def check(self) -> None:
         """Raise ValueError or TypeError for what cannot work, before anything trains."""
         assert self.known_labels is None or self.reading
+        if self.known_labels is not None and not self.no_logits:
+            name, named = type(self._example).__name__, bool(self.named_classes)
+            for doubt in doubts(self.known_labels, self.reading, name, named):
+                warnings.warn(doubt, stacklevel=2)
         for name, method in self.methods.items():
             if not callable(getattr(self._example, method, None)):
                 raise ValueError(f"signals.{name}: the module has no method {method!r}")
@@ -275,7 +283,7 @@ class LightningLearner:
             state = safetensors.torch.load_file(path)
             self.module.load_state_dict({**self.module.state_dict(), **state})
         else:
-            write_atomic(path, safetensors.torch.save(_tensors(self.module)))
+            write_atomic(path, safetensors.torch.save(tensors_of(self.module)))
 
     def fit(
         self,
@@ -369,6 +377,10 @@ class LightningLearner:
 
     # measuring and testing
 
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(0 if self.known_labels is not None else len(self.classes))
+
     @property
     def device(self) -> torch.device:
         """Where modules are measured: the first device of the user's Trainer."""
@@ -398,13 +410,12 @@ class LightningLearner:
         self, indices: NDArray[np.int64], names: Iterable[str], *, seed: int = 0
     ) -> dict[str, NDArray[Any]]:
         """Return columns of the current module; of the untrained one before the first training."""
-        models = self._current()
-        modes = [(m, m.training) for model in models for m in model.modules()]
-        try:
+        indices = np.asarray(indices, np.int64)
+        with self._evaluating() as models:
             return measure(
-                [m.to(self.device).eval() for m in models],
+                models,
                 self.reading,
-                self._measuring(np.asarray(indices, np.int64)),
+                self._watch.over(self._measuring(indices), indices),
                 self._moved,
                 frozenset(names),
                 self.methods,
@@ -412,9 +423,44 @@ class LightningLearner:
                 members=self.members,
                 seed=seed,
             )
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[list[pl.LightningModule]]:
+        """Give the current modules on their device, in evaluation mode."""
+        models = self._current()
+        modes = [(m, m.training) for model in models for m in model.modules()]
+        try:
+            yield [m.to(self.device).eval() for m in models]
         finally:  # a warm start goes on in the modes that the user's module had
             for module, mode in modes:
                 module.training = mode
+
+    @cached_property
+    def propose(self) -> Callable[[NDArray[np.int64]], list[list[Entry]]] | None:
+        """What the module proposes where people draw, see `proposals`; None where it has no
+        predict_step, or, said aloud, one that gives no boxes or masks.
+        """
+        drawn, part = self.drawn, self.part
+        if (
+            drawn is None
+            or part is None
+            or not is_overridden(PREDICT, self._example, pl.LightningModule)
+        ):
+            return None
+
+        def objects(indices: NDArray[np.int64]) -> list[list[Entry]]:
+            loader = self._measuring(indices)
+            with self._evaluating() as (first, *_):
+                return proposals(
+                    first, loader, self._moved, indices, part, drawn.masks, drawn.prelabels
+                )
+
+        try:
+            objects(np.arange(2))
+        except Exception as error:  # a user's method raises whatever it stumbles over
+            warnings.warn(f"people who draw see no proposals: {error}", stacklevel=2)
+            return None
+        return objects
 
     def test(self) -> dict[str, float]:
         """Return what `trainer.test` logs, on one device: no example counts twice."""
@@ -438,7 +484,7 @@ class LightningLearner:
         tensors = {
             f"{number}/{name}": value
             for number, module in enumerate(self._current())
-            for name, value in _tensors(module).items()
+            for name, value in tensors_of(module).items()
         }
         write_atomic(path, safetensors.torch.save(tensors))
 
@@ -452,12 +498,3 @@ class LightningLearner:
             module.load_state_dict({**module.state_dict(), **own})
             models.append(module)
         self._models = models
-
-
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return copies of a module's state: safetensors refuses tensors that share memory."""
-    return {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-    }

@@ -79,7 +79,7 @@ def _pass(reading: Reading, module: pl.LightningModule, batch: Any) -> Tensor:
     if reading.method is not None:
         return reading.logits(module, batch)
     for form in forms(batch):
-        args, keywords = inputs(batch, form)
+        args, keywords = inputs(batch, form, module.forward)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -67,7 +67,9 @@ def open_pool(datamodule: pl.LightningDataModule) -> LightningPool:
     places = sorted({int(i) for i in np.linspace(0, size - 1, min(size, LOOKED_AT))})
     first = [_hash(train, i, 1) for i in places]
     second = [] if _length(other.dataset) != size else [_hash(other.dataset, i, 1) for i in places]
-    if first != second:
+    mine, theirs = labels_of(train), labels_of(other.dataset)
+    same = mine is None or theirs is None or np.array_equal(mine, theirs)
+    if first != second or not same:
         raise ValueError(
             f"{type(datamodule).__name__}: the positions of the train dataset differ between two"
             " setups, so a choice of positions means nothing; give the split (random_split,"
@@ -83,7 +85,15 @@ def _train_loader(datamodule: pl.LightningDataModule) -> DataLoader[Any]:
     name = type(datamodule).__name__
     datamodule.prepare_data()
     datamodule.setup("fit")
-    loader = datamodule.train_dataloader()
+    try:
+        loader = datamodule.train_dataloader()
+    except TypeError as error:
+        if "has no len()" not in str(error):
+            raise
+        raise TypeError(
+            f"{name}: train_dataloader fails, {error}: a dataset without length has no positions to"
+            " choose; expected __len__ and __getitem__"
+        ) from error
     if not isinstance(loader, DataLoader):
         raise TypeError(
             f"{name}: train_dataloader must return one torch DataLoader, got"
@@ -225,6 +235,19 @@ def _plain(item: Any) -> Any:
         return np.asarray(item)  # an image of Pillow
     except (TypeError, ValueError):
         return repr(type(item))
+
+
+def labels_in(batch: Any) -> NDArray[np.int64] | None:
+    """Return the class numbers (B,) of a collated batch, found as in `label_of`; None where its
+    entry holds no whole numbers, one per example.
+    """
+    value: Any = None
+    if isinstance(batch, Mapping):
+        value = next((batch[k] for k in LABEL_KEYS if k in batch), None)
+    elif isinstance(batch, tuple | list) and len(batch) > 1:
+        value = batch[1]
+    whole = isinstance(value, torch.Tensor) and value.ndim == 1 and "int" in str(value.dtype)
+    return value.cpu().numpy().astype(np.int64) if whole else None
 
 
 def label_of(item: Any) -> int | None:

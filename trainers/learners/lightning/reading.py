@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from coreset.trainers.learners.lightning.pool import LABEL_KEYS
 
 PREDICT, PENULTIMATE = "predict_step", "penultimate"
+OUTPUTS = ("logits", "probs", "probabilities", "out")  # entries; out: torchvision's segmentation
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,20 @@ def pooled(value: Any) -> Tensor:
 
 
 def as_output(output: Any) -> Tensor:
-    """Return the tensor of floats of what a method returned: itself, its entry or attribute
-    `logits`, or the first of a tuple. Raises TypeError for anything else.
+    """Return the tensor of floats of what a method returned: itself, its first entry of `OUTPUTS`,
+    its attribute `logits`, or the first of a tuple. Raises TypeError for anything else.
     """
-    if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
+    if isinstance(output, Mapping):
+        entries = ", ".join(map(str, output)) or "nothing"
+        output = next((output[k] for k in OUTPUTS if k in output), output)
+        if isinstance(output, Mapping):
+            raise TypeError(
+                f"returns a mapping with {entries}, and {', '.join(OUTPUTS[:3])} are what is read"
+            )
     elif not isinstance(output, Tensor) and hasattr(output, "logits"):
         output = output.logits
     elif isinstance(output, tuple | list) and output:
         output = output[0]
-    elif isinstance(output, Mapping) and "out" in output:  # torchvision's segmentation
-        output = output["out"]
     if not isinstance(output, Tensor):
         raise TypeError(f"returns {type(output).__name__}")
     if not output.is_floating_point() or output.ndim < 2:
@@ -104,22 +109,30 @@ def forms(batch: Any) -> tuple[str, ...]:
     return ("batch", "keywords", "first") if mapping else ("first", "batch")
 
 
-def inputs(batch: Any, form: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments that a form of call makes of a batch."""
+def inputs(
+    batch: Any, form: str, method: Callable[..., Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments that a form of call makes of a batch, as keywords those that the method
+    takes.
+    """
     if form == "first" and isinstance(batch, tuple | list):
         return (batch[0],), {}
     if form == "first" and isinstance(batch, Mapping):
         return (next(v for k, v in batch.items() if k not in LABEL_KEYS),), {}
     if form == "keywords" and isinstance(batch, Mapping):
-        return (), {k: v for k, v in batch.items() if k not in LABEL_KEYS}
+        takes = inspect.signature(method).parameters
+        any_name = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        entries = {k: v for k, v in batch.items() if k not in LABEL_KEYS}
+        return (), {k: v for k, v in entries.items() if any_name or k in takes}
     return (batch,), {}
 
 
 def _call(module: pl.LightningModule, method: str, form: str, batch: Any) -> Any:
     if method == PREDICT:
         return module.predict_step(batch, 0)
-    args, keywords = inputs(batch, form)
-    return getattr(module, method)(*args, **keywords)
+    called = getattr(module, method)
+    args, keywords = inputs(batch, form, called)
+    return called(*args, **keywords)
 
 
 @torch.no_grad()
@@ -188,8 +201,11 @@ def _logits(module: pl.LightningModule, batch: Any, size: int, logits: str) -> R
             flat.float().sum(dim=1), torch.ones_like(flat.float().sum(dim=1)), atol=1e-3
         )
         return Reading(method, form, shares, output.shape[1], output.ndim > 2)
+    advice = "return them from predict_step, or name the method that does with logits="
+    if logits == PREDICT and own and _logits(module, batch, size, "forward").method is not None:
+        advice = "its forward returns floats of that shape: logits=forward reads those"
     why = (
-        f"{type(module).__name__} gives no logits (examples, classes): {'; '.join(reasons)}; return"
-        " them from predict_step, or name the method that does with logits="
+        f"{type(module).__name__} gives no logits (examples, classes): {'; '.join(reasons)};"
+        f" {advice}"
     )
     return Reading(None, no_logits=why)
