@@ -16,6 +16,7 @@ from coreset.core.store import Store, to_json, write_atomic
 from coreset.core.strategy import Oracle
 from coreset.flywheel.assemble import Assemble, arm
 from coreset.flywheel.choose import Choose
+from coreset.flywheel.contract import check_artifact
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.decide import Decide, confirmed
 from coreset.flywheel.diagnose import Diagnose
@@ -296,6 +297,7 @@ class Flywheel:
         else:
             self.log(f"turn {turn.number}: {name}")
             artifact: Artifact = self.stages[name].run(turn)
+            check_artifact(name, self.stages[name], artifact, turn.slices)
             hashes = {}
             for table, columns in artifact.tables.items():
                 data = table_bytes(columns)

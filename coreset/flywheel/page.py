@@ -50,7 +50,7 @@ def write_page(folder: Path, data: FlywheelData) -> Path:
             f'<div class="curve">{svg(_curves(turns, config), "curves")}</div>',
             _turns(turns, percent),
             gate(last, compared, percent),
-            slices(last, read_table(where / "diagnose-slices.parquet"), percent),
+            slices(last, where / "diagnose-slices.parquet", percent),
             funnel(last),
             synthesis(last, percent),
             bought(read_table(where / "label-batch.parquet"), data),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.measure import change, shown
+from coreset.flywheel.tables import read_table
 from coreset.report.sheet import data_uri
 from coreset.report.words import count, text
 
@@ -33,22 +35,36 @@ def html_table(
 def funnel(turn: Facts) -> str:
     """Return how the pool shrinks to what was added."""
     mine, choose, label = turn["mine"], turn["choose"], turn["label"]
+
+    def line(name: str, facts: Facts, fact: str, note: str = "", more: str = "") -> list[Any]:
+        if fact not in facts:  # a stage of one's own may leave it out
+            return []
+        about = note.format(count(facts[more])) if more in facts else "" if more else note
+        value = facts[fact]
+        rows = sum(value.values()) if isinstance(value, Mapping) else value
+        return [(name, count(rows), about)]
+
+    version = turn["version"]
     rows = [
-        ("pool", count(mine["pool"]), ""),
-        ("not in training", count(mine["free"]), ""),
-        ("clear of the test set", count(mine["clean"]), f"{count(mine['leaks'])} leaks taken out"),
-        ("candidates", count(sum(mine["candidates"].values())), "near the weak slices"),
-        ("chosen", count(choose["rows"]), f"{count(choose['random'])} of them at random"),
-        ("labeled and added", count(turn["version"]["added"]),
-         f"{count(label['ambiguous'])} held back"),
-        ("relabeled", count(turn["version"]["relabeled"]),
-         f"of {count(label['asked_again'])} asked again"),
-    ]  # fmt: skip
+        *line("pool", mine, "pool"),
+        *line("not in training", mine, "free"),
+        *line("clear of the test set", mine, "clean", "{} leaks taken out", "leaks"),
+        *line("candidates", mine, "candidates", "near the weak slices"),
+        *line("chosen", choose, "rows", "{} of them at random", "random"),
+        *line("labeled and added", {**version, **label}, "added", "{} held back", "ambiguous"),
+        *line("relabeled", {**label, **version}, "relabeled", "of {} asked again", "asked_again"),
+    ]
     return "<h2>From the pool to the training set</h2>" + html_table(("", "rows", ""), rows)
 
 
-def slices(turn: Facts, table: Mapping[str, Any], percent: bool) -> str:
-    """Return the weak and hard slices and those next to them."""
+def slices(turn: Facts, path: Path, percent: bool) -> str:
+    """Return the weak and hard slices and those next to them; their names where a stage of one's
+    own has left no table of all slices.
+    """
+    if not path.exists():
+        names = ", ".join(w["name"] for w in turn["diagnose"]["weak"]) or "none"
+        return f'<h2>Where it is weak</h2><p class="note">{text(names)}</p>'
+    table = read_table(path)
     places = range(len(table["name"]))
     rank = {"weak": 0, "hard": 1, "lacking": 2, "": 3}
     order = sorted(places, key=lambda i: (rank[table["verdict"][i]], -table["excess"][i]))[:15]

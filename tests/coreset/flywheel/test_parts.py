@@ -89,16 +89,16 @@ def test_the_estimated_share_of_wrong_labels_is_the_true_one(share):
     rng = np.random.default_rng(5)
     wrong = rng.random(20_000) < share
     scores = np.where(wrong, rng.beta(1, 20, 20_000), rng.beta(2, 3, 20_000))
-    null = rng.beta(2, 3, 10_000)  # of right labels; each for two rows
+    null = rng.beta(2, 3, 10_000)  # of right labels; for two rows each, less the wrong
     order = np.argsort(scores)
-    told = estimated_precision(scores[order], null, np.full(10_000, 2.0))
+    told = estimated_precision(scores[order], null, np.full(10_000, 2 * (1 - share)))
     true = np.cumsum(wrong[order]) / np.arange(1, 20_001)
     assert np.abs(told - true)[5000:].max() < 0.05
     # rows that a second look has found right are taken out of both
     right = np.flatnonzero(~wrong[order])[:500]
     left = np.setdiff1d(np.arange(20_000), right)
     told = estimated_precision(
-        scores[order][left], null, np.full(10_000, 2.0), scores[order][right]
+        scores[order][left], null, np.full(10_000, 2 * (1 - share)), scores[order][right]
     )
     true = np.cumsum(wrong[order][left]) / np.arange(1, len(left) + 1)
     assert np.abs(told - true)[5000:].max() < 0.05
