@@ -113,7 +113,9 @@ def make_coco(
             " when an image is bought"
         )
     if cfg["metadata"]:
-        raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
+        raise ValueError(
+            "metadata: with data=coco_folder slices are classes and sizes; expected null"
+        )
     if cfg["objects"] not in OBJECTS:
         raise ValueError(f"objects: expected {' or '.join(OBJECTS)}, got {cfg['objects']!r}")
     parts = cfg[cfg["objects"]]

@@ -1,11 +1,13 @@
 """Statistics, label errors, leaks and versions against their definitions."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from coreset.flywheel import Freeze
+from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.label_errors import looks_wrong, thresholds_of
 from coreset.flywheel.leaks import find_leaks
 from coreset.flywheel.power_law import fit_power_law, forecast
@@ -122,6 +124,25 @@ def test_flipped_labels_are_suspects_and_right_ones_of_a_hard_world_are_not(tmp_
             assert facts["choose"]["reserve"] <= 18
 
 
+def test_a_metadata_column_of_content_is_hard_and_not_weak_unless_it_lacks_rows(tmp_path):
+    for content, verdict in (((), "weak"), (("look",), "hard")):
+        data, truth, _ = world(weak=False, pool=100)
+        blurred = np.random.default_rng(1).random(len(data.ids)) < 0.2
+        x = data.features.copy()
+        x[blurred] = np.random.default_rng(2).normal(size=(int(blurred.sum()), 6))
+        look = np.where(data.roles == "pool", "", np.where(blurred, "blurred", "sharp"))
+        data = dataclasses.replace(data, features=x, metadata={"look": look})
+        stages = {"mine": Dies(), "diagnose": Diagnose(content=content)}
+        wheel = flywheel(tmp_path / verdict, data, truth, stages=stages)
+        wheel.init(Freeze(clusters=0, leaks="drop"))
+        with pytest.raises(Stopped):
+            wheel.turn(100, now=NOW)
+        table = read_table(wheel.folder / "turns/001/diagnose-slices.parquet")
+        at = table["name"].tolist().index("look=blurred")
+        assert table["verdict"][at] == verdict
+        assert table["ratio"][at] == pytest.approx(1, abs=0.3)  # of rows whose look is known
+
+
 @pytest.mark.slow
 def test_false_names_are_rare_where_nothing_is_weak(tmp_path):
     names = []
@@ -146,8 +167,6 @@ class Dies:
 
 
 def test_a_leak_by_group_by_copy_and_by_near_copy_is_flagged_with_its_evidence():
-    import dataclasses
-
     data, _, _ = world(pool=60, train=60)
     x, groups = data.features.copy(), np.full(len(data.ids), "", "<U4")
     train, test = data.at("train"), data.at("test")
