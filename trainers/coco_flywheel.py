@@ -130,9 +130,9 @@ def coco_flywheel(
     if isinstance(task, Detection):
         measure = Boxes([drawn_in(data.part, i) for i in wheel_data.at(*FROZEN).tolist()])
         parts["mine"] = MineObjects()
-        parts["choose"] = Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.05)
+        parts["choose"] = Choose(strategy="top_k", options={"signal": "mined"}, relabel=0.0)
     else:
-        parts["choose"] = Choose(strategy="maxherding", relabel=0.05)
+        parts["choose"] = Choose(strategy="maxherding", relabel=0.0)
         measure = Masks(class_maps(data.part, wheel_data.at(*FROZEN), task.size), len(data.classes))
     fitter = Fitter(data, model, {"accelerator": "cpu", **(trainer or {})}, task=task)
     name = json.dumps([dict(about or {}), asdict(fit), asdict(task)], sort_keys=True, default=str)

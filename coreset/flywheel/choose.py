@@ -14,19 +14,15 @@ from coreset.core.budget import Budget
 from coreset.core.pool import Pool
 from coreset.core.signals import Signals
 from coreset.flywheel.overruled import SLICE
-from coreset.flywheel.stage import Artifact, Turn, decided
-from coreset.flywheel.suspects import FOLDS, PRECISION, suspects
+from coreset.flywheel.stage import Artifact, Turn
 from coreset.numerics.quota import largest_remainder
 from coreset.numerics.random import keyed_order
-
-_REPEATED = 0.05  # of the budget, for labels of the batch that are asked twice
 
 
 @dataclass(frozen=True)
 class Choose:
-    """Spend the turn's budget: what second labels of the rows that look wrong cost (see
-    `coreset.flywheel.suspects`, by the first seed) and a twentieth for repeated ones is kept, at
-    most `relabel` of the budget; `random` of the rest goes to rows drawn from the whole pool, what remains to the weak slices in proportion to the errors
+    """Spend the turn's budget: `relabel` of it is kept for second labels, `random` of the rest goes
+    to rows drawn from the whole pool, what remains to the weak slices in proportion to the errors
     that they have above the rest.
 
     Within a slice `strategy` (a registered one, with `options`) takes rows out of the best
@@ -41,7 +37,7 @@ class Choose:
     strategy: str = "uherding"
     options: Mapping[str, Any] = field(default_factory=dict)
     random: float = 0.1
-    relabel: float = 0.5
+    relabel: float = 0.25
     oversample: float = 3.0
 
     def __post_init__(self) -> None:
@@ -56,7 +52,7 @@ class Choose:
         the control's rows and what was asked for.
         """
         data = turn.data
-        reserve = min(self.relabel * turn.budget, self._second(turn))
+        reserve = self.relabel * turn.budget
         pinned, kept = (_wanted(turn, ids) for ids in (turn.overruled.pinned, turn.overruled.kept))
         extra = float(data.costs[kept].sum())  # type: ignore[index]
         first = float(data.costs[pinned].sum())  # type: ignore[index]
@@ -118,16 +114,6 @@ class Choose:
             else {n: () for n in names}
         )
         return Artifact(facts, {"batch": batch, "control": {"id": data.ids[control]}})
-
-    def _second(self, turn: Turn) -> float:
-        """Return what second labels would cost: of rows that look wrong, and of the batch's."""
-        cost = _REPEATED * turn.budget
-        if self.relabel > _REPEATED and "probs" in turn.trainings.learner.available:
-            version = decided(turn)
-            rows, _ = suspects(turn, version, turn.seeds[:1], FOLDS, PRECISION)
-            if len(rows):
-                cost += float(turn.data.costs[turn.data.where(version.ids[rows])].sum())  # type: ignore[index]
-        return cost
 
     def _pick(
         self,

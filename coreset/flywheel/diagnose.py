@@ -36,9 +36,7 @@ class Diagnose:
     The slice of the smallest p is named first and its rows are taken out before the next is looked
     for, so that a cluster is not named for the rows of a camera; pairs come after classes and
     metadata, clusters last. Slices of fewer than `smallest` rows are too small to tell. alpha:
-    chance of any false name (Holm, 1979), over the slices that can be named at all: whether one is
-    lacking follows from counts of rows, not from errors, so those that are not need no share of
-    alpha (Bourgon, Gentleman & Huber, "Independent filtering", PNAS 2010).
+    chance of any false name (Holm, 1979).
     """
 
     alpha: float = 0.05
@@ -107,13 +105,17 @@ class Diagnose:
         """Return the weak slices in the order of their naming, and the names of the hard ones."""
         free = np.ones(len(labels), bool)
         weak: list[dict[str, Any]] = []
-        left = sum(c.nameable for c in tested)
+        left = len(tested)
         for tier in (("class", "metadata"), ("pair",), ("cluster",)):
             open_ = [c for c in tested if c.kind in tier]
             while open_:
                 for c in open_:
                     c.test(free, labels, turn.rng("diagnose", len(weak)), self.smallest)
-                best = min((c for c in open_ if c.nameable), key=lambda c: c.p, default=None)
+                best = min(
+                    (c for c in open_ if c.source or c.lacking),
+                    key=lambda c: c.p,
+                    default=None,
+                )
                 if best is None or best.p * left > self.alpha:
                     break
                 weak.append(
@@ -164,7 +166,7 @@ class _Candidate:
         self.trained, self.share = trained, trained / max(version, 1)
         self.ratio, upper = share_ratio(trained, version, int(inside.sum()), dev)
         self.lacking = self.ratio < lack and upper < lack
-        self.source, self.nameable = source, source or self.lacking
+        self.source = source
         self.production = int(inside.sum()) / max(dev, 1)
         self.excess, self.p = 0.0, 1.0
 

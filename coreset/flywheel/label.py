@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.core.budget import Budget
+from coreset.flywheel.label_errors import confident_errors
 from coreset.flywheel.stage import Artifact, Turn, decided
-from coreset.flywheel.suspects import FOLDS, PRECISION, suspects
 from coreset.numerics.random import keyed_order
 
 _CHANCE = 1e-4  # of as many rows of one label, below which nobody has looked at them
@@ -22,8 +21,7 @@ class Label:
     which measures agreement, and for rows whose label looks wrong.
 
     Labels are scored by confident learning over the version with the batch, in `folds` folds, mean
-    over the seeds. The likeliest errors are asked again as long as by estimate `precision` of them
-    are wrong (see `coreset.flywheel.suspects`), and as far as the money kept for it reaches; a
+    over the seeds. The likeliest errors are asked again as far as the money kept for it reaches; a
     new row that looks wrong and cannot be asked again, or whose two labels differ, is held back
     from training and listed as ambiguous; an old row that the money does not reach stays as it is and
     is listed in the table `waiting`, so that a second label can be paid for. A second label that differs from an old row's replaces
@@ -36,17 +34,7 @@ class Label:
     """
 
     repeat: float = 0.05
-    folds: int = FOLDS
-    precision: float = PRECISION
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.repeat <= 1 or self.folds < 0 or self.folds == 1:
-            raise ValueError(
-                "label: expected repeat in [0, 1] and folds of 0 or at least 2, got"
-                f" {self.repeat}, {self.folds}"
-            )
-        if not 0 <= self.precision < 1:
-            raise ValueError(f"precision: expected a share in [0, 1), got {self.precision}")
+    folds: int = 5
 
     def run(self, turn: Turn) -> Artifact:
         """Return the labels of the batch, the control's and the second ones."""
@@ -67,10 +55,6 @@ class Label:
         open_ = rows[~np.isin(rows, list(told))]
         order = keyed_order(turn.rng("label"), data.ids[open_])
         again = open_[order][: round(self.repeat * len(open_))]
-        paid, _ = Budget({"costs": plan["reserve"] + 1e-9}).walk(
-            {"costs": data.costs[again]}, "fill"
-        )
-        again = again[np.sort(paid)]
         second = np.asarray(turn.oracle.label(again), np.int64) if len(again) else again
         agree = np.array([given[r] for r in again.tolist()], np.int64) == second
         contradicted = set(again[~agree].tolist())
@@ -162,12 +146,17 @@ class Label:
             if r not in contradicted
         }
         both = decided(turn).changed(turn.number, added=added)
-        wrong, scores = suspects(turn, both, turn.seeds, self.folds, self.precision)
+        parts = [turn.trainings.out_of_fold(both, self.folds, seed) for seed in turn.seeds]
+        probs = np.mean(parts, axis=0)
+        wrong, scores, _ = confident_errors(probs, both.labels)
+        confirmed = _confirmed(turn)
         new = set(rows.tolist())
         left = reserve + 1e-9
         for at, score in zip(wrong.tolist(), scores.tolist(), strict=True):
             name, old = str(both.ids[at]), int(both.labels[at])
             row = int(data.where([name])[0])
+            if confirmed.get(name) == old or name in turn.overruled.labels:
+                continue
             if data.costs[row] > left:
                 held |= {row} & new
                 if row not in new:
@@ -193,3 +182,11 @@ def _told(turn: Turn) -> dict[int, int]:
     told = turn.overruled.labels
     rows = turn.data.where(list(told)).tolist() if told else []
     return dict(zip(rows, told.values(), strict=True))
+
+
+def _confirmed(turn: Turn) -> dict[str, int]:
+    """Return the labels that a second look has confirmed in earlier turns, by id."""
+    out: dict[str, int] = {}
+    for facts in turn.earlier:
+        out |= {str(k): int(v) for k, v in facts.get("confirmed", {}).items()}
+    return out

@@ -86,14 +86,6 @@ class Turn:
         """Return a table of an earlier stage of this turn."""
         return read_table(self.folder / f"{stage}-{name}.parquet")
 
-    @property
-    def confirmed(self) -> dict[str, int]:
-        """Labels that a second look has confirmed in earlier turns, by id."""
-        out: dict[str, int] = {}
-        for facts in self.earlier:
-            out |= {str(k): int(v) for k, v in facts.get("confirmed", {}).items()}
-        return out
-
     def train_rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the positions of the version in force."""
         return self.data.where(self.version.ids)

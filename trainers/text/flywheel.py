@@ -105,7 +105,7 @@ def instruction_flywheel(
         oracle or HiddenLabels(truth),
         measure=Loss("answer_loss"),
         stages={
-            "choose": Choose(strategy="maxherding", relabel=0.05),
+            "choose": Choose(strategy="maxherding", relabel=0.0),
             "label": Label(folds=0),
             **(stages or {}),
         },
