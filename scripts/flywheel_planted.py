@@ -30,6 +30,7 @@ from coreset.flywheel import Artifact, Flywheel, FlywheelData, Freeze, Turn
 from coreset.flywheel.assemble import Assemble, columns
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version
+from coreset.report.words import counted
 from coreset.runs.run_folder import versions
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.sources import FASHION_CLASSES, fashion_mnist
@@ -212,7 +213,7 @@ def run(case: str, seed: int, budget: float) -> dict[str, Any]:
         planted = data.ids[data.at("train")[: plant.leaked]]
         caught = int(np.isin(planted, leaks["id"]).sum())
         out |= {"refused": str(error).split(";")[0], "caught": caught, "leaked": plant.leaked}
-        return {**out, "flagged": len(leaks["id"])}
+        return {**out, "flagged": len(leaks["id"]), "own": own_copies(data, leaks, planted)}
     out["dropped"] = len(read_table(folder / "leaks.parquet")["id"])
     for number in range(1, TURNS + 1):
         facts = wheel.turn(budget, now="2026-01-01T00:00:00")
@@ -284,6 +285,17 @@ def summary(
     }
 
 
+def own_copies(data: FlywheelData, leaks: dict[str, Any], planted: NDArray[Any]) -> int:
+    """Return how many of the flagged pairs that nobody planted are near copies in Fashion-MNIST
+    itself: their pixels correlate by at least 0.99.
+    """
+    others = ~np.isin(leaks["id"], planted)
+    pairs = [data.pictures[data.where(leaks[k][others])] for k in ("id", "frozen_id")]  # type: ignore[index]
+    return sum(
+        bool(np.corrcoef(a.ravel(), b.ravel())[0, 1] >= 0.99) for a, b in zip(*pairs, strict=True)
+    )
+
+
 def missed(turn: Path, names: set[str]) -> list[dict[str, Any]]:
     """Return what the diagnosis measured of planted slices that it did not name."""
     table = read_table(turn / "diagnose-slices.parquet")
@@ -297,9 +309,11 @@ def goals(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     case, turns = result["case"], result["turns"]
     if case == "leak":
         caught, leaked = result["caught"], result["leaked"]
-        false = result["flagged"] - caught
+        false = result["flagged"] - caught - result["own"]
         met = bool(result["refused"]) and caught == leaked and not false
-        return [("init refuses, every leak caught", met, f"{caught} of {leaked}, {false} false")]
+        told = f"{caught} of {leaked}, {false} false"
+        told += f", {counted(result['own'], 'near copy')} of Fashion-MNIST's own"
+        return [("init refuses, every leak caught", met, told)]
     first = turns[0]
     named = sorted(set(first["named"])), result["planted"]
     slices = ("slices named in turn 1, all and no other", named[0] == named[1],

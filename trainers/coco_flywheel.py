@@ -19,6 +19,7 @@ from coreset.flywheel import Flywheel, FlywheelData
 from coreset.flywheel.boxes import Boxes, Drawn
 from coreset.flywheel.choose import Choose
 from coreset.flywheel.data import FROZEN
+from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.label import Label
 from coreset.flywheel.masks import Masks
 from coreset.flywheel.mine_objects import MineObjects
@@ -29,6 +30,8 @@ from coreset.trainers.learners.in_memory import InMemoryLearner
 from coreset.trainers.oracles import HiddenLabels
 from coreset.trainers.tasks.detection import Detection
 from coreset.trainers.tasks.segmentation import Segmentation
+
+SIZES, BOUNDS = ("small", "medium", "large"), (32.0**2, 96.0**2)
 
 
 def drawn_in(part: Part, at: int) -> Drawn:
@@ -63,6 +66,20 @@ def rarest_class(part: Part, start: NDArray[np.int64]) -> NDArray[np.int64]:
     )
 
 
+def object_sizes(part: Part) -> NDArray[np.str_]:
+    """Return how large the objects of every image (N,) are, by the median area of their boxes in
+    pixels: `small` below 32 x 32, `medium` below 96 x 96, else `large` (the bounds of COCO's AP by
+    size); "" where nothing is in it.
+    """
+    sizes = np.full(part.pool.size, "", "<U6")
+    for at in range(part.pool.size):
+        boxes = part.boxes(at)[0]
+        if len(boxes):
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            sizes[at] = SIZES[int(np.searchsorted(BOUNDS, np.median(areas), side="right"))]
+    return sizes
+
+
 def coco_flywheel(
     folder: str | Path,
     source: CocoData,
@@ -84,7 +101,8 @@ def coco_flywheel(
     where copies and neighbors of slices other than classes are looked for. model, fit, task: as
     `coreset-train task=detection` has them; about: the model's settings, kept with the trainings.
     An image is of the class in it that the start set has fewest of, and costs its boxes, 1 at
-    least. oracle: says that class of an image once its boxes are drawn; default: the annotations
+    least. Slices are these classes and the sizes of `object_sizes`, which are unknown of pool
+    images. oracle: says that class of an image once its boxes are drawn; default: the annotations
     in the file, which are read of a pool image only when it is bought. stages, options: as
     `Flywheel` takes them.
 
@@ -103,10 +121,11 @@ def coco_flywheel(
         roles,
         features,
         data.classes,
+        {"size": np.where(roles == "pool", "", object_sizes(data.part))},
         costs=np.maximum(boxes, 1),
         pictures=data.images,
     )
-    parts: dict[str, Any] = {"label": Label(folds=0)}
+    parts: dict[str, Any] = {"label": Label(folds=0), "diagnose": Diagnose(content=("size",))}
     measure: Boxes | Masks
     if isinstance(task, Detection):
         measure = Boxes([drawn_in(data.part, i) for i in wheel_data.at(*FROZEN).tolist()])

@@ -21,6 +21,7 @@ from coreset.cli.common import check_settings, conf_dir, fail
 from coreset.core.store import Store
 from coreset.flywheel import Flywheel, FlywheelData, Freeze
 from coreset.flywheel.flywheel import check_begun, check_free
+from coreset.flywheel.observe import observation_files
 from coreset.numerics.random import keyed_uniform
 from coreset.trainers.coco_flywheel import coco_flywheel
 from coreset.trainers.data.base import ImageData
@@ -113,7 +114,9 @@ def make_coco(
             " when an image is bought"
         )
     if cfg["metadata"]:
-        raise ValueError("metadata: with data=coco_folder slices are classes; expected null")
+        raise ValueError(
+            "metadata: with data=coco_folder slices are classes and sizes; expected null"
+        )
     if cfg["objects"] not in OBJECTS:
         raise ValueError(f"objects: expected {' or '.join(OBJECTS)}, got {cfg['objects']!r}")
     parts = cfg[cfg["objects"]]
@@ -158,13 +161,14 @@ def configured_main(cfg: DictConfig) -> None:
         if plain["oracle"] and not plain["oracle"]["_target_"].endswith(".LabelFile"):
             raise ValueError("oracle: a flywheel takes hidden or file")
         (check_free if plain["command"] == "init" else check_begun)(plain["flywheel"])
+        observed = observation_files(plain["observations"])
         wheel, facts = make_flywheel(plain, say), dict[str, Any]()
         if plain["command"] == "init":
             wheel.init(Freeze(**plain["freeze"]))
         elif plain["command"] == "turn":
             facts = wheel.turn(
                 plain["budget"],
-                plain["observations"],
+                observed,
                 version=plain["version"],
                 reopen=plain["reopen"],
                 overrules=plain["overrules"],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.flywheel.slices import Members, Slice
+from coreset.flywheel.slices import UNKNOWN, Members, Slice
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.flywheel.statistics import excess_test, mean_interval, share_ratio
 
@@ -30,6 +30,9 @@ class Diagnose:
     the interval). One that errs more but lacks nothing is listed as `hard`, one that lacks rows but
     does not err provably more as `lacking`, and nothing is bought for either.
 
+    content: metadata columns that say what is in an example, as the size of objects, and not whence
+    it comes: their slices are hard or easy as classes are and are named as those are.
+
     The slice of the smallest p is named first and its rows are taken out before the next is looked
     for, so that a cluster is not named for the rows of a camera; pairs come after classes and
     metadata, clusters last. Slices of fewer than `smallest` rows are too small to tell. alpha:
@@ -39,6 +42,7 @@ class Diagnose:
     alpha: float = 0.05
     smallest: int = 30
     lack: float = 0.8
+    content: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1 or not 0 < self.lack <= 1 or self.smallest < 2:
@@ -59,7 +63,8 @@ class Diagnose:
         train = Members(data, turn.slices, turn.train_rows(), turn.version.labels)
         candidates = [
             _Candidate(s, members.of(s), pair_errors(s, errors, members.labels, predicted),
-                       int(train.of(s).sum()), len(turn.version), len(rows), self.lack)
+                       int(train.of(s).sum()), *_known(turn, s), self.lack,
+                       s["kind"] == "metadata" and s["column"] not in self.content)
             for s in turn.slices
             if s["kind"] != "pair" or predicted is not None
         ]  # fmt: skip
@@ -107,7 +112,7 @@ class Diagnose:
                 for c in open_:
                     c.test(free, labels, turn.rng("diagnose", len(weak)), self.smallest)
                 best = min(
-                    (c for c in open_ if c.kind == "metadata" or c.lacking),
+                    (c for c in open_ if c.source or c.lacking),
                     key=lambda c: c.p,
                     default=None,
                 )
@@ -128,22 +133,40 @@ class Diagnose:
         hard = [
             c.name
             for c in tested
-            if c.kind == "class" and c.p <= bar and not c.lacking and c.name not in named
+            if c.kind in ("class", "metadata")
+            and not c.source
+            and c.p <= bar
+            and not c.lacking
+            and c.name not in named
         ]
         return weak, hard
 
 
+def _known(turn: Turn, one: Slice) -> tuple[int, int]:
+    """Return of how many training and development rows it is known whether they lie in a slice."""
+    rows, dev = turn.train_rows(), turn.data.at("dev")
+    if one["kind"] != "metadata":
+        return len(rows), len(dev)
+    column = turn.data.metadata[one["column"]]
+    return int((column[rows] != UNKNOWN).sum()), int((column[dev] != UNKNOWN).sum())
+
+
 class _Candidate:
-    """A slice under test: inside (n,) of the development rows, errors (n,) as it counts them."""
+    """A slice under test: inside (n,) of the development rows, errors (n,) as it counts them.
+
+    trained: training rows in it; version, dev: rows of which that is known; source: whether it says
+    whence examples come, so that errors alone make it weak.
+    """
 
     def __init__(
         self, one: Slice, inside: NDArray[np.bool_], errors: NDArray[np.float64],
-        trained: int, version: int, dev: int, lack: float,
+        trained: int, version: int, dev: int, lack: float, source: bool,
     ) -> None:  # fmt: skip
         self.name, self.kind, self.inside, self.errors = one["name"], one["kind"], inside, errors
         self.trained, self.share = trained, trained / max(version, 1)
         self.ratio, upper = share_ratio(trained, version, int(inside.sum()), dev)
         self.lacking = self.ratio < lack and upper < lack
+        self.source = source
         self.production = int(inside.sum()) / max(dev, 1)
         self.excess, self.p = 0.0, 1.0
 

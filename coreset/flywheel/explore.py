@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coreset.core.files import read_json
 from coreset.core.overrules import read_overrules
 from coreset.flywheel.data import FROZEN, FlywheelData
+from coreset.flywheel.leaks import COLUMNS as LEAKS
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version
 from coreset.report.explore.table import COLUMNS
@@ -62,7 +63,7 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
         return i
 
     for number, turn in _turns(folder, state["turns"]):
-        leaks = read_table(turn / "mine-leaks.parquet")
+        leaks = _leaks(turn)
         for name, twin, why, distance, fine in zip(
             leaks["id"], leaks["frozen_id"], leaks["why"], leaks["distance"], leaks["allowed"],
             strict=True,
@@ -111,6 +112,12 @@ def flywheel_columns(folder: Path) -> tuple[dict[str, Any], NDArray[Any] | None]
         "rank": rank, "round": when, **shown, "role": pa.array(roles), "mined_score": score,
     }  # fmt: skip
     return {k: v for k, v in columns.items() if not _empty(v)}, x
+
+
+def _leaks(turn: Path) -> dict[str, Any]:
+    """Return the leaks of a turn, none where a stage of one's own has not looked for them."""
+    path = turn / "mine-leaks.parquet"
+    return read_table(path) if path.exists() else {c: [] for c in LEAKS}
 
 
 def _empty(values: Any) -> bool:

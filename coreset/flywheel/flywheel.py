@@ -16,6 +16,7 @@ from coreset.core.store import Store, to_json, write_atomic
 from coreset.core.strategy import Oracle
 from coreset.flywheel.assemble import Assemble, arm
 from coreset.flywheel.choose import Choose
+from coreset.flywheel.contract import check_artifact
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.decide import Decide, confirmed
 from coreset.flywheel.diagnose import Diagnose
@@ -25,7 +26,7 @@ from coreset.flywheel.label import Label
 from coreset.flywheel.leaks import read_allowed
 from coreset.flywheel.measure import Measure, Wrong
 from coreset.flywheel.mine import Mine
-from coreset.flywheel.observe import Observe
+from coreset.flywheel.observe import Observe, observation_files
 from coreset.flywheel.overruled import Overruled
 from coreset.flywheel.retrain import Retrain
 from coreset.flywheel.stage import STAGES, Artifact, Stage, Turn, settings_of
@@ -99,6 +100,11 @@ class Flywheel:
             if not isinstance(stage, Stage):
                 raise TypeError(f"stages: {name} has no method run: {type(stage).__name__}")
         self.seeds, self.seed = tuple(int(s) for s in seeds), int(seed)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: expected different ones, got {list(self.seeds)}")
+        retrain = self.stages["retrain"]
+        if isinstance(retrain, Retrain):
+            retrain.check(self.seeds)
         self.allowed = read_allowed(allowed)
         self.log = log or (lambda line: None)
         store = Store(self.folder / "trainings")
@@ -148,7 +154,7 @@ class Flywheel:
     def turn(
         self,
         budget: float,
-        observations: Sequence[str | Path] = (),
+        observations: str | Path | Sequence[str | Path] = (),
         *,
         version: str | None = None,
         reopen: bool = False,
@@ -157,7 +163,8 @@ class Flywheel:
     ) -> dict[str, Any]:
         """Do the next turn, or go on with the one that was begun; return the facts of its stages.
 
-        budget: cost that may be spent on labels. version: name or key of the version in force, as
+        budget: cost that may be spent on labels. observations: Parquet files or patterns such as
+        `prod/*.parquet` (see `coreset.flywheel.observe.Observe`). version: name or key of the version in force, as
         the caller knows it; another one raises ValueError. reopen: turn a flywheel that has
         stopped; observations do so too. now: ISO time at which the turn is opened (default: the
         clock), kept for a turn that goes on. overrules: file of people's decisions (see
@@ -177,7 +184,8 @@ class Flywheel:
                 )
             self._check_frozen()
             number = state["turns"] + 1
-            turn = self._open(number, current, budget, observations, now, overrules)
+            files = observation_files(observations)
+            turn = self._open(number, current, budget, files, now, overrules)
             facts = {}
             before = hashlib.sha256((turn.folder / "turn.json").read_bytes()).hexdigest()
             for name in STAGES:
@@ -222,15 +230,13 @@ class Flywheel:
         number: int,
         version: Version,
         budget: float,
-        observations: Sequence[Any],
+        observations: Sequence[Path],
         now: str | None,
         overrules: str | Path | None,
     ) -> Turn:
         """Return the turn, and write what it was begun with or compare it with that."""
         folder = self.folder / "turns" / f"{number:03d}"
-        hashes = {
-            Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in observations
-        }
+        hashes = sorted([p.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in observations)
         given = b"" if overrules is None else Path(overrules).read_bytes()
         overruled = Overruled()
         if overrules is not None:
@@ -245,17 +251,18 @@ class Flywheel:
             "overrules": hashlib.sha256(given).hexdigest() if given else None,
         }
         path = folder / "turn.json"
-        if path.exists():
-            old = read_json(path)
-            other = [k for k, v in begun.items() if old.get(k) != v]
-            if other:
-                raise ValueError(
-                    f"turn {number} was begun with another {other[0]}: {old.get(other[0])!r}, not"
-                    f" {begun[other[0]]!r}; go on with the same, or remove {folder}"
-                )
+        old = read_json(path) if path.exists() else {}
+        other = [k for k, v in begun.items() if old.get(k) != v]
+        if old and other and (folder / f"{STAGES[0]}.json").exists():
+            raise ValueError(
+                f"turn {number} was begun with another {other[0]}: {old.get(other[0])!r}, not"
+                f" {begun[other[0]]!r}; go on with the same, or remove {folder}"
+            )
+        if old and not other:
             now = old["now"]
         else:
             now = now or datetime.now(UTC).isoformat(timespec="seconds")
+            (folder / OVERRULES).unlink(missing_ok=True)
             if given:
                 write_atomic(folder / OVERRULES, given)
             write_atomic(path, to_json({**begun, "now": now}, indent=1))
@@ -290,6 +297,7 @@ class Flywheel:
         else:
             self.log(f"turn {turn.number}: {name}")
             artifact: Artifact = self.stages[name].run(turn)
+            check_artifact(name, self.stages[name], artifact, turn.slices)
             hashes = {}
             for table, columns in artifact.tables.items():
                 data = table_bytes(columns)

@@ -12,7 +12,7 @@ from coreset.flywheel.label_errors import confident_errors
 from coreset.flywheel.stage import Artifact, Turn, decided
 from coreset.numerics.random import keyed_order
 
-_CONSTANT = 20  # rows of one label in a row that are no chance
+_CHANCE = 1e-4  # of as many rows of one label, below which nobody has looked at them
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Label:
     it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
     overrule is not asked for, costs nothing and is not doubted. folds: 0 scores no labels.
 
-    Raises ValueError when all labels are the same though the batch is not of one slice: nobody
-    looked at the examples.
+    Raises ValueError when all rows drawn at random, the batch's and the control's, get one label
+    that so many development examples would have by a chance of less than 1 in 10,000: nobody looked
+    at the examples.
     """
 
     repeat: float = 0.05
@@ -49,7 +50,8 @@ class Label:
         answers = self._ask(turn, asked)
         given = {**dict(zip(asked.tolist(), answers.tolist(), strict=True)), **told}
         labels = np.array([given[r] for r in rows.tolist()], np.int64)
-        self._check_constant(labels, batch["slice"], data.classes)
+        drawn = np.union1d(rows[batch["slice"] == ""], control)
+        self._check_constant(turn, np.array([given[r] for r in drawn.tolist() if r not in told]))
         open_ = rows[~np.isin(rows, list(told))]
         order = keyed_order(turn.rng("label"), data.ids[open_])
         again = open_[order][: round(self.repeat * len(open_))]
@@ -107,13 +109,17 @@ class Label:
             )
         return labels
 
-    def _check_constant(self, labels: NDArray[np.int64], slices: Any, classes: Any) -> None:
-        one = len(labels) >= _CONSTANT and len(np.unique(labels)) == 1
-        if one and ((slices == "").sum() >= 5 or len(np.unique(slices)) > 1):
+    def _check_constant(self, turn: Turn, labels: NDArray[np.int64]) -> None:
+        """Raise ValueError for labels of randomly drawn rows that are all the same by no chance."""
+        if not len(labels) or len(np.unique(labels)) > 1:
+            return
+        one = int(labels[0])
+        share = float((turn.data.labels[turn.data.at("dev")] == one).mean())
+        if share ** len(labels) < _CHANCE:
             raise ValueError(
-                f"label: all {len(labels)} rows of the batch got the label"
-                f" {classes[int(labels[0])]!r}, the randomly drawn ones too; nobody can have looked"
-                " at them, nothing is added"
+                f"label: all {len(labels)} randomly drawn rows got the label"
+                f" {turn.data.classes[one]!r}, which {100 * share:.0f} % of the development examples"
+                " have; nobody can have looked at them, nothing is added"
             )
 
     def _relabel(

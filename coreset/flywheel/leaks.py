@@ -95,6 +95,55 @@ def find_leaks(
     return out
 
 
+def find_repeats(
+    data: FlywheelData, rows: NDArray[np.int64], others: NDArray[np.int64], near: float
+) -> dict[int, int]:
+    """Return which of the examples `rows` nearly copy one of `others`, or an earlier one of `rows`
+    that copies none, with the position of the twin.
+
+    A near copy lies nearer than `near` times the median distance of the frozen examples to their
+    nearest neighbors, in every view that there is: a generator that repeats itself repeats all. A
+    child is no repeat of a parent that it differs from at all.
+    """
+    views = {"features": data.features}
+    if data.pictures is not None:
+        views["pictures"] = pooled_pictures(data.pictures)
+    limits = {
+        view: near * float(np.median(copy_scale(np.ascontiguousarray(x[data.at(*FROZEN)]))))
+        for view, x in views.items()
+    }
+    if not len(rows):
+        return {}
+    assert data.parents is not None
+    parents = [str(p).split() for p in data.parents[rows]]
+
+    def repeats(row: int, among: NDArray[np.int64], own: list[str]) -> NDArray[np.int64]:
+        near_all = np.ones(len(among), bool)
+        same = np.ones(len(among), bool)
+        for view, x in views.items():
+            distance = np.linalg.norm(x[among].astype(np.float64) - x[row], axis=1)
+            near_all &= distance <= limits[view]
+            same &= distance == 0
+        return among[near_all & (same | ~np.isin(data.ids[among], own))]
+
+    k = min(len(others), 1 + max(map(len, parents)))
+    index = np.empty((len(rows), 0), np.int64)
+    if k:
+        there, queries = (
+            torch.from_numpy(np.ascontiguousarray(data.features[at])) for at in (others, rows)
+        )
+        index = knn(there, k, queries)[1].numpy()
+    out: dict[int, int] = {}
+    kept: list[int] = []
+    for row, own, nearest in zip(rows.tolist(), parents, index, strict=True):
+        twins = repeats(row, np.concatenate([others[nearest], np.array(kept, np.int64)]), own)
+        if len(twins):
+            out[row] = int(twins[0])
+        else:
+            kept.append(row)
+    return out
+
+
 def read_allowed(path: Any) -> frozenset[str]:
     """Return the ids of an allowlist: one a line, what follows a tab is a remark."""
     if path is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from coreset.flywheel.tables import read_table
 NEEDED = ("id", "model", "time", "output")
 OPTIONAL = ("input", "scores", "verdict", "correction", "workload")
 VERDICTS = ("", "right", "wrong")
+WITHHELD = "(withheld)"  # stands for an id that is personal data
 PRIVATE = {  # what must not stand in a text that is kept
     "e-mail address": re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"),
     "telephone number": re.compile(r"(?<![\d-])(?!\d{4}-\d\d-\d\d)(?:\+\d{1,3}[ -]?)?(?:\(?\d{2,4}\)?[ -]){2,4}\d{2,5}(?!\d)"),
@@ -32,8 +34,11 @@ class Observe:
     text); input (reference or text), scores, verdict (right, wrong or empty), correction (class
     name), workload. Refused: an id that is not in the data, another model than the version in
     force, the same (id, model, time) twice, a time after the turn was opened, an unknown verdict or
-    class, and, with `private`, a text that holds an e-mail address, a telephone or a card number.
-    Rows in = kept + rejected.
+    class, rows of one id whose verdicts or corrections contradict, and, with `private`, a text that
+    holds an e-mail address, a telephone or a card number. Rows in = kept + rejected.
+
+    Raises ValueError where files have rows and none of them can be used: the turn would go on as if
+    production had said nothing.
     """
 
     private: bool = True
@@ -56,10 +61,22 @@ class Observe:
                 if why:
                     rejected.append({"id": row["id"], "file": Path(path).name, "reason": why})
                 else:
-                    kept.append(row)
+                    kept.append({**row, "file": Path(path).name})
+        torn = _contradicting(kept)
+        why = "verdicts or corrections of the id contradict"
+        rejected += [{**r, "reason": why} for r in kept if r["id"] in torn]
+        kept = [r for r in kept if r["id"] not in torn]
         counts: dict[str, int] = {}
         for row in rejected:
             counts[row["reason"]] = counts.get(row["reason"], 0) + 1
+            if self.private and PRIVATE["e-mail address"].search(row["id"]):
+                row["id"] = WITHHELD
+        if rejected and not kept:
+            reasons = ", ".join(f"{n} {why}" for why, n in sorted(counts.items()))
+            raise ValueError(
+                f"observations: none of {len(rejected)} rows can be used: {reasons}; the version in"
+                f" force is {turn.version.name}, nothing was bought"
+            )
         facts = {
             "files": files,
             "rows": len(kept) + len(rejected),
@@ -99,11 +116,43 @@ class Observe:
         if row["verdict"] == "right" and row["correction"] not in ("", row["output"]):
             return "right and corrected"
         if self.private:
-            for what, pattern in PRIVATE.items():
-                if any(pattern.search(row[n]) for n in ("input", "output", "correction")):
-                    return f"holds a {what}" if what[0] != "e" else f"holds an {what}"
+            texts = ("input", "output", "correction", "workload")
+            what = next((w for w in map(_private, (row[n] for n in texts)) if w), "")
+            if what:
+                return f"holds a {what}" if what[0] != "e" else f"holds an {what}"
         seen.add(key)
         return ""
+
+
+def observation_files(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the files of one path or several, in which `*`, `?` and `[...]` stand for any names.
+
+    Raises FileNotFoundError for a path or a pattern without a file.
+    """
+    out: list[Path] = []
+    for one in [given] if isinstance(given, str | Path) else given:
+        path = Path(one)
+        root, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+        files = [path] if path.exists() else sorted(root.glob(pattern))
+        if not files:
+            raise FileNotFoundError(2, "observations: no such file", str(one))
+        out += files
+    return out
+
+
+def _private(text: str) -> str:
+    """Return what personal data a text holds, "" for none."""
+    return next((what for what, pattern in PRIVATE.items() if pattern.search(text)), "")
+
+
+def _contradicting(rows: Sequence[dict[str, str]]) -> set[str]:
+    """Return the ids that rows call right and wrong, or correct to more than one class."""
+    said: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        one = said.setdefault(row["id"], {"verdict": set(), "correction": set()})
+        for name, values in one.items():
+            values |= {row[name]} - {""}
+    return {k for k, one in said.items() if any(len(values) > 1 for values in one.values())}
 
 
 def _texts(column: Any) -> list[str]:
@@ -114,10 +163,10 @@ def _time(text: str) -> datetime | None:
     """Return a time without its zone: one without zone is taken as UTC."""
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        if when.tzinfo is not None:
+            when = (when - when.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
+    except (ValueError, OverflowError):
         return None
-    if when.tzinfo is not None:
-        when = (when - when.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
     return when
 
 

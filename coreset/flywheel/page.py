@@ -52,7 +52,7 @@ def write_page(folder: Path, data: FlywheelData) -> Path:
             render("curve.html", figure=svg(_curves(turns, config), "curves")),
             _turns(turns, percent),
             gate(last, compared, percent),
-            slices(last, read_table(where / "diagnose-slices.parquet"), percent),
+            slices(last, where / "diagnose-slices.parquet", percent),
             funnel(last),
             synthesis(last, percent),
             bought(read_table(where / "label-batch.parquet"), data),

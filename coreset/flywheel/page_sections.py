@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from coreset.flywheel.data import FlywheelData
 from coreset.flywheel.measure import change, shown
+from coreset.flywheel.tables import read_table
 from coreset.report.render import render
 from coreset.report.shapes import Cell, table
 from coreset.report.sheet import data_uri
@@ -28,22 +30,36 @@ def _bold(rows: Sequence[Sequence[str]], word: str) -> list[list[str | Cell]]:
 def funnel(turn: Facts) -> Markup:
     """Return how the pool shrinks to what was added."""
     mine, choose, label = turn["mine"], turn["choose"], turn["label"]
+
+    def line(name: str, facts: Facts, fact: str, note: str = "", more: str = "") -> list[Any]:
+        if fact not in facts:  # a stage of one's own may leave it out
+            return []
+        about = note.format(count(facts[more])) if more in facts else "" if more else note
+        value = facts[fact]
+        rows = sum(value.values()) if isinstance(value, Mapping) else value
+        return [(name, count(rows), about)]
+
+    version = turn["version"]
     rows = [
-        ("pool", count(mine["pool"]), ""),
-        ("not in training", count(mine["free"]), ""),
-        ("clear of the test set", count(mine["clean"]), f"{count(mine['leaks'])} leaks taken out"),
-        ("candidates", count(sum(mine["candidates"].values())), "near the weak slices"),
-        ("chosen", count(choose["rows"]), f"{count(choose['random'])} of them at random"),
-        ("labeled and added", count(turn["version"]["added"]),
-         f"{count(label['ambiguous'])} held back"),
-        ("relabeled", count(turn["version"]["relabeled"]),
-         f"of {count(label['asked_again'])} asked again"),
-    ]  # fmt: skip
+        *line("pool", mine, "pool"),
+        *line("not in training", mine, "free"),
+        *line("clear of the test set", mine, "clean", "{} leaks taken out", "leaks"),
+        *line("candidates", mine, "candidates", "near the weak slices"),
+        *line("chosen", choose, "rows", "{} of them at random", "random"),
+        *line("labeled and added", {**version, **label}, "added", "{} held back", "ambiguous"),
+        *line("relabeled", {**label, **version}, "relabeled", "of {} asked again", "asked_again"),
+    ]
     return table("From the pool to the training set", ("", "rows", ""), rows)
 
 
-def slices(turn: Facts, columns: Mapping[str, Any], percent: bool) -> Markup:
-    """Return the weak and hard slices and those next to them."""
+def slices(turn: Facts, path: Path, percent: bool) -> Markup:
+    """Return the weak and hard slices and those next to them; their names where a stage of one's
+    own has left no table of all slices.
+    """
+    if not path.exists():
+        names = ", ".join(w["name"] for w in turn["diagnose"]["weak"]) or "none"
+        return render("note.html", title="Where it is weak", note=names)
+    columns = read_table(path)
     places = range(len(columns["name"]))
     rank = {"weak": 0, "hard": 1, "lacking": 2, "": 3}
     order = sorted(places, key=lambda i: (rank[columns["verdict"][i]], -columns["excess"][i]))[:15]

@@ -4,6 +4,7 @@ the same recipe and seeds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,14 @@ class Retrain:
 
     least_seeds: int = 3
 
+    def check(self, seeds: Sequence[int]) -> None:
+        """Raise ValueError for too few seeds, before labels are paid for."""
+        if len(seeds) < self.least_seeds:
+            raise ValueError(f"seeds: expected at least {self.least_seeds}, got {len(seeds)}")
+
     def run(self, turn: Turn) -> Artifact:
         """Return the mean error of every arm on the test set, by seed."""
-        if len(turn.seeds) < self.least_seeds:
-            raise ValueError(f"seeds: expected at least {self.least_seeds}, got {len(turn.seeds)}")
+        self.check(turn.seeds)
         trainings = turn.trainings
         test = trainings.of_role("test")
         facts: dict[str, Any] = {"seeds": list(turn.seeds), "arms": {}}

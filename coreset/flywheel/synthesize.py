@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from coreset.flywheel.leaks import find_leaks
+from coreset.flywheel.leaks import find_leaks, find_repeats
 from coreset.flywheel.stage import Artifact, Turn
 from coreset.numerics.random import keyed_order
 
@@ -27,8 +27,9 @@ class AddChildren:
     `most` a turn, in an order of chance.
 
     A child is refused whose parents are not all in the version in force or among this turn's
-    labeled rows, or that leaks from a frozen example (`near`: see `coreset.flywheel.leaks`); every
-    child that was looked at is in the table with its parents and the reason. Beside the candidate
+    labeled rows, that leaks from a frozen example, or that nearly copies a training row or a child
+    before it (`near`: see `coreset.flywheel.leaks`); every child that was looked at is in the table
+    with its parents and the reason. Beside the candidate
     two more arms are trained: the candidate without children, and with as many random rows, whose
     labels the control has paid for, in their place.
     """
@@ -55,6 +56,7 @@ class AddChildren:
         there = {*turn.version.ids.tolist()}
         there |= {str(i) for i, s in zip(batch["id"], batch["status"], strict=True) if not s}
         table: dict[str, list[Any]] = {"id": [], "label": [], "parents": [], "reason": []}
+        repeats = find_repeats(data, rows, data.where(sorted(there)), self.near)
         taken = 0
         for row in rows.tolist():
             name, parents = str(data.ids[row]), str(data.parents[row])
@@ -63,16 +65,18 @@ class AddChildren:
                 why = "a parent is not in the training set"
             elif name in flagged:
                 why = "leaks from a frozen example"
+            elif row in repeats:
+                why = f"repeats {data.ids[repeats[row]]}"
             elif taken >= self.most:
                 why = "more than the cap"
             taken += not why
             values = (name, int(data.labels[row]), parents, why)
             for column, value in zip(table, values, strict=True):
                 table[column].append(value)
-        reasons = sorted({r for r in table["reason"] if r})
+        short = ["repeats another" if r.startswith("repeats") else r for r in table["reason"]]
         facts = {
             "children": taken,
-            "refused": {r: table["reason"].count(r) for r in reasons},
+            "refused": {r: short.count(r) for r in sorted({*short} - {""})},
             "why": "" if taken else "no child of a weak class can be taken",
         }
         return Artifact(facts, {"children": table})

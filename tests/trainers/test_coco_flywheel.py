@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from coreset.trainers import flywheel as command
-from coreset.trainers.coco_flywheel import coco_flywheel, drawn_in, rarest_class
+from coreset.trainers.coco_flywheel import (
+    coco_flywheel,
+    drawn_in,
+    object_sizes,
+    rarest_class,
+)
 from coreset.trainers.data.coco import coco_folder, joined
 from coreset.trainers.learners.config import TrainingConfig
 
@@ -36,6 +41,31 @@ def test_an_image_is_of_the_class_in_it_that_the_start_set_has_fewest_of(data):
         inside = part.boxes(at)[1]
         assert label in inside if len(inside) else label == 0
         assert all(counts[label] <= counts[c] for c in inside)
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [([31], "small"), ([32], "medium"), ([95.9], "medium"), ([96], "large"),
+     ([10, 20, 200], "small"), ([10, 96, 200], "large"), ([], "")],
+)  # fmt: skip
+def test_an_image_is_of_the_size_of_its_median_object_by_the_bounds_of_coco(data, sides, size):
+    part = joined(data).part
+    before = part.annotations[0]
+    row = {**next(part.annotations[i][0] for i in range(40) if part.annotations[i]), "iscrowd": 0}
+    part.put(0, [{**row, "bbox": [1, 2, side, side]} for side in sides])
+    got = object_sizes(part)[0]
+    part.put(0, before)
+    assert got == size
+
+
+def test_sizes_of_the_pool_are_unknown_until_its_boxes_are_bought(data, tmp_path):
+    roles = np.array(["train"] * 8 + ["dev"] * 8 + ["pool"] * 14 + ["test"] * 10)
+    features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    wheel = coco_flywheel(tmp_path, data, roles, features, None, TrainingConfig(steps=1))
+    sizes = wheel.data.metadata["size"]
+    assert set(sizes[roles == "pool"]) == {""}
+    assert set(sizes[roles == "dev"]) - {""} <= {"small", "medium", "large"}
+    assert (sizes[roles == "test"] == object_sizes(joined(data).part)[roles == "test"]).all()
 
 
 def test_crowds_stand_behind_the_objects_and_are_marked(data):

@@ -45,6 +45,29 @@ def test_init_on_a_flywheel_is_refused_before_the_data_are_made(tmp_path, monkey
     assert "holds a flywheel already" in capsys.readouterr().err
 
 
+def test_a_pattern_names_observations_and_one_without_files_is_refused_before_the_data_are_made(
+    tmp_path, monkeypatch, capsys
+):
+    class Reached(BaseException):
+        pass
+
+    def reached(*_):
+        raise Reached
+
+    monkeypatch.setattr(command_line, "make_flywheel", reached)
+    (tmp_path / "state.json").write_text("{}")
+    words = [f"flywheel={tmp_path}", f"observations={tmp_path}/prod/*.parquet"]
+    monkeypatch.setattr("sys.argv", ["coreset-flywheel", "turn", *words])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert "observations: no such file" in capsys.readouterr().err
+    (tmp_path / "prod").mkdir()
+    (tmp_path / "prod/day.parquet").write_bytes(b"")
+    monkeypatch.setattr("sys.argv", ["coreset-flywheel", "turn", *words])
+    with pytest.raises(Reached):
+        command_line.main()
+
+
 def test_another_command_is_refused_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["coreset-flywheel", "spin", f"flywheel={tmp_path}"])
     with pytest.raises(SystemExit):

@@ -1,6 +1,7 @@
 """What a stranger's files and annotators do: each is said in words, nothing is promoted."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -39,8 +40,13 @@ def test_observations_are_kept_or_rejected_with_a_reason(tmp_path, small):
         {**good, "id": ids[6], "input": "write to jane.doe@example.org"},
         {**good, "id": ids[7], "verdict": "right", "correction": "b"},
         {**good, "id": ids[8]},
+        {**good, "id": ids[9], "workload": "site of jane.doe@example.org"},
+        {**good, "id": "jane.doe@example.org"},
+        {**good, "id": ids[10], "time": "0001-01-01T00:00:00+23:59"},
+        {**good, "id": ids[11], "correction": "a"},
+        {**good, "id": ids[11], "correction": "b", "time": "2025-12-02T00:00:00"},
     ]
-    names = ("id", "model", "time", "output", "input", "verdict", "correction")
+    names = ("id", "model", "time", "output", "input", "verdict", "correction", "workload")
     path = write_atomic(
         tmp_path / "seen.parquet", table_bytes({n: [r.get(n, "") for r in rows] for n in names})
     )
@@ -49,14 +55,18 @@ def test_observations_are_kept_or_rejected_with_a_reason(tmp_path, small):
         "correction is no class": 1,
         "from the future": 1,
         "given twice": 1,
-        "holds an e-mail address": 1,
+        "holds an e-mail address": 2,
         "of another model": 1,
         "right and corrected": 1,
-        "time is not ISO 8601": 1,
-        "unknown id": 1,
+        "time is not ISO 8601": 2,
+        "unknown id": 2,
         "verdict is neither right nor wrong": 1,
+        "verdicts or corrections of the id contradict": 2,
     }
     assert facts["kept"] == 2
+    assert not any(
+        "@" in i for i in read_table(tmp_path / "turns/001/observe-rejected.parquet")["id"]
+    )
     assert facts["rows"] == facts["kept"] + sum(facts["rejected"].values()) == len(rows)
 
 
@@ -66,6 +76,46 @@ def test_a_file_without_the_columns_is_refused_before_the_turn(tmp_path, small):
     with pytest.raises(ValueError, match=r"odd\.parquet: expected a column 'time'"):
         wheel.turn(60, [path], now=NOW)
     assert wheel.state["turns"] == 0
+
+
+def seen(folder, name, **row):
+    """A file with one observation."""
+    good = {"id": "nobody", "model": "m", "time": "2025-12-01T00:00:00", "output": "a"}
+    return write_atomic(folder / name, table_bytes({k: [v] for k, v in (good | row).items()}))
+
+
+def test_observations_of_which_none_can_be_used_stop_the_turn_that_goes_on_without(tmp_path, small):
+    truth = Truth(small[1])
+    wheel = begun(tmp_path, small, oracle=truth)
+    path = seen(tmp_path, "odd.parquet")
+    with pytest.raises(ValueError, match="none of 1 rows can be used: 1 unknown id; .* v001-"):
+        wheel.turn(60, [path], now=NOW)
+    assert truth.asked == 0
+    assert wheel.state["turns"] == 0
+    assert wheel.turn(60, now=NOW)["observe"]["rows"] == 0  # nothing had been done
+
+
+def test_files_of_one_name_are_told_apart_and_patterns_name_them(tmp_path, small):
+    wheel = begun(tmp_path, small)
+    first = str(small[0].ids[small[0].at("pool")[0]])
+    for site in ("north", "south"):
+        seen(tmp_path / site, "day.parquet", id=first, model=wheel.version.key, workload=site)
+    facts = wheel.turn(60, str(tmp_path / "*/day.parquet"), now=NOW)["observe"]
+    assert [f["rows"] for f in facts["files"]] == [1, 1]
+    assert facts["rejected"] == {"given twice": 1}
+    begun_with = json.loads((tmp_path / "turns/001/turn.json").read_text())
+    assert len(begun_with["observations"]) == 2
+    with pytest.raises(FileNotFoundError, match="observations: no such file"):
+        wheel.turn(60, str(tmp_path / "*/night.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [((0, 1), "expected at least 3, got 2"), ((0, 1, 1), "expected different")]
+)
+def test_seeds_are_looked_at_before_anything_is_frozen(tmp_path, small, seeds, words):
+    with pytest.raises(ValueError, match=f"seeds: {words}"):
+        flywheel(tmp_path / "new", small[0], small[1], seeds=seeds)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_slice_of_three_examples_is_too_small_to_tell(tmp_path, small):
@@ -97,11 +147,21 @@ class Constant(Truth):
         return np.zeros(len(indices), np.int64)
 
 
-def test_an_annotator_who_labels_everything_the_same_is_refused(tmp_path, small):
+@pytest.mark.parametrize("budget", [12, 100])
+def test_an_annotator_who_labels_everything_the_same_is_refused(tmp_path, small, budget):
     wheel = begun(tmp_path, small, oracle=Constant(small[1]))
-    with pytest.raises(ValueError, match="all .* rows of the batch got the label 'a'"):
-        wheel.turn(100, now=NOW)
+    with pytest.raises(
+        ValueError, match=r"all \d+ randomly drawn rows got the label 'a', which \d+"
+    ):
+        wheel.turn(budget, now=NOW)
     assert wheel.state["turns"] == 0
+
+
+def test_where_all_are_of_one_class_one_label_is_no_fault(tmp_path):
+    data, truth, _ = world(pool=200, train=150)
+    alone = dataclasses.replace(data, labels=np.where(data.labels < 0, -1, 0))
+    wheel = begun(tmp_path, (alone, np.zeros_like(truth)), oracle=Constant(truth))
+    assert wheel.turn(100, now=NOW)["label"]["labeled"] > 0
 
 
 class Fickle(Truth):

@@ -1,5 +1,7 @@
 """Synthesis within a turn: which children come in, and what they bring beside real rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,21 @@ def test_parents_must_be_examples_that_may_be_trained_on(parents, roles, why):
             ["a", "b", "c", "t"], [0, 0, 0, 0], [*roles, "test"], np.zeros((4, 1)), ("x", "y"),
             parents=[*parents, ""],
         )  # fmt: skip
+
+
+def test_a_generator_that_repeats_itself_or_a_row_brings_one_child(tmp_path):
+    data, truth = with_children(6, strange=False)
+    x, child = data.features.copy(), data.at("child")
+    x[child[1:4]] = x[child[0]] + 1e-4 * np.arange(3)[:, None]  # the same one again
+    x[child[4]] = x[data.where(str(data.parents[child[4]]).split()[:1])[0]]  # its own parent
+    whole = dataclasses.replace(data, features=x)
+    wheel = flywheel(tmp_path, whole, truth, stages={"synthesize": AddChildren()})
+    wheel.init(Freeze(clusters=0))
+    facts = wheel.turn(100, now=NOW)["synthesize"]
+    why = read_table(tmp_path / "turns/001/synthesize-children.parquet")
+    said = dict(zip(why["id"], why["reason"], strict=True))
+    assert [said[f"child{i:02d}"] for i in range(4)].count("") == 1
+    assert said["child04"].startswith("repeats id")
+    assert said["child05"] == ""
+    assert facts["children"] == 2
+    assert facts["refused"] == {"repeats another": 4}

@@ -1,14 +1,20 @@
 """Statistics, label errors, leaks and versions against their definitions."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
+from coreset.flywheel import Freeze
+from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.label_errors import confident_errors
 from coreset.flywheel.leaks import find_leaks
 from coreset.flywheel.power_law import fit_power_law, forecast
 from coreset.flywheel.statistics import excess_test, mean_interval, paired_gain
+from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version, history
-from tests.coreset.flywheel.worlds import world
+from tests.coreset.flywheel.worlds import NOW, flywheel, world
 
 
 def test_the_excess_test_holds_its_level_when_slices_are_drawn_at_random():
@@ -81,9 +87,49 @@ def test_a_row_sure_of_another_class_is_an_error_and_an_unsure_one_is_not():
     assert (np.diff(scores) >= 0).all()
 
 
-def test_a_leak_by_group_by_copy_and_by_near_copy_is_flagged_with_its_evidence():
-    import dataclasses
+def test_a_metadata_column_of_content_is_hard_and_not_weak_unless_it_lacks_rows(tmp_path):
+    for content, verdict in (((), "weak"), (("look",), "hard")):
+        data, truth, _ = world(weak=False, pool=100)
+        blurred = np.random.default_rng(1).random(len(data.ids)) < 0.2
+        x = data.features.copy()
+        x[blurred] = np.random.default_rng(2).normal(size=(int(blurred.sum()), 6))
+        look = np.where(data.roles == "pool", "", np.where(blurred, "blurred", "sharp"))
+        data = dataclasses.replace(data, features=x, metadata={"look": look})
+        stages = {"mine": Dies(), "diagnose": Diagnose(content=content)}
+        wheel = flywheel(tmp_path / verdict, data, truth, stages=stages)
+        wheel.init(Freeze(clusters=0, leaks="drop"))
+        with pytest.raises(Stopped):
+            wheel.turn(100, now=NOW)
+        table = read_table(wheel.folder / "turns/001/diagnose-slices.parquet")
+        at = table["name"].tolist().index("look=blurred")
+        assert table["verdict"][at] == verdict
+        assert table["ratio"][at] == pytest.approx(1, abs=0.3)  # of rows whose look is known
 
+
+@pytest.mark.slow
+def test_false_names_are_rare_where_nothing_is_weak(tmp_path):
+    names = []
+    for seed in range(40):
+        data, truth, _ = world(weak=False, seed=seed)
+        wheel = flywheel(tmp_path / str(seed), data, truth, stages={"mine": Dies()})
+        wheel.init(Freeze(clusters=8, leaks="drop"))
+        with pytest.raises(Stopped):
+            wheel.turn(100, now=NOW)
+        facts = json.loads((wheel.folder / "turns/001/diagnose.json").read_text())["facts"]
+        names += [bool(facts["weak"])]
+    assert sum(names) <= 5  # 5 % of 40 are 2; more than 5 have a chance of 1.4 %
+
+
+class Stopped(BaseException):
+    pass
+
+
+class Dies:
+    def run(self, turn):
+        raise Stopped
+
+
+def test_a_leak_by_group_by_copy_and_by_near_copy_is_flagged_with_its_evidence():
     data, _, _ = world(pool=60, train=60)
     x, groups = data.features.copy(), np.full(len(data.ids), "", "<U4")
     train, test = data.at("train"), data.at("test")
