@@ -77,10 +77,11 @@ class Watch(threading.Thread):
 def in_store() -> int:
     """Return the bytes that were put into the object store so far, on all nodes."""
     import ray
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+    from ray._private import internal_api
 
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    return int(get_memory_info_reply(state).store_stats.cumulative_created_bytes)
+    api: Any = internal_api
+    state = api.get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(api.get_memory_info_reply(state).store_stats.cumulative_created_bytes)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def _edit(
     place = {name: i for i, name in enumerate(names)}
     lines = (folder / "back" / "edited.txt").read_text(encoding="utf-8").split("\n")
     edited = [line.split("\t") for line in lines]
-    return READERS[form](file, case.pool), [(*words, place[name]) for *words, name in edited]
+    read: Any = READERS[form]
+    return read(file, case.pool), [(*words, place[name]) for *words, name in edited]
 
 
 def supervision(case: Case, folder: Path) -> list[Round]:

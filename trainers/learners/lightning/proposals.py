@@ -114,7 +114,7 @@ def _of_map(logits: Tensor, part: Part, at: int) -> list[Entry]:
     width, height = part.pool.sizes[at].tolist()
     surest = _sized(logits.float().softmax(dim=0), height, width).max(dim=0)
     rows: list[Entry] = []
-    for label in surest.indices.unique().tolist():
+    for label in np.unique(surest.indices.cpu().numpy()).tolist():
         mask = surest.indices == label
         if label:
             score = float(surest.values[mask].mean())
@@ -124,4 +124,5 @@ def _of_map(logits: Tensor, part: Part, at: int) -> list[Entry]:
 
 def _sized(maps: Tensor, height: int, width: int) -> Tensor:
     """Return maps (C, H, W) in another size."""
-    return resize(maps, [height, width], InterpolationMode.BILINEAR, antialias=False)
+    sized: Tensor = resize(maps, [height, width], InterpolationMode.BILINEAR, antialias=False)
+    return sized
