@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coreset.core.store import write_atomic
 from coreset.report.evidence import Line, lines, spread
-from coreset.report.words import count, counted
+from coreset.report.words import count, counted, p_value
 from coreset.runs.statistics import LEVEL, Panel, difference, panel, ranks
 from coreset.trainers.bench.results import curves_of, read
 
@@ -73,8 +73,9 @@ def page(root: Path) -> str:
         told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
         out += (
             f"\n## Over {order.data_sets} suites\n\nMean ranks by area over log labels: {told}."
-            f" Friedman p = {order.p:.3f}; ranks closer than {order.critical:.2f} are not told"
-            f" apart at the {100 * order.level:.0f} % level (Nemenyi, {order.data_sets} suites).\n"
+            f" Friedman p {p_value(order.p) if order.p < 0.001 else f'= {order.p:.3f}'}; ranks closer"
+            f" than {order.critical:.2f} are not told apart at the {100 * order.level:.0f} % level"
+            f" (Nemenyi, {order.data_sets} suites, as if each were of other data).\n"
         )
     return out
 
