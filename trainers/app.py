@@ -133,7 +133,7 @@ def _compare_curations(paths: list[Path], out: Path, console: Console) -> int:
     from coreset.report.compare_curations import write_comparison
 
     page, changed = write_comparison(paths[0], paths[1], out)
-    counts = changed.counts()
+    counts = changed.counts
     answer(
         report_file=page,
         **counts,

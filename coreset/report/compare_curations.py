@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from coreset.core.places import read_table, table_schema
 from coreset.core.store import write_atomic
@@ -28,28 +32,18 @@ KEPT = "kept"
 
 @dataclass(frozen=True)
 class Changes:
-    """a, b: rows of both runs by id. moves: (what became of it in a, in b) -> how many rows, only
-    those that differ; ids by move. only_a, only_b: rows that one run alone read.
+    """What differs between two runs.
+
+    moves: (what became of a row in the first, in the second) -> how many rows, the commonest
+    first; ids: some of each move, as they lie in the first run; first, second: the rows of these
+    by id. counts: kept in both, only in the first, only in the second, rows of one run alone.
     """
 
-    a: Mapping[str, Mapping[str, Any]]
-    b: Mapping[str, Mapping[str, Any]]
+    moves: Mapping[tuple[str, str], int]
     ids: Mapping[tuple[str, str], list[str]]
-    only_a: int
-    only_b: int
-
-    @property
-    def moves(self) -> dict[tuple[str, str], int]:
-        """How many rows made each move, the commonest first."""
-        return {k: len(v) for k, v in sorted(self.ids.items(), key=lambda m: (-len(m[1]), m[0]))}
-
-    def counts(self) -> dict[str, int]:
-        """Return kept in both, only in the first, only in the second, and rows of one run alone."""
-        a = {k for k, r in self.a.items() if r["state"] == KEPT}
-        b = {k for k, r in self.b.items() if r["state"] == KEPT}
-        return {"kept_in_both": len(a & b), "kept_only_in_first": len(a - b),
-                "kept_only_in_second": len(b - a),
-                "rows_only_in_first": self.only_a, "rows_only_in_second": self.only_b}  # fmt: skip
+    first: Mapping[str, Mapping[str, Any]]
+    second: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, int]
 
 
 def is_curation(path: Path) -> bool:
@@ -60,35 +54,83 @@ def is_curation(path: Path) -> bool:
 def changes(first: Path, second: Path) -> Changes:
     """Return what changed from one curation to another, row by row, by their ids.
 
-    Raises ValueError when they have no row in common.
+    Both are held as columns. Raises ValueError when they have no row in common.
     """
     a, b = _rows(first), _rows(second)
-    both = [k for k in a if k in b]
-    if not both:
+    both = _fates(a).join(_fates(b), "id", join_type="inner", right_suffix="_then")
+    if not both.num_rows:
         raise ValueError(
             f"{first} and {second} have no row in common: compare runs over the same rows"
         )
-    ids: dict[tuple[str, str], list[str]] = {}
-    for key in both:
-        was, now = _fate(a[key]), _fate(b[key])
-        if was != now:
-            ids.setdefault((was, now), []).append(key)
-    return Changes(a, b, ids, len(a) - len(both), len(b) - len(both))
+    was, now = (pc.equal(both[name], KEPT) for name in ("state", "state_then"))
+    counts = {
+        "kept_in_both": pc.and_(was, now),
+        "kept_only_in_first": pc.and_(was, pc.invert(now)),
+        "kept_only_in_second": pc.and_(pc.invert(was), now),
+    }
+    moved = both.filter(pc.not_equal(both["fate"], both["fate_then"])).sort_by("place")
+    shown, moves = _by_move(moved)
+    at = {key: moved.take(pa.array(rows)) for key, rows in shown.items()}
+    some = pa.concat_tables(at.values()) if at else moved
+    return Changes(
+        moves,
+        {key: rows["id"].to_pylist() for key, rows in at.items()},
+        {r["id"]: r for r in a.take(some["place"]).to_pylist()},
+        {r["id"]: r for r in b.take(some["place_then"]).to_pylist()},
+        {k: pc.sum(v).as_py() or 0 for k, v in counts.items()}
+        | {
+            "rows_only_in_first": a.num_rows - both.num_rows,
+            "rows_only_in_second": b.num_rows - both.num_rows,
+        },
+    )
 
 
-def _rows(folder: Path) -> dict[str, dict[str, Any]]:
+def _by_move(
+    moved: pa.Table,
+) -> tuple[dict[tuple[str, str], NDArray[np.int64]], dict[tuple[str, str], int]]:
+    """Return the first rows of every move and how many it has, the commonest move first."""
+    names, codes = [], []
+    for column in ("fate", "fate_then"):
+        coded = pc.dictionary_encode(moved[column].combine_chunks())
+        names.append(coded.dictionary.to_pylist())
+        codes.append(coded.indices.to_numpy().astype(np.int64))
+    code = codes[0] * max(1, len(names[1])) + codes[1]
+    order = np.argsort(code, kind="stable")
+    distinct, begin, size = np.unique(code[order], return_index=True, return_counts=True)
+    keys = [(names[0][c // len(names[1])], names[1][c % len(names[1])]) for c in distinct.tolist()]
+    ranked = sorted(range(len(keys)), key=lambda i: (-size[i], keys[i]))
+    shown = {keys[i]: order[begin[i] : begin[i] + min(size[i], _SHOWN)] for i in ranked}
+    return shown, {keys[i]: int(size[i]) for i in ranked}
+
+
+def _rows(folder: Path) -> pa.Table:
+    """Return the decisions about rows that have an id."""
     names = ["id", "file", "line", "state", "operator", "reason", "duplicate_of"]
     path = folder / "decisions.parquet"
     names += [name for name in ("new_label",) if name in table_schema(path).names]
-    table = read_table(path, names)
-    return {r["id"]: r for r in table.to_pylist() if r["id"] is not None}
+    rows = read_table(path, names)
+    return rows.filter(rows["id"].is_valid())
 
 
-def _fate(row: Mapping[str, Any]) -> str:
-    if row["state"] == KEPT:
-        label = row.get("new_label")
-        return KEPT if label is None else f"{KEPT}, relabeled {label}"
-    return f"{row['operator']}: {row['reason']}" if row["reason"] else str(row["operator"])
+def _fates(rows: pa.Table) -> pa.Table:
+    """Return `id`, `state`, in words the `fate` of every row, and its `place`."""
+    text = pa.string()
+    state, operator = (
+        pc.cast(rows["state"], text),
+        pc.fill_null(pc.cast(rows["operator"], text), "input"),
+    )
+    reason = pc.fill_null(pc.cast(rows["reason"], text), "")
+    dropped = pc.if_else(
+        pc.equal(reason, ""), operator, pc.binary_join_element_wise(operator, reason, ": ")
+    )
+    kept: Any = state
+    if "new_label" in rows.column_names:
+        label = pc.cast(rows["new_label"], text)
+        kept = pc.coalesce(pc.binary_join_element_wise(state, label, ", relabeled "), state)
+    fate = pc.if_else(pc.equal(state, KEPT), kept, dropped)
+    place = pa.array(np.arange(rows.num_rows))
+    ids = pc.cast(rows["id"], text)
+    return pa.table({"id": ids, "state": state, "fate": fate, "place": place})
 
 
 def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Changes]:
@@ -97,9 +139,9 @@ def write_comparison(first: Path, second: Path, out: Path) -> tuple[Path, Change
     manifests = [
         json.loads((p / "manifest.json").read_text(encoding="utf-8")) for p in (first, second)
     ]
-    shown = [k for ids in changed.ids.values() for k in ids[:_SHOWN]]
-    texts = texts_of([changed.a[k] for k in shown], first / "state", manifests[0])
-    counts = changed.counts()
+    shown = [k for ids in changed.ids.values() for k in ids]
+    texts = texts_of([changed.first[k] for k in shown], first / "state", manifests[0])
+    counts = changed.counts
     head = header(
         f"{first.name} → {second.name}",
         f"{count(counts['kept_only_in_first'])} rows went out,"
@@ -122,11 +164,11 @@ def _moves(changed: Changes) -> Markup:
 
 def _rows_html(changed: Changes, texts: Mapping[str, str]) -> Markup:
     moves = []
-    for (was, now), ids in sorted(changed.ids.items(), key=lambda m: -len(m[1])):
+    for (was, now), ids in changed.ids.items():
         rows = []
-        for key in ids[:_SHOWN]:
+        for key in ids:
             words = texts.get(key, "")
-            why = str(changed.b[key]["reason"] or changed.a[key]["reason"] or "")
+            why = str(changed.second[key]["reason"] or changed.first[key]["reason"] or "")
             body = marked(words, spans_of(words, why), 300)
             rows.append({"id": key, "body": body, "reason": "", "facts": [key]})
         moves.append((f"{was} → {now}", rows))

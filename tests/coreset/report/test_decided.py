@@ -197,7 +197,7 @@ def test_what_changed_between_two_curations(rows: Path, tmp_path: Path, capsys) 
     )
     both = sum(a[k]["state"] == b[k]["state"] == "kept" for k in a)
     out = sum(a[k]["state"] == "kept" != b[k]["state"] for k in a)
-    assert changed.counts() == {
+    assert changed.counts == {
         "kept_in_both": both,
         "kept_only_in_first": out,
         "kept_only_in_second": sum(b[k]["state"] == "kept" != a[k]["state"] for k in a),
