@@ -91,8 +91,8 @@ def read_overrules(path: str | Path) -> Overrules:
     """Return the decisions of a file of JSON lines; a later line about a row replaces an earlier
     one of its kind.
 
-    Raises ValueError naming file and line for a line that is no decision, and OSError for a file
-    that cannot be read.
+    Raises ValueError naming file and line for a line that is no decision, FileNotFoundError where
+    there is no file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "overrules.jsonl"
@@ -103,7 +103,10 @@ def read_overrules(path: str | Path) -> Overrules:
     """
     places: dict[str, Overrule] = {}
     labels: dict[str, str] = {}
-    for number, line in enumerate(place(path).read_text(encoding="utf-8").split("\n"), 1):
+    file = place(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"overrules: there is no file {path}; coreset-explore writes one")
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

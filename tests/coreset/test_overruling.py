@@ -156,4 +156,8 @@ def test_unknown_rows_are_refused_before_anything_runs(tmp_path: Path) -> None:
     path = write(tmp_path / "o.jsonl", ("zz", "keep"))
     with pytest.raises(ValueError, match="zz"):
         curate([Length()], tmp_path / "in.jsonl", tmp_path / "out", overrules=path)
+    with pytest.raises(FileNotFoundError, match="overrules: there is no file .*none.jsonl"):
+        curate(
+            [Length()], tmp_path / "in.jsonl", tmp_path / "out", overrules=tmp_path / "none.jsonl"
+        )
     assert not (tmp_path / "out" / "decisions.parquet").exists()
