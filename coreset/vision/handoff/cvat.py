@@ -23,9 +23,10 @@ def read_cvat(
     """Return the labels of an export: boxes, polygons, masks, and tags as classes of whole images.
 
     Every image in the file counts as labeled. Its shapes come in their z order: later ones lie over
-    earlier ones. tag_skips: an image with this tag is skipped instead. ignore: labels that are no classes, such as that of regions (see `write_masks`). Raises KeyError
-    or ValueError naming file and image for one that the pool does not have or has in another size,
-    one twice, tracks of a video, XML that declares entities, and a shape that is none.
+    earlier ones. tag_skips: an image with this tag is skipped instead. ignore: labels that are no
+    classes, such as that of regions (see `write_masks`). Raises KeyError or ValueError naming file
+    and image for one that the pool does not have or has in another size, one twice, tracks of a
+    video, XML that declares entities, and a shape that is none.
     """
     source = str(path)
     data = read_bytes(path)
