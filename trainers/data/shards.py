@@ -96,7 +96,7 @@ class Rows:
         path = place(shard)
         try:
             with in_words(path, "read"):
-                data: bytes = path.fs.cat_file(path.path, start, start + size)
+                data: bytes = path.fs.cat_file(path.path, start=start, end=start + size)
         except StoreError as error:
             raise StoreError(
                 f"{self.title(i)}, bytes {start} to {start + size}: {error}"
