@@ -144,7 +144,7 @@ def index(source: str | Path | Sequence[str], label: str, cache: str | Path) -> 
     other = next((s.path for s in given if s.kind != "tar"), None)
     if other is not None:
         raise ValueError(f"{other}: expected WebDataset shards, files called .tar")
-    paths = tuple(
+    paths: tuple[Path | str, ...] = tuple(
         str(s.path) if is_remote(s.path) else Path(os.path.abspath(s.path))  # noqa: PTH100  # links stay links
         for s in given
     )
