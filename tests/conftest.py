@@ -43,6 +43,17 @@ def asset():
     return find
 
 
+@pytest.fixture(scope="module")
+def s3():
+    """The bucket `rows` of an S3 server; it fails now and then where `Faulty.every` says so."""
+    pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    pytest.importorskip("s3fs", reason="the extra `stores` is not installed")
+    from tests.stores import s3_server
+
+    with s3_server() as bucket:
+        yield bucket
+
+
 @pytest.fixture(scope="session")
 def annotation_server(tmp_path_factory):
     """A client of a Label Studio server; tests share it, each with projects of its own."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coreset.core.places import is_remote, put
+from coreset.core.places import StoreError, is_remote, put
 
 
 def fingerprint(*parts: Any) -> str:
@@ -176,6 +176,8 @@ class Store:
                 to_json({"name": name, "key": key, "shape": shape, **(about or {})}, indent=1),
             )
             part.replace(path)
+        except StoreError:
+            raise  # what is read, not what is written
         except OSError as error:
             raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
         finally:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from coreset.core.places import StoreError
 from coreset.core.store import Store, fingerprint
 from coreset.scorers.image.decode import STRIP, upright
 from coreset.scorers.image.files import decoding, whole_files
@@ -91,6 +92,7 @@ def decode(
     size: int,
     pool: int,
     on_corrupt: str,
+    check: Callable[[], None] | None = None,
 ) -> Decoded:
     """Return the images `load(0)`, `load(1)`, ... as squares of `size`; decoded by threads at the
     first call, memory-mapped from `store` afterwards.
@@ -99,7 +101,8 @@ def decode(
     together decode so many pixels at a time as that module allows. names: one per image, the pool's
     `pool` first, then the test set's. on_corrupt: `error` raises ValueError with the count, the
     first names and reasons of images that cannot be read, after all have been tried; `skip` leaves
-    them out with a warning that says the same.
+    them out with a warning that says the same. check: raises where what was read has changed
+    meanwhile; nothing is kept then, nor where a store refuses (StoreError).
     """
     if on_corrupt not in ("error", "skip"):
         raise ValueError(f"on_corrupt: expected error or skip, got {on_corrupt!r}")
@@ -114,6 +117,8 @@ def decode(
                 image.draft("RGB", (2 * size, 2 * size))
                 with decoding.hold(image.width * image.height):
                     return square(image, size)
+        except StoreError:
+            raise  # says nothing of the image
         # decoders raise almost anything on a broken file; each is counted and named below
         except Exception as error:
             return f"{type(error).__name__}: {error}"
@@ -129,6 +134,8 @@ def decode(
                     written += 1
                     read_pool += i < pool
                 advance(1)
+        if check is not None:
+            check()
         mean, std = channel_stats(out[:read_pool]) if read_pool else ((), ())
         about.update(pool=read_pool, content=fingerprint(out[:written]), mean=mean, std=std)
 

@@ -49,8 +49,8 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         self.transform, self.on_corrupt = transform, on_corrupt
 
     @abstractmethod
-    def source(self, i: int) -> Path | str:
-        """Return where an image lies, as `coreset.scorers.image.files.open_image` takes it."""
+    def source(self, i: int) -> Path | str | bytes:
+        """Return an image as `coreset.scorers.image.files.open_image` takes it."""
 
     def title(self, i: int) -> str:
         """Return what an image is called in messages."""
@@ -145,8 +145,10 @@ class ImageShards(ImageRows):
             self.targets, names = class_numbers(self.rows, label, classes)
         self.classes, self.ids, self.content = list(names), self.rows.ids, self.rows.key
 
-    def source(self, i: int) -> str:
-        """Return the part of the shard. Raises ValueError where that has changed."""
+    def source(self, i: int) -> str | bytes:
+        """Return the part of the shard, of a store its bytes. Raises ValueError where the shard has
+        changed, StoreError where the store does not give it: neither is a broken image.
+        """
         return self.rows.image(i)
 
     def title(self, i: int) -> str:
@@ -249,8 +251,8 @@ class ImageFolderData(pl.LightningDataModule):
 
 
 class WebDatasetData(ImageFolderData):
-    """The same of WebDataset shards: root, test and unlabeled are globs or folders of tar files, as
-    `shards/train-{000..127}.tar`.
+    """The same of WebDataset shards: root, test and unlabeled are globs or folders of tar files,
+    here or in a store, as `s3://bucket/train-{000..127}.tar`.
 
     label: the member with the class, or the field of the `.json` member; cache: the folder of the
     index. options: those of `ImageFolderData`.

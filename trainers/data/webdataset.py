@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ def webdataset(
     unlabeled: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> ImageData:
-    """Return the images of WebDataset shards, as `shards/train-{000..127}.tar`; ids are shard and
-    key.
+    """Return the images of WebDataset shards, as `shards/train-{000..127}.tar` or
+    `s3://bucket/train-{000..127}.tar`; ids are shard and key.
 
     root, test_root, unlabeled: globs, folders or files (see `coreset.trainers.data.shards.index`).
     label: the member with the class, `cls` = `0001.cls`, or the field of the `.json` member.
@@ -60,7 +61,7 @@ def webdataset(
         check_apart(*parts)
         every.append(class_numbers(parts[1], label, names)[0])
     return assemble(
-        rows.shards[0].parent.name,
+        PurePath(rows.shards[0]).parent.name,
         parts, every, names, test_share, size, on_corrupt, augment, cache,
     )  # fmt: skip
 
@@ -96,6 +97,11 @@ def assemble(
         warnings.warn(f"{name}: there is no test set, so nothing can be measured", stacklevel=3)
     order = np.argsort(test, kind="stable")  # the pool first
     places = list(zip(of[order].tolist(), at[order].tolist(), strict=True))
+
+    def unchanged() -> None:
+        for part in parts:
+            part.check()
+
     made = decode(
         Store(cache),
         fingerprint([part.key for part in parts], order, size),
@@ -104,6 +110,7 @@ def assemble(
         size,
         len(order) - int(test.sum()),
         on_corrupt,
+        unchanged,
     )
     kept, cut = order[made.kept], made.pool
     return ImageData(
