@@ -42,8 +42,7 @@ class Rows:
     """The images of some shards, in the order of the shards' names and of their members.
 
     shards: the tar files, of a store their addresses: every process opens the store for itself;
-    stamps: what they were when they were indexed. Per row: shard (N,) its
-    number, keys (N,) and texts (N,) as bytes: its name inside and its class as it stands there,
+    stamps: what they were when they were indexed. Per row: shard (N,) its number, keys (N,) and texts (N,) as bytes: its name inside and its class as it stands there,
     empty = none; starts, sizes (N,): the bytes of its image. 1.28 million rows take about 80 MB.
     """
 
@@ -126,10 +125,11 @@ def index(source: str | Path | Sequence[str], label: str, cache: str | Path) -> 
     """Return the images of WebDataset shards.
 
     source: a glob, a folder, a file or a list of them, here or in a store; `{000..127}` stands for
-    numbers. label: the member that holds the class (`cls`), or the field of the `.json` member that does. cache: the
-    folder that keeps the indexes. Raises FileNotFoundError where nothing matches, StoreError for
-    what a store says is wrong, ValueError naming the shard that breaks off, holds no image, or has a member that must not be unpacked. Samples
-    without an image are left out with a warning.
+    numbers. label: the member that holds the class (`cls`), or the field of the `.json` member that
+    does. cache: the folder that keeps the indexes. Samples without an image are left out with a
+    warning. Raises FileNotFoundError where nothing matches, StoreError for what a store says is
+    wrong, ValueError naming the shard that breaks off, holds no image, or has a member that must
+    not be unpacked.
     """
     each = [source] if isinstance(source, str | Path) else list(source)
     each = [name for item in each for name in expand(str(item))]
