@@ -54,7 +54,7 @@ class Rows:
     texts: NDArray[np.bytes_]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    _checked: dict[int, float] = field(default_factory=dict, repr=False)
+    _checked: dict[int, float] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.keys)
