@@ -1,6 +1,8 @@
 """Pasted children of a flywheel over a COCO folder: stamps by box and by mask, real nuclei."""
 
 import json
+import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from coreset.core.cache import asset_dir
+from coreset.flywheel import Artifact
+from coreset.flywheel.assemble import Assemble
 from coreset.flywheel.synthesize import AddChildren
+from coreset.flywheel.tables import read_table
+from coreset.trainers import flywheel as command
 from coreset.trainers.coco_flywheel import coco_flywheel, rarest_class
 from coreset.trainers.data.coco import coco_folder, joined
 from coreset.trainers.learners.config import TrainingConfig
@@ -134,22 +140,25 @@ def test_pixels_boxes_and_masks_of_children_are_those_of_a_paste_in_numpy(
         shape = pixels.shape[:2]
         pasted = decoded(rows[-1], shape)
         assert box_of(pasted) == rows[-1]["bbox"]
-        if blend == 0:  # of the objects of the source one has this form and these pixels
-            x, y, w, h = rows[-1]["bbox"]
-            forms = []
-            for row in part.annotations[source]:
-                mask = decoded(row, part.image(source).shape[:2])
-                left, top, wide, high = box_of(mask)
-                cut = mask[top : top + high, left : left + wide]
-                if (wide, high) == (w, h) and (cut == pasted[y : y + h, x : x + w]).all():
-                    inside = part.image(source)[top : top + high, left : left + wide][cut]
-                    forms.append((pixels[pasted] == inside).all())
-            assert any(forms)
-        outside = part.image(ground)
-        assert (pixels[~pasted] == outside[~pasted]).all()
-        if blend:  # the middle is the object's, the edge a mixture with the ground
-            alpha = np.where(pasted, gaussian_filter(pasted.astype(float), blend), 0)
-            assert 0 < (alpha / alpha.max())[pasted].min() < 1
+        ground_pixels = part.image(ground).astype(float)
+        alpha = pasted.astype(float)
+        if blend:
+            alpha = np.where(pasted, gaussian_filter(alpha, blend), 0)
+            alpha /= alpha.max()
+        x, y, w, h = rows[-1]["bbox"]
+        same = []  # of the objects of the source one has this form and these pixels
+        for row in part.annotations[source]:
+            mask = decoded(row, part.image(source).shape[:2])
+            left, top, wide, high = box_of(mask)
+            cut = mask[top : top + high, left : left + wide]
+            if (wide, high) == (w, h) and (cut == pasted[y : y + h, x : x + w]).all():
+                moved = np.zeros(ground_pixels.shape)
+                inside = part.image(source)[top : top + high, left : left + wide]
+                moved[y : y + h, x : x + w] = inside
+                mixed = ground_pixels + alpha[..., None] * (moved - ground_pixels)
+                same.append(np.abs(pixels - mixed).max() <= 0.5 + 1e-9)
+        assert any(same)
+        assert (pixels[~pasted] == part.image(ground)[~pasted]).all()
         for new, old in zip(rows, before, strict=False):
             assert new["category_id"] == old["category_id"]
             was = decoded(old, shape)
@@ -249,3 +258,135 @@ def test_settings_without_a_meaning_are_refused(setting):
     with pytest.raises(ValueError, match="paste: expected each of at least 1"):
         PasteChildren(**setting)
     assert isinstance(PasteChildren(), AddChildren)
+
+
+@dataclass(frozen=True)
+class Named:
+    """One class is weak, whatever was measured."""
+
+    name: str
+
+    def run(self, turn):
+        return Artifact({"weak": [{"name": f"class={self.name}", "excess": 0.1, "rows": 8}]})
+
+
+class WholePool:
+    def run(self, turn):
+        ids = turn.data.ids[turn.data.at("pool")]
+        ids = ids[~np.isin(ids, turn.version.ids)]
+        name = turn.facts("diagnose")["weak"][0]["name"]
+        table = {"id": ids, "slice": [name] * len(ids), "score": np.ones(len(ids))}
+        table["why"] = ["anything"] * len(ids)
+        facts = {"candidates": {name: len(ids)}}
+        return Artifact(facts, {"candidates": table, "clean": {"id": ids}})
+
+
+class OneTurn:
+    def run(self, turn):
+        return Artifact({"stop": "one turn", "next_budget": 0.0, "tied_in_a_row": 0})
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_assemble(self, turn):
+    raise Killed
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["coreset-flywheel", *words])
+    command.main()
+
+
+def plant_copy_of_a_test_image(folder, data, label):
+    """Put a child among the others that claims parents of the start set and shows a test image."""
+    file = next(folder.rglob("children.json"))
+    whole = json.loads(file.read_text())
+    parents = whole["images"][0]["parents"]
+    category = next(c["id"] for c in whole["categories"] if c["name"] == label)
+    pixels = data.test_part.image(0)
+    root = file.parent.with_name("planted")
+    (root / "images").mkdir(parents=True)
+    Image.fromarray(pixels).save(root / "images/copy.png")
+    height, width = pixels.shape[:2]
+    image = {"id": "copy", "file_name": "copy.png", "width": width, "height": height}
+    whole["images"] = [{**image, "parents": parents}]
+    box = {"id": 1, "image_id": "copy", "category_id": category, "bbox": [1, 2, 9, 9]}
+    whole["annotations"] = [box]
+    (root / "children.json").write_text(json.dumps(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("objects", "source", "more"),
+    [("boxes", "stamps_folder", "+boxes.model.min_size=72"),
+     ("masks", "nuclei_folder", "masks.task.size=[64,64]")],
+)  # fmt: skip
+def test_a_turn_of_the_command_takes_or_refuses_every_child_and_resumes(
+    request, tmp_path, monkeypatch, capsys, objects, source, more
+):
+    root = request.getfixturevalue(source)
+    data = coco_folder(str(root), cache=str(tmp_path / "cache"))
+    weak = data.classes[-1]
+    here = "tests.trainers.test_paste"
+    stages = (
+        f"stages={{diagnose: {{_target_: {here}.Named, name: {weak!r}}},"
+        f" mine: {{_target_: {here}.WholePool}}, decide: {{_target_: {here}.OneTurn}},"
+        " synthesize: {_target_: coreset.trainers.paste.PasteChildren, most: 3, each: 6}}"
+    )
+    settings = (
+        "data=coco_folder", f"data.root={root}", f"data.cache={tmp_path}/cache",
+        f"store={tmp_path}/store", "embedding=pixels", "split.train=0.4", "split.dev=0.2",
+        "split.canary=0", "freeze.clusters=0", "freeze.leaks=drop", f"objects={objects}",
+        f"{objects}.fit.steps=1", f"{objects}.fit.batch_size=2", more, stages,
+    )  # fmt: skip
+    tables = []
+    for name in ("whole", "killed"):
+        wheel = tmp_path / name
+        run(monkeypatch, "init", f"flywheel={wheel}", *settings)
+        plant_copy_of_a_test_image(wheel, data, weak)
+        if name == "killed":
+            with monkeypatch.context() as patch:
+                patch.setattr(Assemble, "run", killed_assemble)
+                with pytest.raises(BaseException):  # noqa: B017, PT011  # Hydra may wrap it
+                    run(patch, "turn", f"flywheel={wheel}", *settings, "budget=8")
+            assert json.loads((wheel / "state.json").read_text())["turns"] == 0
+        run(monkeypatch, "turn", f"flywheel={wheel}", *settings, "budget=8")
+        kept = [*wheel.glob("turns/001/synthesize-*"), *wheel.glob("turns/001/version-*.parquet")]
+        kept += [*wheel.glob("children/**/*.*"), *wheel.glob("versions/*")]
+        tables.append({p.relative_to(wheel): p.read_bytes() for p in kept})
+    assert tables[0] == tables[1]
+    turn = tmp_path / "whole/turns/001"
+    rows = read_table(turn / "synthesize-children.parquet")
+    why = dict(zip(rows["id"].tolist(), rows["reason"].tolist(), strict=True))
+    assert why.pop("copy") == "leaks from a frozen example"
+    taken = [k for k, reason in why.items() if not reason]
+    assert 1 <= len(taken) <= 3
+    words = {"", "more than the cap", "leaks from a frozen example"}
+    words |= {"a parent is not in the training set"}
+    assert all(r in words or r.startswith("repeats ") for r in why.values())
+    parts = ("candidate", "without", "real")
+    ids = {n: set(read_table(turn / f"version-{n}.parquet")["id"]) for n in parts}
+    assert ids["candidate"] - ids["without"] == set(taken)
+    assert ids["without"] < ids["real"]
+    assert not any(k.startswith("c") for k in ids["real"])
+    arms = json.loads((turn / "retrain.json").read_text())["facts"]["arms"]
+    assert set(arms) == {"current", "candidate", "control", "without", "real"}
+    assert "What synthesis added" in (tmp_path / "whole/report.html").read_text()
+
+
+def test_an_embedding_that_is_trained_on_the_images_is_refused(
+    stamps_folder, tmp_path, monkeypatch, capsys
+):
+    with pytest.raises(SystemExit):
+        run(
+            monkeypatch, "init", f"flywheel={tmp_path}/wheel", "data=coco_folder",
+            f"data.root={stamps_folder}", f"data.cache={tmp_path}/cache",
+            f"store={tmp_path}/store", "embedding=self_supervised", "embedding.steps=1",
+            "embedding.batch_size=4", "split.train=0.4", "split.dev=0.2", "split.canary=0",
+            "stages={synthesize: {_target_: coreset.trainers.paste.PasteChildren, each: 2}}",
+        )  # fmt: skip
+    assert "embedding: with pasted children expected pixels" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
