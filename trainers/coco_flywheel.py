@@ -5,7 +5,7 @@ mAP or mIoU.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from coreset.trainers.learners.config import TrainingConfig
 from coreset.trainers.learners.fit import Fitter, ModelFactory
 from coreset.trainers.learners.in_memory import InMemoryLearner
 from coreset.trainers.oracles import HiddenLabels
+from coreset.trainers.paste import PasteChildren, make_children, with_children
 from coreset.trainers.tasks.detection import Detection
 from coreset.trainers.tasks.segmentation import Segmentation
 
@@ -93,6 +94,7 @@ def coco_flywheel(
     oracle: Oracle | None = None,
     stages: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
     **options: Any,
 ) -> Flywheel:
     """Return a flywheel over a COCO folder, its pool and its test set.
@@ -104,7 +106,8 @@ def coco_flywheel(
     least. Slices are these classes and the sizes of `object_sizes`, which are unknown of pool
     images. oracle: says that class of an image once its boxes are drawn; default: the annotations
     in the file, which are read of a pool image only when it is bought. stages, options: as
-    `Flywheel` takes them.
+    `Flywheel` takes them. With the stage `PasteChildren`, children of the start set are made in
+    `folder`/children; embed: gives features of their small squares (n, S, S, 3), as `features` are.
 
     A simulation knows costs before it buys, which decides only where a batch ends.
     """
@@ -113,6 +116,17 @@ def coco_flywheel(
     start = np.flatnonzero(roles == "train")
     if not len(start):
         raise ValueError("roles: expected examples of train, there is none")
+    images = data.part.pool.size
+    stage, home = (stages or {}).get("synthesize"), Path(folder) / "children"
+    if isinstance(stage, PasteChildren):
+        labels = rarest_class(data.part, start)
+        make_children(home, data.part, start, labels, stage, int(options.get("seed", 0)))
+    data, parents = with_children(data, home)
+    if parents:
+        if embed is None:
+            raise ValueError("embed: with pasted children expected what gives their features")
+        roles = np.array([*roles.tolist(), *["child"] * len(parents)])
+        features = np.concatenate([features, embed(data.images[images:])])
     truth = rarest_class(data.part, start)
     boxes = np.array([len(data.part.boxes(i)[1]) for i in range(len(truth))], np.float64)
     wheel_data = FlywheelData(
@@ -124,6 +138,7 @@ def coco_flywheel(
         {"size": np.where(roles == "pool", "", object_sizes(data.part))},
         costs=np.maximum(boxes, 1),
         pictures=data.images,
+        parents=np.array([*[""] * images, *parents]),
     )
     parts: dict[str, Any] = {"label": Label(folds=0), "diagnose": Diagnose(content=("size",))}
     measure: Boxes | Masks

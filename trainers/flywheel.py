@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +33,7 @@ from coreset.trainers.learners.probe import ProbeLearner
 from coreset.trainers.oracles import AwaitingLabels, HiddenLabels, LabelFile
 from coreset.trainers.settings import make
 from coreset.trainers.tasks.base import Task
+from coreset.trainers.tasks.features import Pixels, Pretrained
 
 COMMANDS = ("init", "turn", "show")
 OBJECTS = ("boxes", "masks")
@@ -70,10 +73,19 @@ def make_flywheel(cfg: Mapping[str, Any], log: Any) -> Flywheel:
     holder = ImageData(source.name, images, none, images[:2], none[:2], source.classes)
     embedding = build(cfg["embedding"], object, trusted=True)
     features = np.asarray(embedding(holder, Store(cfg["store"])), np.float32)
+
+    def embed(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return features of further images, standardized as the others are."""
+        if not isinstance(embedding, Pixels | Pretrained):
+            raise ValueError("embedding: with pasted children expected pixels or pretrained")
+        rows = np.arange(len(squares)) % len(source.classes)
+        more = replace(holder, images=squares, labels=rows, ids=np.arange(len(squares)), content="")
+        return np.asarray(embedding(more, Store(cfg["store"])), np.float32)
+
     stages = {k: build(v, object, trusted=True) for k, v in (cfg["stages"] or {}).items()}
     common = {"seeds": cfg["seeds"], "seed": cfg["seed"], "allowed": cfg["allowed"], "log": log}
     if isinstance(source, CocoData):
-        return make_coco(cfg, source, roles, features, stages, common)
+        return make_coco(cfg, source, roles, features, stages, {**common, "embed": embed})
     labels = np.where(roles == "pool", -1, truth)
     ids = np.array(
         [*(f"p{i}" for i in source.ids), *(f"t{i}" for i in range(len(source.test_labels)))]

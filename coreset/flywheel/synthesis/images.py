@@ -79,7 +79,7 @@ def copy_paste(
     if mask.sum() < visible * source.masks[which].sum():
         return None
     kept = scene.masks & ~mask
-    before, after = (m.reshape(len(m), -1).sum(axis=1) for m in (scene.masks, kept))
+    before, after = (m.sum(axis=(1, 2)) for m in (scene.masks, kept))
     if (after < visible * before).any():
         return None
     alpha = mask.astype(np.float64)

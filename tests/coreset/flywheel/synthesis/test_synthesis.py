@@ -106,6 +106,14 @@ def test_a_paste_that_would_hide_is_refused():
     assert copy_paste(big, small, 0, 40, 0) is None
 
 
+def test_an_object_is_pasted_into_an_image_without_objects():
+    empty = Scene(np.full((20, 20, 1), 10, np.uint8), np.zeros((0, 20, 20), bool), np.empty(0, int))
+    out = copy_paste(empty, square(20, 10, 4, 7, 200), 0, 3, 5, blend=0)
+    assert out.labels.tolist() == [7]
+    assert boxes_of(out.masks).tolist() == [[3, 5, 4, 4]]
+    assert (out.pixels == 200).sum() == 16
+
+
 def test_a_mosaic_keeps_pixels_and_masks_together():
     scenes = [square(20, 6, 8, i, 50 * i + 50) for i in range(4)]
     out = mosaic(scenes, 10, 10)
