@@ -55,6 +55,7 @@ class ProbeLearner:
     _model: FittedHead | None = field(default=None, init=False, repr=False)
     _members: list[FittedHead] = field(default_factory=list, init=False, repr=False)
     _last: Any = field(default=None, init=False, repr=False)
+    confusion: NDArray[np.int64] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.head = named_head(self.head)
@@ -175,14 +176,14 @@ class ProbeLearner:
 
     def test(self) -> dict[str, float]:
         """Return accuracy, balanced accuracy (mean recall of the classes in the test set) and
-        cross-entropy on the test set.
+        cross-entropy on the test set; `confusion` is then (C, C), true class by predicted class.
         """
-        logits = self._current.logits(self.test_features)
-        right = logits.argmax(axis=1) == self.test_labels
-        counts = np.bincount(self.test_labels, minlength=len(self.classes))
-        hits = np.bincount(self.test_labels, right, minlength=len(self.classes))
+        logits, classes = self._current.logits(self.test_features), len(self.classes)
+        pairs = self.test_labels * classes + logits.argmax(axis=1)
+        self.confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        counts, hits = self.confusion.sum(axis=1), np.diag(self.confusion)
         return {
-            "accuracy": float(right.mean()),
+            "accuracy": float(hits.sum() / len(pairs)),
             "balanced_accuracy": float((hits[counts > 0] / counts[counts > 0]).mean()),
             "cross_entropy": float(held_out_loss(logits, self.test_labels).mean()),
         }

@@ -77,7 +77,10 @@ def _probe_project(cfg: Mapping[str, Any], strategy: Any, probe: Probe) -> Proje
         data.name, data.fingerprint, data.labels, lambda rows: data.images[rows], labeled
     )
     key = fingerprint(data.fingerprint, cfg["learner"], cfg["embedding"])
-    return learner_project(strategy, learner, examples, key, partial(embedding, data, store))
+    return learner_project(
+        strategy, learner, examples, key, partial(embedding, data, store),
+        confusion=lambda: learner.confusion,
+    )  # fmt: skip
 
 
 def open_run(

@@ -105,6 +105,7 @@ def lightning_project(
         open=learner.start_from,
         untrained=learner.available - {"member_probs"},
         oracle=LabelsInside(learner),
+        confusion=lambda: learner.confusion,
         drawing=None
         if part is None
         else Drawing(part, bool(learner.drawn and learner.drawn.masks), learner.propose),
@@ -118,9 +119,10 @@ def learner_project(
     key: str,
     features: Callable[[], NDArray[Any]] | None = None,
     check: Callable[[Plan], None] = lambda _plan: None,
+    confusion: Callable[[], NDArray[Any] | None] = lambda: None,
 ) -> Project:
     """Return the project of any other learner."""
     return Project(
         strategy, learner, learner, examples, FixedSelection(), features=features, key=key,
-        check=check
+        check=check, confusion=confusion,
     )  # fmt: skip

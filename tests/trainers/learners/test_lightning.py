@@ -90,6 +90,56 @@ def test_a_training_is_the_users_own_fit_on_a_subset():
         assert torch.equal(value, learner._models[0].state_dict()[name]), name
 
 
+class Pairs(own_digits.LitRows):
+    """Two heads: what is counted is the one of as many classes as the logits have."""
+
+    def __init__(self):
+        super().__init__()
+        self.parity = nn.Linear(8 * 64, 2)
+
+    def test_step(self, batch, batch_idx):
+        x = self.body(batch["image"]).flatten(1)
+        logits, _ = self.head(x), self.parity(x)
+        right = (logits.argmax(dim=1) == batch["label"]).float().mean()
+        self.log("accuracy", right, batch_size=len(x))
+
+
+class Unlabeled(own_digits.LitDigits):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return [batch[0], batch[1].float()] if self.trainer.testing else batch
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_acc", (self(batch[0]).argmax(dim=1) == batch[1]).float().mean())
+
+
+@pytest.mark.parametrize("module", [own_digits.LitDigits, own_digits.LitRows, Pairs, Unlabeled])
+def test_the_confusion_matrix_is_that_of_the_test(module):
+    pl.seed_everything(0, verbose=False)
+    rows = issubclass(module, own_digits.LitRows)
+    data = own_digits.RowsData() if rows else own_digits.DigitsData()
+    options = {"logits": "scores"} if rows else {}
+    learner = LightningLearner(module(), data, trainer=CPU, **options)
+    assert learner.confusion is None
+    fit(learner, range(200))
+    value = learner.test()[learner.metric]
+    if module is Unlabeled:  # labels that are no whole numbers
+        assert learner.confusion is None
+        return
+    x, y = own_digits.tensors("test")
+    model = learner._current()[0].eval()
+    with torch.no_grad():
+        logits = model.scores({"image": x.view(-1, 1, 8, 8)}) if rows else model(x)
+    counts = np.zeros((10, 10), int)
+    for true, predicted in zip(y.tolist(), logits.argmax(dim=1).tolist(), strict=True):
+        counts[true, predicted] += 1
+    np.testing.assert_array_equal(learner.confusion, counts)
+    assert np.trace(counts) / counts.sum() == pytest.approx(value, abs=0.02)
+    again = learner.confusion
+    learner.test()
+    np.testing.assert_array_equal(learner.confusion, again)  # counted anew
+    assert not model._forward_hooks
+
+
 def test_every_round_starts_from_the_same_copy_and_warm_start_goes_on():
     cold, warm = digits(), digits(warm_start=True)
     states = []
@@ -286,6 +336,7 @@ def test_vision_projects(tmp_path, module, data, metric, strategy):
     )  # fmt: skip
     assert run.curve.metric == metric
     assert len(run.curve.points) == 2
+    assert np.shape(ledger(run)[-1]["confusion"]) == (10, 10)
     with np.load(run.folder / "gallery.npz") as gallery:
         assert gallery["thumbs"].shape == (40, 64, 64, 3)
         assert gallery["classes"][3] == "digit 3"
@@ -299,6 +350,7 @@ def test_a_segmentation_module(tmp_path):
     )  # fmt: skip
     assert run.curve.metric == "test_iou"
     assert ledger(run)[1]["class_histogram"] == []
+    assert "confusion" not in ledger(run)[1]
     with pytest.raises(ValueError, match="Margin needs probs, but its logits are per position"):
         coreset.trainers.active(
             own_vision.LitSegmentation(), own_vision.MaskData(), strategy="margin",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
 from coreset.core.learner import Learner
@@ -159,9 +160,21 @@ def test_one_class_and_absent_classes():
     learner = probe()
     rows = np.flatnonzero(Y[POOL] == 4)[:3]
     learner.fit(rows, masked(rows), seed=[0])
+    assert learner.confusion is None
     assert learner.test()["balanced_accuracy"] == pytest.approx(0.1)
+    assert np.array_equal(
+        learner.confusion, confusion_matrix(Y[TEST], np.full(len(TEST), 4), labels=range(10))
+    )
     logits = learner.signals(POOL, ["logits"])["logits"]
     assert (logits[:, [0, 1, 2, 3, 5, 6, 7, 8, 9]] == logits[:, [4]] - 30).all()
+
+
+def test_the_confusion_matrix_is_that_of_the_last_test():
+    learner, rows = probe(), np.random.default_rng(3).permutation(len(POOL))[:100]
+    learner.fit(rows, masked(rows), seed=[0])
+    value = learner.test()["accuracy"]
+    assert np.trace(learner.confusion) / len(TEST) == value
+    assert learner.confusion.sum(axis=1).tolist() == np.bincount(Y[TEST]).tolist()
 
 
 def test_words_for_what_is_wrong(tmp_path):

@@ -26,6 +26,7 @@ from coreset.core.store import write_atomic
 from coreset.trainers.data.coco import Part
 from coreset.trainers.learners.lightning.checks import Watch, doubts
 from coreset.trainers.learners.lightning.chosen import Chosen, chosen_data, hook_owner, rebuilt
+from coreset.trainers.learners.lightning.confusion import Confusion
 from coreset.trainers.learners.lightning.drawn import DrawnImages
 from coreset.trainers.learners.lightning.measure import measure
 from coreset.trainers.learners.lightning.pool import LightningPool, label_of, labels_of, open_pool
@@ -37,7 +38,7 @@ from coreset.trainers.learners.lightning.reading import (
     Reading,
     find_reading,
 )
-from coreset.trainers.learners.lightning.trainer import Count, make_trainer, one_device
+from coreset.trainers.learners.lightning.trainer import Count, make_trainer, tested
 from coreset.trainers.learners.lightning.weights import tensors_of
 from coreset.trainers.tasks.measure import dropouts
 
@@ -106,6 +107,7 @@ class LightningLearner:
         self.members, self.ensemble = members, ensemble
         self.drawn = None if drawn is None else DrawnImages(**drawn)
         self.logger: Any = False
+        self.confusion: NDArray[np.int64] | None = None  # of the last test, see `Confusion`
         self._models: list[pl.LightningModule] = []
 
     # what is known before any training
@@ -464,20 +466,18 @@ class LightningLearner:
 
     def test(self) -> dict[str, float]:
         """Return what `trainer.test` logs, on one device: no example counts twice."""
-        return self._test(self._current()[0])
+        counted = Confusion(0 if self.reading.spatial else self.reading.classes)
+        metrics = self._test(self._current()[0], counted)
+        self.confusion = (
+            counted.counts if counted.counts is not None and counted.counts.any() else None
+        )
+        return metrics
 
-    def _test(self, module: pl.LightningModule, **options: Any) -> dict[str, float]:
-        if not is_overridden("test_dataloader", self.datamodule, pl.LightningDataModule):
-            return {}
-        if not is_overridden("test_step", module, pl.LightningModule):
-            return {}
-        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
-            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-            logger = False if options else self.logger
-            trainer = one_device(self.trainer, Path(scratch), logger, options)
-            out = trainer.test(module, datamodule=self.datamodule, verbose=False)
-        return {name: float(value) for metrics in out for name, value in metrics.items()}
+    def _test(
+        self, module: pl.LightningModule, *callbacks: pl.Callback, **options: Any
+    ) -> dict[str, float]:
+        logger = False if options else self.logger
+        return tested(module, self.datamodule, self.trainer, logger, callbacks, options)
 
     def save(self, path: Path) -> None:
         """Write the current weights, of every member of an ensemble."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.overrides import is_overridden
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from coreset.core.store import write_atomic
@@ -102,22 +104,50 @@ def _spawned(options: Mapping[str, Any], trainer: pl.Trainer) -> str:
     return SPAWNED[strategy]
 
 
-def one_device(
-    options: Mapping[str, Any], folder: Path, logger: Any, more: Mapping[str, Any]
+def tested(
+    module: pl.LightningModule,
+    datamodule: pl.LightningDataModule,
+    options: Mapping[str, Any],
+    logger: Any,
+    callbacks: Sequence[pl.Callback],
+    more: Mapping[str, Any],
+) -> dict[str, float]:
+    """Return what `trainer.test` logs on one device; nothing without a test_dataloader or test_step
+    of the user's. options: his arguments of Trainer; more: those that replace them.
+    """
+    if not is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
+        return {}
+    if not is_overridden("test_step", module, pl.LightningModule):
+        return {}
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+        trainer = _one_device(options, Path(scratch), logger, callbacks, more)
+        out = trainer.test(module, datamodule=datamodule, verbose=False)
+    return {name: float(value) for metrics in out for name, value in metrics.items()}
+
+
+def _one_device(
+    options: Mapping[str, Any],
+    folder: Path,
+    logger: Any,
+    callbacks: Sequence[pl.Callback],
+    more: Mapping[str, Any],
 ) -> pl.Trainer:
     """Return a Trainer that tests on the first of the user's devices."""
     kept = {k: v for k, v in options.items() if k not in ("strategy", "devices", "num_nodes")}
     kept = {k: v for k, v in kept.items() if k not in ("callbacks", "fast_dev_run")}
     devices = options.get("devices", 1)
     first = list(devices)[:1] if isinstance(devices, list | tuple) else 1
-    callbacks = [
+    own = [
         c
         for c in _as_list(options.get("callbacks"))
         if not isinstance(c, pl.callbacks.Checkpoint | pl.callbacks.EarlyStopping)
     ]
     return make_trainer(
-        {**kept, "devices": first, "callbacks": callbacks, "logger": logger, **more},
+        {**kept, "devices": first, "callbacks": own, "logger": logger, **more},
         folder,
+        callbacks=callbacks,
         silent=True,
     )
 
