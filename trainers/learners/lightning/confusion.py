@@ -20,16 +20,18 @@ class Confusion(pl.Callback):
     last that forward or a direct child of the module gives, labels (B,) are those of the batch.
 
     counts: (classes, classes), true class by predicted class, after the test; None where a batch
-    shows no such logits or labels.
+    shows no such logits or labels, and where nothing was tested.
     """
 
     def __init__(self, classes: int) -> None:
-        self.counts: NDArray[np.int64] | None = np.zeros((classes, classes), np.int64)
+        self.classes = classes
+        self.counts: NDArray[np.int64] | None = None
         self._logits: Tensor | None = None
         self._handles: list[Any] = []
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to what the module and its direct children give."""
+        self.counts = np.zeros((self.classes, self.classes), np.int64)
         watched = [pl_module, *pl_module.children()]
         self._handles = [one.register_forward_hook(self._keep) for one in watched]
 
@@ -43,7 +45,7 @@ class Confusion(pl.Callback):
         if self.counts is None or logits is None or labels is None or len(labels) != len(logits):
             self.counts = None
             return
-        classes = len(self.counts)
+        classes = self.classes
         true, predicted = labels.long().cpu(), logits.argmax(dim=1).cpu()
         if len(true) and not 0 <= int(true.min()) <= int(true.max()) < classes:
             self.counts = None
@@ -62,7 +64,7 @@ class Confusion(pl.Callback):
             logits = as_output(output)
         except TypeError:
             return
-        if self.counts is not None and logits.ndim == 2 and logits.shape[1] == len(self.counts):
+        if self.counts is not None and logits.ndim == 2 and logits.shape[1] == self.classes:
             self._logits = logits.detach()
 
 

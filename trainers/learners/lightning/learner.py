@@ -468,9 +468,7 @@ class LightningLearner:
         """Return what `trainer.test` logs, on one device: no example counts twice."""
         counted = Confusion(0 if self.reading.spatial else self.reading.classes)
         metrics = self._test(self._current()[0], counted)
-        self.confusion = (
-            counted.counts if counted.counts is not None and counted.counts.any() else None
-        )
+        self.confusion = counted.counts
         return metrics
 
     def _test(
