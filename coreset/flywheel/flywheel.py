@@ -164,8 +164,8 @@ class Flywheel:
         """Do the next turn, or go on with the one that was begun; return the facts of its stages.
 
         budget: cost that may be spent on labels. observations: Parquet files or patterns such as
-        `prod/*.parquet` (see `coreset.flywheel.observe.Observe`). version: name or key of the version in force, as
-        the caller knows it; another one raises ValueError. reopen: turn a flywheel that has
+        `prod/*.parquet` (see `coreset.flywheel.observe.Observe`). version: name or key of the
+        version in force, as the caller knows it; another one raises ValueError. reopen: turn a flywheel that has
         stopped; observations do so too. now: ISO time at which the turn is opened (default: the
         clock), kept for a turn that goes on. overrules: file of people's decisions (see
         `coreset.core.overrules`), which hold in this turn's candidate. Raises ValueError while

@@ -24,8 +24,8 @@ class Label:
     over the seeds. The likeliest errors are asked again as far as the money kept for it reaches; a
     new row that looks wrong and cannot be asked again, or whose two labels differ, is held back
     from training and listed as ambiguous; an old row that the money does not reach stays as it is and
-    is listed in the table `waiting`, so that a second label can be paid for. A second label that differs from an old row's replaces
-    it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
+    is listed in the table `waiting`, so that a second label can be paid for. A second label that
+    differs from an old row's replaces it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
     overrule is not asked for, costs nothing and is not doubted. folds: 0 scores no labels.
 
     Raises ValueError when all rows drawn at random, the batch's and the control's, get one label

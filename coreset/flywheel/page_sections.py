@@ -134,7 +134,7 @@ def gate(turn: Facts, columns: Mapping[str, Any], percent: bool) -> Markup:
 
 
 def synthesis(turn: Facts, percent: bool) -> Markup:
-    """Return what the children brought beyond the same number of real rows; nothing without children."""
+    """Return what children brought beyond as many real rows; nothing without children."""
     told = turn["gate"].get("synthesis")
     if not told:
         return Markup()

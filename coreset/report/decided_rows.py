@@ -167,7 +167,7 @@ def texts_of(
 def images_of(
     rows: Iterable[Mapping[str, Any]], state: Path, manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the images of rows by id as the state refers to them; none where rows have no image."""
+    """Return the images of rows by id as the state refers to them; none where there are none."""
     return _held(rows, state, manifest, ("image",))
 
 

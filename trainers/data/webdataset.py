@@ -38,7 +38,8 @@ def webdataset(
     `test_root`, else about `test_share` of every class, by a hash of each id. size, on_corrupt: see
     `coreset.trainers.data.decode`; decoded once into `cache`. unlabeled: shards that nobody has
     labeled, which are the pool; `classes` are then named beforehand and the test set is
-    `test_root`, or `root` (none: nothing can be measured). Raises FileNotFoundError or ValueError naming shard and sample.
+    `test_root`, or `root` (none: nothing can be measured). Raises FileNotFoundError or ValueError
+    naming shard and sample.
     """
     if unlabeled is not None and len(classes or ()) < 2:
         raise ValueError(
