@@ -277,7 +277,9 @@ class RayData:
     def _taken(self, ray: Any, done: Any) -> Iterator[Any]:
         """Yield tables of `place` and `answer` as they come."""
         try:
-            for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for batch in done.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
                 if "answer" in batch.column_names:
                     yield batch
         except ray.exceptions.RayTaskError as error:
@@ -295,6 +297,8 @@ class RayData:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # a worker without a task is kept for a minute, not a second: its imports are paid once
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
         try:
             ray: Any = import_module("ray")
             import_module("ray.data")
