@@ -9,6 +9,7 @@ from scipy.stats import norm
 Values = NDArray[np.float64]
 _DRAWS = 9999  # permutations of a slice too small for the normal law
 _SMALL = 200
+_CELLS = 2**22  # of the table of draws and distinct values that is held at a time
 
 
 def mean_interval(errors: Values, alpha: float = 0.05) -> tuple[float, float]:
@@ -74,10 +75,22 @@ def excess_test(
         return excess, float(norm.sf((total - expected) / np.sqrt(variance)))
     drawn = np.zeros(_DRAWS)
     for values, k in mixed:
-        keys = rng.random((_DRAWS, len(values)))
-        chosen = np.argpartition(keys, k - 1, axis=1)[:, :k]
-        drawn += values[chosen].sum(axis=1)
+        drawn += _sums(values, k, rng)
     return excess, float((1 + (drawn >= total - 1e-9).sum()) / (_DRAWS + 1))
+
+
+def _sums(values: Values, k: int, rng: np.random.Generator) -> Values:
+    """Return the sums (`_DRAWS`,) of `k` of the values (n,), drawn without replacement: how often
+    each distinct value is among them is multivariate hypergeometric.
+    """
+    levels, counts = np.unique(values, return_counts=True)
+    sums = np.empty(_DRAWS)
+    step = max(1, _CELLS // len(levels))
+    for start in range(0, _DRAWS, step):
+        size = min(step, _DRAWS - start)
+        often = rng.multivariate_hypergeometric(counts, k, size, method="count")
+        sums[start : start + size] = often @ levels
+    return sums
 
 
 def share_ratio(

@@ -19,6 +19,7 @@ def engine():
     from coreset.curation.engines.ray import RayData
 
     address = os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
     here = {} if address else {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 300 * 2**20}
     ray.init(
         address=address or "local", include_dashboard=None if address else False, log_to_driver=False,

@@ -1,7 +1,9 @@
 """Statistics, label errors, leaks and versions against their definitions."""
 
 import dataclasses
+import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -46,6 +48,36 @@ def test_the_excess_test_is_that_of_mantel_and_haenszel_for_errors_of_zero_and_o
     assert excess_test(errors, inside, strata, rng)[1] == pytest.approx(
         norm.sf((total - expected) / np.sqrt(variance)), rel=1e-9
     )
+
+
+@pytest.mark.parametrize("kinds", [2, 4, 90])
+def test_the_p_of_a_small_slice_is_the_share_of_all_ways_to_fill_it(kinds):
+    """Two strata, one with 3 of 9 rows in the slice and one with 2 of 8: every way is looked at."""
+    rng = np.random.default_rng(kinds)
+    strata = np.repeat([0, 1], [9, 8])
+    inside = np.isin(np.arange(17), [0, 4, 7, 10, 16])
+    errors = rng.integers(kinds, size=17) / kinds + 0.3 * inside
+    ways = [
+        errors[list(a)].sum() + errors[list(b)].sum()
+        for a in itertools.combinations(range(9), 3)
+        for b in itertools.combinations(range(9, 17), 2)
+    ]
+    share = np.mean(np.array(ways) >= errors[inside].sum() - 1e-9)
+    p = excess_test(errors, inside, strata, rng)[1]
+    assert p == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 9999) + 1e-4)
+
+
+def test_a_small_slice_of_many_rows_takes_no_memory_by_their_number():
+    """200,000 rows: a table of all draws and rows would take 16 GB."""
+    rng = np.random.default_rng(0)
+    errors = rng.random(200_000).round(2)
+    inside = np.arange(200_000) % 2000 == 0
+    tracemalloc.start()
+    p = excess_test(errors, inside, np.zeros(200_000, np.int64), rng)[1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.001 < p < 0.999
+    assert peak < 300e6
 
 
 def test_intervals_cover_and_seeds_widen_the_gain():
