@@ -1,5 +1,6 @@
 """1,000 images handed out, edited by the tool's own code with permuted ids and renamed files, and
-read back: none lost, none misassigned.
+read back: none lost, none misassigned. Label Studio's server takes a quarter of a second for every
+annotation: 200 here, 1,000 in `scripts/benchmarks/handoffs.py`.
 """
 
 import json
@@ -21,6 +22,7 @@ from tests.tools.envs import TOOLS, python_of, run_tool
 from tests.tools.mongo import database
 
 N = 1000
+FEW = 200  # that somebody labels by hand
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
@@ -165,17 +167,16 @@ def test_label_studio_shows_takes_labels_and_exports(
         chosen.to_label_studio(
             tmp_path / "tasks.json", detections, 0.0, prefix="/data/local-files/?d=photos/"
         ).read_text()
-    )
+    )[:FEW]
     by_name = {str(n): i for i, n in enumerate(pool.names)}
     expected = boxes_of(detections, pool)
-    done, skipped, untouched = set(), set(), set()
+    done, skipped = set(), set()
     number, held = label_studio.project(client, CONFIG, tasks)
-    assert len(held) == N
+    assert len(held) == FEW
     for task in np.random.default_rng(3).permutation(np.array(held, object)).tolist():
         at = by_name[task["data"]["image"].removeprefix("/data/local-files/?d=photos/")]
         kind = at % 10
         if kind == 8:
-            untouched.add(at)
             continue
         if kind == 9:
             label_studio.annotate(client, task["id"], [], skip=True)
@@ -209,16 +210,21 @@ def test_label_studio_shows_takes_labels_and_exports(
     (tmp_path / "yolo.zip").write_bytes(label_studio.export(client, number, "YOLO"))
     returned = read_label_studio(native, pool)
     assert set(returned.skipped.tolist()) == skipped
-    assert_some(returned, expected, done, 1e-6)
+    assert 100 < len(done) < FEW - len(skipped)
+    assert_some(returned, expected, done, done, 1e-6)
     for name in ("coco", "yolo"):
         with zipfile.ZipFile(tmp_path / f"{name}.zip") as archive:
             archive.extractall(tmp_path / name)
-    assert_some(read_coco(tmp_path / "coco" / "result.json", pool), expected, None, 1e-3)
-    assert_some(read_yolo(tmp_path / "yolo", pool), expected, None, 1e-3)
+    assert_some(read_coco(tmp_path / "coco" / "result.json", pool), expected, done, None, 1e-3)
+    assert_some(read_yolo(tmp_path / "yolo", pool), expected, done, None, 1e-3)
 
 
-def assert_some(returned, expected, images: set[int] | None, tolerance: float) -> None:
-    """images: those that must be labeled; None: at least those that have an object, and no other's."""
+def assert_some(
+    returned, expected, done: set[int], images: set[int] | None, tolerance: float
+) -> None:
+    """done: the images that somebody labeled; images: those that must be labeled, None: at least
+    those done that have an object, and no other's.
+    """
     labeled = set(returned.labeled.tolist())
     if images is not None:
         assert labeled == images
@@ -226,10 +232,9 @@ def assert_some(returned, expected, images: set[int] | None, tolerance: float) -
     got: dict[int, list[tuple[str, list[float]]]] = {i: [] for i in labeled}
     for s in returned.shapes:
         got[s.position].append((returned.pool.categories[s.category], list(s.box)))
-    must = {i for i in range(N) if i % 10 < 8 and expected[i]}
-    assert must <= labeled
+    assert {i for i in done if expected[i]} <= labeled
     for i in labeled:
-        if i % 10 >= 8:
+        if i not in done:
             assert got[i] == []
             continue
         a, b = (
