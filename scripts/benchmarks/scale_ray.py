@@ -31,7 +31,7 @@ import pyarrow as pa  # noqa: E402
 
 from coreset.curation.engines.local import Local  # noqa: E402
 from coreset.curation.engines.ray import RayData  # noqa: E402
-from coreset.curation.engines.ray_tasks import Task, call_part, read_items  # noqa: E402
+from coreset.curation.engines.ray_tasks import Task, call_bucket, read_items  # noqa: E402
 from coreset.curation.run import Settings, curate  # noqa: E402
 from scripts.benchmarks import harness  # noqa: E402
 from scripts.benchmarks.scale import FOLDER, RECIPE, RESULTS, rows_file  # noqa: E402
@@ -152,13 +152,13 @@ def messages() -> dict[str, float]:
     for name, rows in (("empty", 0), ("one_row", PARTS)):
         read = Task(pickle.dumps(Few(rows)), ())
         cpu = time.process_time()
-        sent = read_items(item, read, PARTS)
+        sent = read_items(item, read, PARTS, PARTS)
         out[f"{name}_sent_cpu_us"] = 1e6 * (time.process_time() - cpu) / PARTS
         out[f"{name}_bytes"] = sent.nbytes / PARTS
-        together = sent.set_column(0, "_part", pa.array([0] * PARTS))
+        together = sent.set_column(0, "_bucket", pa.array([0] * PARTS))
         together = together.set_column(1, "place", pa.array(range(PARTS)))
         cpu = time.process_time()
-        call_part(together, step, PARTS)
+        call_bucket(together, step, PARTS)
         out[f"{name}_taken_cpu_us"] = 1e6 * (time.process_time() - cpu) / PARTS
     return out
 
@@ -193,12 +193,14 @@ def predicted(
     message: dict[str, float],
 ) -> dict[str, Any]:
     """Return CPU hours (from, to), the wall time that all processors busy would take, bytes
-    shuffled, and the messages of the shuffle of keys and of a shuffle back to partitions.
+    shuffled, and the messages of the shuffle of keys and of a shuffle back to partitions: items
+    times buckets, of which there are two a worker at most.
     """
     line = fit["ray, rules and groups"]
     hours = [rows * ms / 3.6e6 * words / 80 for ms in (line["slopes"][0], line["whole"])]
     partitions = rows / 20_000
-    back = partitions * partitions
+    buckets = max(200, 2 * nodes * PROCESSORS)
+    back = partitions * min(partitions, buckets)
     cpu = message["one_row_sent_cpu_us"] + message["one_row_taken_cpu_us"]
     return {
         "rows": rows,
@@ -207,7 +209,7 @@ def predicted(
         "cpu_hours": hours,
         "wall_minutes_at_least": [60 * h / nodes / PROCESSORS for h in hours],
         "shuffled_gb": per_row * rows / 1e9,
-        "messages_of_keys": partitions * rows / 200_000,
+        "messages_of_keys": partitions * min(rows / 200_000, buckets),
         "messages_back_at_most": back,
         "messages_back_gb_at_most": back * message["one_row_bytes"] / 1e9,
         "messages_back_cpu_hours_at_most": back * cpu / 3.6e9,

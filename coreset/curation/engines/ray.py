@@ -20,15 +20,16 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from coreset.core.compute import Compute, compute_of, largest
-from coreset.core.engine import PART
 from coreset.curation.engines.ray_tasks import (
     AGAIN,
+    BUCKET,
+    WHOLE,
     CallItems,
     ReadItems,
     RowsLost,
     Task,
+    call_bucket,
     call_items,
-    call_part,
     own_version,
     read_items,
 )
@@ -37,7 +38,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 LOG = logging.getLogger("coreset")
 INSTALL = "the engine 'ray' needs Ray Data: pip install 'coreset-lightning[ray]'"
-_SHUFFLED = 200  # partitions of a shuffle, at most: each takes any number of parts
+_BUCKETS = 200  # of a shuffle, at most, or two for each worker: one holds any number of parts
 _WORDS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # what Ray calls them of a node
 
 
@@ -204,21 +205,22 @@ class RayData:
         step: Callable[[tuple[int, Any]], R],
         parts: int,
     ) -> Iterator[R]:
-        """Bring rows together by a hash shuffle of `_part`. A part's rows of one item travel as one
-        Arrow stream, so that Ray moves few rows and schemas may differ. Raises RowsLost when rows
-        or whole parts have not come.
+        """Bring rows together by a hash shuffle of buckets: parts that follow each other share
+        one, so that messages grow with the items alone. A bucket's rows of one item travel as one
+        Arrow stream: Ray moves few rows, and schemas may differ. Raises RowsLost when rows or
+        whole buckets have not come.
         """
         if not items:
             return
         ray = self._ray()
-        task = self._task(step)
-        groups = self._sent(ray, items, read, parts).groupby(
-            PART, num_partitions=min(parts, max(_SHUFFLED, self.workers))
+        task, buckets = self._task(step), min(parts, max(_BUCKETS, 2 * self.workers))
+        groups = self._sent(ray, items, read, parts, buckets).groupby(
+            BUCKET, num_partitions=buckets
         )
         compute = largest([compute_of(one) for one in operators_of(step)])
         lent = {} if compute == Compute() else self._lent(ray, compute)
         done = groups.map_groups(
-            call_part, fn_args=(task, len(items)), batch_format="pyarrow", **lent
+            call_bucket, fn_args=(task, len(items)), batch_format="pyarrow", **lent
         )
         for attempt in range(self.retries + 1):
             try:
@@ -226,23 +228,33 @@ class RayData:
                 break
             except ray.exceptions.RayError as error:
                 self._again(attempt, error)
-        answers = {}
+        answers, wholes = dict[int, bytes](), dict[int, dict[str, Any]]()
         for one in (row for batch in batches for row in batch.to_pylist()):
-            answers[one["place"]] = one["answer"]
+            if one["part"] == WHOLE:
+                wholes[one[BUCKET]] = one
+            else:
+                answers[one["part"]] = one["answer"]
+        for bucket in sorted(wholes):
+            if wholes[bucket]["answer"]:
+                self._opened(wholes[bucket]["answer"])  # raises what it says
             for what in ("rows", "bytes", "messages"):
-                self.moved[what, task.name] += one[what]
-        opened = {part: self._opened(answers[part]) for part in sorted(answers) if answers[part]}
-        if len(answers) < parts:
-            first = next(part for part in range(parts) if part not in answers)
+                self.moved[what, task.name] += wholes[bucket][what]
+        opened = [self._opened(answers[part]) for part in sorted(answers)]
+        if len(wholes) < buckets:
+            first = next(i for i in range(buckets) if i not in wholes)
             raise RowsLost(
-                f"{task.name}: expected {parts} parts, got {len(answers)}; nothing has come of part"
-                f" {first}. {AGAIN}"
+                f"{task.name}: expected {buckets} buckets, got {len(wholes)}; nothing has come of"
+                f" bucket {first}. {AGAIN}"
             )
-        yield from opened.values()
+        if len(answers) < (count := sum(one["parts"] for one in wholes.values())):
+            raise RowsLost(
+                f"{task.name}: expected the answers of {count} parts, got {len(answers)}. {AGAIN}"
+            )
+        yield from opened
 
-    def _sent(self, ray: Any, items: Sequence[Any], read: Any, parts: int) -> Any:
-        """Return the messages of all items to all parts."""
-        rows, with_ = self._rows(ray, list(enumerate(items))), (self._task(read), parts)
+    def _sent(self, ray: Any, items: Sequence[Any], read: Any, parts: int, buckets: int) -> Any:
+        """Return the messages of all items to all buckets."""
+        rows, with_ = self._rows(ray, list(enumerate(items))), (self._task(read), parts, buckets)
         return self._mapped(ray, rows, read, len(items), (read_items, ReadItems), with_)
 
     def _again(self, attempt: int, error: Exception) -> None:

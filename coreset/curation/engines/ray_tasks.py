@@ -1,9 +1,9 @@
 """What workers of Ray call: a step on an item, the rows of an item on their way to parts, a step on
-a part.
+every part of a bucket.
 
-Nothing is taken to have come because Ray says no error. An item sends one message to every part,
-empty ones too, with the number of its rows; a part calls its step only when the message of every
-item is there with as many rows as it says.
+Nothing is taken to have come because Ray says no error. An item sends one message to every bucket,
+empty ones too, with the number of its rows; a bucket calls the step on its parts only when the
+message of every item is there with as many rows as it says.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import Any
 import pyarrow as pa
 
 from coreset.core.engine import PART
-from coreset.curation.engines.spill import by_part, plain
+from coreset.curation.engines.spill import bucket_of, by_part, cut, plain
 from coreset.runs.run_folder import versions
 
+BUCKET = "_bucket"  # the column that says which bucket a message goes to
 FAILED = -1  # rows of a message that holds an error instead
+WHOLE = -1  # the part of the row that speaks of the whole bucket
 
 
 class RowsLost(RuntimeError):
@@ -105,29 +107,30 @@ class CallItems:
         return call_items(batch, self.task)
 
 
-def read_items(batch: pa.Table, task: Task, parts: int) -> pa.Table:
-    """Return the messages of a batch of items to `parts` parts: `_part`, the `place` of the item,
-    how many `rows` are sent and the rows as an Arrow stream (`sent`); of an item that cannot be
-    read its error, to every part.
+def read_items(batch: pa.Table, task: Task, parts: int, buckets: int) -> pa.Table:
+    """Return the messages of a batch of items to the `buckets` that `parts` parts lie in:
+    `_bucket`, the `place` of the item, how many `rows` are sent and the rows, each with its
+    `_part`, as an Arrow stream (`sent`); of an item that cannot be read its error, to every bucket.
     """
     places: list[int] = []
     rows: list[int] = []
     sent: list[bytes] = []
     for place, item in zip(batch["place"].to_pylist(), batch["item"].to_pylist(), strict=True):
-        count, streams = [0] * parts, [b""] * parts
+        count, streams = [0] * buckets, [b""] * buckets
         try:
             table = plain(task.load()(pickle.loads(item)))
-            for part, held in by_part(table) if table.num_rows else ():
-                count[part], streams[part] = held.num_rows, _stream(held)
+            if table.num_rows:
+                for i, held in cut(table, bucket_of(table[PART].to_numpy(), parts, buckets)):
+                    count[i], streams[i] = held.num_rows, _stream(held)
         except Exception as error:
             told = on_node(error) if isinstance(error, ImportError) else error
-            count, streams = [FAILED] * parts, [pickle.dumps(told)] * parts
-        places += [place] * parts
+            count, streams = [FAILED] * buckets, [pickle.dumps(told)] * buckets
+        places += [place] * buckets
         rows += count
         sent += streams
     return pa.table(
         {
-            PART: pa.array(list(range(parts)) * batch.num_rows, pa.int64()),
+            BUCKET: pa.array(list(range(buckets)) * batch.num_rows, pa.int64()),
             "place": pa.array(places, pa.int64()),
             "rows": pa.array(rows, pa.int64()),
             "sent": pa.array(sent, pa.large_binary()),
@@ -138,12 +141,12 @@ def read_items(batch: pa.Table, task: Task, parts: int) -> pa.Table:
 class ReadItems:
     """`read_items` in an actor that stays."""
 
-    def __init__(self, task: Task, parts: int) -> None:
-        self.task, self.parts = task, parts
+    def __init__(self, task: Task, parts: int, buckets: int) -> None:
+        self.task, self.parts, self.buckets = task, parts, buckets
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the messages of a batch of items."""
-        return read_items(batch, self.task, self.parts)
+        return read_items(batch, self.task, self.parts, self.buckets)
 
 
 def _stream(table: pa.Table) -> bytes:
@@ -154,15 +157,16 @@ def _stream(table: pa.Table) -> bytes:
     return data
 
 
-def call_part(group: pa.Table, task: Task, items: int) -> pa.Table:
-    """Return the answer of a step about one part, its rows put together, with the `rows`, `bytes`
-    and `messages` that came; a part without rows has an empty answer.
+def call_bucket(group: pa.Table, task: Task, items: int) -> pa.Table:
+    """Return the answers of a step about the parts of one bucket that have rows: `part`, `answer`.
+    The row before them, of the part `WHOLE`, says how many `parts` there are and what `rows`,
+    `bytes` and `messages` came; its answer is empty, or an error for which no part was looked at.
 
     items: how many send. Messages of an item are taken once: what a task sent before its node was
-    lost comes again from the task in its place. The answer is the error of an item that could not
-    be read, or RowsLost where messages or rows of them have not come.
+    lost comes again from the task in its place. The error is that of an item that could not be
+    read, or RowsLost where messages or rows of them have not come.
     """
-    part = group[PART][0].as_py()
+    bucket = group[BUCKET][0].as_py()
     once = {
         place: (rows, sent)
         for place, rows, sent in zip(
@@ -172,32 +176,40 @@ def call_part(group: pa.Table, task: Task, items: int) -> pa.Table:
     failed = [place for place, (rows, _) in once.items() if rows == FAILED]
     count = sum(rows for rows, _ in once.values() if rows > 0)
     size = sum(len(sent.as_buffer()) for _, sent in once.values())
+    whole, answers = b"", dict[int, bytes]()
     if failed:
-        answer = pickle.dumps((False, pickle.loads(once[min(failed)][1].as_py())))
+        whole = pickle.dumps((False, pickle.loads(once[min(failed)][1].as_py())))
     elif count or len(once) < items:
-        answer = _answer(lambda: task.load()((part, _together(part, once, task.name, items))))
-    else:
-        answer = b""
+        try:
+            table = _together(bucket, once, task.name, items)
+        except RowsLost as error:
+            whole = pickle.dumps((False, error))
+        else:
+            for part, rows in by_part(table):
+                answers[part] = _answer(lambda p=part, r=rows: task.load()((p, r)))  # type: ignore[misc]
+    nothing = [0] * len(answers)
     return pa.table(
         {
-            "place": [part],
-            "answer": pa.array([answer], pa.large_binary()),
-            "rows": [count],
-            "bytes": [size],
-            "messages": [len(once)],
+            BUCKET: [bucket] * (1 + len(answers)),
+            "part": [WHOLE, *answers],
+            "answer": pa.array([whole, *answers.values()], pa.large_binary()),
+            "parts": [len(answers), *nothing],
+            "rows": [count, *nothing],
+            "bytes": [size, *nothing],
+            "messages": [len(once), *nothing],
         }
     )
 
 
-def _together(part: int, once: dict[int, tuple[int, Any]], name: str, items: int) -> pa.Table:
-    """Return the rows of a part. Raises RowsLost, before anything is done with them, where not all
-    have come.
+def _together(bucket: int, once: dict[int, tuple[int, Any]], name: str, items: int) -> pa.Table:
+    """Return the rows of a bucket. Raises RowsLost, before anything is done with them, where not
+    all have come.
     """
     if len(once) < items:
         first = next(i for i in range(items) if i not in once)
         raise RowsLost(
-            f"{name}: part {part} expected the rows of {items} senders, got those of {len(once)};"
-            f" nothing has come from sender {first}. {AGAIN}"
+            f"{name}: bucket {bucket} expected the rows of {items} senders, got those of"
+            f" {len(once)}; nothing has come from sender {first}. {AGAIN}"
         )
     tables = []
     for place, (rows, sent) in sorted(once.items()):
@@ -205,11 +217,12 @@ def _together(part: int, once: dict[int, tuple[int, Any]], name: str, items: int
         got = 0 if table is None else table.num_rows
         if got != rows:
             raise RowsLost(
-                f"{name}: part {part} expected {rows} rows of sender {place}, got {got}. {AGAIN}"
+                f"{name}: bucket {bucket} expected {rows} rows of sender {place}, got {got}."
+                f" {AGAIN}"
             )
         if table is not None:
             tables.append(table)
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-AGAIN = "The part is not finished; start the run again, it goes on from what is"
+AGAIN = "Start the run again: it goes on from what is finished"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from coreset.core.engine import PART
 
@@ -38,14 +39,10 @@ class Spill:
         """Take in the rows of one item."""
         if not table.num_rows:
             return
-        bucket = table[PART].to_numpy() * self.buckets // self.parts
-        order = np.argsort(bucket, kind="stable")
-        ends = np.searchsorted(bucket[order], np.arange(self.buckets + 1))
-        table = plain(table.take(pa.array(order)))
-        for i in np.flatnonzero(np.diff(ends)).tolist():
-            part = table.slice(int(ends[i]), int(ends[i + 1] - ends[i]))
-            self._held.setdefault(i, []).append(part)
-            self._rows[i] += part.num_rows
+        bucket = bucket_of(table[PART].to_numpy(), self.parts, self.buckets)
+        for i, rows in cut(plain(table), bucket):
+            self._held.setdefault(i, []).append(rows)
+            self._rows[i] += rows.num_rows
         self._size += table.nbytes
         if self._size > _HELD:
             self.flush()
@@ -91,16 +88,28 @@ def _streams(path: Path) -> Iterator[pa.Table]:
             yield pa.ipc.open_stream(source, options=_PLAINLY).read_all()
 
 
+def bucket_of(part: NDArray[np.int64], parts: int, buckets: int) -> NDArray[np.int64]:
+    """Return the bucket (n,) of parts (n,): parts that follow each other share one.
+
+    >>> bucket_of(np.arange(5), 5, 2).tolist()
+    [0, 0, 0, 1, 1]
+    """
+    return part * buckets // parts
+
+
+def cut(table: pa.Table, by: NDArray[np.int64]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield (value, its rows) of a table, in the order of the values `by` (n,) of its rows."""
+    if len(by) and (by[1:] < by[:-1]).any():
+        order = np.argsort(by, kind="stable")
+        by, table = by[order], table.take(pa.array(order))
+    ends = [0, *(np.flatnonzero(np.diff(by)) + 1).tolist(), len(by)] if len(by) else [0]
+    for a, b in zip(ends, ends[1:], strict=False):
+        yield int(by[a]), table.slice(a, b - a)
+
+
 def by_part(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     """Yield (part, its rows without `_part`) of a table, in the order of parts."""
-    part = table[PART].to_numpy()
-    rows = table.drop_columns([PART])
-    if len(part) and (part[1:] < part[:-1]).any():
-        order = np.argsort(part, kind="stable")
-        part, rows = part[order], rows.take(pa.array(order))
-    ends = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)] if len(part) else [0]
-    for a, b in zip(ends, ends[1:], strict=False):
-        yield int(part[a]), rows.slice(a, b - a)
+    return cut(table.drop_columns([PART]), table[PART].to_numpy())
 
 
 def plain(table: pa.Table) -> pa.Table:

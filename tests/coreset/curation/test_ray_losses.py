@@ -22,7 +22,7 @@ from coreset.core.compute import Compute
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
 from coreset.curation.engines.ray import RayData
-from coreset.curation.engines.ray_tasks import RowsLost, Task, call_items, call_part, read_items
+from coreset.curation.engines.ray_tasks import RowsLost, Task, call_bucket, call_items, read_items
 from coreset.curation.run import Settings
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -54,22 +54,22 @@ class Sums:
 @dataclass(frozen=True)
 class LosingRay(RayData):
     """Ray Data that loses something on its way, without an error: what sender `place` sends to
-    `part`, or the `answer` about an item. of: how the classes of the steps begin whose rows are.
+    `bucket`, or the `answer` about an item. of: how the classes of the steps begin whose rows are.
     """
 
     place: int | None = None
-    part: int | None = None
+    bucket: int | None = None
     answer: int | None = None
     of: str = ""
 
-    def _sent(self, ray, items, read, parts):
-        sent = super()._sent(ray, items, read, parts)
-        if self.part is None or not type(read).__name__.startswith(self.of):
+    def _sent(self, ray, items, read, parts, buckets):
+        sent = super()._sent(ray, items, read, parts, buckets)
+        if self.bucket is None or not type(read).__name__.startswith(self.of):
             return sent
-        place, part = self.place, self.part
+        place, bucket = self.place, self.bucket
 
         def without(batch):
-            lost = pc.equal(batch["_part"], part)
+            lost = pc.equal(batch["_bucket"], bucket)
             if place is not None:
                 lost = pc.and_(lost, pc.equal(batch["place"], place))
             return batch.filter(pc.invert(lost))
@@ -89,11 +89,11 @@ class LosingRay(RayData):
 def test_rows_that_are_lost_between_tasks(tmp_path, engine):
     """Nothing is done about the part that lacks them; the others are finished."""
     words = (
-        r"Sums: part 1 expected the rows of 3 senders, got those of 2; nothing has come from"
-        r" sender 2\. The part is not finished; start the run again"
+        r"Sums: bucket 1 expected the rows of 3 senders, got those of 2; nothing has come from"
+        r" sender 2\. Start the run again"
     )
     with pytest.raises(RowsLost, match=words):
-        list(LosingRay(place=2, part=1).exchange(Numbers(), [0, 1, 2], Sums(tmp_path), 4))
+        list(LosingRay(place=2, bucket=1).exchange(Numbers(), [0, 1, 2], Sums(tmp_path), 4))
     assert not (tmp_path / "1").exists()
     assert {p.name for p in tmp_path.iterdir()} <= {"0", "2"}
     answers = list(RayData().exchange(Numbers(), [0, 1, 2], Sums(tmp_path), 4))
@@ -107,10 +107,10 @@ def test_an_answer_that_is_lost(engine):
         list(LosingRay(answer=1).map(abs, [3, -4, 5]))
 
 
-def test_a_part_that_is_lost(tmp_path, engine):
-    words = r"Sums: expected 3 parts, got 2; nothing has come of part 1\."
+def test_a_bucket_that_is_lost(tmp_path, engine):
+    words = r"Sums: expected 3 buckets, got 2; nothing has come of bucket 1\."
     with pytest.raises(RowsLost, match=words):
-        list(LosingRay(part=1).exchange(Numbers(), [0, 1], Sums(tmp_path), 3))
+        list(LosingRay(bucket=1).exchange(Numbers(), [0, 1], Sums(tmp_path), 3))
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,15 @@ class Misses:
 def test_a_package_that_a_node_does_not_have_or_has_in_another_version(tmp_path):
     """In words that name the node and the install line, for items, senders and parts."""
     items = pa.table({"place": [0], "item": [pickle.dumps(0)]})
-    sent = parts_of(read_items(items, Task(pickle.dumps(Numbers()), ()), 3), 0)
+    sent = only(read_items(items, Task(pickle.dumps(Numbers()), ()), 3, 3), 0)
     for task, words in (
         (Task(pickle.dumps(Misses()), ()), "pip install 'coreset-lightning[x]' (on the node "),
         (Task(pickle.dumps(Misses()), (), "n", "0.0.7"), "the run began with 0.0.7: pip install"),
     ):
         answers = [
             call_items(items, task)["answer"][0].as_py(),
-            call_part(sent, task, 1)["answer"][0].as_py(),
-            call_part(parts_of(read_items(items, task, 3), 2), task, 1)["answer"][0].as_py(),
+            call_bucket(sent, task, 1)["answer"][1].as_py(),
+            call_bucket(only(read_items(items, task, 3, 3), 2), task, 1)["answer"][0].as_py(),
         ]
         for good, error in map(pickle.loads, answers):
             assert not good
@@ -140,34 +140,90 @@ def test_a_package_that_a_node_does_not_have_or_has_in_another_version(tmp_path)
             assert f"on the node {socket.gethostname()};" in str(error)
 
 
-def parts_of(messages, part):
-    return messages.filter(pc.equal(messages["_part"], part))
+def only(messages, bucket):
+    return messages.filter(pc.equal(messages["_bucket"], bucket))
 
 
 def test_a_stream_that_has_fewer_rows_than_it_says(tmp_path):
     """The definition, without Ray: cut, twice there, and an item that cannot be read."""
     task = [Task(pickle.dumps(one), (), "sums") for one in (Numbers(), Sums(tmp_path))]
     items = pa.table({"place": [0, 1], "item": [pickle.dumps(0), pickle.dumps(1)]})
-    messages = parts_of(read_items(items, task[0], 4), 0)
+    messages = only(read_items(items, task[0], 4, 4), 0)
     assert messages["rows"].to_pylist() == [3, 3]
-    good = call_part(messages, task[1], 2).to_pylist()[0]
+    whole, good = call_bucket(messages, task[1], 2).to_pylist()
+    assert (whole["part"], whole["answer"], good["part"]) == (-1, b"", 0)
     assert pickle.loads(good["answer"]) == (True, 0 + 3 + 6 + 9 + 12 + 15)
-    assert (good["rows"], good["messages"]) == (6, 2)
-    assert good["bytes"] == sum(len(one) for one in messages["sent"].to_pylist())
+    assert (whole["parts"], whole["rows"], whole["messages"]) == (1, 6, 2)
+    assert whole["bytes"] == sum(len(one) for one in messages["sent"].to_pylist())
     (tmp_path / "0").unlink()
     says = messages.set_column(2, "rows", pa.array([3, 4]))
-    answer = pickle.loads(call_part(says, task[1], 2)["answer"][0].as_py())
+    (only_row,) = call_bucket(says, task[1], 2).to_pylist()
+    answer = pickle.loads(only_row["answer"])
     assert answer[0] is False
-    assert str(answer[1]).startswith("sums: part 0 expected 4 rows of sender 1, got 3.")
+    assert str(answer[1]).startswith("sums: bucket 0 expected 4 rows of sender 1, got 3.")
     assert not (tmp_path / "0").exists()
-    empty = call_part(parts_of(read_items(items, task[0], 4), 3), task[1], 2).to_pylist()[0]
-    assert (empty["answer"], empty["rows"], empty["messages"]) == (b"", 0, 2)
+    (empty,) = call_bucket(only(read_items(items, task[0], 4, 4), 3), task[1], 2).to_pylist()
+    assert (empty["answer"], empty["parts"], empty["rows"], empty["messages"]) == (b"", 0, 0, 2)
     bad = pa.table({"place": [0, 1], "item": [pickle.dumps(0), pickle.dumps("no number")]})
-    for part in range(4):
-        failed = call_part(parts_of(read_items(bad, task[0], 4), part), task[1], 2)
+    for bucket in range(4):
+        failed = call_bucket(only(read_items(bad, task[0], 4, 4), bucket), task[1], 2)
         good, error = pickle.loads(failed["answer"][0].as_py())
         assert not good
         assert not isinstance(error, RowsLost)
+
+
+@dataclass(frozen=True)
+class Many:
+    """One number for each of 900 parts but every seventh."""
+
+    def __call__(self, item):
+        part = np.setdiff1d(np.arange(900), np.arange(0, 900, 7))
+        return pa.table({"_part": part[::-1].copy(), "value": part[::-1] + 1000 * item})
+
+
+@dataclass(frozen=True)
+class OfPart:
+    """The part and its numbers; of one part an error."""
+
+    fails: int = -1
+
+    def __call__(self, item):
+        part, rows = item
+        if part == self.fails:
+            raise KeyError(f"part {part}")
+        return part, sorted(rows["value"].to_pylist())
+
+
+def test_messages_do_not_grow_with_parts(engine):
+    """900 parts travel in 200 buckets: an item sends 200 messages, and every part with rows gets
+    its own.
+    """
+    ray = RayData()
+    answers = list(ray.exchange(Many(), [0, 1, 2], OfPart(), 900))
+    assert answers == [(p, [p, p + 1000, p + 2000]) for p in range(900) if p % 7]
+    assert ray.moved["messages", "OfPart"] == 3 * 200
+    assert ray.moved["rows", "OfPart"] == 3 * len(answers)
+    with pytest.raises(KeyError, match="part 23"):
+        list(RayData().exchange(Many(), [0], OfPart(23), 900))
+
+
+@dataclass(frozen=True)
+class ForgetsParts(RayData):
+    """Ray Data that loses the answer about one part of a bucket."""
+
+    def _taken(self, ray, done):
+        for batch in super()._taken(ray, done):
+            yield (
+                batch.filter(pc.not_equal(batch["part"], 8))
+                if "part" in batch.schema.names
+                else batch
+            )
+
+
+def test_an_answer_about_a_part_that_is_lost(engine):
+    words = r"OfPart: expected the answers of 771 parts, got 770\."
+    with pytest.raises(RowsLost, match=words):
+        list(ForgetsParts().exchange(Many(), [0], OfPart(), 900))
 
 
 def test_a_run_that_loses_rows_goes_on_to_the_same_bytes(tmp_path, engine):
@@ -177,9 +233,9 @@ def test_a_run_that_loses_rows_goes_on_to_the_same_bytes(tmp_path, engine):
     source = write_jsonl(tmp_path / "rows.jsonl", sentences(60))
     operators, out = ["exact_duplicates"], tmp_path / "ray"
     curate(operators, source, tmp_path / "local", engine=Local(), settings=SMALL)
-    lossy = LosingRay(place=1, part=0, of="ReadKeys")
+    lossy = LosingRay(place=1, bucket=0, of="ReadKeys")
     with pytest.raises(
-        RowsLost, match=r"^exact_duplicates, FindEdges: part 0 expected the rows of 3"
+        RowsLost, match=r"^exact_duplicates, FindEdges: bucket 0 expected the rows of 3"
     ):
         curate(operators, source, out, engine=lossy, settings=SMALL)
     assert not list(out.glob("manifest.json")) + list(out.glob("decisions*"))

@@ -17,7 +17,7 @@ from toys import StayingDuplicates, StayingRule, write_jsonl
 from coreset.curation import curate
 from coreset.curation.engines.local import Local
 from coreset.curation.engines.ray import RayData
-from coreset.curation.engines.ray_tasks import Task, call_part, read_items
+from coreset.curation.engines.ray_tasks import Task, call_bucket, read_items
 from coreset.curation.operators.threshold import Threshold
 from coreset.curation.run import Settings
 
@@ -98,10 +98,10 @@ def test_what_a_lost_task_sent_is_not_counted_twice():
     """
     read, step = (Task(pickle.dumps(one), ()) for one in (Values(), Sorted()))
     items = pa.table({"place": [0, 1], "item": [pickle.dumps(0), pickle.dumps(1)]})
-    sent = read_items(items, read, 2)
-    again = pa.concat_tables([sent, read_items(items.slice(1), read, 2)])
+    sent = read_items(items, read, 2, 2)
+    again = pa.concat_tables([sent, read_items(items.slice(1), read, 2, 2)])
     for part in (0, 1):
-        rows = again.filter(pc.equal(again["_part"], part))
+        rows = again.filter(pc.equal(again["_bucket"], part))
         assert rows.num_rows == 3
-        answer = call_part(rows, step, 2)["answer"][0].as_py()
+        answer = call_bucket(rows, step, 2)["answer"][1].as_py()
         assert pickle.loads(answer) == (True, list(range(part, 20, 2)))
