@@ -89,8 +89,6 @@ def summary(done: Curated) -> list[str]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="curate")  # type: ignore[untyped-decorator]
 def configured_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
-    import pyarrow as pa
-
     from coreset.core.places import place
     from coreset.curation.run import curate
     from coreset.report.curation import write_curation_report
@@ -115,7 +113,6 @@ def configured_main(cfg: DictConfig) -> None:
             overrules=plain["overrules"],
             log=say,
         )
-        pa.default_memory_pool().release_unused()  # what the pass held, before the report's figures
         state = place(plain["state"]) if plain["state"] else None
         write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
         keys = ("name", "kind", "counts")
