@@ -91,7 +91,6 @@ def configured_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
     from coreset.core.places import place
     from coreset.curation.run import curate
-    from coreset.report.curation import write_curation_report
 
     console = Console(stderr=True)
 
@@ -113,6 +112,8 @@ def configured_main(cfg: DictConfig) -> None:
             overrules=plain["overrules"],
             log=say,
         )
+        from coreset.report.curation import write_curation_report  # after what costs memory
+
         state = place(plain["state"]) if plain["state"] else None
         write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
         keys = ("name", "kind", "counts")

@@ -307,7 +307,6 @@ def curate(
             _check_overrules(engine, opinions, rows)
         pa.default_memory_pool().release_unused()  # else it is kept for the rest of the run
         chain = decide(engine, rows, log)
-        pa.default_memory_pool().release_unused()
         step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", opinions)
         counts = Counts()
         for part in engine.map(step, rows.partitions):
@@ -332,6 +331,7 @@ def curate(
         (folder / UNFINISHED).unlink(missing_ok=True)
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(held / step.folder)
+    pa.default_memory_pool().release_unused()
     samples = {name: [row for _, row in drawn] for name, drawn in sorted(counts.samples.items())}
     return Curated(folder, manifest, samples, gallery)
 
