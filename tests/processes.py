@@ -35,6 +35,7 @@ CONTEXT.set_forkserver_preload(
         "coreset.cli.explore",
         "coreset.cli.select",
         "coreset.curation.run",
+        "coreset.report.curation",
         "coreset.report.page",
         "coreset.report.console",
         "numba",

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,12 +20,9 @@ from rich.markup import escape
 from coreset.build import build
 from coreset.cli.answer import answer, run
 from coreset.cli.common import check_settings, conf_dir, fail
-from coreset.core.places import place
-from coreset.curation.operators.base import flatten, kind
-from coreset.curation.recipe import read_recipe
-from coreset.curation.run import Curated, Settings, curate
-from coreset.curation.score import score
-from coreset.report.curation import write_curation_report
+
+if TYPE_CHECKING:
+    from coreset.curation.run import Curated, Settings
 
 
 def settings(plain: Mapping[str, Any]) -> Settings:
@@ -45,6 +42,8 @@ def settings(plain: Mapping[str, Any]) -> Settings:
     ... ).batch
     2
     """
+    from coreset.curation.run import Settings
+
     names = ("kind", "fields", "id", "max_characters", "batch", "partition_rows", "split", "images")
     options: dict[str, Any] = {n: plain[n] for n in names}
     return Settings(**{**options, "fields": options["fields"] or {}})
@@ -56,6 +55,9 @@ def make_operators(plain: Mapping[str, Any]) -> list[Any]:
     Raises what `build` and `read_recipe` do, and ValueError for a recipe that has no operators, or
     a budget and nothing that takes it.
     """
+    from coreset.curation.operators.base import flatten, kind
+    from coreset.curation.recipe import read_recipe
+
     file = plain.get("recipe_file")
     recipe = read_recipe(file, plain) if file else plain["recipe"]
     if not isinstance(recipe, Mapping) or not isinstance(recipe.get("operators"), list):
@@ -87,6 +89,9 @@ def summary(done: Curated) -> list[str]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="curate")  # type: ignore[untyped-decorator]
 def configured_main(cfg: DictConfig) -> None:
     """Run a recipe over rows of text and write what is kept, and why."""
+    from coreset.core.places import place
+    from coreset.curation.run import curate
+
     console = Console(stderr=True)
 
     def say(text: str) -> None:
@@ -107,6 +112,8 @@ def configured_main(cfg: DictConfig) -> None:
             overrules=plain["overrules"],
             log=say,
         )
+        from coreset.report.curation import write_curation_report  # after what costs memory
+
         state = place(plain["state"]) if plain["state"] else None
         write_curation_report(done.out, done.manifest, done.samples, done.gallery, state)
         keys = ("name", "kind", "counts")
@@ -136,6 +143,8 @@ def curate_main() -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="score")  # type: ignore[untyped-decorator]
 def configured_score(cfg: DictConfig) -> None:
     """Score rows of text and write the columns."""
+    from coreset.curation.score import score
+
     console = Console(stderr=True)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from coreset.core.engine import Engine
 from coreset.core.locks import LOCK, locked
 from coreset.core.overrules import Overrules, read_overrules
@@ -303,6 +305,7 @@ def curate(
         rows = take_in(operators, source, held, folder, engine, settings, log)
         if opinions is not None:
             _check_overrules(engine, opinions, rows)
+        pa.default_memory_pool().release_unused()  # else it is kept for the rest of the run
         chain = decide(engine, rows, log)
         step = DecidePartition(chain, f"decisions-{chain.stages[-1].key}", opinions)
         counts = Counts()
@@ -328,6 +331,7 @@ def curate(
         (folder / UNFINISHED).unlink(missing_ok=True)
         gallery = next(engine.map(Gather(chain, rows.partitions), [decisions]))
         remove_tree(held / step.folder)
+    pa.default_memory_pool().release_unused()
     samples = {name: [row for _, row in drawn] for name, drawn in sorted(counts.samples.items())}
     return Curated(folder, manifest, samples, gallery)
 

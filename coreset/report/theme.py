@@ -174,4 +174,5 @@ def png(fig: Figure) -> bytes:
     """Return the figure as PNG on white paper, without a date."""
     out = io.BytesIO()
     fig.savefig(out, format="png", dpi=200, facecolor="white")
+    FigureCanvasAgg(fig)  # a new canvas: the old one holds every pixel
     return out.getvalue()

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coreset.core.batch import Batch, as_batch, objects, to_arrow, to_numpy
+from coreset.core.text_keys import text_keys
 from coreset.curation.operators.base import (
     Decision,
     Estimator,
@@ -96,10 +97,7 @@ def row_keys(operator: GroupBy, batch: Batch) -> NDArray[np.uint64]:
     """Return the keys of a group operator as (n, several) uint64, 0 = no key; texts are hashed."""
     keys = np.asarray(operator.key(only(batch, operator.key_needs)))
     if keys.dtype.kind in "OU":
-        from pandas.util import hash_array
-
-        texts = objects(["" if k is None else str(k) for k in keys.tolist()])
-        hashed = hash_array(texts, hash_key="coreset-row-keys", categorize=False)
+        hashed = text_keys(["" if k is None else str(k) for k in keys.tolist()])
         keys = np.where(
             [k is None for k in keys.tolist()], np.uint64(0), np.maximum(hashed, np.uint64(1))
         )

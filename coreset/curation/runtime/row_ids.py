@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coreset.core.batch import to_numpy
 from coreset.core.engine import PART, Engine
+from coreset.core.text_keys import text_keys
 from coreset.curation.runtime.checkpoint import (
     Partition,
     Stage,
@@ -80,12 +80,10 @@ class ReadIds:
 
     def __call__(self, item: tuple[int, Partition]) -> pa.Table:
         """Return `key`, the hash, `node`, `id` and `line` of every row."""
-        from pandas.util import hash_array
-
         number, partition = item
         table = read_columns(self.work.partition(partition), ["id", "line"])
-        ids = to_numpy(table["id"])
-        key = hash_array(ids, hash_key="coreset-row-keys", categorize=False)
+        ids = table["id"].to_pylist()
+        key = text_keys(ids)
         table = table.append_column("node", pa.array(numbered(number, np.arange(len(ids)))))
         table = table.append_column("key", pa.array(key))
         part = (key % np.uint64(self.parts)).astype(np.int64)

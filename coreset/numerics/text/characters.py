@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ def tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
     fold = np.arange(0x110000, dtype=np.uint32)
     for span in spans(_LETTERS):  # letters that fold to themselves: no need to ask about each
         flags[span.start : span.stop] = ALPHA | WORD
-    rest = np.flatnonzero(flags == 0)
-    for point in rest[(rest < 0x323B0) | ((rest >= 0xE0000) & (rest < 0xE0200))].tolist():
+    rest = compress(range(0x323B0), (flags[:0x323B0] == 0).tolist())
+    for point in chain(rest, range(0xE0000, 0xE0200)):
         char = chr(point)
         category = unicodedata.category(char)
         if category in ("Cn", "Co", "Cs"):

@@ -297,8 +297,8 @@ def test_extra_columns_of_the_rows_can_be_read(tmp_path):
 def test_a_worker_does_not_load_what_it_does_not_need():
     """Every process of every engine imports this: torch alone takes seconds."""
     code = (
-        "import sys, coreset.cli.curate; print([m for m in ('torch', 'scipy', 'pandas', 'numba',"
-        " 'sklearn') if m in sys.modules])"
+        "import sys, coreset.cli.curate, coreset.curation.run, coreset.curation.engines.local;"
+        "print([m for m in ('torch', 'scipy', 'pandas', 'numba', 'sklearn') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
