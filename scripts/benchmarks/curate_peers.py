@@ -21,6 +21,7 @@ from scripts.benchmarks.threads import single_thread  # noqa: E402
 single_thread()
 
 import argparse  # noqa: E402
+import contextlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
@@ -39,9 +40,14 @@ from scripts.benchmarks import harness  # noqa: E402
 
 RESULTS = Path("results/curate")
 FEW, QUICK, SHORT = 100, 400, 0.02  # rows of a start and of --quick; share of pages that are short
+LONG = 120.0  # CPU seconds: what takes longer is run once
 COPIES, CHANGED = 0.05, 0.05  # shares of rows that are copies, and copies with other words
 PEERS = ("data-juicer", "datatrove", "nemo-curator")
-PACKAGES = {"data-juicer": "py-data-juicer", "datatrove": "datatrove", "nemo-curator": "nemo-curator"}
+PACKAGES = {
+    "data-juicer": "py-data-juicer",
+    "datatrove": "datatrove",
+    "nemo-curator": "nemo-curator",
+}
 GOAL = 15.0  # times our CPU seconds that Data-Juicer takes for the duplicates
 
 OURS: dict[str, list[Any]] = {
@@ -176,14 +182,12 @@ def measured(words: list[str], out: Path) -> dict[str, Any]:
             time.sleep(0 if ended else 0.1)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # what it left behind
-    except ProcessLookupError:
-        pass
     result: dict[str, Any] = {
         "cpu_s": max(usage.ru_utime + usage.ru_stime, sum(seen.values())),
         "wall_s": wall,
-        "peak_mb": max(usage.ru_maxrss * 1024, largest) / 1e6,
+        "peak_mb": largest / 1e6,  # of rusage it would be that of this process, if it is larger
     }
     if process.returncode:
         lines = (out / "log").read_text(errors="replace").strip().splitlines()
@@ -205,7 +209,9 @@ def spread(values: list[float]) -> list[float]:
     return [statistics.median(values), min(values), max(values)]
 
 
-def compare(job: str, source: Path, few: Path, places: dict[str, Path], trials: int) -> dict[str, Any]:
+def compare(
+    job: str, source: Path, few: Path, places: dict[str, Path], trials: int
+) -> dict[str, Any]:
     """Return a job's entries by tool: the first is ours."""
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     answers: dict[str, set[str]] = {}
@@ -221,6 +227,8 @@ def compare(job: str, source: Path, few: Path, places: dict[str, Path], trials: 
     for turn in range(trials):
         for tool in alive[turn % len(alive) :] + alive[: turn % len(alive)]:
             for part, path in (("start", few), ("whole", source)):
+                if any(one["cpu_s"] > LONG for one in runs[tool][part]):
+                    continue
                 done, ids = once(tool, job, path, places[tool])
                 print(job, tool, part, turn, done, len(ids), flush=True)
                 if "error" in done:
@@ -255,7 +263,8 @@ def version(tool: str, place: Path) -> str:
 
 
 def _seconds(values: list[float]) -> str:
-    return f"{values[0]:.1f} ({values[1]:.1f} to {values[2]:.1f})"
+    one = values[1] == values[2]
+    return f"{values[0]:.1f}" + (", one trial" if one else f" ({values[1]:.1f} to {values[2]:.1f})")
 
 
 def table(result: dict[str, Any]) -> str:
@@ -265,7 +274,8 @@ def table(result: dict[str, Any]) -> str:
         "# The same jobs by whole processes of ours and of peers",
         "",
         f"{result['hardware']}, load {result['load']}; one process on one thread each, as its"
-        f" documentation says; {result['trials']} trials in turns, median (lowest to highest) of user"
+        f" documentation says; {result['trials']} trials in turns (one where a trial takes over"
+        f" {LONG:g} CPU seconds), median (lowest to highest) of user"
         f" and system seconds. {peers}. The start is the same job on {FEW} rows; beyond it is the"
         " difference. MB: the largest resident set of any process. Alike: rows decided as by ours,"
         " by id; another row of a group of copies may be kept.",
@@ -279,7 +289,9 @@ def table(result: dict[str, Any]) -> str:
         ]  # fmt: skip
         for tool, e in job["tools"].items():
             if "whole" not in e:
-                lines.append(f"| {tool} | – | – | – | – | – | – | – | {e['error'].replace('|', '/')} |")
+                lines.append(
+                    f"| {tool} | – | – | – | – | – | – | – | {e['error'].replace('|', '/')} |"
+                )
                 continue
             whole = e["whole"]
             lines.append(
@@ -304,7 +316,9 @@ def main() -> None:
     parser.add_argument("--env", action="append", default=[], metavar="NAME=FOLDER")
     args = parser.parse_args()
     rows, trials = (QUICK, 1) if args.quick else (args.rows, args.trials)
-    places = {"coreset": Path(sys.prefix)} | {tool: Path(".cache", tool).absolute() for tool in PEERS}
+    places = {"coreset": Path(sys.prefix)} | {
+        tool: Path(".cache", tool).absolute() for tool in PEERS
+    }
     places |= {n: Path(f).absolute() for n, f in (one.split("=", 1) for one in args.env)}
     options = f" --rows {rows}" * (rows != 20_000) + f" --trials {trials}" * (trials != 3)
     result: dict[str, Any] = {

@@ -72,7 +72,9 @@ def main(job: str, source: str, target: str) -> None:
     else:
         exact = ExactDedupConfig(content_getter=text_of)
         near = MinhashConfig(norm_config=TextNormConfig(norm_numbers=False))  # 14 bands of 8
-        at = {name: str(out / name) for name in ("exact", "once", "unique", "keys", "pairs", "gone")}
+        at = {
+            name: str(out / name) for name in ("exact", "once", "unique", "keys", "pairs", "gone")
+        }
         length = LambdaFilter(long_enough)
         stage(reader, length, ExactDedupSignature(at["exact"], exact))
         stage(ExactFindDedups(at["exact"], at["once"], exact))
