@@ -273,17 +273,18 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# The same jobs by whole processes of ours and of peers",
         "",
-        f"{result['hardware']}, load {result['load']}; one process on one thread each, as its"
-        f" documentation says; {result['trials']} trials in turns (one where a trial takes over"
-        f" {LONG:g} CPU seconds), median (lowest to highest) of user"
-        f" and system seconds. {peers}. The start is the same job on {FEW} rows; beyond it is the"
-        " difference. MB: the largest resident set of any process. Alike: rows decided as by ours,"
-        " by id; another row of a group of copies may be kept.",
+        f"{result['hardware']}; one process on one thread each, as its documentation says; median"
+        " (lowest to highest) of user and system seconds of whole processes, in turns. "
+        f"{peers}. The start is the same job on {FEW} rows; beyond it is the difference. MB: the"
+        " largest resident set of any process. Alike: rows decided as by ours, by id; another row"
+        " of a group of copies may be kept.",
         f"`{result['command']}` makes this again.",
     ]
     for name, job in result["jobs"].items():
         lines += [
-            "", f"## {name}, {job['rows']:,} pages ({job['bytes'] / 1e6:.0f} MB)", "", JOBS[name], "",
+            "", f"## {name}, {job['rows']:,} pages ({job['bytes'] / 1e6:.0f} MB)", "",
+            f"{JOBS[name]} {job['trials']} trials, one where a trial takes over {LONG:g} CPU"
+            f" seconds; load {job['load']:.1f}.", "",
             "| tool | CPU s | of it the start | times ours | times ours beyond the start | wall s | MB | rows kept | alike |",
             "|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
@@ -320,18 +321,21 @@ def main() -> None:
         tool: Path(".cache", tool).absolute() for tool in PEERS
     }
     places |= {n: Path(f).absolute() for n, f in (one.split("=", 1) for one in args.env)}
-    options = f" --rows {rows}" * (rows != 20_000) + f" --trials {trials}" * (trials != 3)
     result: dict[str, Any] = {
         "goal": f"Data-Juicer takes at least {GOAL:g} times our CPU seconds for the duplicates",
-        "trials": trials, "peers": {tool: version(tool, places[tool]) for tool in PEERS},
-        "jobs": {},
+        "peers": {tool: version(tool, places[tool]) for tool in PEERS},
     }  # fmt: skip
-    result |= harness.about("python scripts/benchmarks/curate_peers.py" + options)
+    result |= harness.about("python scripts/benchmarks/curate_peers.py") | {"jobs": {}}
+    file = RESULTS / "peers.json"
+    if file.exists() and not args.quick:
+        result["jobs"] = json.loads(file.read_text())["jobs"]  # those that are not measured again
     with tempfile.TemporaryDirectory() as name:
         source, fresh = web_pages(rows, Path(name))
         few, _ = web_pages(FEW, Path(name))
         for job in args.jobs:
-            result["jobs"][job] = {"fresh": fresh} | compare(job, source, few, places, trials)
+            load = os.getloadavg()[0]
+            measured_now = compare(job, source, few, places, trials)
+            result["jobs"][job] = {"fresh": fresh, "load": load, "trials": trials} | measured_now
             if not args.quick:
                 harness.write("peers", result, RESULTS)
                 write_atomic(RESULTS / "peers.md", table(result))

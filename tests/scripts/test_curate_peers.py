@@ -32,7 +32,8 @@ def shingles(text):
     return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
 
 
-def test_pages_are_alike_only_where_they_are_copies(program, tmp_path):
+def test_pages_are_alike_only_where_they_are_copies(program, asset, tmp_path):
+    asset("llamafactory")
     path, fresh = program.web_pages(ROWS, tmp_path)
     texts = [json.loads(line)["text"] for line in path.open()]
     long = [t for t in texts if len(t) >= 200]
@@ -65,7 +66,8 @@ def test_a_process_that_fails_says_why(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_peers_that_are_not_there_are_named_and_stop_nothing(tmp_path):
+def test_peers_that_are_not_there_are_named_and_stop_nothing(asset, tmp_path):
+    asset("llamafactory")
     away = [
         f"--env={tool}={tmp_path / tool}" for tool in ("data-juicer", "datatrove", "nemo-curator")
     ]
