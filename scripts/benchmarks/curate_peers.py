@@ -90,7 +90,8 @@ JOBS = {
     " a shingle, 14 bands of 8. Only ours then counts the similarity of the pairs.",
     "words": "Words between white space (50 to 100,000) alone.",
     "rules": "Gopher's repetition and quality, C4 without end marks and FineWeb's rules. datatrove has"
-    " the same; NeMo Curator's English heuristics and Data-Juicer's filters at their defaults are"
+    " the same, but its C4 filter also takes lines out of the text, which the rules after it see;"
+    " NeMo Curator's English heuristics and Data-Juicer's filters at their defaults are"
     " other rules of the same kind, so rows decided alike say little there.",
 }
 
@@ -313,9 +314,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rows, one trial, nothing written")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--trials", type=int, default=3)
-    parser.add_argument("--jobs", nargs="*", choices=list(JOBS), default=list(JOBS))
+    parser.add_argument(
+        "--jobs", nargs="*", choices=[[], *JOBS], default=list(JOBS),
+        help="measure these, the others stay as they are; none: the table again from the file",
+    )  # fmt: skip
     parser.add_argument("--env", action="append", default=[], metavar="NAME=FOLDER")
     args = parser.parse_args()
+    if not args.jobs:
+        write_atomic(RESULTS / "peers.md", table(json.loads((RESULTS / "peers.json").read_text())))
+        return
     rows, trials = (QUICK, 1) if args.quick else (args.rows, args.trials)
     places = {"coreset": Path(sys.prefix)} | {
         tool: Path(".cache", tool).absolute() for tool in PEERS
