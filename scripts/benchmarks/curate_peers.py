@@ -109,7 +109,8 @@ def web_pages(count: int, folder: Path, seed: int = 0) -> tuple[Path, int]:
     sentences = np.array([s for page in real for s in page if 5 <= len(s.split()) <= 60], object)
     sizes = [max(8, len(page)) for page in real]
     words = np.array([w for s in sentences for w in s.split()], object)
-    rng, fresh = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    fresh: list[str] = []
     path = folder / f"pages-{count}.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for i in range(count):
@@ -169,7 +170,7 @@ def measured(words: list[str], out: Path) -> dict[str, Any]:
         process = subprocess.Popen(
             words, stdout=log, stderr=log, cwd=out, env=environment, start_new_session=True
         )
-        ended, status, usage = 0, 0, None
+        ended = 0
         while not ended:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             try:
@@ -242,10 +243,10 @@ def compare(
     for tool in alive:
         if not all(runs[tool].values()):
             continue
-        for part, done in runs[tool].items():
+        for part, ended in runs[tool].items():
             entries[tool][part] = {
-                k: spread([d[k] for d in done]) for k in ("cpu_s", "wall_s", "peak_mb")
-            } | {"trials": len(done)}
+                k: spread([one[k] for one in ended]) for k in ("cpu_s", "wall_s", "peak_mb")
+            } | {"trials": len(ended)}
         whole, start = (entries[tool][part]["cpu_s"][0] for part in ("whole", "start"))
         entries[tool]["beyond_s"] = whole - start
         entries[tool]["kept"] = len(answers[tool])
