@@ -100,6 +100,11 @@ class Boxes(OfSets):
         return np.asarray(out, np.float64)
 
     @property
+    def objects(self) -> tuple[Drawn, ...]:
+        """What is drawn in each frozen image."""
+        return self._drawn  # type: ignore[attr-defined, no-any-return]
+
+    @property
     def size(self) -> int:
         """Number of frozen images."""
         return len(self._drawn)  # type: ignore[attr-defined]
