@@ -87,7 +87,7 @@ def rows_needed(rows: int, p: float, bar: float, power: float = 0.8) -> float:
     number too small.
 
     >>> round(rows_needed(82, 0.004, 0.05 / 30))
-    165
+    166
     """
     if p >= 0.5:
         return float("inf")

@@ -204,7 +204,7 @@ def test_a_metadata_slice_that_lacks_rows_but_errs_no_more_is_listed_and_not_bou
 
 
 def test_the_page_says_what_more_labels_and_more_development_rows_would_do(tmp_path):
-    data, truth, wrong = world(flips=0.05)
+    data, truth, _ = world(flips=0.05)
     stages = {"diagnose": Diagnose(alpha=1e-12), "choose": Choose(relabel=0.02)}
     wheel = flywheel(tmp_path, data, truth, stages=stages)
     wheel.init(Freeze(clusters=0))
