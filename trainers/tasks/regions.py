@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +17,22 @@ REGIONS = 20  # boxes of an image that are looked at, the surest
 class RegionMaps:
     """The finest map under a detector's feature pyramid (of the backbone's own where it has none),
     caught as the model runs, and its means inside boxes. Weights that were trained on many classes
-    tell more of a class that the detector has hardly seen than what was trained with it.
+    tell more of a class that the detector has hardly seen than what was trained with it. Raises
+    ValueError for a model without torchvision's modules `transform` and `backbone`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._caught: dict[str, Any] = {}
-        backbone = cast(nn.Module, model.backbone)
+        parts = dict(model.named_children())
+        if not {"transform", "backbone"} <= set(parts):
+            raise ValueError(
+                "regions: expected a detector of torchvision, with the modules transform and"
+                f" backbone; {type(model).__name__} has {', '.join(parts) or 'none'}"
+            )
+        backbone = parts["backbone"]
         pyramids = [m for m in backbone.modules() if isinstance(m, FeaturePyramidNetwork)]
         self._hooks = [
-            cast(nn.Module, model.transform).register_forward_hook(
+            parts["transform"].register_forward_hook(
                 lambda _, args, out: self._caught.update(batch=out[0])
             ),
             pyramids[0].register_forward_pre_hook(lambda _, args: self._caught.update(map=args[0]))

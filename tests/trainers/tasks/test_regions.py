@@ -57,6 +57,11 @@ def test_the_mean_inside_a_box_is_at_its_center_whatever_is_resized_and_padded(p
     assert look._caught["batch"] is seen  # nothing is caught any more
 
 
+def test_a_model_without_the_modules_of_torchvision_is_refused():
+    with pytest.raises(ValueError, match="with the modules transform and backbone; Sequential has"):
+        RegionMaps(nn.Sequential(nn.Linear(1, 1)))
+
+
 @pytest.mark.slow
 def test_the_signal_is_that_of_the_surest_boxes_and_the_same_in_any_batch(stamps_folder, tmp_path):
     data = coco_folder(str(stamps_folder), cache=str(tmp_path))
