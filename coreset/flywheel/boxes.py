@@ -102,7 +102,8 @@ class Boxes(OfSets):
     @property
     def objects(self) -> tuple[Drawn, ...]:
         """What is drawn in each frozen image."""
-        return self._drawn  # type: ignore[attr-defined, no-any-return]
+        drawn: tuple[Drawn, ...] = self._drawn  # type: ignore[attr-defined]
+        return drawn
 
     @property
     def size(self) -> int:

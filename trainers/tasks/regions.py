@@ -54,7 +54,9 @@ class RegionMaps:
             y = inner[0] / image.shape[1] * rows / height
             corners.append(torch.from_numpy(own).to(finest) * finest.new_tensor([x, y, x, y]))
         cells = roi_align(finest, corners, 1, sampling_ratio=4, aligned=True)
-        return cells[:, :, 0, 0].reshape(*boxes.shape[:2], -1).float().cpu().numpy()
+        means = cells[:, :, 0, 0].reshape(*boxes.shape[:2], -1).float().cpu()
+        out: NDArray[np.float32] = means.numpy()
+        return out
 
     def close(self) -> None:
         """Let the model go."""
