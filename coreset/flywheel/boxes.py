@@ -100,6 +100,12 @@ class Boxes(OfSets):
         return np.asarray(out, np.float64)
 
     @property
+    def objects(self) -> tuple[Drawn, ...]:
+        """What is drawn in each frozen image."""
+        drawn: tuple[Drawn, ...] = self._drawn  # type: ignore[attr-defined]
+        return drawn
+
+    @property
     def size(self) -> int:
         """Number of frozen images."""
         return len(self._drawn)  # type: ignore[attr-defined]

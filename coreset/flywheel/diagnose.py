@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from coreset.flywheel.slices import UNKNOWN, Members, Slice
 from coreset.flywheel.stage import Artifact, Turn
-from coreset.flywheel.statistics import excess_test, mean_interval, share_ratio
+from coreset.flywheel.statistics import excess_test, mean_interval, rows_needed, share_ratio
 
 COLUMNS = (
     "name", "kind", "rows", "error", "low", "high", "rest", "excess", "p", "share_train",
     "share_dev", "ratio", "verdict",
 )  # fmt: skip
+
+_FAR = 10  # times a slice's rows, beyond which its excess is too small to speak of
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Diagnose:
     classes are hard however many rows there are: it is weak only when it is also *lacking*, its
     share among the training rows below `lack` times its share in the development set (upper end of
     the interval). One that errs more but lacks nothing is listed as `hard`, one that lacks rows but
-    does not err provably more as `lacking`, and nothing is bought for either.
+    does not err provably more as `lacking`, and nothing is bought for either. How many development
+    rows would prove a lacking one's excess, were it as large as it looks, is in the fact `unproven`
+    (see `rows_needed`), as far as it is at most ten times the rows that there are.
 
     content: metadata columns that say what is in an example, as the size of objects, and not whence
     it comes: their slices are hard or easy as classes are and are named as those are.
@@ -91,6 +95,7 @@ class Diagnose:
             "weak": weak,
             "hard": hard,
             "lacking": rare,
+            "unproven": self._unproven([c for c in tested if c.name in rare], len(tested)),
             "too_small": small,
             "tested": len(tested),
             "error": float(errors.mean()),
@@ -98,6 +103,17 @@ class Diagnose:
             "measured_on": len(rows),
         }
         return Artifact(facts, {"slices": {n: [r[n] for r in table] for n in COLUMNS}})
+
+    def _unproven(self, lacking: Sequence[_Candidate], tested: int) -> list[dict[str, Any]]:
+        """Return rows, excess and p of the lacking slices, with the rows that would prove them."""
+        out = []
+        for c in lacking:
+            rows = int(c.inside.sum())
+            needed = rows_needed(rows, c.p, self.alpha / max(tested, 1))
+            if needed <= _FAR * rows:
+                about = {"name": c.name, "rows": rows, "excess": c.excess, "p": c.p}
+                out.append({**about, "needed": int(np.ceil(needed))})
+        return sorted(out, key=lambda line: line["p"])
 
     def _name(
         self, tested: Sequence[_Candidate], labels: NDArray[np.int64], turn: Turn

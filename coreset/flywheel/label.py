@@ -75,6 +75,9 @@ class Label:
             "repeated": len(again),
             "asked_again": len(table["id"]),
             "waiting": len(waiting["id"]),
+            "waiting_cost": float(data.costs[data.where(waiting["id"])].sum())
+            if waiting["id"]
+            else 0.0,
             "relabeled": int(sum(o != s for o, s in zip(table["old"], table["new"], strict=True))),
             "ambiguous": len(held),
             "cost": cost,

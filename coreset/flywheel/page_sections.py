@@ -49,7 +49,16 @@ def funnel(turn: Facts) -> Markup:
         *line("labeled and added", {**version, **label}, "added", "{} held back", "ambiguous"),
         *line("relabeled", {**label, **version}, "relabeled", "of {} asked again", "asked_again"),
     ]
-    return table("From the pool to the training set", ("", "rows", ""), rows)
+    notes = []
+    if label.get("waiting") and "waiting_cost" in label:  # a stage of one's own may leave it out
+        many = "label looks" if label["waiting"] == 1 else "labels look"
+        notes.append(
+            f"{count(label['waiting'])} more {many} wrong and nobody was asked again: the turn kept"
+            f" {choose.get('reserve', 0):g} of its budget for second labels, and"
+            f" {label['waiting_cost']:g} more (a larger budget, or a larger share of it in the"
+            " setting choose.relabel) would ask for them. They are in label-waiting.parquet."
+        )
+    return table("From the pool to the training set", ("", "rows", ""), rows, notes)
 
 
 def slices(turn: Facts, path: Path, percent: bool) -> Markup:
@@ -83,7 +92,17 @@ def slices(turn: Facts, path: Path, percent: bool) -> Markup:
         " more. Nothing is bought for these two."
     )
     heads = ("slice", "rows", "error", "excess", "share", "verdict")
-    return table("Where it is weak", heads, _bold(lines, "weak"), [note])
+    notes = [note, *(_unproven(one, percent) for one in turn["diagnose"].get("unproven", ()))]
+    return table("Where it is weak", heads, _bold(lines, "weak"), notes)
+
+
+def _unproven(one: Facts, percent: bool) -> str:
+    return (
+        f"{one['name']} has {count(one['rows'])} development rows and errs"
+        f" {change(one['excess'], percent)}{' points' if percent else ''} more than the rest, which is not"
+        f" proven beside all other slices: with about {count(one['needed'])} rows it would be in"
+        " four of five cases, if it errs as much more as it seems to."
+    )
 
 
 def bought(batch: Mapping[str, Any], data: FlywheelData) -> Markup:

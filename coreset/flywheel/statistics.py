@@ -93,6 +93,21 @@ def _sums(values: Values, k: int, rng: np.random.Generator) -> Values:
     return sums
 
 
+def rows_needed(rows: int, p: float, bar: float, power: float = 0.8) -> float:
+    """Return how many rows a slice must have for its excess to have a p of at most `bar` with
+    probability `power`, were the excess what its `rows` rows with this p say, by the normal law;
+    infinity for a p of 1/2 or more. Of a slice picked for its small p the excess is overrated, the
+    number too small.
+
+    >>> round(rows_needed(82, 0.004, 0.05 / 30))
+    166
+    """
+    if p >= 0.5:
+        return float("inf")
+    wanted = float(norm.isf(bar)) + float(norm.isf(1 - power))
+    return rows * (wanted / float(norm.isf(max(p, 1e-12)))) ** 2
+
+
 def share_ratio(
     few: int, of_few: int, many: int, of_many: int, alpha: float = 0.05
 ) -> tuple[float, float]:

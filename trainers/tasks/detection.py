@@ -22,6 +22,7 @@ from coreset.trainers.data.base import ImageData
 from coreset.trainers.data.coco import CocoData, Part, known_part
 from coreset.trainers.tasks.base import Task
 from coreset.trainers.tasks.module import Scheduled
+from coreset.trainers.tasks.regions import REGIONS, RegionMaps
 from coreset.vision import (
     Detections,
     ImageScores,
@@ -203,7 +204,8 @@ def pooled(feature_map: Any) -> Tensor:
 @dataclass(frozen=True)
 class Detection(Task):
     """Boxes in images. Signals: `features`, the mean of the backbone's last map; `uncertainty`, the
-    image's score by its boxes; `boxes`, the surest themselves (see `box_table`).
+    image's score by its boxes; `boxes`, the surest themselves (see `box_table`); `regions`, what
+    the backbone sees inside the first of these (see `RegionMaps`).
 
     score, aggregate, k, score_threshold, min_size: as in `coreset.vision`; score object_frequency
     leaves nothing to aggregate, entropy and margin need a two-stage detector. empty: what becomes
@@ -222,7 +224,7 @@ class Detection(Task):
     batch_size: int = 8
     prelabels: float = 0.5
 
-    signals = frozenset({"features", "uncertainty", "empty", "boxes"})
+    signals = frozenset({"features", "uncertainty", "empty", "boxes", "regions"})
     data_type = CocoData
 
     def __post_init__(self) -> None:
@@ -303,6 +305,8 @@ class Detection(Task):
             lambda _, args, out: caught.update(x=pooled(out))
         )
         rich = self.score in ("entropy", "margin")
+        look = RegionMaps(model) if "regions" in names else None
+        regions: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(indices)
         features: NDArray[np.float32] | None = None
         outputs: dict[int, Any] = {}
         try:
@@ -310,6 +314,10 @@ class Detection(Task):
                 images = [as_tensor(part.image(int(indices[r]))).to(device) for r in rows]
                 predictions = detect(model, images) if rich else model(images)
                 outputs |= dict(zip(rows.tolist(), predictions, strict=True))
+                if look is not None:
+                    tables = box_table(predictions)[:, :REGIONS, :4]
+                    for r, told in zip(rows.tolist(), look.inside(images, tables), strict=True):
+                        regions[r] = told
                 x = caught["x"].cpu().numpy()
                 features = (
                     np.empty((len(indices), x.shape[1]), np.float32)
@@ -319,6 +327,8 @@ class Detection(Task):
                 features[rows] = x
         finally:
             hook.remove()
+            if look is not None:
+                look.close()
         assert features is not None
         columns: dict[str, NDArray[Any]] = {"features": features}
         if names & {"uncertainty", "empty"}:
@@ -329,6 +339,8 @@ class Detection(Task):
             columns |= _uncertainty(self._score(boxes))
         if "boxes" in names:
             columns["boxes"] = box_table([outputs[i] for i in range(len(indices))])
+        if "regions" in names:
+            columns["regions"] = np.stack(regions)
         return {name: columns[name] for name in names}
 
     @torch.no_grad()

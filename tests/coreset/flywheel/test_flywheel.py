@@ -9,6 +9,8 @@ import pytest
 
 from coreset.flywheel import Artifact, Freeze
 from coreset.flywheel.assemble import Assemble, columns
+from coreset.flywheel.choose import Choose
+from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.flywheel import default_stages
 from coreset.flywheel.page import write_page
 from coreset.flywheel.tables import read_table
@@ -199,6 +201,28 @@ def test_a_metadata_slice_that_lacks_rows_but_errs_no_more_is_listed_and_not_bou
     facts = wheel.turn(100, now=NOW)["diagnose"]
     assert facts["lacking"] == ["site=s2"]
     assert facts["weak"] == []
+
+
+def test_the_page_says_what_more_labels_and_more_development_rows_would_do(tmp_path):
+    data, truth, _ = world(flips=0.05)
+    stages = {"diagnose": Diagnose(alpha=1e-12), "choose": Choose(relabel=0.02)}
+    wheel = flywheel(tmp_path, data, truth, stages=stages)
+    wheel.init(Freeze(clusters=0))
+    facts = wheel.turn(200, now=NOW)
+    waiting = read_table(tmp_path / "turns/001/label-waiting.parquet")["id"]
+    assert len(waiting) == facts["label"]["waiting"] > 10
+    assert facts["label"]["waiting_cost"] == data.costs[data.where(waiting)].sum()
+    page = wheel.show().read_text()
+    assert f"{len(waiting)} more labels look wrong and nobody was asked again" in page
+    assert f"kept 4 of its budget for second labels, and {len(waiting)} more" in page
+    unproven = {u["name"]: u for u in facts["diagnose"]["unproven"]}
+    assert set(unproven) == {"class=d", "site=s2"}  # p is 0.0001 at least of so few rows
+    dev = data.metadata["site"][data.at("dev")]
+    assert unproven["site=s2"]["rows"] == (dev == "s2").sum()
+    for one in unproven.values():
+        words = f"{one['name']} has {one['rows']} development rows and errs +"
+        assert words in page
+        assert f"with about {one['needed']} rows" in page
 
 
 @pytest.mark.parametrize("kind", ["texts", "pictures"])

@@ -13,7 +13,7 @@ from coreset.flywheel.diagnose import Diagnose
 from coreset.flywheel.label_errors import confident_errors
 from coreset.flywheel.leaks import find_leaks
 from coreset.flywheel.power_law import fit_power_law, forecast
-from coreset.flywheel.statistics import excess_test, mean_interval, paired_gain
+from coreset.flywheel.statistics import excess_test, mean_interval, paired_gain, rows_needed
 from coreset.flywheel.tables import read_table
 from coreset.flywheel.versions import Version, history
 from tests.coreset.flywheel.worlds import NOW, flywheel, world
@@ -78,6 +78,20 @@ def test_a_small_slice_of_many_rows_takes_no_memory_by_their_number():
     tracemalloc.stop()
     assert 0.001 < p < 0.999
     assert peak < 300e6
+
+
+@pytest.mark.parametrize(("p", "bar"), [(0.01, 0.002), (0.05, 0.001), (0.2, 0.01)])
+def test_with_the_rows_needed_a_slice_is_named_in_four_of_five_cases(p, bar):
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(3)
+    rows = 50
+    shift = norm.isf(p) / np.sqrt(rows)  # in deviations: what 50 rows with this p say of the mean
+    needed = round(rows_needed(rows, p, bar))
+    means = rng.normal(shift, 1, (4000, needed)).mean(axis=1)
+    named = norm.sf(means * np.sqrt(needed)) <= bar
+    assert named.mean() == pytest.approx(0.8, abs=0.03)
+    assert rows_needed(50, 0.5, bar) == np.inf
 
 
 def test_intervals_cover_and_seeds_widen_the_gain():
