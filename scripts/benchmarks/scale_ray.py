@@ -164,19 +164,23 @@ def messages() -> dict[str, float]:
 
 
 def fitted(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return CPU ms a row by engine and recipe: `slope` between the two sizes and `whole`, all of
-    the larger run over its rows; the truth of a large run lies between them where it is linear.
+    """Return CPU ms a row by engine and recipe: `slopes` between every smaller and every larger run
+    and `whole`, the dearest larger run over its rows; the truth of a large run lies between them
+    where it is linear.
     """
     out: dict[str, Any] = {}
     for engine in ("local", "ray"):
         for recipe in RECIPES:
             mine = [r for r in runs if (r["engine"], r["recipe"]) == (engine, recipe)]
-            large = max(mine, key=lambda r: r["rows"])
-            small = [r for r in mine if r["rows"] < large["rows"]]
+            rows = max(r["rows"] for r in mine)
+            large = [r["cpu_s"] for r in mine if r["rows"] == rows]
             slopes = [
-                1000 * (large["cpu_s"] - r["cpu_s"]) / (large["rows"] - r["rows"]) for r in small
+                1000 * (cpu - r["cpu_s"]) / (rows - r["rows"])
+                for r in mine
+                for cpu in large
+                if r["rows"] < rows
             ]
-            whole = 1000 * large["cpu_s"] / large["rows"]
+            whole = 1000 * max(large) / rows
             out[f"{engine}, {recipe}"] = {"slopes": sorted(slopes), "whole": whole}
     for recipe in RECIPES:
         local, ray = (out[f"{engine}, {recipe}"]["slopes"] for engine in ("local", "ray"))
@@ -234,7 +238,7 @@ def measured(sizes: list[int]) -> dict[str, Any]:
     small, large = sizes
     runs = [
         curated(watch, where, recipe, count)
-        for count in (small, small, large)
+        for count in (small, small, large, large)
         for recipe in RECIPES
         for where in ("local", "ray")
     ]
@@ -264,7 +268,7 @@ def main() -> None:
     result |= {
         "what": "one local process beside Ray Data on two processors, the same rows kept; CPU"
         f" seconds of the process and all that it started, partitions of {PARTITION} rows of about"
-        " 80 words; two trials at the smaller size, one at the larger",
+        " 80 words; two trials at each size",
         "goal": "Ray over local at most 1.2 row by row, at most 3 where rows are brought together,"
         " start at most 20 CPU-s",
         "load_average": [load, os.getloadavg()[0]],
