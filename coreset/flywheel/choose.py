@@ -27,8 +27,8 @@ class Choose:
 
     Within a slice `strategy` (a registered one, with `options`) takes rows out of the best
     `oversample` times its quota of candidates; it may read their scores as the signal `mined`
-    (`top_k` with `signal: mined` takes them in that order). Costs are never overrun; what a slice cannot use
-    goes to the others, and a shortfall is reported. Without a weak slice the batch is an audit of
+    (`top_k` with `signal: mined` takes them in that order). Costs are never overrun; what a slice
+    cannot use goes to the others, and a shortfall is reported. Without a weak slice the batch is an audit of
     `random` of the budget, drawn from the whole pool. The control arm is drawn here too: random
     rows of the whole clean pool for the same cost. Rows that people have pinned are bought first,
     within the budget; those they keep come on top of it.

@@ -165,11 +165,11 @@ class Flywheel:
 
         budget: cost that may be spent on labels. observations: Parquet files or patterns such as
         `prod/*.parquet` (see `coreset.flywheel.observe.Observe`). version: name or key of the
-        version in force, as the caller knows it; another one raises ValueError. reopen: turn a flywheel that has
-        stopped; observations do so too. now: ISO time at which the turn is opened (default: the
-        clock), kept for a turn that goes on. overrules: file of people's decisions (see
-        `coreset.core.overrules`), which hold in this turn's candidate. Raises ValueError while
-        another process turns it.
+        version in force, as the caller knows it; another one raises ValueError. reopen: turn a
+        flywheel that has stopped; observations do so too. now: ISO time at which the turn is
+        opened (default: the clock), kept for a turn that goes on. overrules: file of people's
+        decisions (see `coreset.core.overrules`), which hold in this turn's candidate. Raises
+        ValueError while another process turns it.
         """
         check_begun(self.folder)
         with locked(self.folder):

@@ -23,10 +23,11 @@ class Label:
     Labels are scored by confident learning over the version with the batch, in `folds` folds, mean
     over the seeds. The likeliest errors are asked again as far as the money kept for it reaches; a
     new row that looks wrong and cannot be asked again, or whose two labels differ, is held back
-    from training and listed as ambiguous; an old row that the money does not reach stays as it is and
-    is listed in the table `waiting`, so that a second label can be paid for. A second label that
-    differs from an old row's replaces it. Labels that an earlier turn has paid for cost nothing. A label that a person has given by an
-    overrule is not asked for, costs nothing and is not doubted. folds: 0 scores no labels.
+    from training and listed as ambiguous; an old row that the money does not reach stays as it is
+    and is listed in the table `waiting`, so that a second label can be paid for. A second label
+    that differs from an old row's replaces it. Labels that an earlier turn has paid for cost
+    nothing. A label that a person has given by an overrule is not asked for, costs nothing and is
+    not doubted. folds: 0 scores no labels.
 
     Raises ValueError when all rows drawn at random, the batch's and the control's, get one label
     that so many development examples would have by a chance of less than 1 in 10,000: nobody looked

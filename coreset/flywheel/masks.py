@@ -21,10 +21,11 @@ class Masks(OfSets):
     """Measure of a segmentation network, from its signal `class_map` (n, H, W): the class of every
     pixel.
 
-    drawn (E, H, W) uint8: the true classes of the frozen images, in the order of the data, 255 where
-    a pixel does not count. Intersections and unions of a set are added up over its images; the mean
-    is over the classes that occur in it, in truth or answer. A class slice is judged by the IoU of
-    the class over the whole part, that of empty images (class 0) by theirs. Intervals: see `OfSets`.
+    drawn (E, H, W) uint8: the true classes of the frozen images, in the order of the data, 255
+    where a pixel does not count. Intersections and unions of a set are added up over its images;
+    the mean is over the classes that occur in it, in truth or answer. A class slice is judged by
+    the IoU of the class over the whole part, that of empty images (class 0) by theirs. Intervals:
+    see `OfSets`.
     """
 
     drawn: InitVar[NDArray[np.uint8]]

@@ -2,9 +2,7 @@
 the table where peers are missing.
 """
 
-import importlib
 import json
-import os
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -18,13 +16,8 @@ ROWS = 200
 
 
 @pytest.fixture
-def program():
-    """The script as a module; the path and the environment are as they were after it."""
-    path, environment = list(sys.path), dict(os.environ)
-    yield importlib.import_module("scripts.benchmarks.curate_peers")
-    sys.path[:] = path
-    os.environ.clear()
-    os.environ.update(environment)
+def program(imported):
+    return imported("scripts.benchmarks.curate_peers")
 
 
 def shingles(text):

@@ -2,8 +2,6 @@
 
 import importlib
 import math
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +14,8 @@ def count():
 
 
 @pytest.fixture
-def program():
-    """The command as a module; the path and the environment are as they were after it."""
-    path, environment = list(sys.path), dict(os.environ)
-    yield importlib.import_module("scripts.benchmarks.planted")
-    sys.path[:] = path
-    os.environ.clear()
-    os.environ.update(environment)
+def program(imported):
+    return imported("scripts.benchmarks.planted")
 
 
 def wilson(hits, of, z=1.959963984540054):

@@ -43,7 +43,8 @@ class Rows:
 
     shards: the tar files, of a store their addresses: every process opens the store for itself;
     stamps: what they were when they were indexed. Per row: shard (N,) its number, keys (N,) and
-    texts (N,) as bytes: its name inside and its class as it stands there, empty = none; starts, sizes (N,): the bytes of its image. 1.28 million rows take about 80 MB.
+    texts (N,) as bytes: its name inside and its class as it stands there, empty = none; starts,
+    sizes (N,): the bytes of its image. 1.28 million rows take about 80 MB.
     """
 
     shards: tuple[Path | str, ...]
