@@ -328,7 +328,11 @@ def main() -> None:
     places = {"coreset": Path(sys.prefix)} | {
         tool: Path(".cache", tool).absolute() for tool in PEERS
     }
-    places |= {n: Path(f).absolute() for n, f in (one.split("=", 1) for one in args.env)}
+    for one in args.env:
+        name, _, folder = one.partition("=")
+        if name not in PEERS or not folder:
+            parser.error(f"--env: expected NAME=FOLDER with one of {', '.join(PEERS)}, got {one!r}")
+        places[name] = Path(folder).absolute()
     result: dict[str, Any] = {
         "goal": f"Data-Juicer takes at least {GOAL:g} times our CPU seconds for the duplicates",
         "peers": {tool: version(tool, places[tool]) for tool in PEERS},

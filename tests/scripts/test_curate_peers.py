@@ -74,3 +74,16 @@ def test_peers_that_are_not_there_are_named_and_stop_nothing(asset, tmp_path):
     (truth,) = [line for line in lines if line.startswith("Long enough and copies of none before")]
     assert ours.split(" | ")[-2] == truth.split(": ")[1].split(".")[0]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("env", ["data_juicer=x", "datatrove", "datatrove="])
+def test_an_environment_of_nobody_is_refused_before_anything_runs(
+    program, monkeypatch, capsys, env
+):
+    monkeypatch.setattr(sys, "argv", ["curate_peers.py", "--quick", "--env", env])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert (
+        f"expected NAME=FOLDER with one of data-juicer, datatrove, nemo-curator, got '{env}'"
+        in (capsys.readouterr().err)
+    )
