@@ -16,14 +16,24 @@ _ABBREVIATIONS = (
 
 NEAR = 200  # characters before a full stop that are looked at for its word
 _NEXT = re.compile(r"\S")
+_WIDE = frozenset("。！？｡")  # end a sentence without white space after them
+_NONE = frozenset[str]()
 
 
 @lru_cache(1)
-def _boundary() -> re.Pattern[str]:
-    ends = "".join(re.escape(c) for c in sentence_ends())
+def _marks() -> frozenset[str]:
+    return frozenset(sentence_ends())
+
+
+@lru_cache(1024)
+def _boundary(marks: frozenset[str]) -> re.Pattern[str]:
+    """Return the pattern of a sentence's end for a line with no marks but these and . ! ?: one for
+    all marks of Unicode is ten times as slow.
+    """
+    ends = "".join(map(re.escape, sorted(marks | set(".!?"))))
     # the mark first, then that none stands before it: looking behind every character is slow
-    first = rf"[{ends}](?<![{ends}][{ends}])"
-    return re.compile(rf"{first}[{ends}]*[\"'”’»)\]]*(?=\s|$)|[。！？｡]+[”’」』）]*")
+    pattern = rf"[{ends}](?<![{ends}][{ends}])[{ends}]*[\"'”’»)\]]*(?=\s|$)"
+    return re.compile(pattern + ("|[。！？｡]+[”’」』）]*" if marks & _WIDE else ""))
 
 
 def count_sentences(line: str) -> int:
@@ -36,7 +46,8 @@ def count_sentences(line: str) -> int:
     (2, 1, 0)
     """
     count, last = 0, 0
-    for end in _boundary().finditer(line):
+    marks = _NONE if line.isascii() else _marks().intersection(line)
+    for end in _boundary(marks).finditer(line):
         before = line[max(last, end.start() - NEAR) : end.start()].rsplit(None, 1)
         word = before[-1].lstrip("(\"'“‘").lower() if before else ""
         if end.group() == "." and end.end() < len(line):
