@@ -64,7 +64,7 @@ def clean(
     for line in text.splitlines():
         line = line.strip()
         words = line.split()
-        if len(line) > longest and any(len(w) > longest for w in words):
+        if len(line) > longest and max(map(len, words)) > longest:
             continue
         if "[" in line:
             line = _CITATION.sub("", line)

@@ -7,16 +7,17 @@ from functools import lru_cache
 
 from coreset.numerics.text.characters import sentence_ends
 
-_ABBREVIATIONS = (
+_ABBREVIATIONS = frozenset({
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "etc", "inc", "ltd",
     "co", "corp", "no", "fig", "al", "jan", "feb", "mar", "apr", "jun", "jul", "aug",
     "sep", "sept", "oct", "nov", "dec",
-)  # fmt: skip
+})  # fmt: skip
 
 
 NEAR = 200  # characters before a full stop that are looked at for its word
 _NEXT = re.compile(r"\S")
 _WIDE = frozenset("。！？｡")  # end a sentence without white space after them
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
 _NONE = frozenset[str]()
 
 
@@ -46,20 +47,22 @@ def count_sentences(line: str) -> int:
     (2, 1, 0)
     """
     count, last = 0, 0
-    marks = _NONE if line.isascii() else _marks().intersection(line)
+    marks = _NONE if line.isascii() else _marks().intersection(_FOREIGN.findall(line))
     for end in _boundary(marks).finditer(line):
-        before = line[max(last, end.start() - NEAR) : end.start()].rsplit(None, 1)
-        word = before[-1].lstrip("(\"'“‘").lower() if before else ""
         if end.group() == "." and end.end() < len(line):
-            after = _NEXT.search(line, end.end())
-            following = after.group() if after else ""
-            dotted = "." in word and all(len(part) == 1 for part in word.split("."))  # "p.m."
-            if (
-                word in _ABBREVIATIONS
-                or (len(word) == 1 and word.isalpha())
-                or (dotted and not following.isupper())
-            ):
+            before = line[max(last, end.start() - NEAR) : end.start()].rsplit(None, 1)
+            if before and _goes_on(before[-1].lstrip("(\"'“‘").lower(), line, end.end()):
                 continue
         count += 1
         last = end.end()
     return count + bool(line[last:].strip())  # fmt: skip
+
+
+def _goes_on(word: str, line: str, end: int) -> bool:
+    """Return whether the full stop after a word in lower case ends no sentence."""
+    if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()):
+        return True
+    if "." not in word or any(len(part) != 1 for part in word.split(".")):  # not as "p.m"
+        return False
+    after = _NEXT.search(line, end)
+    return not (after and after.group().isupper())
