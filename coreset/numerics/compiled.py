@@ -15,9 +15,10 @@ Function = TypeVar("Function", bound=Callable[..., object])
 class _Compiled:
     """A function that is compiled on its first call: numba is not imported before."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], relaxed: set[str]) -> None:
         update_wrapper(self, function)
         self.function = function
+        self.relaxed = relaxed
         self.code: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -34,7 +35,7 @@ class _Compiled:
         self.code = numba.njit(
             nogil=True,
             cache="<lambda>" not in self.function.__name__,
-            fastmath={"reassoc", "contract", "nsz"},
+            fastmath=self.relaxed,
         )(self.function)
         return self.code
 
@@ -48,7 +49,17 @@ def compiled(function: Function) -> Function:
     >>> compiled(lambda a, b: a + b)(1, 2)
     3
     """
-    return cast(Function, _Compiled(function))
+    return cast(Function, _Compiled(function, {"reassoc", "contract", "nsz"}))
+
+
+def exact(function: Function) -> Function:
+    """Compile `function` as `compiled` does, but every operation on floats in the order in which it
+    is written: what another program computes in that order is equal bit by bit.
+
+    >>> exact(lambda a, b: (a + b) - a)(1e16, 1.0)
+    0.0
+    """
+    return cast(Function, _Compiled(function, set()))
 
 
 @compiled

