@@ -54,26 +54,26 @@ def _to_safetensors(folder: Path) -> None:
 
 
 def _mnist_images(folder: Path) -> None:
-    """Write the rows of the table, 784 pixels and a digit each, as images/<digit>/<row>.png."""
+    """Write the rows of the table, 784 pixels and a digit each, as mnist/<digit>/<row>.png."""
     import numpy as np
     from PIL import Image
 
     table = next(folder.rglob("*.csv.gz"))
     rows = np.loadtxt(table, delimiter=",", dtype=np.uint8)
     for i, row in enumerate(rows):
-        target = folder / "images" / str(row[-1]) / f"{i:04d}.png"
+        target = folder / "mnist" / str(row[-1]) / f"{i:04d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(row[:-1].reshape(28, 28)).save(target)
 
 
 def _elpv_images(folder: Path) -> None:
-    """Move every cell to images/functional or images/defective; defective: the
+    """Move every cell to elpv/functional or elpv/defective; defective: the
     probability that its experts gave is above one half.
     """
     for line in (folder / "data" / "labels.csv").read_text().splitlines():
         name, probability, _ = line.split()
         kind = "defective" if float(probability) > 0.5 else "functional"
-        target = folder / "images" / kind / Path(name).name
+        target = folder / "elpv" / kind / Path(name).name
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / "data" / name).rename(target)
 
@@ -142,7 +142,7 @@ ASSETS = {
         "0.25.0",
         "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
         ("data/data/mnist_5k.csv.gz",),
-        "5,000 digits of MNIST, 500 a class, as images/<digit>/*.png",
+        "5,000 digits of MNIST, 500 a class, as mnist/<digit>/*.png",
         "BSD-3-Clause",
         prepare=_mnist_images,
     ),
@@ -151,7 +151,7 @@ ASSETS = {
         "1.0.0.post1",
         "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c",
         ("data/labels.csv", "data/images/*.png"),
-        "2,624 solar cells as images/functional and images/defective",
+        "2,624 solar cells as elpv/functional and elpv/defective",
         "CC-BY-NC-SA-4.0: not for commercial use",
         prepare=_elpv_images,
     ),

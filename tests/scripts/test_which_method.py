@@ -37,7 +37,7 @@ def results(tmp_path_factory):
     own += ["strategies=[maxherding]", "always=[random,stratified]", "name=own"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = OmegaConf.to_container(compose("bench", own), resolve=True)
-    run_suite(settings, "planted", Console(file=io.StringIO()))
+    run_suite(settings, Console(file=io.StringIO()))
     return folder / "bench"
 
 

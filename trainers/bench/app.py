@@ -33,7 +33,7 @@ PROTOCOL = (
 )  # fmt: skip
 
 
-def table_of(cfg: Mapping[str, Any], name: str) -> tuple[Table, str]:
+def table_of(cfg: Mapping[str, Any]) -> tuple[Table, str]:
     """Return the features of a whole data set, test set included, and the fingerprint of their
     content. What a pool teaches (`embedding=self_supervised`) is of each replicate's pool.
 
@@ -68,7 +68,7 @@ def table_of(cfg: Mapping[str, Any], name: str) -> tuple[Table, str]:
         features = np.concatenate([parts[0][known], parts[1]])
     labels = np.concatenate([data.labels[known], data.test_labels])
     ids = [str(i) for i in data.ids[known]] + [f"test {i}" for i in range(len(data.test_labels))]
-    table = Table(name, features, labels, data.classes, np.array(ids))
+    table = Table(data.name, features, labels, data.classes, np.array(ids))
     return table, fingerprint(data.fingerprint, vars(embedding))
 
 
@@ -87,11 +87,11 @@ def suite_of(cfg: Mapping[str, Any], size: int) -> Suite:
     return Suite(str(cfg["name"]), rows, protocol, bool(cfg["full"]))
 
 
-def run_suite(cfg: Mapping[str, Any], data_name: str, console: Console) -> Job:
+def run_suite(cfg: Mapping[str, Any], console: Console) -> Job:
     """Run a suite, write its table and page, print the answer; return the job."""
     from coreset.trainers.bench.page import write_page
 
-    table, key = table_of(cfg, data_name)
+    table, key = table_of(cfg)
     suite = suite_of(cfg, len(table.labels))
     probe = build(cfg["learner"], Probe, trusted=True)
     job = Job(suite, table, probe, Path(cfg["out"]), key, int(cfg["threads"]))
@@ -129,7 +129,7 @@ def configured_main(cfg: DictConfig) -> None:
     console = Console(stderr=True)
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        run_suite(plain, str(hydra_cfg.runtime.choices.data), console)
+        run_suite(plain, console)
     except Exception as error:
         fail(error, console, go_on=hydra_cfg.mode == RunMode.MULTIRUN)
         raise

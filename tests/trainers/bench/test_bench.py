@@ -225,7 +225,7 @@ def test_one_command_one_page(settings, tmp_path):
         "strategies=[{name: uherding, strategy: uherding, start: maxherding}]", "workers=2"
     )
     console = Console(file=io.StringIO(), width=100)
-    run_suite(cfg, "digits", console)
+    run_suite(cfg, console)
     out = tmp_path / "out"
     frame = pd.read_csv(out / "curves.csv")
     assert list(frame.columns[:3]) == ["strategy", "replicate", "labels"]
@@ -242,7 +242,7 @@ def test_one_command_one_page(settings, tmp_path):
     assert "<h1>" in page
     assert "uherding" in (out / "table.md").read_text()
     again = io.StringIO()
-    run_suite(cfg, "digits", Console(file=again, width=100))
+    run_suite(cfg, Console(file=again, width=100))
     assert "6 of 6 cells are there already" in again.getvalue()
 
 

@@ -29,16 +29,16 @@ def settings(tmp_path, *more):
 
 def test_the_suite_trains_one_network_a_replicate_and_keeps_it(tmp_path):
     cfg = settings(tmp_path)
-    job = run_suite(cfg, "digits", Console(quiet=True))
+    job = run_suite(cfg, Console(quiet=True))
     assert not job.missing()
     networks = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*.safetensors")}
     assert len(networks) == 2
-    run_suite({**cfg, "out": str(tmp_path / "again")}, "digits", Console(quiet=True))
+    run_suite({**cfg, "out": str(tmp_path / "again")}, Console(quiet=True))
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*.safetensors")} == networks
 
 
 def test_no_network_sees_what_it_is_tested_on(tmp_path):
-    table, _ = table_of(settings(tmp_path), "digits")
+    table, _ = table_of(settings(tmp_path))
     assert isinstance(table.features, PoolTaught)
     before = replicate(table, SMALL, 0)
     where = {name: i for i, name in enumerate(table.ids.tolist())}
