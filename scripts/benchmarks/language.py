@@ -1,5 +1,6 @@
 """Language identification by both models: how often they are right about the paragraphs of one
-document in ten languages (the Debian FAQ), what a page costs, and what the recipe `pretrain` costs.
+document in ten languages (the Debian FAQ), what a page costs, and what the recipe `pretrain` costs,
+by operator and from a file to files.
 
 python scripts/benchmarks/language.py     writes results/scale/language.json; gets the ten packages
                                           debian-faq* with apt-get, unpacked, not installed
@@ -16,6 +17,7 @@ single_thread()
 
 import gzip  # noqa: E402
 import json  # noqa: E402
+import resource  # noqa: E402
 import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -30,9 +32,11 @@ from coreset.curation.operators.base import GroupBy, flatten  # noqa: E402
 from coreset.curation.operators.contract import run_in_memory  # noqa: E402
 from coreset.scorers.text.language import MODELS, Language  # noqa: E402
 from scripts.benchmarks import harness  # noqa: E402
+from scripts.benchmarks.curate_peers import web_pages  # noqa: E402
 
 LANGUAGES = ("en", "de", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh")
 PARAGRAPHS, PAGES = 60, 900
+FEW, MANY, TRIALS = 100, 20_000, 3  # pages from a file to files
 
 
 def paragraphs(folder: Path) -> dict[str, list[str]]:
@@ -88,10 +92,36 @@ def recipe_ms(texts: list[str], model: str) -> dict[str, float]:
     return spent
 
 
+def whole(folder: Path) -> dict[str, Any]:
+    """Return CPU seconds, user and system, of whole processes `coreset-curate recipe=pretrain`, by
+    their number of pages, and milliseconds a page beyond the start; medians.
+    """
+    files = {n: web_pages(n, folder)[0] for n in (FEW, MANY)}
+    spent: dict[int, list[float]] = {n: [] for n in files}
+    for trial in range(TRIALS + 1):  # the first writes bytecode and numba's cache
+        for n, path in files.items():
+            begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(
+                [f"{sys.prefix}/bin/coreset-curate", "recipe=pretrain", f"input={path}", f"out={folder}/{n}-{trial}"],
+                check=True, capture_output=True,
+            )  # fmt: skip
+            end = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if trial:
+                spent[n].append(end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
+    few, many = (float(np.median(spent[n])) for n in (FEW, MANY))
+    return {
+        "pages": MANY, "bytes": files[MANY].stat().st_size, "cpu_s": spent[MANY],
+        "cpu_s_of_100_pages": spent[FEW], "cpu_ms_per_page": 1000 * many / MANY,
+        "cpu_ms_per_page_beyond_start": 1000 * (many - few) / (MANY - FEW),
+    }  # fmt: skip
+
+
 def main() -> None:
     """Measure both models."""
     with tempfile.TemporaryDirectory() as folder:
         held = paragraphs(Path(folder))
+        files = whole(Path(folder))
+        print(json.dumps(files), flush=True)
     texts = pages()
     models: dict[str, Any] = {}
     for model in MODELS:
@@ -120,9 +150,10 @@ def main() -> None:
     result = {
         "what": f"the Debian FAQ in ten languages, {PARAGRAPHS} paragraphs each; {PAGES} pages of C4;"
         " the recipe's operators without its two groups and without reading and writing, CPU, one"
-        " thread, median of three",
+        " thread, median of three; whole: drawn pages, from a file to files",
         "characters_per_page": sum(map(len, texts)) / len(texts),
         "models": models,
+        "whole": files,
     }
     command = "python scripts/benchmarks/language.py"
     harness.write("language", result | harness.about(command), Path("results/scale"))
