@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from coreset.core.store import write_atomic
-from coreset.report.evidence import Line, lines, spread
+from coreset.report.evidence import Line, lines, record_words, saving_words, spread
 from coreset.report.words import count, counted, p_value
 from coreset.runs.statistics import LEVEL, Panel, difference, panel, ranks
 from coreset.trainers.bench.results import curves_of, read
@@ -24,6 +24,15 @@ strategies that read no label of a candidate with random on the same pools, star
 then coverage of what the model does not know, then margin. Differences are in points, with their
 95 % interval. The same question of your data: [does selection pay](how-to/does-selection-pay.md).
 """
+DEFAULT = """
+## The default beside random
+
+`auto`: labels of random over labels needed for what random reaches with the most; budgets whose
+interval lies above, around or below random's; the worst of them; share of the area between random and
+a greedy oracle that knows the labels.
+
+| suite | fewer labels | win/tie/loss | worst difference | gap closed |
+|---|---|---|---|---|"""
 
 
 def folders(root: Path) -> list[Path]:
@@ -43,8 +52,17 @@ def regime(data: Panel, table: list[Line], at: int) -> str:
     return told + spread(difference(data.of("auto")[:, at], data.of(best.name)[:, at]))
 
 
-def section(folder: Path) -> tuple[str, dict[str, float], str]:
-    """Return the part of one suite, its area by strategy and the name of its data."""
+def default(data: Panel, table: list[Line]) -> str | None:
+    """Return the cells of `auto` beside random, None where it was not measured."""
+    line = next((x for x in table if x.name == "auto"), None)
+    if line is None:
+        return None
+    last = line.savings[-1]
+    return " | ".join([f"{saving_words(last)} at {count(last.labels)}", *record_words(line)])
+
+
+def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
+    """Return the part of one suite, its area by strategy, the name of its data and how `auto` did."""
     frame, about = read(folder)
     metric = str(about["protocol"]["metric"])
     data = panel(curves_of(frame, metric))
@@ -58,7 +76,7 @@ def section(folder: Path) -> tuple[str, dict[str, float], str]:
     table_file = f"`results/bench/{folder.name}/table.md`"
     text = f"\n## {name}\n\n{sample}; test {metric}. All rows: {table_file}.\n\n"
     areas = {x.name: x.areas["log"].mean for x in table if x.fair}
-    return text + "\n".join(rows) + "\n" + tail, areas, name
+    return text + "\n".join(rows) + "\n" + tail, areas, name, default(data, table)
 
 
 def page(root: Path) -> str:
@@ -66,10 +84,14 @@ def page(root: Path) -> str:
     sections = [section(folder) for folder in folders(root)]
     if not sections:
         raise ValueError(f"{root}: no results of coreset-bench")
-    shared = set.intersection(*(set(areas) for _, areas, _ in sections))
-    out = HEAD + "".join(text for text, _, _ in sections)
+    shared = set.intersection(*(set(areas) for _, areas, _, _ in sections))
+    kept = [f"| {name} | {cells} |" for _, _, name, cells in sections if cells is not None]
+    out = HEAD + ("\n".join([DEFAULT, *kept]) + "\n" if kept else "")
+    out += "".join(text for text, _, _, _ in sections)
     if len(sections) > 1 and len(shared) > 2:
-        order = ranks({name: {s: areas[s] for s in sorted(shared)} for _, areas, name in sections})
+        order = ranks(
+            {name: {s: areas[s] for s in sorted(shared)} for _, areas, name, _ in sections}
+        )
         told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
         out += (
             f"\n## Over {order.data_sets} suites\n\nMean ranks by area over log labels: {told}."

@@ -111,6 +111,15 @@ def spread(interval: Interval, scale: float = 100.0, digits: int = 1) -> str:
     return f"{mean} [{scale * interval.low:+.{digits}f}, {scale * interval.high:+.{digits}f}]"
 
 
+def record_words(line: Line) -> list[str]:
+    """Return budgets won, tied and lost against random, the worst difference and where, and the
+    share of the gap to the oracle: ['6/1/0', '+1.0 [-0.4, +1.9] at 320', '108 %'].
+    """
+    r = line.record
+    gap = "–" if np.isnan(line.gap) else f"{100 * line.gap:.0f} %"
+    return [f"{r.win}/{r.tie}/{r.loss}", f"{spread(r.worst)} at {count(r.worst_labels)}", gap]
+
+
 def saving_words(saving: Saving) -> str:
     """Return a label saving: '3.1x [2.6, 3.8]', with a sign where it is a bound or never reached.
 
@@ -180,10 +189,7 @@ def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None
         else:
             cells += [spread(line.areas[axis]) for axis in ("log", "labels", "round")]
             cells += [p_value(line.p) if line.fair else "–", saving_words(line.savings[-1])]
-            r = line.record
-            cells += [f"{r.win}/{r.tie}/{r.loss}"]
-            cells += [f"{spread(r.worst)} at {count(r.worst_labels)}"]
-            cells += ["–" if np.isnan(line.gap) else f"{100 * line.gap:.0f} %"]
+            cells += record_words(line)
         cells += [_number(line.seconds, 1), _number(line.peak_mb, 0)]
         rows.append(f"| {' | '.join(cells)} |")
     note = (

@@ -34,7 +34,7 @@ def results(tmp_path_factory):
     np.save(folder / "y.npy", y)
     own = [f"features={folder}/x.npy", f"labels={folder}/y.npy", f"out={folder}/bench/planted"]
     own += ["budgets=[10,40]", "replicates=4", "pool=400", "test=200", "full=false"]
-    own += ["strategies=[maxherding]", "always=[random,stratified]", "name=own"]
+    own += ["strategies=[maxherding,auto]", "always=[random,stratified]", "name=own"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = OmegaConf.to_container(compose("bench", own), resolve=True)
     run_suite(settings, Console(file=io.StringIO()))
@@ -47,6 +47,13 @@ def test_the_page_names_who_beats_random_and_the_table(which, results, tmp_path)
     assert "`results/bench/planted/table.md`" in page
     assert "4 replicates, 95 % intervals" in page
     assert "| 40 | maxherding " in page
+    row = next(x for x in page.splitlines() if x.startswith("| own: "))
+    cells = [x.strip() for x in row.split("|")]
+    whole = (results / "planted" / "table.md").read_text()
+    own = next(x for x in whole.splitlines() if x.startswith("| auto "))
+    assert cells[2].split(" at ")[0] in own
+    assert all(f"| {x} |" in own for x in cells[3:5])
+    assert cells[5] == "–"  # no oracle
     assert "stratified" not in page.split("intervals; test accuracy")[1].split("Below")[0]
 
 
