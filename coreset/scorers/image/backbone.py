@@ -55,15 +55,29 @@ def to_square(images: NDArray[np.uint8], size: int, device: torch.device) -> Ten
     copied = torch.tensor(
         np.ascontiguousarray(images), device=device
     )  # the images may be read-only
-    x = copied.permute(0, 3, 1, 2).float() / 255
+    return resized(copied.permute(0, 3, 1, 2).float() / 255, size)
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """Return images (n, C, H, W) as (n, C, size, size): bilinear, smoothed where that makes them
+    smaller; differentiable.
+    """
     return nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+
+def standardized(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return images (n, C, S, S) from 0 to 1 as a model with that mean and std takes them, channels
+    last; one channel becomes as many as the mean has.
+    """
+    x = (x - mean.to(x.device)) / std.to(x.device)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def pooled(model: nn.Module, x: Tensor, mean: Tensor, std: Tensor, half: bool = False) -> Tensor:
     """Return the features (n, D) float32 of images `x` (n, C, S, S) as `to_square` makes them;
     half: in bfloat16.
     """
-    x = ((x - mean.to(x.device)) / std.to(x.device)).contiguous(memory_format=torch.channels_last)
+    x = standardized(x, mean, std)
     with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=half):
         return cast(Tensor, model(x)).float().cpu()
 
