@@ -184,10 +184,7 @@ class LinearGradient(Distiller):
                     stage,
                 ).values()
             )
-        mean, std = (
-            torch.tensor(v, device=source.device).view(1, -1, 1, 1)
-            for v in (source.mean, source.std)
-        )
+        mean, std = _channels(source)
         info = {"variant": "pooled" if pooled else "fresh", "flips": source.flips}
         return source.made_pixels((picture(levels, side) - mean) / std, labels, info=info)
 
@@ -197,7 +194,7 @@ class LinearGradient(Distiller):
             model, mean, std = backbone(self.backbone)
         else:
             model = copy.deepcopy(self.backbone).eval().requires_grad_(False)
-            mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (source.mean, source.std))
+            mean, std = _channels(source)
         return Eye(model.to(source.device), mean, std, self.size)
 
     def look(self, x: Tensor, flips: bool, rng: np.random.Generator) -> Tensor:
@@ -223,10 +220,7 @@ class LinearGradient(Distiller):
         every step when pooled, else those of new images.
         """
         rows, wanted = source.rows(seed), real_batch(source, self.real)
-        mean, std = (
-            torch.tensor(v, device=source.device).view(1, -1, 1, 1)
-            for v in (source.mean, source.std)
-        )
+        mean, std = _channels(source)
 
         @torch.no_grad()
         def make(step: int) -> tuple[Tensor, Tensor]:
@@ -249,6 +243,12 @@ def head(classes: int, width: int, generator: torch.Generator) -> Tensor:
     code; there is no bias.
     """
     return HEAD_STD * torch.randn(classes, width, generator=generator)
+
+
+def _channels(source: Source) -> tuple[Tensor, Tensor]:
+    """Return mean and std of the pool's pixels, (1, C, 1, 1) each, on its device."""
+    mean, std = (torch.tensor(v, device=source.device) for v in (source.mean, source.std))
+    return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 
 
 def _each(where: np.ndarray[Any, Any], x: Tensor) -> Tensor:
