@@ -40,6 +40,19 @@ LOG = logging.getLogger("coreset")
 INSTALL = "the engine 'ray' needs Ray Data: pip install 'coreset-lightning[ray]'"
 _BUCKETS = 200  # of a shuffle, at most, or two for each worker: one holds any number of parts
 _WORDS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # what Ray calls them of a node
+# Of workers that call steps. A runtime environment of their own keeps Ray's actors (a shuffle starts
+# some each time) from taking the processes that hold the imports. glibc comes to these bounds by
+# itself once 32 MiB were freed in one piece, which not every worker does: the others gave every
+# batch's memory back and asked for it again.
+_WORKER = {
+    "batch_format": "pyarrow",
+    "runtime_env": {
+        "env_vars": {
+            "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+            "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+        }
+    },
+}
 
 
 def _in_words(resources: Mapping[str, float]) -> str:
@@ -179,7 +192,7 @@ class RayData:
         actors where an operator of the step declares more than a processor.
         """
         compute = largest([compute_of(one) for one in operators_of(step)])
-        one_by_one = {"batch_size": 1, "batch_format": "pyarrow"}
+        one_by_one = {"batch_size": 1, **_WORKER}
         if compute == Compute():
             return rows.map_batches(calls[0], fn_args=with_, **one_by_one)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(self.workers, count))
@@ -219,9 +232,7 @@ class RayData:
         )
         compute = largest([compute_of(one) for one in operators_of(step)])
         lent = {} if compute == Compute() else self._lent(ray, compute)
-        done = groups.map_groups(
-            call_bucket, fn_args=(task, len(items)), batch_format="pyarrow", **lent
-        )
+        done = groups.map_groups(call_bucket, fn_args=(task, len(items)), **_WORKER, **lent)
         for attempt in range(self.retries + 1):
             try:
                 batches = list(self._taken(ray, done))

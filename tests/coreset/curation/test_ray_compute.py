@@ -1,5 +1,6 @@
 """Operators that declare processors, GPUs and memory: lent by Ray, refused where no node has them."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,3 +182,18 @@ def test_the_operators_that_a_step_may_run():
     assert operators_of(FitPartition(Pipeline(None, (plain,)), stage)) == [length, words]
     assert operators_of(ReadKeys(chain, plain, 1)) == [length, words, length]
     assert operators_of(abs) == []
+
+
+def kept_when_freed(_):
+    """Bytes that the process of a worker keeps of the memory it freed."""
+    return os.environ.get("MALLOC_TRIM_THRESHOLD_")
+
+
+def test_workers_have_an_environment_of_their_own(engine):
+    """So Ray's own actors, some for every shuffle, cannot take the processes that hold the imports."""
+    answers = [
+        *engine.map(kept_when_freed, [0, 1]),
+        *engine.exchange(Numbers(), [0, 1], kept_when_freed, 1),
+        *engine.map(Runs(Stage("1", "", "k", frozenset(), Declares(Compute(cpus=2)))), [0]),
+    ]
+    assert answers == [str(64 * 2**20)] * 3 + ["actor CPU=2"]
