@@ -40,8 +40,8 @@ LOG = logging.getLogger("coreset")
 INSTALL = "the engine 'ray' needs Ray Data: pip install 'coreset-lightning[ray]'"
 _BUCKETS = 200  # of a shuffle, at most, or two for each worker: one holds any number of parts
 _WORDS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # what Ray calls them of a node
-# Of workers that call steps. A runtime environment of their own keeps Ray's actors (a shuffle starts
-# some each time) from taking the processes that hold the imports. glibc comes to these bounds by
+# Of workers that call steps. A runtime environment of their own keeps Ray's own tasks and
+# actors from taking the processes that hold the imports. glibc comes to these bounds by
 # itself once 32 MiB were freed in one piece, which not every worker does: the others gave every
 # batch's memory back and asked for it again.
 _WORKER = {
@@ -339,9 +339,12 @@ class RayData:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.shuffle_strategy = ray.data.context.ShuffleStrategy.HASH_SHUFFLE
-        # what receives rows reserves no part of a processor: on nodes of one, no task fits beside it
+        # Ray's own default, by tasks alone; before Ray 2.60 actors take what is shuffled: no part of a
+        # processor is reserved for them, else no task fits beside one on nodes of one processor
+        kinds = ray.data.context.ShuffleStrategy
+        context.shuffle_strategy = getattr(kinds, "SHUFFLE_V2", kinds.HASH_SHUFFLE)
         context.hash_shuffle_operator_actor_num_cpus_override = 0
+        context.shuffle_input_batch_bytes = 2**27  # that one task cuts; Ray's default is 1 GiB
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         return ray
