@@ -43,7 +43,7 @@ SHORTEST, LONGEST = 24, 128  # tokens of a row
 TEST, TARGET = 80, 40  # rows
 BUDGETS = (50, 100)  # rows, and the tokens of as many random ones
 LAYERS, RANK, BATCH = 4, 8, 8
-LR, EPOCHS = 1e-3, 2
+LR, EPOCHS = 5e-3, 1
 WARM = 0.05  # of the pool: what the model of LESS' gradients was tuned on
 PROJECTED = 1024
 RANDOM, UNTUNED = "random", "the model as it is"
@@ -188,9 +188,11 @@ def gradients(rows: Rows, warm: NDArray[Any], pool: NDArray[Any], target: NDArra
         return predict(**one, every=True) / one["answer"].sum()
 
     for at, steps in ((pool, optimizer), (target, None)):
-        for i in at.tolist():
-            one = [rows.batch([i])]  # alone: padding would be differentiated too
-            out[i] = projected_gradients(model, mean_loss, one, PROJECTED, 0, optimizer=steps)[0]
+        order = sorted(at.tolist(), key=lambda i: len(rows.tokens[i]))
+        batches = [order[i : i + 2 * BATCH] for i in range(0, len(order), 2 * BATCH)]
+        out[order] = projected_gradients(
+            model, mean_loss, map(rows.batch, batches), PROJECTED, 0, optimizer=steps
+        )
     return out
 
 
@@ -275,7 +277,7 @@ def tune(rows: Rows) -> None:
     print("as it is", held_out(Loss(rows.last, 0), rows, drawn["target"]), flush=True)
     for budget in BUDGETS:
         for lr in (5e-4, 1e-3, 2e-3, 5e-3):
-            for epochs in (1, 2, 4):
+            for epochs in (1, 2):
                 model, _ = tuned(rows, drawn["pool"][:budget], 0, lr, epochs)
                 print(budget, lr, epochs, held_out(model, rows, drawn["target"]), flush=True)
 
