@@ -111,6 +111,7 @@ def last_layers(net: Any) -> Any:
     config = deepcopy(net.config)
     config.num_hidden_layers = LAYERS
     last: Any = type(net)(config).eval()
+    last.set_attn_implementation("eager")  # the fused kernel has no rule for vmap
     for mine, theirs in zip(last.model.layers, net.model.layers[-LAYERS:], strict=True):
         mine.load_state_dict(theirs.state_dict())
     last.model.norm.load_state_dict(net.model.norm.state_dict())
@@ -222,7 +223,7 @@ def orders(rows: Rows, known: dict[str, Any], drawn: dict[str, NDArray[Any]], se
     moves = gradients(rows, warm, pool, target).numpy()
     ifd = np.where(known["ifd"] < 1, known["ifd"], -1.0)
     columns: dict[str, dict[str, Any]] = {
-        RANDOM: {},
+        RANDOM: {"tokens": rows.answers},
         "longest": {"tokens": rows.answers},
         "ifd": {"ifd": np.nan_to_num(ifd, nan=-1.0)},
         "deita": {**{n: known[n] for n in ("complexity", "quality")}, "features": known["minilm"]},
