@@ -80,7 +80,10 @@ class LogDetFunction(SetFunction):
         above = self.factor[: self.count]
         row = self.factor[self.count]
         row[:] = self.similarity[item] - above[:, item] @ above
-        row /= np.sqrt(self.reg + max(self.residual[item], 0.0))
+        rest = max(float(self.residual[item]), 0.0)
+        # S spans what has rounding alone left: it takes nothing off others, and rounding over the
+        # root of a small ridge would grow with every such item
+        row[:] = row / np.sqrt(self.reg + rest) if max(self.reg, rest) > self.least else 0.0
         self.residual -= np.square(row)
         if self.residual.min() < -0.1 * self.most:
             raise ValueError(

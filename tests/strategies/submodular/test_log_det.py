@@ -70,9 +70,15 @@ def test_duplicates_and_zero_vectors():
 
 @pytest.mark.parametrize("kind", ["dot", "rbf"])
 def test_rounding_below_zero_is_zero(kind):
-    x = np.repeat(np.random.default_rng(0).normal(size=(4, 3)), 8, axis=0)
-    answer = select("log_det", 20, features=x, options={"similarity": kind, "reg": 1e-18})
-    assert np.isfinite(answer.scores).all()
+    """Copies of four rows under a ridge far below rounding: the four first, then copies."""
+    for seed in range(20):
+        x = np.repeat(np.random.default_rng(seed).normal(size=(4, 3)), 8, axis=0)
+        answer = select("log_det", 20, features=x, options={"similarity": kind, "reg": 1e-18})
+        assert np.isfinite(answer.scores).all()
+        rank = 3 if kind == "dot" else 4
+        assert len(set(answer.indices[:rank] // 8)) == rank
+        assert answer.scores[:rank].min() > -10
+        assert answer.scores[rank:].max() < -25
 
 
 def test_of_equal_rows_the_lowest():
