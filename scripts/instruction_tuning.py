@@ -2,7 +2,8 @@
 and at equal answer tokens, the held-out loss after tuning on them, and of the model as it is.
 
 python scripts/instruction_tuning.py            what is missing of five seeds, and the table
-python scripts/instruction_tuning.py --seeds 7  two more
+python scripts/instruction_tuning.py --seeds 7 --jobs 2
+                                                two more, side by side
 python scripts/instruction_tuning.py --tune     the losses that settings were chosen by
 
 Of the asset `llamafactory`, rows of 24 to 128 tokens. A seed draws the rows held out for the test, the
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -283,33 +286,41 @@ def tune(rows: Rows) -> None:
                 print(budget, lr, epochs, held_out(model, rows, drawn["target"]), flush=True)
 
 
+def one_seed(seed: int) -> list[dict[str, Any]]:
+    """Return the cells of a seed."""
+    torch.set_num_threads(1)
+    rows = Rows()
+    return [
+        {"seed": seed, **cell}
+        for cell in cells(rows, kept("scores.pt", lambda: scores(rows)), seed)
+    ]
+
+
 def main() -> None:
     """Read the arguments, make the seeds that are missing, write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, a processor each")
     parser.add_argument("--tune", action="store_true", help="print losses by settings")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.tune:
+        tune(Rows())
+        return
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / "cells.jsonl"
     done = [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
-    there = {cell["seed"] for cell in done}
-    if args.tune or there < {*range(args.seeds)}:
+    missing = sorted({*range(args.seeds)} - {cell["seed"] for cell in done})
+    if missing:
         rows = Rows()
-        print(len(rows.rows), "rows", flush=True)
-        if args.tune:
-            tune(rows)
-            return
-        known = kept("scores.pt", lambda: scores(rows))
-        for seed in (s for s in range(args.seeds) if s not in there):
-            made = []
-            for cell in cells(rows, known, seed):
-                made.append({"seed": seed, **cell})
-                print({k: v for k, v in made[-1].items() if k != "ids"}, flush=True)
-            done += made
-            file.write_text("".join(json.dumps(cell) + "\n" for cell in done))
+        kept("scores.pt", lambda: scores(rows))
+        with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+            for made in as_completed([pool.submit(one_seed, seed) for seed in missing]):
+                done = sorted([*done, *made.result()], key=lambda cell: int(cell["seed"]))
+                file.write_text("".join(json.dumps(cell) + "\n" for cell in done))
+                print(len(done), "cells", flush=True)
     (OUT / "table.md").write_text(table(done))
 
 
