@@ -28,7 +28,7 @@ PARTS = (0.9, 0.95, 0.99)  # of what all labels reach
 EXPERIMENTS = {  # strategies and seeds
     "digits_active": (ACTIVE, range(5)),
     "digits_prune": (PRUNE, range(4)),
-    "fashion_active": (LARGE_ACTIVE, range(10)),
+    "fashion_active": (LARGE_ACTIVE, range(4)),
     "fashion_prune": (PRUNE, range(5)),
 }
 FIRST = "first_command"

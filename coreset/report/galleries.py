@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,7 +19,7 @@ from coreset.report.render import render
 from coreset.report.shapes import Named
 from coreset.report.sheet import class_key, sheet_figure, sheet_html
 from coreset.report.theme import figure, strategy_styles, svg
-from coreset.report.words import percent
+from coreset.report.words import file_stem, percent
 
 _MOST_THUMBS = 2000
 _ONE_ROW = 15  # pictures
@@ -59,18 +58,13 @@ def _sheets(shown: Mapping[str, Run], plots: dict[str, Figure]) -> Markup:
         per_round = each // max(1, len(np.unique(gallery["thumb_round"])))
         most = min(per_round, _ONE_ROW) if len(shown) > 1 else per_round
         picks = sheet_html(gallery, labels, most, noun)
-        plots[_file("sheet", name)] = sheet_figure(gallery)
+        plots[f"sheet-{file_stem(name)}"] = sheet_figure(gallery)
         sheets.append({"strategy": name, "seed": run.seed, "picks": picks})
     first = f"The first {_ONE_ROW} choices" if len(shown) > 1 else "The first choices"
     gallery = next(iter(shown.values())).gallery
     assert gallery is not None
     key = class_key(gallery["classes"])
     return render("training/sheets.html", first=first, key=key, sheets=sheets)
-
-
-def _file(kind: str, strategy: str) -> str:
-    """Return a name that any file system takes."""
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', strategy).strip('_')}"
 
 
 def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> Markup:
@@ -80,7 +74,7 @@ def _maps(shown: Mapping[str, Run], plots: dict[str, Figure]) -> Markup:
         fig, ax = figure(3.4, 3.4)
         ax.set_position((0.0, 0.0, 1.0, 1.0))
         plot_map(run.gallery, ax)
-        plots[_file("map", name)] = fig
+        plots[f"map-{file_stem(name)}"] = fig
         still = chart_place(f"map{i}", svg(fig, f"map{i}"), f"Map of the choices of {name}")
         maps.append(Named(name, f"seed {run.seed}", still))
     return render("training/maps.html", maps=maps)
@@ -104,7 +98,7 @@ def _balances(seen: Comparison, shown: Mapping[str, Run], plots: dict[str, Figur
         left = (0.12 + 0.075 * min(longest, 16)) / 3.4
         ax.set_position((left, 0.46 / height, 0.97 - left, 1 - 0.5 / height))
         plot_balance(pool, chosen, classes, ax, styles[name]["color"])
-        plots[_file("balance", name)] = fig
+        plots[f"balance-{file_stem(name)}"] = fig
         off = f"{percent(imbalance(pool, 1e6 * np.asarray(chosen, np.float64)), 0)} off the pool"
         cells.append(Named(name, off, svg(fig, f"balance{i}")))
     if not cells:

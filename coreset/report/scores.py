@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from coreset.report.histogram import plot_histogram
 from coreset.report.render import render
 from coreset.report.shapes import Named
 from coreset.report.theme import figure, svg
-from coreset.report.words import count
+from coreset.report.words import count, file_stem
 
 _PLOTS = 9  # shown at once
 HIDDEN = (  # columns that are no scores
@@ -53,7 +52,7 @@ def scores(path: Path, plots: dict[str, Figure]) -> Markup:
         fig, ax = figure(3.4, 1.7)
         ax.set_position((0.02, 0.2, 0.96, 0.68))
         plot_histogram(values[finite], kept[finite], ax)
-        plots[f"score-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', name)}"] = fig
+        plots[f"score-{file_stem(name)}"] = fig
         note = _undefined(path, schema, name) or f"{count(int(finite.sum()))} rows"
         cells.append(Named(name, note, svg(fig, f"score{i}")))
     if not cells and not same:

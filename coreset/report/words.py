@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 
@@ -14,6 +15,7 @@ _ACTING = re.compile(
     "\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
 _INSTEAD = "\ufffd"
+_LONGEST = 100  # characters of a part of a file name
 
 
 def plain(words: str) -> str:
@@ -118,3 +120,18 @@ def points(value: float | None) -> str:
     ('+2.1', '−0.4', '–')
     """
     return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def file_stem(name: str) -> str:
+    """Return a name as a part of a file name that any file system takes, at most 100 characters: of
+    a longer one the beginning and a hash.
+
+    >>> file_stem("uherding (sigma 0.5)")
+    'uherding_sigma_0.5'
+    >>> len(file_stem("auto" * 100))
+    100
+    """
+    stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", name).strip("_")
+    if len(stem) <= _LONGEST:
+        return stem
+    return f"{stem[: _LONGEST - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

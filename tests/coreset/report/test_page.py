@@ -167,3 +167,16 @@ def test_the_plots_lie_beside_the_page(tmp_path, write_run):
         for end in ("png", "svg")
     } <= names
     assert {"overlap.png", "overlap.svg"} <= names
+
+
+def test_plots_of_strategies_with_long_names_have_files_of_their_own(tmp_path, write_run):
+    """Options are part of a name where they tell runs apart: longer than a file's name may be."""
+    ends = ("one", "two")
+    for end in ends:
+        write_run(
+            f"r{end}", "auto(" + "_target_=coreset.x, " * 30 + f"{end})", 0, VALUES, gallery=True
+        )
+    write_report([tmp_path / f"r{end}" for end in ends], tmp_path / "out")
+    sheets = [p.name for p in (tmp_path / "out" / "plots").glob("sheet-auto*.png")]
+    assert len(sheets) == 2
+    assert max(map(len, sheets)) < 120
