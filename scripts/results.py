@@ -7,15 +7,21 @@ again. `first_command` is the first command of the README, made anew with the de
 results/first_command/table.md.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coreset.runs.curve import Curve
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
 LARGE_ACTIVE = ["random", "auto"]
@@ -124,6 +130,8 @@ def export(experiment: str) -> None:
     full = "" if seen.full is None else f" All labels: {100 * seen.full:.1f} %."
     means = sentence(seen.curves, seen.full)
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: {means}"
+    if experiment.endswith("_active"):
+        claim += f" {savings(seen.curves)}"
     note = (
         f"Test accuracy in %, mean ± sd over {len(EXPERIMENTS[experiment][1])} seeds, at labels spent.{full} {claim} Last"
         " columns: the smallest measured budget whose mean reaches that share of all labels.\n\n"
@@ -133,6 +141,25 @@ def export(experiment: str) -> None:
         f" run; {versions}.\n"
     )
     (out / "table.md").write_text(note + "\n".join(text) + "\n" + origin)
+
+
+def savings(curves: Sequence[Curve]) -> str:
+    """Return how many times fewer labels strategies need for what random reaches with the most."""
+    from coreset.runs.statistics import label_saving, panel
+
+    data = panel(curves)
+    most = int(data.labels[-1])
+    said = []
+    for name in sorted(set(data.names) - {"random"}):
+        saved = label_saving(data, name, most)
+        f = saved.factor
+        least = "at least " if saved.bound else ""
+        times = f"{least}{f.mean:.1f}x [{f.low:.1f}, {f.high:.1f}]"
+        said.append(f"{name} {times if f.mean == f.mean else 'never gets there'}")
+    return (
+        f"Labels of random over labels needed for what it reaches with {most:,}:"
+        f" {', '.join(said)} (95 % bootstrap over seeds)."
+    )
 
 
 def smallest(values: Mapping[int, tuple[float, float]], full: float | None, part: float) -> str:
