@@ -387,7 +387,7 @@ def table(done: Sequence[dict[str, Any]]) -> str:
     return "\n".join([
         *lines,
         "",
-        f"SmolLM2-135M-Instruct, LoRA of rank {RANK} in the last {LAYERS} layers, AdamW at {LR}, {EPOCHS} epochs,"
+        f"SmolLM2-135M-Instruct, LoRA of rank {RANK} in the last {LAYERS} layers, AdamW at {LR}, epochs: {EPOCHS},"
         f" batches of {BATCH}; Alpaca's rows of {SHORTEST} to {LONGEST} tokens, {TEST} for the test, {TARGET}"
         f" as the target of rds, less and less_round_robin, the others the pool. {BUDGETS[0]} random rows"
         f" have {count:.0f} answer tokens. deita: ratings by SmolLM2 itself, since the raters it was"
