@@ -1,15 +1,15 @@
-"""Which of Alpaca's rows should SmolLM2-135M be tuned on? Rows chosen by eight methods at equal rows
-and at equal answer tokens, the held-out loss after tuning on them, and of the model as it is.
+"""Which of Alpaca's rows should SmolLM2-135M be tuned on? The held-out loss after tuning on rows of
+eight methods, at equal rows and at equal answer tokens, and of the model as it is.
 
 python scripts/instruction_tuning.py            what is missing of five seeds, and the table
 python scripts/instruction_tuning.py --seeds 7 --jobs 2
                                                 two more, side by side
 python scripts/instruction_tuning.py --tune     tune.txt, the losses that settings were chosen by
 
-Of the asset `llamafactory`, rows of 24 to 128 tokens. A seed draws the rows held out for the test, the
-rows that stand for the target (rds, less and round robin see their text) and, of what is left, the
-pool. LoRA in the last four layers, whose input is computed once for every row. A seed that stands in
-results/instruction_tuning/cells.jsonl is not made again.
+Of the asset `llamafactory`, rows of 24 to 128 tokens. A seed draws the rows held out for the test,
+the rows that stand for the target (rds, less and less_round_robin see their text) and, of what is
+left, the pool. LoRA in the last four layers, whose input is computed once for every row. A seed that
+stands in results/instruction_tuning/cells.jsonl, made with the same settings, is not made again.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ LAYERS, RANK, BATCH = 4, 8, 8
 LR, EPOCHS = 5e-3, 1
 WARM = 0.05  # of the pool: what the model of LESS' gradients was tuned on
 PROJECTED = 1024
+SETTINGS = {
+    "tokens": [SHORTEST, LONGEST], "test": TEST, "target": TARGET, "layers": LAYERS, "rank": RANK,
+    "batch": BATCH, "lr": LR, "epochs": EPOCHS, "warm": WARM, "projected": PROJECTED,
+}  # fmt: skip
 RANDOM, UNTUNED = "random", "the model as it is"
 METHODS = (RANDOM, "longest", "ifd", "deita", "kcenter", "rds", "less", "less_round_robin")
 
@@ -99,14 +103,14 @@ class Rows:
 
 
 def kept(name: str, make: Any) -> Any:
-    """Return what a call returned, from a file of the first time."""
-    path = KEPT / name
+    """Return the tensors that a call returned, from a file of the first time with these settings."""
+    path = KEPT / f"{LAYERS}_{SHORTEST}_{LONGEST}" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         begin = time.process_time()
         torch.save(make(), path)
         print(f"{name}: {time.process_time() - begin:.0f} CPU seconds", flush=True)
-    return torch.load(path, weights_only=False)
+    return torch.load(path, weights_only=True)
 
 
 def last_layers(net: Any) -> Any:
@@ -200,8 +204,8 @@ def gradients(rows: Rows, warm: NDArray[Any], pool: NDArray[Any], target: NDArra
     return out
 
 
-def scores(rows: Rows) -> dict[str, Any]:
-    """Return what does not depend on the seed: IFD, ratings, MiniLM's vectors and RDS' embeddings."""
+def scores(rows: Rows) -> dict[str, Tensor]:
+    """Return the columns of every seed: IFD, ratings, MiniLM's vectors and RDS' embeddings."""
     table = [{"instruction": a, "input": b, "output": c, "response": c} for a, b, c in rows.rows]
     given: dict[str, Any] = {"model": "smollm2", "device": "cpu"}
     out: dict[str, Any] = {"ifd": coreset.score("ifd", table, variant="cherry", **given)["ifd"]}
@@ -213,8 +217,8 @@ def scores(rows: Rows) -> dict[str, Any]:
             rows.last.model(inputs_embeds=h[None]).last_hidden_state[0] for h in rows.entering
         ]
     weighted = [(pool_weights([len(h)], "weighted").float() @ h)[0] for h in hidden]
-    out["rds"] = nn.functional.normalize(torch.stack(weighted), dim=1).numpy()
-    return out
+    out["rds"] = nn.functional.normalize(torch.stack(weighted), dim=1)
+    return {name: torch.as_tensor(column) for name, column in out.items()}
 
 
 def orders(rows: Rows, known: dict[str, Any], drawn: dict[str, NDArray[Any]], seed: int) -> Any:
@@ -293,10 +297,8 @@ def one_seed(seed: int) -> list[dict[str, Any]]:
     """Return the cells of a seed."""
     torch.set_num_threads(1)
     rows = Rows()
-    return [
-        {"seed": seed, **cell}
-        for cell in cells(rows, kept("scores.pt", lambda: scores(rows)), seed)
-    ]
+    known = {n: column.numpy() for n, column in kept("scores.pt", lambda: scores(rows)).items()}
+    return [{"seed": seed, **cell} for cell in cells(rows, known, seed)]
 
 
 def main() -> None:
@@ -308,12 +310,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, a processor each")
     parser.add_argument("--tune", action="store_true", help="the losses by settings instead")
     args = parser.parse_args()
+    if args.seeds < 2 or args.jobs < 1:
+        parser.error(
+            "expected --seeds of at least 2, which an interval needs, and --jobs of at least 1"
+        )
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     if args.tune:
         tune(Rows())
         return
-    file = OUT / "cells.jsonl"
+    file, settings = OUT / "cells.jsonl", OUT / "settings.json"
+    if file.exists() and json.loads(settings.read_text()) != SETTINGS:
+        parser.error(f"{file} was made with other settings ({settings}): move it away first")
+    settings.write_text(json.dumps(SETTINGS) + "\n")
     done = [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
     missing = sorted({*range(args.seeds)} - {cell["seed"] for cell in done})
     if missing:
@@ -342,10 +351,11 @@ def table(done: Sequence[dict[str, Any]]) -> str:
     others = METHODS[1:]
     p = holm([paired_p(minus_random(m, *c).tolist()) for m in others for c in columns])
     shown = dict(zip(((m, c) for m in others for c in columns), p, strict=True))
-    better = [f"{m} at {c[0]} ({c[1]})" for (m, c), value in shown.items()
-              if value is not None and value < 0.05 and minus_random(m, *c).mean() < 0]  # fmt: skip
-    worse = [f"{m} at {c[0]} ({c[1]})" for (m, c), value in shown.items()
-             if value is not None and value < 0.05 and minus_random(m, *c).mean() > 0]  # fmt: skip
+    apart: dict[bool, list[str]] = {True: [], False: []}  # by whether the loss is lower
+    for (method, column), chance in shown.items():
+        if chance is not None and chance < 0.05:
+            lower = bool(minus_random(method, *column).mean() < 0)
+            apart[lower].append(f"{method} at {column[0]} ({column[1]})")
     as_it_is = np.mean([loss[UNTUNED, None, None, s] for s in seeds])
     names = [
         f"{budget} rows" if equal == "rows" else f"tokens of {budget}" for budget, equal in columns
@@ -357,8 +367,8 @@ def table(done: Sequence[dict[str, Any]]) -> str:
         " anew. The model as it is:"
         f" {as_it_is:.3f}. In brackets: minus random of the same seed, mean and 95 % interval of the"
         " paired t; *: p < 0.05 after Holm over all"
-        f" {len(shown)} comparisons. Better than random: {', '.join(better) or 'none'}. Worse:"
-        f" {', '.join(worse) or 'none'}.",
+        f" {len(shown)} comparisons. Better than random: {', '.join(apart[True]) or 'none'}. Worse:"
+        f" {', '.join(apart[False]) or 'none'}.",
         "",
         f"| rows chosen by | {' | '.join(names)} |",
         "|---" * (1 + len(columns)) + "|",
@@ -387,14 +397,14 @@ def table(done: Sequence[dict[str, Any]]) -> str:
     return "\n".join([
         *lines,
         "",
-        f"SmolLM2-135M-Instruct, LoRA of rank {RANK} in the last {LAYERS} layers, AdamW at {LR}, epochs: {EPOCHS},"
-        f" batches of {BATCH}; Alpaca's rows of {SHORTEST} to {LONGEST} tokens, {TEST} for the test, {TARGET}"
-        f" as the target of rds, less and less_round_robin, the others the pool. {BUDGETS[0]} random rows"
-        f" have {count:.0f} answer tokens. deita: ratings by SmolLM2 itself, since the raters it was"
-        " published with are not at hand; kcenter and deita's filter: MiniLM. Learning rate and epochs are"
-        " those of the lowest loss on target rows of a seed of its own after 50 random rows (tune.txt), the"
-        " same for every method and budget. Test and pool are of one source: nothing here is to be found"
-        " that random does not find too.",
+        f"SmolLM2-135M-Instruct, LoRA of rank {RANK} in the last {LAYERS} layers, AdamW at {LR},"
+        f" epochs: {EPOCHS}, batches of {BATCH}; Alpaca's rows of {SHORTEST} to {LONGEST} tokens,"
+        f" {TEST} for the test, {TARGET} as the target of rds, less and less_round_robin, the others"
+        f" the pool. {BUDGETS[0]} random rows have {count:.0f} answer tokens. deita: ratings by SmolLM2"
+        " itself, since the raters it was published with are not at hand; kcenter and deita's filter:"
+        " MiniLM. Learning rate and epochs are those of the lowest loss on target rows of a seed of"
+        " its own after 50 random rows (tune.txt), the same for every method and budget. Test and pool"
+        " are of one source: nothing here is to be found that random does not find too.",
         "",
         f"Made by `python scripts/instruction_tuning.py --seeds {len(seeds)}` on {hardware()}, one"
         f" thread; {used}. Rows of every cell: cells.jsonl.",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import shutil
 import subprocess
@@ -152,10 +153,10 @@ def savings(curves: Sequence[Curve]) -> str:
     said = []
     for name in sorted(set(data.names) - {"random"}):
         saved = label_saving(data, name, most)
-        f = saved.factor
-        least = "at least " if saved.bound else ""
-        times = f"{least}{f.mean:.1f}x [{f.low:.1f}, {f.high:.1f}]"
-        said.append(f"{name} {times if f.mean == f.mean else 'never gets there'}")
+        f, least = saved.factor, "at least " if saved.bound else ""
+        never = math.isnan(f.mean)
+        times = "never gets there" if never else f"{least}{f.mean:.1f}x [{f.low:.1f}, {f.high:.1f}]"
+        said.append(f"{name} {times}")
     return (
         f"Labels of random over labels needed for what it reaches with {most:,}:"
         f" {', '.join(said)} (95 % bootstrap over seeds)."

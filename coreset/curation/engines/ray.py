@@ -339,8 +339,8 @@ class RayData:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # Ray's own default, by tasks alone; before Ray 2.60 actors take what is shuffled: no part of a
-        # processor is reserved for them, else no task fits beside one on nodes of one processor
+        # Ray's own default, by tasks alone; before Ray 2.60 actors take what is shuffled: no part of
+        # a processor is reserved for them, else no task fits beside one on nodes of one processor
         kinds = ray.data.context.ShuffleStrategy
         context.shuffle_strategy = getattr(kinds, "SHUFFLE_V2", kinds.HASH_SHUFFLE)
         context.hash_shuffle_operator_actor_num_cpus_override = 0
