@@ -25,6 +25,7 @@ from coreset.runs.statistics import (
 )
 
 ALPHA = 0.05  # of two-sided tests after Holm's correction
+SHARES = (0.9, 0.95, 0.99)  # of what the whole pool reaches
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,16 @@ def saving_words(saving: Saving) -> str:
     return f"{sign}{saving.factor.mean:.1f}x{range_}"
 
 
+def smallest(labels: Sequence[int], means: Sequence[float], target: float) -> int | None:
+    """Return the smallest measured budget whose mean reaches `target`, None where none does.
+
+    >>> smallest([20, 40], [0.7, 0.9], 0.9)
+    40
+    """
+    reached = [int(n) for n, mean in zip(labels, means, strict=True) if mean >= target]
+    return min(reached) if reached else None
+
+
 def answer(lines: Sequence[Line], data: Panel, metric: str) -> str:
     """Return the answer to "does selection pay?" in one or two sentences that state level and
     sample. It claims no more than the intervals and the corrected test do.
@@ -177,7 +188,10 @@ def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None
     """
     heads = ["strategy", *(count(int(n)) for n in data.labels), "area, log labels", "area, labels"]
     heads += ["area, rounds", "p (Holm)", f"saving at {count(int(data.labels[-1]))}"]
-    heads += ["win/tie/loss", "worst", "gap closed", "select s", "peak MB"]
+    heads += ["win/tie/loss", "worst", "gap closed"]
+    if full is not None:
+        heads += [f"{100 * share:.0f} % of full" for share in SHARES]
+    heads += ["select s", "peak MB"]
     rows = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for line in lines:
         cells = [line.name if line.fair else f"{line.name} (knows labels)"]
@@ -190,14 +204,19 @@ def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None
             cells += [spread(line.areas[axis]) for axis in ("log", "labels", "round")]
             cells += [p_value(line.p) if line.fair else "–", saving_words(line.savings[-1])]
             cells += record_words(line)
+        if full is not None:
+            budgets = [smallest(data.labels.tolist(), line.means, full * part) for part in SHARES]
+            cells += ["–" if n is None else count(n) for n in budgets]
         cells += [_number(line.seconds, 1), _number(line.peak_mb, 0)]
         rows.append(f"| {' | '.join(cells)} |")
+    unfair = any(not line.fair for line in lines)
+    who = "all strategies that read no label of a candidate" if unfair else "all strategies"
     note = (
         f"Test {metric} in %, mean over {counted(len(data.replicates), 'replicate')}; in brackets"
         " the"
         f" paired difference to random in points with its {100 * LEVEL:.0f} % bootstrap interval"
         " (BCa), areas likewise. p: two-sided paired t-test on the area over log labels, Holm's"
-        " correction over all strategies that read no label of a candidate. Saving: labels of"
+        f" correction over {who}. Saving: labels of"
         " random"
         f" over labels needed for what random reaches, {100 * LEVEL:.0f} % percentile interval."
         " Win/tie/loss: budgets whose interval lies above, around or below 0, uncorrected. Gap"
@@ -205,7 +224,10 @@ def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None
         " curve, measuring included."
     )
     if full is not None:
-        note += f" The whole pool reaches {percent(full)}."
+        note += (
+            f" The whole pool reaches {percent(full)}; of full: the smallest measured budget whose"
+            " mean reaches that share of it."
+        )
     return "\n".join([note, "", *rows]) + "\n"
 
 

@@ -17,11 +17,12 @@ from coreset.build import build
 from coreset.cli.answer import answer, run
 from coreset.cli.common import conf_dir, fail
 from coreset.core.store import Store, fingerprint
+from coreset.trainers.bench.prune import RECORDED
 from coreset.trainers.bench.results import collect, write
 from coreset.trainers.bench.run import Job
 from coreset.trainers.bench.run import run as run_cells
 from coreset.trainers.bench.sample import PoolTaught, Table, amount
-from coreset.trainers.bench.suite import Protocol, Suite, rows_of
+from coreset.trainers.bench.suite import PRUNE, Protocol, Suite, rows_of
 from coreset.trainers.data.base import ImageData, exchanged
 from coreset.trainers.learners.probe import SIGNALS, Probe
 from coreset.trainers.tasks.features import Pixels, Pretrained
@@ -29,7 +30,7 @@ from coreset.trainers.tasks.self_supervised import SelfSupervised
 
 PROTOCOL = (
     "budgets", "queries", "replicates", "pool", "test", "validation", "seed", "imbalance", "noise",
-    "duplicates", "outside", "metric",
+    "duplicates", "outside", "metric", "mode",
 )  # fmt: skip
 
 
@@ -76,11 +77,12 @@ def suite_of(cfg: Mapping[str, Any], size: int) -> Suite:
     """Return the suite of a configuration, checked; test, pool and budgets are cut to `size`."""
     options = {key: cfg[key] for key in PROTOCOL}
     protocol = Protocol(**options)
-    rows = rows_of(cfg["strategies"], SIGNALS, cfg["always"])
+    available = SIGNALS | RECORDED if protocol.mode == PRUNE else SIGNALS
+    rows = rows_of(cfg["strategies"], available, cfg["always"], protocol.mode)
     names = [row.name for row in rows]
     if "random" not in names:
         raise ValueError("strategies: a table without random says nothing; add it to always")
-    if any(row.reads_labels and "validation" in row.main.needs for row in rows) and not amount(
+    if any("validation" in row.main.needs for row in rows) and not amount(
         protocol.validation, size
     ):
         raise ValueError("validation: a row judges choices on labels held out for it; expected > 0")

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from coreset.core.pool import Pool
+from coreset.core.selection import Selection
 from coreset.core.signals import Signals
+from coreset.trainers.bench.prune import Proxy
 from coreset.trainers.bench.sample import STRATEGY, TRAINING, Replicate, stream
-from coreset.trainers.bench.suite import FULL, Protocol, Row
+from coreset.trainers.bench.suite import FULL, PRUNE, Protocol, Row
 from coreset.trainers.learners.probe import ProbeLearner
 
+TOLD = ("why", "variant", "member", "loss")  # of a choice's info
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -99,7 +102,7 @@ def run_row(
         selected = bought[data.labels[bought] >= 0]
         known[selected] = data.labels[selected]
         ids += data.ids[new].tolist()
-        infos.append({k: info[k] for k in ("why", "variant", "member", "loss") if k in info})
+        infos.append({k: info[k] for k in TOLD if k in info})
         if measured or step + 1 < len(protocol.totals()):
             result = learner.fit(selected, known, seed=[protocol.seed, TRAINING, data.number, step])
             trained += result.seconds
@@ -120,12 +123,57 @@ def run_row(
     return records
 
 
-def run_cell(
-    row: Row | None, learner: ProbeLearner, data: Replicate, protocol: Protocol
+def run_pruned(
+    row: Row, learner: ProbeLearner, data: Replicate, protocol: Protocol, proxy: Proxy
 ) -> list[dict[str, Any]]:
-    """Return the records of a row, or of the whole pool where row is None."""
-    records = (
-        run_full(learner, data, protocol) if row is None else run_row(row, learner, data, protocol)
-    )
+    """Return one record per budget, as `run_row` does: each is a choice among all examples, whose
+    labels are known, by what a training on the whole pool tells; the head learns from the chosen
+    with the weights of the strategy. A greedy strategy chooses once, for the largest budget.
+    """
+    reset_peak()
+    nothing, candidates = np.empty(0, np.int64), np.flatnonzero(data.candidates)
+    budgets, pool = list(protocol.budgets), Pool(learner.size, nothing, candidates)
+    columns, spent = proxy.columns(row.main.needs | row.main.needs_selected)
+    signals = Signals(learner.size, **columns)
+    begin = time.process_time()
+
+    def choose(step: int) -> Selection:
+        rng = stream(protocol, STRATEGY, data.number, step)
+        return row.main(pool, signals, budgets[step], rng)
+
+    last = choose(len(budgets) - 1)
+    once = row.main.greedy and last.weights is None
+    answers = [last.prefix(n) if once else choose(i) for i, n in enumerate(budgets[:-1])]
+    spent += time.process_time() - begin
+    records: list[dict[str, Any]] = []
+    for step, answer in enumerate([*answers, last]):
+        seed = [protocol.seed, TRAINING, data.number, step]
+        result = learner.fit(answer.indices, data.labels, weights=answer.weights, seed=seed)
+        info = {k: answer.info[k] for k in TOLD if k in answer.info}
+        records.append(
+            {
+                "labels": budgets[step],
+                "step": step,
+                **learner.test(),
+                "select_seconds": 0.0 if step else spent,
+                "train_seconds": result.seconds,
+                "peak_mb": peak_mb(),
+                "ids": data.ids[answer.indices].tolist(),
+                "info": {"choices": [info], "fit": dict(result.info)},
+            }
+        )
+    return records
+
+
+def run_cell(
+    row: Row | None, learner: ProbeLearner, data: Replicate, protocol: Protocol, proxy: Proxy
+) -> list[dict[str, Any]]:
+    """Return the records of a row, or of the whole pool where row is None. proxy: of prune mode."""
+    if row is None:
+        records = run_full(learner, data, protocol)
+    elif protocol.mode == PRUNE:
+        records = run_pruned(row, learner, data, protocol, proxy)
+    else:
+        records = run_row(row, learner, data, protocol)
     name = FULL if row is None else row.name
     return [{"strategy": name, "replicate": data.number, **record} for record in records]

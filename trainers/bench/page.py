@@ -22,6 +22,7 @@ from coreset.report.theme import png, svg
 from coreset.report.words import count, counted
 from coreset.runs.statistics import LEVEL, Panel, panel
 from coreset.trainers.bench.results import curves_of, full_value, read
+from coreset.trainers.bench.suite import PRUNE
 
 ORACLE = "oracle"
 _SHOWN = 6  # lines of the picture
@@ -99,6 +100,9 @@ def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     p, failed = about["protocol"], about["failed"]
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     query = "one query" if p["queries"] == 1 else f"{p['queries']} queries"
+    asked = f"{query} per budget"
+    if p.get("mode") == PRUNE:
+        asked = "labels known, each budget one choice by what a training on the whole pool tells"
     stress = [
         f"largest class {p['imbalance']:g} times the smallest" if p["imbalance"] > 1 else "",
         f"{100 * p['noise']:g} % wrong labels" if p["noise"] else "",
@@ -110,7 +114,7 @@ def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     learner = about["learner"]
     out = (
         f"{counted(len(data.replicates), 'replicate')} compared, each with its own pool ({pool}),"
-        f" start and test set, the same for every row; {query} per budget; a {learner['head']} head"
+        f" start and test set, the same for every row; {asked}; a {learner['head']} head"
         " on frozen features, refitted and tuned by cross-validation on the labeled examples at"
         f" every budget. {about['hardware']}; {versions}."
     )

@@ -14,7 +14,7 @@ from coreset.core.store import strict, to_json, write_atomic
 from coreset.runs.curve import Curve, Point
 from coreset.runs.run_folder import hardware, versions
 from coreset.trainers.bench.run import Job
-from coreset.trainers.bench.suite import FULL
+from coreset.trainers.bench.suite import ACTIVE, FULL
 
 KEYS = ["strategy", "replicate", "labels"]
 PACKAGES = ("coreset-lightning", "numpy", "scipy", "scikit-learn", "torch", "timm")
@@ -56,6 +56,7 @@ def write(job: Job, frame: pd.DataFrame, config: dict[str, Any], failed: dict[st
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomic(job.folder / "picks.parquet", sink.getvalue().to_pybytes())
+    active = job.suite.protocol.mode == ACTIVE
     about = {
         "suite": job.suite.name,
         "data": job.table.name,
@@ -64,7 +65,7 @@ def write(job: Job, frame: pd.DataFrame, config: dict[str, Any], failed: dict[st
         "protocol": vars(job.suite.protocol),
         "learner": vars(job.probe),
         "rows": {row.name: row.config for row in job.suite.rows},
-        "reads_labels": [row.name for row in job.suite.rows if row.reads_labels],
+        "reads_labels": [row.name for row in job.suite.rows if row.reads_labels and active],
         "config": config,
         "failed": failed,
         "missing": len(job.missing()),

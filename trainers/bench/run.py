@@ -17,8 +17,9 @@ from typing import Any
 from coreset.core.locks import hold
 from coreset.core.store import fingerprint, to_json, write_atomic
 from coreset.trainers.bench.cell import run_cell
+from coreset.trainers.bench.prune import Proxy
 from coreset.trainers.bench.sample import Table, replicate
-from coreset.trainers.bench.suite import FULL, Row, Suite
+from coreset.trainers.bench.suite import ACTIVE, FULL, Row, Suite
 from coreset.trainers.learners.probe import Probe, ProbeLearner
 
 FORMAT = 1
@@ -39,6 +40,8 @@ class Job:
     def base(self) -> dict[str, Any]:
         """Return what every cell's answer depends on, besides its row and replicate."""
         protocol = {k: v for k, v in vars(self.suite.protocol).items() if k != "replicates"}
+        if protocol["mode"] == ACTIVE:  # cells from before there was another keep their names
+            del protocol["mode"]
         probe = vars(self.probe)
         return {"format": FORMAT, "data": self.data_key, "protocol": protocol, "probe": probe}
 
@@ -71,11 +74,11 @@ def _begin(job: Job) -> None:
     _JOB = job
 
 
-def learner_of(job: Job, number: int) -> tuple[Any, ProbeLearner]:
-    """Return the data of a replicate and the learner on it."""
+def learner_of(job: Job, number: int) -> tuple[Any, ProbeLearner, Proxy]:
+    """Return the data of a replicate, the learner on it and what a training on all of it tells."""
     data = replicate(job.table, job.suite.protocol, number)
     learner = job.probe.on(data.features, data.test_features, data.test_labels, job.table.classes)
-    return data, learner
+    return data, learner, Proxy(learner, data, job.suite.protocol)
 
 
 _SHARED: dict[tuple[int, int], Any] = {}
@@ -89,11 +92,11 @@ def _one(number: int, row: Row | None) -> Answer:
     if (id(job), number) not in _SHARED:
         _SHARED.clear()
         _SHARED[id(job), number] = learner_of(job, number)
-    data, learner = _SHARED[id(job), number]
+    data, learner, proxy = _SHARED[id(job), number]
     begin, error = time.perf_counter(), None
     file = job.path(row, number)
     try:
-        records = run_cell(row, learner, data, job.suite.protocol)
+        records = run_cell(row, learner, data, job.suite.protocol, proxy)
         write_atomic(file, to_json(records))
         file.with_suffix(".error").unlink(missing_ok=True)
     except Exception as problem:

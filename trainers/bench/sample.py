@@ -15,7 +15,7 @@ from coreset.trainers.bench.suite import Protocol
 from coreset.trainers.data.base import ImageData
 from coreset.trainers.tasks.self_supervised import SelfSupervised
 
-SPLIT, STRESS, START, TRAINING, STRATEGY = range(5)  # random streams, one each
+SPLIT, STRESS, START, TRAINING, STRATEGY, PROXY = range(6)  # random streams, one each
 JITTER = 0.02  # of a near-duplicate, relative to the spread of the features
 
 

@@ -13,6 +13,7 @@ from coreset.registry import strategy
 
 FULL = "full"  # the row that trains on the whole pool
 FREE = frozenset({"features", "labels", "validation"})  # known before any model is trained
+ACTIVE, PRUNE = "active", "prune"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Row:
 
     @property
     def reads_labels(self) -> bool:
-        """Whether choices read labels of candidates: no way to label, a reference."""
+        """Whether choices read labels of candidates: in active mode a reference that nobody has."""
         return bool({"labels", "validation"} & set(self.main.needs))
 
 
@@ -44,7 +45,9 @@ class Protocol:
     largest over smallest class of the pool (1: as it comes); noise: share of the pool's labels
     replaced by another class; duplicates: share of the pool replaced by near-duplicates; outside:
     share of the classes, others in each replicate, that nobody asked for: their images stay in the
-    pool, cost a label when chosen, and teach nothing.
+    pool, cost a label when chosen, and teach nothing. mode: `active`, labels are bought budget after
+    budget; `prune`, all labels are known, each budget is one choice of the whole pool by what a
+    training on it tells.
     """
 
     budgets: Sequence[int]
@@ -59,6 +62,7 @@ class Protocol:
     duplicates: float = 0.0
     outside: float = 0.0
     metric: str = "accuracy"
+    mode: str = ACTIVE
 
     def __post_init__(self) -> None:
         budgets = list(self.budgets)
@@ -84,6 +88,13 @@ class Protocol:
             )
         if self.noise and self.outside:
             raise ValueError("noise, outside: expected one of them, a wrong label is of a class")
+        if self.mode not in (ACTIVE, PRUNE):
+            raise ValueError(f"mode: expected {ACTIVE} or {PRUNE}, got {self.mode!r}")
+        if self.mode == PRUNE and (self.queries != 1 or self.outside):
+            raise ValueError(
+                "queries, outside: of active mode; in prune mode each budget is one choice among"
+                " examples whose label is known"
+            )
 
     def totals(self) -> list[tuple[int, bool]]:
         """Return the labels in all after each query, and whether the learner is tested there.
@@ -117,19 +128,22 @@ class Suite:
 
 
 def rows_of(
-    strategies: Sequence[Any], available: frozenset[str], always: Sequence[Any] = ()
+    strategies: Sequence[Any],
+    available: frozenset[str],
+    always: Sequence[Any] = (),
+    mode: str = ACTIVE,
 ) -> list[Row]:
     """Return the rows of names or mappings {name, strategy, start}; those of `always` come first
     and once.
 
-    available: signals the learner gives. A strategy that reads something, and only what is known
-    before training, chooses its own first batch unless `start` names another, as does one with a
-    `cold_start`. Raises ValueError for a strategy that
-    reads what nothing here gives, or two rows of one name.
+    available: signals the learner gives. In active mode a strategy that reads something, and only
+    what is known before training, chooses its own first batch unless `start` names another, as does
+    one with a `cold_start`; in prune mode no batch is the first. Raises ValueError for a strategy
+    that reads what nothing here gives, a start in prune mode, or two rows of one name.
     """
     rows: list[Row] = []
     for entry in [*always, *strategies]:
-        row = _row(entry, available)
+        row = _row(entry, available, mode)
         same = [old for old in rows if old.name == row.name]
         if same and same[0].config == row.config:
             continue
@@ -139,7 +153,7 @@ def rows_of(
     return rows
 
 
-def _row(entry: Any, available: frozenset[str]) -> Row:
+def _row(entry: Any, available: frozenset[str], mode: str) -> Row:
     if isinstance(entry, str):
         entry = {"name": entry}
     if not isinstance(entry, Mapping) or not ({"name", "strategy"} & set(entry)):
@@ -156,6 +170,10 @@ def _row(entry: Any, available: frozenset[str]) -> Row:
             f" gives {listed(available)}"
         )
     start = entry.get("start")
+    if mode == PRUNE:
+        if start is not None:
+            raise ValueError(f"strategies: start={start} is of active mode, {what} has all labels")
+        return Row(str(entry.get("name") or what), main, None, {"strategy": what})
     cold = main if main.needs and not main.needs - FREE else main.cold_start
     first = strategy(start) if start is not None else cold
     if first is not None and first.needs - FREE:

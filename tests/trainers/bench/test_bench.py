@@ -173,10 +173,10 @@ def test_finished_cells_are_never_repeated_and_failed_ones_are_listed(tmp_path, 
 
     real = module.run_cell
 
-    def broken(row, learner, data, protocol):
+    def broken(row, learner, data, protocol, proxy):
         if row is not None and row.name == "kcenter" and data.number == 1:
             raise RuntimeError("out of luck")
-        return real(row, learner, data, protocol)
+        return real(row, learner, data, protocol, proxy)
 
     monkeypatch.setattr(module, "run_cell", broken)
     assert run(mine) == {"kcenter, replicate 1": "RuntimeError: out of luck"}
