@@ -116,6 +116,7 @@ ASSETS = {
             "data/OSBS_029.csv",
             "data/SOAP_061.*",
             "data/2019_YELL_2_541000_4977000_image_crop.*",
+            "data/2019_YELL_2_528000_4978000_image_crop2.*",
         ),
         "aerial photographs of forests (NEON) with a box for every tree crown",
         "MIT",
@@ -177,7 +178,7 @@ def fetch(name: str, log: Callable[[str], None] = print) -> Path:
     not the file that was pinned.
     """
     place, asset = folder(name), ASSETS[name]
-    wrong = damage(place)
+    wrong = damage(place, () if asset.prepare else asset.members)
     if wrong is None:
         log(f"{name}: {place}")
         return place
@@ -208,9 +209,9 @@ def fetch(name: str, log: Callable[[str], None] = print) -> Path:
     return place
 
 
-def damage(place: Path) -> str | None:
+def damage(place: Path, members: tuple[str, ...] = ()) -> str | None:
     """Return in words what is wrong with a fetched folder, None when every file has the size and
-    the SHA-256 it was written with.
+    the SHA-256 it was written with and every pattern of `members` matches one.
     """
     try:
         files = json.loads((place / "manifest.json").read_text())["files"]
@@ -222,7 +223,8 @@ def damage(place: Path) -> str | None:
         file = place / name
         if not file.is_file() or file.stat().st_size != size or sha256(file) != digest:
             return f"{name} is missing or changed"
-    return None
+    lacking = [m for m in members if not any(fnmatch(name, m) for name in files)]
+    return f"it lacks {', '.join(lacking)}" if lacking else None
 
 
 def download(asset: Asset, into: Path) -> Path:

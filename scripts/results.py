@@ -16,12 +16,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from coreset.report.load import Run
     from coreset.runs.curve import Curve
 
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
@@ -31,10 +32,15 @@ PRUNE = [
     "glister", "el2n", "forgetting", "aum", "dual", "dual_beta", "ccs", "d2", "infomax",
     "weighted_clique", "subzerocore", "nucs", "margin",
 ]  # fmt: skip
-PARTS = (0.9, 0.95, 0.99)  # of what all labels reach
+DYNAMIC = [
+    "none",
+    "rs2",
+    "infobatch",
+]  # which examples an epoch trains on; none: a fixed random part
 EXPERIMENTS = {  # strategies and seeds
     "digits_active": (ACTIVE, range(5)),
     "digits_prune": (PRUNE, range(4)),
+    "digits_dynamic": (DYNAMIC, range(10)),
     "fashion_active": (LARGE_ACTIVE, range(4)),
     "fashion_prune": (PRUNE, range(5)),
 }
@@ -53,6 +59,7 @@ def run(experiment: str, strategies: list[str], seed: int) -> None:
     run that was killed goes on where it was.
     """
     base = Path("outputs/results") / experiment
+    varied = "dynamic" if names_plans(experiment) else "strategy"
     missing = []
     for name in strategies:
         state = base / f"{name}_{seed}" / "state.json"
@@ -63,18 +70,23 @@ def run(experiment: str, strategies: list[str], seed: int) -> None:
     if missing:
         folders = [
             f"hydra.sweep.dir={base}",
-            "hydra.sweep.subdir=${hydra:runtime.choices.strategy}_${seed}",
+            f"hydra.sweep.subdir=${{hydra:runtime.choices.{varied}}}_${{seed}}",
         ]
         train(
             [
                 "-m",
                 f"experiment={experiment}",
-                f"strategy={','.join(missing)}",
+                f"{varied}={','.join(missing)}",
                 f"seed={seed}",
                 "report=false",
                 *folders,
             ]
         )
+
+
+def names_plans(experiment: str) -> bool:
+    """Return whether the runs of an experiment differ by their plan of epochs, not their strategy."""
+    return experiment.endswith("_dynamic")
 
 
 def train(arguments: list[str]) -> None:
@@ -93,6 +105,7 @@ def train(arguments: list[str]) -> None:
 def export(experiment: str) -> None:
     """Write what is committed."""
     from coreset.report.compare import compare
+    from coreset.report.evidence import SHARES, smallest
     from coreset.report.headline import headline
     from coreset.report.load import read_runs
     from coreset.report.page import write_report
@@ -109,22 +122,26 @@ def export(experiment: str) -> None:
     ]
     lines = dict.fromkeys(line for p in curves for line in p.read_text().splitlines())
     (out / "curves.jsonl").write_text("".join(line + "\n" for line in lines))
-    seen = compare(read_runs([source]))
+    runs = read_runs([source])
+    seen = compare(runs)
     rows = table(seen.curves, seen.full, seen.seconds)
     budgets = sorted({n for row in rows for n in row.values})
     text = [
         "| strategy | "
         + " | ".join(f"{n:,}" for n in budgets)
         + " | area (log labels) | minus random | p (Holm) | "
-        + " | ".join(f"{100 * part:.0f} % of full" for part in PARTS)
+        + " | ".join(f"{100 * part:.0f} % of full" for part in SHARES)
         + " |",
-        "|---" * (len(budgets) + 4 + len(PARTS)) + "|",
+        "|---" * (len(budgets) + 4 + len(SHARES)) + "|",
     ]
     for row in rows:
         cells = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (row.values[n] for n in budgets)]
         comparisons = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"), (row.p, "{:.3f}"))
         tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in comparisons]
-        tail += [smallest(row.values, seen.full, part) for part in PARTS]
+        means = [mean for mean, _ in row.values.values()]
+        for part in SHARES:
+            n = None if seen.full is None else smallest([*row.values], means, part * seen.full)
+            tail.append("–" if n is None else f"{n:,}")
         text.append(f"| {row.strategy} | " + " | ".join([*cells, *tail]) + " |")
     state = json.loads(min(source.glob("*/state.json")).read_text())
     versions = ", ".join(f"{k} {v}" for k, v in state["versions"].items())
@@ -133,6 +150,8 @@ def export(experiment: str) -> None:
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: {means}"
     if experiment.endswith("_active"):
         claim += f" {savings(seen.curves)}"
+    if names_plans(experiment):
+        claim += f" {times(runs)}"
     note = (
         f"Test accuracy in %, mean ± sd over {len(EXPERIMENTS[experiment][1])} seeds, at labels spent.{full} {claim} Last"
         " columns: the smallest measured budget whose mean reaches that share of all labels.\n\n"
@@ -163,14 +182,21 @@ def savings(curves: Sequence[Curve]) -> str:
     )
 
 
-def smallest(values: Mapping[int, tuple[float, float]], full: float | None, part: float) -> str:
-    """Return the smallest measured budget whose mean reaches `part` of the full value, or a dash.
-
-    >>> smallest({20: (0.7, 0.1), 40: (0.9, 0.1)}, 0.98, 0.9)
-    '40'
-    """
-    reached = [n for n, (mean, _) in values.items() if full and mean >= part * full]
-    return f"{min(reached):,}" if reached else "–"
+def times(runs: Sequence[Run]) -> str:
+    """Return what trainings cost beside those on everything: seconds, by budget, mean over seeds."""
+    full = {r.seed: r.rounds[0]["seconds"]["train"] for r in runs if r.strategy == "full"}
+    shares: dict[str, dict[int, list[float]]] = {}
+    for run in runs:
+        for entry in run.rounds if run.strategy != "full" and run.seed in full else ():
+            by_budget = shares.setdefault(run.curves[0].strategy, {})
+            by_budget.setdefault(entry["labels"], []).append(
+                entry["seconds"]["train"] / full[run.seed]
+            )
+    told = [
+        f"{name} " + ", ".join(f"{sum(v) / len(v):.2f} at {n:,}" for n, v in sorted(some.items()))
+        for name, some in sorted(shares.items())
+    ]
+    return f"Seconds of training over those on all: {'; '.join(told)}."
 
 
 def first_command() -> None:
