@@ -27,13 +27,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from coreset.report.evidence import spread
 from coreset.report.words import p_value
 from coreset.runs.run_folder import hardware, versions
 from coreset.runs.statistics import LEVEL, difference, holm, paired_p
 
 BASE, OUT = Path("outputs/detection"), Path("results/detection")
 SIDE = 128  # of a tile
-START, BUDGETS = 30, [60, 120, 220]  # images
+START, BUDGETS = 30, [60, 150]  # images
 CHOICES = {  # name in the table -> what coreset-train gets
     "random": ["strategy=random"],
     "kcenter": ["strategy=kcenter"],
@@ -65,9 +66,10 @@ def trees(folder: Path, seed: int) -> None:
         for column, row in np.ndindex(rgb.width // SIDE, rgb.height // SIDE):
             corner = np.array([column, row, column, row]) * SIDE
             tile = f"{Path(name).stem}_{column}_{row}.png"
-            rgb.crop(tuple((corner + [0, 0, SIDE, SIDE]).tolist())).save(folder / "images" / tile)
+            left, top = SIDE * column, SIDE * row
+            rgb.crop((left, top, left + SIDE, top + SIDE)).save(folder / "images" / tile)
             inside = ((boxes[:, :2] + boxes[:, 2:]) / 2 // SIDE == [column, row]).all(axis=1)
-            images.append({"file_name": f"images/{tile}", "width": SIDE, "height": SIDE})
+            images.append({"file_name": tile, "width": SIDE, "height": SIDE})
             drawn.append(np.clip(boxes[inside] - corner, 0, SIDE))
     order = np.random.default_rng(seed).permutation(len(images))
     for part, places in (("test", order[:160]), ("train", order[160:])):
@@ -124,9 +126,9 @@ def run(data: str, seed: int) -> list[Points]:
         if not finished(into):
             train(data, folder, into, seed, budgets, settings)
         rounds = [json.loads(line) for line in (into / "ledger.jsonl").read_text().splitlines()]
-        paid = np.cumsum([sum(count[str(i)] for i in r["ids"]) for r in rounds]).tolist()
+        paid = np.cumsum([sum(count[i] for i in r["ids"]) for r in rounds]).tolist()
         images = [r["labels"] for r in rounds]
-        out.append(Points(data, choice, seed, images, paid, [r["mAP"] for r in rounds]))
+        out.append(Points(data, choice, seed, images, paid, [r["metrics"]["mAP"] for r in rounds]))
     return out
 
 
@@ -136,12 +138,11 @@ def finished(folder: Path) -> bool:
     return state.exists() and bool(json.loads(state.read_text())["finished"])
 
 
-def boxes_of(instances: dict[str, Any]) -> dict[str, int]:
-    """Return the number of boxes by file name."""
-    names = {image["id"]: str(image["file_name"]) for image in instances["images"]}
-    count = dict.fromkeys(names.values(), 0)
+def boxes_of(instances: dict[str, Any]) -> dict[int, int]:
+    """Return the number of boxes by image."""
+    count = {image["id"]: 0 for image in instances["images"]}
     for entry in instances["annotations"]:
-        count[names[entry["image_id"]]] += 1
+        count[entry["image_id"]] += 1
     return count
 
 
@@ -185,7 +186,9 @@ def table(runs: Sequence[Points], data: str) -> str:
         ])
         for name in names
     }  # fmt: skip
-    p = dict(zip(names, holm([paired_p(gaps[n].mean(axis=1).tolist()) for n in names]), strict=True))
+    p = dict(
+        zip(names, holm([paired_p(gaps[n].mean(axis=1).tolist()) for n in names]), strict=True)
+    )
     budgets = [START, *BUDGETS]
     rows = [
         "| chosen by | " + " | ".join(f"{n} images" for n in budgets) + " | minus random at as many boxes | p (Holm) |",
@@ -199,9 +202,8 @@ def table(runs: Sequence[Points], data: str) -> str:
         ]
         tail = ["–", "–"]
         if name != "random":
-            d = difference(gaps[name].mean(axis=1), np.zeros(len(own)))
             tail = [
-                f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
+                spread(difference(gaps[name].mean(axis=1), np.zeros(len(own)))),
                 p_value(p[name]),
             ]
         rows.append(f"| {name} | {' | '.join([*cells, *tail])} |")

@@ -140,14 +140,14 @@ def export(experiment: str) -> None:
         tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in comparisons]
         means = [mean for mean, _ in row.values.values()]
         for part in SHARES:
-            n = None if seen.full is None else smallest([*row.values], means, part * seen.full)
-            tail.append("–" if n is None else f"{n:,}")
+            least = None if seen.full is None else smallest([*row.values], means, part * seen.full)
+            tail.append("–" if least is None else f"{least:,}")
         text.append(f"| {row.strategy} | " + " | ".join([*cells, *tail]) + " |")
     state = json.loads(min(source.glob("*/state.json")).read_text())
     versions = ", ".join(f"{k} {v}" for k, v in state["versions"].items())
     full = "" if seen.full is None else f" All labels: {100 * seen.full:.1f} %."
-    means = sentence(seen.curves, seen.full)
-    claim = f"{headline(seen.curves, seen.full)}. By the means alone: {means}"
+    claim = f"{headline(seen.curves, seen.full)}. By the means alone: "
+    claim += sentence(seen.curves, seen.full)
     if experiment.endswith("_active"):
         claim += f" {savings(seen.curves)}"
     if names_plans(experiment):

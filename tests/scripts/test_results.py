@@ -1,7 +1,10 @@
 """What the committed tables of curves say beside their numbers."""
 
+from pathlib import Path
+
+from coreset.report.load import Run
 from coreset.runs.curve import Curve, Point
-from scripts.results import savings
+from scripts.results import savings, times
 
 
 def curve(strategy, seed, values):
@@ -22,3 +25,16 @@ def test_label_savings_of_curves_that_are_known():
     assert (
         "with 80: half 2.0x [2.0, 2.0], high at least 8.0x [8.0, 8.0], low never gets there" in said
     )
+
+
+def test_times_are_shares_of_the_training_on_all_of_the_same_seed():
+    def run(name, seed, seconds, folder="a"):
+        rounds = [{"labels": n, "seconds": {"train": s}} for n, s in seconds.items()]
+        curves = [Curve(name, seed, [], "accuracy")]
+        config = {"strategy_name": name, "seed": seed}
+        return Run(Path(f"outputs/{folder}/{name}"), config, {}, rounds, curves)
+
+    runs = [run("full", 0, {100: 10.0}, "baseline"), run("full", 1, {100: 20.0}, "baseline")]
+    runs += [run("random", 0, {10: 1.0, 50: 5.0}), run("random", 1, {10: 4.0, 50: 12.0})]
+    runs += [run("lonely", 2, {10: 1.0})]  # no training on all: no share
+    assert times(runs) == "Seconds of training over those on all: random 0.15 at 10, 0.55 at 50."

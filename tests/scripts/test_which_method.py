@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -55,6 +56,31 @@ def test_the_page_names_who_beats_random_and_the_table(which, results, tmp_path)
     assert all(f"| {x} |" in own for x in cells[3:5])
     assert cells[5] == "–"  # no oracle
     assert "stratified" not in page.split("intervals; test accuracy")[1].split("Below")[0]
+
+
+def test_prune_mode_has_a_part_of_its_own(which, results, tmp_path):
+    """Shares of the whole pool, none of it in the ranks of active mode."""
+    folder = results.parent
+    own = [f"features={folder}/x.npy", f"labels={folder}/y.npy", f"out={tmp_path}/bench/pruned"]
+    own += ["bench=prune", "budgets=[10,40,300,390]", "replicates=3", "pool=400", "test=200"]
+    own += ["strategies=[maxherding,aum]"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        settings = OmegaConf.to_container(compose("bench", own), resolve=True)
+    run_suite(settings, Console(file=io.StringIO()))
+    assert which.main(tmp_path / "bench", tmp_path) == 0
+    page = (tmp_path / "which-method.md").read_text()
+    assert "### prune: x\n\n3 replicates, pools of 400" in page
+    frame = pd.read_csv(tmp_path / "bench/pruned/curves.csv")
+    full = frame.loc[frame["strategy"] == "full", "accuracy"].mean()
+    for name in ("random", "maxherding", "aum"):
+        means = frame[frame["strategy"] == name].groupby("labels")["accuracy"].mean()
+        least = [means.index[means >= share * full] for share in (0.9, 0.95, 0.99)]
+        told = [f"{n.min()} ({n.min() / 4:.0f} %)" if len(n) else "–" for n in least]
+        assert f"| {name} | {' | '.join(told)} |" in page
+    assert "| random |" in page
+    assert "less it" not in page
+    whole = (tmp_path / "bench/pruned/table.md").read_text()
+    assert "| 90 % of full |" in whole
 
 
 def test_nothing_measured(which, tmp_path, capsys):
