@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ACTIVE = ["random", "least_confidence", "margin", "entropy", "bald", "kcenter", "herding"]
 LARGE_ACTIVE = ["random", "auto"]
 PRUNE = [
-    "random", "stratified", "kcenter", "herding", "moderate", "zcore", "gradmatch", "craig",
+    "random", "stratified", "maxherding", "kcenter", "herding", "moderate", "zcore", "gradmatch", "craig",
     "glister", "el2n", "forgetting", "aum", "dual", "dual_beta", "ccs", "d2", "infomax",
     "weighted_clique", "subzerocore", "nucs", "margin",
 ]  # fmt: skip
