@@ -150,8 +150,8 @@ def export(experiment: str) -> None:
     claim += sentence(seen.curves, seen.full)
     if experiment.endswith("_active"):
         claim += f" {savings(seen.curves)}"
-    if names_plans(experiment):
-        claim += f" {times(runs)}"
+    if names_plans(experiment):  # every plan sees all labels: the budget is one of steps
+        claim = steps(runs)
     note = (
         f"Test accuracy in %, mean ± sd over {len(EXPERIMENTS[experiment][1])} seeds, at labels spent.{full} {claim} Last"
         " columns: the smallest measured budget whose mean reaches that share of all labels.\n\n"
@@ -182,21 +182,19 @@ def savings(curves: Sequence[Curve]) -> str:
     )
 
 
-def times(runs: Sequence[Run]) -> str:
-    """Return what trainings cost beside those on everything: seconds, by budget, mean over seeds."""
-    full = {r.seed: r.rounds[0]["seconds"]["train"] for r in runs if r.strategy == "full"}
-    shares: dict[str, dict[int, list[float]]] = {}
+def steps(runs: Sequence[Run]) -> str:
+    """Return how many optimizer steps the trainings of a budget took beside those on everything."""
+    full = {r.seed: r.rounds[0]["training"]["steps"] for r in runs if r.strategy == "full"}
+    shares: dict[int, list[float]] = {}
     for run in runs:
         for entry in run.rounds if run.strategy != "full" and run.seed in full else ():
-            by_budget = shares.setdefault(run.curves[0].strategy, {})
-            by_budget.setdefault(entry["labels"], []).append(
-                entry["seconds"]["train"] / full[run.seed]
-            )
-    told = [
-        f"{name} " + ", ".join(f"{sum(v) / len(v):.2f} at {n:,}" for n, v in sorted(some.items()))
-        for name, some in sorted(shares.items())
-    ]
-    return f"Seconds of training over those on all: {'; '.join(told)}."
+            share = entry["training"]["steps"] / full[run.seed]
+            shares.setdefault(entry["labels"], []).append(share)
+    told = []
+    for budget, some in sorted(shares.items()):
+        low, high = f"{min(some):.2f}", f"{max(some):.2f}"
+        told.append(f"{low if low == high else f'{low} to {high}'} at {budget:,}")
+    return f"Optimizer steps of every row over those of training on all: {', '.join(told)}."
 
 
 def first_command() -> None:

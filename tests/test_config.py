@@ -50,7 +50,7 @@ PASSED = {
 # the same keys as fit/default, other values
 NOT_THE_DEFAULTS = {"fit/proxy", "fit/dense", "fit/dense_proxy", "fit/published_distillation"}
 # tests/trainers/tasks/test_detection.py, test_segmentation.py
-DENSE = {"model/detector", "model/segmenter"}
+DENSE = {"model/detector", "model/light_detector", "model/segmenter"}
 
 
 def project() -> dict:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from coreset.report.load import Run
 from coreset.runs.curve import Curve, Point
-from scripts.results import savings, times
+from scripts.results import savings, steps
 
 
 def curve(strategy, seed, values):
@@ -27,14 +27,15 @@ def test_label_savings_of_curves_that_are_known():
     )
 
 
-def test_times_are_shares_of_the_training_on_all_of_the_same_seed():
+def test_steps_are_shares_of_the_training_on_all_of_the_same_seed():
     def run(name, seed, seconds, folder="a"):
-        rounds = [{"labels": n, "seconds": {"train": s}} for n, s in seconds.items()]
+        rounds = [{"labels": n, "training": {"steps": s}} for n, s in seconds.items()]
         curves = [Curve(name, seed, [], "accuracy")]
         config = {"strategy_name": name, "seed": seed}
         return Run(Path(f"outputs/{folder}/{name}"), config, {}, rounds, curves)
 
-    runs = [run("full", 0, {100: 10.0}, "baseline"), run("full", 1, {100: 20.0}, "baseline")]
-    runs += [run("random", 0, {10: 1.0, 50: 5.0}), run("random", 1, {10: 4.0, 50: 12.0})]
-    runs += [run("lonely", 2, {10: 1.0})]  # no training on all: no share
-    assert times(runs) == "Seconds of training over those on all: random 0.15 at 10, 0.55 at 50."
+    runs = [run("full", 0, {100: 10}, "baseline"), run("full", 1, {100: 20}, "baseline")]
+    runs += [run("random", 0, {10: 1, 50: 5}), run("rs2", 1, {10: 4, 50: 10})]
+    runs += [run("lonely", 2, {10: 9})]  # no training on all: no share
+    said = "Optimizer steps of every row over those of training on all: "
+    assert steps(runs) == f"{said}0.10 to 0.20 at 10, 0.50 at 50."
