@@ -111,6 +111,7 @@ def export(experiment: str) -> None:
     from coreset.report.page import write_report
     from coreset.report.sentence import sentence
     from coreset.report.table import table
+    from coreset.report.words import p_value
 
     source, out = Path("outputs/results") / experiment, Path("results") / experiment
     out.mkdir(parents=True, exist_ok=True)
@@ -136,8 +137,9 @@ def export(experiment: str) -> None:
     ]
     for row in rows:
         cells = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (row.values[n] for n in budgets)]
-        comparisons = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"), (row.p, "{:.3f}"))
+        comparisons = ((row.area, "{:.1%}"), (row.difference, "{:+.1%}"))
         tail = ["–" if v is None else form.format(v).removesuffix("%") for v, form in comparisons]
+        tail.append("–" if row.p is None else p_value(row.p))
         means = [mean for mean, _ in row.values.values()]
         for part in SHARES:
             least = None if seen.full is None else smallest([*row.values], means, part * seen.full)
