@@ -88,7 +88,8 @@ def test_help_and_configuration_are_shown(tmp_path):
     assert "resume=" in text
     assert train(tmp_path, "--cfg", "job", "--resolve")[0] == 0
     assert (
-        "coreset.strategies.coverage.kcenter.KCenterGreedy" in (tmp_path / "stdout.txt").read_text()
+        "coreset.strategies.submodular.subzerocore.SubZeroCore"
+        in (tmp_path / "stdout.txt").read_text()
     )
 
 
