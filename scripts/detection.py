@@ -25,12 +25,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from coreset.report.evidence import spread
 from coreset.report.words import p_value
 from coreset.runs.run_folder import hardware, versions
 from coreset.runs.statistics import LEVEL, difference, holm, paired_p
+from coreset.scorers.image.files import open_image
 
 BASE, OUT = Path("outputs/detection"), Path("results/detection")
 SIDE = 128  # of a tile
@@ -61,7 +61,7 @@ def trees(folder: Path, seed: int) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, drawn = [], []
     for name, boxes in crowns(source).items():
-        with Image.open(source / name) as photograph:
+        with open_image(source / name) as photograph:
             rgb = photograph.convert("RGB")
         for column, row in np.ndindex(rgb.width // SIDE, rgb.height // SIDE):
             corner = np.array([column, row, column, row]) * SIDE
