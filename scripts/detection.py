@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coreset.report.evidence import spread
+from coreset.report.evidence import ALPHA, spread
 from coreset.report.words import p_value
 from coreset.runs.run_folder import hardware, versions
 from coreset.runs.statistics import LEVEL, difference, holm, paired_p
@@ -210,7 +210,11 @@ def table(runs: Sequence[Points], data: str) -> str:
     whole = [r for r in mine if r.choice == "random"]
     full = 100 * np.mean([r.precision[-1] for r in whole])
     size, boxes = whole[0].images[-1], np.mean([r.boxes[-1] for r in whole])
-    return "\n".join([f"All {size} images ({boxes:.0f} boxes): {full:.1f}.", "", *rows])
+    better = [n for n in names if (p[n] or 1.0) < ALPHA and gaps[n].mean() > 0]
+    said = (
+        f"Shown to beat random at as many boxes: {'; '.join(better) or 'none'} (p below {ALPHA})."
+    )
+    return "\n".join([f"{said} All {size} images ({boxes:.0f} boxes): {full:.1f}.", "", *rows])
 
 
 def words(runs: Sequence[Points], seeds: int) -> str:

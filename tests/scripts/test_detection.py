@@ -39,6 +39,7 @@ def test_differences_are_at_as_many_boxes():
     p = stats.ttest_1samp(gains, 0).pvalue
     assert f"{2 * p:.3f}" in rows["uncertainty, sum"]  # of two: all differences of k-center are 0
     assert "(300 boxes)" in rows["kcenter"]
+    assert "beat random at as many boxes: uncertainty, sum (p below 0.05)." in table(made, "stamps")
     assert "All 150 images (3000 boxes): 36.3." in table(made, "stamps")
 
 
