@@ -210,7 +210,8 @@ def table(runs: Sequence[Points], data: str) -> str:
     whole = [r for r in mine if r.choice == "random"]
     full = 100 * np.mean([r.precision[-1] for r in whole])
     size, boxes = whole[0].images[-1], np.mean([r.boxes[-1] for r in whole])
-    better = [n for n in names if (p[n] or 1.0) < ALPHA and gaps[n].mean() > 0]
+    small = {n for n, value in p.items() if value is not None and value < ALPHA}
+    better = [n for n in names if n in small and gaps[n].mean() > 0]
     said = (
         f"Shown to beat random at as many boxes: {'; '.join(better) or 'none'} (p below {ALPHA})."
     )
