@@ -110,7 +110,9 @@ def default(data: Panel, table: list[Line]) -> str | None:
 
 
 def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
-    """Return the part of one suite, its area by strategy, the name of its data and how `auto` did."""
+    """Return the part of one suite, its area by strategy where the head is linear, the name of its
+    data and how `auto` did.
+    """
     frame, about = read(folder)
     metric = str(about["protocol"]["metric"])
     data = panel(curves_of(frame, metric))
@@ -123,7 +125,8 @@ def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
     name = f"{about['suite']}: {about['data']}"
     table_file = f"`results/bench/{folder.name}/table.md`"
     text = f"\n## {name}\n\n{sample}; test {metric}. All rows: {table_file}.\n\n"
-    areas = {x.name: x.areas["log"].mean for x in table if x.fair}
+    ranked = about["learner"]["head"] == "linear"  # another head is no other data
+    areas = {x.name: x.areas["log"].mean for x in table if x.fair and ranked}
     return text + "\n".join(rows) + "\n" + tail, areas, name, default(data, table)
 
 
@@ -133,17 +136,16 @@ def page(root: Path) -> str:
     pruned = [pruning(folder) for folder in folders(root, PRUNE)]
     if not sections and not pruned:
         raise ValueError(f"{root}: no results of coreset-bench")
-    shared = set.intersection(*(set(areas) for _, areas, _, _ in sections)) if sections else set()
+    ranked = {name: areas for _, areas, name, _ in sections if areas}
+    shared = set.intersection(*map(set, ranked.values())) if ranked else set()
     kept = [f"| {name} | {cells} |" for _, _, name, cells in sections if cells is not None]
     out = HEAD + ("\n".join([DEFAULT, *kept]) + "\n" if kept else "")
     out += "".join(text for text, _, _, _ in sections)
-    if len(sections) > 1 and len(shared) > 2:
-        order = ranks(
-            {name: {s: areas[s] for s in sorted(shared)} for _, areas, name, _ in sections}
-        )
+    if len(ranked) > 1 and len(shared) > 2:
+        order = ranks({n: {s: areas[s] for s in sorted(shared)} for n, areas in ranked.items()})
         told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
         out += (
-            f"\n## Over {order.data_sets} suites\n\nMean ranks by area over log labels: {told}."
+            f"\n## Over {order.data_sets} suites with a linear head\n\nMean ranks by area over log labels: {told}."
             f" Friedman p {p_value(order.p) if order.p < 0.001 else f'= {order.p:.3f}'}; ranks closer"
             f" than {order.critical:.2f} are not told apart at the {100 * order.level:.0f} % level"
             f" (Nemenyi, {order.data_sets} suites, as if each were of other data).\n"
