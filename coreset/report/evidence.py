@@ -168,8 +168,10 @@ def answer(lines: Sequence[Line], data: Panel, metric: str) -> str:
         )
     labels, value = count(int(data.labels[-1])), percent(data.of("random").mean(axis=0)[-1])
     saved = last.factor
+    verdict = "Yes"
     if np.isnan(saved.mean):
-        cost = f"it does not reach what random reaches with {labels} labels ({value})"
+        verdict = "On the mean of the budgets"
+        cost = f"but it does not reach what random reaches with {labels} labels ({value})"
     else:
         bound = "at most " if last.bound else ""
         cost = (
@@ -179,7 +181,7 @@ def answer(lines: Sequence[Line], data: Panel, metric: str) -> str:
         )
     losing = [line.name for line in lines if line.fair and line.areas["log"].sign < 0]
     worse = f" Below random by their intervals: {', '.join(losing)}." if losing else ""
-    return f"Yes, with {best.name}: {cost} ({test}).{worse}"
+    return f"{verdict}, with {best.name}: {cost} ({test}).{worse}"
 
 
 def markdown(lines: Sequence[Line], data: Panel, metric: str, full: float | None) -> str:

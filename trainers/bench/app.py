@@ -74,8 +74,15 @@ def table_of(cfg: Mapping[str, Any]) -> tuple[Table, str]:
 
 
 def suite_of(cfg: Mapping[str, Any], size: int) -> Suite:
-    """Return the suite of a configuration, checked; test, pool and budgets are cut to `size`."""
+    """Return the suite of a configuration for `size` examples, checked; budgets below 1 are shares
+    of the pool.
+    """
     options = {key: cfg[key] for key in PROTOCOL}
+    budgets = list(cfg["budgets"])
+    if budgets and all(0 < budget < 1 for budget in budgets):
+        test, validation = amount(cfg["test"], size), amount(cfg["validation"], size)
+        pool = min(amount(cfg["pool"], size), size - test - validation)
+        options["budgets"] = [round(budget * pool) for budget in budgets]
     protocol = Protocol(**options)
     available = SIGNALS | RECORDED if protocol.mode == PRUNE else SIGNALS
     rows = rows_of(cfg["strategies"], available, cfg["always"], protocol.mode)

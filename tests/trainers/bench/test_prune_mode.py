@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from coreset import Pool, Signals
 from coreset.registry import strategy
-from coreset.trainers.bench.app import run_suite
+from coreset.trainers.bench.app import run_suite, suite_of
 from coreset.trainers.bench.prune import RECORDED, Proxy
 from coreset.trainers.bench.run import Job, learner_of, run
 from coreset.trainers.bench.sample import STRATEGY, Table, stream
@@ -136,6 +136,15 @@ def test_words_for_what_is_wrong():
         ValueError, match="forgetting reads forgetting, which this learner does not"
     ):
         rows_of(["forgetting"], SIGNALS)
+
+
+def test_budgets_may_be_shares_of_the_pool():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = OmegaConf.to_container(compose("bench", ["bench=prune", "test=600"]), resolve=True)
+    assert suite_of(cfg, 2000).protocol.budgets == [12, 24, 60, 120, 240, 360, 1080]
+    assert suite_of(cfg | {"pool": 5000}, 2000).protocol.budgets[-1] == 1260  # what the test leaves
+    with pytest.raises(ValueError, match=r"budgets: expected ascending .* \[0, 1, 2"):
+        suite_of(cfg, 640)
 
 
 def test_one_command_one_page(tmp_path):
