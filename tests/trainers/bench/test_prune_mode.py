@@ -140,7 +140,9 @@ def test_words_for_what_is_wrong():
 
 def test_budgets_may_be_shares_of_the_pool():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("bench", ["bench=prune", "test=600"]), resolve=True)
+        cfg = OmegaConf.to_container(
+            compose("bench", ["bench=prune", "test=600", "out=here"]), resolve=True
+        )
     assert suite_of(cfg, 2000).protocol.budgets == [12, 24, 60, 120, 240, 360, 1080]
     assert suite_of(cfg | {"pool": 5000}, 2000).protocol.budgets[-1] == 1260  # what the test leaves
     with pytest.raises(ValueError, match=r"budgets: expected ascending .* \[0, 1, 2"):
