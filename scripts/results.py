@@ -41,7 +41,7 @@ EXPERIMENTS = {  # strategies and seeds
     "digits_active": (ACTIVE, range(5)),
     "digits_prune": (PRUNE, range(4)),
     "digits_dynamic": (DYNAMIC, range(10)),
-    "fashion_active": (LARGE_ACTIVE, range(4)),
+    "fashion_active": (LARGE_ACTIVE, range(10)),
     "fashion_prune": (PRUNE, range(5)),
 }
 FIRST = "first_command"

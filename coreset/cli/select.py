@@ -75,11 +75,12 @@ def columns_main(cfg: DictConfig) -> None:
             chosen=len(chosen), rows=size, picks_file=out, certificates=measures,
             first_indices=chosen.indices[:20].tolist(),
             first_ids=names[:20].tolist(), strategy=chosen.info.get("strategy"),
+            why=chosen.info.get("why"),
         )  # fmt: skip
         console.print(
             f"{len(chosen)} of {size} chosen -> {escape(str(out))}", soft_wrap=True, highlight=False
         )
-        if line := in_words(measures):
+        for line in filter(None, (chosen.info.get("why"), in_words(measures))):
             console.print(f"[dim]{line}[/]", soft_wrap=True, highlight=False)
     except Exception as error:
         fail(error, console, go_on=HydraConfig.get().mode == RunMode.MULTIRUN)
@@ -88,13 +89,16 @@ def columns_main(cfg: DictConfig) -> None:
 
 def select_main() -> None:
     """Run `coreset-select`: on columns, or with coco=... on the files of a detection project, which
-    have settings of their own.
+    have settings of their own. Without a strategy `auto` answers with the columns that are there.
     """
     if any(argument.startswith("coco=") for argument in sys.argv[1:]):
         from coreset.cli.select_coco import coco_main
 
         run("coreset-select", coco_main, "coco/select_coco.yaml")
     else:
+        named = ("strategy=", "strategy.", "strategy/", "--config")
+        if not any(a.startswith(named) for a in sys.argv):
+            sys.argv.append("strategy.partial=true")
         run("coreset-select", columns_main, "select.yaml")
 
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
-from coreset import Selection
+from coreset import Selection, select
 from coreset.cli.common import conf_dir, fail, read_column, write_picks
 from tests import processes
 
@@ -134,3 +134,34 @@ def test_a_table_of_scores_is_chosen_from_by_name(ending, tmp_path, monkeypatch)
     answer = run(*settings, "id=nothing")
     assert answer.returncode == 1
     assert "no field 'nothing' for ids; it has name, ifd, other" in answer.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "variant", "why"),
+    [
+        (["features"], "MaxHerding", "MaxHerding: nothing is labeled yet"),
+        (["probs"], "Margin", "Margin: features for MaxHerding are not there"),
+        (["features", "probs", "selected"], "UHerding", "UHerding: 6 labels over 3 classes"),
+    ],
+)
+def test_without_a_strategy_auto_answers_as_in_python(columns, variant, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    probs = np.random.default_rng(1).dirichlet(np.ones(3), len(X))
+    given = {"features": X, "probs": probs, "selected": np.array([2, 3, 5])}
+    for name in columns:
+        np.save(f"{name}.npy", given[name])
+    done = run("budget=3", "out=picked.csv", *(f"{name}={name}.npy" for name in columns))
+    assert done.returncode == 0, done.stderr
+    assert why in done.stderr
+    same = select(budget=3, **{name: given[name] for name in columns})
+    assert same.info["variant"] == variant
+    assert pd.read_csv("picked.csv")["index"].tolist() == same.indices.tolist()
+
+
+def test_auto_named_asks_for_all_its_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X)
+    done = run("strategy=auto", "budget=3", "out=picked.csv", "features=x.npy")
+    assert done.returncode == 1
+    assert "signal 'probs' is missing; present: features" in done.stderr
+    assert not Path("picked.csv").exists()
