@@ -1,9 +1,9 @@
-"""Make the committed curves again: every strategy of this table on digits and Fashion-MNIST, three to
-five seeds, random and all labels beside them.
+"""Make the committed curves again: every strategy of this table on digits and Fashion-MNIST, four to
+ten seeds, random and all labels beside them.
 
 python scripts/results.py [experiment ...] [--jobs 2] writes results/<experiment>/: curves.jsonl,
-table.md, curve.png, curve.svg, about.json. Finished runs are kept in outputs/results and not made
-again. `first_command` is the first command of the README, made anew with the defaults:
+table.md, curve.png, curve.svg. Finished runs are kept in outputs/results and not made again.
+`first_command` is the first command of the README, made anew with the defaults:
 results/first_command/table.md.
 """
 
@@ -42,7 +42,6 @@ EXPERIMENTS = {  # strategies and seeds
     "digits_prune": (PRUNE, range(4)),
     "digits_dynamic": (DYNAMIC, range(10)),
     "fashion_active": (LARGE_ACTIVE, range(10)),
-    "fashion_prune": (PRUNE, range(5)),
 }
 FIRST = "first_command"
 FIRST_COMMAND = [

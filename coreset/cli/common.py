@@ -72,11 +72,14 @@ def settings_of(file: Path) -> tuple[dict[str, Any], set[str]]:
     return own, {g for g in groups if " " not in g}
 
 
-def unknown_setting(wrong: Sequence[str], known: Sequence[str]) -> ValueError:
-    """Return the error of settings, in quotes, that an application does not have."""
-    near = difflib.get_close_matches(wrong[0].strip("'"), known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {', '.join(known)}")
+def unknown_setting(wrong: Sequence[str], known: Sequence[str], of: str = "") -> ValueError:
+    """Return the error of settings, in quotes, that an application, or its group `of`, does not
+    have. known: those it has.
+    """
+    near = difflib.get_close_matches(wrong[0].strip("'").removeprefix(of), known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(of + n for n in near)}?" if near else "."
+    names = ", ".join(of + name for name in known) or "none"
+    return ValueError(f"unknown setting {', '.join(wrong)}{hint} Settings: {names}")
 
 
 def check_arguments(arguments: Sequence[str], file: Path) -> None:
@@ -114,6 +117,34 @@ def check_arguments(arguments: Sequence[str], file: Path) -> None:
         for name in option.split(",") if known and re.fullmatch(r"[\w,-]+", option) else ():
             if name != "null" and not (folder / f"{name}.yaml").exists():
                 raise unknown(key, name, (p.stem for p in folder.glob("*.yaml")))
+        first = inner[1:].split(".")[0] if inner else "_"
+        there = None if first.startswith("_") else _inside(key, file, arguments)
+        if there is not None and first not in there:
+            raise unknown_setting([f"'{key}.{first}'"], sorted(there), f"{key}.")
+
+
+def _inside(key: str, file: Path, arguments: Sequence[str]) -> set[str] | None:
+    """Return the settings of the options chosen of a group, all of a sweep; None where only Hydra
+    knows: no group, options that are composed or settings of the application itself, files of the
+    user, options that an experiment, a task or a suite may have chosen.
+    """
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
+    ours = {str(k): v for d in defaults if isinstance(d, dict) for k, v in d.items()}
+    group = next((n for n in ours if n.partition("@")[2] == key), key)
+    if group not in ours:
+        return None
+    told = [a.partition("=")[2] for a in arguments if a.startswith(f"{group}=")]
+    if not told and any(a.startswith(("experiment=", "task=", "bench=")) for a in arguments):
+        return None
+    there: set[str] = set()
+    for name in (told or [str(ours[group])])[-1].split(","):
+        option = file.parent / group.partition("@")[0] / f"{name}.yaml"
+        text = option.read_text(encoding="utf-8") if option.exists() else "# @package"
+        inside = yaml.safe_load(text)
+        if not isinstance(inside, dict) or "defaults" in inside or text.startswith("# @package"):
+            return None
+        there |= {n for n in inside if not n.startswith("_")}
+    return there
 
 
 def _check_no_path(group: str, option: str) -> None:

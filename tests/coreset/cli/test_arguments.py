@@ -19,6 +19,14 @@ from coreset.cli.common import check_arguments, conf_dir
         ("select.yaml", ["data=digits"], "unknown setting 'data'"),
         ("coco/select_coco.yaml", ["labelled=a"], "unknown setting 'labelled'; did you mean labe"),
         ("bench.yaml", ["bench=frozzen"], "unknown bench 'frozzen'; did you mean frozen"),
+        (
+            "select.yaml",
+            ["strategy=kcenter", "strategy.normalise=true"],
+            "unknown setting 'strategy.normalise'; did you mean strategy.normalize",
+        ),
+        ("curate.yaml", ["engine.worker=2"], "did you mean engine.workers? Settings: engine."),
+        ("train.yaml", ["proxy.step=2"], "unknown setting 'proxy.step'; did you mean proxy.steps"),
+        ("train.yaml", ["strategy=margin,kcenter", "strategy.normalise=1"], "strategy.normalize"),
         ("flywheel.yaml", ["budgt=3"], "unknown setting 'budgt'; did you mean budget"),
     ],
 )
@@ -31,13 +39,26 @@ def test_an_unknown_name_is_refused(config: str, arguments: list[str], message: 
 @pytest.mark.parametrize(
     ("config", "arguments"),
     [
-        ("train.yaml", ["strategy=kcenter,random", "fit@proxy=proxy", "data.root=a=b", "-m"]),
+        (
+            "train.yaml",
+            [
+                "strategy=kcenter,random",
+                "fit@proxy=proxy",
+                "data=image_folder",
+                "data.root=a=b",
+                "-m",
+            ],
+        ),
         (
             "train.yaml",
             ["experiment=null", "hydra/launcher=coreset", "hydra.sweep.dir=x", "--help"],
         ),
         ("train.yaml", ["+model.depth=3", "~oracle", "++mine=1", "budget=[0.1,0.2]"]),
         ("train.yaml", ["--config-dir=conf", "strategy=mine"]),
+        ("train.yaml", ["task=detection", "model.anchors=3", "fit.anything=1"]),
+        ("train.yaml", ["strategy=margin,kcenter", "strategy.normalize=true"]),
+        ("train.yaml", ["fit.steps=3", "proxy.steps=3", "trainer.devices=2"]),
+        ("curate.yaml", ["recipe=sft", "recipe.operators.1.threshold.high=3"]),
         ("curate.yaml", ["input=../a.yaml", "out=/x", "engine=local", "model.name=../m"]),
     ],
 )
