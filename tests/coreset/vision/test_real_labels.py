@@ -3,7 +3,6 @@ nuclei (in the stardist package).
 """
 
 import json
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from coreset.vision import (
     select,
 )
 from coreset.vision.coco import CocoPool
+from scripts.detection import crowns
 
 SIDE = 100
 
@@ -32,13 +32,9 @@ def trees(asset, tmp_path_factory):
     center lies in each.
     """
     folder, out = asset("tree_boxes") / "data", tmp_path_factory.mktemp("trees")
-    table = pd.read_csv(folder / "OSBS_029.csv")
-    tables = {"OSBS_029.png": table[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)}
-    for name in ("SOAP_061", "2019_YELL_2_541000_4977000_image_crop"):
-        boxes = ElementTree.parse(folder / f"{name}.xml").getroot().iter("bndbox")
-        tables[f"{name}.png"] = np.array(
-            [[float(b.findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax")] for b in boxes]
-        )
+    names = ("OSBS_029", "SOAP_061", "2019_YELL_2_541000_4977000_image_crop")
+    read = crowns(folder)
+    tables = {f"{name}.png": read[f"{name}.png"] for name in names}
     images, rows = [], []
     for name, boxes in tables.items():
         width, height = Image.open(folder / name).size
