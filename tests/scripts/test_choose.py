@@ -30,7 +30,8 @@ def folder(tmp_path):
 
 
 def test_npy_in_parquet_out(folder):
-    ran = run(folder, "features=x.npy", "selected=taken.npy", "budget=5", "seed=3")
+    asked = ("strategy=kcenter", "features=x.npy", "selected=taken.npy", "budget=5", "seed=3")
+    ran = run(folder, *asked)
     assert ran.returncode == 0, ran.stderr
     summary, certified = ran.stderr.strip().splitlines()
     assert summary == "5 of 30 chosen -> picked.parquet"
@@ -59,6 +60,7 @@ def test_csv_and_txt_out_and_picks_as_input(folder):
         "ids=ids.csv",
         "budget=0.1",
         "out=deep/p.csv",
+        "strategy=kcenter",
         "strategy.normalize=true",
     )
     assert ran.returncode == 0, ran.stderr
@@ -128,7 +130,7 @@ def test_a_mistake_is_one_line_and_no_traceback(folder, arguments, words):
     [
         ("strategy=kcentre", "unknown strategy 'kcentre'; did you mean kcenter"),
         later("bugdet=5", "unknown setting 'bugdet'; did you mean budget"),
-        later("strategy.normalise=true", "Key 'normalise' is not in struct"),
+        later("strategy.swich=3", "unknown setting 'strategy.swich'; did you mean strategy.switch"),
     ],
 )
 def test_a_mistyped_name_is_refused_before_anything_is_read(folder, argument, words):

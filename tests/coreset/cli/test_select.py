@@ -165,3 +165,12 @@ def test_auto_named_asks_for_all_its_columns(tmp_path, monkeypatch):
     assert done.returncode == 1
     assert "signal 'probs' is missing; present: features" in done.stderr
     assert not Path("picked.csv").exists()
+
+
+def test_an_option_of_auto_keeps_it_partial_as_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X)
+    done = run("strategy.switch=3", "budget=3", "out=picked.csv", "features=x.npy")
+    assert done.returncode == 0, done.stderr
+    same = select(budget=3, features=X, options={"switch": 3.0})
+    assert pd.read_csv("picked.csv")["index"].tolist() == same.indices.tolist()
