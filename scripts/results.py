@@ -150,7 +150,7 @@ def export(experiment: str) -> None:
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: "
     claim += sentence(seen.curves, seen.full)
     if experiment.endswith("_active"):
-        claim += f" {savings(seen.curves)}"
+        claim += f" {savings(seen.curves)} {differences(seen.curves)}"
     if names_plans(experiment):  # every plan sees all labels: the budget is one of steps
         claim = steps(runs)
     note = (
@@ -181,6 +181,23 @@ def savings(curves: Sequence[Curve]) -> str:
         f"Labels of random over labels needed for what it reaches with {most:,}:"
         f" {', '.join(said)} (95 % bootstrap over seeds)."
     )
+
+
+def differences(curves: Sequence[Curve]) -> str:
+    """Return what strategies reach minus random of the same seed, at every budget that differs."""
+    from coreset.report.evidence import spread
+    from coreset.runs.statistics import difference, panel
+
+    data = panel(curves)
+    random, said = data.of("random"), []
+    for name in sorted(set(data.names) - {"random"}):
+        mine = data.of(name)
+        places = [b for b in range(len(data.labels)) if (mine[:, b] != random[:, b]).any()]
+        told = [
+            f"{spread(difference(mine[:, b], random[:, b]))} at {data.labels[b]:,}" for b in places
+        ]
+        said.append(f"{name} {', '.join(told) or 'nothing'}")
+    return f"Minus random, points (paired, 95 % bootstrap over seeds): {'; '.join(said)}."
 
 
 def steps(runs: Sequence[Run]) -> str:

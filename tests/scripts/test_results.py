@@ -4,7 +4,7 @@ from pathlib import Path
 
 from coreset.report.load import Run
 from coreset.runs.curve import Curve, Point
-from scripts.results import savings, steps
+from scripts.results import differences, savings, steps
 
 
 def curve(strategy, seed, values):
@@ -25,6 +25,22 @@ def test_label_savings_of_curves_that_are_known():
     assert (
         "with 80: half 2.0x [2.0, 2.0], high at least 8.0x [8.0, 8.0], low never gets there" in said
     )
+
+
+def test_differences_are_paired_by_seed_and_leave_out_a_common_start():
+    made = []
+    for seed, (random, lift) in enumerate([(0.4, 0.01), (0.5, 0.02), (0.6, 0.03), (0.7, 0.02)]):
+        made += [
+            curve("random", seed, {10: random, 20: random, 40: random}),
+            curve("same", seed, {10: random, 20: random, 40: random}),
+            curve("up", seed, {10: random, 20: random + 0.1, 40: random + lift}),
+        ]
+    said = differences(made)
+    assert said.startswith("Minus random, points (paired, 95 % bootstrap over seeds): same nothing")
+    assert "; up +10.0 [+10.0, +10.0] at 20, +2.0 [" in said
+    low, high = (float(x) for x in said.split("+2.0 [")[1].split("]")[0].split(", "))
+    assert 1.0 <= low < 2.0 < high <= 3.0
+    assert " at 10," not in said
 
 
 def test_steps_are_shares_of_the_training_on_all_of_the_same_seed():
