@@ -3,8 +3,8 @@
 Few labels per class favor typical examples, many favor uncertain ones: Hacohen, Dekel & Weinshall,
 "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets", ICML 2022
 (arXiv:2202.02794). Which methods: results/bench/frozen_fashion_mnist and frozen_digits, where
-UHerding is not below margin up to 64 labels per class; beyond, margin is the field's choice,
-unmeasured here.
+UHerding is not below margin up to 64 labels per class; beyond, margin: results/fashion_active, a
+network from scratch, ahead of random from 80 to 1,280 labels per class.
 """
 
 from __future__ import annotations
