@@ -96,7 +96,7 @@ def select_main() -> None:
 
         run("coreset-select", coco_main, "coco/select_coco.yaml")
     else:
-        named = ("strategy=", "strategy.partial=", "strategy/", "--config")
+        named = ("strategy=", "strategy.partial=", "strategy/", "--config", "-cn", "-cp")
         if not any(a.startswith(named) for a in sys.argv):
             sys.argv.append("strategy.partial=true")
         run("coreset-select", columns_main, "select.yaml")
