@@ -8,7 +8,6 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
-export UV_LINK_MODE ?= copy
 # every start is otherwise that of uncompiled packages, 2 to 3 times as slow
 export UV_COMPILE_BYTECODE ?= 1
 

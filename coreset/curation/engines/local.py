@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from coreset.core.engine import Engine as Engine
-from coreset.curation.engines.spill import ReadBucket, Spill
+from coreset.curation.engines.spill import ReadBucket, Spill, spill_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,10 +100,11 @@ class Local:
         parts: int,
     ) -> Iterator[R]:
         """Bring rows together through files of this machine: each row is written once and read
-        once. The files lie in `spill`, or where temporary files do.
+        once. The files lie in `spill`, or where temporary files do; those that a killed process
+        left there are removed.
         """
-        with tempfile.TemporaryDirectory(prefix="coreset-spill-", dir=self.spill) as folder:
-            spill = Spill(Path(folder), parts)
+        with spill_folder(self.spill) as folder:
+            spill = Spill(folder, parts)
             for table in self.map(read, items):
                 spill.add(table)
             spill.flush()

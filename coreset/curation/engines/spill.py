@@ -4,21 +4,66 @@ buckets, and each file is read once.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import stat
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from coreset.core.engine import PART
 
 _BUCKETS = 256  # files open at a time
 _HELD = 2**26  # bytes held until they are written
+_NAME = "coreset-spill-"
 _PLAINLY = pa.ipc.IpcReadOptions(use_threads=False)
+
+
+@contextlib.contextmanager
+def spill_folder(parent: str | Path | None) -> Iterator[Path]:
+    """Yield an empty folder in `parent`, or where temporary files lie, that is removed in the end.
+
+    What processes of this user that were killed left there is removed first: a folder in use has a
+    locked file beside it.
+    """
+    parent = Path(parent or tempfile.gettempdir())
+    lock = parent / f"{_NAME}{uuid4().hex}.lock"
+    with FileLock(lock, thread_local=False):  # a generator may end in another thread
+        for other in parent.glob(f"{_NAME}*.lock"):
+            if _is_of_the_same_user(other, lock):
+                with contextlib.suppress(OSError), FileLock(other, timeout=0):
+                    _remove(other)
+        folder = lock.with_suffix("")
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            _remove(lock)
+
+
+def _is_of_the_same_user(other: Path, lock: Path) -> bool:
+    """Return whether another lock is a plain file of the same user: a link leads elsewhere."""
+    try:
+        found = other.lstat()
+    except FileNotFoundError:
+        return False
+    return other != lock and stat.S_ISREG(found.st_mode) and found.st_uid == lock.stat().st_uid
+
+
+def _remove(lock: Path) -> None:
+    """Remove the folder beside a lock that this process holds, and the lock."""
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    with contextlib.suppress(OSError):  # Windows removes no open file
+        lock.unlink()
 
 
 class Spill:

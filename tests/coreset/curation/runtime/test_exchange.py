@@ -1,5 +1,8 @@
 """Rows brought together by the local engine: every row once, to its part, whatever the schemas."""
 
+import multiprocessing
+import os
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,3 +56,50 @@ def test_no_rows_and_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError):
         list(Local(spill=str(tmp_path)).exchange(Read(2), [0], lambda item: 1 / 0, 2))
     assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Killed:
+    """Kill the process of a number."""
+
+    process: int
+
+    def __call__(self, item):
+        os.kill(self.process, signal.SIGKILL)
+
+
+def _killed(folder, workers):
+    list(Local(workers, spill=folder).exchange(Read(2), range(4), Killed(os.getpid()), 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_process_leaves_its_rows_until_the_next(tmp_path, workers):
+    process = multiprocessing.get_context("spawn").Process(
+        target=_killed, args=(str(tmp_path), workers)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("*/*.arrows"))) == 2
+    list(Local(spill=str(tmp_path)).exchange(Read(2), range(4), Held(), 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_have_stays(tmp_path):
+    """A run beside this one, a link to a file elsewhere, and folders without a lock."""
+    (mine := tmp_path / "mine.txt").write_text("mine")
+    folder = tmp_path / "spill"
+    (folder / "coreset-spill-other").mkdir(parents=True)
+    (folder / "coreset-spill-link.lock").symlink_to(mine)
+    (folder / "coreset-spill-link").symlink_to(tmp_path)
+    with spill.spill_folder(folder) as first, spill.spill_folder(folder) as second:
+        assert first != second
+        assert first.is_dir()
+        assert first.stat().st_mode & 0o777 == 0o700
+        assert {p.name for p in folder.iterdir() if p.suffix != ".lock"} == {
+            "coreset-spill-other", "coreset-spill-link", first.name, second.name,
+        }  # fmt: skip
+    assert mine.read_text() == "mine"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "coreset-spill-link", "coreset-spill-link.lock", "coreset-spill-other",
+    ]  # fmt: skip
