@@ -15,7 +15,7 @@ from coreset.core.overrules import Overrules
 from coreset.core.pool import Pool, as_indices
 from coreset.core.selection import Selection
 from coreset.core.signals import Signals, check_column
-from coreset.core.strategy import Strategy, listed
+from coreset.core.strategy import Strategy
 from coreset.overruling import Overruling
 from coreset.runs.run_folder import versions
 
@@ -137,13 +137,10 @@ def select(
     if strategy is None:
         strategy, options = "auto", {"partial": True, **(options or {})}
     chooser = registry.strategy(strategy, options)
-    pool, columns = _question(
-        signals,
-        selected,
-        candidates,
-        ids,
-        f" (this strategy needs: {listed(chooser.needs) or 'none'})",
-    )
+    any_of = getattr(chooser, "partial", False)  # `auto` answers with what is there
+    needs = (" or " if any_of else ", ").join(sorted(chooser.needs)) or "none"
+    hint = f" (this strategy needs: {needs})"
+    pool, columns = _question(signals, selected, candidates, ids, hint)
     k = budget_size(budget, pool.size)
     people = None if overrules is None else Overruling.of(overrules, pool)
     if people is not None:

@@ -46,6 +46,13 @@ def test_candidates_may_be_a_mask_and_ids_come_back():
     assert chosen.ids.tolist() == [f"img{i}.png" for i in chosen.indices]
 
 
+def test_without_a_strategy_one_column_is_enough():
+    with pytest.raises(ValueError, match=r"\(this strategy needs: features or probs\), or ids"):
+        coreset.select(budget=3)
+    with pytest.raises(ValueError, match=r"\(this strategy needs: features, probs\), or ids"):
+        coreset.select("auto", 3)
+
+
 def test_seeds():
     picks = {tuple(coreset.select("random", 5, ids=range(40), seed=s).indices) for s in range(10)}
     assert len(picks) == 10
