@@ -21,6 +21,7 @@ from coreset.report.evidence import (
 )
 from coreset.report.words import count, counted, p_value, percent
 from coreset.runs.statistics import LEVEL, Panel, difference, panel, ranks
+from coreset.trainers.bench.page import TAUGHT, features_words
 from coreset.trainers.bench.results import curves_of, full_value, read
 from coreset.trainers.bench.suite import ACTIVE, PRUNE
 
@@ -72,8 +73,8 @@ def pruning(folder: Path) -> str:
     table = lines(data)
     rows = [
         f"\n### {about['suite']}: {about['data']}\n\n{counted(len(data.replicates), 'replicate')},"
-        f" pools of {count(size)}, {100 * LEVEL:.0f} % intervals; test {metric}; the whole pool:"
-        f" {percent(full)}. All rows: `results/bench/{folder.name}/table.md`.\n",
+        f" pools of {count(size)}, {100 * LEVEL:.0f} % intervals; test {metric}; a {about['learner']['head']} head on"
+        f" {features_words(about['config'])}; the whole pool: {percent(full)}. All rows: `results/bench/{folder.name}/table.md`.\n",
         "| strategy | "
         + " | ".join(f"{100 * x:.0f} % of full" for x in SHARES)
         + " | mean over log labels, minus random | budgets won, tied, lost |",
@@ -110,8 +111,8 @@ def default(data: Panel, table: list[Line]) -> str | None:
 
 
 def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
-    """Return the part of one suite, its area by strategy where the head is linear, the name of its
-    data and how `auto` did.
+    """Return the part of one suite, its area by strategy where that counts among the ranks, the
+    name of its data and how `auto` did.
     """
     frame, about = read(folder)
     metric = str(about["protocol"]["metric"])
@@ -124,8 +125,13 @@ def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
     tail = f"\nBelow random over log labels: {', '.join(losing)}.\n" if losing else ""
     name = f"{about['suite']}: {about['data']}"
     table_file = f"`results/bench/{folder.name}/table.md`"
-    text = f"\n## {name}\n\n{sample}; test {metric}. All rows: {table_file}.\n\n"
-    ranked = about["learner"]["head"] == "linear"  # another head is no other data
+    head, read_by_it = about["learner"]["head"], features_words(about["config"])
+    text = (
+        f"\n## {name}\n\n{sample}; test {metric}; a {head} head on {read_by_it}."
+        f" All rows: {table_file}.\n\n"
+    )
+    # another head, or features of each pool, are no other data
+    ranked = head == "linear" and not read_by_it.startswith(TAUGHT)
     areas = {x.name: x.areas["log"].mean for x in table if x.fair and ranked}
     return text + "\n".join(rows) + "\n" + tail, areas, name, default(data, table)
 
@@ -140,7 +146,6 @@ def page(root: Path) -> str:
     shared = set.intersection(*map(set, ranked.values())) if ranked else set()
     kept = [f"| {name} | {cells} |" for _, _, name, cells in sections if cells is not None]
     out = HEAD + ("\n".join([DEFAULT, *kept]) + "\n" if kept else "")
-    out += "".join(text for text, _, _, _ in sections)
     if len(ranked) > 1 and len(shared) > 2:
         order = ranks({n: {s: areas[s] for s in sorted(shared)} for n, areas in ranked.items()})
         told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
@@ -150,6 +155,7 @@ def page(root: Path) -> str:
             f" than {order.critical:.2f} are not told apart at the {100 * order.level:.0f} % level"
             f" (Nemenyi, {order.data_sets} suites, as if each were of other data).\n"
         )
+    out += "".join(text for text, _, _, _ in sections)
     return out + (PRUNING + "".join(pruned) if pruned else "")
 
 

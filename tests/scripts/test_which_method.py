@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,27 @@ def test_prune_mode_has_a_part_of_its_own(which, results, tmp_path):
     assert "less it" not in page
     whole = (tmp_path / "bench/pruned/table.md").read_text()
     assert "| 90 % of full |" in whole
+
+
+def test_a_suite_counts_among_the_ranks_once_for_its_data(which, results, tmp_path):
+    """Not again for another head, nor for features that each pool taught."""
+    for name in ("a", "b", "taught", "knn"):
+        shutil.copytree(results / "planted", tmp_path / "bench" / name)
+        about = json.loads((results / "planted/about.json").read_text()) | {"suite": name}
+        if name == "taught":
+            about["config"] |= {
+                "features": None,
+                "embedding": {"_target_": "x.SelfSupervised", "method": "vicreg"},
+            }
+        if name == "knn":
+            about["learner"]["head"] = "knn"
+        (tmp_path / "bench" / name / "about.json").write_text(json.dumps(about))
+    assert which.main(tmp_path / "bench", tmp_path) == 0
+    page = (tmp_path / "which-method.md").read_text()
+    assert "## Over 2 suites with a linear head\n\nMean ranks by area over log labels: " in page
+    told = "a linear head on features that each pool taught without labels (vicreg)."
+    assert told in page.split("## taught: x")[1].split("##")[0]
+    assert "a knn head on features of x.npy." in page.split("## knn: x")[1].split("##")[0]
 
 
 def test_nothing_measured(which, tmp_path, capsys):

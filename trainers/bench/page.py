@@ -25,6 +25,7 @@ from coreset.trainers.bench.results import curves_of, full_value, read
 from coreset.trainers.bench.suite import PRUNE
 
 ORACLE = "oracle"
+TAUGHT = "features that each pool taught without labels"
 _SHOWN = 6  # lines of the picture
 
 
@@ -95,6 +96,26 @@ def _table(words: str) -> Markup:
     return table("The numbers", cells[0], cells[2:], [note])
 
 
+def features_words(config: Mapping[str, Any]) -> str:
+    """Return what a head read, in words, of the configuration of a suite.
+
+    >>> features_words({"features": "x.npy"})
+    'features of x.npy'
+    >>> name = "coreset.trainers.tasks.features.Pretrained"
+    >>> features_words({"features": None, "embedding": {"_target_": name, "name": "resnet18"}})
+    'frozen features of resnet18'
+    """
+    if config["features"]:
+        return f"features of {Path(config['features']).name}"
+    embedding = config["embedding"]
+    kind = embedding["_target_"].rpartition(".")[2]
+    if kind == "Pixels":
+        return "pixels"
+    if kind == "SelfSupervised":
+        return f"{TAUGHT} ({embedding['method']})"
+    return f"frozen features of {embedding['name']}"
+
+
 def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     """Return how a table came about in a sentence or two."""
     p, failed = about["protocol"], about["failed"]
@@ -115,7 +136,7 @@ def _how_run(about: Mapping[str, Any], data: Panel) -> str:
     out = (
         f"{counted(len(data.replicates), 'replicate')} compared, each with its own pool ({pool}),"
         f" start and test set, the same for every row; {asked}; a {learner['head']} head"
-        " on frozen features, refitted and tuned by cross-validation on the labeled examples at"
+        f" on {features_words(about['config'])}, refitted and tuned by cross-validation on the labeled examples at"
         f" every budget. {about['hardware']}; {versions}."
     )
     if about["missing"]:
