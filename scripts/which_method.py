@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from coreset.core.store import write_atomic
 from coreset.report.evidence import (
@@ -101,61 +102,82 @@ def regime(data: Panel, table: list[Line], at: int) -> str:
     return told + spread(difference(data.of("auto")[:, at], data.of(best.name)[:, at]))
 
 
-def default(data: Panel, table: list[Line]) -> str | None:
-    """Return the cells of `auto` beside random, None where it was not measured."""
-    line = next((x for x in table if x.name == "auto"), None)
-    if line is None:
-        return None
-    last = line.savings[-1]
-    return " | ".join([f"{saving_words(last)} at {count(last.labels)}", *record_words(line)])
+class Part(NamedTuple):
+    """What one suite of active mode adds to the page."""
+
+    name: str
+    text: str
+    areas: dict[str, float]  # by strategy, empty where the suite does not count among the ranks
+    auto: Line | None
 
 
-def section(folder: Path) -> tuple[str, dict[str, float], str, str | None]:
-    """Return the part of one suite, its area by strategy where that counts among the ranks, the
-    name of its data and how `auto` did.
-    """
+def section(folder: Path) -> Part:
+    """Return the part of one suite."""
     frame, about = read(folder)
     metric = str(about["protocol"]["metric"])
     data = panel(curves_of(frame, metric))
     table = lines(data, about["reads_labels"], "oracle")
-    sample = f"{counted(len(data.replicates), 'replicate')}, {100 * LEVEL:.0f} % intervals"
-    rows = ["| labels | best mean | `auto` less it |", "|---|---|---|"]
+    name = f"{about['suite']}: {about['data']}"
+    head, read_by_it = about["learner"]["head"], features_words(about["config"])
+    rows = [
+        f"\n## {name}\n\n{counted(len(data.replicates), 'replicate')}, {100 * LEVEL:.0f} % intervals;"
+        f" test {metric}; a {head} head on {read_by_it}."
+        f" All rows: `results/bench/{folder.name}/table.md`.\n",
+        "| labels | best mean | `auto` less it |",
+        "|---|---|---|",
+    ]
     rows += [f"| {count(int(n))} | {regime(data, table, at)} |" for at, n in enumerate(data.labels)]
     losing = [f"{x.name} ({spread(x.areas['log'])})" for x in table if x.areas["log"].sign < 0]
-    tail = f"\nBelow random over log labels: {', '.join(losing)}.\n" if losing else ""
-    name = f"{about['suite']}: {about['data']}"
-    table_file = f"`results/bench/{folder.name}/table.md`"
-    head, read_by_it = about["learner"]["head"], features_words(about["config"])
-    text = (
-        f"\n## {name}\n\n{sample}; test {metric}; a {head} head on {read_by_it}."
-        f" All rows: {table_file}.\n\n"
-    )
+    if losing:
+        rows.append(f"\nBelow random over log labels: {', '.join(losing)}.")
     # another head, or features of each pool, are no other data
     ranked = head == "linear" and not read_by_it.startswith(TAUGHT)
     areas = {x.name: x.areas["log"].mean for x in table if x.fair and ranked}
-    return text + "\n".join(rows) + "\n" + tail, areas, name, default(data, table)
+    auto = next((x for x in table if x.name == "auto"), None)
+    return Part(name, "\n".join(rows) + "\n", areas, auto)
+
+
+def default(parts: list[Part]) -> str:
+    """Return `auto` beside random, by suite and over all of them; nothing where it is in none."""
+    kept = [(part.name, part.auto) for part in parts if part.auto]
+    if not kept:
+        return ""
+    rows = []
+    for name, auto in kept:
+        saving = f"{saving_words(auto.savings[-1])} at {count(auto.savings[-1].labels)}"
+        rows.append(" | ".join([f"| {name}", saving, *record_words(auto)]) + " |")
+    signs = [d.sign for _, auto in kept for d in auto.differences]
+    won, lost = sum(s > 0 for s in signs), sum(s < 0 for s in signs)
+    told = (
+        f"\nOf {counted(len(signs), 'budget')} in {counted(len(kept), 'suite')} its interval lies above"
+        f" random at {won}, around it at {len(signs) - won - lost}, below it at {lost}.\n"
+    )
+    return DEFAULT + "\n" + "\n".join(rows) + "\n" + told
+
+
+def order(parts: list[Part]) -> str:
+    """Return the mean ranks over suites; nothing of one suite, or of two strategies."""
+    ranked = {part.name: part.areas for part in parts if part.areas}
+    shared = sorted(set.intersection(*map(set, ranked.values()))) if ranked else []
+    if len(ranked) < 2 or len(shared) < 3:
+        return ""
+    found = ranks({n: {s: areas[s] for s in shared} for n, areas in ranked.items()})
+    told = ", ".join(f"{n} {r:.1f}" for n, r in zip(found.names, found.mean, strict=True))
+    return (
+        f"\n## Over {found.data_sets} suites with a linear head\n\nMean ranks by area over log labels: {told}."
+        f" Friedman p {p_value(found.p) if found.p < 0.001 else f'= {found.p:.3f}'}; ranks closer"
+        f" than {found.critical:.2f} are not told apart at the {100 * found.level:.0f} % level"
+        f" (Nemenyi, {found.data_sets} suites, as if each were of other data).\n"
+    )
 
 
 def page(root: Path) -> str:
     """Return the page. Raises ValueError where nothing was measured."""
-    sections = [section(folder) for folder in folders(root, ACTIVE)]
+    parts = [section(folder) for folder in folders(root, ACTIVE)]
     pruned = [pruning(folder) for folder in folders(root, PRUNE)]
-    if not sections and not pruned:
+    if not parts and not pruned:
         raise ValueError(f"{root}: no results of coreset-bench")
-    ranked = {name: areas for _, areas, name, _ in sections if areas}
-    shared = set.intersection(*map(set, ranked.values())) if ranked else set()
-    kept = [f"| {name} | {cells} |" for _, _, name, cells in sections if cells is not None]
-    out = HEAD + ("\n".join([DEFAULT, *kept]) + "\n" if kept else "")
-    if len(ranked) > 1 and len(shared) > 2:
-        order = ranks({n: {s: areas[s] for s in sorted(shared)} for n, areas in ranked.items()})
-        told = ", ".join(f"{n} {r:.1f}" for n, r in zip(order.names, order.mean, strict=True))
-        out += (
-            f"\n## Over {order.data_sets} suites with a linear head\n\nMean ranks by area over log labels: {told}."
-            f" Friedman p {p_value(order.p) if order.p < 0.001 else f'= {order.p:.3f}'}; ranks closer"
-            f" than {order.critical:.2f} are not told apart at the {100 * order.level:.0f} % level"
-            f" (Nemenyi, {order.data_sets} suites, as if each were of other data).\n"
-        )
-    out += "".join(text for text, _, _, _ in sections)
+    out = HEAD + default(parts) + order(parts) + "".join(part.text for part in parts)
     return out + (PRUNING + "".join(pruned) if pruned else "")
 
 

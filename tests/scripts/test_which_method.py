@@ -57,6 +57,9 @@ def test_the_page_names_who_beats_random_and_the_table(which, results, tmp_path)
     assert cells[2].split(" at ")[0] in own
     assert all(f"| {x} |" in own for x in cells[3:5])
     assert cells[5] == "–"  # no oracle
+    won, tied, lost = cells[3].split("/")
+    told = f"lies above random at {won}, around it at {tied}, below it at {lost}."
+    assert f"Of 2 budgets in 1 suite its interval {told}" in page
     assert "stratified" not in page.split("intervals; test accuracy")[1].split("Below")[0]
 
 
