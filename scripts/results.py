@@ -42,6 +42,7 @@ EXPERIMENTS = {  # strategies and seeds
     "digits_prune": (PRUNE, range(4)),
     "digits_dynamic": (DYNAMIC, range(10)),
     "fashion_active": (LARGE_ACTIVE, range(10)),
+    "fashion_active_pretrained": (LARGE_ACTIVE, range(10)),
 }
 FIRST = "first_command"
 FIRST_COMMAND = [
@@ -149,7 +150,7 @@ def export(experiment: str) -> None:
     full = "" if seen.full is None else f" All labels: {100 * seen.full:.1f} %."
     claim = f"{headline(seen.curves, seen.full)}. By the means alone: "
     claim += sentence(seen.curves, seen.full)
-    if experiment.endswith("_active"):
+    if "_active" in experiment:
         claim += f" {savings(seen.curves)} {differences(seen.curves)}"
     if names_plans(experiment):  # every plan sees all labels: the budget is one of steps
         claim = steps(runs)
