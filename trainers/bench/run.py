@@ -16,6 +16,7 @@ from typing import Any
 
 from coreset.core.locks import hold
 from coreset.core.store import fingerprint, to_json, write_atomic
+from coreset.core.workers import end_with_parent
 from coreset.trainers.bench.cell import run_cell
 from coreset.trainers.bench.prune import Proxy
 from coreset.trainers.bench.sample import Table, replicate
@@ -72,6 +73,11 @@ def _begin(job: Job) -> None:
     global _JOB
     torch.set_num_threads(job.threads)
     _JOB = job
+
+
+def _begin_worker(job: Job) -> None:
+    end_with_parent()
+    _begin(job)
 
 
 def learner_of(job: Job, number: int) -> tuple[Any, ProbeLearner, Proxy]:
@@ -143,7 +149,7 @@ def run(
 def _parallel(job: Job, todo: Mapping[int, Sequence[Row | None]], workers: int) -> Any:
     """Yield the answers of workers, each of which takes whole replicates."""
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)
+        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(job,)
     ) as pool:
         futures = [pool.submit(_many, number, rows) for number, rows in todo.items()]
         for future in as_completed(futures):

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from coreset.core.engine import Engine as Engine
+from coreset.core.workers import end_with_parent
 from coreset.curation.engines.spill import ReadBucket, Spill, spill_folder
 
 T = TypeVar("T")
@@ -50,10 +51,10 @@ class Local:
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
-        """The workers, started once; they are gone with this process."""
+        """The workers, started once; they end with this process, killed or not."""
         forks = "forkserver" in multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if forks else "spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
+        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"workers": self.workers, "retries": self.retries, "spill": self.spill}
@@ -119,7 +120,8 @@ def _is_done(future: Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def _one_thread() -> None:
-    """Leave one thread to a worker: there are as many workers as there is work for."""
+def _begin() -> None:
+    """Begin a worker, with one thread: there are as many workers as there is work for."""
+    end_with_parent()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
