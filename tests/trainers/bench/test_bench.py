@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -206,7 +205,7 @@ def test_killed_and_resumed_gives_the_same_values(tmp_path):
     whole, killed = job(tmp_path / "a"), job(tmp_path / "b")
     run(whole)
     args = [sys.executable, "-c", DRIVER, str(killed.folder), str(Path(__file__).parent)]
-    process = subprocess.Popen(args, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(args)
     while not list(killed.folder.glob("cells/*.json")):
         time.sleep(0.02)
         assert process.poll() is None
