@@ -9,6 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from coreset.core.engine import Engine as Engine
@@ -38,6 +39,8 @@ class Local:
             raise ValueError(
                 f"workers: expected a number of processes, at least 1, got {self.workers!r}"
             )
+        if self.spill is not None and not Path(self.spill).is_dir():
+            raise ValueError(f"spill: expected a folder that exists, got {self.spill!r}")
 
     @property
     def name(self) -> str:

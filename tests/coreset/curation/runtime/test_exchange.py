@@ -103,3 +103,9 @@ def test_what_others_have_stays(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == [
         "coreset-spill-link", "coreset-spill-link.lock", "coreset-spill-other",
     ]  # fmt: skip
+
+
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
+    with pytest.raises(ValueError, match="spill: expected a folder that exists, got '.*no'"):
+        Local(spill=str(tmp_path / "no"))
+    assert list(tmp_path.iterdir()) == []
