@@ -110,6 +110,7 @@ def export(experiment: str) -> None:
     from coreset.report.load import read_runs
     from coreset.report.page import write_report
     from coreset.report.sentence import sentence
+    from coreset.report.slopes import on_slope
     from coreset.report.table import table
     from coreset.report.words import p_value
 
@@ -152,6 +153,7 @@ def export(experiment: str) -> None:
     claim += sentence(seen.curves, seen.full)
     if "_active" in experiment:
         claim += f" {savings(seen.curves)} {differences(seen.curves)}"
+    claim = " ".join([claim, *on_slope(seen)])
     if names_plans(experiment):  # every plan sees all labels: the budget is one of steps
         claim = steps(runs)
     note = (
